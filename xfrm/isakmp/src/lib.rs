@@ -2,5 +2,6 @@
 
 pub mod algorithm;
 pub mod crypto;
+pub mod proposal;
 
 pub use algorithm::{Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};

@@ -1,0 +1,459 @@
+//! What goes into the IKEv2 core and what comes out of it.
+//!
+//! Everything that is slow or foreign is an [`Ask`]; its [`Answer`] comes back as an [`Input`], possibly late,
+//! refused, or never.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
+use adit_core::{Failure, Identity, Path, Secret, SignatureScheme, Step, TrafficSelector, Transmit};
+use adit_isakmp::crypto::{CryptoError, KeyExchange};
+use adit_isakmp::proposal::{EspProposal, IkeProposal};
+use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
+
+/// One IKE_SA of an endpoint. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SaId(pub u64);
+
+/// One CHILD_SA of an endpoint. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChildId(pub u64);
+
+/// One question of the core. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AskId(pub u64);
+
+/// What the world tells the core.
+pub enum Input {
+    /// A datagram arrived. `path.local` is where; the Non-ESP marker has been taken off.
+    Datagram {
+        /// From where to where.
+        path: Path,
+        /// The UDP payload.
+        payload: Vec<u8>,
+    },
+    /// The answer to an [`Ask`].
+    Answer {
+        /// Which question.
+        id: AskId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Close the IKE_SA: tell the peer, wait for its answer or a few retransmissions, then
+    /// [`Event::Closed`]. Before it is established it is simply dropped.
+    Close {
+        /// Which one.
+        sa: SaId,
+    },
+    /// The time of [`deadline`](crate::Endpoint::deadline) has come. Any other input does the same.
+    Wake,
+}
+
+/// What the core wants of the world.
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Do or find out this.
+    Ask {
+        /// To be given back with the answer.
+        id: AskId,
+        /// On whose behalf.
+        sa: SaId,
+        /// The question.
+        ask: Ask,
+    },
+    /// Something happened.
+    Event {
+        /// To which IKE_SA.
+        sa: SaId,
+        /// What.
+        event: Event,
+    },
+}
+
+/// Why a deadline stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// A request is to be sent again.
+    Retransmit,
+    /// A half-open IKE_SA has taken too long.
+    HalfOpen,
+    /// The peer has been silent: time to ask whether it lives.
+    DeadPeer,
+    /// A NAT mapping is to be kept alive (RFC 3948 §4).
+    Keepalive,
+    /// The cookie secret is to be replaced.
+    CookieSecret,
+}
+
+/// A question. Every Ask gets exactly one Answer of the same name, or none.
+pub enum Ask {
+    /// Make a key pair. → [`Answer::Generated`]
+    Generate(KeMethod),
+    /// Compute the shared secret. → [`Answer::Agreed`]
+    Agree {
+        /// Our key pair.
+        key: Box<dyn KeyExchange>,
+        /// The peer's Key Exchange Data.
+        peer: Vec<u8>,
+    },
+    /// Make a key pair and compute the shared secret in one. → [`Answer::Encapsulated`]
+    Encapsulate {
+        /// The method.
+        method: KeMethod,
+        /// The peer's Key Exchange Data.
+        peer: Vec<u8>,
+    },
+    /// A responder's: which configuration is for this peer? Nothing has been authenticated. → [`Answer::Connection`]
+    Connection {
+        /// IDi: who the peer claims to be.
+        remote: Identity,
+        /// IDr: whom it wants to speak to, if it said so.
+        asked: Option<Identity>,
+        /// Where it is.
+        path: Path,
+    },
+    /// The pre-shared key of these two. For a peer nobody knows the answer is a random one, not an error: the work
+    /// and the reply are then the same as for a wrong key. → [`Answer::Psk`]
+    Psk {
+        /// We.
+        local: Identity,
+        /// The peer.
+        remote: Identity,
+    },
+    /// Verify that the certificates lead to a trust anchor, are for `identity` and for this role, and that the first
+    /// one's key made `signature` over `message`. → [`Answer::Verified`]
+    Verify {
+        /// Who the peer says it is. An initiator checks the identity that it dialled, see
+        /// [`InitiatorConfig::remote_id`].
+        identity: Identity,
+        /// DER, end entity first, at most 10.
+        certificates: Vec<Vec<u8>>,
+        /// How it signed.
+        scheme: SignatureScheme,
+        /// ASN.1 (RFC 7427) or fixed-length r‖s (RFC 4754).
+        encoding: SignatureEncoding,
+        /// What it signed.
+        message: Secret,
+        /// The signature.
+        signature: Vec<u8>,
+    },
+    /// Sign `message` with our key by the best scheme of `schemes`. → [`Answer::Signed`]
+    Sign {
+        /// What the peer accepts and our key can do, best first.
+        schemes: Vec<SignatureScheme>,
+        /// ASN.1 (RFC 7427) or fixed-length r‖s (RFC 4754).
+        encoding: SignatureEncoding,
+        /// What to sign.
+        message: Secret,
+    },
+    /// A responder's: addresses for the authenticated peer. → [`Answer::Leased`]
+    Lease {
+        /// Who it is.
+        remote: Identity,
+        /// Whether it asked for an IPv4 address, and which (UNSPECIFIED: any).
+        v4: Option<Ipv4Addr>,
+        /// Whether it asked for an IPv6 address, and which.
+        v6: Option<Ipv6Addr>,
+    },
+    /// A fresh inbound SPI from the kernel. → [`Answer::Spi`]
+    AllocateSpi {
+        /// The outer addresses that the SA will have.
+        path: Path,
+    },
+    /// Install a pair of SAs and the policies, links, addresses and routes that go with them. →
+    /// [`Answer::Installed`]
+    Install(Box<ChildSa>),
+}
+
+/// How an ECDSA signature is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignatureEncoding {
+    /// ASN.1 `ECDSA-Sig-Value` (RFC 7427, authentication method 14).
+    Asn1,
+    /// r and s, each of the curve's length (RFC 4754, methods 9 and 10).
+    Fixed,
+}
+
+/// The answer to an [`Ask`]. A [`Failure`] ends the exchange; the peer is told no more than the protocol's own word.
+pub enum Answer {
+    /// To [`Ask::Generate`].
+    Generated(Result<Box<dyn KeyExchange>, CryptoError>),
+    /// To [`Ask::Agree`].
+    Agreed(Result<Secret, CryptoError>),
+    /// To [`Ask::Encapsulate`]: our Key Exchange Data and the shared secret.
+    Encapsulated(Result<(Vec<u8>, Secret), CryptoError>),
+    /// To [`Ask::Connection`].
+    Connection(Result<Box<ResponderConfig>, Failure>),
+    /// To [`Ask::Psk`].
+    Psk(Result<Secret, Failure>),
+    /// To [`Ask::Verify`].
+    Verified(Result<(), Failure>),
+    /// To [`Ask::Sign`].
+    Signed(Result<(SignatureScheme, Vec<u8>), Failure>),
+    /// To [`Ask::Lease`].
+    Leased(Result<Lease, Failure>),
+    /// To [`Ask::AllocateSpi`].
+    Spi(Result<u32, Failure>),
+    /// To [`Ask::Install`].
+    Installed(Result<(), Failure>),
+}
+
+/// Addresses handed to a peer, or got from one (RFC 7296 §3.15).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lease {
+    /// INTERNAL_IP4_ADDRESS.
+    pub v4: Option<Ipv4Addr>,
+    /// INTERNAL_IP6_ADDRESS with its prefix length.
+    pub v6: Option<(Ipv6Addr, u8)>,
+    /// INTERNAL_IP4_DNS and INTERNAL_IP6_DNS, in order.
+    pub dns: Vec<IpAddr>,
+}
+
+/// Something that the driver, and perhaps a person, wants to know.
+#[derive(Debug)]
+pub enum Event {
+    /// The connection goes on to this step.
+    Progress(Step),
+    /// A peer that dialled us has been let in as far as IKE_SA_INIT: a half-open IKE_SA exists.
+    Incoming {
+        /// Where it is.
+        path: Path,
+    },
+    /// The IKE_SA and its first CHILD_SA are up. (`Ask::Install` was answered before.)
+    Established(Box<Established>),
+    /// A CHILD_SA is gone: its states and policies are to be removed.
+    ChildClosed {
+        /// Which one.
+        child: ChildId,
+        /// Its inbound SPI.
+        inbound_spi: u32,
+        /// Its outbound SPI.
+        outbound_spi: u32,
+    },
+    /// A lease is no longer needed.
+    Released(Lease),
+    /// The IKE_SA is gone, with everything that it had: no output will name it again, and answers to its Asks are
+    /// ignored. `Err` says why, unless we were asked to close it.
+    Closed(Result<(), Failure>),
+}
+
+/// An established IKE_SA.
+#[derive(Clone, Debug)]
+pub struct Established {
+    /// Where the peer is now (after the move to port 4500, if there was one).
+    pub path: Path,
+    /// Whether ESP is carried in UDP (RFC 3948).
+    pub encapsulated: bool,
+    /// Whether a NAT was found in front of us.
+    pub nat_local: bool,
+    /// Whether a NAT was found in front of the peer.
+    pub nat_remote: bool,
+    /// Our identity.
+    pub local_id: Identity,
+    /// The peer's authenticated identity.
+    pub remote_id: Identity,
+    /// What protects the IKE_SA.
+    pub ike: IkeSuite,
+    /// What protects the CHILD_SA.
+    pub esp: EspSuite,
+    /// The first CHILD_SA.
+    pub child: ChildId,
+    /// Our side of the traffic selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side of the traffic selectors.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Addresses: got, as initiator; handed out, as responder.
+    pub lease: Lease,
+    /// The name of the [`ResponderConfig`], as responder.
+    pub connection: Option<String>,
+}
+
+/// A pair of SAs to install. Keys are moved into the kernel and are nowhere else afterwards.
+pub struct ChildSa {
+    /// Which one.
+    pub child: ChildId,
+    /// The outer addresses and, where `encapsulated`, UDP ports.
+    pub path: Path,
+    /// ESP in UDP (RFC 3948).
+    pub encapsulated: bool,
+    /// Algorithms.
+    pub suite: EspSuite,
+    /// Our inbound SPI, from [`Answer::Spi`].
+    pub inbound_spi: u32,
+    /// Keys of the inbound SA.
+    pub inbound: EspKeys,
+    /// The peer's SPI.
+    pub outbound_spi: u32,
+    /// Keys of the outbound SA.
+    pub outbound: EspKeys,
+    /// Our side, narrowed.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side, narrowed.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Addresses that go with it: got, as initiator; handed out, as responder.
+    pub lease: Lease,
+    /// Who the peer is, authenticated.
+    pub remote_id: Identity,
+    /// The name of the [`ResponderConfig`], as responder.
+    pub connection: Option<String>,
+}
+
+/// Keys of one ESP SA.
+#[derive(Debug)]
+pub struct EspKeys {
+    /// `suite.encryption.key_material_len()` bytes: the key, then an AEAD's salt.
+    pub encryption: Secret,
+    /// The integrity algorithm's key; empty with an AEAD.
+    pub integrity: Secret,
+}
+
+/// Everything an initiator needs.
+pub struct InitiatorConfig {
+    /// Where from and where to, port 500 or the server's own.
+    pub path: Path,
+    /// What to offer for the IKE_SA, best first. The first key exchange method of the first one is the guess.
+    pub ike: Vec<IkeProposal>,
+    /// What to offer for the CHILD_SA, best first.
+    pub esp: Vec<EspProposal>,
+    /// Who we are.
+    pub local_id: Identity,
+    /// Who the server has to prove to be. Sent as IDr and checked against what it answers; a certificate is verified
+    /// for this name.
+    pub remote_id: Identity,
+    /// How we prove ourselves.
+    pub local_auth: LocalAuth,
+    /// How the server has to prove itself.
+    pub remote_auth: RemoteAuth,
+    /// Ask for an IPv4 address (CFG_REQUEST).
+    pub request_v4: bool,
+    /// Ask for an IPv6 address.
+    pub request_v6: bool,
+    /// Our side of the traffic selectors to propose. Where an address is asked for and this is everything, it is
+    /// narrowed to the address that was got.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side to propose.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Behave as behind a NAT even where none is (a firewall that drops ESP).
+    pub force_encapsulation: bool,
+    /// Port of the peer after the move (4500, or the server's own).
+    pub nat_port: u16,
+    /// Our port after the move (4500).
+    pub local_nat_port: u16,
+    /// Timers.
+    pub timing: Timing,
+}
+
+/// What a responder uses for one peer.
+pub struct ResponderConfig {
+    /// Name of the `[[connection]]`, for people.
+    pub name: String,
+    /// Who we are to this peer.
+    pub local_id: Identity,
+    /// How we prove ourselves.
+    pub local_auth: LocalAuth,
+    /// How the peer has to prove itself.
+    pub remote_auth: RemoteAuth,
+    /// CHILD_SA algorithms that we accept, best first.
+    pub esp: Vec<EspProposal>,
+    /// What the peer may reach: our side of the traffic selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// What the peer may have behind itself; with `addresses` it is the address that it got.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Whether the peer gets addresses (CFG_REPLY). A peer that asks for none is then refused, since it could not be
+    /// narrowed.
+    pub addresses: bool,
+    /// Timers.
+    pub timing: Timing,
+}
+
+/// How we prove who we are.
+#[derive(Clone, Debug)]
+pub enum LocalAuth {
+    /// With the key that [`Ask::Psk`] answers.
+    Psk,
+    /// With a signature that [`Ask::Sign`] answers.
+    Signature {
+        /// DER, our certificate first, then intermediates.
+        certificates: Vec<Vec<u8>>,
+        /// What our key can do, best first.
+        schemes: Vec<SignatureScheme>,
+    },
+}
+
+/// How the peer has to prove who it is.
+#[derive(Clone, Debug)]
+pub enum RemoteAuth {
+    /// With the key that [`Ask::Psk`] answers.
+    Psk,
+    /// With a certificate and a signature that [`Ask::Verify`] accepts.
+    Certificate {
+        /// SHA-1 hashes of the trust anchors' public keys, for CERTREQ; may be empty.
+        authorities: Vec<[u8; 20]>,
+    },
+}
+
+/// Timers of one IKE_SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// First retransmission after this long; each later one after twice the time, with jitter.
+    pub retransmit: Duration,
+    /// Retransmissions before the peer is given up.
+    pub tries: u32,
+    /// Silence after which the peer is asked whether it lives; zero: never.
+    pub dead_peer: Duration,
+    /// A NAT mapping is kept alive this often when nothing else was sent; zero: never.
+    pub keepalive: Duration,
+    /// A half-open IKE_SA of a responder lives this long.
+    pub half_open: Duration,
+}
+
+impl Default for Timing {
+    /// 1 s and 5 retransmissions (1, 2, 4, 8, 16 s: given up after about a minute), DPD 30 s, keepalive 20 s, half-open 30 s.
+    fn default() -> Self {
+        Self {
+            retransmit: Duration::from_secs(1),
+            tries: 5,
+            dead_peer: Duration::from_secs(30),
+            keepalive: Duration::from_secs(20),
+            half_open: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What an endpoint does for peers that dial it.
+#[derive(Clone, Debug)]
+pub struct ResponderDefaults {
+    /// IKE_SA algorithms that we accept, best first.
+    pub ike: Vec<IkeProposal>,
+    /// Half-open IKE_SAs from which on a cookie is asked for (RFC 7296 §2.6).
+    pub cookie_threshold: usize,
+    /// Half-open IKE_SAs that may exist at all; beyond it first messages are dropped.
+    pub half_open_limit: usize,
+    /// Half-open IKE_SAs of one peer address (IPv6: of one /64).
+    pub half_open_per_address: usize,
+    /// Established IKE_SAs that may exist at all.
+    pub limit: usize,
+    /// CERTREQ hashes to send in IKE_SA_INIT: SHA-1 of the public keys of all authorities that any connection trusts.
+    pub authorities: Vec<[u8; 20]>,
+    /// Timers until a [`ResponderConfig`] is chosen.
+    pub timing: Timing,
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generate(_) => "Generate",
+            Self::Agree { .. } => "Agree",
+            Self::Encapsulate { .. } => "Encapsulate",
+            Self::Connection { .. } => "Connection",
+            Self::Psk { .. } => "Psk",
+            Self::Verify { .. } => "Verify",
+            Self::Sign { .. } => "Sign",
+            Self::Lease { .. } => "Lease",
+            Self::AllocateSpi { .. } => "AllocateSpi",
+            Self::Install(_) => "Install",
+        })
+    }
+}
