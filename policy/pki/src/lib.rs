@@ -1,0 +1,28 @@
+//! Certificates for IKE: is this chain trusted, is it for this name, may it do this, is this its signature; and
+//! signing with our own.
+//!
+//! Everything here is a function of its arguments. The time, the trust anchors and the randomness that a signature
+//! needs come from the caller, and nothing is fetched: a certificate that is not in the chain or among the anchors
+//! does not exist. There is no way to skip a check.
+//!
+//! Start at [`verify_server`] and [`verify_client`]; the rules they follow stand there.
+
+mod anchors;
+mod cert;
+mod error;
+mod key;
+mod names;
+mod pem;
+mod request;
+mod signature;
+mod signer;
+mod verify;
+
+pub use anchors::TrustAnchors;
+pub use cert::{Summary, summarize};
+pub use error::PkiError;
+pub use pem::read_certificates;
+pub use request::{HASH_LEN, KeyHash, key_hash, select};
+pub use signature::{EcdsaEncoding, verify_signature};
+pub use signer::{FileSigner, Signer};
+pub use verify::{MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, VerifiedKey, verify_client, verify_server};
