@@ -1,0 +1,25 @@
+//! Connection profiles and `server.toml`, as values.
+//!
+//! Pure: this crate gets a file's content and metadata and never opens a file. [`parse_profile`] and [`parse_server`]
+//! give a checked value, or every mistake of the file with its line, the bad value and what is allowed. Files that a
+//! configuration refers to (a PSK, a certificate, a key) are named by [`FileRef`]s; whoever may open files does so and
+//! hands the content to [`parse_psk_file`] or [`check_secret_file`].
+
+mod error;
+mod profile;
+mod profile_read;
+mod read;
+mod secret;
+mod server;
+mod server_read;
+mod show;
+mod value;
+
+pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
+pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
+pub use profile_read::parse_profile;
+pub use secret::{CertSource, Directory, FileRef, KeySource, PskSource, check_secret_file, parse_psk_file};
+pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
+pub use server_read::parse_server;
+pub use show::Setting;
+pub use value::{FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind};

@@ -1,0 +1,273 @@
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
+use core::time::Duration;
+
+use adit_core::{AddressRange, Identity, Prefix};
+
+use crate::profile::AuthMethod;
+use crate::secret::{CertSource, FileRef, KeySource, PskSource};
+use crate::value::{InterfaceName, NameError, ProfileName, Suite, parse_identity};
+
+/// A checked `server.toml`. `Debug` shows no secret.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: Listen,
+    /// How the server itself appears.
+    pub ikev2: Ike,
+    /// Who may connect and what they get: the first that matches a client's identity counts. At least one.
+    pub connections: Vec<ConnectionRule>,
+    /// The address pools that connections refer to by name.
+    pub pools: Vec<Pool>,
+    /// What to change in this host's network while there are clients.
+    pub network: Network,
+    /// Limits against load and attack.
+    pub limits: Limits,
+}
+
+/// `[listen]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Addresses of this host. Empty: all of both families.
+    pub addresses: Vec<IpAddr>,
+    /// The port without UDP encapsulation. Default 500.
+    pub port: u16,
+    /// The port with UDP encapsulation. Default 4500.
+    pub nat_port: u16,
+}
+
+/// `[ikev2]`.
+#[derive(Debug)]
+pub struct Ike {
+    /// Who the server claims to be. Always there if it proves itself with a PSK; without it the certificate's own
+    /// name is used.
+    pub identity: Option<Identity>,
+    /// The server's certificate and those between it and its authority. There if any connection needs it.
+    pub certificate: Vec<CertSource>,
+    /// The certificate's private key. There if any connection needs it.
+    pub key: Option<KeySource>,
+    /// The PSK of connections without their own.
+    pub psk: Option<PskSource>,
+    /// IKE_SA proposals, best first. Empty: the default ones.
+    pub ike: Vec<Suite>,
+    /// CHILD_SA proposals, best first. Empty: the default ones.
+    pub esp: Vec<Suite>,
+    /// Silence after which a client is asked whether it is alive. Default: 30 s.
+    pub dpd: Duration,
+}
+
+/// `[[connection]]`: some clients, how they prove themselves, and what they get.
+#[derive(Debug)]
+pub struct ConnectionRule {
+    /// Its name, as status shows it.
+    pub name: ProfileName,
+    /// The client identities it is for.
+    pub matches: Vec<IdentityPattern>,
+    /// How the client proves itself.
+    pub auth: AuthMethod,
+    /// How the server proves itself to these clients. Default: with its certificate if it has one, else as the client.
+    pub server_auth: AuthMethod,
+    /// The PSK; if there is none, `[ikev2]`'s.
+    pub psk: Option<PskSource>,
+    /// Authorities for client certificates. Always there with `auth = "certificate"`: a server trusts no public ones.
+    pub ca: Vec<CertSource>,
+    /// The name of the pool that addresses come from; one of [`ServerConfig::pools`].
+    pub pool: String,
+    /// What clients may reach. Default: everything.
+    pub subnets: Vec<Prefix>,
+    /// DNS servers for these clients; `None`: the pool's.
+    pub dns: Option<Vec<IpAddr>>,
+}
+
+/// `[pool.NAME]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// IPv4 addresses to give out.
+    pub ranges: Vec<AddressRange>,
+    /// IPv6 addresses to give out.
+    pub ranges6: Vec<AddressRange>,
+    /// DNS servers for clients.
+    pub dns: Vec<IpAddr>,
+    /// The link whose subnet the addresses lie in: answer ARP and ND for clients there. `None`: a subnet of its own.
+    pub on_subnet: Option<InterfaceName>,
+}
+
+/// Whether clients' packets get the server's own address on their way out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Nat {
+    /// They keep theirs.
+    Off,
+    /// They get the address of the interface that they leave by.
+    Masquerade,
+}
+
+/// `[network]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Network {
+    /// Forward packets between clients and the rest. Default: false, this host's setting stays as it is.
+    pub forward: bool,
+    /// Translate addresses. Default: off.
+    pub nat: Nat,
+    /// Only for packets that leave by this interface. `None`: any.
+    pub nat_interface: Option<InterfaceName>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Unauthenticated exchanges at once. Default 1,000.
+    pub half_open: u32,
+    /// Clients at once. Default 20,000.
+    pub clients: u32,
+}
+
+impl ServerConfig {
+    /// The pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|p| p.name == name)
+    }
+
+    /// The first connection that is for `identity`. Nothing is proven yet.
+    #[must_use]
+    pub fn connection_for(&self, identity: &Identity) -> Option<&ConnectionRule> {
+        self.connections
+            .iter()
+            .find(|c| c.matches.iter().any(|m| m.matches(identity)))
+    }
+
+    /// Every file that the configuration refers to.
+    #[must_use]
+    pub fn files(&self) -> Vec<&FileRef> {
+        let psks = self
+            .connections
+            .iter()
+            .map(|c| &c.psk)
+            .chain([&self.ikev2.psk])
+            .filter_map(|psk| match psk {
+                Some(PskSource::File(file)) => Some(file),
+                _ => None,
+            });
+        let certificates = self
+            .connections
+            .iter()
+            .flat_map(|c| &c.ca)
+            .chain(&self.ikev2.certificate);
+        let certificates = certificates.filter_map(|source| match source {
+            CertSource::File(file) => Some(file),
+            CertSource::Inline(_) => None,
+        });
+        let key = match &self.ikev2.key {
+            Some(KeySource::File(file)) => Some(file),
+            _ => None,
+        };
+        psks.chain(certificates).chain(key).collect()
+    }
+}
+
+/// Which identities a connection is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IdentityPattern {
+    /// `*`: all.
+    Any,
+    /// `*@example.com`: every user of exactly that domain.
+    UserAt(String),
+    /// `*.example.com`: every host below that domain, at any depth.
+    HostBelow(String),
+    /// This one.
+    Exactly(Identity),
+}
+
+impl IdentityPattern {
+    /// Whether `identity` is one of them. Domains are compared without regard to case, user names exactly.
+    #[must_use]
+    pub fn matches(&self, identity: &Identity) -> bool {
+        match (self, identity) {
+            (Self::Any, _) => true,
+            (Self::UserAt(domain), Identity::Email(text)) => text
+                .rsplit_once('@')
+                .is_some_and(|(user, d)| !user.is_empty() && d.eq_ignore_ascii_case(domain)),
+            (Self::HostBelow(domain), Identity::Fqdn(name)) => {
+                let name = name.to_ascii_lowercase();
+                name.strip_suffix(&domain.to_ascii_lowercase())
+                    .and_then(|rest| rest.strip_suffix('.'))
+                    .is_some_and(|host| !host.is_empty())
+            }
+            (Self::Exactly(one), other) => one.matches(other),
+            (Self::UserAt(_) | Self::HostBelow(_), _) => false,
+        }
+    }
+}
+
+impl FromStr for IdentityPattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        const ALLOWED: &str = "an identity, \"*@example.com\", \"*.example.com\" or \"*\"";
+        let widen = |e: NameError| NameError::new(e.why, ALLOWED);
+        let domain = |d: &str| parse_identity(d).map(|_| d.to_owned()).map_err(widen);
+        match text.strip_prefix('*') {
+            Some("") => Ok(Self::Any),
+            Some(rest) => match (rest.strip_prefix('@'), rest.strip_prefix('.')) {
+                (Some(d), _) if !d.contains('@') => domain(d).map(Self::UserAt),
+                (_, Some(d)) => domain(d).map(Self::HostBelow),
+                _ => Err(NameError::new(
+                    format!("{} is not a pattern", crate::value::quoted(text)),
+                    ALLOWED,
+                )),
+            },
+            None => parse_identity(text).map(Self::Exactly).map_err(widen),
+        }
+    }
+}
+
+impl fmt::Display for IdentityPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::UserAt(domain) => write!(f, "*@{domain}"),
+            Self::HostBelow(domain) => write!(f, "*.{domain}"),
+            Self::Exactly(identity) => write!(f, "{identity}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_what_they_say_and_no_more() {
+        let matches = |pattern: &str, id: &str| {
+            pattern
+                .parse::<IdentityPattern>()
+                .unwrap()
+                .matches(&id.parse().unwrap())
+        };
+        assert!(matches("*", "192.0.2.1") && matches("*", "alice@example.com"));
+        assert!(matches("*@example.com", "alice@Example.com"));
+        for id in [
+            "alice@sub.example.com",
+            "alice@badexample.com",
+            "example.com",
+            "alice@example.com.evil.org",
+            "@example.com",
+        ] {
+            assert!(!matches("*@example.com", id), "{id}");
+        }
+        assert!(matches("*.example.com", "a.b.example.com"));
+        for id in ["example.com", "badexample.com", ".example.com", "x@a.example.com"] {
+            assert!(!matches("*.example.com", id), "{id}");
+        }
+        assert!(
+            matches("alice@example.com", "alice@EXAMPLE.com")
+                && !matches("alice@example.com", "Alice@example.com")
+        );
+        for bad in ["", "**", "*x", "a*", "*@", "*@a@b", "*.", "C=DE, O=x"] {
+            assert!(bad.parse::<IdentityPattern>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+use core::net::IpAddr;
+
+use adit_core::{AddressRange, Prefix};
+
+use crate::error::{ProfileErrors, Source};
+use crate::profile::AuthMethod;
+use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
+use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
+use crate::server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
+use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
+
+const TOP: &[&str] = &[
+    "version",
+    "listen",
+    "ikev2",
+    "connection",
+    "pool",
+    "network",
+    "limits",
+];
+const LISTEN: &[&str] = &["addresses", "ports"];
+const IKEV2: &[&str] = &[
+    "identity",
+    "certificate",
+    "key",
+    "psk",
+    "psk-file",
+    "ike",
+    "esp",
+    "dpd",
+];
+const CONNECTION: &[&str] = &[
+    "name",
+    "match",
+    "auth",
+    "server-auth",
+    "psk",
+    "psk-file",
+    "ca",
+    "pool",
+    "subnets",
+    "dns",
+];
+const POOL: &[&str] = &["ranges", "ranges6", "dns", "on-subnet"];
+const NETWORK: &[&str] = &["forward", "nat", "nat-interface"];
+const LIMITS: &[&str] = &["half-open", "clients"];
+const NAT: &[(&str, Nat)] = &[("off", Nat::Off), ("masquerade", Nat::Masquerade)];
+
+/// Reads `server.toml`. `check` says whether a proposal's text is one that Adit can make, and what is allowed if not.
+///
+/// # Errors
+/// Every mistake of the file.
+pub fn parse_server(
+    source: &Source<'_>,
+    check: &dyn Fn(SuiteKind, &str) -> Result<(), String>,
+) -> Result<ServerConfig, ProfileErrors> {
+    let mut reader = Reader::new(*source);
+    let config = document(&mut reader).map(|root| {
+        let end = source.text.trim_end().len();
+        let table = Table {
+            title: String::new(),
+            span: end..end,
+            entries: root.get_ref(),
+        };
+        server(&mut reader, &table, check)
+    });
+    match (ProfileErrors::of(reader.errors), config) {
+        (None, Some(config)) => Ok(config),
+        (Some(errors), _) => Err(errors),
+        (None, None) => Err(ProfileErrors::unexplained(source)),
+    }
+}
+
+/// May give a half-filled value, but then has left an error.
+fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> ServerConfig {
+    reader.only(top, TOP);
+    let _: Option<u8> = reader.integer(top, "version", 1..=1);
+    let listen = listen(reader, top);
+    let ikev2 = ikev2(reader, top, check);
+    let pools = pools(reader, top);
+    let network = network(reader, top);
+    let limits = limits(reader, top);
+    let tables = reader.tables(top, "connection");
+    if tables.is_empty() {
+        reader.missing(
+            top,
+            "[[connection]]",
+            "add [[connection]] with name, match, auth and pool: without one nobody may connect",
+        );
+    }
+    let connections: Vec<ConnectionRule> = tables
+        .iter()
+        .filter_map(|table| connection(reader, table, &ikev2, &pools))
+        .collect();
+    needs_of_connections(reader, top, &ikev2, &connections);
+    ServerConfig {
+        listen,
+        ikev2,
+        connections,
+        pools,
+        network,
+        limits,
+    }
+}
+
+fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {
+    let mut listen = Listen {
+        addresses: Vec::new(),
+        port: 500,
+        nat_port: 4500,
+    };
+    let Some(table) = reader.table(top, "listen") else {
+        return listen;
+    };
+    reader.only(&table, LISTEN);
+    listen.addresses = reader.parse_list(&table, "addresses", parse_address);
+    match reader.integers::<u16>(&table, "ports", &(1..=65535)).as_deref() {
+        Some(&[port, nat_port]) if port != nat_port => (listen.port, listen.nat_port) = (port, nat_port),
+        Some(_) => {
+            if let Some((_, span)) = entry(&table, "ports") {
+                let help = "allowed: two different ports, without and with UDP encapsulation: [500, 4500]";
+                reader.error(span, "[listen] `ports` is not a pair of ports", help);
+            }
+        }
+        None => {}
+    }
+    listen
+}
+
+fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike {
+    let Some(table) = reader.table(top, "ikev2") else {
+        return Ike {
+            identity: None,
+            certificate: Vec::new(),
+            key: None,
+            psk: None,
+            ike: Vec::new(),
+            esp: Vec::new(),
+            dpd: DPD_DEFAULT,
+        };
+    };
+    reader.only(&table, IKEV2);
+    let ike = Ike {
+        identity: reader.parse(&table, "identity", parse_identity),
+        certificate: reader.certificates(&table, "certificate"),
+        key: reader.key(&table),
+        psk: reader.psk(&table),
+        ike: reader.suites(&table, "ike", SuiteKind::Ike, check),
+        esp: reader.suites(&table, "esp", SuiteKind::Esp, check),
+        dpd: reader.duration(&table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
+    };
+    match (
+        entry(&table, "certificate").is_some(),
+        entry(&table, "key").is_some(),
+    ) {
+        (true, false) => reader.missing(
+            &table,
+            "key",
+            r#"add key = "NAME.pem", a file in /etc/adit/private"#,
+        ),
+        (false, true) => reader.missing(
+            &table,
+            "certificate",
+            r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#,
+        ),
+        _ => {}
+    }
+    ike
+}
+
+fn connection(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    ikev2: &Ike,
+    pools: &[Pool],
+) -> Option<ConnectionRule> {
+    reader.only(table, CONNECTION);
+    for (key, help) in [
+        ("name", r#"add name = "staff""#),
+        ("match", r#"add match = ["*@example.com"], or match = ["*"]"#),
+        ("pool", r#"add pool = "NAME", a [pool.NAME] of this file"#),
+    ] {
+        if entry(table, key).is_none() {
+            reader.missing(table, key, help);
+        }
+    }
+    let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
+    let matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
+    let auth_help = r#"add auth = "psk" or auth = "certificate""#;
+    let auth = required_choice(reader, table, "auth", AUTH, auth_help);
+    let server_auth = reader.choice(table, "server-auth", AUTH);
+    let psk = reader.psk(table);
+    let ca = reader.certificates(table, "ca");
+    let pool = pool_of(reader, table, pools);
+    let mut subnets = reader.parse_list(table, "subnets", parse_network);
+    if subnets.is_empty() {
+        subnets = vec![Prefix::ANY_V4, Prefix::ANY_V6];
+    }
+    let dns = entry(table, "dns")
+        .is_some()
+        .then(|| reader.parse_list(table, "dns", parse_address));
+    let auth = auth?;
+    let default = if ikev2.certificate.is_empty() {
+        auth
+    } else {
+        AuthMethod::Certificate
+    };
+    let server_auth = server_auth.unwrap_or(default);
+    let rule = ConnectionRule {
+        name: name?,
+        matches,
+        auth,
+        server_auth,
+        psk,
+        ca,
+        pool: pool?,
+        subnets,
+        dns,
+    };
+    needs_of_connection(reader, table, &rule, ikev2);
+    Some(rule)
+}
+
+fn pool_of(reader: &mut Reader<'_>, table: &Table<'_>, pools: &[Pool]) -> Option<String> {
+    let pool = reader.string(table, "pool")?;
+    if !pools.iter().any(|p| p.name == pool.text) {
+        let help = match nearest(pool.text, pools.iter().map(|p| p.name.as_str())) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "add [pool.NAME] with ranges".to_owned(),
+        };
+        reader.error(
+            pool.span,
+            format!("{}there is no pool {}", table.title, quoted(pool.text)),
+            help,
+        );
+    }
+    Some(pool.text.to_owned())
+}
+
+fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &ConnectionRule, ikev2: &Ike) {
+    if rule.auth == AuthMethod::Certificate && entry(table, "ca").is_none() {
+        let help = r#"add ca = "NAME.pem": the authority of the clients' certificates, in /etc/adit/certs"#;
+        reader.missing(table, "ca", help);
+    }
+    let by_psk = rule.auth == AuthMethod::Psk || rule.server_auth == AuthMethod::Psk;
+    if by_psk && rule.psk.is_none() && ikev2.psk.is_none() {
+        reader.missing(
+            table,
+            "psk-file",
+            r#"add psk-file = "NAME.psk" here or under [ikev2]"#,
+        );
+    }
+}
+
+fn needs_of_connections(
+    reader: &mut Reader<'_>,
+    top: &Table<'_>,
+    ikev2: &Ike,
+    connections: &[ConnectionRule],
+) {
+    let mut names: Vec<&str> = connections.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    for (a, _) in names.iter().zip(names.iter().skip(1)).filter(|(a, b)| a == b) {
+        reader.error(
+            top.span.clone(),
+            format!("two [[connection]]s are called {}", quoted(a)),
+            "give each its own name",
+        );
+    }
+    let by = |method| connections.iter().any(|c| c.server_auth == method);
+    let span = entry(top, "ikev2").map_or_else(|| top.span.clone(), |(_, span)| span);
+    if by(AuthMethod::Certificate)
+        && ikev2.certificate.is_empty()
+        && !reader.errors.iter().any(|e| e.message.contains("`certificate`"))
+    {
+        let help = r#"add under [ikev2]: certificate = "NAME.pem" and key = "NAME.pem""#;
+        reader.error(
+            span.clone(),
+            "[ikev2] `certificate` is missing: a connection authenticates the server with it",
+            help,
+        );
+    }
+    if by(AuthMethod::Psk)
+        && ikev2.identity.is_none()
+        && !reader.errors.iter().any(|e| e.message.contains("`identity`"))
+    {
+        let help = r#"add under [ikev2]: identity = "vpn.example.com""#;
+        reader.error(
+            span,
+            "[ikev2] `identity` is missing: a connection authenticates the server with a PSK",
+            help,
+        );
+    }
+}
+
+fn pools(reader: &mut Reader<'_>, top: &Table<'_>) -> Vec<Pool> {
+    let Some(all) = reader.table(top, "pool") else {
+        return Vec::new();
+    };
+    let names: Vec<&str> = all.entries.keys().map(|k| k.get_ref().as_ref()).collect();
+    let mut taken: Vec<(AddressRange, String)> = Vec::new();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let mut table = reader.table(&all, name)?;
+            table.title = format!("[pool.{}] ", name.escape_debug());
+            Some(pool(reader, &table, name, &mut taken))
+        })
+        .collect()
+}
+
+fn pool(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    name: &str,
+    taken: &mut Vec<(AddressRange, String)>,
+) -> Pool {
+    reader.only(table, POOL);
+    let errors = reader.errors.len();
+    let ranges = ranges(reader, table, name, taken, false);
+    let ranges6 = self::ranges(reader, table, name, taken, true);
+    if ranges.is_empty() && ranges6.is_empty() && reader.errors.len() == errors {
+        reader.missing(
+            table,
+            "ranges",
+            r#"add ranges = ["10.9.0.10-10.9.0.200"], or ranges6 = ["fd00:9::/112"]"#,
+        );
+    }
+    let dns: Vec<IpAddr> = reader.parse_list(table, "dns", parse_address);
+    let on_subnet = reader.parse(table, "on-subnet", str::parse);
+    Pool {
+        name: name.to_owned(),
+        ranges,
+        ranges6,
+        dns,
+        on_subnet,
+    }
+}
+
+fn ranges(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    pool: &str,
+    taken: &mut Vec<(AddressRange, String)>,
+    v6: bool,
+) -> Vec<AddressRange> {
+    let key = if v6 { "ranges6" } else { "ranges" };
+    let allowed = if v6 {
+        "fd00:9::10-fd00:9::ff, fd00:9::/112"
+    } else {
+        "10.9.0.10-10.9.0.200, 10.9.1.0/24"
+    };
+    let parse = |text: &str| {
+        parse_range(text)
+            .filter(|r| r.first.is_ipv6() == v6)
+            .ok_or_else(|| {
+                NameError::new(
+                    format!(
+                        "{} is not a range of IPv{} addresses",
+                        quoted(text),
+                        if v6 { 6 } else { 4 }
+                    ),
+                    allowed,
+                )
+            })
+    };
+    let texts = reader.strings(table, key);
+    let mut out = Vec::new();
+    for text in texts {
+        let Some(range) = reader.parsed(table, key, &text, parse) else {
+            continue;
+        };
+        if let Some((other, whose)) = taken.iter().find(|(r, _)| r.intersection(range).is_some()) {
+            let message = format!(
+                "{}`{key}`: {} overlaps {other:?} of [pool.{}]",
+                table.title,
+                quoted(text.text),
+                whose.escape_debug()
+            );
+            reader.error(text.span, message, "give every address to one pool only");
+            continue;
+        }
+        taken.push((range, pool.to_owned()));
+        out.push(range);
+    }
+    out
+}
+
+fn network(reader: &mut Reader<'_>, top: &Table<'_>) -> Network {
+    let mut network = Network {
+        forward: false,
+        nat: Nat::Off,
+        nat_interface: None,
+    };
+    let Some(table) = reader.table(top, "network") else {
+        return network;
+    };
+    reader.only(&table, NETWORK);
+    network.forward = reader.boolean(&table, "forward").unwrap_or(false);
+    network.nat = reader.choice(&table, "nat", NAT).unwrap_or(Nat::Off);
+    network.nat_interface = reader.parse(&table, "nat-interface", str::parse);
+    if let (Nat::Off, Some((_, span))) = (network.nat, entry(&table, "nat-interface")) {
+        reader.error(
+            span,
+            "[network] `nat-interface` has no use: nat is off",
+            r#"add nat = "masquerade", or take the line out"#,
+        );
+    }
+    if let (Nat::Masquerade, false, Some((_, span))) = (network.nat, network.forward, entry(&table, "nat"))
+        && entry(&table, "forward").is_some()
+    {
+        reader.error(
+            span,
+            "[network] `nat` translates what is forwarded, but forward = false",
+            "set forward = true",
+        );
+    }
+    network
+}
+
+fn limits(reader: &mut Reader<'_>, top: &Table<'_>) -> Limits {
+    let mut limits = Limits {
+        half_open: 1_000,
+        clients: 20_000,
+    };
+    let Some(table) = reader.table(top, "limits") else {
+        return limits;
+    };
+    reader.only(&table, LIMITS);
+    limits.half_open = reader
+        .integer(&table, "half-open", 1..=1_000_000)
+        .unwrap_or(limits.half_open);
+    limits.clients = reader
+        .integer(&table, "clients", 1..=1_000_000)
+        .unwrap_or(limits.clients);
+    limits
+}

@@ -1,0 +1,170 @@
+//! What docs/profiles.md shows is what the parser takes, and what it takes can be written out again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use adit_core::{Identity, Prefix};
+use adit_profile::{
+    Access, AuthMethod, Profile, PskSource, Source, SuiteKind, Tunnel, parse_profile, parse_server,
+};
+use proptest::prelude::*;
+
+const PAGE: &str = include_str!("../../../docs/profiles.md");
+
+fn check(_: SuiteKind, _: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn parse(text: &str) -> Profile {
+    let access = Some(Access {
+        mode: 0o100_640,
+        gid: 0,
+        adit_gid: None,
+    });
+    let source = Source {
+        file: "profiles.md",
+        text,
+        access,
+    };
+    parse_profile(&"corp".parse().unwrap(), &source, &check).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The TOML blocks of the page: profiles, and server.tomls.
+fn blocks() -> (Vec<String>, Vec<String>) {
+    let blocks = PAGE
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.partition(|block| !block.contains("[[connection]]"))
+}
+
+#[test]
+fn the_pages_profiles_parse_and_read_back() {
+    let (profiles, _) = blocks();
+    assert!(profiles.len() >= 3);
+    for text in profiles {
+        let profile = parse(&text);
+        if matches!(profile.psk, Some(PskSource::Inline(_))) {
+            continue;
+        }
+        let again = parse(&profile.to_toml());
+        assert_eq!(again.settings(), profile.settings(), "{text}");
+    }
+}
+
+#[test]
+fn the_pages_table_names_every_key() {
+    let (profiles, _) = blocks();
+    let complete = profiles.iter().max_by_key(|text| text.len()).unwrap();
+    for setting in parse(complete).settings() {
+        assert!(
+            PAGE.contains(&format!("| `{}` |", setting.key)),
+            "{} is not documented",
+            setting.key
+        );
+    }
+}
+
+#[test]
+fn the_five_lines_mean_what_they_say() {
+    let (profiles, _) = blocks();
+    let profile = parse(&profiles[0]);
+    assert_eq!(profiles[0].lines().count(), 5);
+    assert_eq!(profile.server.to_string(), "vpn.example.com");
+    assert_eq!(
+        (profile.auth, profile.remote_auth, profile.port()),
+        (AuthMethod::Psk, AuthMethod::Psk, 500)
+    );
+    assert_eq!(
+        profile.local_id,
+        Some(Identity::Email("alice@example.com".into()))
+    );
+    assert_eq!(profile.remote_id, Identity::Fqdn("vpn.example.com".into()));
+    assert_eq!(profile.tunnel, Tunnel::Full);
+    assert!(profile.addresses.ipv4 && profile.addresses.ipv6);
+    assert_eq!(profile.dpd.as_secs(), 30);
+    let files: Vec<String> = profile.files().iter().map(|f| f.path()).collect();
+    assert_eq!(files, ["/etc/adit/secrets/corp.psk"]);
+}
+
+#[test]
+fn the_pages_server_parses() {
+    let (_, servers) = blocks();
+    assert!(!servers.is_empty());
+    for text in servers {
+        let source = Source {
+            file: "server.toml",
+            text: &text,
+            access: None,
+        };
+        let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        for rule in &config.connections {
+            assert!(config.pool(&rule.pool).is_some());
+        }
+        let alice = config
+            .connection_for(&"alice@example.com".parse().unwrap())
+            .unwrap();
+        assert!(!alice.subnets.is_empty());
+    }
+}
+
+#[test]
+fn a_minimal_server_gets_the_defaults() {
+    let text = "[ikev2]\nidentity = \"vpn.example.com\"\npsk-file = \"all.psk\"\n[[connection]]\nname = \"all\"\nmatch = \"*\"\n\
+                auth = \"psk\"\npool = \"p\"\n[pool.p]\nranges = \"10.9.0.0/24\"\n";
+    let source = Source {
+        file: "server.toml",
+        text,
+        access: None,
+    };
+    let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((config.listen.port, config.listen.nat_port), (500, 4500));
+    assert_eq!((config.limits.half_open, config.limits.clients), (1_000, 20_000));
+    assert!(!config.network.forward);
+    let rule = &config.connections[0];
+    assert_eq!(rule.server_auth, AuthMethod::Psk);
+    assert_eq!(rule.subnets, [Prefix::ANY_V4, Prefix::ANY_V6]);
+    assert_eq!(config.files().len(), 1);
+}
+
+#[test]
+fn debug_and_settings_show_no_secret() {
+    let profile = parse("server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk = \"swordfish\"\n");
+    let shown = format!("{profile:?} {:?} {}", profile.settings(), profile.to_toml());
+    assert!(
+        !shown.contains("swordfish") && shown.contains("(hidden)"),
+        "{shown}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,300}") {
+        let source = Source { file: "f", text: &text, access: None };
+        let _ = parse_profile(&"corp".parse().unwrap(), &source, &check);
+        let _ = parse_server(&source, &check);
+        prop_assert_eq!(adit_profile::redact(&text).len(), text.len());
+    }
+
+    /// Mutations of a real file get further than noise does.
+    #[test]
+    fn no_damaged_file_panics(cut in 0_usize..2000, insert in ".{0,8}", which in 0_usize..8) {
+        let (profiles, servers) = blocks();
+        let all: Vec<String> = profiles.into_iter().chain(servers).collect();
+        let mut text = all[which % all.len()].clone();
+        let at = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        text.insert_str(at, &insert);
+        let source = Source { file: "f", text: &text, access: None };
+        if let Err(errors) = parse_profile(&"corp".parse().unwrap(), &source, &check) {
+            for error in errors.all() {
+                prop_assert!(error.line >= 1 && error.column >= 1 && error.span.start <= text.len());
+            }
+        }
+        let _ = parse_server(&source, &check);
+        prop_assert_eq!(adit_profile::redact(&text).len(), text.len());
+    }
+
+    #[test]
+    fn no_bytes_panic_as_a_psk_file(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let access = Access { mode: 0o600, gid: 0, adit_gid: None };
+        let _ = adit_profile::parse_psk_file("f", &bytes, access);
+    }
+}

@@ -1,0 +1,232 @@
+//! What people see when a profile or server.toml is wrong.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use adit_core::{Failure, FailureCode};
+use adit_profile::{Access, ProfileErrors, Source, SuiteKind, parse_profile, parse_server, redact};
+
+fn check(_: SuiteKind, text: &str) -> Result<(), String> {
+    if text.starts_with("aes") {
+        Ok(())
+    } else {
+        Err("allowed: aes256gcm16-prfsha256-x25519".into())
+    }
+}
+
+fn source(text: &str) -> Source<'_> {
+    Source {
+        file: "corp.toml",
+        text,
+        access: None,
+    }
+}
+
+fn profile_errors(text: &str) -> ProfileErrors {
+    parse_profile(&"corp".parse().unwrap(), &source(text), &check).unwrap_err()
+}
+
+fn server_errors(text: &str) -> String {
+    parse_server(&source(text), &check).unwrap_err().to_string()
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_place_value_and_cure() {
+    let text = r#"
+sever = "vpn.example.com"
+auth = "pks"
+local-id = "two words"
+tunnel = wholly
+"#;
+    assert_eq!(
+        profile_errors(text).to_string(),
+        "corp.toml:5:10: not TOML: string values must be quoted, expected literal string"
+    );
+
+    let text = text.replace("wholly", "true").replace("pks", "spk");
+    assert_eq!(
+        profile_errors(&text).to_string(),
+        r#"corp.toml:2:1: unknown key "sever"
+  help: did you mean `server`?
+corp.toml:3:8: `auth`: "spk" is not a value it can have
+  help: allowed: "psk", "certificate"; did you mean "psk"?
+corp.toml:4:12: `local-id`: "two words" is not an identity
+  help: allowed: a host name, user@domain, an IP address, or keyid: and text
+corp.toml:5:10: `tunnel` is true
+  help: allowed: a string in quotes
+corp.toml:5:14: `server` is missing
+  help: add server = "vpn.example.com""#
+    );
+}
+
+#[test]
+fn values_out_of_bounds() {
+    let text = r#"
+server = "vpn.example.com:4500"
+port = 70000
+auth = "psk"
+local-id = "alice@example.com"
+psk-file = "../corp.psk"
+remote-subnets = ["10.0.0.1/8", "10.0.0.0/8"]
+addresses = []
+dpd = "1s"
+interface = "a/b"
+mtu = 100
+ike = ["aes256-sha256-x25519", "rot13"]
+color = 1
+"#;
+    assert_eq!(
+        profile_errors(text).to_string(),
+        r#"corp.toml:3:8: `port`: 70000 is out of range
+  help: allowed: a number from 1 to 65535
+corp.toml:6:12: `psk-file`: "../corp.psk" is not a plain file name
+  help: allowed: a file in /etc/adit/secrets: letters, digits and _ . @ + -; no directories: the file lies in Adit's own
+corp.toml:7:18: `remote-subnets` has no use: a full tunnel takes everything
+  help: add tunnel = "split", or take the line out
+corp.toml:7:19: `remote-subnets`: "10.0.0.1/8" has bits beyond its prefix
+  help: allowed: 10.0.0.0/8, or 10.0.0.1/32
+corp.toml:8:13: `addresses` is empty
+  help: allowed: ["ipv4"], ["ipv6"], ["ipv4", "ipv6"]
+corp.toml:9:7: `dpd`: "1s" is not a duration it can have
+  help: allowed: 5s to 1h, written as 30s, 5m or 8h
+corp.toml:10:13: `interface`: "a/b" is not an interface's name
+  help: allowed: 1 to 15 letters, digits and _ . -
+corp.toml:11:7: `mtu`: 100 is out of range
+  help: allowed: a number from 576 to 65535
+corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
+  help: allowed: aes256gcm16-prfsha256-x25519
+corp.toml:13:1: unknown key "color"
+  help: known here: version, server, port, auth, remote-auth, local-id, remote-id, psk, psk-file, ca, certificate, key, ike, esp, tunnel, remote-subnets, addresses, dpd, interface, mtu, dns, force-encapsulation, local-address"#
+    );
+}
+
+#[test]
+fn what_a_method_needs_and_has_no_use_for() {
+    let text = "server = \"vpn.example.com\"\nauth = \"certificate\"\npsk = \"swordfish\"\nca = \"ca.pem\"\n";
+    assert_eq!(
+        profile_errors(text).to_string(),
+        r#"corp.toml:3:7: `psk` has no use: neither side authenticates with "psk"
+  help: take the line out, or change the method
+corp.toml:4:14: `certificate` is missing
+  help: add certificate = "NAME.pem", a file in /etc/adit/certs
+corp.toml:4:14: `key` is missing
+  help: add key = "NAME.pem", a file in /etc/adit/private"#
+    );
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    for text in [
+        "psk = \"0xswordfish\"",
+        "psk = [\"swordfish\"]",
+        "psk = swordfish",
+        "psk = \"0sswordfish!\"",
+        "psk = \"swordfish",
+        "key = \"MIIswordfish/+=\"",
+        "kye = \"swordfish\"",
+        "psk = \"swordfish\"\npsk = \"swordfish\"",
+        "psk.swordfish = 1\n[psk]",
+    ] {
+        let errors = profile_errors(text);
+        let shown = format!("{errors} {errors:?} {}", redact(text));
+        let shown = shown.replace("psk.swordfish", "");
+        assert!(!shown.contains("swordfish"), "{text}: {shown}");
+        assert_eq!(redact(text).len(), text.len(), "{text}");
+    }
+}
+
+#[test]
+fn redacting_keeps_everything_else() {
+    let text = "server = \"a\"\npsk = \"swordfish\" # geheim\n[[connection]]\npsk = 'tuna'\npsk-file = \"x\"\nkey = \"\"\"\n-----BEGIN\nab\n\"\"\"\n";
+    assert_eq!(
+        redact(text),
+        "server = \"a\"\npsk = \"*********\" # geheim\n[[connection]]\npsk = '****'\npsk-file = \"x\"\nkey = \"\"\"\n**********\n**\n\"\"\"\n"
+    );
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_before_all_else() {
+    let text = "server = \"vpn.example.com\"\nauth = \"pks\"\nlocal-id = \"alice\"\npsk = \"swordfish\"\n";
+    let access = Access {
+        mode: 0o100_644,
+        gid: 0,
+        adit_gid: None,
+    };
+    let source = Source {
+        file: "/etc/adit/profiles/corp.toml",
+        text,
+        access: Some(access),
+    };
+    let errors = parse_profile(&"corp".parse().unwrap(), &source, &check).unwrap_err();
+    let failure = Failure::from(errors);
+    assert_eq!(failure.code, FailureCode::SecretExposed);
+    assert_eq!(
+        failure.text,
+        "/etc/adit/profiles/corp.toml:4:7: the file holds a secret, but everybody on this host can get at it \
+         (mode 0644) (and one more mistake)"
+    );
+    assert_eq!(
+        failure.hint.unwrap(),
+        "chown root:adit /etc/adit/profiles/corp.toml && chmod 0640 /etc/adit/profiles/corp.toml"
+    );
+}
+
+#[test]
+fn a_profile_without_secrets_may_be_open() {
+    let text =
+        "server = \"vpn.example.com\"\nauth = \"psk\"\nlocal-id = \"alice\"\npsk-file = \"corp.psk\"\n";
+    let access = Access {
+        mode: 0o100_644,
+        gid: 1000,
+        adit_gid: None,
+    };
+    let source = Source {
+        access: Some(access),
+        ..source(text)
+    };
+    assert!(parse_profile(&"corp".parse().unwrap(), &source, &check).is_ok());
+}
+
+#[test]
+fn mistakes_of_server_toml() {
+    let text = r#"
+[listen]
+ports = [500]
+[ikev2]
+certificate = "server.pem"
+[pool.staff]
+ranges = ["10.9.0.10-10.9.0.200", "10.9.0.0/24", "fd00::/64"]
+[network]
+nat = "masq"
+[[connection]]
+name = "staff"
+match = ["*@example.com", "*x"]
+auth = "certificate"
+pool = "stuff"
+[limit]
+"#;
+    assert_eq!(
+        server_errors(text),
+        r#"corp.toml:3:9: [listen] `ports` is not a pair of ports
+  help: allowed: two different ports, without and with UDP encapsulation: [500, 4500]
+corp.toml:4:1: [ikev2] `key` is missing
+  help: add key = "NAME.pem", a file in /etc/adit/private
+corp.toml:7:35: [pool.staff] `ranges`: "10.9.0.0/24" overlaps 10.9.0.10-10.9.0.200 of [pool.staff]
+  help: give every address to one pool only
+corp.toml:7:50: [pool.staff] `ranges`: "fd00::/64" is not a range of IPv4 addresses
+  help: allowed: 10.9.0.10-10.9.0.200, 10.9.1.0/24
+corp.toml:9:7: [network] `nat`: "masq" is not a value it can have
+  help: allowed: "off", "masquerade"
+corp.toml:10:1: [[connection]] 1: `ca` is missing
+  help: add ca = "NAME.pem": the authority of the clients' certificates, in /etc/adit/certs
+corp.toml:12:27: [[connection]] 1: `match`: "*x" is not a pattern
+  help: allowed: an identity, "*@example.com", "*.example.com" or "*"
+corp.toml:14:8: [[connection]] 1: there is no pool "stuff"
+  help: did you mean "staff"?
+corp.toml:15:2: unknown key "limit"
+  help: did you mean `limits`?"#
+    );
+    assert_eq!(
+        server_errors(""),
+        "corp.toml:1:1: `[[connection]]` is missing\n  help: add [[connection]] with name, match, auth and pool: \
+         without one nobody may connect"
+    );
+}
