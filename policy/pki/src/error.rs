@@ -109,9 +109,11 @@ impl PkiError {
             Self::Untrusted { .. } | Self::Forged { .. } => FailureCode::CertificateUntrusted,
             Self::Name { .. } => FailureCode::CertificateName,
             Self::Expired { .. } | Self::NotYetValid { .. } => FailureCode::CertificateExpired,
-            Self::Usage { .. } | Self::Chain { .. } | Self::Malformed(_) | Self::Weak { .. } | Self::Scheme(_) => {
-                FailureCode::CertificateUnusable
-            }
+            Self::Usage { .. }
+            | Self::Chain { .. }
+            | Self::Malformed(_)
+            | Self::Weak { .. }
+            | Self::Scheme(_) => FailureCode::CertificateUnusable,
             Self::Signature => FailureCode::AuthenticationFailed,
             Self::Anchor(_) | Self::Key(_) | Self::KeyEncrypted | Self::KeyMismatch(_) => {
                 FailureCode::ConfigurationInvalid

@@ -4,7 +4,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 
 use crate::PkiError;
-use crate::cert::{Parsed, escape, san_address};
+use crate::cert::{Parsed, name_text, san_address};
 use crate::verify::Role;
 
 const MAX_SHOWN: usize = 8;
@@ -16,20 +16,35 @@ pub(crate) fn check(leaf: &Parsed, wanted: &Identity, role: Role, constrained: b
         (Identity::DistinguishedName(dn), _) => same_subject(leaf.subject(), dn),
         (Identity::KeyId(_), _) => false,
         (_, Some(san)) => san.iter().any(|name| matches(name, wanted, role, constrained)),
-        (_, None) => !constrained && leaf.common_name().is_some_and(|cn| common_name_matches(&cn, wanted, role)),
+        (_, None) => {
+            !constrained
+                && leaf
+                    .common_name()
+                    .is_some_and(|cn| common_name_matches(&cn, wanted, role))
+        }
     };
-    if found { Ok(()) } else { Err(mismatch(leaf, wanted)) }
+    if found {
+        Ok(())
+    } else {
+        Err(mismatch(leaf, wanted))
+    }
 }
 
 fn matches(name: &GeneralName, wanted: &Identity, role: Role, constrained: bool) -> bool {
     match (name, wanted) {
-        (GeneralName::DnsName(presented), Identity::Fqdn(host)) => host_matches(presented.as_str(), host, role),
+        (GeneralName::DnsName(presented), Identity::Fqdn(host)) => {
+            host_matches(presented.as_str(), host, role)
+        }
         // Windows' own clients want an address as dNSName, so certificates for them have it there.
         (GeneralName::DnsName(presented), Identity::Address(address)) => {
             !constrained && presented.as_str().parse() == Ok(*address)
         }
-        (GeneralName::IpAddress(bytes), Identity::Address(address)) => san_address(bytes.as_bytes()) == Some(*address),
-        (GeneralName::Rfc822Name(mail), Identity::Email(_)) => Identity::Email(mail.as_str().into()).matches(wanted),
+        (GeneralName::IpAddress(bytes), Identity::Address(address)) => {
+            san_address(bytes.as_bytes()) == Some(*address)
+        }
+        (GeneralName::Rfc822Name(mail), Identity::Email(_)) => {
+            Identity::Email(mail.as_str().into()).matches(wanted)
+        }
         _ => false,
     }
 }
@@ -37,7 +52,9 @@ fn matches(name: &GeneralName, wanted: &Identity, role: Role, constrained: bool)
 fn common_name_matches(cn: &str, wanted: &Identity, role: Role) -> bool {
     match wanted {
         Identity::Fqdn(host) => host_matches(cn, host, role),
-        Identity::Address(_) | Identity::Email(_) => cn.parse::<Identity>().is_ok_and(|id| id.matches(wanted)),
+        Identity::Address(_) | Identity::Email(_) => {
+            cn.parse::<Identity>().is_ok_and(|id| id.matches(wanted))
+        }
         Identity::DistinguishedName(_) | Identity::KeyId(_) => false,
     }
 }
@@ -61,7 +78,9 @@ fn host_matches(presented: &str, host: &str, role: Role) -> bool {
 
 fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&l.len())
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     name.len() <= 253 && name.split('.').all(label)
 }
@@ -79,7 +98,7 @@ fn mismatch(leaf: &Parsed, wanted: &Identity) -> PkiError {
     names.truncate(MAX_SHOWN);
     let wanted = match wanted {
         Identity::DistinguishedName(dn) => {
-            Name::from_der(dn).map_or_else(|_| wanted.to_string(), |name| escape(&name.to_string()))
+            Name::from_der(dn).map_or_else(|_| wanted.to_string(), |name| name_text(&name))
         }
         other => other.to_string(),
     };

@@ -47,7 +47,9 @@ pub(crate) fn blocks(content: &[u8]) -> Result<Vec<Block>, PkiError> {
     let mut out = Vec::new();
     let mut lines = content.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
     while let Some(line) = lines.next() {
-        let Some(label) = boundary(line, b"-----BEGIN ") else { continue };
+        let Some(label) = boundary(line, b"-----BEGIN ") else {
+            continue;
+        };
         out.push(block(label, &mut lines)?);
     }
     Ok(out)
@@ -60,9 +62,15 @@ fn block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a [u8]>) -> Result<
     for line in lines {
         if let Some(end) = boundary(line, b"-----END ") {
             if end != label {
-                return Err(PkiError::Malformed("a PEM block ends with another name than it begins with"));
+                return Err(PkiError::Malformed(
+                    "a PEM block ends with another name than it begins with",
+                ));
             }
-            return Ok(Block { label: label.into(), encrypted, der: base64(&text)? });
+            return Ok(Block {
+                label: label.into(),
+                encrypted,
+                der: base64(&text)?,
+            });
         }
         if line.contains(&b':') {
             encrypted |= line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
@@ -132,7 +140,14 @@ mod tests {
 
     #[test]
     fn base64_as_in_rfc_4648() {
-        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob"), ("Zm9v\r\nYmFy", "foobar")] {
+        for (text, bytes) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9v\r\nYmFy", "foobar"),
+        ] {
             assert_eq!(decode(text).unwrap(), bytes.as_bytes());
         }
         for bad in ["Z", "Zg", "Zg=", "Zg===", "Zm9v=", "Z=g=", "Zm9!"] {

@@ -52,16 +52,20 @@ impl FileSigner {
         let public = PublicKey::from_spki(&parsed.spki)?;
         let mismatch = || PkiError::KeyMismatch(parsed.subject_text());
         let pair = match (private, public.kind) {
-            (PrivateKey::Rsa(der), KeyKind::Rsa) => KeyPair::Rsa(rsa(&der, &public).map_err(|e| e.unwrap_or_else(mismatch))?),
+            (PrivateKey::Rsa(der), KeyKind::Rsa) => {
+                KeyPair::Rsa(rsa(&der, &public).map_err(|e| e.unwrap_or_else(mismatch))?)
+            }
             (PrivateKey::Ec(scalar, curve), kind @ (KeyKind::EcdsaP256 | KeyKind::EcdsaP384)) => {
                 if curve.is_some_and(|c| c != kind) {
                     return Err(mismatch());
                 }
                 ecdsa(&scalar, kind, &public, random).ok_or_else(mismatch)?
             }
-            (PrivateKey::Ed25519(seed), KeyKind::Ed25519) => Ed25519KeyPair::from_seed_and_public_key(&seed, &public.bytes)
-                .map(KeyPair::Ed25519)
-                .map_err(|_| mismatch())?,
+            (PrivateKey::Ed25519(seed), KeyKind::Ed25519) => {
+                Ed25519KeyPair::from_seed_and_public_key(&seed, &public.bytes)
+                    .map(KeyPair::Ed25519)
+                    .map_err(|_| mismatch())?
+            }
             _ => return Err(mismatch()),
         };
         Ok(Self(pair))
@@ -97,7 +101,9 @@ impl Signer for FileSigner {
             | (KeyPair::P384(pair), SignatureScheme::EcdsaP384Sha384) => {
                 let der = pair.sign(random, message).map_err(|_| PkiError::Signature)?;
                 match (encoding, coordinate_len(scheme.key_kind())) {
-                    (EcdsaEncoding::Fixed, Some(len)) => der_to_fixed(der.as_ref(), len).ok_or(PkiError::Signature),
+                    (EcdsaEncoding::Fixed, Some(len)) => {
+                        der_to_fixed(der.as_ref(), len).ok_or(PkiError::Signature)
+                    }
                     _ => Ok(der.as_ref().to_vec()),
                 }
             }
@@ -105,7 +111,8 @@ impl Signer for FileSigner {
             (KeyPair::Rsa(pair), scheme) => {
                 let padding = rsa_padding(scheme).ok_or(PkiError::Scheme(scheme_name(scheme)))?;
                 let mut out = vec![0; pair.public().modulus_len()];
-                pair.sign(padding, random, message, &mut out).map_err(|_| PkiError::Signature)?;
+                pair.sign(padding, random, message, &mut out)
+                    .map_err(|_| PkiError::Signature)?;
                 Ok(out)
             }
             _ => Err(PkiError::Scheme(scheme_name(scheme))),
@@ -122,7 +129,11 @@ fn rsa(der: &[u8], public: &PublicKey) -> Result<RsaKeyPair, Option<PkiError>> {
             _ => "the RSA key is damaged, or of an unusual form (2048 to 4096 bits, two primes, exponent 65537)",
         }))
     })?;
-    if pair.public().as_ref() == public.bytes { Ok(pair) } else { Err(None) }
+    if pair.public().as_ref() == public.bytes {
+        Ok(pair)
+    } else {
+        Err(None)
+    }
 }
 
 /// ring wants both halves of the key, and checks that they belong together; a file need not have the public one.
@@ -131,9 +142,18 @@ fn ecdsa(scalar: &[u8], kind: KeyKind, public: &PublicKey, random: &dyn SecureRa
     let mut padded = Zeroizing::new(vec![0; len.checked_sub(scalar.len())?]);
     padded.reserve_exact(scalar.len());
     padded.extend_from_slice(scalar);
-    let algorithm = if kind == KeyKind::EcdsaP256 { &ECDSA_P256_SHA256_ASN1_SIGNING } else { &ECDSA_P384_SHA384_ASN1_SIGNING };
-    let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &padded, &public.bytes, random).ok()?;
-    Some(if kind == KeyKind::EcdsaP256 { KeyPair::P256(pair) } else { KeyPair::P384(pair) })
+    let algorithm = if kind == KeyKind::EcdsaP256 {
+        &ECDSA_P256_SHA256_ASN1_SIGNING
+    } else {
+        &ECDSA_P384_SHA384_ASN1_SIGNING
+    };
+    let pair =
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &padded, &public.bytes, random).ok()?;
+    Some(if kind == KeyKind::EcdsaP256 {
+        KeyPair::P256(pair)
+    } else {
+        KeyPair::P384(pair)
+    })
 }
 
 fn rsa_padding(scheme: SignatureScheme) -> Option<&'static dyn RsaEncoding> {
