@@ -1,0 +1,261 @@
+//! Key derivation of IKEv2 (RFC 7296 §2.13 to §2.18). Every value that is secret is a [`Secret`].
+
+use core::net::{IpAddr, SocketAddr};
+
+use adit_core::Secret;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::algorithm::{Encryption, EspSuite, IkeSuite, Integrity, Prf};
+use crate::crypto::CryptoProvider;
+
+/// More key material was asked for than prf+ gives: 255 blocks (RFC 7296 §2.13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("prf+ gives at most 255 blocks of key material")]
+pub struct TooMuchKeyMaterial;
+
+/// The nonces' bytes and the SPIs of an IKE_SA, as key derivation takes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// Ni: the initiator's nonce, without its payload header.
+    pub initiator_nonce: &'a [u8],
+    /// Nr: the responder's nonce.
+    pub responder_nonce: &'a [u8],
+    /// SPIi.
+    pub initiator_spi: u64,
+    /// SPIr.
+    pub responder_spi: u64,
+}
+
+/// The seven keys of an IKE_SA (RFC 7296 §2.14).
+#[derive(Debug)]
+pub struct IkeKeys {
+    /// SK_d: from which CHILD_SAs' and the next IKE_SA's keys are made.
+    pub d: Secret,
+    /// SK_ai: integrity, initiator to responder; empty with an AEAD.
+    pub ai: Secret,
+    /// SK_ar: integrity, responder to initiator; empty with an AEAD.
+    pub ar: Secret,
+    /// SK_ei: encryption, initiator to responder: the key, then an AEAD's salt.
+    pub ei: Secret,
+    /// SK_er: encryption, responder to initiator.
+    pub er: Secret,
+    /// SK_pi: for the initiator's AUTH.
+    pub pi: Secret,
+    /// SK_pr: for the responder's AUTH.
+    pub pr: Secret,
+}
+
+impl IkeKeys {
+    /// `{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)`.
+    ///
+    /// # Errors
+    /// None in practice: the sum of the lengths is far below 255 blocks.
+    pub fn derive(
+        crypto: &dyn CryptoProvider,
+        suite: &IkeSuite,
+        skeyseed: &Secret,
+        exchange: &Exchange<'_>,
+    ) -> Result<Self, TooMuchKeyMaterial> {
+        let prf_len = suite.prf.output_len();
+        let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
+        let encryption_len = suite.encryption.key_material_len();
+        let lengths = [
+            prf_len,
+            integrity_len,
+            integrity_len,
+            encryption_len,
+            encryption_len,
+            prf_len,
+            prf_len,
+        ];
+        let seed: [&[u8]; 4] = [
+            exchange.initiator_nonce,
+            exchange.responder_nonce,
+            &exchange.initiator_spi.to_be_bytes(),
+            &exchange.responder_spi.to_be_bytes(),
+        ];
+        let [d, ai, ar, ei, er, pi, pr] = split(crypto, suite.prf, skeyseed, &seed, lengths)?;
+        Ok(Self {
+            d,
+            ai,
+            ar,
+            ei,
+            er,
+            pi,
+            pr,
+        })
+    }
+}
+
+/// `SKEYSEED = prf(Ni | Nr, g^ir)` (RFC 7296 §2.14). With HMAC the nonces are used whole.
+#[must_use]
+pub fn skeyseed(crypto: &dyn CryptoProvider, prf: Prf, exchange: &Exchange<'_>, shared: &Secret) -> Secret {
+    let key = Zeroizing::new([exchange.initiator_nonce, exchange.responder_nonce].concat());
+    prf_secret(crypto, prf, &key, &[shared.expose()])
+}
+
+/// SKEYSEED of an IKE_SA that replaces another (RFC 7296 §2.18): `prf(SK_d (old), g^ir (new) | Ni | Nr)`, with the old
+/// IKE_SA's prf.
+#[must_use]
+pub fn skeyseed_rekey(
+    crypto: &dyn CryptoProvider,
+    old_prf: Prf,
+    old_sk_d: &Secret,
+    exchange: &Exchange<'_>,
+    shared: &Secret,
+) -> Secret {
+    let parts = [
+        shared.expose(),
+        exchange.initiator_nonce,
+        exchange.responder_nonce,
+    ];
+    prf_secret(crypto, old_prf, old_sk_d.expose(), &parts)
+}
+
+/// Keys of one direction of a CHILD_SA.
+#[derive(Debug)]
+pub struct SaKeys {
+    /// `encryption.key_material_len()` bytes: the key, then an AEAD's salt.
+    pub encryption: Secret,
+    /// The integrity algorithm's key; empty with an AEAD.
+    pub integrity: Secret,
+}
+
+/// Keys of a CHILD_SA (RFC 7296 §2.17). Initiator is who initiated the exchange that made it.
+#[derive(Debug)]
+pub struct ChildKeys {
+    /// Of the SA that carries data from the initiator to the responder.
+    pub initiator: SaKeys,
+    /// Of the SA that carries data from the responder to the initiator.
+    pub responder: SaKeys,
+}
+
+impl ChildKeys {
+    /// `KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr)`. `prf` is the IKE_SA's; the nonces are those of the exchange that
+    /// makes the CHILD_SA (in IKE_AUTH: those of IKE_SA_INIT).
+    ///
+    /// # Errors
+    /// None in practice: the sum of the lengths is far below 255 blocks.
+    pub fn derive(
+        crypto: &dyn CryptoProvider,
+        prf: Prf,
+        sk_d: &Secret,
+        suite: &EspSuite,
+        nonces: (&[u8], &[u8]),
+        shared: Option<&Secret>,
+    ) -> Result<Self, TooMuchKeyMaterial> {
+        let encryption_len = Encryption::key_material_len(suite.encryption);
+        let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
+        let seed = [shared.map_or(&[][..], Secret::expose), nonces.0, nonces.1];
+        let lengths = [encryption_len, integrity_len, encryption_len, integrity_len];
+        let [ie, ia, re, ra] = split(crypto, prf, sk_d, &seed, lengths)?;
+        Ok(Self {
+            initiator: SaKeys {
+                encryption: ie,
+                integrity: ia,
+            },
+            responder: SaKeys {
+                encryption: re,
+                integrity: ra,
+            },
+        })
+    }
+}
+
+/// What a peer signs in AUTH (RFC 7296 §2.15): `message | peer_nonce | prf(SK_p, RestOfIDPayload)`.
+///
+/// For the initiator's AUTH: its IKE_SA_INIT request as sent (the last one, after COOKIE and INVALID_KE_PAYLOAD), Nr,
+/// SK_pi, the body of IDi. For the responder's: its IKE_SA_INIT response, Ni, SK_pr, the body of IDr.
+#[must_use]
+pub fn signed_octets(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    message: &[u8],
+    peer_nonce: &[u8],
+    sk_p: &Secret,
+    id_body: &[u8],
+) -> Secret {
+    let maced_id = prf_secret(crypto, prf, sk_p.expose(), &[id_body]);
+    Secret::new([message, peer_nonce, maced_id.expose()].concat())
+}
+
+/// AUTH data of a shared key (RFC 7296 §2.15): `prf(prf(key, "Key Pad for IKEv2"), octets)`. With an EAP method that
+/// makes a key, the MSK is `key`. Compare in constant time: [`Secret::equals`].
+#[must_use]
+pub fn psk_auth(crypto: &dyn CryptoProvider, prf: Prf, key: &Secret, octets: &Secret) -> Secret {
+    let padded = prf_secret(crypto, prf, key.expose(), &[b"Key Pad for IKEv2"]);
+    prf_secret(crypto, prf, padded.expose(), &[octets.expose()])
+}
+
+/// NAT detection (RFC 7296 §2.23): `SHA1(SPIi | SPIr | address | port)`.
+#[must_use]
+pub fn nat_detection_hash(
+    crypto: &dyn CryptoProvider,
+    initiator_spi: u64,
+    responder_spi: u64,
+    address: SocketAddr,
+) -> [u8; 20] {
+    let (spi_i, spi_r) = (initiator_spi.to_be_bytes(), responder_spi.to_be_bytes());
+    let port = address.port().to_be_bytes();
+    // An IPv4 peer on a dual-stack socket is an IPv4 peer.
+    match address.ip().to_canonical() {
+        IpAddr::V4(a) => crypto.sha1(&[&spi_i, &spi_r, &a.octets(), &port]),
+        IpAddr::V6(a) => crypto.sha1(&[&spi_i, &spi_r, &a.octets(), &port]),
+    }
+}
+
+/// prf+ (RFC 7296 §2.13): `T1 = prf(K, S | 1)`, `Tn = prf(K, Tn-1 | S | n)`, cut to `length` bytes.
+///
+/// # Errors
+/// [`TooMuchKeyMaterial`] beyond 255 blocks.
+pub fn prf_plus(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    key: &Secret,
+    seed: &[&[u8]],
+    length: usize,
+) -> Result<Secret, TooMuchKeyMaterial> {
+    let block_len = prf.output_len();
+    let blocks = u8::try_from(length.div_ceil(block_len)).map_err(|_| TooMuchKeyMaterial)?;
+    // Reserved whole: a vector that grows leaves copies of itself behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(block_len.saturating_mul(usize::from(blocks))));
+    let mut block = Zeroizing::new(vec![0; block_len]);
+    for number in 1..=blocks {
+        let previous = block.clone();
+        let counter = [number];
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(seed.len().saturating_add(2));
+        if number > 1 {
+            parts.push(&previous);
+        }
+        parts.extend_from_slice(seed);
+        parts.push(&counter);
+        crypto.prf(prf, key.expose(), &parts, &mut block);
+        out.extend_from_slice(&block);
+    }
+    Ok(Secret::from(out.get(..length).unwrap_or_default()))
+}
+
+/// Takes `lengths` bytes each from prf+.
+fn split<const N: usize>(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    key: &Secret,
+    seed: &[&[u8]],
+    lengths: [usize; N],
+) -> Result<[Secret; N], TooMuchKeyMaterial> {
+    let total = lengths.iter().sum();
+    let material = prf_plus(crypto, prf, key, seed, total)?;
+    let mut rest = material.expose();
+    Ok(lengths.map(|length| {
+        let (head, tail) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        rest = tail;
+        Secret::from(head)
+    }))
+}
+
+fn prf_secret(crypto: &dyn CryptoProvider, prf: Prf, key: &[u8], parts: &[&[u8]]) -> Secret {
+    let mut out = vec![0; prf.output_len()];
+    crypto.prf(prf, key, parts, &mut out);
+    Secret::new(out)
+}

@@ -1,0 +1,53 @@
+use adit_core::{DecodeError, Identity};
+
+use crate::wire::Reader;
+
+/// IDi or IDr (RFC 7296 §3.5): a claim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identification {
+    /// ID Type, known or not.
+    pub id_type: u8,
+    /// Identification Data.
+    pub data: Vec<u8>,
+}
+
+impl Identification {
+    /// The identity, if the type is known and the data is of that type.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        Identity::from_parts(self.id_type, &self.data)
+    }
+
+    /// The payload's body: what `RestOfIDPayload` is when AUTH is computed (RFC 7296 §2.15). The reserved bytes are 0,
+    /// as they are sent; a received payload's body is to be taken from the message ([`RawPayload`](super::RawPayload))
+    /// or rebuilt by this if its reserved bytes were 0.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.data.len().saturating_add(4));
+        self.write(&mut out);
+        out
+    }
+
+    pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
+        let id_type = r.u8("the ID type is cut off")?;
+        r.take(3, "the ID payload's reserved bytes are cut off")?;
+        Ok(Self {
+            id_type,
+            data: r.rest().to_vec(),
+        })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.id_type, 0, 0, 0]);
+        out.extend_from_slice(&self.data);
+    }
+}
+
+impl From<&Identity> for Identification {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            id_type: identity.id_type(),
+            data: identity.data(),
+        }
+    }
+}
