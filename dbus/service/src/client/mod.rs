@@ -1,0 +1,8 @@
+//! A connection that we dial: from `up` to the last undo.
+
+mod attempt;
+mod context;
+mod install;
+mod resolve;
+
+pub use attempt::{ClientHandle, Dial, start};

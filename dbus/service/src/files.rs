@@ -1,0 +1,199 @@
+//! Reading configuration: the profiles, `server.toml`, and the files that they name, all under one fixed directory.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use adit_core::{Failure, FailureCode, Secret, Step};
+use adit_profile::{
+    Access, CertSource, Directory, FileRef, KeySource, ProfileErrors, ProfileName, PskSource, ServerConfig, Source,
+    SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
+};
+use nix::unistd::Group;
+use zeroize::Zeroizing;
+
+use crate::rights::GROUP;
+
+/// No configuration file is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The configuration directory, `/etc/adit`.
+#[derive(Clone, Debug)]
+pub struct Files {
+    root: PathBuf,
+    adit_gid: Option<u32>,
+}
+
+/// A profile as its file says, or what is wrong with it.
+pub type ProfileResult = Result<adit_profile::Profile, ProfileErrors>;
+
+struct Content {
+    bytes: Zeroizing<Vec<u8>>,
+    access: Access,
+}
+
+impl Files {
+    /// The configuration under `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        let adit_gid = Group::from_name(GROUP).ok().flatten().map(|g| g.gid.as_raw());
+        Self { root: root.to_owned(), adit_gid }
+    }
+
+    /// Every profile, by name. A file that cannot be read is reported, not left out.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<(String, Result<adit_profile::Profile, Failure>)> {
+        let directory = self.root.join("profiles");
+        let Ok(entries) = std::fs::read_dir(&directory) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
+            .collect();
+        names.sort_unstable();
+        names.into_iter().map(|name| (name.clone(), self.profile(&name))).collect()
+    }
+
+    /// One profile, as its file is now.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or has mistakes.
+    pub fn profile(&self, name: &str) -> Result<adit_profile::Profile, Failure> {
+        let checked: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
+            Failure::new(FailureCode::NotFound, Step::Profile, format!("{}: not a profile's name", e.why))
+                .hint("ctl list  shows the profiles")
+        })?;
+        let path = self.root.join("profiles").join(format!("{checked}.toml"));
+        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        let text = text(&path, &content.bytes)?;
+        let file = path.display().to_string();
+        let source = Source { file: &file, text, access: Some(content.access) };
+        parse_profile(&checked, &source, &check_suite).map_err(Failure::from)
+    }
+
+    /// A profile whose content a caller handed over.
+    ///
+    /// # Errors
+    /// Its mistakes.
+    pub fn profile_from_content(&self, name: &str, toml: &str) -> Result<adit_profile::Profile, Failure> {
+        let name: ProfileName = name
+            .parse()
+            .map_err(|e: adit_profile::NameError| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, e.why).hint(e.allowed))?;
+        let source = Source { file: "(from ctl)", text: toml, access: None };
+        parse_profile(&name, &source, &check_suite).map_err(Failure::from)
+    }
+
+    /// `server.toml`, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read or has mistakes.
+    pub fn server(&self) -> Result<Option<ServerConfig>, Failure> {
+        let path = self.root.join("server.toml");
+        let content = match self.read(&path) {
+            Ok(content) => content,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(not_read(&path, &e)),
+        };
+        let file = path.display().to_string();
+        let source = Source { file: &file, text: text(&path, &content.bytes)?, access: Some(content.access) };
+        parse_server(&source, &check_suite).map(Some).map_err(Failure::from)
+    }
+
+    /// A pre-shared key.
+    ///
+    /// # Errors
+    /// Its file cannot be read, holds none, or is open to others.
+    pub fn psk(&self, source: &PskSource) -> Result<Secret, Failure> {
+        match source {
+            PskSource::Inline(secret) => Ok(secret.duplicate()),
+            PskSource::File(file) => {
+                let path = self.path(file);
+                let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+                parse_psk_file(&path.display().to_string(), &content.bytes, content.access).map_err(Failure::from)
+            }
+        }
+    }
+
+    /// Certificates, PEM, all sources one after the other.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn certificates(&self, sources: &[CertSource]) -> Result<Vec<u8>, Failure> {
+        let mut pem = Vec::new();
+        for source in sources {
+            match source {
+                CertSource::Inline(text) => pem.extend_from_slice(text.as_bytes()),
+                CertSource::File(file) => {
+                    let path = self.path(file);
+                    pem.extend_from_slice(&self.read(&path).map_err(|e| not_read(&path, &e))?.bytes);
+                }
+            }
+            pem.push(b'\n');
+        }
+        Ok(pem)
+    }
+
+    /// A private key, as its file has it.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or is open to others.
+    pub fn key(&self, source: &KeySource) -> Result<Secret, Failure> {
+        match source {
+            KeySource::Inline(secret) => Ok(secret.duplicate()),
+            KeySource::File(file) => {
+                let path = self.path(file);
+                let mut content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+                check_secret_file(&path.display().to_string(), content.access)?;
+                Ok(Secret::new(std::mem::take(&mut *content.bytes)))
+            }
+        }
+    }
+
+    fn path(&self, file: &FileRef) -> PathBuf {
+        let directory = match file.directory {
+            Directory::Secrets => "secrets",
+            Directory::Certs => "certs",
+            Directory::Private => "private",
+        };
+        self.root.join(directory).join(file.name.as_str())
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Content> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(std::io::Error::other("not a regular file of at most 1 MiB"));
+        }
+        // Room for everything at once, so that no half of a secret is left behind in memory by a growing buffer.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: self.adit_gid };
+        Ok(Content { bytes, access })
+    }
+}
+
+fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Failure> {
+    std::str::from_utf8(bytes).map_err(|e| {
+        let text = format!("{}: byte {} is not UTF-8 text", path.display(), e.valid_up_to());
+        Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
+    })
+}
+
+fn not_read(path: &Path, error: &std::io::Error) -> Failure {
+    let (code, hint) = match error.kind() {
+        std::io::ErrorKind::NotFound => (FailureCode::NotFound, "ctl list  shows the profiles that there are".to_owned()),
+        std::io::ErrorKind::PermissionDenied => (
+            FailureCode::ConfigurationInvalid,
+            format!("the daemon runs as user adit:  chown root:adit {0} && chmod 0640 {0}", path.display()),
+        ),
+        _ => (FailureCode::ConfigurationInvalid, String::new()),
+    };
+    let failure = Failure::new(code, Step::Profile, format!("{}: {error}", path.display()));
+    if hint.is_empty() { failure } else { failure.hint(hint) }
+}
+
+fn check_suite(kind: SuiteKind, text: &str) -> Result<(), String> {
+    match kind {
+        SuiteKind::Ike => crate::suites::ike(text).map(drop),
+        SuiteKind::Esp => crate::suites::esp(text).map(drop),
+    }
+}

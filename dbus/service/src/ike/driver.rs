@@ -1,0 +1,220 @@
+//! One task drives the endpoint: datagrams, answers and deadlines go in; datagrams, questions and events come out.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use adit_core::Entropy;
+use adit_ikev2::Endpoint;
+use adit_ikev2::api::{Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId};
+use adit_isakmp::KeMethod;
+use adit_isakmp::crypto::CryptoProvider;
+use tokio::sync::{mpsc, oneshot};
+
+use super::sockets::IkeSockets;
+use crate::clock;
+
+/// Datagrams taken from one socket before others and the answers get their turn.
+const BUDGET: usize = 64;
+
+/// An answer, at once or later.
+pub enum Pending {
+    /// At once.
+    Now(Answer),
+    /// When this is done.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+/// Who answers for an IKE_SA: the client's connection, or the server.
+pub trait SaContext: Send + Sync {
+    /// Answers a question of the core. Called on the driver's task: what takes time is [`Pending::Later`].
+    fn ask(&self, sa: SaId, ask: Ask) -> Pending;
+
+    /// Takes note of an event. Called on the driver's task: never blocks.
+    fn event(&self, sa: SaId, event: Event);
+}
+
+enum Command {
+    Initiate(Box<InitiatorConfig>, Arc<dyn SaContext>, oneshot::Sender<SaId>),
+    Close(SaId),
+    Responder(Option<(ResponderDefaults, Arc<dyn SaContext>)>),
+    Answer(AskId, Answer),
+}
+
+/// A handle on the driver's task. The task ends when the last handle is gone.
+#[derive(Clone)]
+pub struct IkeDriver {
+    commands: mpsc::UnboundedSender<Command>,
+    sockets: Arc<IkeSockets>,
+}
+
+impl IkeDriver {
+    /// Dials. Events and questions go to `context`.
+    pub async fn initiate(&self, config: InitiatorConfig, context: Arc<dyn SaContext>) -> Option<SaId> {
+        let (reply, id) = oneshot::channel();
+        self.commands.send(Command::Initiate(Box::new(config), context, reply)).ok()?;
+        id.await.ok()
+    }
+
+    /// Closes an IKE_SA; its context gets `Event::Closed` when it is done.
+    pub fn close(&self, sa: SaId) {
+        let _ = self.commands.send(Command::Close(sa));
+    }
+
+    /// Lets peers in, with `context` to answer for them; `None`: no longer.
+    pub fn set_responder(&self, responder: Option<(ResponderDefaults, Arc<dyn SaContext>)>) {
+        let _ = self.commands.send(Command::Responder(responder));
+    }
+
+    /// The sockets, for their ports.
+    #[must_use]
+    pub fn sockets(&self) -> &IkeSockets {
+        &self.sockets
+    }
+}
+
+/// Starts the driver's task.
+#[must_use]
+pub fn start(sockets: IkeSockets, crypto: Arc<dyn CryptoProvider>, entropy: Box<dyn Entropy>) -> IkeDriver {
+    let (tx, rx) = mpsc::unbounded_channel();
+    let sockets = Arc::new(sockets);
+    let driver = IkeDriver { commands: tx.clone(), sockets: Arc::clone(&sockets) };
+    let task = Task {
+        endpoint: Endpoint::new(Arc::clone(&crypto), entropy, None),
+        crypto,
+        sockets,
+        contexts: BTreeMap::new(),
+        server: None,
+        answers: tx.downgrade(),
+    };
+    tokio::spawn(task.run(rx));
+    driver
+}
+
+struct Task {
+    endpoint: Endpoint,
+    crypto: Arc<dyn CryptoProvider>,
+    sockets: Arc<IkeSockets>,
+    contexts: BTreeMap<SaId, Arc<dyn SaContext>>,
+    server: Option<Arc<dyn SaContext>>,
+    answers: mpsc::WeakUnboundedSender<Command>,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let sockets = Arc::clone(&self.sockets);
+        loop {
+            let deadline = self.endpoint.deadline().map(|(at, _)| at);
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                socket = sockets.readable() => {
+                    for _ in 0..BUDGET {
+                        let Some((path, payload)) = sockets.receive(socket) else { break };
+                        self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
+                        self.drain();
+                    }
+                }
+                () = clock::sleep_until(deadline) => self.endpoint.handle(clock::now(), Input::Wake),
+            }
+            self.drain();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Initiate(config, context, reply) => {
+                let sa = self.endpoint.initiate(clock::now(), *config);
+                self.contexts.insert(sa, context);
+                let _ = reply.send(sa);
+            }
+            Command::Close(sa) => self.endpoint.handle(clock::now(), Input::Close { sa }),
+            Command::Responder(responder) => {
+                let (defaults, context) = responder.unzip();
+                self.endpoint.set_responder(defaults);
+                // Peers that are already in keep the context they came in with.
+                self.server = context.or(self.server.take());
+            }
+            Command::Answer(id, answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll() {
+            match output {
+                Output::Transmit(transmit) => self.sockets.send(&transmit),
+                Output::Ask { id, sa, ask } => self.ask(id, sa, ask),
+                Output::Event { sa, event } => self.event(sa, event),
+            }
+        }
+    }
+
+    fn event(&mut self, sa: SaId, event: Event) {
+        let closed = matches!(event, Event::Closed(_));
+        if let Some(context) = self.context(sa) {
+            context.event(sa, event);
+        }
+        if closed {
+            self.contexts.remove(&sa);
+        }
+    }
+
+    fn ask(&mut self, id: AskId, sa: SaId, ask: Ask) {
+        let pending = match ask {
+            Ask::Generate(method) => {
+                let crypto = Arc::clone(&self.crypto);
+                self.key_exchange(method, move || Answer::Generated(crypto.generate(method)))
+            }
+            Ask::Agree { key, peer } => {
+                self.key_exchange(key.method(), move || Answer::Agreed(key.agree(&peer)))
+            }
+            Ask::Encapsulate { method, peer } => {
+                let crypto = Arc::clone(&self.crypto);
+                self.key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
+            }
+            other => match self.context(sa) {
+                Some(context) => context.ask(sa, other),
+                None => return,
+            },
+        };
+        match pending {
+            Pending::Now(answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
+            Pending::Later(future) => {
+                let answers = self.answers.clone();
+                tokio::spawn(async move {
+                    let answer = future.await;
+                    if let Some(answers) = answers.upgrade() {
+                        let _ = answers.send(Command::Answer(id, answer));
+                    }
+                });
+            }
+        }
+    }
+
+    /// Elliptic curves cost less than a switch of threads; MODP groups cost milliseconds.
+    fn key_exchange(&self, method: KeMethod, work: impl FnOnce() -> Answer + Send + 'static) -> Pending {
+        match method {
+            KeMethod::Curve25519 | KeMethod::Ecp256 | KeMethod::Ecp384 => Pending::Now(work()),
+            KeMethod::Modp2048 | KeMethod::Modp3072 | KeMethod::Modp4096 => Pending::Later(Box::pin(async {
+                // The pool's threads only end with the process.
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(answer) => answer,
+                    Err(_) => std::future::pending().await,
+                }
+            })),
+        }
+    }
+
+    fn context(&mut self, sa: SaId) -> Option<Arc<dyn SaContext>> {
+        if let Some(context) = self.contexts.get(&sa) {
+            return Some(Arc::clone(context));
+        }
+        // An IKE_SA that nobody here dialled is a peer's: the server answers for it.
+        let server = Arc::clone(self.server.as_ref()?);
+        self.contexts.insert(sa, Arc::clone(&server));
+        Some(server)
+    }
+}

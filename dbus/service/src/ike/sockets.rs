@@ -1,0 +1,124 @@
+//! UDP 500 and 4500, both families, and which of them a path belongs to.
+
+use std::io;
+use std::net::SocketAddr;
+
+use adit_core::{Path, Transmit};
+use adit_xfrm_kernel::ike_socket::{Family, IkeSocket};
+use tracing::{debug, trace, warn};
+
+/// Four zero bytes before an IKE message on port 4500 (RFC 3948 §2.2).
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// A NAT keepalive: the one payload on port 4500 that has no Non-ESP marker (RFC 3948 §2.3).
+const KEEPALIVE: &[u8] = &[0xff];
+/// IKE messages are at most this long; UDP allows no more.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// Which ports to bind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// 500, or 0 for any.
+    pub ike: u16,
+    /// 4500, or 0 for any.
+    pub nat: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { ike: 500, nat: 4500 }
+    }
+}
+
+/// The endpoint's sockets. A family that this host does not have is left out.
+pub struct IkeSockets {
+    sockets: Vec<IkeSocket>,
+    ports: Ports,
+}
+
+impl IkeSockets {
+    /// Binds both ports in both families. Where they are taken (another IKE daemon), a client can do with any
+    /// others: `exact` says that it must be these.
+    ///
+    /// # Errors
+    /// Whatever the kernel said for IPv4's socket; IPv6 may be missing.
+    pub fn bind(ports: Ports, exact: bool, mark: u32) -> io::Result<Self> {
+        match Self::bind_exactly(ports, mark) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && !exact => {
+                warn!(ike = ports.ike, nat = ports.nat, "ports are taken by another program; using others");
+                Self::bind_exactly(Ports { ike: 0, nat: 0 }, mark)
+            }
+            other => other,
+        }
+    }
+
+    fn bind_exactly(ports: Ports, mark: u32) -> io::Result<Self> {
+        let ike = IkeSocket::bind(Family::V4, ports.ike, false, mark)?;
+        let nat = IkeSocket::bind(Family::V4, ports.nat, true, mark)?;
+        let ports = Ports { ike: ike.port(), nat: nat.port() };
+        let mut sockets = vec![ike, nat];
+        for (port, encapsulate) in [(ports.ike, false), (ports.nat, true)] {
+            match IkeSocket::bind(Family::V6, port, encapsulate, mark) {
+                Ok(socket) => sockets.push(socket),
+                Err(e) if e.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {
+                    debug!("this host has no IPv6");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self { sockets, ports })
+    }
+
+    /// The ports that were bound.
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Waits until a socket has a datagram; says which.
+    pub async fn readable(&self) -> usize {
+        let waits = self.sockets.iter().map(|s| Box::pin(s.readable()));
+        futures_util::future::select_all(waits).await.1
+    }
+
+    /// Takes a datagram from socket `index`, if it has one. What is no IKE message (keepalives, too short) is passed
+    /// over.
+    pub fn receive(&self, index: usize) -> Option<(Path, Vec<u8>)> {
+        let socket = self.sockets.get(index)?;
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            let received = match socket.receive(&mut buffer) {
+                Ok(received) => received?,
+                Err(e) => {
+                    // An ICMP error of an earlier datagram surfaces here; retransmission deals with it.
+                    trace!(error = %e, "receive");
+                    return None;
+                }
+            };
+            let bytes = buffer.get(..received.length)?;
+            let message = if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
+            if let Some(message) = message {
+                return Some((Path { local: received.local, remote: received.remote }, message.to_vec()));
+            }
+        }
+    }
+
+    /// Sends a datagram from the socket that its path names.
+    pub fn send(&self, transmit: &Transmit) {
+        let Some(socket) = self.socket_for(transmit.path.local) else {
+            warn!(local = %transmit.path.local, "no socket for this address");
+            return;
+        };
+        let marker: &[u8] = match socket.encapsulates() && transmit.payload != KEEPALIVE {
+            true => &NON_ESP_MARKER,
+            false => &[],
+        };
+        if let Err(e) = socket.send(&transmit.path, &[marker, &transmit.payload]) {
+            // As if it had been lost on the way: the request is sent again.
+            debug!(path = ?transmit.path, error = %e, "send");
+        }
+    }
+
+    fn socket_for(&self, local: SocketAddr) -> Option<&IkeSocket> {
+        self.sockets.iter().find(|s| s.port() == local.port() && s.is_v4() == local.is_ipv4())
+    }
+}

@@ -1,0 +1,70 @@
+//! `aditd` as a library: the daemon's own `main` and `aditd-record` (the daemon with recording doors) share it.
+
+pub mod bus;
+pub mod client;
+pub mod clock;
+pub mod credentials;
+pub mod daemon;
+pub mod doctor;
+pub mod files;
+pub mod host;
+pub mod ike;
+pub mod registry;
+pub mod rights;
+pub mod server;
+pub mod suites;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use daemon::Daemon;
+
+/// Whether to be on the system bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum BusChoice {
+    /// If there is one.
+    Auto,
+    /// Yes, and fail where there is none.
+    System,
+    /// No: the private socket only.
+    None,
+}
+
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT), then takes everything down and undoes it.
+///
+/// # Errors
+/// What keeps it from starting. What goes wrong later is logged and shown where it belongs.
+pub async fn run(daemon: Arc<Daemon>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    daemon.reconcile().await;
+    let buses = bus::serve(&daemon).await.context("offering org.adit1")?;
+    if let Err(failure) = daemon.reload().await {
+        // A server that cannot start must not keep this host's own connections from working.
+        error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");
+    }
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                if let Err(failure) = daemon.reload().await {
+                    error!(code = %failure.code, "reload: {failure}");
+                }
+            }
+        }
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    info!("stopping: taking every connection down");
+    daemon.stop().await;
+    drop(buses);
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! The connections that stand or stood, as D-Bus shows them. Drivers write here; `bus` reads and announces.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_core::{Failure, Prefix};
+use tokio::sync::broadcast;
+
+use crate::clock;
+
+/// Changes that a slow reader may be behind before it has to look at everything anew.
+const BACKLOG: usize = 1024;
+
+/// A connection's number: its D-Bus path ends in it. Never used twice while the daemon lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// Who dialled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// We did.
+    Client,
+    /// The peer did.
+    Server,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// On the way up.
+    Connecting,
+    /// Up.
+    Connected,
+    /// On the way down.
+    Disconnecting,
+    /// Down, because somebody wanted it so.
+    Disconnected,
+    /// Down, because something went wrong: see `last_error`.
+    Failed,
+}
+
+impl State {
+    /// The word on D-Bus.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Disconnecting => "disconnecting",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Disconnected | Self::Failed)
+    }
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Name of the profile, or of the server's `[[connection]]`.
+    pub profile: String,
+    /// Who dialled.
+    pub role: Role,
+    /// Where it is in its life.
+    pub state: State,
+    /// What it is doing.
+    pub step: String,
+    /// When `state` began, seconds since 1970.
+    pub since: u64,
+    /// The server as the profile names it.
+    pub server: String,
+    /// Our outer address and port.
+    pub local: Option<SocketAddr>,
+    /// The peer's outer address and port.
+    pub remote: Option<SocketAddr>,
+    /// ESP in UDP.
+    pub encapsulated: bool,
+    /// The tunnel's interface.
+    pub interface: String,
+    /// Addresses inside.
+    pub addresses: Vec<Prefix>,
+    /// DNS servers that came with them.
+    pub dns: Vec<std::net::IpAddr>,
+    /// What goes into the tunnel.
+    pub routes: Vec<Prefix>,
+    /// Who we are.
+    pub local_id: String,
+    /// Who the peer proved to be.
+    pub remote_id: String,
+    /// What protects the IKE_SA.
+    pub ike_suite: String,
+    /// What protects the CHILD_SA.
+    pub esp_suite: String,
+    /// Why it failed.
+    pub last_error: Option<Failure>,
+}
+
+impl Facts {
+    /// A connection that is about to start.
+    #[must_use]
+    pub fn new(role: Role, profile: &str, server: &str) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            role,
+            state: State::Connecting,
+            step: String::new(),
+            since: clock::wall().0,
+            server: server.to_owned(),
+            local: None,
+            remote: None,
+            encapsulated: false,
+            interface: String::new(),
+            addresses: Vec::new(),
+            dns: Vec::new(),
+            routes: Vec::new(),
+            local_id: String::new(),
+            remote_id: String::new(),
+            ike_suite: String::new(),
+            esp_suite: String::new(),
+            last_error: None,
+        }
+    }
+}
+
+/// Something to announce.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A connection came into being.
+    Added(ConnectionId),
+    /// Facts changed.
+    Changed(ConnectionId),
+    /// It passed to another state.
+    State(ConnectionId, State, State, String),
+    /// It goes on: the step and a sentence for a person.
+    Progress(ConnectionId, String, String),
+    /// It is gone.
+    Removed(ConnectionId),
+    /// The profiles were read anew.
+    Profiles,
+}
+
+/// All connections.
+pub struct Registry {
+    table: Mutex<Table>,
+    notices: broadcast::Sender<Notice>,
+}
+
+#[derive(Default)]
+struct Table {
+    last: u64,
+    facts: BTreeMap<ConnectionId, Facts>,
+}
+
+impl Registry {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), notices: broadcast::Sender::new(BACKLOG) })
+    }
+
+    /// Everything that is announced from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    /// Adds a connection. Ended ones of the same profile and role make room.
+    pub fn add(&self, facts: Facts) -> ConnectionId {
+        let mut table = self.lock();
+        let stale: Vec<ConnectionId> = table
+            .facts
+            .iter()
+            .filter(|(_, f)| f.role == facts.role && f.profile == facts.profile && f.state.is_final())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stale {
+            table.facts.remove(&id);
+            self.announce(Notice::Removed(id));
+        }
+        table.last += 1;
+        let id = ConnectionId(table.last);
+        table.facts.insert(id, facts);
+        drop(table);
+        self.announce(Notice::Added(id));
+        id
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, id: ConnectionId) {
+        if self.lock().facts.remove(&id).is_some() {
+            self.announce(Notice::Removed(id));
+        }
+    }
+
+    /// What is known of a connection.
+    #[must_use]
+    pub fn get(&self, id: ConnectionId) -> Option<Facts> {
+        self.lock().facts.get(&id).cloned()
+    }
+
+    /// Every connection, oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<(ConnectionId, Facts)> {
+        self.lock().facts.iter().map(|(id, f)| (*id, f.clone())).collect()
+    }
+
+    /// The connection of a profile of ours that has not ended.
+    #[must_use]
+    pub fn live_client(&self, profile: &str) -> Option<ConnectionId> {
+        let live = |f: &Facts| f.role == Role::Client && f.profile == profile && !f.state.is_final();
+        self.lock().facts.iter().find(|(_, f)| live(f)).map(|(id, _)| *id)
+    }
+
+    /// Changes facts, and announces it.
+    pub fn update(&self, id: ConnectionId, change: impl FnOnce(&mut Facts)) {
+        if let Some(facts) = self.lock().facts.get_mut(&id) {
+            change(facts);
+        } else {
+            return;
+        }
+        self.announce(Notice::Changed(id));
+    }
+
+    /// Passes to another state, and announces it. A connection that has ended stays so.
+    pub fn set_state(&self, id: ConnectionId, new: State, reason: &str, failure: Option<Failure>) {
+        let old = {
+            let mut table = self.lock();
+            let Some(facts) = table.facts.get_mut(&id) else { return };
+            let old = facts.state;
+            if old == new || old.is_final() {
+                return;
+            }
+            facts.state = new;
+            facts.since = clock::wall().0;
+            if failure.is_some() {
+                facts.last_error = failure;
+            }
+            old
+        };
+        self.announce(Notice::Changed(id));
+        self.announce(Notice::State(id, old, new, reason.to_owned()));
+    }
+
+    /// Says what a connection is doing.
+    pub fn progress(&self, id: ConnectionId, step: &str, text: &str) {
+        if let Some(facts) = self.lock().facts.get_mut(&id) {
+            facts.step = step.to_owned();
+        }
+        tracing::info!(connection = id.0, step, "{text}");
+        self.announce(Notice::Progress(id, step.to_owned(), text.to_owned()));
+    }
+
+    /// Announces that the profiles were read anew.
+    pub fn profiles_changed(&self) {
+        self.announce(Notice::Profiles);
+    }
+
+    fn announce(&self, notice: Notice) {
+        // Nobody listening is no error.
+        let _ = self.notices.send(notice);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // The table is consistent between any two statements, so a panicked writer harms nothing.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_stays_so_until_the_profile_is_dialled_again() {
+        let registry = Registry::new();
+        let first = registry.add(Facts::new(Role::Client, "corp", "vpn"));
+        registry.set_state(first, State::Failed, "x", None);
+        registry.set_state(first, State::Connected, "late", None);
+        assert_eq!(registry.get(first).map(|f| f.state), Some(State::Failed));
+        assert_eq!(registry.live_client("corp"), None);
+        let second = registry.add(Facts::new(Role::Client, "corp", "vpn"));
+        assert!(registry.get(first).is_none());
+        assert_eq!(registry.live_client("corp"), Some(second));
+    }
+}

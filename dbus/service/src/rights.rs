@@ -1,0 +1,82 @@
+//! Which rights the daemon keeps: its own user and three capabilities, no core dumps, no ptrace.
+
+use std::io;
+
+use anyhow::{Context, bail};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
+
+/// What the daemon cannot do without: links, addresses, routes and XFRM; raw sockets; ports 500 and 4500.
+const NEEDED: [Capability; 3] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_NET_BIND_SERVICE];
+
+/// The user that the daemon runs as.
+pub const USER: &str = "adit";
+/// The group whose members may use the daemon.
+pub const GROUP: &str = "adit";
+
+/// Becomes user `adit` if started as root, keeps [`NEEDED`] and drops every other capability, and turns core dumps
+/// off. Must run before the first thread is started.
+///
+/// # Errors
+/// If a needed capability is missing, or there is no user `adit` to become.
+pub fn drop_privileges() -> anyhow::Result<()> {
+    no_core_dumps().context("turning core dumps off")?;
+    if geteuid().is_root() {
+        become_user().with_context(|| format!("becoming user \"{USER}\""))?;
+    }
+    let permitted = caps::read(None, CapSet::Permitted).context("reading capabilities")?;
+    let missing: Vec<String> =
+        NEEDED.iter().filter(|c| !permitted.contains(c)).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        bail!(
+            "the daemon lacks {}: start it as root (it becomes user \"{USER}\" by itself), or through aditd.service",
+            missing.join(", ")
+        );
+    }
+    keep_only_needed().context("dropping capabilities")
+}
+
+fn become_user() -> anyhow::Result<()> {
+    let user = User::from_name(USER)?
+        .with_context(|| format!("there is no user \"{USER}\": create it with  useradd --system {USER}"))?;
+    drop_bounding_set()?;
+    prctl::set_keepcaps(true)?;
+    let name = std::ffi::CString::new(user.name.as_str())?;
+    initgroups(&name, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    if geteuid() == Uid::from_raw(0) {
+        bail!("still root");
+    }
+    Ok(())
+}
+
+fn drop_bounding_set() -> anyhow::Result<()> {
+    for capability in caps::read(None, CapSet::Bounding)? {
+        if !NEEDED.contains(&capability) {
+            caps::drop(None, CapSet::Bounding, capability)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_only_needed() -> anyhow::Result<()> {
+    let needed: CapsHashSet = NEEDED.into_iter().collect();
+    // `nft`, which the daemon starts, needs CAP_NET_ADMIN, hence inheritable and ambient.
+    let for_children: CapsHashSet = [Capability::CAP_NET_ADMIN].into_iter().collect();
+    caps::set(None, CapSet::Effective, &needed)?;
+    caps::set(None, CapSet::Permitted, &needed)?;
+    caps::set(None, CapSet::Inheritable, &for_children)?;
+    caps::set(None, CapSet::Ambient, &for_children)?;
+    prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+fn no_core_dumps() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Proposals: text of a configuration to what is offered, and what was agreed to what the kernel takes.
+
+use adit_core::Failure;
+use adit_isakmp::proposal::{EspProposal, IkeProposal};
+use adit_isakmp::{Encryption, EspSuite, Integrity};
+use adit_plan::EspOverhead;
+use adit_profile::Suite;
+use adit_xfrm_kernel as xfrm;
+
+/// Reads an IKE_SA proposal.
+///
+/// # Errors
+/// What is wrong with it, and what is allowed.
+pub fn ike(text: &str) -> Result<IkeProposal, String> {
+    IkeProposal::parse(text).map_err(|e| e.to_string())
+}
+
+/// Reads a CHILD_SA proposal.
+///
+/// # Errors
+/// What is wrong with it, and what is allowed.
+pub fn esp(text: &str) -> Result<EspProposal, String> {
+    EspProposal::parse(text).map_err(|e| e.to_string())
+}
+
+/// A configuration's IKE_SA proposals, or the defaults.
+#[must_use]
+pub fn ike_proposals(suites: &[Suite]) -> Vec<IkeProposal> {
+    let read: Vec<IkeProposal> = suites.iter().filter_map(|s| ike(&s.text).ok()).collect();
+    if read.is_empty() { IkeProposal::defaults() } else { read }
+}
+
+/// A configuration's CHILD_SA proposals, or the defaults.
+#[must_use]
+pub fn esp_proposals(suites: &[Suite]) -> Vec<EspProposal> {
+    let read: Vec<EspProposal> = suites.iter().filter_map(|s| esp(&s.text).ok()).collect();
+    if read.is_empty() { EspProposal::defaults() } else { read }
+}
+
+/// The kernel's algorithm for an agreed suite.
+///
+/// # Errors
+/// A cipher without integrity: a defect, since no proposal has one.
+pub fn algorithm(suite: EspSuite) -> Result<xfrm::Algorithm, Failure> {
+    Ok(match (suite.encryption, suite.integrity) {
+        (Encryption::AesGcm16(k), _) => xfrm::Algorithm::AesGcm16 { bits: k.bits() },
+        (Encryption::ChaCha20Poly1305, _) => xfrm::Algorithm::ChaCha20Poly1305,
+        (Encryption::AesCbc(k), Some(i)) => {
+            xfrm::Algorithm::AesCbc { bits: k.bits(), integrity: integrity(i) }
+        }
+        (Encryption::AesCbc(_), None) => {
+            let text = "AES-CBC was agreed without integrity";
+            return Err(Failure::new(adit_core::FailureCode::Internal, adit_core::Step::Child, text));
+        }
+    })
+}
+
+/// What a suite adds to a packet.
+#[must_use]
+pub fn overhead(suite: EspSuite) -> EspOverhead {
+    let iv = u16::try_from(suite.encryption.iv_len()).unwrap_or(u16::MAX);
+    let icv = suite.integrity.map_or(16, |i| u16::try_from(i.icv_len()).unwrap_or(u16::MAX));
+    let block = if matches!(suite.encryption, Encryption::AesCbc(_)) { 16 } else { 4 };
+    EspOverhead { iv, icv, block }
+}
+
+fn integrity(integrity: Integrity) -> xfrm::Integrity {
+    match integrity {
+        Integrity::HmacSha1_96 => xfrm::Integrity::HmacSha1_96,
+        Integrity::HmacSha256_128 => xfrm::Integrity::HmacSha256_128,
+        Integrity::HmacSha384_192 => xfrm::Integrity::HmacSha384_192,
+        Integrity::HmacSha512_256 => xfrm::Integrity::HmacSha512_256,
+    }
+}

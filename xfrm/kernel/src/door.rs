@@ -1,0 +1,79 @@
+use core::ops::RangeInclusive;
+
+use crate::{
+    AllocateSpi, Capabilities, ChildSa, EventStream, Policy, PolicyId, StateId, StateRecord, Statistics,
+    XfrmError,
+};
+
+/// The reqids that Adit gives to its states and policies. What carries one is ours, also after a crash.
+/// (IKE daemons that count from 1 don't come here; a reqid of a client must be its own: the outbound state is chosen
+/// by addresses and reqid, and clients behind one NAT share addresses.)
+pub const OUR_REQIDS: RangeInclusive<u32> = 0x4100_0000..=0x41FF_FFFF;
+
+/// The if_ids of Adit's xfrm interfaces, and of the states and policies that belong to them.
+pub const OUR_IF_IDS: RangeInclusive<u32> = 0x4100_0000..=0x41FF_FFFF;
+
+/// What the daemon may ask of the kernel's IPsec.
+///
+/// Calls block for as long as the kernel works (tens of microseconds; longer where it loads a module), never for a
+/// peer. They may come from any thread.
+pub trait XfrmDoor: Send + Sync {
+    /// Reserves an inbound SPI: a larval state that the kernel drops by itself after `net.core.xfrm_acq_expires`
+    /// seconds (30) unless [`XfrmDoor::install`] completes it.
+    ///
+    /// # Errors
+    /// The kernel refused, or has no IPsec.
+    fn allocate_spi(&self, request: &AllocateSpi) -> Result<u32, XfrmError>;
+
+    /// Installs a pair of states and the policies given with them, in one batch: inbound first, so that nothing that
+    /// the peer sends is lost. All or nothing: if the kernel refuses one part, what it took is removed again.
+    ///
+    /// A larval state that the kernel dropped meanwhile is no error.
+    ///
+    /// # Errors
+    /// The first refusal, with the kernel's own text.
+    fn install(&self, child: ChildSa) -> Result<(), XfrmError>;
+
+    /// Adds policies, or replaces those with the same selector, direction, mark and if_id in one step (no packet sees
+    /// a gap).
+    ///
+    /// # Errors
+    /// The first refusal. Policies before it stand.
+    fn update_policies(&self, policies: &[Policy]) -> Result<(), XfrmError>;
+
+    /// Removes states. One that does not exist (any more) is no error. Goes on after an error; returns them all.
+    fn remove_states(&self, states: &[StateId]) -> Vec<XfrmError>;
+
+    /// Removes policies. One that does not exist (any more) is no error. Goes on after an error; returns them all.
+    fn remove_policies(&self, policies: &[PolicyId]) -> Vec<XfrmError>;
+
+    /// The counters of a state; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn query(&self, state: &StateId) -> Result<Option<Statistics>, XfrmError>;
+
+    /// Every state of ours ([`OUR_REQIDS`] or [`OUR_IF_IDS`]), larval ones too, without keys.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn states(&self) -> Result<Vec<StateRecord>, XfrmError>;
+
+    /// Every policy of ours ([`OUR_REQIDS`] in its template, or [`OUR_IF_IDS`]).
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn policies(&self) -> Result<Vec<PolicyId>, XfrmError>;
+
+    /// What this kernel can carry. Loads the modules it can find, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// The door has no rights to ask.
+    fn capabilities(&self) -> Result<Capabilities, XfrmError>;
+
+    /// EXPIRE, ACQUIRE and MAPPING from now on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// No socket, or no right to listen.
+    fn subscribe(&self) -> Result<EventStream, XfrmError>;
+}

@@ -1,0 +1,241 @@
+//! UDP sockets for IKE: they know the local address of every datagram, mark what they send, and hand ESP in UDP to
+//! the kernel before it gets here (RFC 3948).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use adit_core::Path;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+};
+use tokio::io::unix::AsyncFd;
+
+/// Room for datagrams that arrive in a burst: a thousand clients that reconnect at once, before they are read.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// IP version of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct IkeSocket {
+    fd: AsyncFd<OwnedFd>,
+    family: Family,
+    port: u16,
+    encapsulates: bool,
+}
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes of the buffer that are the datagram.
+    pub length: usize,
+    /// The address it was sent to, and our port.
+    pub local: SocketAddr,
+    /// Who sent it.
+    pub remote: SocketAddr,
+}
+
+impl IkeSocket {
+    /// Binds `port` (0: any) on every address. With `encapsulates` the kernel takes ESP packets off the socket.
+    /// Everything sent carries `mark` (0: none), which needs CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn bind(family: Family, port: u16, encapsulates: bool, mark: u32) -> io::Result<Self> {
+        let (address_family, any) = match family {
+            Family::V4 => (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Family::V6 => (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(address_family, SockType::Datagram, flags, SockProtocol::Udp)?;
+        match family {
+            Family::V4 => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
+            Family::V6 => {
+                setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+                setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
+        if mark != 0 {
+            setsockopt(&fd, sockopt::Mark, &mark)?;
+        }
+        // The limit of the system may be lower: then that is what we get.
+        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
+        if encapsulates {
+            take_esp_in_udp(&fd)?;
+        }
+        let port = to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?).map_or(port, |a| a.port());
+        Ok(Self { fd: AsyncFd::new(fd)?, family, port, encapsulates })
+    }
+
+    /// The port that it is bound to.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it is an IPv4 socket.
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.family, Family::V4)
+    }
+
+    /// Whether ESP in UDP goes over it too, so that IKE messages carry a Non-ESP marker.
+    #[must_use]
+    pub const fn encapsulates(&self) -> bool {
+        self.encapsulates
+    }
+
+    /// Waits until there may be a datagram.
+    pub async fn readable(&self) {
+        // Fails only when the runtime is shutting down.
+        if let Ok(mut guard) = self.fd.readable().await {
+            guard.retain_ready();
+        }
+    }
+
+    /// Takes a datagram, if there is one.
+    ///
+    /// # Errors
+    /// The system call's, an ICMP error of an earlier datagram among them.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        match self.fd.try_io_read(|fd| self.receive_now(fd, buffer)) {
+            Some(Ok(received)) => Ok(Some(received)),
+            Some(Err(e)) => Err(e),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends the concatenated parts. A full socket buffer is `WouldBlock`.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn send(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let parts: Vec<IoSlice<'_>> = parts.iter().map(|p| IoSlice::new(p)).collect();
+        let to = SockaddrStorage::from(path.remote);
+        let fd = self.fd.get_ref().as_raw_fd();
+        let sent = match path.local.ip() {
+            IpAddr::V4(a) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(a.octets()) },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                sendmsg(fd, &parts, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&to))
+            }
+            IpAddr::V6(a) => {
+                let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: a.octets() }, ipi6_ifindex: 0 };
+                sendmsg(fd, &parts, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&to))
+            }
+        };
+        sent.map(|_| ()).map_err(io::Error::from)
+    }
+
+    fn receive_now(&self, fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut control = cmsg_space!(libc::in6_pktinfo);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message =
+            recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+        let local = message.cmsgs()?.find_map(|c| match c {
+            ControlMessageOwned::Ipv4PacketInfo(i) => {
+                Some(IpAddr::V4(Ipv4Addr::from(i.ipi_addr.s_addr.to_ne_bytes())))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(i) => Some(IpAddr::V6(Ipv6Addr::from(i.ipi6_addr.s6_addr))),
+            _ => None,
+        });
+        let remote = message.address.as_ref().and_then(to_std);
+        match (local, remote) {
+            (Some(local), Some(remote)) => {
+                Ok(Received { length: message.bytes, local: SocketAddr::new(local, self.port), remote })
+            }
+            _ => Err(Errno::ENODATA.into()),
+        }
+    }
+}
+
+trait TryRead {
+    fn try_io_read<R>(&self, read: impl FnOnce(&OwnedFd) -> io::Result<R>) -> Option<io::Result<R>>;
+}
+
+impl TryRead for AsyncFd<OwnedFd> {
+    /// `None` when there is nothing to read; readiness is then waited for anew.
+    fn try_io_read<R>(&self, read: impl FnOnce(&OwnedFd) -> io::Result<R>) -> Option<io::Result<R>> {
+        match self.try_io(tokio::io::Interest::READABLE, read) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            other => Some(other),
+        }
+    }
+}
+
+fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(v4.ip().into(), v4.port()));
+    }
+    // The scope of a link-local peer belongs to the address; flow labels do not.
+    address.as_sockaddr_in6().map(|v6| SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
+}
+
+/// Makes the kernel take ESP in UDP off the socket.
+#[allow(unsafe_code)]
+fn take_esp_in_udp(fd: &impl AsFd) -> io::Result<()> {
+    let kind: libc::c_int = libc::UDP_ENCAP_ESPINUDP;
+    // SAFETY: the pointer and the length are those of a live c_int, and the descriptor is borrowed, so open. nix has
+    // no UDP_ENCAP.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_ENCAP,
+            (&raw const kind).cast(),
+            size_of_val(&kind) as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn knows_where_a_datagram_was_sent_to() {
+        let a = IkeSocket::bind(Family::V4, 0, false, 0).unwrap();
+        let b = IkeSocket::bind(Family::V4, 0, true, 0).unwrap();
+        let path = Path {
+            local: SocketAddr::new("127.0.0.2".parse().unwrap(), a.port()),
+            remote: SocketAddr::new("127.0.0.3".parse().unwrap(), b.port()),
+        };
+        a.send(&path, &[&[0, 0, 0, 0], b"hello"]).unwrap();
+        b.readable().await;
+        let mut buffer = [0; 100];
+        let received = b.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!((received.local, received.remote, received.length), (path.remote, path.local, 9));
+        assert!(b.receive(&mut buffer).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn esp_in_udp_never_reaches_the_daemon() {
+        let a = IkeSocket::bind(Family::V4, 0, false, 0).unwrap();
+        let b = IkeSocket::bind(Family::V4, 0, true, 0).unwrap();
+        let here = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let path = Path { local: here(a.port()), remote: here(b.port()) };
+        a.send(&path, &[&[1, 2, 3, 4], &[0; 20]]).unwrap();
+        a.send(&path, &[&[0, 0, 0, 0], b"ike"]).unwrap();
+        b.readable().await;
+        let mut buffer = [0; 100];
+        let received = b.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(buffer.get(..received.length), Some(&b"\0\0\0\0ike"[..]));
+    }
+}

@@ -1,0 +1,267 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use nix::errno::Errno;
+use tokio::sync::mpsc;
+
+use crate::{
+    Algorithm, AllocateSpi, Capabilities, Capability, ChildSa, EventStream, Feature, Operation, Policy,
+    PolicyId, StateId, StateRecord, Statistics, Support, XfrmDoor, XfrmError, XfrmEvent,
+};
+
+/// Something that a [`RecordingXfrm`] was asked, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recorded {
+    /// An SPI was given out.
+    AllocatedSpi(u32),
+    /// Both states of a CHILD_SA, and its policies.
+    Installed {
+        /// The inbound state.
+        inbound: StateId,
+        /// The outbound state.
+        outbound: StateId,
+        /// The policies.
+        policies: Vec<PolicyId>,
+    },
+    /// Policies were replaced or added.
+    UpdatedPolicies(Vec<PolicyId>),
+    /// States were removed.
+    RemovedStates(Vec<StateId>),
+    /// Policies were removed.
+    RemovedPolicies(Vec<PolicyId>),
+}
+
+/// A door that keeps the books and carries nothing.
+#[derive(Default)]
+pub struct RecordingXfrm {
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    log: Vec<Recorded>,
+    states: BTreeMap<StateId, StateRecord>,
+    policies: BTreeMap<PolicyId, Policy>,
+    next_spi: u32,
+    refuse: Option<Errno>,
+    lacking: Vec<Feature>,
+    listeners: Vec<mpsc::UnboundedSender<XfrmEvent>>,
+}
+
+impl RecordingXfrm {
+    /// An empty kernel that can everything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next operation that changes something is refused with this.
+    pub fn refuse_next(&self, errno: Errno) {
+        self.with(|b| b.refuse = Some(errno));
+    }
+
+    /// From now on it lacks this.
+    pub fn lack(&self, feature: Feature) {
+        self.with(|b| b.lacking.push(feature));
+    }
+
+    /// What was asked, in order.
+    #[must_use]
+    pub fn log(&self) -> Vec<Recorded> {
+        self.with(|b| b.log.clone())
+    }
+
+    /// How many states and policies stand.
+    #[must_use]
+    pub fn standing(&self) -> (usize, usize) {
+        self.with(|b| (b.states.len(), b.policies.len()))
+    }
+
+    /// Tells an event to everybody who listens.
+    pub fn tell(&self, event: &XfrmEvent) {
+        self.with(|b| b.listeners.retain(|l| l.send(event.clone()).is_ok()));
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Books) -> T) -> T {
+        f(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Books {
+    fn permit(&mut self, operation: Operation) -> Result<(), XfrmError> {
+        match self.refuse.take() {
+            Some(errno) => Err(XfrmError::Refused {
+                operation,
+                errno,
+                text: None,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl XfrmDoor for RecordingXfrm {
+    fn allocate_spi(&self, request: &AllocateSpi) -> Result<u32, XfrmError> {
+        request.check()?;
+        self.with(|b| {
+            b.permit(Operation::AllocateSpi)?;
+            let spi = request.min.saturating_add(b.next_spi).min(request.max);
+            b.next_spi += 1;
+            let id = StateId {
+                destination: request.local,
+                spi,
+                mark: request.mark,
+            };
+            let AllocateSpi {
+                remote: source,
+                reqid,
+                if_id,
+                mode,
+                ..
+            } = *request;
+            b.states.insert(
+                id,
+                StateRecord {
+                    id,
+                    source,
+                    reqid,
+                    if_id,
+                    mode,
+                },
+            );
+            b.log.push(Recorded::AllocatedSpi(spi));
+            Ok(spi)
+        })
+    }
+
+    fn install(&self, child: ChildSa) -> Result<(), XfrmError> {
+        child.check()?;
+        let (inbound, outbound) = (child.inbound(), child.outbound());
+        self.with(|b| {
+            let taken = child.policies.iter().find(|p| b.policies.contains_key(&p.id));
+            let refused = match taken {
+                Some(p) => {
+                    let operation = Operation::AddPolicy(p.id);
+                    Err(XfrmError::Refused {
+                        operation,
+                        errno: Errno::EEXIST,
+                        text: None,
+                    })
+                }
+                None => b.permit(Operation::CompleteState(inbound)),
+            };
+            if refused.is_err() {
+                b.states.remove(&inbound);
+                return refused;
+            }
+            for (id, source) in [(inbound, child.remote), (outbound, child.local)] {
+                let ChildSa {
+                    reqid, if_id, mode, ..
+                } = child;
+                b.states.insert(
+                    id,
+                    StateRecord {
+                        id,
+                        source,
+                        reqid,
+                        if_id,
+                        mode,
+                    },
+                );
+            }
+            b.policies.extend(child.policies.iter().map(|p| (p.id, *p)));
+            let policies = child.policies.iter().map(|p| p.id).collect();
+            b.log.push(Recorded::Installed {
+                inbound,
+                outbound,
+                policies,
+            });
+            Ok(())
+        })
+    }
+
+    fn update_policies(&self, policies: &[Policy]) -> Result<(), XfrmError> {
+        let Some(first) = policies.first() else {
+            return Ok(());
+        };
+        self.with(|b| {
+            b.permit(Operation::UpdatePolicy(first.id))?;
+            b.policies.extend(policies.iter().map(|p| (p.id, *p)));
+            b.log
+                .push(Recorded::UpdatedPolicies(policies.iter().map(|p| p.id).collect()));
+            Ok(())
+        })
+    }
+
+    fn remove_states(&self, states: &[StateId]) -> Vec<XfrmError> {
+        let Some(first) = states.first() else {
+            return Vec::new();
+        };
+        self.with(|b| {
+            let refused = b.permit(Operation::DeleteState(*first)).err();
+            let removed: Vec<StateId> = states.iter().skip(refused.iter().len()).copied().collect();
+            removed.iter().for_each(|id| {
+                b.states.remove(id);
+            });
+            b.log.push(Recorded::RemovedStates(removed));
+            refused.into_iter().collect()
+        })
+    }
+
+    fn remove_policies(&self, policies: &[PolicyId]) -> Vec<XfrmError> {
+        let Some(first) = policies.first() else {
+            return Vec::new();
+        };
+        self.with(|b| {
+            let refused = b.permit(Operation::DeletePolicy(*first)).err();
+            let removed: Vec<PolicyId> = policies.iter().skip(refused.iter().len()).copied().collect();
+            removed.iter().for_each(|id| {
+                b.policies.remove(id);
+            });
+            b.log.push(Recorded::RemovedPolicies(removed));
+            refused.into_iter().collect()
+        })
+    }
+
+    fn query(&self, state: &StateId) -> Result<Option<Statistics>, XfrmError> {
+        Ok(self.with(|b| b.states.get(state).map(|_| Statistics::default())))
+    }
+
+    fn states(&self) -> Result<Vec<StateRecord>, XfrmError> {
+        Ok(self.with(|b| b.states.values().copied().collect()))
+    }
+
+    fn policies(&self) -> Result<Vec<PolicyId>, XfrmError> {
+        Ok(self.with(|b| b.policies.keys().copied().collect()))
+    }
+
+    fn capabilities(&self) -> Result<Capabilities, XfrmError> {
+        let plain = [
+            Feature::Xfrm,
+            Feature::EspV4,
+            Feature::EspV6,
+            Feature::XfrmInterface,
+        ];
+        let features = plain.into_iter().chain(Algorithm::PROBED.map(Feature::Algorithm));
+        let support = |b: &Books, f: &Feature| match b.lacking.contains(f) {
+            true => Support::Missing("recorded as missing".into()),
+            false => Support::Present,
+        };
+        Ok(self.with(|b| {
+            Capabilities(
+                features
+                    .map(|feature| Capability {
+                        feature,
+                        support: support(b, &feature),
+                    })
+                    .collect(),
+            )
+        }))
+    }
+
+    fn subscribe(&self) -> Result<EventStream, XfrmError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.with(|b| b.listeners.push(sender));
+        Ok(EventStream::channel(receiver))
+    }
+}
