@@ -1,0 +1,120 @@
+use thiserror::Error;
+use zbus::connection::Builder;
+use zbus::{Connection, fdo};
+
+use crate::names;
+
+/// Which way to the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Bus {
+    /// The system bus if `org.adit1` is there or can be started by it, else the private socket.
+    #[default]
+    Auto,
+    /// The system bus only.
+    System,
+    /// The private socket only.
+    Private,
+}
+
+/// Why there is no way to the daemon.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nothing answers: no owner of the name, no socket.
+    #[error("aditd does not run")]
+    NotRunning,
+    /// The private socket is there and may not be opened.
+    #[error("you may not talk to aditd")]
+    Denied,
+    /// There is no system bus, and only that was asked for.
+    #[error("there is no system bus: {0}")]
+    NoBus(zbus::Error),
+    /// Something else.
+    #[error(transparent)]
+    Bus(#[from] zbus::Error),
+}
+
+/// A connection to the daemon: over the system bus, or peer to peer over `socket`. Proxies work the same on both.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(bus: Bus, socket: &str) -> Result<Connection, ConnectError> {
+    match bus {
+        Bus::System => connect_system().await,
+        Bus::Private => connect_private(socket).await,
+        Bus::Auto => match connect_system().await {
+            Ok(connection) => Ok(connection),
+            Err(_) => connect_private(socket).await,
+        },
+    }
+}
+
+/// A connection to the system bus, on which `org.adit1` is owned or can be started.
+///
+/// # Errors
+/// [`ConnectError::NoBus`], [`ConnectError::NotRunning`].
+pub async fn connect_system() -> Result<Connection, ConnectError> {
+    let connection = Builder::system().build().await.map_err(ConnectError::NoBus)?;
+    let bus = fdo::DBusProxy::new(&connection).await?;
+    let name = zbus::names::BusName::try_from(names::BUS)?;
+    if bus.name_has_owner(name).await.map_err(zbus::Error::from)? {
+        return Ok(connection);
+    }
+    let activatable = bus.list_activatable_names().await.map_err(zbus::Error::from)?;
+    if activatable.iter().any(|n| n.as_str() == names::BUS) {
+        Ok(connection)
+    } else {
+        Err(ConnectError::NotRunning)
+    }
+}
+
+/// A connection to the daemon's private socket, without a bus between.
+///
+/// # Errors
+/// [`ConnectError::NotRunning`], [`ConnectError::Denied`].
+pub async fn connect_private(socket: &str) -> Result<Connection, ConnectError> {
+    let address = format!("unix:path={}", escape(socket));
+    Builder::address(address.as_str())
+        .p2p()
+        .build()
+        .await
+        .map_err(|error| match io_kind(&error) {
+            Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+                ConnectError::NotRunning
+            }
+            Some(std::io::ErrorKind::PermissionDenied) => ConnectError::Denied,
+            _ => ConnectError::Bus(error),
+        })
+}
+
+fn io_kind(error: &zbus::Error) -> Option<std::io::ErrorKind> {
+    match error {
+        zbus::Error::InputOutput(error) | zbus::Error::Connection(error, _) => Some(error.kind()),
+        _ => None,
+    }
+}
+
+/// A path as D-Bus addresses write it: everything but a few characters as `%` and two digits.
+fn escape(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_socket_means_that_nothing_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a b,c;d=e.sock");
+        let result = connect_private(path.to_str().unwrap()).await;
+        assert!(matches!(result, Err(ConnectError::NotRunning)), "{result:?}");
+    }
+}

@@ -1,0 +1,202 @@
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use zbus::names::OwnedInterfaceName;
+use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant, message, proxy};
+
+use crate::names;
+use crate::status::{DoctorCheck, LastErrorParts};
+
+/// What an object says on each of its interfaces.
+pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
+
+/// `org.adit1.Manager`.
+#[proxy(
+    interface = "org.adit1.Manager",
+    default_service = "org.adit1",
+    default_path = "/org/adit1/manager"
+)]
+pub trait Manager {
+    /// Raises the profile of that name; gives the connection's path at once.
+    fn up(&self, profile: &str, options: HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Raises a profile that is no file of the daemon's: `toml` is its content.
+    fn up_content(
+        &self,
+        name: &str,
+        toml: &str,
+        options: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    /// Reads the profiles and `server.toml` again. Standing connections stay.
+    fn reload(&self) -> zbus::Result<()>;
+
+    /// Checks what Adit needs of this host.
+    fn doctor(&self) -> zbus::Result<Vec<DoctorCheck>>;
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> zbus::Result<String>;
+
+    /// The addresses and ports that the server listens on; empty without one.
+    #[zbus(property)]
+    fn listening(&self) -> zbus::Result<Vec<String>>;
+}
+
+/// `org.adit1.Profile`.
+#[proxy(
+    interface = "org.adit1.Profile",
+    default_service = "org.adit1",
+    assume_defaults = false
+)]
+pub trait Profile {
+    /// Its name.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> zbus::Result<String>;
+
+    /// The server's name or address; empty if the profile has a mistake.
+    #[zbus(property)]
+    fn server(&self) -> zbus::Result<String>;
+
+    /// How we prove ourselves: `psk`, `certificate`.
+    #[zbus(property)]
+    fn auth(&self) -> zbus::Result<String>;
+
+    /// What goes into the tunnel: `full`, `split`.
+    #[zbus(property)]
+    fn tunnel(&self) -> zbus::Result<String>;
+
+    /// Mistakes: code, `file:line:column`, text, hint. Empty if the profile is valid.
+    #[zbus(property)]
+    fn problems(&self) -> zbus::Result<Vec<(String, String, String, String)>>;
+
+    /// Key, value, and whether it is a default. Secrets are `(hidden)`.
+    #[zbus(property)]
+    fn settings(&self) -> zbus::Result<Vec<(String, String, bool)>>;
+
+    /// Its connection, or `/`.
+    #[zbus(property)]
+    fn connection(&self) -> zbus::Result<OwnedObjectPath>;
+}
+
+/// `org.adit1.Connection`.
+#[proxy(
+    interface = "org.adit1.Connection",
+    default_service = "org.adit1",
+    assume_defaults = false
+)]
+pub trait Connection {
+    /// Takes it down; returns when nothing of it is left.
+    fn down(&self) -> zbus::Result<()>;
+
+    /// What the kernel counted: `bytes-in`, `bytes-out`, `packets-in`, `packets-out`.
+    fn statistics(&self) -> zbus::Result<HashMap<String, u64>>;
+
+    /// Hands over a secret that the connection waits for. There is no way to read one back.
+    fn provide_secret(&self, field: &str, value: &[u8]) -> zbus::Result<()>;
+
+    /// A step, as a person reads it.
+    #[zbus(signal)]
+    fn progress(&self, step: &str, text: &str) -> zbus::Result<()>;
+
+    /// The state changed, and why. (In Rust not `state_changed`, which the property `State` has taken.)
+    #[zbus(signal, name = "StateChanged")]
+    fn transition(&self, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
+
+    /// The profile's name, or on a server the `[[connection]]`'s.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn profile(&self) -> zbus::Result<String>;
+
+    /// `client` or `server`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn role(&self) -> zbus::Result<String>;
+
+    /// `connecting`, `connected`, `disconnecting`, `disconnected`, `failed`.
+    #[zbus(property)]
+    fn state(&self) -> zbus::Result<String>;
+
+    /// The step it is at; adit_core's word.
+    #[zbus(property)]
+    fn step(&self) -> zbus::Result<String>;
+
+    /// When it came into its state: seconds since 1970-01-01 UTC.
+    #[zbus(property)]
+    fn since(&self) -> zbus::Result<u64>;
+
+    /// The server's name as dialled; on a server empty.
+    #[zbus(property)]
+    fn server(&self) -> zbus::Result<String>;
+
+    /// Our `address:port` of the tunnel's own packets.
+    #[zbus(property)]
+    fn local_endpoint(&self) -> zbus::Result<String>;
+
+    /// The peer's.
+    #[zbus(property)]
+    fn remote_endpoint(&self) -> zbus::Result<String>;
+
+    /// Whether ESP goes in UDP.
+    #[zbus(property)]
+    fn encapsulated(&self) -> zbus::Result<bool>;
+
+    /// The tunnel's interface.
+    #[zbus(property)]
+    fn interface(&self) -> zbus::Result<String>;
+
+    /// Addresses in the tunnel: a client's own, or on a server those that the client got.
+    #[zbus(property)]
+    fn addresses(&self) -> zbus::Result<Vec<String>>;
+
+    /// DNS servers that the peer gave.
+    #[zbus(property)]
+    fn dns(&self) -> zbus::Result<Vec<String>>;
+
+    /// What goes into the tunnel: networks.
+    #[zbus(property)]
+    fn routes(&self) -> zbus::Result<Vec<String>>;
+
+    /// Who the peer has proven to be.
+    #[zbus(property)]
+    fn remote_identity(&self) -> zbus::Result<String>;
+
+    /// Who we said we are.
+    #[zbus(property)]
+    fn local_identity(&self) -> zbus::Result<String>;
+
+    /// The IKE_SA's algorithms, in strongSwan's notation.
+    #[zbus(property)]
+    fn ike_suite(&self) -> zbus::Result<String>;
+
+    /// The CHILD_SA's.
+    #[zbus(property)]
+    fn esp_suite(&self) -> zbus::Result<String>;
+
+    /// The last failure: code, text, hint, details (`step`, `peer`). An empty code: none.
+    #[zbus(property)]
+    fn last_error(&self) -> zbus::Result<LastErrorParts>;
+}
+
+/// `org.freedesktop.DBus.ObjectManager` at [`names::ROOT`].
+#[proxy(
+    interface = "org.freedesktop.DBus.ObjectManager",
+    default_service = "org.adit1",
+    default_path = "/org/adit1"
+)]
+pub trait ObjectManager {
+    /// Every object below, with its interfaces and their properties.
+    fn get_managed_objects(&self) -> zbus::Result<HashMap<OwnedObjectPath, Introduced>>;
+}
+
+/// Every signal of every object below [`names::ROOT`], from now on: subscribe before calling `Up`, and nothing is lost.
+///
+/// # Errors
+/// The bus refuses the match rule, or is gone.
+pub async fn signals(connection: &Connection) -> zbus::Result<MessageStream> {
+    let mut rule = MatchRule::builder()
+        .msg_type(message::Type::Signal)
+        .path_namespace(names::ROOT);
+    if connection.is_bus() {
+        rule = rule.sender(names::BUS);
+    }
+    MessageStream::for_match_rule(rule.build()?, connection, NonZeroUsize::new(1024)).await
+}
