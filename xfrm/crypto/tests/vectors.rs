@@ -334,7 +334,7 @@ fn bad_public_values_are_refused() {
 fn x25519_as_in_rfc_7748() {
     use x25519_dalek::{PublicKey, StaticSecret};
     let secret = |text: &str| StaticSecret::from(<[u8; 32]>::try_from(hex(text)).unwrap());
-    let alice = secret("77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a");
+    let alice = secret("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
     let bob = secret("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
     let expected = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
     assert_eq!(
