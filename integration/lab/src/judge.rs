@@ -1,0 +1,133 @@
+//! Whether a wire carried what a scenario says, and nothing else.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use adit_lab::scenario::{Scenario, Wire};
+
+use crate::wire::{self, Kind, Packet};
+
+/// When each step began and ended, in microseconds since 1970.
+pub(crate) type Times = Vec<(u64, u64)>;
+
+/// Judges every wire of the scenario; what each carried, for people.
+///
+/// # Errors
+/// What was there and should not have been, or the other way round.
+pub(crate) fn wires(scenario: &Scenario, times: &Times, captures: &BTreeMap<String, PathBuf>) -> Result<Vec<String>, String> {
+    let mut told = Vec::new();
+    for wire in &scenario.expect.wire {
+        let from = wire.from.as_ref().and_then(|label| scenario.step_at(label)).unwrap_or_default();
+        let to = wire.to.as_ref().and_then(|label| scenario.step_at(label)).unwrap_or(times.len().saturating_sub(1));
+        let begin = times.get(from).map_or(0, |(begin, _)| *begin);
+        let end = times.get(to).map_or(u64::MAX, |(_, end)| *end);
+        for interface in &wire.on {
+            let file = captures.get(interface).ok_or_else(|| format!("no capture of {interface}"))?;
+            let packets = wire::read(file)?;
+            let between: Vec<&Packet> = packets.iter().filter(|packet| (begin..=end).contains(&packet.at)).collect();
+            told.push(one(wire, &between).map_err(|why| format!("wire {interface}: {why}"))?);
+        }
+    }
+    Ok(told)
+}
+
+/// Counts of what a wire carried.
+#[derive(Default)]
+struct Seen {
+    ike: usize,
+    esp: usize,
+    esp_in_udp: usize,
+    link: usize,
+    /// What is neither, with how often.
+    other: BTreeMap<String, usize>,
+    /// Packets that carry the marker.
+    marked: usize,
+}
+
+fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
+    let seen = Seen::of(packets, &wire.also);
+    if wire.allow == "marker" {
+        let none = "no packet carries the marker, though it should be in clear here";
+        return if seen.marked > 0 { Ok(seen.told(&wire.on)) } else { Err(none.to_owned()) };
+    }
+    if !seen.other.is_empty() {
+        let list: Vec<String> = seen.other.iter().take(8).map(|(what, count)| format!("{count} x {what}")).collect();
+        return Err(format!("in clear: {}", list.join("; ")));
+    }
+    if seen.marked > 0 {
+        return Err(format!("in clear: {} packets carry the plaintext marker", seen.marked));
+    }
+    let esp = format!("{} ESP, {} ESP in UDP", seen.esp, seen.esp_in_udp);
+    let is_right = match wire.esp.as_str() {
+        "esp" => seen.esp > 0 && seen.esp_in_udp == 0,
+        "udp" => seen.esp_in_udp > 0 && seen.esp == 0,
+        "none" => seen.esp + seen.esp_in_udp == 0,
+        _ => seen.esp + seen.esp_in_udp > 0,
+    };
+    if is_right { Ok(seen.told(&wire.on)) } else { Err(format!("it carried {esp}, where esp = {:?}", wire.esp)) }
+}
+
+impl Seen {
+    fn of(packets: &[&Packet], also: &[String]) -> Self {
+        let mut seen = Self::default();
+        let marker = Scenario::marker().as_bytes();
+        for packet in packets {
+            match wire::kind(&packet.frame, also) {
+                Kind::Ike | Kind::Keepalive => seen.ike += 1,
+                Kind::Esp => seen.esp += 1,
+                Kind::EspInUdp => seen.esp_in_udp += 1,
+                Kind::Link | Kind::Fragment => seen.link += 1,
+                Kind::Other(what) => *seen.other.entry(what).or_default() += 1,
+            }
+            if packet.frame.windows(marker.len()).any(|window| window == marker) {
+                seen.marked += 1;
+            }
+        }
+        seen
+    }
+
+    fn told(&self, on: &[String]) -> String {
+        let Self { ike, esp, esp_in_udp, marked, .. } = self;
+        let mut parts = vec![format!("{ike} IKE")];
+        parts.extend((*esp > 0).then(|| format!("{esp} ESP")));
+        parts.extend((*esp_in_udp > 0).then(|| format!("{esp_in_udp} ESP in UDP")));
+        format!("wire {}: {}; packets with plaintext: {marked}", on.join(", "), parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Scenario, Wire, one};
+    use crate::wire::Packet;
+
+    fn wire(allow: &str, esp: &str) -> Wire {
+        let (allow, esp) = (allow.to_owned(), esp.to_owned());
+        Wire { on: vec!["client:wan".to_owned()], allow, from: None, to: None, esp, also: Vec::new() }
+    }
+
+    /// A frame with an IPv4 packet of that protocol.
+    fn packet(protocol: u8, payload: &[u8]) -> Packet {
+        let mut frame = vec![0_u8; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        frame.extend(payload);
+        Packet { at: 0, frame }
+    }
+
+    #[test]
+    fn esp_only_is_esp_and_nothing_else() {
+        let (esp, ping) = (packet(50, &[1, 2, 3, 4]), packet(1, &[8, 0, 0, 0]));
+        assert!(one(&wire("esp-only", "esp"), &[&esp]).is_ok());
+        assert!(one(&wire("esp-only", "udp"), &[&esp]).is_err());
+        assert!(one(&wire("esp-only", "none"), &[&esp]).is_err());
+        assert!(one(&wire("esp-only", "any"), &[]).is_err());
+        assert!(one(&wire("esp-only", "any"), &[&esp, &ping]).unwrap_err().contains("ICMP"));
+    }
+
+    #[test]
+    fn a_marker_is_seen_wherever_it_is() {
+        // Even inside of what calls itself ESP: null encryption, say.
+        let bare = packet(50, Scenario::marker().as_bytes());
+        assert!(one(&wire("esp-only", "any"), &[&bare]).unwrap_err().contains("marker"));
+        assert!(one(&wire("marker", "any"), &[&bare]).is_ok());
+        assert!(one(&wire("marker", "any"), &[&packet(50, &[0])]).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! `adit-lab`: runs scenarios as root, in a VM or in plain namespaces; and is the sink and the source of their traffic.
+
+mod capture;
+mod counters;
+mod daemon;
+mod evidence;
+mod host;
+mod judge;
+mod pki;
+mod run;
+mod runner;
+mod snapshot;
+mod steps;
+mod topology;
+mod traffic;
+mod wire;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        Some((command, rest)) if command == "run" => runner::run(rest),
+        Some((command, _)) if command == "sink" => traffic::sink().map(|()| true),
+        Some((command, rest)) if command == "send" => traffic::send(rest).map(|()| true),
+        _ => Err("adit-lab run|sink|send: started by `cargo xtask lab`".to_owned()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("adit-lab: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

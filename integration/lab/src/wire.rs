@@ -1,0 +1,190 @@
+//! Just enough of pcap, Ethernet, IPv4, IPv6 and UDP to say what a wire carried.
+
+use std::{fs, net::IpAddr, path::Path};
+
+/// What a packet is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// IKE, on UDP 500 or behind the non-ESP marker on 4500 (RFC 3948 §2.2).
+    Ike,
+    /// A NAT keepalive (RFC 3948 §2.3).
+    Keepalive,
+    /// ESP in IP.
+    Esp,
+    /// ESP in UDP (RFC 3948 §2.1).
+    EspInUdp,
+    /// What a link needs by itself: ARP, neighbour and router discovery, multicast listener reports, DHCP.
+    Link,
+    /// A later fragment; it is what its first fragment is.
+    Fragment,
+    /// Anything else, as a person would call it: `TCP 10.0.0.1 -> 10.0.0.2 port 80`.
+    Other(String),
+}
+
+/// A packet of a capture.
+pub(crate) struct Packet {
+    /// Microseconds since 1970.
+    pub(crate) at: u64,
+    /// The frame.
+    pub(crate) frame: Vec<u8>,
+}
+
+/// Reads a capture of an Ethernet wire as tcpdump writes it.
+pub(crate) fn read(file: &Path) -> Result<Vec<Packet>, String> {
+    let bytes = fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    packets(&bytes).ok_or_else(|| format!("{}: no capture of an Ethernet wire", file.display()))
+}
+
+fn packets(bytes: &[u8]) -> Option<Vec<Packet>> {
+    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let per_microsecond = match number(0)? {
+        0xa1b2_c3d4 => 1,
+        0xa1b2_3c4d => 1000,
+        _ => return None,
+    };
+    if number(20)? != 1 {
+        return None;
+    }
+    let (mut packets, mut at) = (Vec::new(), 24);
+    // A record that the end cuts off was still being written.
+    while let (Some(seconds), Some(fraction), Some(length)) = (number(at), number(at + 4), number(at + 8)) {
+        let Some(frame) = bytes.get(at + 16..at + 16 + length as usize) else { break };
+        let microseconds = u64::from(seconds) * 1_000_000 + u64::from(fraction / per_microsecond);
+        packets.push(Packet { at: microseconds, frame: frame.to_vec() });
+        at += 16 + length as usize;
+    }
+    Some(packets)
+}
+
+/// What a frame is. `also` are ports that a scenario allows besides, as `udp:53`.
+pub(crate) fn kind(frame: &[u8], also: &[String]) -> Kind {
+    let protocol = frame.get(12..14).unwrap_or_default();
+    let payload = frame.get(14..).unwrap_or_default();
+    let known = match protocol {
+        [0x08, 0x06] => Some(Kind::Link),
+        [0x08, 0x00] => ipv4(payload, also),
+        [0x86, 0xdd] => ipv6(payload, also),
+        other => Some(Kind::Other(format!("EtherType {other:02x?}"))),
+    };
+    known.unwrap_or_else(|| Kind::Other(format!("cut off: {} bytes", frame.len())))
+}
+
+fn ipv4(packet: &[u8], also: &[String]) -> Option<Kind> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let offset = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff;
+    let address = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+    let ends = (address(12)?, address(16)?);
+    if offset != 0 {
+        return Some(Kind::Fragment);
+    }
+    transport(*packet.get(9)?, packet.get(header..)?, ends, also)
+}
+
+fn ipv6(packet: &[u8], also: &[String]) -> Option<Kind> {
+    let address = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
+    let ends = (address(8)?, address(24)?);
+    let (mut next, mut rest) = (*packet.get(6)?, packet.get(40..)?);
+    loop {
+        match next {
+            // Hop-by-hop options, routing, destination options (RFC 8200 §4).
+            0 | 43 | 60 => {
+                next = *rest.first()?;
+                rest = rest.get(usize::from(*rest.get(1)?) * 8 + 8..)?;
+            }
+            44 => {
+                if u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]) & 0xfff8 != 0 {
+                    return Some(Kind::Fragment);
+                }
+                next = *rest.first()?;
+                rest = rest.get(8..)?;
+            }
+            protocol => return transport(protocol, rest, ends, also),
+        }
+    }
+}
+
+fn transport(protocol: u8, payload: &[u8], (from, to): (IpAddr, IpAddr), also: &[String]) -> Option<Kind> {
+    let port = |at: usize| Some(u16::from_be_bytes([*payload.get(at)?, *payload.get(at + 1)?]));
+    let is_also = |name: &str, ports: [u16; 2]| ports.iter().any(|port| also.contains(&format!("{name}:{port}")));
+    Some(match protocol {
+        50 => Kind::Esp,
+        17 => {
+            let ports = [port(0)?, port(2)?];
+            match udp(ports, payload.get(8..)?) {
+                Some(kind) => kind,
+                None if is_also("udp", ports) => Kind::Link,
+                None => Kind::Other(format!("UDP {from} port {} -> {to} port {}", ports[0], ports[1])),
+            }
+        }
+        6 => {
+            let ports = [port(0)?, port(2)?];
+            match is_also("tcp", ports) {
+                true => Kind::Link,
+                false => Kind::Other(format!("TCP {from} port {} -> {to} port {}", ports[0], ports[1])),
+            }
+        }
+        // Multicast listener reports (RFC 3810), router and neighbour discovery (RFC 4861).
+        58 if matches!(payload.first()?, 130..=137 | 143) => Kind::Link,
+        1 | 58 => Kind::Other(format!("ICMP type {} {from} -> {to}", payload.first()?)),
+        other => Kind::Other(format!("protocol {other} {from} -> {to}")),
+    })
+}
+
+fn udp(ports: [u16; 2], payload: &[u8]) -> Option<Kind> {
+    if ports.contains(&4500) {
+        return Some(match payload {
+            [0xff] => Kind::Keepalive,
+            [0, 0, 0, 0, ..] => Kind::Ike,
+            _ => Kind::EspInUdp,
+        });
+    }
+    if ports.contains(&500) {
+        return Some(Kind::Ike);
+    }
+    let is_dhcp = matches!(ports, [67 | 68, 67 | 68] | [546 | 547, 546 | 547]);
+    is_dhcp.then_some(Kind::Link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, kind, packets};
+
+    /// An Ethernet frame with an IPv4 packet.
+    fn frame(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0_u8; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn tells_ike_from_esp_on_port_4500() {
+        let udp = |data: &[u8]| frame(17, &[&[0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0], data].concat());
+        assert_eq!(kind(&udp(&[0xff]), &[]), Kind::Keepalive);
+        assert_eq!(kind(&udp(&[0, 0, 0, 0, 1, 2]), &[]), Kind::Ike);
+        assert_eq!(kind(&udp(&[1, 2, 3, 4, 0, 0, 0, 1]), &[]), Kind::EspInUdp);
+        assert_eq!(kind(&frame(50, &[1]), &[]), Kind::Esp);
+    }
+
+    #[test]
+    fn names_what_is_in_clear() {
+        let clear = frame(6, &[0x30, 0x39, 0, 80, 0, 0, 0, 0]);
+        assert_eq!(kind(&clear, &[]), Kind::Other("TCP 192.0.2.1 port 12345 -> 192.0.2.2 port 80".to_owned()));
+        assert_eq!(kind(&clear, &["tcp:80".to_owned()]), Kind::Link);
+        assert!(matches!(kind(&frame(1, &[8, 0]), &[]), Kind::Other(_)));
+        assert!(matches!(kind(&clear[..20], &[]), Kind::Other(_)));
+    }
+
+    #[test]
+    fn reads_what_is_whole_of_a_capture() {
+        let mut file = [0xa1b2_c3d4_u32, 0, 0, 0, 65535, 1].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(packets(&file).map(|found| found.len()), Some(0));
+        file.extend([7_u32, 8, 2, 2].iter().flat_map(|n| n.to_le_bytes()));
+        file.extend([1, 2]);
+        file.extend([7_u32, 9, 2, 2].iter().flat_map(|n| n.to_le_bytes()));
+        let found = packets(&file).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].at, found[0].frame.as_slice()), (7_000_008, &[1, 2][..]));
+        assert!(packets(b"no capture").is_none());
+    }
+}

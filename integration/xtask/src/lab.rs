@@ -1,0 +1,142 @@
+//! `cargo xtask lab`: decides where the scenarios run, gets that ready, and runs them there.
+
+mod debian;
+mod setup;
+mod stage;
+mod vm;
+
+use std::{path::PathBuf, process::Command};
+
+use adit_lab::{needs, scenario::{Needs, Scenario}};
+
+use crate::shell::{is_root, root, target};
+
+/// What was asked for.
+#[derive(Default)]
+pub(crate) struct Options {
+    list: bool,
+    all: bool,
+    sabotage: bool,
+    keep: bool,
+    release: bool,
+    vm: bool,
+    narrate: bool,
+    names: Vec<String>,
+}
+
+/// Runs scenarios as the arguments say.
+///
+/// # Errors
+/// That the lab could not be set up, or that scenarios failed.
+pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
+    let options = Options::parse(arguments)?;
+    let known = Scenario::all(&root().join("integration/scenarios"))?;
+    if options.list {
+        for scenario in &known {
+            println!("{:<4} {:<36} {}", scenario.set, scenario.name, scenario.shows);
+        }
+        return Ok(());
+    }
+    let chosen = options.choose(known)?;
+    let stage = stage::Stage::make(&chosen, options.release)?;
+    let passed = match lacking(&chosen) {
+        why if why.is_empty() && !options.vm => {
+            println!("lab: in plain namespaces: this kernel and system have all that the scenarios need");
+            in_namespaces(&stage, &options.runner())
+        }
+        why => {
+            let why = if why.is_empty() { "asked for".to_owned() } else { format!("here there is no {}", why.join(", no ")) };
+            let image = setup::image(&lab_folder().join("cache"))?;
+            let accelerator = vm::Accelerator::probe(&image, &lab_folder().join("cache"));
+            println!("lab: in one VM with Debian 13's kernel, {accelerator}: {why}");
+            vm::run(&image, accelerator, &stage, &options.runner())
+        }
+    };
+    stage.results()?;
+    passed
+}
+
+/// Runs one scenario told step by step.
+///
+/// # Errors
+/// As [`lab`].
+pub(crate) fn narrated(name: &str) -> Result<(), String> {
+    lab(&["--narrate".to_owned(), name.to_owned()])
+}
+
+/// `target/lab`.
+pub(crate) fn lab_folder() -> PathBuf {
+    target().join("lab")
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut options = Self::default();
+        for argument in arguments {
+            match argument.as_str() {
+                "--list" => options.list = true,
+                "--all" => options.all = true,
+                "--sabotage" => options.sabotage = true,
+                "--keep" => options.keep = true,
+                "--release" => options.release = true,
+                "--vm" => options.vm = true,
+                "--narrate" => options.narrate = true,
+                name if !name.starts_with('-') => options.names.push(name.to_owned()),
+                other => {
+                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [NAME…]";
+                    return Err(format!("lab: no option {other:?}: {usage}"));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    /// The scenarios named, or the set.
+    fn choose(&self, known: Vec<Scenario>) -> Result<Vec<Scenario>, String> {
+        for name in &self.names {
+            if !known.iter().any(|scenario| scenario.name == *name) {
+                return Err(format!("lab: no scenario {name:?}: `cargo xtask lab --list` shows them"));
+            }
+        }
+        let is_chosen = |scenario: &Scenario| match self.names.as_slice() {
+            [] => scenario.set == "ci" || (self.all && scenario.set == "full"),
+            names => names.contains(&scenario.name),
+        };
+        Ok(known.into_iter().filter(is_chosen).collect())
+    }
+
+    /// The runner's own options.
+    fn runner(&self) -> Vec<&'static str> {
+        let in_ci = std::env::var_os("CI").is_some();
+        [(self.sabotage, "--sabotage"), (self.keep, "--keep"), (self.narrate, "--narrate"), (in_ci, "--no-skips")]
+            .into_iter()
+            .filter_map(|(is, option)| is.then_some(option))
+            .collect()
+    }
+}
+
+/// What this machine lacks for the scenarios.
+fn lacking(scenarios: &[Scenario]) -> Vec<String> {
+    if !is_root() {
+        return vec!["root".to_owned()];
+    }
+    let mut lacking: Vec<String> = Vec::new();
+    for scenario in scenarios {
+        let here = Needs { binaries: Vec::new(), ..needs::of(scenario) };
+        for what in needs::lacking(&here) {
+            if !lacking.contains(&what) {
+                lacking.push(what);
+            }
+        }
+    }
+    lacking
+}
+
+fn in_namespaces(stage: &stage::Stage, options: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(stage.folder.join("bin/adit-lab"));
+    command.arg("run").args(stage.arguments(&stage.folder, options));
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", stage.folder.join("bin").display()));
+    let status = command.status().map_err(|e| format!("adit-lab: {e}"))?;
+    if status.success() { Ok(()) } else { Err("lab: not all passed".to_owned()) }
+}

@@ -1,0 +1,206 @@
+//! What a VM needs, made once and kept: qemu on this machine; a Debian 13 root with the peers, its kernel, an initrd.
+//!
+//! Everything is built aside and renamed at the end, so an interrupted setup is begun again and never half used.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::debian::{self, Mirror};
+use crate::shell::{output, run_logged};
+
+/// Packages of the root, beside what `debootstrap --variant=minbase` takes: the peers, and what scenarios call.
+const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins \
+    libstrongswan-standard-plugins iproute2 nftables tcpdump iputils-ping dbus util-linux procps openssl strace iperf3 \
+    netcat-openbsd conntrack kmod libcap2-bin jq ethtool curl xz-utils";
+
+/// Modules that the initrd loads to mount the root. ext4 asks for its checksum by name, which no list of modules shows.
+const BOOT_MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "crc32c_generic", "libcrc32c", "ext4"];
+
+/// What qemu boots.
+pub(crate) struct Image {
+    /// Kernel.
+    pub(crate) kernel: PathBuf,
+    /// Initial RAM disk.
+    pub(crate) initrd: PathBuf,
+    /// Root file system (raw, ext4); only ever used as a snapshot.
+    pub(crate) root: PathBuf,
+}
+
+/// Makes what is missing, in `cache`.
+///
+/// # Errors
+/// The step that failed, with the end of its log.
+pub(crate) fn image(cache: &Path) -> Result<Image, String> {
+    fs::create_dir_all(cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+    let folder = cache.join(format!("debian13-{:016x}", recipe()));
+    let image = Image {
+        kernel: folder.join("vmlinuz"),
+        initrd: folder.join("initrd.img"),
+        root: folder.join("root.img"),
+    };
+    // One setup at a time; the lock goes with the process.
+    let lock = File::create(cache.join("lock")).map_err(|e| format!("{}: {e}", cache.display()))?;
+    lock.lock().map_err(|e| format!("{}: {e}", cache.display()))?;
+    debian::host_packages(cache)?;
+    if folder.is_dir() {
+        return Ok(image);
+    }
+    println!("lab: making a Debian 13 root with the peers (once, two to four minutes)");
+    remove_remains(cache)?;
+    let building = cache.join(format!("building-{}", std::process::id()));
+    build(&building, &cache.join("setup.log"))?;
+    fs::rename(&building, &folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    Ok(image)
+}
+
+/// A number that changes with the recipe.
+fn recipe() -> u64 {
+    // FNV-1a: stable between runs and releases of Rust, which std's hasher does not promise.
+    let text = [PACKAGES, include_str!("setup.rs"), include_str!("init.sh"), include_str!("initrd.sh")];
+    text.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// What an interrupted setup left.
+fn remove_remains(cache: &Path) -> Result<(), String> {
+    for entry in fs::read_dir(cache).map_err(|e| format!("{}: {e}", cache.display()))?.flatten() {
+        let is_remains = entry.file_name().to_string_lossy().starts_with("building-");
+        if is_remains {
+            // Its mounts went with the mount namespace that debootstrap ran in.
+            fs::remove_dir_all(entry.path()).map_err(|e| format!("{}: {e}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn build(folder: &Path, log: &Path) -> Result<(), String> {
+    let root = folder.join("root");
+    fs::create_dir_all(&root).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let _ = fs::remove_file(log);
+    let mirror = debian::mirror()?;
+    step("debootstrap of trixie");
+    debootstrap(&mirror, &root, log)?;
+    step("the peers' packages");
+    chroot(&root, &format!("apt-get install -y --no-install-recommends {PACKAGES}"), log)?;
+    step("the kernel");
+    let version = kernel(&root, folder, log)?;
+    step("initrd and image");
+    initrd(&root, folder, &version, log)?;
+    pack(&root, folder, log)?;
+    fs::remove_dir_all(&root).map_err(|e| format!("{}: {e}", root.display()))
+}
+
+fn step(what: &str) {
+    println!("lab: setup: {what}");
+}
+
+fn debootstrap(mirror: &Mirror, root: &Path, log: &Path) -> Result<(), String> {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "debootstrap", "--variant=minbase"]);
+    command.arg(format!("--keyring={}", mirror.keyring));
+    command.arg("trixie").arg(root).arg(&mirror.address);
+    run_logged(command.envs(mirror.proxy.clone()), log)?;
+    let policy = root.join("usr/sbin/policy-rc.d");
+    write_program(&policy, "#!/bin/sh\nexit 101\n")?;
+    write_program(&root.join("sbin/lab-init"), include_str!("init.sh"))?;
+    let options = "APT::Sandbox::User \"root\";\nDpkg::Options:: \"--force-unsafe-io\";\nAcquire::Retries \"3\";\n";
+    write(&root.join("etc/apt/apt.conf.d/90lab"), options)
+}
+
+fn chroot(root: &Path, command: &str, log: &Path) -> Result<(), String> {
+    let mut chroot = Command::new("unshare");
+    chroot.args(["--mount", "chroot"]).arg(root).args(["/bin/sh", "-ec", command]);
+    chroot.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    run_logged(chroot.envs(debian::proxy()), log)
+}
+
+/// Unpacks the stock kernel into the root without installing it (its scripts would make an initrd that nobody needs).
+fn kernel(root: &Path, folder: &Path, log: &Path) -> Result<String, String> {
+    let name = "apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9][^ ]*\\)$/\\1/p' | head -n 1";
+    let get = format!("cd /tmp; apt-get download $({name}); dpkg-deb -x linux-image-*.deb /tmp/kernel; rm -f *.deb");
+    chroot(root, &get, log)?;
+    let place = "cp -a /tmp/kernel/boot/. /boot/; mkdir -p /usr/lib/modules; m=/tmp/kernel/usr/lib/modules; \
+        [ -d $m ] || m=/tmp/kernel/lib/modules; cp -a $m/. /usr/lib/modules/; rm -rf /tmp/kernel; depmod $(ls /usr/lib/modules)";
+    chroot(root, place, log)?;
+    let modules = root.join("usr/lib/modules");
+    let mut versions = fs::read_dir(&modules).map_err(|e| format!("{}: {e}", modules.display()))?.flatten();
+    let version = versions.next().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let version = version.ok_or_else(|| format!("{}: no kernel", modules.display()))?;
+    let kernel = root.join(format!("boot/vmlinuz-{version}"));
+    fs::copy(&kernel, folder.join("vmlinuz")).map_err(|e| format!("{}: {e}", kernel.display()))?;
+    Ok(version)
+}
+
+fn initrd(root: &Path, folder: &Path, version: &str, log: &Path) -> Result<(), String> {
+    let tree = folder.join("initrd");
+    for part in ["bin", "modules", "proc", "sys", "dev", "root"] {
+        fs::create_dir_all(tree.join(part)).map_err(|e| format!("{}: {e}", tree.display()))?;
+    }
+    fs::copy("/bin/busybox", tree.join("bin/busybox")).map_err(|e| format!("/bin/busybox: {e}"))?;
+    write_program(&tree.join("init"), include_str!("initrd.sh"))?;
+    let modules = root.join("usr/lib/modules").join(version);
+    let mut order = String::new();
+    for path in boot_order(&modules)? {
+        let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plain = name.trim_end_matches(".xz").to_owned();
+        let mut unpack = Command::new("sh");
+        unpack.args(["-ec", "case $1 in *.xz) xz -dc $1 > $2;; *) cp $1 $2;; esac", "sh"]);
+        run_logged(unpack.arg(modules.join(&path)).arg(tree.join("modules").join(&plain)), log)?;
+        order.push_str(&plain);
+        order.push('\n');
+    }
+    write(&tree.join("order"), &order)?;
+    let mut cpio = Command::new("sh");
+    cpio.args(["-ec", "cd $1; find . | cpio -o -H newc --quiet | gzip -1 > $2", "sh"]);
+    run_logged(cpio.arg(&tree).arg(folder.join("initrd.img")), log)?;
+    fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))
+}
+
+/// The boot modules and what they depend on, in the order of loading, from `modules.dep`.
+fn boot_order(modules: &Path) -> Result<Vec<String>, String> {
+    let file = modules.join("modules.dep");
+    let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut order: Vec<String> = Vec::new();
+    for wanted in BOOT_MODULES {
+        let is_it = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            name.split('.').next().unwrap_or(name).replace('-', "_") == wanted
+        };
+        // What is built in has no line.
+        let Some((path, needs)) = text.lines().filter_map(|l| l.split_once(':')).find(|(p, _)| is_it(p)) else { continue };
+        // The line lists the nearest first; the farthest has to be loaded first.
+        for path in needs.split_whitespace().rev().chain([path]) {
+            if !order.iter().any(|known| known == path) {
+                order.push(path.to_owned());
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn pack(root: &Path, folder: &Path, log: &Path) -> Result<(), String> {
+    let tidy = "apt-get clean; rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /boot/* \
+        /usr/lib/modules/*/kernel/drivers/gpu /usr/lib/modules/*/kernel/drivers/media /usr/lib/modules/*/kernel/sound \
+        /usr/sbin/policy-rc.d; mkdir -p /host /lab";
+    chroot(root, tidy, log)?;
+    let size = output(Command::new("du").args(["-s", "--block-size=1M"]).arg(root))?;
+    let used: u64 = size.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(2048);
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"]);
+    make.arg(root).arg(folder.join("root.img")).arg(format!("{}M", used + used / 4 + 512));
+    run_logged(&mut make, log)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn write_program(path: &Path, text: &str) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,105 @@
+//! What a run takes along: our programs, the scenarios, the packaged files; and where its results go.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use adit_lab::scenario::Scenario;
+
+use super::lab_folder;
+use crate::shell::{cargo, output, root, run, target};
+
+/// A folder of one run: `bin`, `scenarios`, `packaging`, `results`.
+pub(crate) struct Stage {
+    pub(crate) folder: PathBuf,
+    names: Vec<String>,
+}
+
+impl Stage {
+    /// Builds our programs and lays everything out.
+    ///
+    /// # Errors
+    /// Cargo's exit code, or the file that can't be written.
+    pub(crate) fn make(scenarios: &[Scenario], release: bool) -> Result<Self, String> {
+        let programs = build(scenarios, release)?;
+        let folder = lab_folder().join("runs").join(std::process::id().to_string());
+        for part in ["bin", "scenarios", "packaging", "results"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).map_err(|e| format!("{}: {e}", part.display()))?;
+        }
+        for program in programs {
+            copy(&program, &folder.join("bin"))?;
+        }
+        for scenario in scenarios {
+            copy(&scenario.folder, &folder.join("scenarios"))?;
+        }
+        let packaging = root().join("packaging");
+        if packaging.is_dir() {
+            copy(&packaging, &folder)?;
+        }
+        Ok(Self { folder, names: scenarios.iter().map(|scenario| scenario.name.clone()).collect() })
+    }
+
+    /// The runner's arguments, with this folder as the runner sees it.
+    pub(crate) fn arguments(&self, seen: &Path, options: &[&str]) -> Vec<String> {
+        let shown = lab_folder().join("results");
+        let shown = shown.strip_prefix(root()).unwrap_or(&shown).display().to_string();
+        let mut arguments = vec!["--stage".to_owned(), seen.display().to_string(), "--shown".to_owned(), shown];
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        arguments.extend(self.names.iter().cloned());
+        arguments
+    }
+
+    /// Moves what the run left to `target/lab/results`, with the console, and removes the folder.
+    ///
+    /// # Errors
+    /// The file that can't be moved.
+    pub(crate) fn results(&self) -> Result<(), String> {
+        let results = lab_folder().join("results");
+        fs::create_dir_all(&results).map_err(|e| format!("{}: {e}", results.display()))?;
+        let console = results.join("console.log");
+        let _ = fs::copy(self.folder.join("console.log"), &console);
+        for name in &self.names {
+            let to = results.join(name);
+            let _ = fs::remove_dir_all(&to);
+            let from = self.folder.join("results").join(name);
+            if from.is_dir() {
+                fs::rename(&from, &to).map_err(|e| format!("{}: {e}", to.display()))?;
+                let _ = fs::copy(&console, to.join("console.log"));
+            }
+        }
+        fs::remove_dir_all(&self.folder).map_err(|e| format!("{}: {e}", self.folder.display()))
+    }
+}
+
+/// Builds the runner, and our daemon and command where a scenario needs them; the paths of what was built.
+///
+/// The development profile is what the tests have built already (dependencies fully optimised, checks on).
+fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> {
+    let mut packages = vec![("adit-lab", "adit-lab")];
+    for (package, binary) in [("adit-service", "aditd"), ("ctl", "ctl")] {
+        if scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary)) {
+            packages.push((package, binary));
+        }
+    }
+    let metadata = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    packages.retain(|(package, _)| metadata.contains(&format!("\"name\":\"{package}\"")));
+    let mut command = cargo();
+    command.arg("build").arg("--quiet");
+    if release {
+        command.arg("--release");
+    }
+    for (package, binary) in &packages {
+        command.args(["-p", package, "--bin", binary]);
+    }
+    println!("lab: building {}", packages.iter().map(|(_, binary)| *binary).collect::<Vec<_>>().join(", "));
+    run(&mut command)?;
+    let built = target().join(if release { "release" } else { "debug" });
+    Ok(packages.iter().map(|(_, binary)| built.join(binary)).collect())
+}
+
+fn copy(from: &Path, into: &Path) -> Result<(), String> {
+    run(Command::new("cp").args(["-R", "--preserve=mode"]).arg(from).arg(into))
+}
