@@ -145,17 +145,10 @@ where
 
 /// Reads `body` as a payload of this type; if it is one, writes it, reads it again, and compares.
 fn payload(kind: PayloadType, body: &[u8]) -> Option<Payload> {
-    let raw = |body| RawPayload {
-        kind,
-        next: PayloadType::NONE,
-        critical: false,
-        at: 32,
-        body,
-    };
+    let raw = |body| RawPayload { kind, next: PayloadType::NONE, critical: false, at: 32, body };
     let read = Payload::parse(&raw(body)).ok()?;
     let mut written = Vec::new();
-    read.emit(&mut written)
-        .expect("what was read fits its length fields");
+    read.emit(&mut written).expect("what was read fits its length fields");
     assert_eq!(Payload::parse(&raw(&written)).as_ref(), Ok(&read));
     look_at(&read);
     Some(read)
@@ -168,10 +161,7 @@ fn look_at(payload: &Payload) {
         Payload::Ke(ke) => _ = ke.known(),
         Payload::IdI(id) | Payload::IdR(id) => {
             if let Some(identity) = id.identity() {
-                assert_eq!(
-                    (identity.id_type(), identity.data()),
-                    (id.id_type, id.data.clone())
-                );
+                assert_eq!((identity.id_type(), identity.data()), (id.id_type, id.data.clone()));
                 assert!(!format!("{identity:?} {identity}").is_empty());
             }
         }
@@ -218,10 +208,7 @@ fn choose(offered: &SecurityAssociation) {
     }
     for with_ke in [false, true] {
         if let Ok(chosen) = choose_esp(&esp, offered, 7, with_ke) {
-            assert!(
-                esp.iter()
-                    .any(|p| p.encryption.contains(&chosen.suite.encryption))
-            );
+            assert!(esp.iter().any(|p| p.encryption.contains(&chosen.suite.encryption)));
             assert!(with_ke || chosen.suite.ke.is_none());
             _ = chosen.peer_spi();
         }

@@ -144,10 +144,7 @@ fn cookie() -> Message {
         ExchangeType::IKE_SA_INIT,
         true,
         0,
-        vec![
-            notify(NotifyType::COOKIE, &[5; 24]),
-            notify(NotifyType::INVALID_KE_PAYLOAD, &[0, 19]),
-        ],
+        vec![notify(NotifyType::COOKIE, &[5; 24]), notify(NotifyType::INVALID_KE_PAYLOAD, &[0, 19])],
     )
 }
 
@@ -186,24 +183,14 @@ fn auth_response() -> Message {
             Payload::TsI([host].into_iter().collect()),
             Payload::TsR(TrafficSelectors(vec![
                 Selector::Range(host),
-                Selector::Unknown {
-                    kind: 9,
-                    protocol: 0,
-                    body: vec![1, 2, 3, 4],
-                },
+                Selector::Unknown { kind: 9, protocol: 0, body: vec![1, 2, 3, 4] },
             ])),
         ],
     )
 }
 
 fn auth_eap() -> Message {
-    let packet = |code, data: &[u8]| {
-        Payload::Eap(Eap {
-            code,
-            identifier: 1,
-            data: data.to_vec(),
-        })
-    };
+    let packet = |code, data: &[u8]| Payload::Eap(Eap { code, identifier: 1, data: data.to_vec() });
     message(
         ExchangeType::IKE_AUTH,
         true,
@@ -234,12 +221,7 @@ fn rekey() -> Message {
 }
 
 fn delete() -> Message {
-    let unknown = Delete::Unknown {
-        protocol: Protocol(9),
-        spi_size: 2,
-        count: 2,
-        spis: vec![1, 2, 3, 4],
-    };
+    let unknown = Delete::Unknown { protocol: Protocol(9), spi_size: 2, count: 2, spis: vec![1, 2, 3, 4] };
     message(
         ExchangeType::INFORMATIONAL,
         false,
@@ -253,27 +235,14 @@ fn delete() -> Message {
 }
 
 fn fragment() -> Message {
-    let skf = Payload::Skf {
-        first: PayloadType::ID_I,
-        number: 1,
-        total: 3,
-        body: vec![12; 64],
-    };
+    let skf = Payload::Skf { first: PayloadType::ID_I, number: 1, total: 3, body: vec![12; 64] };
     message(ExchangeType::IKE_AUTH, false, 1, vec![skf])
 }
 
 fn unknown() -> Message {
-    let unknown = |kind, critical| Payload::Unknown {
-        kind: PayloadType(kind),
-        critical,
-        body: vec![1, 2, 3],
-    };
-    message(
-        ExchangeType::INFORMATIONAL,
-        true,
-        5,
-        vec![unknown(200, false), unknown(49, true)],
-    )
+    let unknown =
+        |kind, critical| Payload::Unknown { kind: PayloadType(kind), critical, body: vec![1, 2, 3] };
+    message(ExchangeType::INFORMATIONAL, true, 5, vec![unknown(200, false), unknown(49, true)])
 }
 
 fn request() -> Configuration {
@@ -284,10 +253,7 @@ fn request() -> Configuration {
             ConfigAttribute::Ip4Dns(None),
             ConfigAttribute::Ip6Address(Some((Ipv6Addr::LOCALHOST, 64))),
             ConfigAttribute::Ip6Dns(None),
-            ConfigAttribute::Unknown {
-                kind: 25,
-                value: Vec::new(),
-            },
+            ConfigAttribute::Unknown { kind: 25, value: Vec::new() },
         ],
     }
 }
@@ -307,10 +273,7 @@ fn reply() -> Configuration {
 }
 
 fn everything() -> TrafficSelectors {
-    [Prefix::ANY_V4, Prefix::ANY_V6]
-        .into_iter()
-        .map(TrafficSelector::from)
-        .collect()
+    [Prefix::ANY_V4, Prefix::ANY_V6].into_iter().map(TrafficSelector::from).collect()
 }
 
 fn notify(kind: NotifyType, data: &[u8]) -> Payload {

@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod edges;
+mod fuzz;
 mod lab;
 mod shell;
 
@@ -15,6 +16,7 @@ cargo xtask COMMAND
   test         unit and simulation tests, the lab's set ci
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
+  fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
   check-edges  which crate may depend on which
   deny         licences, bans and sources of the dependencies; advisories where the database can be reached
 ";
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         "test" => ci::test(),
         "lab" => lab::lab(rest),
         "demo" => demo::demo(rest),
+        "fuzz" => fuzz::fuzz(rest),
         "check-edges" => edges::check(),
         "deny" => ci::deny(),
         "" | "help" | "--help" | "-h" => {
