@@ -41,10 +41,8 @@ impl TrustAnchors {
 
     /// Adds all certificates of a file's content: PEM (any number) or DER (one). Nothing is added on an error.
     pub fn add(&mut self, content: &[u8]) -> Result<(), PkiError> {
-        let added = read_certificates(content)?
-            .iter()
-            .map(|der| Anchor::new(der))
-            .collect::<Result<Vec<_>, _>>()?;
+        let added =
+            read_certificates(content)?.iter().map(|der| Anchor::new(der)).collect::<Result<Vec<_>, _>>()?;
         for anchor in added {
             self.push(anchor)?;
         }
@@ -77,12 +75,8 @@ impl TrustAnchors {
     /// The contents of a CERTREQ payload (RFC 7296 §3.7): SHA-1 of the SubjectPublicKeyInfo of each authority.
     #[must_use]
     pub fn key_hashes(&self) -> Vec<KeyHash> {
-        let mut hashes: Vec<KeyHash> = self
-            .anchors
-            .iter()
-            .filter(|a| a.is_authority)
-            .map(|a| spki_hash(&a.parsed.spki))
-            .collect();
+        let mut hashes: Vec<KeyHash> =
+            self.anchors.iter().filter(|a| a.is_authority).map(|a| spki_hash(&a.parsed.spki)).collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes
@@ -127,21 +121,13 @@ impl Anchor {
         let parsed = Parsed::from_der(der).map_err(|e| PkiError::Anchor(e.to_string()))?;
         // A certificate of version 1 can't say whether it is a CA's (RFC 5280 §6.1.4 (k)).
         if !parsed.is_version_3() {
-            return Err(PkiError::Anchor(format!(
-                "{} is not of X.509 version 3",
-                parsed.subject_text()
-            )));
+            return Err(PkiError::Anchor(format!("{} is not of X.509 version 3", parsed.subject_text())));
         }
         let owned = CertificateDer::from(der);
         let trust = webpki::anchor_from_trusted_cert(&owned)
             .map_err(|_| PkiError::Anchor(format!("the one of {} is malformed", parsed.subject_text())))?
             .to_owned();
         let is_authority = parsed.is_ca && parsed.may_sign_certificates();
-        Ok(Self {
-            der: der.to_vec(),
-            parsed,
-            is_authority,
-            trust,
-        })
+        Ok(Self { der: der.to_vec(), parsed, is_authority, trust })
     }
 }

@@ -60,38 +60,15 @@ impl Parsed {
             .map_err(|_| PkiError::Malformed("it is not X.509 in DER"))?;
         let extension = |_| PkiError::Malformed("an extension is not what its type says, or is there twice");
         let tbs = inner.tbs_certificate();
-        let san = tbs
-            .get_extension::<SubjectAltName>()
-            .map_err(extension)?
-            .map(|(_, e)| e.0);
-        let eku = tbs
-            .get_extension::<ExtendedKeyUsage>()
-            .map_err(extension)?
-            .map(|(_, e)| e.0);
-        let key_usage = tbs
-            .get_extension::<KeyUsage>()
-            .map_err(extension)?
-            .map(|(_, e)| e);
-        let is_ca = tbs
-            .get_extension::<BasicConstraints>()
-            .map_err(extension)?
-            .is_some_and(|(_, e)| e.ca);
-        let has_name_constraints = tbs
-            .extensions()
-            .is_some_and(|all| all.iter().any(|e| e.extn_id == NameConstraints::OID));
-        let spki = tbs
-            .subject_public_key_info()
-            .to_der()
-            .map_err(|_| PkiError::Malformed("its key is not DER"))?;
-        Ok(Self {
-            san,
-            eku,
-            key_usage,
-            is_ca,
-            has_name_constraints,
-            spki,
-            inner,
-        })
+        let san = tbs.get_extension::<SubjectAltName>().map_err(extension)?.map(|(_, e)| e.0);
+        let eku = tbs.get_extension::<ExtendedKeyUsage>().map_err(extension)?.map(|(_, e)| e.0);
+        let key_usage = tbs.get_extension::<KeyUsage>().map_err(extension)?.map(|(_, e)| e);
+        let is_ca = tbs.get_extension::<BasicConstraints>().map_err(extension)?.is_some_and(|(_, e)| e.ca);
+        let has_name_constraints =
+            tbs.extensions().is_some_and(|all| all.iter().any(|e| e.extn_id == NameConstraints::OID));
+        let spki =
+            tbs.subject_public_key_info().to_der().map_err(|_| PkiError::Malformed("its key is not DER"))?;
+        Ok(Self { san, eku, key_usage, is_ca, has_name_constraints, spki, inner })
     }
 
     pub(crate) fn subject(&self) -> &Name {
@@ -115,25 +92,11 @@ impl Parsed {
     }
 
     pub(crate) fn not_before(&self) -> WallTime {
-        WallTime(
-            self.inner
-                .tbs_certificate()
-                .validity()
-                .not_before
-                .to_unix_duration()
-                .as_secs(),
-        )
+        WallTime(self.inner.tbs_certificate().validity().not_before.to_unix_duration().as_secs())
     }
 
     pub(crate) fn not_after(&self) -> WallTime {
-        WallTime(
-            self.inner
-                .tbs_certificate()
-                .validity()
-                .not_after
-                .to_unix_duration()
-                .as_secs(),
-        )
+        WallTime(self.inner.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
     }
 
     /// RFC 5280 §6.1.3 (a)(2).
@@ -146,28 +109,19 @@ impl Parsed {
             });
         }
         if now > self.not_after() {
-            return Err(PkiError::Expired {
-                subject: self.subject_text(),
-                not_after: self.not_after(),
-                now,
-            });
+            return Err(PkiError::Expired { subject: self.subject_text(), not_after: self.not_after(), now });
         }
         Ok(())
     }
 
     /// Whether it may sign certificates, as far as its key usage says (RFC 5280 §4.2.1.3).
     pub(crate) fn may_sign_certificates(&self) -> bool {
-        self.key_usage
-            .is_none_or(|usage| usage.0.contains(KeyUsages::KeyCertSign))
+        self.key_usage.is_none_or(|usage| usage.0.contains(KeyUsages::KeyCertSign))
     }
 
     /// The most specific common name, if it is text.
     pub(crate) fn common_name(&self) -> Option<String> {
-        self.subject()
-            .iter()
-            .filter(|a| a.oid == COMMON_NAME)
-            .last()
-            .and_then(|a| text(&a.value))
+        self.subject().iter().filter(|a| a.oid == COMMON_NAME).last().and_then(|a| text(&a.value))
     }
 
     /// The OID of the signature's algorithm.
@@ -205,14 +159,9 @@ pub(crate) fn san_address(bytes: &[u8]) -> Option<IpAddr> {
 /// A time as people write it, in UTC.
 pub(crate) fn date(time: WallTime) -> String {
     match der::DateTime::from_unix_duration(Duration::from_secs(time.0)) {
-        Ok(d) => format!(
-            "{:04}-{:02}-{:02} {:02}:{:02} UTC",
-            d.year(),
-            d.month(),
-            d.day(),
-            d.hour(),
-            d.minutes()
-        ),
+        Ok(d) => {
+            format!("{:04}-{:02}-{:02} {:02}:{:02} UTC", d.year(), d.month(), d.day(), d.hour(), d.minutes())
+        }
         Err(_) => format!("second {} of Unix time", time.0),
     }
 }

@@ -131,7 +131,7 @@ impl PkiError {
     fn hint(&self) -> String {
         match self {
             Self::Untrusted { issuer, .. } => format!(
-                "give the certificate of {issuer} in the profile with ca = \"...\" (Windows reports this as error 13801)"
+                "give the certificate of {issuer} in the profile, or in server.toml, with ca = \"...\" (Windows reports this as error 13801)"
             ),
             Self::Forged { issuer, .. } => {
                 format!("get the current certificate of {issuer} and give it with ca = \"...\"")

@@ -77,11 +77,7 @@ fn pkcs8(body: &mut SliceReader<'_>) -> Result<PrivateKey, Option<PkiError>> {
     let (oid, parameters) = body
         .sequence(|inner| {
             let oid = ObjectIdentifier::decode(inner)?;
-            let parameters = if inner.is_finished() {
-                None
-            } else {
-                Some(AnyRef::decode(inner)?)
-            };
+            let parameters = if inner.is_finished() { None } else { Some(AnyRef::decode(inner)?) };
             Ok::<_, der::Error>((oid, parameters))
         })
         .map_err(|_| None)?;

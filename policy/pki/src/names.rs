@@ -17,17 +17,10 @@ pub(crate) fn check(leaf: &Parsed, wanted: &Identity, role: Role, constrained: b
         (Identity::KeyId(_), _) => false,
         (_, Some(san)) => san.iter().any(|name| matches(name, wanted, role, constrained)),
         (_, None) => {
-            !constrained
-                && leaf
-                    .common_name()
-                    .is_some_and(|cn| common_name_matches(&cn, wanted, role))
+            !constrained && leaf.common_name().is_some_and(|cn| common_name_matches(&cn, wanted, role))
         }
     };
-    if found {
-        Ok(())
-    } else {
-        Err(mismatch(leaf, wanted))
-    }
+    if found { Ok(()) } else { Err(mismatch(leaf, wanted)) }
 }
 
 fn matches(name: &GeneralName, wanted: &Identity, role: Role, constrained: bool) -> bool {
@@ -78,9 +71,7 @@ fn host_matches(presented: &str, host: &str, role: Role) -> bool {
 
 fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && l.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     name.len() <= 253 && name.split('.').all(label)
 }

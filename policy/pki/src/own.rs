@@ -11,7 +11,9 @@ pub fn identities(der: &[u8]) -> Result<Vec<Identity>, PkiError> {
     let parsed = Parsed::from_der(der)?;
     let named = |name: &GeneralName| match name {
         // A wildcard is nobody's identity.
-        GeneralName::DnsName(host) if !host.as_str().contains('*') => Some(Identity::Fqdn(host.as_str().into())),
+        GeneralName::DnsName(host) if !host.as_str().contains('*') => {
+            Some(Identity::Fqdn(host.as_str().into()))
+        }
         GeneralName::Rfc822Name(mail) => Some(Identity::Email(mail.as_str().into())),
         GeneralName::IpAddress(bytes) => san_address(bytes.as_bytes()).map(Identity::Address),
         _ => None,

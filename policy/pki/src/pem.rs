@@ -62,15 +62,9 @@ fn block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a [u8]>) -> Result<
     for line in lines {
         if let Some(end) = boundary(line, b"-----END ") {
             if end != label {
-                return Err(PkiError::Malformed(
-                    "a PEM block ends with another name than it begins with",
-                ));
+                return Err(PkiError::Malformed("a PEM block ends with another name than it begins with"));
             }
-            return Ok(Block {
-                label: label.into(),
-                encrypted,
-                der: base64(&text)?,
-            });
+            return Ok(Block { label: label.into(), encrypted, der: base64(&text)? });
         }
         if line.contains(&b':') {
             encrypted |= line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");

@@ -21,10 +21,7 @@ pub fn key_hash(der: &[u8]) -> Result<KeyHash, PkiError> {
 #[must_use]
 pub fn select(chains: &[Vec<Vec<u8>>], known: &TrustAnchors, hashes: &[KeyHash]) -> Option<usize> {
     chains.iter().position(|chain| {
-        let parsed: Vec<Parsed> = chain
-            .iter()
-            .filter_map(|der| Parsed::from_der(der).ok())
-            .collect();
+        let parsed: Vec<Parsed> = chain.iter().filter_map(|der| Parsed::from_der(der).ok()).collect();
         let in_chain = parsed.iter().any(|c| hashes.contains(&spki_hash(&c.spki)));
         in_chain
             || known
@@ -36,10 +33,7 @@ pub fn select(chains: &[Vec<Vec<u8>>], known: &TrustAnchors, hashes: &[KeyHash])
 
 pub(crate) fn spki_hash(spki: &[u8]) -> KeyHash {
     let mut out = [0; HASH_LEN];
-    for (to, from) in out
-        .iter_mut()
-        .zip(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, spki).as_ref())
-    {
+    for (to, from) in out.iter_mut().zip(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, spki).as_ref()) {
         *to = *from;
     }
     out

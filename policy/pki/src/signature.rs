@@ -47,10 +47,8 @@ impl PublicKey {
     pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, PkiError> {
         let info =
             SubjectPublicKeyInfoRef::from_der(spki).map_err(|_| PkiError::Malformed("its key is not DER"))?;
-        let bytes = info
-            .subject_public_key
-            .as_bytes()
-            .ok_or(PkiError::Malformed("its key is not whole bytes"))?;
+        let bytes =
+            info.subject_public_key.as_bytes().ok_or(PkiError::Malformed("its key is not whole bytes"))?;
         let kind = match info.algorithm.oid {
             RSA => {
                 check_rsa_size(bytes)?;
@@ -64,10 +62,7 @@ impl PublicKey {
             ED25519 => KeyKind::Ed25519,
             _ => return Err(PkiError::Scheme("of an unknown kind")),
         };
-        Ok(Self {
-            kind,
-            bytes: bytes.to_vec(),
-        })
+        Ok(Self { kind, bytes: bytes.to_vec() })
     }
 
     pub(crate) fn verify(

@@ -111,8 +111,7 @@ impl Signer for FileSigner {
             (KeyPair::Rsa(pair), scheme) => {
                 let padding = rsa_padding(scheme).ok_or(PkiError::Scheme(scheme_name(scheme)))?;
                 let mut out = vec![0; pair.public().modulus_len()];
-                pair.sign(padding, random, message, &mut out)
-                    .map_err(|_| PkiError::Signature)?;
+                pair.sign(padding, random, message, &mut out).map_err(|_| PkiError::Signature)?;
                 Ok(out)
             }
             _ => Err(PkiError::Scheme(scheme_name(scheme))),
@@ -129,11 +128,7 @@ fn rsa(der: &[u8], public: &PublicKey) -> Result<RsaKeyPair, Option<PkiError>> {
             _ => "the RSA key is damaged, or of an unusual form (2048 to 4096 bits, two primes, exponent 65537)",
         }))
     })?;
-    if pair.public().as_ref() == public.bytes {
-        Ok(pair)
-    } else {
-        Err(None)
-    }
+    if pair.public().as_ref() == public.bytes { Ok(pair) } else { Err(None) }
 }
 
 /// ring wants both halves of the key, and checks that they belong together; a file need not have the public one.
@@ -149,11 +144,7 @@ fn ecdsa(scalar: &[u8], kind: KeyKind, public: &PublicKey, random: &dyn SecureRa
     };
     let pair =
         EcdsaKeyPair::from_private_key_and_public_key(algorithm, &padded, &public.bytes, random).ok()?;
-    Some(if kind == KeyKind::EcdsaP256 {
-        KeyPair::P256(pair)
-    } else {
-        KeyPair::P384(pair)
-    })
+    Some(if kind == KeyKind::EcdsaP256 { KeyPair::P256(pair) } else { KeyPair::P384(pair) })
 }
 
 fn rsa_padding(scheme: SignatureScheme) -> Option<&'static dyn RsaEncoding> {

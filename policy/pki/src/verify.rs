@@ -132,9 +132,7 @@ fn verify(
     now: WallTime,
     role: Role,
 ) -> Result<VerifiedKey, PkiError> {
-    let (leaf_der, others) = chain
-        .split_first()
-        .ok_or(PkiError::Malformed("the peer sent none"))?;
+    let (leaf_der, others) = chain.split_first().ok_or(PkiError::Malformed("the peer sent none"))?;
     if chain.len() > MAX_CHAIN_LEN {
         return Err(PkiError::Malformed("the peer sent more than 10"));
     }
@@ -145,53 +143,29 @@ fn verify(
     // A peer may send a certificate that nobody needs and that Adit can't read: it only is no help.
     let (intermediates, parsed): (Vec<CertificateDer<'_>>, Vec<Parsed>) = others
         .iter()
-        .filter_map(|der| {
-            Parsed::from_der(der)
-                .ok()
-                .map(|p| (CertificateDer::from(der.as_slice()), p))
-        })
+        .filter_map(|der| Parsed::from_der(der).ok().map(|p| (CertificateDer::from(der.as_slice()), p)))
         .unzip();
     check_same_subject(&parsed)?;
     let pinned = anchors.pinned(leaf_der);
     leaf.check_dates(now)?;
-    let search = Search {
-        leaf: &leaf,
-        intermediates: &parsed,
-        anchors,
-        now,
-        role,
-    };
+    let search = Search { leaf: &leaf, intermediates: &parsed, anchors, now, role };
     let constrained = !pinned && search.path(leaf_der, &intermediates)?;
     let key = leaf_key(&leaf)?;
     check_usage(&leaf, role, pinned)?;
     names::check(&leaf, name, role, constrained)?;
-    Ok(VerifiedKey {
-        key,
-        summary: leaf.summary(),
-    })
+    Ok(VerifiedKey { key, summary: leaf.summary() })
 }
 
 fn check_same_subject(certificates: &[Parsed]) -> Result<(), PkiError> {
     let crowded = certificates.iter().any(|c| {
-        certificates
-            .iter()
-            .filter(|other| other.subject() == c.subject())
-            .count()
-            > MAX_SAME_SUBJECT
+        certificates.iter().filter(|other| other.subject() == c.subject()).count() > MAX_SAME_SUBJECT
     });
-    if crowded {
-        Err(PkiError::Malformed("the peer sent too many of one subject"))
-    } else {
-        Ok(())
-    }
+    if crowded { Err(PkiError::Malformed("the peer sent too many of one subject")) } else { Ok(()) }
 }
 
 fn leaf_key(leaf: &Parsed) -> Result<PublicKey, PkiError> {
     PublicKey::from_spki(&leaf.spki).map_err(|e| match e {
-        PkiError::Scheme(what) => PkiError::Weak {
-            subject: leaf.subject_text(),
-            what,
-        },
+        PkiError::Scheme(what) => PkiError::Weak { subject: leaf.subject_text(), what },
         other => other,
     })
 }
@@ -213,11 +187,7 @@ fn check_usage(leaf: &Parsed, role: Role, pinned: bool) -> Result<(), PkiError> 
         (Some(eku), Role::Server) => eku.contains(&SERVER_AUTH),
         (Some(eku), Role::Client) => eku.iter().any(|oid| CLIENT_CHAIN.contains(oid)),
     };
-    if allowed {
-        Ok(())
-    } else {
-        Err(wrong_purpose(leaf.subject_text(), role))
-    }
+    if allowed { Ok(()) } else { Err(wrong_purpose(leaf.subject_text(), role)) }
 }
 
 fn wrong_purpose(subject: String, role: Role) -> PkiError {
@@ -232,11 +202,7 @@ fn wrong_purpose(subject: String, role: Role) -> PkiError {
             "have the client's certificate issued with extendedKeyUsage = clientAuth",
         ),
     };
-    PkiError::Usage {
-        subject,
-        why: why.into(),
-        hint,
-    }
+    PkiError::Usage { subject, why: why.into(), hint }
 }
 
 /// What is needed to find a path, and to say why there is none.
@@ -259,11 +225,7 @@ impl Search<'_> {
             let denied = path
                 .intermediate_certificates()
                 .any(|c| !Parsed::from_der(&c.der()).is_ok_and(|p| p.may_sign_certificates()));
-            if denied {
-                Err(webpki::Error::EndEntityUsedAsCa)
-            } else {
-                Ok(())
-            }
+            if denied { Err(webpki::Error::EndEntityUsedAsCa) } else { Ok(()) }
         };
         let path = end_entity
             .verify_for_usage(
@@ -317,10 +279,7 @@ impl Search<'_> {
     }
 
     fn chain(&self, why: &'static str) -> PkiError {
-        PkiError::Chain {
-            subject: self.leaf.subject_text(),
-            why,
-        }
+        PkiError::Chain { subject: self.leaf.subject_text(), why }
     }
 
     fn out_of_date(&self) -> PkiError {
@@ -333,11 +292,7 @@ impl Search<'_> {
     fn limited(&self) -> String {
         let purposes = self.role.chain_purposes().0;
         self.all()
-            .find(|c| {
-                c.eku
-                    .as_ref()
-                    .is_some_and(|eku| !eku.iter().any(|oid| purposes.contains(oid)))
-            })
+            .find(|c| c.eku.as_ref().is_some_and(|eku| !eku.iter().any(|oid| purposes.contains(oid))))
             .unwrap_or(self.leaf)
             .subject_text()
     }
@@ -362,10 +317,7 @@ impl Search<'_> {
                 None => break,
             }
         }
-        PkiError::Untrusted {
-            subject: last.subject_text(),
-            issuer: last.issuer_text(),
-        }
+        PkiError::Untrusted { subject: last.subject_text(), issuer: last.issuer_text() }
     }
 
     fn bad_signature(&self) -> PkiError {
@@ -380,14 +332,10 @@ impl Search<'_> {
                 _ => None,
             });
         weak.unwrap_or_else(|| {
-            let by_anchor = self
-                .all()
-                .find(|c| self.anchors.iter().any(|a| a.parsed.subject() == c.issuer()));
+            let by_anchor =
+                self.all().find(|c| self.anchors.iter().any(|a| a.parsed.subject() == c.issuer()));
             let suspect = by_anchor.unwrap_or(self.leaf);
-            PkiError::Forged {
-                subject: suspect.subject_text(),
-                issuer: suspect.issuer_text(),
-            }
+            PkiError::Forged { subject: suspect.subject_text(), issuer: suspect.issuer_text() }
         })
     }
 
@@ -397,15 +345,10 @@ impl Search<'_> {
             "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1" | "1.3.14.3.2.29" => Some("a signature with SHA-1"),
             _ => None,
         };
-        let found = self
-            .all()
-            .find_map(|c| old(&c.signature_algorithm()).map(|what| (c, what)));
+        let found = self.all().find_map(|c| old(&c.signature_algorithm()).map(|what| (c, what)));
         let (certificate, what) =
             found.unwrap_or((self.leaf, "a signature algorithm that Adit does not know"));
-        PkiError::Weak {
-            subject: certificate.subject_text(),
-            what,
-        }
+        PkiError::Weak { subject: certificate.subject_text(), what }
     }
 }
 
@@ -427,8 +370,9 @@ impl ExtendedKeyUsageValidator for Purposes {
             return Ok(());
         }
         let required = webpki::KeyUsage::server_auth();
-        Err(webpki::Error::RequiredEkuNotFoundContext(
-            webpki::RequiredEkuNotFoundContext { required, present },
-        ))
+        Err(webpki::Error::RequiredEkuNotFoundContext(webpki::RequiredEkuNotFoundContext {
+            required,
+            present,
+        }))
     }
 }

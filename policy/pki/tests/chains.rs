@@ -1,10 +1,5 @@
 //! Chains made on the spot, each with one thing wrong.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use adit_core::{Failure, FailureCode, Identity, WallTime};
 use adit_pki::{PkiError, TrustAnchors, key_hash, select, summarize, verify_client, verify_server};
@@ -43,27 +38,17 @@ fn root(cn: &str) -> Ca {
 fn root_of(params: CertificateParams) -> Ca {
     let key = KeyPair::generate().unwrap();
     let der = params.self_signed(&key).unwrap().der().to_vec();
-    Ca {
-        der,
-        issuer: Issuer::new(params, key),
-    }
+    Ca { der, issuer: Issuer::new(params, key) }
 }
 
 fn sub(parent: &Ca, params: CertificateParams) -> Ca {
     let key = KeyPair::generate().unwrap();
     let der = params.signed_by(&key, &parent.issuer).unwrap().der().to_vec();
-    Ca {
-        der,
-        issuer: Issuer::new(params, key),
-    }
+    Ca { der, issuer: Issuer::new(params, key) }
 }
 
 fn leaf(parent: &Ca, params: &CertificateParams) -> Vec<u8> {
-    params
-        .signed_by(&KeyPair::generate().unwrap(), &parent.issuer)
-        .unwrap()
-        .der()
-        .to_vec()
+    params.signed_by(&KeyPair::generate().unwrap(), &parent.issuer).unwrap().der().to_vec()
 }
 
 fn server(names: &[SanType]) -> CertificateParams {
@@ -97,28 +82,11 @@ fn code(result: Result<(), PkiError>) -> FailureCode {
 #[test]
 fn a_good_server() {
     let ca = root("Corp CA");
+    assert_eq!(check(&ca, &server(&[dns("vpn.example.com")]), "vpn.example.com"), Ok(()));
+    assert_eq!(check(&ca, &server(&[dns("*.example.com")]), "vpn.example.com"), Ok(()));
+    assert_eq!(check(&ca, &server(&[SanType::IpAddress("192.0.2.1".parse().unwrap())]), "192.0.2.1"), Ok(()));
     assert_eq!(
-        check(&ca, &server(&[dns("vpn.example.com")]), "vpn.example.com"),
-        Ok(())
-    );
-    assert_eq!(
-        check(&ca, &server(&[dns("*.example.com")]), "vpn.example.com"),
-        Ok(())
-    );
-    assert_eq!(
-        check(
-            &ca,
-            &server(&[SanType::IpAddress("192.0.2.1".parse().unwrap())]),
-            "192.0.2.1"
-        ),
-        Ok(())
-    );
-    assert_eq!(
-        check(
-            &ca,
-            &server(&[SanType::IpAddress("2001:db8::1".parse().unwrap())]),
-            "2001:db8::1"
-        ),
+        check(&ca, &server(&[SanType::IpAddress("2001:db8::1".parse().unwrap())]), "2001:db8::1"),
         Ok(())
     );
     assert_eq!(check(&ca, &server(&[dns("192.0.2.1")]), "192.0.2.1"), Ok(()));
@@ -131,13 +99,7 @@ fn untrusted_names_the_issuer_that_is_missing() {
     let (ca, other) = (root("Corp CA"), root("Other CA"));
     let chain = [leaf(&ca, &server(&[dns("vpn.example.com")]))];
     let error = verify_server(&chain, &trust(&other), &id("vpn.example.com"), NOW).unwrap_err();
-    assert_eq!(
-        error,
-        PkiError::Untrusted {
-            subject: "CN=gateway".into(),
-            issuer: "CN=Corp CA".into()
-        }
-    );
+    assert_eq!(error, PkiError::Untrusted { subject: "CN=gateway".into(), issuer: "CN=Corp CA".into() });
     let failure = Failure::from(error);
     assert_eq!(failure.code, FailureCode::CertificateUntrusted);
     assert!(failure.hint.unwrap().contains("ca = \""));
@@ -165,31 +127,17 @@ fn a_wrong_name_is_refused_and_shown() {
         "the certificate is not for vpn.example.com: it is for a.example.com, evil"
     );
     assert_eq!(code(Err(error)), FailureCode::CertificateName);
-    assert!(
-        check(
-            &ca,
-            &server(&[SanType::IpAddress("192.0.2.1".parse().unwrap())]),
-            "192.0.2.2"
-        )
-        .is_err()
-    );
+    assert!(check(&ca, &server(&[SanType::IpAddress("192.0.2.1".parse().unwrap())]), "192.0.2.2").is_err());
     assert!(check(&ca, &server(&[dns("vpn.example.com")]), "keyid:vpn.example.com").is_err());
     let many: Vec<SanType> = (0..20).map(|n| dns(&format!("h{n}.example.com"))).collect();
-    assert!(
-        check(&ca, &server(&many), "x.example.org")
-            .unwrap_err()
-            .to_string()
-            .ends_with("and 12 more")
-    );
+    assert!(check(&ca, &server(&many), "x.example.org").unwrap_err().to_string().ends_with("and 12 more"));
 }
 
 #[test]
 fn a_terminal_cannot_be_written_to_by_a_name() {
     let ca = root("Corp CA");
     let mut params = server(&[]);
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "\u{1b}[2J\u{202e}evil");
+    params.distinguished_name.push(DnType::CommonName, "\u{1b}[2J\u{202e}evil");
     let text = check(&ca, &params, "vpn.example.com").unwrap_err().to_string();
     assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
     let subject = summarize(&leaf(&ca, &params)).unwrap().subject;
@@ -205,9 +153,7 @@ fn a_common_name_counts_only_without_a_subject_alt_name() {
     let with_cn = |san: &[SanType]| {
         let mut params = server(san);
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "vpn.example.com");
+        params.distinguished_name.push(DnType::CommonName, "vpn.example.com");
         params
     };
     assert_eq!(check(&ca, &with_cn(&[]), "vpn.example.com"), Ok(()));
@@ -243,20 +189,10 @@ fn dates_of_the_leaf_an_intermediate_and_the_authority() {
     let middle = sub(&ca, past(ca_params("Middle")));
     let chain = [leaf(&middle, &good), middle.der.clone()];
     let error = verify_server(&chain, &trust(&ca), &id("vpn.example.com"), NOW).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("the certificate of CN=Middle expired"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("the certificate of CN=Middle expired"), "{error}");
     let old = root_of(past(ca_params("Old CA")));
     let error = check(&old, &good, "vpn.example.com").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("the certificate of CN=Old CA expired"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("the certificate of CN=Old CA expired"), "{error}");
 }
 
 #[test]
@@ -267,10 +203,7 @@ fn dates_include_their_last_second() {
     let chain = [leaf(&ca, &params)];
     let at = |t| verify_server(&chain, &trust(&ca), &id("vpn.example.com"), WallTime(t)).is_ok();
     let (first, last) = (1_767_225_600, 1_798_761_600);
-    assert_eq!(
-        [at(first - 1), at(first), at(last), at(last + 1)],
-        [false, true, true, false]
-    );
+    assert_eq!([at(first - 1), at(first), at(last), at(last + 1)], [false, true, true, false]);
 }
 
 #[test]
@@ -284,16 +217,30 @@ fn a_server_needs_server_auth() {
     let ipsec = Eku::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
     let intermediate = Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]);
     assert_eq!(with(&[intermediate.clone(), Eku::ServerAuth]), Ok(()));
-    for bad in [
-        vec![],
-        vec![Eku::ClientAuth],
-        vec![Eku::Any],
-        vec![ipsec.clone()],
-        vec![intermediate.clone()],
-    ] {
+    for bad in
+        [vec![], vec![Eku::ClientAuth], vec![Eku::Any], vec![ipsec.clone()], vec![intermediate.clone()]]
+    {
         let error = with(&bad).unwrap_err();
         assert!(matches!(error, PkiError::Usage { .. }), "{bad:?}: {error:?}");
         assert_eq!(code(Err(error)), FailureCode::CertificateUnusable);
+    }
+}
+
+#[test]
+fn an_intermediate_may_limit_what_it_issues() {
+    let ca = root("Corp CA");
+    for (eku, good) in [(vec![Eku::ServerAuth], true), (vec![Eku::Any], true), (vec![Eku::ClientAuth], false)]
+    {
+        let mut params = ca_params("Middle");
+        params.extended_key_usages = eku;
+        let middle = sub(&ca, params);
+        let chain = [leaf(&middle, &server(&[dns("vpn.example.com")])), middle.der.clone()];
+        let result = verify_server(&chain, &trust(&ca), &id("vpn.example.com"), NOW).map(|_| ());
+        match result {
+            Ok(()) => assert!(good),
+            Err(PkiError::Usage { subject, .. }) => assert!(!good && subject == "CN=Middle", "{subject}"),
+            Err(other) => panic!("{other:?}"),
+        }
     }
 }
 
@@ -306,22 +253,11 @@ fn a_client_needs_client_auth_or_no_restriction() {
         verify_client(&[leaf(&ca, &params)], &trust(&ca), &id(name), NOW).map(|_| ())
     };
     let ipsec = Eku::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
-    for good in [
-        vec![],
-        vec![Eku::ClientAuth],
-        vec![Eku::Any],
-        vec![Eku::ServerAuth, ipsec],
-    ] {
+    for good in [vec![], vec![Eku::ClientAuth], vec![Eku::Any], vec![Eku::ServerAuth, ipsec]] {
         assert_eq!(with(&good, "laptop.example.com"), Ok(()), "{good:?}");
     }
-    assert!(matches!(
-        with(&[Eku::ServerAuth], "laptop.example.com"),
-        Err(PkiError::Usage { .. })
-    ));
-    assert!(matches!(
-        with(&[], "desk.example.com"),
-        Err(PkiError::Name { .. })
-    ));
+    assert!(matches!(with(&[Eku::ServerAuth], "laptop.example.com"), Err(PkiError::Usage { .. })));
+    assert!(matches!(with(&[], "desk.example.com"), Err(PkiError::Name { .. })));
 }
 
 #[test]
@@ -329,10 +265,7 @@ fn key_usage_must_allow_signatures() {
     let ca = root("Corp CA");
     let mut params = server(&[dns("vpn.example.com")]);
     params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
-    assert!(matches!(
-        check(&ca, &params, "vpn.example.com"),
-        Err(PkiError::Usage { .. })
-    ));
+    assert!(matches!(check(&ca, &params, "vpn.example.com"), Err(PkiError::Usage { .. })));
     params.key_usages = vec![KeyUsagePurpose::ContentCommitment];
     assert_eq!(check(&ca, &params, "vpn.example.com"), Ok(()));
 }
@@ -345,20 +278,14 @@ fn intermediates_in_any_order_but_none_missing() {
     let stranger = root("Stranger");
     let last = leaf(&two, &server(&[dns("vpn.example.com")]));
     let run = |others: &[&Vec<u8>]| {
-        let chain: Vec<Vec<u8>> = std::iter::once(&last)
-            .chain(others.iter().copied())
-            .cloned()
-            .collect();
+        let chain: Vec<Vec<u8>> = std::iter::once(&last).chain(others.iter().copied()).cloned().collect();
         verify_server(&chain, &trust(&ca), &id("vpn.example.com"), NOW).map(|_| ())
     };
     assert_eq!(run(&[&two.der, &one.der]), Ok(()));
     assert_eq!(run(&[&one.der, &stranger.der, &two.der, &ca.der]), Ok(()));
     assert_eq!(run(&[&vec![0x30, 0], &two.der, &one.der]), Ok(()));
     let missing = |issuer: &str, subject: &str| {
-        Err(PkiError::Untrusted {
-            subject: format!("CN={subject}"),
-            issuer: format!("CN={issuer}"),
-        })
+        Err(PkiError::Untrusted { subject: format!("CN={subject}"), issuer: format!("CN={issuer}") })
     };
     assert_eq!(run(&[&two.der]), missing("One", "Two"));
     assert_eq!(run(&[&one.der]), missing("Two", "gateway"));
@@ -379,19 +306,11 @@ fn only_authorities_issue() {
         assert!(matches!(error, PkiError::Chain { .. }), "{error:?}");
     }
     // Pinned, it is good for itself and for nothing that it issues.
-    let chain = [
-        leaf(&no_ca, &server(&[dns("vpn.example.com")])),
-        no_ca.der.clone(),
-    ];
+    let chain = [leaf(&no_ca, &server(&[dns("vpn.example.com")])), no_ca.der.clone()];
     assert!(verify_server(&chain, &trust(&no_ca), &id("vpn.example.com"), NOW).is_err());
     assert!(
-        verify_server(
-            core::slice::from_ref(&no_ca.der),
-            &trust(&no_ca),
-            &id("plain.example.com"),
-            NOW
-        )
-        .is_ok()
+        verify_server(core::slice::from_ref(&no_ca.der), &trust(&no_ca), &id("plain.example.com"), NOW)
+            .is_ok()
     );
 }
 
@@ -402,35 +321,18 @@ fn path_length_and_name_constraints() {
     let ca = root("Corp CA");
     let short = sub(&ca, params);
     let below = sub(&short, ca_params("Below"));
-    let chain = [
-        leaf(&below, &server(&[dns("vpn.example.com")])),
-        below.der.clone(),
-        short.der.clone(),
-    ];
+    let chain = [leaf(&below, &server(&[dns("vpn.example.com")])), below.der.clone(), short.der.clone()];
     let error = verify_server(&chain, &trust(&ca), &id("vpn.example.com"), NOW).unwrap_err();
     assert!(error.to_string().ends_with("path length is exceeded"), "{error}");
 
     let mut params = ca_params("Example only");
     let permitted_subtrees = vec![GeneralSubtree::DnsName("example.com".into())];
-    params.name_constraints = Some(NameConstraints {
-        permitted_subtrees,
-        excluded_subtrees: vec![],
-    });
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
     let limited = sub(&ca, params.clone());
     for (limited, anchors) in [(&limited, trust(&ca)), (&root_of(params), TrustAnchors::new())] {
-        let anchors = if anchors.is_empty() {
-            trust(limited)
-        } else {
-            anchors
-        };
+        let anchors = if anchors.is_empty() { trust(limited) } else { anchors };
         let run = |params: &CertificateParams, name: &str| {
-            verify_server(
-                &[leaf(limited, params), limited.der.clone()],
-                &anchors,
-                &id(name),
-                NOW,
-            )
-            .map(|_| ())
+            verify_server(&[leaf(limited, params), limited.der.clone()], &anchors, &id(name), NOW).map(|_| ())
         };
         assert_eq!(run(&server(&[dns("vpn.example.com")]), "vpn.example.com"), Ok(()));
         assert!(matches!(
@@ -449,20 +351,13 @@ fn path_length_and_name_constraints() {
 fn a_self_signed_server_works_when_it_is_pinned() {
     let mut params = server(&[dns("vpn.example.com")]);
     for ca in [false, true] {
-        params.is_ca = if ca {
-            IsCa::Ca(BasicConstraints::Unconstrained)
-        } else {
-            IsCa::NoCa
-        };
+        params.is_ca = if ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::NoCa };
         let own = root_of(params.clone());
         let run = |anchors: &TrustAnchors, name: &str, now| {
             verify_server(std::slice::from_ref(&own.der), anchors, &id(name), now).map(|_| ())
         };
         assert_eq!(run(&trust(&own), "vpn.example.com", NOW), Ok(()));
-        assert!(matches!(
-            run(&trust(&own), "b.example.com", NOW),
-            Err(PkiError::Name { .. })
-        ));
+        assert!(matches!(run(&trust(&own), "b.example.com", NOW), Err(PkiError::Name { .. })));
         assert!(matches!(
             run(&trust(&own), "vpn.example.com", WallTime(0)),
             Err(PkiError::NotYetValid { .. })
@@ -473,24 +368,12 @@ fn a_self_signed_server_works_when_it_is_pinned() {
     params.extended_key_usages = vec![];
     let own = root_of(params.clone());
     assert!(
-        verify_server(
-            core::slice::from_ref(&own.der),
-            &trust(&own),
-            &id("vpn.example.com"),
-            NOW
-        )
-        .is_ok()
+        verify_server(core::slice::from_ref(&own.der), &trust(&own), &id("vpn.example.com"), NOW).is_ok()
     );
     params.extended_key_usages = vec![Eku::ClientAuth];
     let own = root_of(params);
     assert!(
-        verify_server(
-            core::slice::from_ref(&own.der),
-            &trust(&own),
-            &id("vpn.example.com"),
-            NOW
-        )
-        .is_err()
+        verify_server(core::slice::from_ref(&own.der), &trust(&own), &id("vpn.example.com"), NOW).is_err()
     );
 }
 
@@ -520,13 +403,8 @@ fn limits_on_what_a_peer_sends() {
     let run = |chain: &[Vec<u8>]| verify_server(chain, &trust(&ca), &id("vpn.example.com"), NOW).map(|_| ());
     assert!(matches!(run(&[]), Err(PkiError::Malformed(_))));
     assert!(matches!(run(&vec![der.clone(); 11]), Err(PkiError::Malformed(_))));
-    assert!(matches!(
-        run(&[vec![0x30; (64 << 10) + 1]]),
-        Err(PkiError::Malformed(_))
-    ));
-    let crowd: Vec<Vec<u8>> = std::iter::once(der)
-        .chain((0..4).map(|_| root("Same").der))
-        .collect();
+    assert!(matches!(run(&[vec![0x30; (64 << 10) + 1]]), Err(PkiError::Malformed(_))));
+    let crowd: Vec<Vec<u8>> = std::iter::once(der).chain((0..4).map(|_| root("Same").der)).collect();
     assert!(matches!(run(&crowd), Err(PkiError::Malformed(_))));
 }
 
@@ -536,22 +414,13 @@ fn requests_name_keys_and_choose_certificates() {
     let middle = sub(&ca, ca_params("Middle"));
     let chains = [
         vec![leaf(&other, &server(&[dns("a.example.com")]))],
-        vec![
-            leaf(&middle, &server(&[dns("b.example.com")])),
-            middle.der.clone(),
-        ],
+        vec![leaf(&middle, &server(&[dns("b.example.com")])), middle.der.clone()],
     ];
     let anchors = trust(&ca);
     assert_eq!(anchors.key_hashes(), [key_hash(&ca.der).unwrap()]);
     assert_eq!(select(&chains, &anchors, &anchors.key_hashes()), Some(1));
-    assert_eq!(
-        select(&chains, &TrustAnchors::new(), &[key_hash(&middle.der).unwrap()]),
-        Some(1)
-    );
-    assert_eq!(
-        select(&chains, &trust(&other), &trust(&other).key_hashes()),
-        Some(0)
-    );
+    assert_eq!(select(&chains, &TrustAnchors::new(), &[key_hash(&middle.der).unwrap()]), Some(1));
+    assert_eq!(select(&chains, &trust(&other), &trust(&other).key_hashes()), Some(0));
     assert_eq!(select(&chains, &anchors, &[[7; 20]]), None);
     assert_eq!(select(&chains, &anchors, &[]), None);
 }
@@ -561,21 +430,22 @@ fn a_summary_shows_what_matters() {
     let ca = root("Corp CA");
     let s = summarize(&leaf(
         &ca,
-        &server(&[
-            dns("vpn.example.com"),
-            SanType::IpAddress("192.0.2.1".parse().unwrap()),
-        ]),
+        &server(&[dns("vpn.example.com"), SanType::IpAddress("192.0.2.1".parse().unwrap())]),
     ))
     .unwrap();
-    assert_eq!(
-        (s.subject.as_str(), s.issuer.as_str()),
-        ("CN=gateway", "CN=Corp CA")
-    );
+    assert_eq!((s.subject.as_str(), s.issuer.as_str()), ("CN=gateway", "CN=Corp CA"));
     assert_eq!(s.names, ["vpn.example.com", "192.0.2.1"]);
     assert!(s.not_before < NOW && NOW < s.not_after);
 }
 
+/// Seeds that failed are kept beside this file.
+fn seeds() -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
+    Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: seeds(), ..ProptestConfig::default() })]
+
     #[test]
     fn bytes_that_are_no_certificate_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         prop_assert!(verify_server(core::slice::from_ref(&bytes), &TrustAnchors::new(), &id("a.b"), NOW).is_err());

@@ -51,24 +51,14 @@ fn every_scheme_signs_and_verifies_and_no_changed_signature_does() {
                     Ok(()),
                     "{scheme:?} {encoding:?}"
                 );
-                assert_eq!(
-                    public.verify(scheme, b"another", &signature, encoding),
-                    Err(PkiError::Signature)
-                );
+                assert_eq!(public.verify(scheme, b"another", &signature, encoding), Err(PkiError::Signature));
                 for bit in 0..signature.len() * 8 {
                     let mut bad = signature.clone();
                     bad[bit / 8] ^= 1 << (bit % 8);
-                    assert!(
-                        public.verify(scheme, MESSAGE, &bad, encoding).is_err(),
-                        "{scheme:?} bit {bit}"
-                    );
+                    assert!(public.verify(scheme, MESSAGE, &bad, encoding).is_err(), "{scheme:?} bit {bit}");
                 }
                 for cut in [0, 1, signature.len() - 1] {
-                    assert!(
-                        public
-                            .verify(scheme, MESSAGE, &signature[..cut], encoding)
-                            .is_err()
-                    );
+                    assert!(public.verify(scheme, MESSAGE, &signature[..cut], encoding).is_err());
                 }
             }
         }
@@ -78,46 +68,39 @@ fn every_scheme_signs_and_verifies_and_no_changed_signature_does() {
 #[test]
 fn ecdsa_with_either_hash_on_either_curve_as_openssl_signs() {
     for (certificate, name, scheme, signature) in [
-        (
-            P256,
-            "p256.example.com",
-            S::EcdsaP256Sha256,
-            &include_bytes!("data/p256-sha256.sig")[..],
-        ),
-        (
-            P256,
-            "p256.example.com",
-            S::EcdsaP256Sha384,
-            include_bytes!("data/p256-sha384.sig"),
-        ),
-        (
-            P384,
-            "p384.example.com",
-            S::EcdsaP384Sha256,
-            include_bytes!("data/p384-sha256.sig"),
-        ),
-        (
-            P384,
-            "p384.example.com",
-            S::EcdsaP384Sha384,
-            include_bytes!("data/p384-sha384.sig"),
-        ),
+        (P256, "p256.example.com", S::EcdsaP256Sha256, &include_bytes!("data/p256-sha256.sig")[..]),
+        (P256, "p256.example.com", S::EcdsaP256Sha384, include_bytes!("data/p256-sha384.sig")),
+        (P384, "p384.example.com", S::EcdsaP384Sha256, include_bytes!("data/p384-sha256.sig")),
+        (P384, "p384.example.com", S::EcdsaP384Sha384, include_bytes!("data/p384-sha384.sig")),
     ] {
         let key = key_of(certificate, name);
-        assert_eq!(
-            key.verify(scheme, MESSAGE, signature, E::Der),
-            Ok(()),
-            "{scheme:?}"
-        );
+        assert_eq!(key.verify(scheme, MESSAGE, signature, E::Der), Ok(()), "{scheme:?}");
         for bit in 0..signature.len() * 8 {
             let mut bad = signature.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                key.verify(scheme, MESSAGE, &bad, E::Der).is_err(),
-                "{scheme:?} bit {bit}"
-            );
+            assert!(key.verify(scheme, MESSAGE, &bad, E::Der).is_err(), "{scheme:?} bit {bit}");
         }
     }
+}
+
+#[test]
+fn rsa_and_ed25519_as_openssl_signs() {
+    let rsa = key_of(RSA, "vpn.example.com");
+    let ed25519 = key_of(ED25519, "ed.example.com");
+    for (key, scheme, signature) in [
+        (&rsa, S::RsaPkcs1Sha256, &include_bytes!("data/rsa-pkcs1-sha256.sig")[..]),
+        (&rsa, S::RsaPkcs1Sha384, include_bytes!("data/rsa-pkcs1-sha384.sig")),
+        (&rsa, S::RsaPkcs1Sha512, include_bytes!("data/rsa-pkcs1-sha512.sig")),
+        (&rsa, S::RsaPssSha256, include_bytes!("data/rsa-pss-sha256.sig")),
+        (&rsa, S::RsaPssSha384, include_bytes!("data/rsa-pss-sha384.sig")),
+        (&rsa, S::RsaPssSha512, include_bytes!("data/rsa-pss-sha512.sig")),
+        (&ed25519, S::Ed25519, include_bytes!("data/ed25519.sig")),
+    ] {
+        assert_eq!(key.verify(scheme, MESSAGE, signature, E::Der), Ok(()), "{scheme:?}");
+        assert_eq!(key.verify(scheme, b"another", signature, E::Der), Err(PkiError::Signature), "{scheme:?}");
+    }
+    let pss = include_bytes!("data/rsa-pss-sha256.sig");
+    assert_eq!(rsa.verify(S::RsaPkcs1Sha256, MESSAGE, pss, E::Der), Err(PkiError::Signature));
 }
 
 #[test]
@@ -126,18 +109,8 @@ fn fixed_signatures_have_the_length_of_rfc_4754() {
     let p256 = signer(include_bytes!("data/p256-pkcs8.pem"), P256).unwrap();
     let p384 = signer(include_bytes!("data/p384-pkcs8.pem"), P384).unwrap();
     for _ in 0..50 {
-        assert_eq!(
-            p256.sign(S::EcdsaP256Sha256, MESSAGE, E::Fixed, &random)
-                .unwrap()
-                .len(),
-            64
-        );
-        assert_eq!(
-            p384.sign(S::EcdsaP384Sha384, MESSAGE, E::Fixed, &random)
-                .unwrap()
-                .len(),
-            96
-        );
+        assert_eq!(p256.sign(S::EcdsaP256Sha256, MESSAGE, E::Fixed, &random).unwrap().len(), 64);
+        assert_eq!(p384.sign(S::EcdsaP384Sha384, MESSAGE, E::Fixed, &random).unwrap().len(), 96);
     }
 }
 
@@ -145,15 +118,9 @@ fn fixed_signatures_have_the_length_of_rfc_4754() {
 fn a_key_refuses_the_schemes_of_others() {
     let random = SystemRandom::new();
     let p256 = signer(include_bytes!("data/p256-pkcs8.pem"), P256).unwrap();
-    assert!(matches!(
-        p256.sign(S::RsaPssSha256, MESSAGE, E::Der, &random),
-        Err(PkiError::Scheme(_))
-    ));
+    assert!(matches!(p256.sign(S::RsaPssSha256, MESSAGE, E::Der, &random), Err(PkiError::Scheme(_))));
     let key = key_of(P256, "p256.example.com");
-    assert!(matches!(
-        key.verify(S::Ed25519, MESSAGE, &[0; 64], E::Der),
-        Err(PkiError::Scheme(_))
-    ));
+    assert!(matches!(key.verify(S::Ed25519, MESSAGE, &[0; 64], E::Der), Err(PkiError::Scheme(_))));
     assert!(verify_signature(b"no key", S::Ed25519, MESSAGE, &[0; 64], E::Der).is_err());
 }
 
@@ -170,11 +137,8 @@ fn keys_of_every_format() {
         let pem = signer(key, certificate).unwrap();
         assert_eq!(pem.schemes()[0].key_kind(), kind);
         let block = key.windows(10).rposition(|w| w == b"-----BEGIN").unwrap();
-        let text: String = core::str::from_utf8(&key[block..])
-            .unwrap()
-            .lines()
-            .filter(|l| !l.starts_with('-'))
-            .collect();
+        let text: String =
+            core::str::from_utf8(&key[block..]).unwrap().lines().filter(|l| !l.starts_with('-')).collect();
         let raw = unbase64(&text);
         assert!(signer(&raw, certificate).is_ok(), "{kind:?} in DER");
         for cut in 0..raw.len() {
@@ -185,13 +149,8 @@ fn keys_of_every_format() {
 
 #[test]
 fn encrypted_keys_are_refused_with_the_command_that_decrypts() {
-    for key in [
-        &include_bytes!("data/rsa-encrypted.pem")[..],
-        include_bytes!("data/rsa-encrypted-old.pem"),
-    ] {
-        let Err(error) = signer(key, RSA) else {
-            unreachable!("an encrypted key was read")
-        };
+    for key in [&include_bytes!("data/rsa-encrypted.pem")[..], include_bytes!("data/rsa-encrypted-old.pem")] {
+        let Err(error) = signer(key, RSA) else { unreachable!("an encrypted key was read") };
         assert_eq!(error, PkiError::KeyEncrypted);
         let failure = Failure::from(error);
         assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
@@ -216,13 +175,7 @@ fn a_key_must_be_the_certificates() {
 
 fn by(anchor: &[u8], certificate: &[u8]) -> Result<(), PkiError> {
     let anchors = TrustAnchors::from_content(anchor).unwrap();
-    verify_server(
-        &[der(certificate)],
-        &anchors,
-        &Identity::Fqdn("vpn.example.com".into()),
-        NOW,
-    )
-    .map(|_| ())
+    verify_server(&[der(certificate)], &anchors, &Identity::Fqdn("vpn.example.com".into()), NOW).map(|_| ())
 }
 
 #[test]
@@ -231,17 +184,8 @@ fn weak_keys_and_hashes_are_named() {
     assert_eq!(by(ca, include_bytes!("data/by-pss.crt")), Ok(()));
     let sha1 = by(ca, include_bytes!("data/by-sha1.crt")).unwrap_err();
     assert!(sha1.to_string().contains("SHA-1"), "{sha1}");
-    let small = by(
-        include_bytes!("data/rsa1024-ca.crt"),
-        include_bytes!("data/by-rsa1024.crt"),
-    )
-    .unwrap_err();
-    assert!(
-        small
-            .to_string()
-            .contains("Old CA uses RSA with less than 2048 bits"),
-        "{small}"
-    );
+    let small = by(include_bytes!("data/rsa1024-ca.crt"), include_bytes!("data/by-rsa1024.crt")).unwrap_err();
+    assert!(small.to_string().contains("Old CA uses RSA with less than 2048 bits"), "{small}");
     assert_eq!(Failure::from(small).code, FailureCode::CertificateUnusable);
     let p521 = include_bytes!("data/p521.crt");
     let anchors = TrustAnchors::from_content(p521).unwrap();
@@ -251,13 +195,8 @@ fn weak_keys_and_hashes_are_named() {
 
 #[test]
 fn an_authority_of_version_1_is_refused() {
-    let error = TrustAnchors::from_content(include_bytes!("data/v1.crt"))
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "the CA certificate cannot be used: CN=v1 is not of X.509 version 3"
-    );
+    let error = TrustAnchors::from_content(include_bytes!("data/v1.crt")).err().unwrap();
+    assert_eq!(error.to_string(), "the CA certificate cannot be used: CN=v1 is not of X.509 version 3");
 }
 
 /// `openssl x509 -in rsa-ca.crt -noout -pubkey | openssl pkey -pubin -outform DER | sha1sum`
@@ -270,9 +209,7 @@ fn key_hashes_are_what_openssl_says() {
 
 fn unbase64(text: &str) -> Vec<u8> {
     let value = |c: u8| {
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-            .iter()
-            .position(|x| *x == c)
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|x| *x == c)
     };
     let bits: Vec<usize> = text.bytes().filter_map(value).collect();
     let whole = bits.len() * 6 / 8;

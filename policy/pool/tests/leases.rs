@@ -212,7 +212,14 @@ fn addresses(lease: Lease) -> Vec<IpAddr> {
     lease.v4.map(IpAddr::V4).into_iter().chain(lease.v6.map(|(a, _)| IpAddr::V6(a))).collect()
 }
 
+/// Seeds that failed are kept beside this file.
+fn seeds() -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
+    Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: seeds(), ..ProptestConfig::default() })]
+
     /// The model knows only which addresses are free. No address is ever had by two or comes from elsewhere, none is
     /// refused while one is free, and in the end all are there again.
     #[test]

@@ -18,21 +18,10 @@ struct CurveKey {
 pub(crate) fn generate(method: KeMethod, random: &SystemRandom) -> Result<Box<dyn KeyExchange>, CryptoError> {
     let algorithm = algorithm(method).ok_or(CryptoError::Unsupported)?;
     let private = EphemeralPrivateKey::generate(algorithm, random).map_err(|_| CryptoError::Unsupported)?;
-    let public = private
-        .compute_public_key()
-        .map_err(|_| CryptoError::Unsupported)?;
+    let public = private.compute_public_key().map_err(|_| CryptoError::Unsupported)?;
     let skip = usize::from(is_nist(method));
-    let public = public
-        .as_ref()
-        .get(skip..)
-        .ok_or(CryptoError::Unsupported)?
-        .to_vec();
-    Ok(Box::new(CurveKey {
-        method,
-        algorithm,
-        private,
-        public,
-    }))
+    let public = public.as_ref().get(skip..).ok_or(CryptoError::Unsupported)?.to_vec();
+    Ok(Box::new(CurveKey { method, algorithm, private, public }))
 }
 
 impl KeyExchange for CurveKey {

@@ -33,9 +33,7 @@ impl Provider {
     /// A provider with the operating system's randomness.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            random: SystemRandom::new(),
-        }
+        Self { random: SystemRandom::new() }
     }
 
     /// The randomness that a signer needs.

@@ -61,12 +61,7 @@ pub(crate) fn generate(
 ) -> Result<Box<dyn KeyExchange>, CryptoError> {
     let exponent = Exponent::generate(group.exponent_bits(), random);
     let public = group.public(&exponent);
-    Ok(Box::new(ModpKey {
-        method,
-        group,
-        exponent,
-        public,
-    }))
+    Ok(Box::new(ModpKey { method, group, exponent, public }))
 }
 
 struct ModpKey {
@@ -103,10 +98,7 @@ impl Exponent {
 
 impl<const L: usize> Group<L> {
     fn new(prime: &Odd<Uint<L>>, exponent_bits: u32) -> Self {
-        Self {
-            params: FixedMontyParams::new_vartime(*prime),
-            exponent_bits,
-        }
+        Self { params: FixedMontyParams::new_vartime(*prime), exponent_bits }
     }
 
     /// In constant time with respect to the exponent's value; its length is the group's.
@@ -142,11 +134,7 @@ impl<const L: usize> Modp for Group<L> {
         let trivial = shared == Uint::ONE;
         let secret = Secret::new(to_bytes(&shared));
         shared.zeroize();
-        if trivial {
-            Err(CryptoError::BadPublicValue)
-        } else {
-            Ok(secret)
-        }
+        if trivial { Err(CryptoError::BadPublicValue) } else { Ok(secret) }
     }
 }
 
@@ -174,10 +162,7 @@ mod tests {
     }
 
     fn sha1(bytes: &[u8]) -> String {
-        crate::hash::sha1(&[bytes])
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        crate::hash::sha1(&[bytes]).iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// Python: p from RFC 3526's formula; sha1 of pow(2, a, p), pow(2, b, p) and pow(2, a * b, p), as long as p.
@@ -212,17 +197,10 @@ mod tests {
             let group = group(method).unwrap();
             let (a, b) = (exponent(a), exponent(b));
             let (of_a, of_b) = (group.public(&a), group.public(&b));
-            assert_eq!(
-                (sha1(&of_a), sha1(&of_b)),
-                (public_a.into(), public_b.into()),
-                "{method}"
-            );
+            assert_eq!((sha1(&of_a), sha1(&of_b)), (public_a.into(), public_b.into()), "{method}");
             assert_eq!(sha1(group.agree(&a, &of_b).unwrap().expose()), shared);
             assert_eq!(sha1(group.agree(&b, &of_a).unwrap().expose()), shared);
-            assert_eq!(
-                (of_a.len(), of_b.len()),
-                (method.public_len(), method.public_len())
-            );
+            assert_eq!((of_a.len(), of_b.len()), (method.public_len(), method.public_len()));
         }
     }
 
@@ -254,10 +232,7 @@ mod tests {
                 assert!(group.agree(&x, &good).is_ok());
             }
             for len in [0, 1, prime.len() - 1, prime.len() + 1] {
-                assert!(matches!(
-                    group.agree(&x, &vec![2; len]),
-                    Err(CryptoError::BadPublicValue)
-                ));
+                assert!(matches!(group.agree(&x, &vec![2; len]), Err(CryptoError::BadPublicValue)));
             }
         }
     }

@@ -38,11 +38,7 @@ pub(crate) fn cipher(
         (Encryption::AesCbc(bits), Some(integrity)) => {
             let aes = Aes::new(bits, key.expose()).ok_or(CryptoError::Unsupported)?;
             let hmac = hmac::Key::new(hash::integrity_algorithm(integrity), integrity_key.expose());
-            Ok(Box::new(Cbc {
-                aes,
-                hmac,
-                icv_len: integrity.icv_len(),
-            }))
+            Ok(Box::new(Cbc { aes, hmac, icv_len: integrity.icv_len() }))
         }
         _ => Err(CryptoError::Unsupported),
     }
@@ -65,10 +61,7 @@ impl Aead {
             .map(|(k, s)| (k, *s))
             .ok_or(CryptoError::Unsupported)?;
         let key = aead::UnboundKey::new(algorithm, key).map_err(|_| CryptoError::Unsupported)?;
-        Ok(Box::new(Self {
-            key: aead::LessSafeKey::new(key),
-            salt,
-        }))
+        Ok(Box::new(Self { key: aead::LessSafeKey::new(key), salt }))
     }
 
     fn nonce(&self, iv: [u8; AEAD_IV]) -> aead::Nonce {
@@ -99,12 +92,8 @@ impl SkCipher for Aead {
 
     fn seal(&self, message: &mut [u8], body: usize) -> Result<(), CryptoError> {
         let (associated, rest) = message.split_at_mut_checked(body).ok_or(CryptoError::Length)?;
-        let (iv, rest) = rest
-            .split_first_chunk_mut::<AEAD_IV>()
-            .ok_or(CryptoError::Length)?;
-        let (plain, icv) = rest
-            .split_last_chunk_mut::<AEAD_ICV>()
-            .ok_or(CryptoError::Length)?;
+        let (iv, rest) = rest.split_first_chunk_mut::<AEAD_IV>().ok_or(CryptoError::Length)?;
+        let (plain, icv) = rest.split_last_chunk_mut::<AEAD_ICV>().ok_or(CryptoError::Length)?;
         let tag = self
             .key
             .seal_in_place_separate_tag(self.nonce(*iv), aead::Aad::from(associated), plain)
@@ -116,9 +105,7 @@ impl SkCipher for Aead {
     fn open(&self, message: &mut [u8], body: usize) -> Result<Range<usize>, CryptoError> {
         let end = message.len().checked_sub(AEAD_ICV).ok_or(CryptoError::Length)?;
         let (associated, rest) = message.split_at_mut_checked(body).ok_or(CryptoError::Length)?;
-        let (iv, sealed) = rest
-            .split_first_chunk_mut::<AEAD_IV>()
-            .ok_or(CryptoError::Length)?;
+        let (iv, sealed) = rest.split_first_chunk_mut::<AEAD_IV>().ok_or(CryptoError::Length)?;
         if sealed.len() < AEAD_ICV {
             return Err(CryptoError::Length);
         }
@@ -187,10 +174,7 @@ impl SkCipher for Cbc {
 
 impl Cbc {
     fn split<'a>(&self, message: &'a mut [u8]) -> Result<(&'a mut [u8], &'a mut [u8]), CryptoError> {
-        let end = message
-            .len()
-            .checked_sub(self.icv_len)
-            .ok_or(CryptoError::Length)?;
+        let end = message.len().checked_sub(self.icv_len).ok_or(CryptoError::Length)?;
         message.split_at_mut_checked(end).ok_or(CryptoError::Length)
     }
 }
@@ -199,11 +183,7 @@ impl Cbc {
 fn blocks(covered: &mut [u8], body: usize) -> Result<([u8; BLOCK], &mut [u8]), CryptoError> {
     let rest = covered.get_mut(body..).ok_or(CryptoError::Length)?;
     let (iv, data) = rest.split_first_chunk_mut::<BLOCK>().ok_or(CryptoError::Length)?;
-    if data.is_empty() || data.len() % BLOCK != 0 {
-        Err(CryptoError::Length)
-    } else {
-        Ok((*iv, data))
-    }
+    if data.is_empty() || data.len() % BLOCK != 0 { Err(CryptoError::Length) } else { Ok((*iv, data)) }
 }
 
 impl Aes {
@@ -239,9 +219,7 @@ fn encrypt<C: BlockCipherEncrypt<BlockSize = U16>>(
 ) -> Result<(), CryptoError> {
     let len = data.len();
     let cbc = cbc::Encryptor::inner_iv_init(aes, &iv.into());
-    cbc.encrypt_padded::<NoPadding>(data, len)
-        .map(|_| ())
-        .map_err(|_| CryptoError::Length)
+    cbc.encrypt_padded::<NoPadding>(data, len).map(|_| ()).map_err(|_| CryptoError::Length)
 }
 
 fn decrypt<C: BlockCipherDecrypt<BlockSize = U16>>(
@@ -250,7 +228,5 @@ fn decrypt<C: BlockCipherDecrypt<BlockSize = U16>>(
     data: &mut [u8],
 ) -> Result<(), CryptoError> {
     let cbc = cbc::Decryptor::inner_iv_init(aes, &iv.into());
-    cbc.decrypt_padded::<NoPadding>(data)
-        .map(|_| ())
-        .map_err(|_| CryptoError::Length)
+    cbc.decrypt_padded::<NoPadding>(data).map(|_| ()).map_err(|_| CryptoError::Length)
 }

@@ -9,10 +9,7 @@ use proptest::prelude::*;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|p| u8::from_str_radix(core::str::from_utf8(p).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|p| u8::from_str_radix(core::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
 }
 
 fn secret(text: &str) -> Secret {
@@ -30,10 +27,7 @@ fn hmac_as_in_rfc_4231_and_rfc_2202() {
     let key = [0x0b; 20];
     for (algorithm, expected) in [
         (Prf::HmacSha1, "b617318655057264e28bc0b6fb378c8ef146be00"),
-        (
-            Prf::HmacSha256,
-            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
-        ),
+        (Prf::HmacSha256, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
         (
             Prf::HmacSha384,
             "afd03944d84895626b0825f4ab46907f15f9dadbe4101ec682aa034c7cebc59cfaea9ea9076ede7f4af152e8b2fa9cb6",
@@ -45,11 +39,7 @@ fn hmac_as_in_rfc_4231_and_rfc_2202() {
         ),
     ] {
         assert_eq!(prf(algorithm, &key, &[b"Hi There"]), hex(expected), "{algorithm}");
-        assert_eq!(
-            prf(algorithm, &key, &[b"Hi", b"", b" There"]),
-            hex(expected),
-            "{algorithm} in parts"
-        );
+        assert_eq!(prf(algorithm, &key, &[b"Hi", b"", b" There"]), hex(expected), "{algorithm} in parts");
     }
     let long = b"Test Using Larger Than Block-Size Key - Hash Key First";
     assert_eq!(
@@ -67,14 +57,7 @@ fn sha1_as_in_rfc_3174() {
 
 fn cbc(bits: KeyBits, key: &str, integrity: Integrity) -> Box<dyn SkCipher> {
     let integrity_key = Secret::new(vec![7; integrity.key_len()]);
-    Provider::new()
-        .sk_cipher(
-            Encryption::AesCbc(bits),
-            Some(integrity),
-            secret(key),
-            integrity_key,
-        )
-        .unwrap()
+    Provider::new().sk_cipher(Encryption::AesCbc(bits), Some(integrity), secret(key), integrity_key).unwrap()
 }
 
 #[test]
@@ -99,10 +82,7 @@ fn aes_cbc_as_in_rfc_3602() {
         let end = message.len() - 16;
         assert_eq!(message[20..end], hex(sealed));
         // The ICV is the HMAC, cut, of all before it.
-        assert_eq!(
-            message[end..],
-            prf(Prf::HmacSha256, &[7; 32], &[&message[..end]])[..16]
-        );
+        assert_eq!(message[end..], prf(Prf::HmacSha256, &[7; 32], &[&message[..end]])[..16]);
         assert_eq!(cipher.open(&mut message, 4), Ok(20..end));
         assert_eq!(message[20..end], hex(plain));
     }
@@ -152,9 +132,7 @@ fn chacha20_poly1305_as_in_rfc_7634() {
 }
 
 fn check_aead(encryption: Encryption, key: &str, associated: &str, iv: &str, plain: &str, sealed: &str) {
-    let cipher = Provider::new()
-        .sk_cipher(encryption, None, secret(key), secret(""))
-        .unwrap();
+    let cipher = Provider::new().sk_cipher(encryption, None, secret(key), secret("")).unwrap();
     let (associated, iv) = (hex(associated), hex(iv));
     let body = associated.len();
     let mut message = [associated, iv, hex(plain), vec![0; 16]].concat();
@@ -175,10 +153,7 @@ fn ciphers() -> Vec<(String, Box<dyn SkCipher>)> {
     ];
     for e in aead {
         let key = Secret::new(vec![1; e.key_material_len()]);
-        out.push((
-            e.to_string(),
-            provider.sk_cipher(e, None, key, Secret::new(vec![])).unwrap(),
-        ));
+        out.push((e.to_string(), provider.sk_cipher(e, None, key, Secret::new(vec![])).unwrap()));
     }
     for bits in [KeyBits::B128, KeyBits::B192, KeyBits::B256] {
         for integrity in Integrity::ALL {
@@ -187,9 +162,7 @@ fn ciphers() -> Vec<(String, Box<dyn SkCipher>)> {
             let integrity_key = Secret::new(vec![2; integrity.key_len()]);
             out.push((
                 format!("{e}-{integrity}"),
-                provider
-                    .sk_cipher(e, Some(*integrity), key, integrity_key)
-                    .unwrap(),
+                provider.sk_cipher(e, Some(*integrity), key, integrity_key).unwrap(),
             ));
         }
     }
@@ -213,17 +186,10 @@ fn every_cipher_opens_what_it_sealed_and_nothing_else() {
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;
-            assert_eq!(
-                cipher.open(&mut bad, body),
-                Err(CryptoError::Integrity),
-                "{name} byte {at}"
-            );
+            assert_eq!(cipher.open(&mut bad, body), Err(CryptoError::Integrity), "{name} byte {at}");
         }
         for len in 0..sealed.len() {
-            assert!(
-                cipher.open(&mut sealed[..len].to_vec(), body).is_err(),
-                "{name} cut to {len}"
-            );
+            assert!(cipher.open(&mut sealed[..len].to_vec(), body).is_err(), "{name} cut to {len}");
         }
     }
 }
@@ -232,24 +198,12 @@ fn every_cipher_opens_what_it_sealed_and_nothing_else() {
 fn wrong_shapes_and_keys_are_errors() {
     for (name, cipher) in ciphers() {
         for (len, body) in [(0, 0), (10, 11), (32, 32), (32, usize::MAX), (40, 32)] {
-            assert_eq!(
-                cipher.seal(&mut vec![0; len], body),
-                Err(CryptoError::Length),
-                "{name} {len} {body}"
-            );
-            assert_eq!(
-                cipher.open(&mut vec![0; len], body),
-                Err(CryptoError::Length),
-                "{name} {len} {body}"
-            );
+            assert_eq!(cipher.seal(&mut vec![0; len], body), Err(CryptoError::Length), "{name} {len} {body}");
+            assert_eq!(cipher.open(&mut vec![0; len], body), Err(CryptoError::Length), "{name} {len} {body}");
         }
         if cipher.block_len() > 1 {
             let len = 16 + 17 + cipher.icv_len();
-            assert_eq!(
-                cipher.seal(&mut vec![0; len], 0),
-                Err(CryptoError::Length),
-                "{name}"
-            );
+            assert_eq!(cipher.seal(&mut vec![0; len], 0), Err(CryptoError::Length), "{name}");
         }
     }
     let provider = Provider::new();
@@ -279,10 +233,7 @@ fn both_sides_agree_with_every_method() {
     let provider = Provider::new();
     for method in KeMethod::ALL.iter().copied() {
         let ours = provider.generate(method).unwrap();
-        assert_eq!(
-            (ours.method(), ours.public().len()),
-            (method, method.public_len())
-        );
+        assert_eq!((ours.method(), ours.public().len()), (method, method.public_len()));
         let (public, theirs) = provider.encapsulate(method, ours.public()).unwrap();
         assert_eq!(public.len(), method.public_len());
         assert!(ours.agree(&public).unwrap().equals(theirs.expose()), "{method}");
@@ -337,18 +288,14 @@ fn x25519_as_in_rfc_7748() {
     let alice = secret("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
     let bob = secret("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
     let expected = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
-    assert_eq!(
-        alice.diffie_hellman(&PublicKey::from(&bob)).as_bytes().to_vec(),
-        expected
-    );
+    assert_eq!(alice.diffie_hellman(&PublicKey::from(&bob)).as_bytes().to_vec(), expected);
     let alice_public = PublicKey::from(&alice);
     assert_eq!(
         alice_public.as_bytes().to_vec(),
         hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
     );
-    let (public, shared) = Provider::new()
-        .encapsulate(KeMethod::Curve25519, alice_public.as_bytes())
-        .unwrap();
+    let (public, shared) =
+        Provider::new().encapsulate(KeMethod::Curve25519, alice_public.as_bytes()).unwrap();
     let theirs = alice.diffie_hellman(&PublicKey::from(<[u8; 32]>::try_from(public).unwrap()));
     assert!(shared.equals(theirs.as_bytes()));
 }
@@ -365,14 +312,10 @@ macro_rules! ecp {
             assert_eq!((wire(&i), wire(&r)), (hex($gi), hex($gr)));
             let agree = |k: &SecretKey, peer: &[u8]| {
                 let point = PublicKey::from_sec1_bytes(&[&[4], peer].concat()).unwrap();
-                diffie_hellman(k.to_nonzero_scalar(), point.as_affine())
-                    .raw_secret_bytes()
-                    .to_vec()
+                diffie_hellman(k.to_nonzero_scalar(), point.as_affine()).raw_secret_bytes().to_vec()
             };
             assert_eq!(agree(&i, &wire(&r)), hex($shared));
-            let (public, shared) = Provider::new()
-                .encapsulate(KeMethod::$method, &wire(&i))
-                .unwrap();
+            let (public, shared) = Provider::new().encapsulate(KeMethod::$method, &wire(&i)).unwrap();
             assert!(shared.equals(&agree(&i, &public)));
         }
     };
@@ -404,7 +347,14 @@ ecp!(
     "11187331C279962D93D604243FD592CB9D0A926F422E47187521287E7156C5C4D603135569B9E9D09CF5D4A270F59746"
 );
 
+/// Seeds that failed are kept beside this file.
+fn seeds() -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
+    Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: seeds(), ..ProptestConfig::default() })]
+
     #[test]
     fn no_message_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), body in 0_usize..220) {
         for (name, cipher) in ciphers() {
