@@ -27,11 +27,16 @@ impl Captures {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let mut captures = Self(Vec::new());
         let mut listening = Vec::new();
-        for (interface, port) in topology.ports().filter(|(interface, _)| only.is_empty() || only.contains(interface)) {
+        for (interface, port) in
+            topology.ports().filter(|(interface, _)| only.is_empty() || only.contains(interface))
+        {
             let file = folder.join(format!("{}.pcap", interface.replace(':', "-")));
             let mut command = topology.tcpdump(port, &file);
-            let mut child =
-                command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|e| format!("tcpdump: {e}"))?;
+            let mut child = command
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|e| format!("tcpdump: {e}"))?;
             let (sender, receiver) = mpsc::channel();
             if let Some(stderr) = child.stderr.take() {
                 thread::spawn(move || {

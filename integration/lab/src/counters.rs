@@ -43,7 +43,9 @@ impl Carried {
         for (name, now) in &self.daemons {
             let moved = now.saturating_sub(before.daemons.get(name).copied().unwrap_or_default());
             if moved > bytes / 2 {
-                return Err(format!("kernel-carried: {name} on {host} read and wrote {moved} bytes while {bytes} crossed"));
+                return Err(format!(
+                    "kernel-carried: {name} on {host} read and wrote {moved} bytes while {bytes} crossed"
+                ));
             }
         }
         Ok(())
@@ -90,7 +92,8 @@ fn no_devices(daemon: &Daemon) -> Result<(), String> {
 /// Bytes that a process read and wrote, whatever from.
 fn io(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let value =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
     value("rchar:").unwrap_or_default() + value("wchar:").unwrap_or_default()
 }
 

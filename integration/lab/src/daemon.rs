@@ -65,7 +65,8 @@ impl Daemon {
             None => ready,
         };
         let file = format!("notify-{}", start.name);
-        let notices = UnixDatagram::bind(own_socket(&host.folder.join(&file))).map_err(|e| format!("{file}: {e}"))?;
+        let notices =
+            UnixDatagram::bind(own_socket(&host.folder.join(&file))).map_err(|e| format!("{file}: {e}"))?;
         let _ = fs::set_permissions(host.folder.join(&file), fs::Permissions::from_mode(0o666));
         command.env("NOTIFY_SOCKET", format!("{}/{file}", host.inside));
         let mut child = command
@@ -126,11 +127,17 @@ impl Daemon {
             }
             let end = said.get(said.len().saturating_sub(6)..).unwrap_or_default().join("\n    ");
             if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
-                return Err(format!("{} on {} ended before it was ready ({status}):\n    {end}", self.name, self.host));
+                return Err(format!(
+                    "{} on {} ended before it was ready ({status}):\n    {end}",
+                    self.name, self.host
+                ));
             }
             if Instant::now() > deadline {
                 let seconds = within.as_secs();
-                return Err(format!("{} on {} was not ready after {seconds} s:\n    {end}", self.name, self.host));
+                return Err(format!(
+                    "{} on {} was not ready after {seconds} s:\n    {end}",
+                    self.name, self.host
+                ));
             }
         }
     }
@@ -183,7 +190,8 @@ fn known(host: &Host, program: &str) -> (Command, Ready) {
 /// Writes what it says to the log, and hands it on line by line.
 fn record(child: &mut Child, log: &Path) -> Result<mpsc::Receiver<String>, String> {
     let (sender, receiver) = mpsc::channel();
-    let open = || File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()));
+    let open =
+        || File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()));
     let pipes: [Option<Box<dyn Read + Send>>; 2] =
         [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
     for pipe in pipes.into_iter().flatten() {

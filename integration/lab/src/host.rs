@@ -57,7 +57,12 @@ impl Host {
     }
 
     /// The same, each line of its output going to `heard` as it comes.
-    pub(crate) fn shell_heard(&self, script: &str, within: Duration, heard: fn(&str)) -> Result<Done, String> {
+    pub(crate) fn shell_heard(
+        &self,
+        script: &str,
+        within: Duration,
+        heard: fn(&str),
+    ) -> Result<Done, String> {
         let mut command = self.command("timeout");
         command.args(["-k", "2"]).arg(format!("{:.1}", within.as_secs_f64())).args(["sh", "-c", script]);
         run(&mut command, heard)
@@ -85,7 +90,10 @@ impl Host {
                 let its = std::fs::metadata(entry.path().join("ns/mnt"));
                 if its.is_ok_and(|its| its.ino() == ours.ino() && its.dev() == ours.dev()) {
                     found = true;
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                    let _ = nix::sys::signal::kill(
+                        nix::unistd::Pid::from_raw(pid),
+                        nix::sys::signal::Signal::SIGKILL,
+                    );
                 }
             }
             if !found {

@@ -13,17 +13,26 @@ pub(crate) type Times = Vec<(u64, u64)>;
 ///
 /// # Errors
 /// What was there and should not have been, or the other way round.
-pub(crate) fn wires(scenario: &Scenario, times: &Times, captures: &BTreeMap<String, PathBuf>) -> Result<Vec<String>, String> {
+pub(crate) fn wires(
+    scenario: &Scenario,
+    times: &Times,
+    captures: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<String>, String> {
     let mut told = Vec::new();
     for wire in &scenario.expect.wire {
         let from = wire.from.as_ref().and_then(|label| scenario.step_at(label)).unwrap_or_default();
-        let to = wire.to.as_ref().and_then(|label| scenario.step_at(label)).unwrap_or(times.len().saturating_sub(1));
+        let to = wire
+            .to
+            .as_ref()
+            .and_then(|label| scenario.step_at(label))
+            .unwrap_or(times.len().saturating_sub(1));
         let begin = times.get(from).map_or(0, |(begin, _)| *begin);
         let end = times.get(to).map_or(u64::MAX, |(_, end)| *end);
         for interface in &wire.on {
             let file = captures.get(interface).ok_or_else(|| format!("no capture of {interface}"))?;
             let packets = wire::read(file)?;
-            let between: Vec<&Packet> = packets.iter().filter(|packet| (begin..=end).contains(&packet.at)).collect();
+            let between: Vec<&Packet> =
+                packets.iter().filter(|packet| (begin..=end).contains(&packet.at)).collect();
             told.push(one(wire, &between).map_err(|why| format!("wire {interface}: {why}"))?);
         }
     }
@@ -50,7 +59,8 @@ fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
         return if seen.marked > 0 { Ok(seen.told(&wire.on)) } else { Err(none.to_owned()) };
     }
     if !seen.other.is_empty() {
-        let list: Vec<String> = seen.other.iter().take(8).map(|(what, count)| format!("{count} x {what}")).collect();
+        let list: Vec<String> =
+            seen.other.iter().take(8).map(|(what, count)| format!("{count} x {what}")).collect();
         return Err(format!("in clear: {}", list.join("; ")));
     }
     if seen.marked > 0 {
@@ -63,7 +73,11 @@ fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
         "none" => seen.esp + seen.esp_in_udp == 0,
         _ => seen.esp + seen.esp_in_udp > 0,
     };
-    if is_right { Ok(seen.told(&wire.on)) } else { Err(format!("it carried {esp}, where esp = {:?}", wire.esp)) }
+    if is_right {
+        Ok(seen.told(&wire.on))
+    } else {
+        Err(format!("it carried {esp}, where esp = {:?}", wire.esp))
+    }
 }
 
 impl Seen {

@@ -16,7 +16,10 @@ pub fn of(scenario: &Scenario) -> Needs {
         needs.modules.extend(modules.iter().map(|name| (*name).to_owned()));
         needs.programs.extend(programs.iter().map(|name| (*name).to_owned()));
     };
-    add(&["overlay", "bridge", "veth"], &["ip", "nft", "tcpdump", "unshare", "nsenter", "setpriv", "sysctl", "ping"]);
+    add(
+        &["overlay", "bridge", "veth"],
+        &["ip", "nft", "tcpdump", "unshare", "nsenter", "setpriv", "sysctl", "ping"],
+    );
     if scenario.network.values().any(|network| network.delay.is_some() || network.loss.is_some()) {
         add(&["sch_netem"], &["tc"]);
     }
@@ -35,8 +38,13 @@ pub fn of(scenario: &Scenario) -> Needs {
 /// What of it this machine lacks. Modules are loaded where they can be.
 #[must_use]
 pub fn lacking(needs: &Needs) -> Vec<String> {
-    let modules = needs.modules.iter().filter(|module| !has_module(module)).map(|module| format!("kernel module {module}"));
-    let programs = needs.programs.iter().chain(&needs.binaries).filter(|program| !has_program(program)).cloned();
+    let modules = needs
+        .modules
+        .iter()
+        .filter(|module| !has_module(module))
+        .map(|module| format!("kernel module {module}"));
+    let programs =
+        needs.programs.iter().chain(&needs.binaries).filter(|program| !has_program(program)).cloned();
     modules.chain(programs).collect()
 }
 

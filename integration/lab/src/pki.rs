@@ -1,11 +1,6 @@
 //! The test PKI, made anew for each run by OpenSSL.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::Path,
-    process::Command,
-};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use adit_lab::scenario::{Certificate, Scenario};
 
@@ -15,7 +10,12 @@ use crate::{
 };
 
 /// Makes the scenario's keys and certificates and puts them where it says.
-pub(crate) fn make(scenario: &Scenario, topology: &Topology, work: &Path, prefix: &str) -> Result<(), String> {
+pub(crate) fn make(
+    scenario: &Scenario,
+    topology: &Topology,
+    work: &Path,
+    prefix: &str,
+) -> Result<(), String> {
     if scenario.certificate.is_empty() {
         return Ok(());
     }
@@ -30,7 +30,9 @@ pub(crate) fn make(scenario: &Scenario, topology: &Topology, work: &Path, prefix
         one(certificate, &folder)?;
         let inside = format!("/mnt/{prefix}/pki/{}", certificate.name);
         let certificates = certificate.certificate_to.iter().map(|to| (to, "crt", "0644"));
-        for (target, kind, mode) in certificates.chain(certificate.key_to.iter().map(|to| (to, "key", "0600"))) {
+        for (target, kind, mode) in
+            certificates.chain(certificate.key_to.iter().map(|to| (to, "key", "0600")))
+        {
             let (host, path) = target.split_once(':').unwrap_or_default();
             let script = format!("mkdir -p $(dirname {path}) && install -m {mode} '{inside}.{kind}' {path}");
             topology.host(host)?.must(&script)?;

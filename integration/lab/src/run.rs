@@ -10,11 +10,7 @@ use std::{
 use adit_lab::scenario::{Sabotage, Scenario, Step};
 
 use crate::{
-    capture::Captures,
-    evidence, judge, pki,
-    runner::Settings,
-    snapshot::Snapshot,
-    steps::Stage,
+    capture::Captures, evidence, judge, pki, runner::Settings, snapshot::Snapshot, steps::Stage,
     topology::Topology,
 };
 
@@ -52,7 +48,9 @@ pub(crate) fn run(
     // A sabotaged scenario fails by design; it leaves what explains a survival or a failure of another kind.
     let explains = match (&done, sabotage) {
         (Err(_), None) | (Ok(()) | Err(Failure::Lab(_)), Some(_)) => true,
-        (Err(Failure::Claim(why)), Some(sabotage)) => sabotage.because.as_ref().is_some_and(|because| !why.contains(because)),
+        (Err(Failure::Claim(why)), Some(sabotage)) => {
+            sabotage.because.as_ref().is_some_and(|because| !why.contains(because))
+        }
         (Ok(()), None) => settings.keep,
     };
     if explains {
@@ -78,17 +76,27 @@ impl Run<'_> {
     fn whole(&self, prefix: &str) -> Result<(), Failure> {
         pki::make(self.scenario, self.topology, &self.settings.work, prefix).map_err(Failure::Lab)?;
         let wires: Vec<String> = self.scenario.expect.wire.iter().flat_map(|wire| wire.on.clone()).collect();
-        let captures = Captures::start(self.topology, &self.logs.join("pcap"), &wires).map_err(Failure::Lab)?;
+        let captures =
+            Captures::start(self.topology, &self.logs.join("pcap"), &wires).map_err(Failure::Lab)?;
         let narrate = self.settings.narrate;
         let mut stage = Stage { topology: self.topology, daemons: Vec::new(), logs: self.logs, narrate };
         for name in self.scenario.host.iter().filter(|(_, host)| host.dbus).map(|(name, _)| name) {
-            let bus = Step { on: Some(name.clone()), start: Some("dbus-daemon".to_owned()), ..Step::default() };
+            let bus =
+                Step { on: Some(name.clone()), start: Some("dbus-daemon".to_owned()), ..Step::default() };
             stage.step(0, &bus).map_err(Failure::Lab)?;
         }
-        let done = self.steps(&mut stage);
+        let mut times = judge::Times::new();
+        let done = self.steps(&mut stage, &mut times);
         let files = captures.stop();
-        let times = done?;
-        let told = judge::wires(self.scenario, &times, &files).map_err(Failure::Claim)?;
+        let wires = judge::wires(self.scenario, &times, &files);
+        let told = match (done, wires) {
+            (Ok(()), wires) => wires.map_err(Failure::Claim)?,
+            // A leak explains more than the step that failed with it.
+            (Err(Failure::Claim(why)), Err(leak)) if leak.contains("in clear") => {
+                return Err(Failure::Claim(format!("{why}\n  and {leak}")));
+            }
+            (Err(failure), _) => return Err(failure),
+        };
         if narrate {
             self.narrate_end(&told);
         }
@@ -96,9 +104,8 @@ impl Run<'_> {
     }
 
     /// Every step in order, with the sabotage in its place; when each began and ended.
-    fn steps(&self, stage: &mut Stage<'_>) -> Result<judge::Times, Failure> {
+    fn steps(&self, stage: &mut Stage<'_>, times: &mut judge::Times) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(self.scenario.timeout);
-        let mut times = Vec::new();
         let mut before: BTreeMap<usize, Vec<(usize, Snapshot)>> = BTreeMap::new();
         for (index, step) in self.scenario.step.iter().enumerate() {
             self.record(index, &mut before)?;
@@ -113,14 +120,21 @@ impl Run<'_> {
             self.compare(index, &before)?;
             if Instant::now() > deadline {
                 let seconds = self.scenario.timeout;
-                return Err(Failure::Claim(format!("step {}{what} ended after the scenario's {seconds} s", index + 1)));
+                return Err(Failure::Claim(format!(
+                    "step {}{what} ended after the scenario's {seconds} s",
+                    index + 1
+                )));
             }
         }
-        Ok(times)
+        Ok(())
     }
 
     /// Records the hosts that must later be as they are before this step.
-    fn record(&self, index: usize, before: &mut BTreeMap<usize, Vec<(usize, Snapshot)>>) -> Result<(), Failure> {
+    fn record(
+        &self,
+        index: usize,
+        before: &mut BTreeMap<usize, Vec<(usize, Snapshot)>>,
+    ) -> Result<(), Failure> {
         for (which, left) in self.scenario.expect.nothing_left.iter().enumerate() {
             let since = left.since.as_ref().and_then(|label| self.scenario.step_at(label)).unwrap_or(0);
             if since == index {
@@ -163,8 +177,13 @@ impl Run<'_> {
         for line in told {
             println!("{line}");
         }
-        let hosts: Vec<&str> =
-            self.scenario.expect.nothing_left.iter().flat_map(|left| left.on.iter().map(String::as_str)).collect();
+        let hosts: Vec<&str> = self
+            .scenario
+            .expect
+            .nothing_left
+            .iter()
+            .flat_map(|left| left.on.iter().map(String::as_str))
+            .collect();
         if !hosts.is_empty() {
             println!("left behind on {}: nothing", hosts.join(", "));
         }

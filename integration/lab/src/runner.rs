@@ -13,7 +13,10 @@ use std::{
     time::Instant,
 };
 
-use adit_lab::{needs, scenario::{Sabotage, Scenario}};
+use adit_lab::{
+    needs,
+    scenario::{Sabotage, Scenario},
+};
 
 use crate::run::{self, Failure};
 
@@ -84,7 +87,9 @@ fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let Some(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
+                    let Some(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                        break;
+                    };
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
                     let [passed, failed, skipped] = &counts;
                     let (count, line) = match verdict(settings, &job, number) {
@@ -112,15 +117,22 @@ fn verdict(settings: &Settings, job: &Job, number: usize) -> Verdict {
     let seconds = begun.elapsed().as_secs_f64();
     match (&job.sabotage, done) {
         (None, Ok(())) => Verdict::Passed(format!("ok {name} ({seconds:.1} s) {}", job.scenario.shows)),
-        (None, Err(failure)) => {
-            Verdict::Failed(format!("FAILED {name}: {failure}\n  ({seconds:.1} s; logs: {}/{name})", settings.shown))
-        }
+        (None, Err(failure)) => Verdict::Failed(format!(
+            "FAILED {name}: {failure}\n  ({seconds:.1} s; logs: {}/{name})",
+            settings.shown
+        )),
         (Some(sabotage), done) => sabotaged(settings, name, sabotage, done, seconds),
     }
 }
 
 /// A sabotaged scenario must fail, of the scenario's own judgement and for the reason that the sabotage names.
-fn sabotaged(settings: &Settings, name: &str, sabotage: &Sabotage, done: Result<(), Failure>, seconds: f64) -> Verdict {
+fn sabotaged(
+    settings: &Settings,
+    name: &str,
+    sabotage: &Sabotage,
+    done: Result<(), Failure>,
+    seconds: f64,
+) -> Verdict {
     let what = format!("{name} with {}", sabotage.name);
     let logs = format!("\n  ({seconds:.1} s; logs: {}/{name})", settings.shown);
     match done {
@@ -200,5 +212,9 @@ impl Drop for Work {
 
 fn host_command(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
 }

@@ -61,7 +61,11 @@ impl Snapshot {
         let (was, is) = (sections(&self.0), sections(&other.0));
         let mut text = String::new();
         for (name, before) in &was {
-            let after = is.iter().find(|(other, _)| other == name).map(|(_, lines)| lines.as_slice()).unwrap_or_default();
+            let after = is
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, lines)| lines.as_slice())
+                .unwrap_or_default();
             let gone = without(before, after).map(|line| format!("  - {line}"));
             let come = without(after, before).map(|line| format!("  + {line}"));
             let lines: Vec<String> = gone.chain(come).collect();

@@ -34,7 +34,9 @@ pub(crate) struct Stage<'a> {
 impl Stage<'_> {
     /// Does it.
     pub(crate) fn step(&mut self, number: usize, step: &Step) -> Result<(), String> {
-        if self.narrate && let Some(say) = &step.say {
+        if self.narrate
+            && let Some(say) = &step.say
+        {
             println!("\n{say}");
         }
         if let Some(link) = &step.link_down {
@@ -62,9 +64,17 @@ impl Stage<'_> {
         }
     }
 
-    fn ran(&self, number: usize, step: &Step, host: &Host, script: &str, within: Duration) -> Result<(), String> {
+    fn ran(
+        &self,
+        number: usize,
+        step: &Step,
+        host: &Host,
+        script: &str,
+        within: Duration,
+    ) -> Result<(), String> {
         let done = self.shell(number, host, script, within)?;
-        let failed = |why: String| Err(format!("{}: `{script}`: {why}\n{}", host.name, indented(&done.both())));
+        let failed =
+            |why: String| Err(format!("{}: `{script}`: {why}\n{}", host.name, indented(&done.both())));
         let exit = step.exit.unwrap_or(0);
         match done.exit {
             Some(124) if exit != 124 => return failed(format!("still running after {} s", within.as_secs())),
@@ -72,7 +82,11 @@ impl Stage<'_> {
             _ => {}
         }
         let both = done.both();
-        let wanted = [("stdout", &step.stdout, &done.stdout), ("stderr", &step.stderr, &done.stderr), ("output", &step.output, &both)];
+        let wanted = [
+            ("stdout", &step.stdout, &done.stdout),
+            ("stderr", &step.stderr, &done.stderr),
+            ("output", &step.output, &both),
+        ];
         for (what, texts, text) in wanted {
             if let Some(missing) = texts.iter().find(|wanted| !text.contains(wanted.as_str())) {
                 return failed(format!("no {missing:?} in {what}"));
@@ -94,7 +108,11 @@ impl Stage<'_> {
             if Instant::now() > deadline {
                 self.log(number, host, script, &done);
                 let seconds = within.as_secs();
-                return Err(format!("{}: not so within {seconds} s: `{script}`\n{}", host.name, indented(&done.both())));
+                return Err(format!(
+                    "{}: not so within {seconds} s: `{script}`\n{}",
+                    host.name,
+                    indented(&done.both())
+                ));
             }
             thread::sleep(Duration::from_millis(150));
         }
@@ -136,7 +154,8 @@ impl Stage<'_> {
         if traffic.tcp > 0 || traffic.udp > 0 {
             let script = format!("adit-lab send {to} {} {}", traffic.tcp, traffic.udp);
             let done = self.succeeded(number, host, &script, within)?;
-            bytes += traffic.tcp + count(&done.stdout, &format!(" of {} datagrams", traffic.udp)) * DATAGRAM as u64;
+            bytes += traffic.tcp
+                + count(&done.stdout, &format!(" of {} datagrams", traffic.udp)) * DATAGRAM as u64;
         }
         for (host, before) in before {
             Carried::read(host, &self.daemons)?.since(&before, bytes, &host.name)?;
@@ -165,7 +184,8 @@ impl Stage<'_> {
     }
 
     fn log(&self, number: usize, host: &Host, script: &str, done: &Done) {
-        let text = format!("{}$ {script}\n{}{}exit {}\n", host.name, done.stdout, done.stderr, shown(done.exit));
+        let text =
+            format!("{}$ {script}\n{}{}exit {}\n", host.name, done.stdout, done.stderr, shown(done.exit));
         let _ = std::fs::write(self.logs.join(format!("{:02}-{}.log", number + 1, host.name)), text);
     }
 

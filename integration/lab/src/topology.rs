@@ -30,7 +30,12 @@ pub(crate) struct Topology {
 
 impl Topology {
     /// Builds it in `work`, with names that start with `prefix`.
-    pub(crate) fn build(scenario: &Scenario, stage: &Path, work: &Path, prefix: &str) -> Result<Self, String> {
+    pub(crate) fn build(
+        scenario: &Scenario,
+        stage: &Path,
+        work: &Path,
+        prefix: &str,
+    ) -> Result<Self, String> {
         let folder = work.join(prefix);
         let hosts = scenario.host.keys().map(|name| {
             let own = folder.join(name);
@@ -43,8 +48,12 @@ impl Topology {
             };
             (name.clone(), host)
         });
-        let mut topology =
-            Self { hosts: hosts.collect(), ports: BTreeMap::new(), fabric: format!("{prefix}-fabric"), folder };
+        let mut topology = Self {
+            hosts: hosts.collect(),
+            ports: BTreeMap::new(),
+            fabric: format!("{prefix}-fabric"),
+            folder,
+        };
         topology.links(scenario)?;
         for (name, host) in &topology.hosts {
             let Some(described) = scenario.host.get(name) else { continue };
@@ -76,7 +85,20 @@ impl Topology {
     pub(crate) fn tcpdump(&self, port: &str, file: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.fabric));
-        command.args(["--", "tcpdump", "-i", port, "-U", "--immediate-mode", "-s", "0", "-Z", "root", "-n", "-w"]);
+        command.args([
+            "--",
+            "tcpdump",
+            "-i",
+            port,
+            "-U",
+            "--immediate-mode",
+            "-s",
+            "0",
+            "-Z",
+            "root",
+            "-n",
+            "-w",
+        ]);
         command.arg(file).stdin(Stdio::null());
         command
     }
@@ -96,16 +118,24 @@ impl Topology {
         }
         let mut commands = String::new();
         for (index, _) in scenario.network.iter().enumerate() {
-            let _ = writeln!(commands, "link add b{index} type bridge forward_delay 0 mcast_snooping 0\nlink set b{index} up");
+            let _ = writeln!(
+                commands,
+                "link add b{index} type bridge forward_delay 0 mcast_snooping 0\nlink set b{index} up"
+            );
         }
         for (name, host) in &self.hosts {
             for interface in scenario.host.get(name).into_iter().flat_map(|host| &host.interfaces) {
                 let port = format!("p{}", self.ports.len());
-                let bridge = scenario.network.keys().position(|network| *network == interface.network).unwrap_or_default();
+                let bridge = scenario
+                    .network
+                    .keys()
+                    .position(|network| *network == interface.network)
+                    .unwrap_or_default();
                 let network = scenario.network.get(&interface.network).cloned().unwrap_or_default();
                 let mtu = network.mtu.map(|mtu| format!("mtu {mtu} ")).unwrap_or_default();
                 let (peer, netns) = (&interface.name, &host.netns);
-                let _ = writeln!(commands, "link add {port} {mtu}type veth peer name {peer} {mtu}netns {netns}");
+                let _ =
+                    writeln!(commands, "link add {port} {mtu}type veth peer name {peer} {mtu}netns {netns}");
                 let _ = writeln!(commands, "link set {port} master b{bridge} up");
                 self.ports.insert(format!("{name}:{}", interface.name), port);
             }
@@ -123,7 +153,10 @@ impl Topology {
                 let loss = network.loss.as_ref().map(|loss| format!(" loss {loss}")).unwrap_or_default();
                 let Some(port) = self.ports.get(&format!("{name}:{}", interface.name)) else { continue };
                 if !delay.is_empty() || !loss.is_empty() {
-                    root_shell(&format!("tc -n {} qdisc add dev {port} root netem limit 10000{delay}{loss}", self.fabric))?;
+                    root_shell(&format!(
+                        "tc -n {} qdisc add dev {port} root netem limit 10000{delay}{loss}",
+                        self.fabric
+                    ))?;
                 }
             }
         }
@@ -134,7 +167,8 @@ impl Topology {
     fn settle(&self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         for host in self.hosts.values() {
-            let count = self.ports.keys().filter(|port| port.split(':').next() == Some(host.name.as_str())).count();
+            let count =
+                self.ports.keys().filter(|port| port.split(':').next() == Some(host.name.as_str())).count();
             while host.must("ip -o -6 addr show scope link -tentative")?.lines().count() < count {
                 if Instant::now() > deadline {
                     return Err(format!("{}: its interfaces did not come up", host.name));
@@ -150,7 +184,8 @@ impl Drop for Topology {
     fn drop(&mut self) {
         for host in self.hosts.values() {
             host.kill_all();
-            let _ = root_shell(&format!("umount -l {0}; ip netns del {1}", host.mounts.display(), host.netns));
+            let _ =
+                root_shell(&format!("umount -l {0}; ip netns del {1}", host.mounts.display(), host.netns));
         }
         let _ = root_shell(&format!("ip netns del {}", self.fabric));
         let _ = fs::remove_dir_all(&self.folder);
@@ -177,7 +212,9 @@ fn mounts(host: &Host, work: &Path) -> Result<(), String> {
     );
     let mut unshare = Command::new("nsenter");
     unshare.arg(format!("--net=/run/netns/{}", host.netns));
-    unshare.args(["--", "unshare", "--propagation", "private"]).arg(format!("--mount={}", host.mounts.display()));
+    unshare
+        .args(["--", "unshare", "--propagation", "private"])
+        .arg(format!("--mount={}", host.mounts.display()));
     succeed(unshare.args(["sh", "-ec", &script]))
 }
 
@@ -186,7 +223,10 @@ fn files(host: &Host, folder: &Path, stage: &Path) -> Result<(), String> {
     let parts = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     for part in parts {
         if !["etc", "var", "run", "tmp"].iter().any(|own| part == *own) {
-            return Err(format!("{}: a host has etc, var, run and tmp of its own, and nothing else", folder.display()));
+            return Err(format!(
+                "{}: a host has etc, var, run and tmp of its own, and nothing else",
+                folder.display()
+            ));
         }
     }
     for (from, name) in [(folder.to_owned(), "files"), (stage.join("packaging"), "packaging")] {
@@ -248,7 +288,10 @@ fn network(host: &Host, described: &scenario::Host) -> Result<(), String> {
             NatKind::Symmetric => "masquerade fully-random",
         };
         let chain = "type nat hook postrouting priority srcnat;";
-        host.must(&format!("nft 'table inet nat {{ chain out {{ {chain} oifname \"{}\" {how}; }}; }}'", nat.out))?;
+        host.must(&format!(
+            "nft 'table inet nat {{ chain out {{ {chain} oifname \"{}\" {how}; }}; }}'",
+            nat.out
+        ))?;
     }
     Ok(())
 }
@@ -266,7 +309,11 @@ fn batch(netns: &str, commands: &str) -> Result<(), String> {
     }
     let output = child.wait_with_output().map_err(|e| format!("ip: {e}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("ip in {netns}: {}\n{commands}", stderr.trim_end())) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("ip in {netns}: {}\n{commands}", stderr.trim_end()))
+    }
 }
 
 fn root_shell(script: &str) -> Result<(), String> {

@@ -77,12 +77,17 @@ fn over_tcp(to: SocketAddr, bytes: usize) -> std::io::Result<()> {
     let mut back = Vec::new();
     stream.read_to_end(&mut back)?;
     writer.join().map_err(|_| std::io::Error::other("the writer panicked"))??;
-    if back == sent { Ok(()) } else { Err(std::io::Error::other(format!("{} of {bytes} bytes came back", back.len()))) }
+    if back == sent {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(format!("{} of {bytes} bytes came back", back.len())))
+    }
 }
 
 /// Each datagram is waited for; a lost one is not sent again. How many came back.
 fn over_udp(to: SocketAddr, count: usize) -> std::io::Result<usize> {
-    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let any: SocketAddr =
+        if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any)?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(Duration::from_secs(3)))?;

@@ -105,7 +105,8 @@ fn ipv6(packet: &[u8], also: &[String]) -> Option<Kind> {
 
 fn transport(protocol: u8, payload: &[u8], (from, to): (IpAddr, IpAddr), also: &[String]) -> Option<Kind> {
     let port = |at: usize| Some(u16::from_be_bytes([*payload.get(at)?, *payload.get(at + 1)?]));
-    let is_also = |name: &str, ports: [u16; 2]| ports.iter().any(|port| also.contains(&format!("{name}:{port}")));
+    let is_also =
+        |name: &str, ports: [u16; 2]| ports.iter().any(|port| also.contains(&format!("{name}:{port}")));
     Some(match protocol {
         50 => Kind::Esp,
         17 => {
@@ -169,7 +170,10 @@ mod tests {
     #[test]
     fn names_what_is_in_clear() {
         let clear = frame(6, &[0x30, 0x39, 0, 80, 0, 0, 0, 0]);
-        assert_eq!(kind(&clear, &[]), Kind::Other("TCP 192.0.2.1 port 12345 -> 192.0.2.2 port 80".to_owned()));
+        assert_eq!(
+            kind(&clear, &[]),
+            Kind::Other("TCP 192.0.2.1 port 12345 -> 192.0.2.2 port 80".to_owned())
+        );
         assert_eq!(kind(&clear, &["tcp:80".to_owned()]), Kind::Link);
         assert!(matches!(kind(&frame(1, &[8, 0]), &[]), Kind::Other(_)));
         assert!(matches!(kind(&clear[..20], &[]), Kind::Other(_)));
@@ -177,7 +181,8 @@ mod tests {
 
     #[test]
     fn reads_what_is_whole_of_a_capture() {
-        let mut file = [0xa1b2_c3d4_u32, 0, 0, 0, 65535, 1].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        let mut file =
+            [0xa1b2_c3d4_u32, 0, 0, 0, 65535, 1].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
         assert_eq!(packets(&file).map(|found| found.len()), Some(0));
         file.extend([7_u32, 8, 2, 2].iter().flat_map(|n| n.to_le_bytes()));
         file.extend([1, 2]);

@@ -11,8 +11,22 @@ const DOORS: [&str; 4] = ["xfrm/kernel", "gre/kernel", "pppd-bridge/kernel", "po
 
 /// What only doors, the service and the commands may use.
 const OF_DOORS: [&str; 16] = [
-    "tokio", "nix", "libc", "rustix", "mio", "socket2", "zbus", "rtnetlink", "netlink-sys", "netlink-proto", "rand",
-    "getrandom", "reqwest", "hyper", "tempfile", "sd-notify",
+    "tokio",
+    "nix",
+    "libc",
+    "rustix",
+    "mio",
+    "socket2",
+    "zbus",
+    "rtnetlink",
+    "netlink-sys",
+    "netlink-proto",
+    "rand",
+    "getrandom",
+    "reqwest",
+    "hyper",
+    "tempfile",
+    "sd-notify",
 ];
 
 /// Prints each dependency that the house does not allow.
@@ -23,7 +37,8 @@ pub(crate) fn check() -> Result<(), String> {
     let text = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
     let packages = packages(&metadata);
-    let folders: BTreeMap<&str, &str> = packages.iter().map(|p| (p.name.as_str(), p.folder.as_str())).collect();
+    let folders: BTreeMap<&str, &str> =
+        packages.iter().map(|p| (p.name.as_str(), p.folder.as_str())).collect();
     let mut wrong = 0_usize;
     for package in &packages {
         for dependency in &package.dependencies {
@@ -86,7 +101,9 @@ fn ours(from: &str, on: &str, of_tests: bool) -> Result<(), &'static str> {
     }
     match (layer, on_layer) {
         ("integration", _) => Ok(()),
-        (_, "integration") => Err("only integration/ sees integration/ (a core's tests may see integration/sim)"),
+        (_, "integration") => {
+            Err("only integration/ sees integration/ (a core's tests may see integration/sim)")
+        }
         (_, _) if on == "dbus/service" => Err("nobody sees the service, except integration/"),
         (_, "ctl") => Err("nobody sees the command"),
         ("policy", "policy") if from == "policy/core" => Err("policy/core depends on nobody"),

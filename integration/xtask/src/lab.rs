@@ -7,7 +7,10 @@ mod vm;
 
 use std::{path::PathBuf, process::Command};
 
-use adit_lab::{needs, scenario::{Needs, Scenario}};
+use adit_lab::{
+    needs,
+    scenario::{Needs, Scenario},
+};
 
 use crate::shell::{is_root, root, target};
 
@@ -45,7 +48,11 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
             in_namespaces(&stage, &options.runner())
         }
         why => {
-            let why = if why.is_empty() { "asked for".to_owned() } else { format!("here there is no {}", why.join(", no ")) };
+            let why = if why.is_empty() {
+                "asked for".to_owned()
+            } else {
+                format!("here there is no {}", why.join(", no "))
+            };
             let image = setup::image(&lab_folder().join("cache"))?;
             let accelerator = vm::Accelerator::probe(&image, &lab_folder().join("cache"));
             println!("lab: in one VM with Debian 13's kernel, {accelerator}: {why}");
@@ -108,10 +115,15 @@ impl Options {
     /// The runner's own options.
     fn runner(&self) -> Vec<&'static str> {
         let in_ci = std::env::var_os("CI").is_some();
-        [(self.sabotage, "--sabotage"), (self.keep, "--keep"), (self.narrate, "--narrate"), (in_ci, "--no-skips")]
-            .into_iter()
-            .filter_map(|(is, option)| is.then_some(option))
-            .collect()
+        [
+            (self.sabotage, "--sabotage"),
+            (self.keep, "--keep"),
+            (self.narrate, "--narrate"),
+            (in_ci, "--no-skips"),
+        ]
+        .into_iter()
+        .filter_map(|(is, option)| is.then_some(option))
+        .collect()
     }
 }
 

@@ -23,7 +23,10 @@ pub(crate) fn cargo() -> Command {
     command.current_dir(root());
     // What cargo sets for the program that it runs is about this package and would rebuild the others' scripts.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" || name == "CARGO_MANIFEST_PATH" {
+        if name.to_string_lossy().starts_with("CARGO_PKG_")
+            || name == "CARGO_MANIFEST_DIR"
+            || name == "CARGO_MANIFEST_PATH"
+        {
             command.env_remove(name);
         }
     }
@@ -44,11 +47,13 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 /// # Errors
 /// That it can't be started, or its exit code and the end of the log.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<(), String> {
-    let file = File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let file =
+        File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
     let twin = file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file).stderr(twin);
     run(command).map_err(|why| {
-        let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text =
+            std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
         format!("{why}\n{end}\n(all of it: {})", log.display())

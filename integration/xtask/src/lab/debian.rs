@@ -1,10 +1,6 @@
 //! Debian on the machine that runs the lab: the mirror that apt uses, and the packages that the lab calls.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use crate::shell::{has, is_root, output, run_logged};
 
@@ -43,13 +39,19 @@ pub(crate) fn mirror() -> Result<Mirror, String> {
         let (address, release, component) = (words.next()?, words.next()?, words.next()?);
         (release == codename && component == "main").then(|| address.to_owned())
     });
-    let address = address.ok_or_else(|| format!("apt has no source for {codename} main: see /etc/apt/sources.list.d"))?;
-    Ok(Mirror { address, keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".to_owned(), proxy: proxy() })
+    let address = address
+        .ok_or_else(|| format!("apt has no source for {codename} main: see /etc/apt/sources.list.d"))?;
+    Ok(Mirror {
+        address,
+        keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".to_owned(),
+        proxy: proxy(),
+    })
 }
 
 /// apt's proxy, for programs that read the environment.
 pub(crate) fn proxy() -> Vec<(String, String)> {
-    let value = output(Command::new("apt-config").args(["shell", "P", "Acquire::http::Proxy"])).unwrap_or_default();
+    let value =
+        output(Command::new("apt-config").args(["shell", "P", "Acquire::http::Proxy"])).unwrap_or_default();
     let value = value.trim().trim_start_matches("P=").trim_matches('\'').to_owned();
     if value.is_empty() { Vec::new() } else { vec![("http_proxy".to_owned(), value)] }
 }
@@ -59,7 +61,8 @@ pub(crate) fn proxy() -> Vec<(String, String)> {
 /// # Errors
 /// That we are not root, or apt's own words.
 pub(crate) fn host_packages(cache: &Path) -> Result<(), String> {
-    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     if !is_installed("busybox-static") && !missing.contains(&"busybox-static") {
         missing.push("busybox-static");
     }
@@ -91,11 +94,16 @@ fn is_installed(package: &str) -> bool {
 fn codename() -> Result<String, String> {
     let text = fs::read_to_string("/etc/os-release").map_err(|e| format!("/etc/os-release: {e}"))?;
     let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(|v| v.trim_matches('"').to_owned())
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .map(|v| v.trim_matches('"').to_owned())
     };
     match (value("ID").as_deref(), value("VERSION_CODENAME")) {
         (Some("debian"), Some(codename)) => Ok(codename),
-        (id, _) => Err(format!("the lab sets itself up on Debian 12 or 13; this is {}", id.unwrap_or("something else"))),
+        (id, _) => Err(format!(
+            "the lab sets itself up on Debian 12 or 13; this is {}",
+            id.unwrap_or("something else")
+        )),
     }
 }
 
@@ -114,8 +122,11 @@ impl Apt {
             fs::create_dir_all(folder.join(part)).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
         let mirror = mirror()?;
-        let line = |address: &str, suite: &str| format!("deb [signed-by={}] {address} {suite} main\n", mirror.keyring);
-        let mut sources = line(&mirror.address, &codename) + &line(&mirror.address, &format!("{codename}-updates"));
+        let line = |address: &str, suite: &str| {
+            format!("deb [signed-by={}] {address} {suite} main\n", mirror.keyring)
+        };
+        let mut sources =
+            line(&mirror.address, &codename) + &line(&mirror.address, &format!("{codename}-updates"));
         if let Some(security) = security(&codename) {
             sources += &line(&security, &format!("{codename}-security"));
         }

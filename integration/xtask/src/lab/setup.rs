@@ -107,21 +107,27 @@ fn debootstrap(mirror: &Mirror, root: &Path, log: &Path) -> Result<(), String> {
     let policy = root.join("usr/sbin/policy-rc.d");
     write_program(&policy, "#!/bin/sh\nexit 101\n")?;
     write_program(&root.join("sbin/lab-init"), include_str!("init.sh"))?;
-    let options = "APT::Sandbox::User \"root\";\nDpkg::Options:: \"--force-unsafe-io\";\nAcquire::Retries \"3\";\n";
+    let options =
+        "APT::Sandbox::User \"root\";\nDpkg::Options:: \"--force-unsafe-io\";\nAcquire::Retries \"3\";\n";
     write(&root.join("etc/apt/apt.conf.d/90lab"), options)
 }
 
 fn chroot(root: &Path, command: &str, log: &Path) -> Result<(), String> {
     let mut chroot = Command::new("unshare");
     chroot.args(["--mount", "chroot"]).arg(root).args(["/bin/sh", "-ec", command]);
-    chroot.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    chroot
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     run_logged(chroot.envs(debian::proxy()), log)
 }
 
 /// Unpacks the stock kernel into the root without installing it (its scripts would make an initrd that nobody needs).
 fn kernel(root: &Path, folder: &Path, log: &Path) -> Result<String, String> {
     let name = "apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9][^ ]*\\)$/\\1/p' | head -n 1";
-    let get = format!("cd /tmp; apt-get download $({name}); dpkg-deb -x linux-image-*.deb /tmp/kernel; rm -f *.deb");
+    let get = format!(
+        "cd /tmp; apt-get download $({name}); dpkg-deb -x linux-image-*.deb /tmp/kernel; rm -f *.deb"
+    );
     chroot(root, &get, log)?;
     let place = "cp -a /tmp/kernel/boot/. /boot/; mkdir -p /usr/lib/modules; m=/tmp/kernel/usr/lib/modules; \
         [ -d $m ] || m=/tmp/kernel/lib/modules; cp -a $m/. /usr/lib/modules/; rm -rf /tmp/kernel; depmod $(ls /usr/lib/modules)";
@@ -171,7 +177,10 @@ fn boot_order(modules: &Path) -> Result<Vec<String>, String> {
             name.split('.').next().unwrap_or(name).replace('-', "_") == wanted
         };
         // What is built in has no line.
-        let Some((path, needs)) = text.lines().filter_map(|l| l.split_once(':')).find(|(p, _)| is_it(p)) else { continue };
+        let Some((path, needs)) = text.lines().filter_map(|l| l.split_once(':')).find(|(p, _)| is_it(p))
+        else {
+            continue;
+        };
         // The line lists the nearest first; the farthest has to be loaded first.
         for path in needs.split_whitespace().rev().chain([path]) {
             if !order.iter().any(|known| known == path) {
@@ -202,5 +211,6 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn write_program(path: &Path, text: &str) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| format!("{}: {e}", path.display()))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(|e| format!("{}: {e}", path.display()))
 }

@@ -46,7 +46,8 @@ impl Stage {
     pub(crate) fn arguments(&self, seen: &Path, options: &[&str]) -> Vec<String> {
         let shown = lab_folder().join("results");
         let shown = shown.strip_prefix(root()).unwrap_or(&shown).display().to_string();
-        let mut arguments = vec!["--stage".to_owned(), seen.display().to_string(), "--shown".to_owned(), shown];
+        let mut arguments =
+            vec!["--stage".to_owned(), seen.display().to_string(), "--shown".to_owned(), shown];
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
         arguments.extend(self.names.iter().cloned());
         arguments

@@ -73,7 +73,12 @@ impl Accelerator {
 ///
 /// # Errors
 /// That scenarios failed, or that the VM did.
-pub(crate) fn run(image: &Image, accelerator: Accelerator, stage: &Stage, options: &[&str]) -> Result<(), String> {
+pub(crate) fn run(
+    image: &Image,
+    accelerator: Accelerator,
+    stage: &Stage,
+    options: &[&str],
+) -> Result<(), String> {
     let script = format!(
         "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\n\
          export PATH=/host/bin:$PATH\n\
@@ -95,7 +100,10 @@ pub(crate) fn run(image: &Image, accelerator: Accelerator, stage: &Stage, option
     let exit = fs::read_to_string(stage.folder.join("exit")).unwrap_or_default();
     match exit.trim() {
         "0" => Ok(()),
-        "" => Err(format!("lab: the VM ended before the scenarios did: {}", lab_folder().join("results/console.log").display())),
+        "" => Err(format!(
+            "lab: the VM ended before the scenarios did: {}",
+            lab_folder().join("results/console.log").display()
+        )),
         _ => Err("lab: not all passed".to_owned()),
     }
 }
@@ -132,7 +140,15 @@ fn lines(child: &mut Child) -> mpsc::Receiver<String> {
 /// qemu, which ends with us however we end. Its first serial line is the kernel's console, its second what we read.
 fn qemu(accelerator: Accelerator, image: &Image, console: &str, append: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-no-user-config"]);
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "qemu-system-x86_64",
+        "-machine",
+        "q35",
+        "-nodefaults",
+        "-no-user-config",
+    ]);
     command.args(accelerator.arguments()).args(["-smp", "2", "-m", "4096", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
     command.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 mitigations=off {append}"));
