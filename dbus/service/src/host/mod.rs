@@ -1,1 +1,87 @@
-//! The host's network: links, addresses, routes, rules, sysctls, nftables, each change with its undo.
+//! The host's network: links, addresses, routes, rules, kernel settings and nftables, each change with its undo.
+//!
+//! A [`Change`] is data, and so is its [`Undo`]. [`Changes`] writes the undo to a [`Journal`] on disk before it asks a
+//! [`Host`] for the change, and takes everything back in reverse order: on down, after a failed attempt, and at the
+//! next start for what a dead daemon left ([`leftovers`]). Until then what stands stays, so that traffic is carried or
+//! dropped and never sent in clear: whoever blocks pushes the block first, and so removes it last.
+//!
+//! What is ours can be told from what is not: routes and rules carry protocol [`ROUTE_PROTOCOL`], links the group
+//! [`LINK_GROUP`] and an if_id of `adit_xfrm_kernel::OUR_IF_IDS` (which is also the number of the tunnel's routing
+//! table), nftables tables begin with `adit-`.
+
+mod block;
+mod change;
+mod error;
+mod journal;
+mod kernel;
+mod ledger;
+mod lookup;
+mod netlink;
+mod nft;
+mod plan;
+mod reconcile;
+#[cfg(feature = "recording")]
+mod recording;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use core::pin::Pin;
+use std::net::IpAddr;
+
+pub use block::Block;
+pub use change::{Change, FormerSetting, Route, Rule, Target, Undo};
+pub use error::HostError;
+pub use journal::{Journal, leftovers};
+pub use kernel::KernelHost;
+pub use ledger::Changes;
+pub use lookup::{LinkState, PathInfo};
+pub use plan::{Nat, forwarding, loosen_reverse_path, on_subnet, tunnel_routes};
+pub use reconcile::{Kept, reconcile};
+#[cfg(feature = "recording")]
+pub use recording::{RecordedHost, RecordingHost};
+
+/// The mark of the tunnel's own packets: `SO_MARK` of the IKE sockets, output mark of the outbound states. Rules and
+/// blocks leave packets with it alone.
+pub const MARK: u32 = 0xAD00_0000;
+
+/// The bits of a packet's mark that [`MARK`] is about; the others are free for the host's own use.
+pub const MARK_MASK: u32 = 0xFF00_0000;
+
+/// `proto` of our routes and rules (`ip route show proto 98`; unassigned in `rt_protos`).
+pub const ROUTE_PROTOCOL: u8 = 98;
+
+/// Priority of our rules: after `local` (0), before `main` (32766).
+pub const RULE_PRIORITY: u32 = 17_000;
+
+/// Group of our links (`ip link show group 98`): what is deleted together when many are.
+pub const LINK_GROUP: u32 = 98;
+
+/// What [`Host`]'s operations give: they may wait for the kernel or for `nft`.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;
+
+/// What the daemon may ask of the host.
+pub trait Host: Send + Sync {
+    /// The first `aditN` that is no link's name.
+    fn free_link_name(&self) -> Answer<'_, String>;
+
+    /// What would take this change back, read from how things stand now. `None`: it is so already, and not by us, so
+    /// there is nothing to change and nothing to undo.
+    fn undo_of<'a>(&'a self, change: &'a Change) -> Answer<'a, Option<Undo>>;
+
+    /// Makes the change. An error means that it was not made.
+    fn apply<'a>(&'a self, change: &'a Change) -> Answer<'a, ()>;
+
+    /// Takes a change back. What is gone already is no error; what somebody else changed meanwhile is left alone.
+    fn undo<'a>(&'a self, undo: &'a Undo) -> Answer<'a, ()>;
+
+    /// How packets with our mark get to an address.
+    fn path_to(&self, destination: IpAddr) -> Answer<'_, PathInfo>;
+
+    /// Every link.
+    fn links(&self) -> Answer<'_, Vec<LinkState>>;
+
+    /// A kernel setting below `/proc/sys`, such as `net/ipv4/ip_forward`; `None` if this kernel has none such.
+    fn setting<'a>(&'a self, key: &'a str) -> Answer<'a, Option<String>>;
+}

@@ -1,0 +1,41 @@
+use std::fmt::Write;
+
+use super::{Change, MARK, MARK_MASK};
+
+/// What keeps a full tunnel from leaking: nothing leaves this host, made here or forwarded, except through the
+/// tunnel, as the tunnel's own packets, or for the sake of the link itself (DHCP, neighbour discovery).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// The tunnel's interface.
+    pub interface: String,
+    /// Links that lead to no other host (a container's bridge), to which packets may be handed.
+    pub inside: Vec<String>,
+}
+
+impl Block {
+    /// The nftables table `adit-INTERFACE`.
+    ///
+    /// One chain behind routing sees made and forwarded packets alike, on the link that they really leave by: after
+    /// every hook that could still change mark or route (priority 400; source NAT is at 100), and for sockets bound
+    /// to a device too. ESP passes it twice: as the inner packet out of the tunnel's interface, and as the outer one
+    /// with our mark. Hop limits: RFC 4861 §4.1 (255), RFC 3810 §5 (1).
+    #[must_use]
+    pub fn change(&self) -> Change {
+        let mut body = String::from(
+            "chain leave {\n  type filter hook postrouting priority 400; policy drop;\n  oifname \"lo\" accept\n",
+        );
+        for link in core::iter::once(&self.interface).chain(&self.inside) {
+            // Writing to a String does not fail.
+            let _ = writeln!(body, "  oifname \"{link}\" accept");
+        }
+        let _ = writeln!(body, "  meta mark & {MARK_MASK:#x} == {MARK:#x} accept");
+        body.push_str(
+            "  meta nfproto ipv4 udp sport 68 udp dport 67 accept\n\
+             \x20 meta nfproto ipv6 udp sport 546 udp dport 547 accept\n\
+             \x20 meta l4proto ipv6-icmp icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept\n\
+             \x20 meta l4proto ipv6-icmp icmpv6 type { 130, 131, 132, 143 } ip6 hoplimit 1 accept\n\
+             \x20 counter\n}\n",
+        );
+        Change::Nftables { table: format!("adit-{}", self.interface), body }
+    }
+}

@@ -1,0 +1,192 @@
+use core::fmt;
+use std::net::IpAddr;
+
+use adit_core::Prefix;
+use serde::{Deserialize, Serialize};
+
+use super::text;
+
+/// A change of the host's network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// An xfrm interface, up, in our link group, without addresses of its own making.
+    XfrmLink {
+        /// Its name, 1 to 15 letters, digits, `.`, `_` or `-`.
+        name: String,
+        /// Its if_id.
+        if_id: u32,
+        /// Its MTU in bytes.
+        mtu: u32,
+    },
+    /// An address on a link: alone, with no route to its network and no duplicate address detection.
+    Address {
+        /// The link's name.
+        link: String,
+        /// The address, as a host's (/32, /128) or with a prefix.
+        address: Prefix,
+    },
+    /// A route.
+    Route(Route),
+    /// A rule that sends packets without our mark to a table.
+    Rule(Rule),
+    /// An nftables table of family `inet`; replaced in one step if it is there.
+    Nftables {
+        /// Its name; begins with `adit-`.
+        table: String,
+        /// What stands between its braces.
+        body: String,
+    },
+    /// A kernel setting.
+    Setting {
+        /// The path below `/proc/sys`, with slashes.
+        key: String,
+        /// The value wanted.
+        value: String,
+    },
+    /// Answering ARP or neighbour solicitations for an address behind us.
+    ProxyNeighbour {
+        /// The link on which they are answered.
+        link: String,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub enum Target {
+    /// Out of a link.
+    Link(String),
+    /// Nowhere: packets are refused. The floor under a tunnel's routes.
+    Unreachable,
+}
+
+/// A route.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Route {
+    /// Its table.
+    pub table: u32,
+    /// To where.
+    #[serde(with = "text")]
+    pub destination: Prefix,
+    /// By what way.
+    pub target: Target,
+    /// The address that this host's own packets on it carry.
+    pub source: Option<IpAddr>,
+    /// Lower wins.
+    pub metric: u32,
+}
+
+/// "Packets without our mark look in `table`", for one family.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Rule {
+    /// IPv6 instead of IPv4.
+    pub ipv6: bool,
+    /// Lower comes first.
+    pub priority: u32,
+    /// The table.
+    pub table: u32,
+}
+
+/// What takes a change back. Holds no secret: it is written to a journal.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub enum Undo {
+    /// Delete the xfrm interface with this if_id, whatever its name is by now.
+    XfrmLink {
+        /// Its if_id.
+        if_id: u32,
+    },
+    /// Remove an address.
+    Address {
+        /// The link's name.
+        link: String,
+        /// The address.
+        #[serde(with = "text")]
+        address: Prefix,
+    },
+    /// Remove a route.
+    Route(Route),
+    /// Remove a rule.
+    Rule(Rule),
+    /// Delete an nftables table.
+    Nftables {
+        /// Its name.
+        table: String,
+    },
+    /// Give kernel settings their former values, if the first still has ours.
+    Setting {
+        /// The value that we gave to the first.
+        ours: String,
+        /// The setting itself, then those that the kernel changed along with it.
+        former: Vec<FormerSetting>,
+    },
+    /// Stop answering for an address.
+    ProxyNeighbour {
+        /// The link.
+        link: String,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// A kernel setting as it was.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct FormerSetting {
+    /// The path below `/proc/sys`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::XfrmLink { name, .. } => write!(f, "link {name}"),
+            Self::Address { link, address } => write!(f, "address {address} on {link}"),
+            Self::Route(route) => route.fmt(f),
+            Self::Rule(rule) => rule.fmt(f),
+            Self::Nftables { table, .. } => write!(f, "nftables table {table}"),
+            Self::Setting { key, value } => write!(f, "{key} = {value}"),
+            Self::ProxyNeighbour { link, address } => write!(f, "answering for {address} on {link}"),
+        }
+    }
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::XfrmLink { if_id } => write!(f, "removing the xfrm interface {if_id:#x}"),
+            Self::Address { link, address } => write!(f, "removing address {address} from {link}"),
+            Self::Route(route) => write!(f, "removing {route}"),
+            Self::Rule(rule) => write!(f, "removing {rule}"),
+            Self::Nftables { table } => write!(f, "removing nftables table {table}"),
+            Self::Setting { former, .. } => match former.first() {
+                Some(first) => write!(f, "setting {} back to {}", first.key, first.value),
+                None => f.write_str("setting nothing back"),
+            },
+            Self::ProxyNeighbour { link, address } => {
+                write!(f, "no longer answering for {address} on {link}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Link(link) => {
+                write!(f, "route to {} by {link} in table {}", self.destination, self.table)
+            }
+            Target::Unreachable => {
+                write!(f, "unreachable route to {} in table {}", self.destination, self.table)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.ipv6 { "IPv6" } else { "IPv4" };
+        write!(f, "{family} rule {} to table {}", self.priority, self.table)
+    }
+}

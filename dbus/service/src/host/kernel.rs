@@ -1,0 +1,176 @@
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use nix::errno::Errno;
+use rtnetlink::Handle;
+
+use super::sysctl::{self, Settings};
+use super::{Answer, Change, Host, HostError, LinkState, PathInfo, Route, Target, Undo, netlink, nft};
+
+/// This host, in this network namespace.
+pub struct KernelHost {
+    handle: Handle,
+    settings: Mutex<Settings>,
+}
+
+impl KernelHost {
+    /// Opens a netlink socket and spawns the task that reads it. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// No socket.
+    pub fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle, settings: Mutex::default() })
+    }
+
+    fn settings<T>(&self, f: impl FnOnce(&mut Settings) -> T) -> T {
+        f(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn index(&self, name: &str) -> Result<u32, HostError> {
+        let links = netlink::links(&self.handle).await?;
+        links
+            .into_iter()
+            .find(|l| l.name == name)
+            .map(|l| l.index)
+            .ok_or_else(|| HostError::NoLink(name.into()))
+    }
+
+    async fn xfrm_link(&self, name: &str, if_id: u32, mtu: u32) -> Result<(), HostError> {
+        let named_well = (1..=15).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+            && !matches!(name, "." | ".." | "all" | "default");
+        if !named_well {
+            return Err(HostError::Invalid(format!("\"{name}\" is not a link's name")));
+        }
+        netlink::add_xfrm_link(&self.handle, name, if_id, mtu).await?;
+        let finished = self.finish_link(name).await;
+        if finished.is_err() {
+            let undone = self.remove_xfrm_link(if_id).await;
+            undone.err().iter().for_each(|e| tracing::warn!("while undoing a failed link: {e}"));
+        }
+        finished
+    }
+
+    /// IPv6 on, whatever the host's default for new links is, but no addresses and routes of the kernel's own making.
+    async fn finish_link(&self, name: &str) -> Result<(), HostError> {
+        for (setting, value) in [("disable_ipv6", "0"), ("addr_gen_mode", "1"), ("accept_ra", "0")] {
+            let key = format!("net/ipv6/conf/{name}/{setting}");
+            if sysctl::read(&key)?.is_some() {
+                sysctl::write(&key, value)?;
+            }
+        }
+        netlink::set_up(&self.handle, self.index(name).await?).await
+    }
+
+    async fn remove_xfrm_link(&self, if_id: u32) -> Result<(), HostError> {
+        for link in netlink::links(&self.handle).await?.iter().filter(|l| l.if_id == Some(if_id)) {
+            gone_is_fine(netlink::delete_link(&self.handle, link.index).await)?;
+        }
+        Ok(())
+    }
+
+    async fn route(&self, route: &Route) -> Result<(), HostError> {
+        let index = match &route.target {
+            Target::Link(name) => Some(self.index(name).await?),
+            Target::Unreachable => None,
+        };
+        netlink::route(&self.handle, route, index, true).await
+    }
+
+    async fn make(&self, change: &Change) -> Result<(), HostError> {
+        match change {
+            Change::XfrmLink { name, if_id, mtu } => self.xfrm_link(name, *if_id, *mtu).await,
+            Change::Address { link, address } => {
+                netlink::address(&self.handle, self.index(link).await?, *address, true).await
+            }
+            Change::Route(route) => self.route(route).await,
+            Change::Rule(rule) => netlink::rule(&self.handle, rule, true).await,
+            Change::Nftables { table, body } => nft::replace(table, body).await,
+            Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
+            Change::ProxyNeighbour { link, address } => {
+                netlink::proxy(&self.handle, self.index(link).await?, *address, true).await
+            }
+        }
+    }
+
+    async fn take_back(&self, undo: &Undo) -> Result<(), HostError> {
+        let done = match undo {
+            Undo::XfrmLink { if_id } => self.remove_xfrm_link(*if_id).await,
+            Undo::Address { link, address } => match self.index(link).await {
+                Ok(index) => netlink::address(&self.handle, index, *address, false).await,
+                Err(e) => Err(e),
+            },
+            Undo::Route(route) => netlink::route(&self.handle, route, None, false).await,
+            Undo::Rule(rule) => netlink::rule(&self.handle, rule, false).await,
+            Undo::Nftables { table } => nft::remove(table).await,
+            Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
+            Undo::ProxyNeighbour { link, address } => match self.index(link).await {
+                Ok(index) => netlink::proxy(&self.handle, index, *address, false).await,
+                Err(e) => Err(e),
+            },
+        };
+        gone_is_fine(done)
+    }
+
+    fn inverse(&self, change: &Change) -> Result<Option<Undo>, HostError> {
+        Ok(Some(match change.clone() {
+            Change::XfrmLink { if_id, .. } => Undo::XfrmLink { if_id },
+            Change::Address { link, address } => Undo::Address { link, address },
+            Change::Route(route) => Undo::Route(route),
+            Change::Rule(rule) => Undo::Rule(rule),
+            Change::Nftables { table, .. } => Undo::Nftables { table },
+            Change::Setting { key, value } => return self.settings(|s| s.undo_of(&key, &value)),
+            Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },
+        }))
+    }
+}
+
+/// What an undo removes may be gone: with its link, or by another's hand.
+fn gone_is_fine(done: Result<(), HostError>) -> Result<(), HostError> {
+    const GONE: [Errno; 5] =
+        [Errno::ENOENT, Errno::ESRCH, Errno::ENODEV, Errno::EADDRNOTAVAIL, Errno::ENETUNREACH];
+    match done {
+        Err(HostError::NoLink(_)) => Ok(()),
+        Err(HostError::Refused { errno, .. }) if GONE.contains(&errno) => Ok(()),
+        other => other,
+    }
+}
+
+impl Host for KernelHost {
+    fn free_link_name(&self) -> Answer<'_, String> {
+        Box::pin(async {
+            let links = netlink::links(&self.handle).await?;
+            (0..=u16::MAX)
+                .map(|n| format!("adit{n}"))
+                .find(|name| links.iter().all(|l| l.name != *name))
+                .ok_or_else(|| HostError::Invalid("every name from adit0 to adit65535 is taken".into()))
+        })
+    }
+
+    fn undo_of<'a>(&'a self, change: &'a Change) -> Answer<'a, Option<Undo>> {
+        Box::pin(async { self.inverse(change) })
+    }
+
+    fn apply<'a>(&'a self, change: &'a Change) -> Answer<'a, ()> {
+        Box::pin(self.make(change))
+    }
+
+    fn undo<'a>(&'a self, undo: &'a Undo) -> Answer<'a, ()> {
+        Box::pin(self.take_back(undo))
+    }
+
+    fn path_to(&self, destination: IpAddr) -> Answer<'_, PathInfo> {
+        Box::pin(netlink::path_to(&self.handle, destination))
+    }
+
+    fn links(&self) -> Answer<'_, Vec<LinkState>> {
+        Box::pin(netlink::links(&self.handle))
+    }
+
+    fn setting<'a>(&'a self, key: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async { sysctl::read(key) })
+    }
+}

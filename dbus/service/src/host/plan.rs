@@ -1,0 +1,127 @@
+//! What a tunnel and a server change, as lists of [`Change`]s.
+
+use std::net::IpAddr;
+
+use adit_core::{AddressRange, Prefix};
+
+use super::{Change, Host, HostError, RULE_PRIORITY, Route, Rule, Target};
+
+/// Metric of a tunnel's routes.
+const METRIC: u32 = 50;
+/// Metric of the unreachable routes under them.
+const FLOOR: u32 = u32::MAX - 1;
+
+/// Routes of a tunnel into `table`, an unreachable route under each (so that its traffic is refused and not sent in
+/// clear when the link goes), and the rules that lead there. In this order: the rules come when the table is full.
+///
+/// A default route (`0.0.0.0/0` or `::/0`) makes a full tunnel: the other family's default becomes unreachable.
+/// `sources` are the tunnel's own addresses; a route of a family that has none is only a floor.
+#[must_use]
+pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
+    let mut destinations: Vec<Prefix> = destinations.iter().map(|d| d.network()).collect();
+    if destinations.iter().any(|d| d.length == 0) {
+        destinations.extend([Prefix::ANY_V4, Prefix::ANY_V6]);
+    }
+    destinations.sort_unstable();
+    destinations.dedup();
+    let route = |destination: Prefix, target, source, metric| {
+        Change::Route(Route { table, destination, target, source, metric })
+    };
+    let floors = destinations.iter().map(|d| route(*d, Target::Unreachable, None, FLOOR));
+    let carried = destinations.iter().filter_map(|d| {
+        let source = sources.iter().copied().find(|s| s.is_ipv4() == d.address.is_ipv4())?;
+        Some(route(*d, Target::Link(link.into()), Some(source), METRIC))
+    });
+    let rules = [false, true]
+        .into_iter()
+        .filter(|ipv6| destinations.iter().any(|d| d.address.is_ipv6() == *ipv6))
+        .map(|ipv6| Change::Rule(Rule { ipv6, priority: RULE_PRIORITY, table }));
+    carried.chain(floors).chain(rules).collect()
+}
+
+/// What lets the tunnel's own packets come back by `uplink` although the rules send its peer's address elsewhere:
+/// strict reverse path filtering becomes loose there. Nothing, where it is not strict.
+///
+/// # Errors
+/// The settings can't be read.
+pub async fn loosen_reverse_path(host: &dyn Host, uplink: &str) -> Result<Vec<Change>, HostError> {
+    let key = |link: &str| format!("net/ipv4/conf/{link}/rp_filter");
+    let (all, own) = (host.setting(&key("all")).await?, host.setting(&key(uplink)).await?);
+    // The kernel takes the larger of the two: 0 off, 1 strict, 2 loose. Where the uplink's own is loose, another
+    // tunnel may be what loosened it, and this one must hold it too (where the host did, the change is none).
+    let strict = own.as_deref() == Some("2") || all.max(own).as_deref() == Some("1");
+    Ok(strict.then(|| Change::Setting { key: key(uplink), value: "2".into() }).into_iter().collect())
+}
+
+/// Forwarding for a server's pools. With IPv6, links that take router advertisements (1) go on taking them (2): a
+/// router ignores them otherwise, and this host would lose its own default route.
+///
+/// # Errors
+/// The settings can't be read.
+pub async fn forwarding(host: &dyn Host, ipv4: bool, ipv6: bool) -> Result<Vec<Change>, HostError> {
+    let on = |key: &str| Change::Setting { key: key.into(), value: "1".into() };
+    let mut changes = Vec::new();
+    if ipv4 {
+        changes.push(on("net/ipv4/ip_forward"));
+    }
+    if ipv6 {
+        for link in host.links().await?.iter().filter(|l| l.if_id.is_none() && l.name != "lo") {
+            let key = format!("net/ipv6/conf/{}/accept_ra", link.name);
+            if matches!(host.setting(&key).await?.as_deref(), Some("1" | "2")) {
+                changes.push(Change::Setting { key, value: "2".into() });
+            }
+        }
+        changes.push(on("net/ipv6/conf/all/forwarding"));
+    }
+    Ok(changes)
+}
+
+/// A lease out of `link`'s own network: this host answers for it there.
+#[must_use]
+pub fn on_subnet(link: &str, lease: IpAddr) -> Vec<Change> {
+    let ndp = lease
+        .is_ipv6()
+        .then(|| Change::Setting { key: format!("net/ipv6/conf/{link}/proxy_ndp"), value: "1".into() });
+    ndp.into_iter().chain([Change::ProxyNeighbour { link: link.into(), address: lease }]).collect()
+}
+
+/// Address translation for the clients of a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nat {
+    /// Their pools.
+    pub pools: Vec<AddressRange>,
+    /// The links to them, which are left out.
+    pub tunnels: Vec<String>,
+    /// The links to translate on; all others if there is none.
+    pub uplinks: Vec<String>,
+}
+
+impl Nat {
+    /// The nftables table `adit-server`.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        let quoted =
+            |links: &[String]| links.iter().map(|l| format!("\"{l}\"")).collect::<Vec<_>>().join(", ");
+        let mut out = format!("oifname != {{ {} }} ", quoted(&self.tunnels));
+        if self.tunnels.is_empty() {
+            out.clear();
+        }
+        if !self.uplinks.is_empty() {
+            out.push_str(&format!("oifname {{ {} }} ", quoted(&self.uplinks)));
+        }
+        let rule = |family: &str, ipv4: bool| {
+            let ranges = self.pools.iter().filter(|p| p.first.is_ipv4() == ipv4);
+            let ranges: Vec<String> = ranges.map(|p| format!("{}-{}", p.first, p.last)).collect();
+            match ranges.is_empty() {
+                true => String::new(),
+                false => format!("  {family} saddr {{ {} }} {out}masquerade\n", ranges.join(", ")),
+            }
+        };
+        let body = format!(
+            "chain clients {{\n  type nat hook postrouting priority 100; policy accept;\n{}{}}}\n",
+            rule("ip", true),
+            rule("ip6", false)
+        );
+        Change::Nftables { table: "adit-server".into(), body }
+    }
+}

@@ -1,0 +1,86 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use adit_core::Failure;
+use adit_xfrm_kernel::{OUR_IF_IDS, XfrmDoor, XfrmError};
+
+use super::{Changes, Host, HostError, Undo, leftovers};
+
+/// What a new daemon has taken over from a dead one, and so must stand.
+#[derive(Clone, Default, Debug)]
+pub struct Kept {
+    /// Names of journals.
+    pub journals: BTreeSet<String>,
+    /// if_ids of links, states and policies.
+    pub if_ids: BTreeSet<u32>,
+    /// reqids of states without an if_id.
+    pub reqids: BTreeSet<u32>,
+}
+
+/// Undoes what a dead daemon left and nobody took over: first the states and policies (with the routes still in
+/// place their traffic is dropped), then each journal from its end, so that a block goes last, then links of ours
+/// that no journal knows. Goes on after an error, and returns them all.
+pub async fn reconcile(
+    host: &Arc<dyn Host>,
+    xfrm: &Arc<dyn XfrmDoor>,
+    folder: &Path,
+    kept: &Kept,
+) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let (door, ids) = (Arc::clone(xfrm), kept.clone());
+    match tokio::task::spawn_blocking(move || remove_states(door.as_ref(), &ids)).await {
+        Ok(errors) => failures.extend(errors.iter().map(XfrmError::failure)),
+        Err(e) => tracing::error!("removing old states broke off: {e}"),
+    }
+    match leftovers(folder) {
+        Err(e) => failures.push(e.failure()),
+        Ok(journals) => {
+            for journal in journals.into_iter().filter(|j| !kept.journals.contains(j.name())) {
+                tracing::info!("undoing what an earlier start left of {}", journal.name());
+                let changes = Changes::new(Arc::clone(host), journal);
+                failures.extend(changes.undo_all().await.iter().map(HostError::failure));
+            }
+        }
+    }
+    failures.extend(remove_links(host.as_ref(), kept).await.iter().map(HostError::failure));
+    failures
+}
+
+fn remove_states(door: &dyn XfrmDoor, kept: &Kept) -> Vec<XfrmError> {
+    let mut errors = Vec::new();
+    match door.policies() {
+        Ok(mut policies) => {
+            // A policy without an if_id belongs to a reqid that it does not tell here: with any of those kept, all are.
+            policies.retain(|p| p.if_id.map_or(kept.reqids.is_empty(), |id| !kept.if_ids.contains(&id)));
+            errors.extend(door.remove_policies(&policies));
+        }
+        // A kernel without IPsec has none of ours.
+        Err(XfrmError::Unavailable(_)) => return errors,
+        Err(e) => errors.push(e),
+    }
+    match door.states() {
+        Ok(mut states) => {
+            states
+                .retain(|s| s.if_id.map_or(!kept.reqids.contains(&s.reqid), |id| !kept.if_ids.contains(&id)));
+            let ids: Vec<_> = states.iter().map(|s| s.id).collect();
+            errors.extend(door.remove_states(&ids));
+        }
+        Err(e) => errors.push(e),
+    }
+    errors
+}
+
+async fn remove_links(host: &dyn Host, kept: &Kept) -> Vec<HostError> {
+    let links = match host.links().await {
+        Ok(links) => links,
+        Err(e) => return vec![e],
+    };
+    let mut errors = Vec::new();
+    for if_id in links.iter().filter_map(|l| l.if_id) {
+        if OUR_IF_IDS.contains(&if_id) && !kept.if_ids.contains(&if_id) {
+            errors.extend(host.undo(&Undo::XfrmLink { if_id }).await.err());
+        }
+    }
+    errors
+}
