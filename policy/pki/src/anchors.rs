@@ -10,8 +10,9 @@ const MAX_ANCHORS: usize = 2000;
 
 /// The certificates that a person or a system trusts.
 ///
-/// A certificate of a CA is the end of chains. Any certificate in here, a CA's or not, is also accepted when the peer
-/// presents exactly that one as its own (it is pinned): so a self-signed server works by giving its certificate.
+/// A certificate of a CA is the end of chains. Any certificate in here, a CA's or not, is also accepted when
+/// the peer presents exactly that one as its own (it is pinned): so a self-signed server works by giving its
+/// certificate.
 #[derive(Default)]
 pub struct TrustAnchors {
     anchors: Vec<Anchor>,
@@ -32,14 +33,16 @@ impl TrustAnchors {
         Self::default()
     }
 
-    /// All certificates of a file's content: PEM (any number) or DER (one). An error if any of them can't be used.
+    /// All certificates of a file's content: PEM (any number) or DER (one). An error if any of them can't be
+    /// used.
     pub fn from_content(content: &[u8]) -> Result<Self, PkiError> {
         let mut anchors = Self::new();
         anchors.add(content)?;
         Ok(anchors)
     }
 
-    /// Adds all certificates of a file's content: PEM (any number) or DER (one). Nothing is added on an error.
+    /// Adds all certificates of a file's content: PEM (any number) or DER (one). Nothing is added on an
+    /// error.
     pub fn add(&mut self, content: &[u8]) -> Result<(), PkiError> {
         let added =
             read_certificates(content)?.iter().map(|der| Anchor::new(der)).collect::<Result<Vec<_>, _>>()?;
@@ -72,7 +75,8 @@ impl TrustAnchors {
         self.anchors.iter().map(|a| a.parsed.summary()).collect()
     }
 
-    /// The contents of a CERTREQ payload (RFC 7296 §3.7): SHA-1 of the SubjectPublicKeyInfo of each authority.
+    /// The contents of a CERTREQ payload (RFC 7296 §3.7): SHA-1 of the SubjectPublicKeyInfo of each
+    /// authority.
     #[must_use]
     pub fn key_hashes(&self) -> Vec<KeyHash> {
         let mut hashes: Vec<KeyHash> =

@@ -1,9 +1,9 @@
-//! Certificates for IKE: is this chain trusted, is it for this name, may it do this, is this its signature; and
-//! signing with our own.
+//! Certificates for IKE: is this chain trusted, is it for this name, may it do this, is this its signature;
+//! and signing with our own.
 //!
-//! Everything here is a function of its arguments. The time, the trust anchors and the randomness that a signature
-//! needs come from the caller, and nothing is fetched: a certificate that is not in the chain or among the anchors
-//! does not exist. There is no way to skip a check.
+//! Everything here is a function of its arguments. The time, the trust anchors and the randomness that a
+//! signature needs come from the caller, and nothing is fetched: a certificate that is not in the chain or
+//! among the anchors does not exist. There is no way to skip a check.
 //!
 //! Start at [`verify_server`] and [`verify_client`]; the rules they follow stand there.
 

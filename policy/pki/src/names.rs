@@ -9,8 +9,8 @@ use crate::verify::Role;
 
 const MAX_SHOWN: usize = 8;
 
-/// Whether the certificate is for `wanted`. `constrained`: an authority of its chain has name constraints, which were
-/// checked against the subjectAltName as written, so only names of the right type there count.
+/// Whether the certificate is for `wanted`. `constrained`: an authority of its chain has name constraints,
+/// which were checked against the subjectAltName as written, so only names of the right type there count.
 pub(crate) fn check(leaf: &Parsed, wanted: &Identity, role: Role, constrained: bool) -> Result<(), PkiError> {
     let found = match (wanted, &leaf.san) {
         (Identity::DistinguishedName(dn), _) => same_subject(leaf.subject(), dn),
@@ -52,8 +52,9 @@ fn common_name_matches(cn: &str, wanted: &Identity, role: Role) -> bool {
     }
 }
 
-/// RFC 6125 §6.4: without regard to case; a wildcard is the whole leftmost label, stands for exactly one label, and has
-/// two or more labels after it. A client's claim is never met by a wildcard: it would be anybody's.
+/// RFC 6125 §6.4: without regard to case; a wildcard is the whole leftmost label, stands for exactly one
+/// label, and has two or more labels after it. A client's claim is never met by a wildcard: it would be
+/// anybody's.
 fn host_matches(presented: &str, host: &str, role: Role) -> bool {
     if !is_host_name(host) {
         return false;

@@ -13,8 +13,8 @@ pub(crate) struct Block {
     pub(crate) der: Zeroizing<Vec<u8>>,
 }
 
-/// The certificates in `content`, DER, in their order: PEM blocks named CERTIFICATE, or one certificate in DER.
-/// Other blocks and text between them are skipped.
+/// The certificates in `content`, DER, in their order: PEM blocks named CERTIFICATE, or one certificate in
+/// DER. Other blocks and text between them are skipped.
 pub fn read_certificates(content: &[u8]) -> Result<Vec<Vec<u8>>, PkiError> {
     if !is_pem(content) {
         return match content.len() {

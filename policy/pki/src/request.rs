@@ -6,7 +6,8 @@ use crate::{PkiError, TrustAnchors};
 /// Bytes of a [`KeyHash`].
 pub const HASH_LEN: usize = 20;
 
-/// SHA-1 of a SubjectPublicKeyInfo, as CERTREQ payloads name authorities (RFC 7296 §3.7). It names, and proves nothing.
+/// SHA-1 of a SubjectPublicKeyInfo, as CERTREQ payloads name authorities (RFC 7296 §3.7). It names, and
+/// proves nothing.
 pub type KeyHash = [u8; HASH_LEN];
 
 /// The hash that names the key of the certificate `der`.
@@ -14,10 +15,11 @@ pub fn key_hash(der: &[u8]) -> Result<KeyHash, PkiError> {
     Ok(spki_hash(&Parsed::from_der(der)?.spki))
 }
 
-/// Which of our own chains (leaf first, DER) a peer asks for that trusts the authorities `hashes`: the first that has
-/// one of them in it, or that one of `known` issued which has such a hash. `None` if no chain fits.
+/// Which of our own chains (leaf first, DER) a peer asks for that trusts the authorities `hashes`: the first
+/// that has one of them in it, or that one of `known` issued which has such a hash. `None` if no chain fits.
 ///
-/// A peer may accept more than it names (RFC 7296 §3.7), so a caller with one certificate sends it in any case.
+/// A peer may accept more than it names (RFC 7296 §3.7), so a caller with one certificate sends it in any
+/// case.
 #[must_use]
 pub fn select(chains: &[Vec<Vec<u8>>], known: &TrustAnchors, hashes: &[KeyHash]) -> Option<usize> {
     chains.iter().position(|chain| {

@@ -23,8 +23,8 @@ pub enum EcdsaEncoding {
 
 /// Checks `signature` over `message` with the key of a SubjectPublicKeyInfo (DER).
 ///
-/// RSA keys have 2048 to 8192 bits. A key that is not of the scheme's kind is [`PkiError::Scheme`]; a signature that is
-/// not right is [`PkiError::Signature`], whatever is wrong with it.
+/// RSA keys have 2048 to 8192 bits. A key that is not of the scheme's kind is [`PkiError::Scheme`]; a
+/// signature that is not right is [`PkiError::Signature`], whatever is wrong with it.
 pub fn verify_signature(
     spki: &[u8],
     scheme: SignatureScheme,

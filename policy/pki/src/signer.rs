@@ -40,11 +40,12 @@ enum KeyPair {
 }
 
 impl FileSigner {
-    /// A signer with the key in `content` (PEM or DER; PKCS#8, PKCS#1 or SEC1) for the certificate `leaf` (DER).
+    /// A signer with the key in `content` (PEM or DER; PKCS#8, PKCS#1 or SEC1) for the certificate `leaf`
+    /// (DER).
     ///
     /// RSA keys have 2048 to 4096 bits: ring signs with no longer ones. Errors: [`PkiError::KeyEncrypted`],
-    /// [`PkiError::Key`] if it is not a key of a kind that Adit uses, [`PkiError::KeyMismatch`] if it is not the
-    /// certificate's. The content and every copy of it is zeroized, except what ring keeps in its key.
+    /// [`PkiError::Key`] if it is not a key of a kind that Adit uses, [`PkiError::KeyMismatch`] if it is not
+    /// the certificate's. The content and every copy of it is zeroized, except what ring keeps in its key.
     pub fn new(content: Secret, leaf: &[u8], random: &dyn SecureRandom) -> Result<Self, PkiError> {
         let private = PrivateKey::from_content(&content)?;
         drop(content);
@@ -131,7 +132,8 @@ fn rsa(der: &[u8], public: &PublicKey) -> Result<RsaKeyPair, Option<PkiError>> {
     if pair.public().as_ref() == public.bytes { Ok(pair) } else { Err(None) }
 }
 
-/// ring wants both halves of the key, and checks that they belong together; a file need not have the public one.
+/// ring wants both halves of the key, and checks that they belong together; a file need not have the public
+/// one.
 fn ecdsa(scalar: &[u8], kind: KeyKind, public: &PublicKey, random: &dyn SecureRandom) -> Option<KeyPair> {
     let len = coordinate_len(kind)?;
     let mut padded = Zeroizing::new(vec![0; len.checked_sub(scalar.len())?]);

@@ -72,19 +72,21 @@ impl VerifiedKey {
     }
 }
 
-/// Verifies a server's certificate: `chain` is its own first and then any others, in any order, each in DER; `name` is
-/// who was dialled.
+/// Verifies a server's certificate: `chain` is its own first and then any others, in any order, each in DER;
+/// `name` is who was dialled.
 ///
-/// - Trust: a path of valid signatures to an authority among `anchors`, or exactly a certificate that is one of them.
+/// - Trust: a path of valid signatures to an authority among `anchors`, or exactly a certificate that is one
+///   of them.
 /// - Dates: of every certificate of the path and of the authority, at `now`.
-/// - Name: only the subjectAltName where there is one, else the common name (and not that either where an authority has
-///   name constraints, which common names would evade). Host names match dNSName, a wildcard as leftmost label
-///   included; addresses match iPAddress, or their text as dNSName; e-mail addresses match rfc822Name; distinguished
-///   names match exactly the subject. A key ID never matches.
-/// - Usage: the certificate must have an extendedKeyUsage with serverAuth, as Windows demands. RFC 4945 §5.1.3.12 would
-///   let a certificate without the extension, or with anyExtendedKeyUsage, pass; then every client's certificate of the
-///   same authority could be a server. Only a pinned certificate may have no extendedKeyUsage: it is trusted for itself.
-///   A keyUsage must allow signatures, where there is one (RFC 4945 §5.1.3.2).
+/// - Name: only the subjectAltName where there is one, else the common name (and not that either where an
+///   authority has name constraints, which common names would evade). Host names match dNSName, a wildcard as
+///   leftmost label included; addresses match iPAddress, or their text as dNSName; e-mail addresses match
+///   rfc822Name; distinguished names match exactly the subject. A key ID never matches.
+/// - Usage: the certificate must have an extendedKeyUsage with serverAuth, as Windows demands. RFC 4945
+///   §5.1.3.12 would let a certificate without the extension, or with anyExtendedKeyUsage, pass; then every
+///   client's certificate of the same authority could be a server. Only a pinned certificate may have no
+///   extendedKeyUsage: it is trusted for itself. A keyUsage must allow signatures, where there is one (RFC
+///   4945 §5.1.3.2).
 /// - Strength: RSA of 2048 to 8192 bits, P-256, P-384, Ed25519; no SHA-1.
 /// - A CA's certificate is a server's only if it is pinned.
 pub fn verify_server(
@@ -98,9 +100,9 @@ pub fn verify_server(
 
 /// Verifies a client's certificate; `name` is who it claims to be (its IDi payload).
 ///
-/// As [`verify_server`], but a wildcard matches nothing, and the extendedKeyUsage may be absent; if there is one, it must
-/// have clientAuth, anyExtendedKeyUsage, id-kp-ipsecIKE (RFC 4945 §5.1.3.12) or 1.3.6.1.5.5.8.2.2 (ikeIntermediate, which
-/// old clients have).
+/// As [`verify_server`], but a wildcard matches nothing, and the extendedKeyUsage may be absent; if there is
+/// one, it must have clientAuth, anyExtendedKeyUsage, id-kp-ipsecIKE (RFC 4945 §5.1.3.12) or
+/// 1.3.6.1.5.5.8.2.2 (ikeIntermediate, which old clients have).
 pub fn verify_client(
     chain: &[Vec<u8>],
     anchors: &TrustAnchors,

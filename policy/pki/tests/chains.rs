@@ -454,7 +454,8 @@ proptest! {
     }
 }
 
-/// Every byte of a certificate changed, and every length that it can be cut to: never accepted, never a panic.
+/// Every byte of a certificate changed, and every length that it can be cut to: never accepted, never a
+/// panic.
 #[test]
 fn a_damaged_certificate_is_never_accepted() {
     let ca = root("Corp CA");

@@ -7,9 +7,9 @@ use crate::PoolError;
 /// Addresses that a pool may give away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolRange {
-    /// A network. Not given away: the network and the broadcast address of IPv4 (but of a /31 or /32 everything is, RFC
-    /// 3021), and the subnet-router anycast address of IPv6 (RFC 4291 §2.6.1; but of a /127 or /128 everything is, RFC
-    /// 6164).
+    /// A network. Not given away: the network and the broadcast address of IPv4 (but of a /31 or /32
+    /// everything is, RFC 3021), and the subnet-router anycast address of IPv6 (RFC 4291 §2.6.1; but of a
+    /// /127 or /128 everything is, RFC 6164).
     Prefix(Prefix),
     /// Exactly these.
     Range(AddressRange),

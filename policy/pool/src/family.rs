@@ -54,8 +54,8 @@ impl Family {
         self.leased.get(&address).copied()
     }
 
-    /// A free address: the one that is asked for, else the one that the identity had last, else a fresh one, else the
-    /// one that has been free for the longest time.
+    /// A free address: the one that is asked for, else the one that the identity had last, else a fresh one,
+    /// else the one that has been free for the longest time.
     pub(crate) fn lease(&mut self, owner: u64, identity: &Identity, wanted: Option<u128>) -> Option<u128> {
         let free = |a: &u128| self.fresh.contains(*a) || self.reserved.contains_key(a);
         let address = wanted

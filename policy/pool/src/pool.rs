@@ -95,9 +95,10 @@ impl Pool {
 
     /// Addresses for `owner` (an IKE_SA, a session), who is `identity`, until [`Pool::release`].
     ///
-    /// Of each family asked for: the address that is wanted, if it is the pool's and free; else the one that the identity
-    /// had last, if it is free; else another. A family that the pool does not have, or of which nothing is free, is left
-    /// out, as long as there is an address at all. An owner that has a lease keeps it and is told it again.
+    /// Of each family asked for: the address that is wanted, if it is the pool's and free; else the one that
+    /// the identity had last, if it is free; else another. A family that the pool does not have, or of which
+    /// nothing is free, is left out, as long as there is an address at all. An owner that has a lease keeps
+    /// it and is told it again.
     ///
     /// Errors: [`PoolError::Exhausted`], and [`PoolError::Family`] if the pool has no such family.
     pub fn lease(&mut self, owner: u64, identity: &Identity, request: Request) -> Result<Lease, PoolError> {

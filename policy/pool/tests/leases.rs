@@ -220,8 +220,8 @@ fn seeds() -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: seeds(), ..ProptestConfig::default() })]
 
-    /// The model knows only which addresses are free. No address is ever had by two or comes from elsewhere, none is
-    /// refused while one is free, and in the end all are there again.
+    /// The model knows only which addresses are free. No address is ever had by two or comes from elsewhere,
+    /// none is refused while one is free, and in the end all are there again.
     #[test]
     fn no_address_twice_and_none_lost(ops in ops()) {
         let (config, all) = tried();

@@ -33,8 +33,8 @@ impl KeyExchange for CurveKey {
         &self.public
     }
 
-    /// ring refuses points that are not on the curve, and X25519's all-zero result (RFC 8031 §3). Of the NIST curves the
-    /// secret is the x coordinate alone (RFC 5903 §7).
+    /// ring refuses points that are not on the curve, and X25519's all-zero result (RFC 8031 §3). Of the NIST
+    /// curves the secret is the x coordinate alone (RFC 5903 §7).
     fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, CryptoError> {
         if peer.len() != self.method.public_len() {
             return Err(CryptoError::BadPublicValue);

@@ -1,8 +1,8 @@
 use adit_core::Entropy;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The operating system's randomness (getrandom(2)). Its generator gives nothing about past or future output away, so
-/// public and secret values come from the same one.
+/// The operating system's randomness (getrandom(2)). Its generator gives nothing about past or future output
+/// away, so public and secret values come from the same one.
 #[derive(Debug)]
 pub struct OsEntropy(SystemRandom);
 

@@ -1,8 +1,8 @@
 //! Adit's cryptography: ring, and RustCrypto for what ring lacks (AES-CBC, the MODP groups).
 //!
 //! This is the door to the operating system's randomness. Cores are written against
-//! [`adit_isakmp::crypto::CryptoProvider`] and [`adit_core::Entropy`] and never depend on this crate: the service gives
-//! them a [`Provider`] and an [`OsEntropy`].
+//! [`adit_isakmp::crypto::CryptoProvider`] and [`adit_core::Entropy`] and never depend on this crate: the
+//! service gives them a [`Provider`] and an [`OsEntropy`].
 //!
 //! Our own copies of keys are zeroized. ring's keys are not: ring has no way to do it.
 
@@ -22,8 +22,8 @@ pub use entropy::OsEntropy;
 
 /// The product's [`CryptoProvider`].
 ///
-/// It has every algorithm of [`adit_isakmp::algorithm`] but AES-GCM with a key of 192 bits, which ring lacks and nobody
-/// asks for.
+/// It has every algorithm of [`adit_isakmp::algorithm`] but AES-GCM with a key of 192 bits, which ring lacks
+/// and nobody asks for.
 #[derive(Debug)]
 pub struct Provider {
     random: SystemRandom,

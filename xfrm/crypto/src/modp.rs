@@ -12,8 +12,8 @@ use crate::{entropy, primes};
 
 /// The groups of RFC 3526: a safe prime p = 2q + 1 and the generator 2 of its subgroup of order q.
 ///
-/// Exponents are short, as RFC 3526 §8 allows: at least twice the strength that it estimates for the group (220, 260 and
-/// 300 bits), rounded up to whole words.
+/// Exponents are short, as RFC 3526 §8 allows: at least twice the strength that it estimates for the group
+/// (220, 260 and 300 bits), rounded up to whole words.
 struct Group<const L: usize> {
     params: FixedMontyParams<L>,
     exponent_bits: u32,
@@ -165,7 +165,8 @@ mod tests {
         crate::hash::sha1(&[bytes]).iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Python: p from RFC 3526's formula; sha1 of pow(2, a, p), pow(2, b, p) and pow(2, a * b, p), as long as p.
+    /// Python: p from RFC 3526's formula; sha1 of pow(2, a, p), pow(2, b, p) and pow(2, a * b, p), as long as
+    /// p.
     #[test]
     fn what_python_calculates() {
         for (method, a, b, public_a, public_b, shared) in [

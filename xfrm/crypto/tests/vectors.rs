@@ -279,8 +279,8 @@ fn bad_public_values_are_refused() {
     }
 }
 
-/// ring takes no private keys for key exchange, so RFC 7748 §6.1 is shown of another implementation, and that this one
-/// agrees with it.
+/// ring takes no private keys for key exchange, so RFC 7748 §6.1 is shown of another implementation, and that
+/// this one agrees with it.
 #[test]
 fn x25519_as_in_rfc_7748() {
     use x25519_dalek::{PublicKey, StaticSecret};
