@@ -121,10 +121,7 @@ impl<'a> HeaderView<'a> {
     /// What is wrong and where.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, DecodeError> {
         if datagram.len() > MAX_MESSAGE_LEN {
-            return Err(DecodeError::new(
-                MAX_MESSAGE_LEN,
-                "the message is longer than 65535 bytes",
-            ));
+            return Err(DecodeError::new(MAX_MESSAGE_LEN, "the message is longer than 65535 bytes"));
         }
         let why = "the ISAKMP header is cut off";
         let mut r = Reader::new(datagram, 0);
@@ -146,11 +143,7 @@ impl<'a> HeaderView<'a> {
         if initiator_spi == 0 {
             return Err(DecodeError::new(0, "the initiator's SPI is 0"));
         }
-        Ok(Self {
-            header,
-            next_payload,
-            body: r.rest(),
-        })
+        Ok(Self { header, next_payload, body: r.rest() })
     }
 
     /// What it says.
@@ -213,9 +206,6 @@ pub(crate) fn finish_length(message: &mut [u8]) -> Result<(), crate::EncodeError
         return Err(too_long);
     }
     let length = u32::try_from(message.len()).map_err(|_| too_long)?;
-    message
-        .get_mut(24..28)
-        .ok_or(too_long)?
-        .copy_from_slice(&length.to_be_bytes());
+    message.get_mut(24..28).ok_or(too_long)?.copy_from_slice(&length.to_be_bytes());
     Ok(())
 }

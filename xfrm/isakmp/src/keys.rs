@@ -60,15 +60,8 @@ impl IkeKeys {
         let prf_len = suite.prf.output_len();
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
         let encryption_len = suite.encryption.key_material_len();
-        let lengths = [
-            prf_len,
-            integrity_len,
-            integrity_len,
-            encryption_len,
-            encryption_len,
-            prf_len,
-            prf_len,
-        ];
+        let lengths =
+            [prf_len, integrity_len, integrity_len, encryption_len, encryption_len, prf_len, prf_len];
         let seed: [&[u8]; 4] = [
             exchange.initiator_nonce,
             exchange.responder_nonce,
@@ -76,15 +69,7 @@ impl IkeKeys {
             &exchange.responder_spi.to_be_bytes(),
         ];
         let [d, ai, ar, ei, er, pi, pr] = split(crypto, suite.prf, skeyseed, &seed, lengths)?;
-        Ok(Self {
-            d,
-            ai,
-            ar,
-            ei,
-            er,
-            pi,
-            pr,
-        })
+        Ok(Self { d, ai, ar, ei, er, pi, pr })
     }
 }
 
@@ -105,11 +90,7 @@ pub fn skeyseed_rekey(
     exchange: &Exchange<'_>,
     shared: &Secret,
 ) -> Secret {
-    let parts = [
-        shared.expose(),
-        exchange.initiator_nonce,
-        exchange.responder_nonce,
-    ];
+    let parts = [shared.expose(), exchange.initiator_nonce, exchange.responder_nonce];
     prf_secret(crypto, old_prf, old_sk_d.expose(), &parts)
 }
 
@@ -151,14 +132,8 @@ impl ChildKeys {
         let lengths = [encryption_len, integrity_len, encryption_len, integrity_len];
         let [ie, ia, re, ra] = split(crypto, prf, sk_d, &seed, lengths)?;
         Ok(Self {
-            initiator: SaKeys {
-                encryption: ie,
-                integrity: ia,
-            },
-            responder: SaKeys {
-                encryption: re,
-                integrity: ra,
-            },
+            initiator: SaKeys { encryption: ie, integrity: ia },
+            responder: SaKeys { encryption: re, integrity: ra },
         })
     }
 }

@@ -46,9 +46,7 @@ impl Message {
     #[must_use]
     pub fn unsupported_critical(&self) -> Option<PayloadType> {
         self.payloads.iter().find_map(|p| match p {
-            Payload::Unknown {
-                kind, critical: true, ..
-            } => Some(*kind),
+            Payload::Unknown { kind, critical: true, .. } => Some(*kind),
             _ => None,
         })
     }

@@ -102,12 +102,7 @@ impl<'a> Payloads<'a> {
     /// The chain in `bytes`, whose first payload is a `first`. `at` is the offset of `bytes` in the message.
     #[must_use]
     pub const fn new(first: PayloadType, bytes: &'a [u8], at: usize) -> Self {
-        Self {
-            next: first,
-            rest: Reader::new(bytes, at),
-            seen: 0,
-            finished: false,
-        }
+        Self { next: first, rest: Reader::new(bytes, at), seen: 0, finished: false }
     }
 
     fn step(&mut self) -> Result<Option<RawPayload<'a>>, DecodeError> {
@@ -125,26 +120,17 @@ impl<'a> Payloads<'a> {
         let critical = self.rest.u8(cut)? & 0x80 != 0;
         let length_at = self.rest.at();
         let length = usize::from(self.rest.u16(cut)?);
-        let body_len = length.checked_sub(GENERIC_LEN).ok_or(DecodeError::new(
-            length_at,
-            "the payload's length is less than its header",
-        ))?;
+        let body_len = length
+            .checked_sub(GENERIC_LEN)
+            .ok_or(DecodeError::new(length_at, "the payload's length is less than its header"))?;
         let at = self.rest.at();
-        let body = self
-            .rest
-            .take(body_len, "the payload is longer than the message")?;
+        let body = self.rest.take(body_len, "the payload is longer than the message")?;
         self.next = next;
         if kind == PayloadType::SK || kind == PayloadType::SKF {
             self.rest.end("there are bytes after the encrypted payload")?;
             self.finished = true;
         }
-        Ok(Some(RawPayload {
-            kind,
-            next,
-            critical,
-            at,
-            body,
-        }))
+        Ok(Some(RawPayload { kind, next, critical, at, body }))
     }
 }
 
@@ -271,16 +257,9 @@ impl Payload {
             PayloadType::TS_R => Self::TsR(TrafficSelectors::read(r)?),
             PayloadType::CP => Self::Configuration(Configuration::read(r)?),
             PayloadType::EAP => Self::Eap(Eap::read(r)?),
-            PayloadType::SK => Self::Sk {
-                first: raw.next,
-                body: raw.body.to_vec(),
-            },
+            PayloadType::SK => Self::Sk { first: raw.next, body: raw.body.to_vec() },
             PayloadType::SKF => read_fragment(raw.next, r)?,
-            kind => Self::Unknown {
-                kind,
-                critical: raw.critical,
-                body: raw.body.to_vec(),
-            },
+            kind => Self::Unknown { kind, critical: raw.critical, body: raw.body.to_vec() },
         })
     }
 
@@ -304,9 +283,7 @@ impl Payload {
             Self::Nonce(b) | Self::Vendor(b) | Self::Sk { body: b, .. } | Self::Unknown { body: b, .. } => {
                 out.extend_from_slice(b);
             }
-            Self::Skf {
-                number, total, body, ..
-            } => {
+            Self::Skf { number, total, body, .. } => {
                 out.extend_from_slice(&number.to_be_bytes());
                 out.extend_from_slice(&total.to_be_bytes());
                 out.extend_from_slice(body);
@@ -325,9 +302,7 @@ impl Payload {
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse_chain(first: PayloadType, bytes: &[u8], at: usize) -> Result<Vec<Payload>, DecodeError> {
-    Payloads::new(first, bytes, at)
-        .map(|raw| Payload::parse(&raw?))
-        .collect()
+    Payloads::new(first, bytes, at).map(|raw| Payload::parse(&raw?)).collect()
 }
 
 /// The Next Payload value in front of these payloads.
@@ -368,15 +343,7 @@ fn read_fragment(first: PayloadType, mut r: Reader<'_>) -> Result<Payload, Decod
     let number = r.u16("the fragment number is cut off")?;
     let total = r.u16("the number of fragments is cut off")?;
     if number == 0 || number > total {
-        return Err(DecodeError::new(
-            at,
-            "the fragment number is not in 1 to the number of fragments",
-        ));
+        return Err(DecodeError::new(at, "the fragment number is not in 1 to the number of fragments"));
     }
-    Ok(Payload::Skf {
-        first,
-        number,
-        total,
-        body: r.rest().to_vec(),
-    })
+    Ok(Payload::Skf { first, number, total, body: r.rest().to_vec() })
 }

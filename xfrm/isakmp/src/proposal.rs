@@ -40,20 +40,11 @@ pub struct EspProposal {
     pub esn: Vec<bool>,
 }
 
-const AEAD: [Encryption; 3] = [
-    Encryption::AesGcm16(KeyBits::B256),
-    Encryption::AesGcm16(KeyBits::B128),
-    Encryption::ChaCha20Poly1305,
-];
-const CBC: [Encryption; 2] = [
-    Encryption::AesCbc(KeyBits::B256),
-    Encryption::AesCbc(KeyBits::B128),
-];
-const INTEGRITY: [Integrity; 3] = [
-    Integrity::HmacSha256_128,
-    Integrity::HmacSha384_192,
-    Integrity::HmacSha512_256,
-];
+const AEAD: [Encryption; 3] =
+    [Encryption::AesGcm16(KeyBits::B256), Encryption::AesGcm16(KeyBits::B128), Encryption::ChaCha20Poly1305];
+const CBC: [Encryption; 2] = [Encryption::AesCbc(KeyBits::B256), Encryption::AesCbc(KeyBits::B128)];
+const INTEGRITY: [Integrity; 3] =
+    [Integrity::HmacSha256_128, Integrity::HmacSha384_192, Integrity::HmacSha512_256];
 const PRF: [Prf; 3] = [Prf::HmacSha256, Prf::HmacSha384, Prf::HmacSha512];
 const KE: [KeMethod; 6] = [
     KeMethod::Curve25519,
@@ -90,11 +81,6 @@ impl EspProposal {
             ke: ke.to_vec(),
             esn: vec![true, false],
         };
-        vec![
-            of(&AEAD, &[], &KE),
-            of(&CBC, &INTEGRITY, &KE),
-            of(&AEAD, &[], &[]),
-            of(&CBC, &INTEGRITY, &[]),
-        ]
+        vec![of(&AEAD, &[], &KE), of(&CBC, &INTEGRITY, &KE), of(&AEAD, &[], &[]), of(&CBC, &INTEGRITY, &[])]
     }
 }

@@ -85,14 +85,9 @@ pub fn open(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Message, OpenE
     let plain = datagram
         .get(padded)
         .and_then(unpad)
-        .ok_or(OpenError::Inner(DecodeError::new(
-            at,
-            "the padding is longer than the content",
-        )))?;
+        .ok_or(OpenError::Inner(DecodeError::new(at, "the padding is longer than the content")))?;
     let payloads = parse_chain(first, plain, at).map_err(OpenError::Inner)?;
-    if let Some(nested) = payloads
-        .iter()
-        .position(|p| matches!(p, Payload::Sk { .. } | Payload::Skf { .. }))
+    if let Some(nested) = payloads.iter().position(|p| matches!(p, Payload::Sk { .. } | Payload::Skf { .. }))
     {
         return Err(OpenError::Inner(DecodeError::new(
             at.saturating_add(nested),
@@ -118,9 +113,7 @@ fn find(datagram: &[u8]) -> Result<(Header, PayloadType, usize), DecodeError> {
 
 fn unpad(padded: &[u8]) -> Option<&[u8]> {
     let (pad_length, rest) = padded.split_last()?;
-    rest.len()
-        .checked_sub(usize::from(*pad_length))
-        .and_then(|n| rest.get(..n))
+    rest.len().checked_sub(usize::from(*pad_length)).and_then(|n| rest.get(..n))
 }
 
 fn patch_length_of_payload(message: &mut [u8]) -> Result<(), EncodeError> {

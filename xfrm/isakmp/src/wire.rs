@@ -85,11 +85,7 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left.
     pub(crate) fn end(&self, why: &'static str) -> Result<(), DecodeError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(self.error(why))
-        }
+        if self.is_empty() { Ok(()) } else { Err(self.error(why)) }
     }
 }
 
@@ -97,9 +93,7 @@ impl<'a> Reader<'a> {
 /// payloads, proposals, transforms and traffic selectors all have it.
 pub(crate) fn patch_length(out: &mut [u8], start: usize, what: &'static str) -> Result<(), EncodeError> {
     let length = u16::try_from(out.len().saturating_sub(start)).map_err(|_| EncodeError { what })?;
-    let field = out
-        .get_mut(start.saturating_add(2)..start.saturating_add(4))
-        .ok_or(EncodeError { what })?;
+    let field = out.get_mut(start.saturating_add(2)..start.saturating_add(4)).ok_or(EncodeError { what })?;
     field.copy_from_slice(&length.to_be_bytes());
     Ok(())
 }

@@ -38,10 +38,7 @@ impl Authentication {
     /// A shared key MIC ([`crate::keys::psk_auth`]).
     #[must_use]
     pub fn shared_key(mic: &[u8]) -> Self {
-        Self {
-            method: AuthMethod::SHARED_KEY,
-            data: mic.to_vec(),
-        }
+        Self { method: AuthMethod::SHARED_KEY, data: mic.to_vec() }
     }
 
     /// A signature as RFC 7427 §3 writes it: length of the AlgorithmIdentifier, AlgorithmIdentifier, signature.
@@ -53,10 +50,7 @@ impl Authentication {
         let mut data = vec![count8(identifier.len(), "the AlgorithmIdentifier")?];
         data.extend_from_slice(identifier);
         data.extend_from_slice(signature);
-        Ok(Self {
-            method: AuthMethod::DIGITAL_SIGNATURE,
-            data,
-        })
+        Ok(Self { method: AuthMethod::DIGITAL_SIGNATURE, data })
     }
 
     /// The AlgorithmIdentifier (DER; see [`crate::signature::schemes`]) and the signature of an AUTH of method 14.
@@ -73,10 +67,7 @@ impl Authentication {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let method = AuthMethod(r.u8("the authentication method is cut off")?);
         r.take(3, "the AUTH payload's reserved bytes are cut off")?;
-        Ok(Self {
-            method,
-            data: r.rest().to_vec(),
-        })
+        Ok(Self { method, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {

@@ -35,10 +35,7 @@ impl Certificate {
     /// One DER certificate.
     #[must_use]
     pub const fn x509(der: Vec<u8>) -> Self {
-        Self {
-            encoding: CertificateEncoding::X509_SIGNATURE,
-            data: der,
-        }
+        Self { encoding: CertificateEncoding::X509_SIGNATURE, data: der }
     }
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
@@ -67,10 +64,7 @@ impl CertificateRequest {
     /// Asks for an X.509 certificate of one of these authorities; none: of any.
     #[must_use]
     pub fn x509(authorities: &[[u8; 20]]) -> Self {
-        Self {
-            encoding: CertificateEncoding::X509_SIGNATURE,
-            authority: authorities.concat(),
-        }
+        Self { encoding: CertificateEncoding::X509_SIGNATURE, authority: authorities.concat() }
     }
 
     /// The hashes. A trailing part of less than 20 bytes is ignored.

@@ -108,10 +108,7 @@ impl ConfigAttribute {
             IP6_DNS => Self::Ip6Dns(optional(value, v6)?),
             IP4_SUBNET => Self::Ip4Subnet(optional(value, |r| Ok((v4(r)?, v4(r)?)))?),
             IP6_SUBNET => Self::Ip6Subnet(optional(value, v6_prefix)?),
-            _ => Self::Unknown {
-                kind,
-                value: { value }.rest().to_vec(),
-            },
+            _ => Self::Unknown { kind, value: { value }.rest().to_vec() },
         })
     }
 
@@ -124,18 +121,17 @@ impl ConfigAttribute {
             Self::Ip6Address(p) | Self::Ip6Subnet(p) => p.map_or_else(Vec::new, |(address, length)| {
                 address.octets().into_iter().chain([length]).collect()
             }),
-            Self::Ip4Subnet(s) => s.map_or_else(Vec::new, |(address, mask)| {
-                [address.octets(), mask.octets()].concat()
-            }),
+            Self::Ip4Subnet(s) => {
+                s.map_or_else(Vec::new, |(address, mask)| [address.octets(), mask.octets()].concat())
+            }
             Self::Unknown { value, .. } => value.clone(),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let value = self.value();
-        let length = u16::try_from(value.len()).map_err(|_| EncodeError {
-            what: "a configuration attribute",
-        })?;
+        let length =
+            u16::try_from(value.len()).map_err(|_| EncodeError { what: "a configuration attribute" })?;
         out.extend_from_slice(&(self.kind() & 0x7fff).to_be_bytes());
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&value);

@@ -32,10 +32,7 @@ impl Delete {
     /// Deletes one ESP SA, by our inbound SPI.
     #[must_use]
     pub fn esp(spi: u32) -> Self {
-        Self::Child {
-            protocol: Protocol::ESP,
-            spis: vec![spi],
-        }
+        Self::Child { protocol: Protocol::ESP, spis: vec![spi] }
     }
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
@@ -45,33 +42,19 @@ impl Delete {
         let spi_size = r.u8(cut)?;
         let count = r.u16(cut)?;
         if r.len() != usize::from(spi_size).saturating_mul(usize::from(count)) {
-            return Err(DecodeError::new(
-                size_at,
-                "SPI size and number of SPIs do not fit the payload",
-            ));
+            return Err(DecodeError::new(size_at, "SPI size and number of SPIs do not fit the payload"));
         }
         match (protocol, spi_size) {
             (Protocol::IKE, 0) if count == 0 => Ok(Self::Ike),
             (Protocol::IKE, _) => Err(DecodeError::new(size_at, "deleting an IKE_SA takes no SPI")),
             (Protocol::ESP | Protocol::AH, 4) => Ok(Self::Child {
                 protocol,
-                spis: r
-                    .rest()
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|c| u32::from_be_bytes(*c))
-                    .collect(),
+                spis: r.rest().as_chunks::<4>().0.iter().map(|c| u32::from_be_bytes(*c)).collect(),
             }),
             (Protocol::ESP | Protocol::AH, _) => {
                 Err(DecodeError::new(size_at, "the SPI of a CHILD_SA has 4 bytes"))
             }
-            _ => Ok(Self::Unknown {
-                protocol,
-                spi_size,
-                count,
-                spis: r.rest().to_vec(),
-            }),
+            _ => Ok(Self::Unknown { protocol, spi_size, count, spis: r.rest().to_vec() }),
         }
     }
 
@@ -79,19 +62,13 @@ impl Delete {
         match self {
             Self::Ike => out.extend_from_slice(&[Protocol::IKE.0, 0, 0, 0]),
             Self::Child { protocol, spis } => {
-                let count = u16::try_from(spis.len()).map_err(|_| EncodeError {
-                    what: "the list of SPIs",
-                })?;
+                let count =
+                    u16::try_from(spis.len()).map_err(|_| EncodeError { what: "the list of SPIs" })?;
                 out.extend_from_slice(&[protocol.0, 4]);
                 out.extend_from_slice(&count.to_be_bytes());
                 out.extend(spis.iter().flat_map(|spi| spi.to_be_bytes()));
             }
-            Self::Unknown {
-                protocol,
-                spi_size,
-                count,
-                spis,
-            } => {
+            Self::Unknown { protocol, spi_size, count, spis } => {
                 out.extend_from_slice(&[protocol.0, *spi_size]);
                 out.extend_from_slice(&count.to_be_bytes());
                 out.extend_from_slice(spis);

@@ -21,16 +21,9 @@ impl Eap {
         let identifier = r.u8(cut)?;
         let length_at = r.at();
         if usize::from(r.u16(cut)?) != total {
-            return Err(DecodeError::new(
-                length_at,
-                "the EAP packet's length is not the payload's",
-            ));
+            return Err(DecodeError::new(length_at, "the EAP packet's length is not the payload's"));
         }
-        Ok(Self {
-            code,
-            identifier,
-            data: r.rest().to_vec(),
-        })
+        Ok(Self { code, identifier, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {

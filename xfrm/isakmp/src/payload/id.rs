@@ -31,10 +31,7 @@ impl Identification {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let id_type = r.u8("the ID type is cut off")?;
         r.take(3, "the ID payload's reserved bytes are cut off")?;
-        Ok(Self {
-            id_type,
-            data: r.rest().to_vec(),
-        })
+        Ok(Self { id_type, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -45,9 +42,6 @@ impl Identification {
 
 impl From<&Identity> for Identification {
     fn from(identity: &Identity) -> Self {
-        Self {
-            id_type: identity.id_type(),
-            data: identity.data(),
-        }
+        Self { id_type: identity.id_type(), data: identity.data() }
     }
 }

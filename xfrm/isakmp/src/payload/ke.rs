@@ -16,10 +16,7 @@ impl KeyExchangeData {
     /// Our value for `method`.
     #[must_use]
     pub const fn new(method: KeMethod, data: Vec<u8>) -> Self {
-        Self {
-            method: method.transform_id(),
-            data,
-        }
+        Self { method: method.transform_id(), data }
     }
 
     /// The method, if Adit knows it.
@@ -31,10 +28,7 @@ impl KeyExchangeData {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let method = r.u16("the key exchange method is cut off")?;
         r.u16("the KE payload's reserved bytes are cut off")?;
-        Ok(Self {
-            method,
-            data: r.rest().to_vec(),
-        })
+        Ok(Self { method, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {

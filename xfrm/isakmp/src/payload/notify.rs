@@ -210,23 +210,13 @@ impl Notify {
     /// About the IKE_SA of the message, or about nothing in particular.
     #[must_use]
     pub fn new(kind: NotifyType, data: impl Into<Vec<u8>>) -> Self {
-        Self {
-            protocol: Protocol::NONE,
-            spi: Vec::new(),
-            kind,
-            data: data.into(),
-        }
+        Self { protocol: Protocol::NONE, spi: Vec::new(), kind, data: data.into() }
     }
 
     /// About an ESP SA.
     #[must_use]
     pub fn esp(kind: NotifyType, spi: u32, data: impl Into<Vec<u8>>) -> Self {
-        Self {
-            protocol: Protocol::ESP,
-            spi: spi.to_be_bytes().to_vec(),
-            kind,
-            data: data.into(),
-        }
+        Self { protocol: Protocol::ESP, spi: spi.to_be_bytes().to_vec(), kind, data: data.into() }
     }
 
     /// The data as a 16-bit number, if it has two bytes: INVALID_KE_PAYLOAD.
@@ -240,15 +230,8 @@ impl Notify {
         let protocol = Protocol(r.u8(cut)?);
         let spi_size = r.u8(cut)?;
         let kind = NotifyType(r.u16(cut)?);
-        let spi = r
-            .take(usize::from(spi_size), "the Notify payload's SPI is cut off")?
-            .to_vec();
-        Ok(Self {
-            protocol,
-            spi,
-            kind,
-            data: r.rest().to_vec(),
-        })
+        let spi = r.take(usize::from(spi_size), "the Notify payload's SPI is cut off")?.to_vec();
+        Ok(Self { protocol, spi, kind, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {

@@ -112,10 +112,7 @@ impl SecurityAssociation {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let last = self.proposals.len().saturating_sub(1);
-        self.proposals
-            .iter()
-            .enumerate()
-            .try_for_each(|(i, p)| p.write(i < last, out))
+        self.proposals.iter().enumerate().try_for_each(|(i, p)| p.write(i < last, out))
     }
 }
 
@@ -131,10 +128,9 @@ impl Proposal {
         outer.u8(cut)?;
         let length_at = outer.at();
         let length = usize::from(outer.u16(cut)?);
-        let rest = length.checked_sub(4).ok_or(DecodeError::new(
-            length_at,
-            "the proposal's length is less than its header",
-        ))?;
+        let rest = length
+            .checked_sub(4)
+            .ok_or(DecodeError::new(length_at, "the proposal's length is less than its header"))?;
         let mut r = outer.part(rest, cut)?;
         let number_at = r.at();
         let number = r.u8(cut)?;
@@ -159,20 +155,12 @@ impl Proposal {
             let at = r.at();
             let (more, transform) = Transform::read(&mut r)?;
             if more != (i < count) {
-                return Err(DecodeError::new(
-                    at,
-                    "Last Substruc and the number of transforms disagree",
-                ));
+                return Err(DecodeError::new(at, "Last Substruc and the number of transforms disagree"));
             }
             transforms.push(transform);
         }
         r.end("there are bytes after the last transform")?;
-        let proposal = Self {
-            number,
-            protocol,
-            spi,
-            transforms,
-        };
+        let proposal = Self { number, protocol, spi, transforms };
         Ok((more, proposal))
     }
 
@@ -198,12 +186,7 @@ impl Transform {
     /// A transform without attributes.
     #[must_use]
     pub const fn new(kind: TransformType, id: u16) -> Self {
-        Self {
-            kind,
-            id,
-            key_length: None,
-            others: Vec::new(),
-        }
+        Self { kind, id, key_length: None, others: Vec::new() }
     }
 
     fn read(outer: &mut Reader<'_>) -> Result<(bool, Self), DecodeError> {
@@ -212,10 +195,9 @@ impl Transform {
         outer.u8(cut)?;
         let length_at = outer.at();
         let length = usize::from(outer.u16(cut)?);
-        let rest = length.checked_sub(4).ok_or(DecodeError::new(
-            length_at,
-            "the transform's length is less than its header",
-        ))?;
+        let rest = length
+            .checked_sub(4)
+            .ok_or(DecodeError::new(length_at, "the transform's length is less than its header"))?;
         let mut r = outer.part(rest, cut)?;
         let mut transform = Self::new(TransformType(r.u8(cut)?), 0);
         r.u8(cut)?;
@@ -270,9 +252,8 @@ impl Attribute {
                 out.extend_from_slice(&value.to_be_bytes());
             }
             AttributeValue::Long(value) => {
-                let length = u16::try_from(value.len()).map_err(|_| EncodeError {
-                    what: "a transform attribute",
-                })?;
+                let length =
+                    u16::try_from(value.len()).map_err(|_| EncodeError { what: "a transform attribute" })?;
                 out.extend_from_slice(&kind.to_be_bytes());
                 out.extend_from_slice(&length.to_be_bytes());
                 out.extend_from_slice(value);

@@ -39,9 +39,7 @@ impl TrafficSelectors {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let count = r.u8("the number of traffic selectors is cut off")?;
         r.take(3, "the TS payload's reserved bytes are cut off")?;
-        let selectors = (0..count)
-            .map(|_| Selector::read(&mut r))
-            .collect::<Result<_, _>>()?;
+        let selectors = (0..count).map(|_| Selector::read(&mut r)).collect::<Result<_, _>>()?;
         r.end("there are bytes after the last traffic selector")?;
         Ok(Self(selectors))
     }
@@ -65,10 +63,9 @@ impl Selector {
         let protocol = r.u8(cut)?;
         let length_at = r.at();
         let length = usize::from(r.u16(cut)?);
-        let body_len = length.checked_sub(4).ok_or(DecodeError::new(
-            length_at,
-            "the selector's length is less than its header",
-        ))?;
+        let body_len = length
+            .checked_sub(4)
+            .ok_or(DecodeError::new(length_at, "the selector's length is less than its header"))?;
         let mut body = r.part(body_len, cut)?;
         let (first, last);
         let ports_at = body.at();
@@ -85,19 +82,12 @@ impl Selector {
                 last = IpAddr::V6(Ipv6Addr::from(body.array::<16>(cut)?));
             }
             _ => {
-                return Ok(Self::Unknown {
-                    kind,
-                    protocol,
-                    body: body.rest().to_vec(),
-                });
+                return Ok(Self::Unknown { kind, protocol, body: body.rest().to_vec() });
             }
         }
         body.end("the traffic selector is too long for its type")?;
         if first > last {
-            return Err(DecodeError::new(
-                ports_at.saturating_add(4),
-                "the first address is above the last",
-            ));
+            return Err(DecodeError::new(ports_at.saturating_add(4), "the first address is above the last"));
         }
         // 65535 to 0 is OPAQUE.
         if ports.0 > ports.1 && ports != (u16::MAX, 0) {

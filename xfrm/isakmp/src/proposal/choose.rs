@@ -100,12 +100,7 @@ pub fn choose_ike(
     offered: &SecurityAssociation,
     reply_spi: &[u8],
 ) -> Result<Chosen<IkeSuite>, NoProposal> {
-    let theirs = || {
-        offered
-            .proposals
-            .iter()
-            .filter(|p| p.spi.len() == reply_spi.len())
-    };
+    let theirs = || offered.proposals.iter().filter(|p| p.spi.len() == reply_spi.len());
     ours.iter()
         .find_map(|our| theirs().find_map(|p| Some((p, meet_ike(our, p)?))))
         .map(|(p, (suite, transforms))| chosen(p, suite, transforms, reply_spi))
@@ -132,12 +127,7 @@ pub fn choose_esp(
 ) -> Result<Chosen<EspSuite>, NoProposal> {
     let ours = as_offered(ours, with_ke);
     ours.iter()
-        .find_map(|our| {
-            offered
-                .proposals
-                .iter()
-                .find_map(|p| Some((p, meet_esp(our, p, with_ke)?)))
-        })
+        .find_map(|our| offered.proposals.iter().find_map(|p| Some((p, meet_esp(our, p, with_ke)?))))
         .map(|(p, (suite, transforms))| chosen(p, suite, transforms, &reply_spi.to_be_bytes()))
         .ok_or_else(|| {
             let allowed: Vec<_> = ours.iter().flat_map(esp_transforms).collect();
@@ -158,17 +148,11 @@ pub fn accept_ike(
     ours: &[IkeProposal],
     answer: &SecurityAssociation,
 ) -> Result<Accepted<IkeSuite>, AnswerError> {
-    let fault = |why| AnswerError {
-        why,
-        answered: describe(answer),
-    };
+    let fault = |why| AnswerError { why, answered: describe(answer) };
     let answered = only_one(answer).map_err(fault)?;
     let our = numbered(ours, answered.number).ok_or_else(|| fault(UNKNOWN_NUMBER))?;
     let (suite, _) = meet_ike(our, answered).ok_or_else(|| fault(NOT_OFFERED))?;
-    Ok(Accepted {
-        suite,
-        spi: answered.spi.clone(),
-    })
+    Ok(Accepted { suite, spi: answered.spi.clone() })
 }
 
 /// An initiator's check of SAr2, or of the SA in an answer to CREATE_CHILD_SA (`with_ke`).
@@ -180,18 +164,12 @@ pub fn accept_esp(
     answer: &SecurityAssociation,
     with_ke: bool,
 ) -> Result<Accepted<EspSuite>, AnswerError> {
-    let fault = |why| AnswerError {
-        why,
-        answered: describe(answer),
-    };
+    let fault = |why| AnswerError { why, answered: describe(answer) };
     let answered = only_one(answer).map_err(fault)?;
     let ours = as_offered(ours, with_ke);
     let our = numbered(&ours, answered.number).ok_or_else(|| fault(UNKNOWN_NUMBER))?;
     let (suite, _) = meet_esp(our, answered, with_ke).ok_or_else(|| fault(NOT_OFFERED))?;
-    Ok(Accepted {
-        suite,
-        spi: answered.spi.clone(),
-    })
+    Ok(Accepted { suite, spi: answered.spi.clone() })
 }
 
 const UNKNOWN_NUMBER: &str = "no proposal with this number was offered";
@@ -233,12 +211,8 @@ fn numbered<P>(ours: &[P], number: u8) -> Option<&P> {
 
 /// The algorithms that both have, and the peer's transforms for them.
 fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Transform>)> {
-    const KINDS: [TransformType; 4] = [
-        TransformType::ENCR,
-        TransformType::INTEG,
-        TransformType::PRF,
-        TransformType::KE,
-    ];
+    const KINDS: [TransformType; 4] =
+        [TransformType::ENCR, TransformType::INTEG, TransformType::PRF, TransformType::KE];
     if theirs.protocol != Protocol::IKE || !only_of(theirs, &KINDS) {
         return None;
     }
@@ -246,22 +220,13 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
     let (prf, prf_transform) = Prf::best(&ours.prf, theirs)?;
     let (ke, ke_transform) = KeMethod::best(&ours.ke, theirs)?;
     transforms.extend([prf_transform.clone(), ke_transform.clone()]);
-    let suite = IkeSuite {
-        encryption,
-        integrity,
-        prf,
-        ke,
-    };
+    let suite = IkeSuite { encryption, integrity, prf, ke };
     Some((suite, transforms))
 }
 
 fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(EspSuite, Vec<Transform>)> {
-    const KINDS: [TransformType; 4] = [
-        TransformType::ENCR,
-        TransformType::INTEG,
-        TransformType::KE,
-        TransformType::ESN,
-    ];
+    const KINDS: [TransformType; 4] =
+        [TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
     if theirs.protocol != Protocol::ESP || !only_of(theirs, &KINDS) {
         return None;
     }
@@ -287,12 +252,7 @@ fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(Esp
     } else {
         return None;
     };
-    let suite = EspSuite {
-        encryption,
-        integrity,
-        ke,
-        esn,
-    };
+    let suite = EspSuite { encryption, integrity, ke, esn };
     Some((suite, transforms))
 }
 

@@ -18,11 +18,7 @@ pub fn offer_ike(proposals: &[IkeProposal], spi: &[u8]) -> SecurityAssociation {
 #[must_use]
 pub fn offer_esp(proposals: &[EspProposal], spi: u32, with_ke: bool) -> SecurityAssociation {
     let offered = as_offered(proposals, with_ke);
-    numbered(
-        offered.iter().map(esp_transforms),
-        Protocol::ESP,
-        &spi.to_be_bytes(),
-    )
+    numbered(offered.iter().map(esp_transforms), Protocol::ESP, &spi.to_be_bytes())
 }
 
 /// A responder's: the method to name in INVALID_KE_PAYLOAD, if the initiator's KE payload is not of the chosen one
@@ -61,12 +57,7 @@ fn numbered(
 ) -> SecurityAssociation {
     let proposals = (1..=u8::MAX)
         .zip(proposals.take(MAX_PROPOSALS))
-        .map(|(number, transforms)| Proposal {
-            number,
-            protocol,
-            spi: spi.to_vec(),
-            transforms,
-        })
+        .map(|(number, transforms)| Proposal { number, protocol, spi: spi.to_vec(), transforms })
         .collect();
     SecurityAssociation { proposals }
 }
@@ -89,9 +80,5 @@ pub(super) fn esp_transforms(proposal: &EspProposal) -> Vec<Transform> {
 }
 
 fn transforms<A: Algorithm>(algorithms: &[A]) -> impl Iterator<Item = Transform> {
-    algorithms
-        .iter()
-        .map(|a| a.transform())
-        .collect::<Vec<_>>()
-        .into_iter()
+    algorithms.iter().map(|a| a.transform()).collect::<Vec<_>>().into_iter()
 }

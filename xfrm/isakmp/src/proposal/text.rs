@@ -52,11 +52,7 @@ impl fmt::Display for ProposalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("a proposal may not be empty"),
-            Self::UnknownWord {
-                word,
-                nearest,
-                allowed,
-            } => {
+            Self::UnknownWord { word, nearest, allowed } => {
                 write!(f, "\"{}\" is not an algorithm", word.escape_debug())?;
                 if let Some(nearest) = nearest {
                     write!(f, "; did you mean {nearest}?")?;
@@ -162,14 +158,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("aes256ctr", NOT_DONE),
     ("sha256_96", NOT_DONE),
     ("sha2_256_96", NOT_DONE),
-    (
-        "modpnone",
-        "write two proposals instead, one with and one without a key exchange method",
-    ),
-    (
-        "none",
-        "write two proposals instead, one with and one without a key exchange method",
-    ),
+    ("modpnone", "write two proposals instead, one with and one without a key exchange method"),
+    ("none", "write two proposals instead, one with and one without a key exchange method"),
 ];
 
 /// The words of one proposal, by type, each once and in order.
@@ -195,26 +185,18 @@ impl Words {
                 E(a) => add(&mut out.encryption, a),
                 I(a) => add(&mut out.integrity, a),
                 P(_) if !ike => {
-                    return Err(misplaced(
-                        word,
-                        "a CHILD_SA has no PRF; it belongs to the IKE proposal",
-                    ));
+                    return Err(misplaced(word, "a CHILD_SA has no PRF; it belongs to the IKE proposal"));
                 }
                 P(a) => add(&mut out.prf, a),
                 Ke(a) => add(&mut out.ke, a),
                 Esn(_) if ike => {
-                    return Err(misplaced(
-                        word,
-                        "an IKE_SA has no ESN; it belongs to the ESP proposal",
-                    ));
+                    return Err(misplaced(word, "an IKE_SA has no ESN; it belongs to the ESP proposal"));
                 }
                 Esn(a) => add(&mut out.esn, a),
             }
         }
         if out.encryption.is_empty() {
-            return Err(ProposalError::Missing {
-                what: "encryption algorithm; add for example aes256gcm16",
-            });
+            return Err(ProposalError::Missing { what: "encryption algorithm; add for example aes256gcm16" });
         }
         Ok(out)
     }
@@ -229,11 +211,7 @@ impl Words {
 
     /// Those ciphers of a mixed proposal that are (or are not) AEADs.
     fn ciphers(&self, aead: bool) -> Vec<Encryption> {
-        self.encryption
-            .iter()
-            .copied()
-            .filter(|e| e.is_aead() == aead)
-            .collect()
+        self.encryption.iter().copied().filter(|e| e.is_aead() == aead).collect()
     }
 
     fn check_integrity(&self) -> Result<(), ProposalError> {
@@ -265,16 +243,10 @@ impl FromStr for IkeProposal {
             });
         }
         if words.ke.is_empty() {
-            return Err(ProposalError::Missing {
-                what: "key exchange method; add for example x25519",
-            });
+            return Err(ProposalError::Missing { what: "key exchange method; add for example x25519" });
         }
-        let of = |encryption, integrity| Self {
-            encryption,
-            integrity,
-            prf: prf.clone(),
-            ke: words.ke.clone(),
-        };
+        let of =
+            |encryption, integrity| Self { encryption, integrity, prf: prf.clone(), ke: words.ke.clone() };
         match (words.has_aead(), words.has_other()) {
             (true, true) => Err(ProposalError::Mixed {
                 split: [
@@ -295,17 +267,9 @@ impl FromStr for EspProposal {
     fn from_str(text: &str) -> Result<Self, ProposalError> {
         let words = Words::parse(text, false)?;
         words.check_integrity()?;
-        let esn = if words.esn.is_empty() {
-            vec![false]
-        } else {
-            words.esn.clone()
-        };
-        let of = |encryption, integrity| Self {
-            encryption,
-            integrity,
-            ke: words.ke.clone(),
-            esn: esn.clone(),
-        };
+        let esn = if words.esn.is_empty() { vec![false] } else { words.esn.clone() };
+        let of =
+            |encryption, integrity| Self { encryption, integrity, ke: words.ke.clone(), esn: esn.clone() };
         match (words.has_aead(), words.has_other()) {
             (true, true) => Err(ProposalError::Mixed {
                 split: [
@@ -322,12 +286,7 @@ impl FromStr for EspProposal {
 impl fmt::Display for IkeProposal {
     /// As it is written; PRFs that the integrity algorithms imply are not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let implied = self
-            .integrity
-            .iter()
-            .copied()
-            .map(implied_prf)
-            .eq(self.prf.iter().copied());
+        let implied = self.integrity.iter().copied().map(implied_prf).eq(self.prf.iter().copied());
         let mut words = words(&self.encryption);
         words.extend(self.integrity.iter().map(ToString::to_string));
         if !implied {
@@ -345,11 +304,7 @@ impl fmt::Display for EspProposal {
         words.extend(self.integrity.iter().map(ToString::to_string));
         words.extend(self.ke.iter().map(ToString::to_string));
         if self.esn != [false] {
-            words.extend(
-                self.esn
-                    .iter()
-                    .map(|esn| if *esn { "esn" } else { "noesn" }.to_owned()),
-            );
+            words.extend(self.esn.iter().map(|esn| if *esn { "esn" } else { "noesn" }.to_owned()));
         }
         f.write_str(&words.join("-"))
     }
@@ -374,17 +329,10 @@ fn known(word: &str, ike: bool) -> Result<Word, ProposalError> {
         return Ok(*known);
     }
     if let Some((_, why)) = REFUSED.iter().find(|(w, _)| *w == lower) {
-        return Err(ProposalError::Unsupported {
-            word: word.into(),
-            why,
-        });
+        return Err(ProposalError::Unsupported { word: word.into(), why });
     }
     let allowed = allowed(ike);
-    Err(ProposalError::UnknownWord {
-        nearest: nearest(&lower, &allowed),
-        word: word.into(),
-        allowed,
-    })
+    Err(ProposalError::UnknownWord { nearest: nearest(&lower, &allowed), word: word.into(), allowed })
 }
 
 /// The words that may stand in a proposal of this kind, without aliases.
@@ -420,10 +368,7 @@ fn nearest(word: &str, allowed: &[&'static str]) -> Option<&'static str> {
 }
 
 fn misplaced(word: &str, why: &'static str) -> ProposalError {
-    ProposalError::Misplaced {
-        word: word.into(),
-        why,
-    }
+    ProposalError::Misplaced { word: word.into(), why }
 }
 
 fn add<A: PartialEq>(list: &mut Vec<A>, algorithm: A) {

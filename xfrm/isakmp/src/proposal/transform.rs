@@ -24,10 +24,7 @@ pub(super) trait Algorithm: Copy + PartialEq {
     /// The best of `ours` that `proposal` has, with the peer's own transform, which is what an answer repeats.
     fn best<'a>(ours: &[Self], proposal: &'a Proposal) -> Option<(Self, &'a Transform)> {
         ours.iter().find_map(|algorithm| {
-            proposal
-                .of(Self::KIND)
-                .find(|t| Self::read(t) == Some(*algorithm))
-                .map(|t| (*algorithm, t))
+            proposal.of(Self::KIND).find(|t| Self::read(t) == Some(*algorithm)).map(|t| (*algorithm, t))
         })
     }
 }
@@ -36,18 +33,12 @@ impl Algorithm for Encryption {
     const KIND: TransformType = TransformType::ENCR;
 
     fn read(t: &Transform) -> Option<Self> {
-        t.others
-            .is_empty()
-            .then(|| Self::from_transform(t.id, t.key_length))
-            .flatten()
+        t.others.is_empty().then(|| Self::from_transform(t.id, t.key_length)).flatten()
     }
 
     fn transform(self) -> Transform {
         let (id, key_length) = Self::transform(self);
-        Transform {
-            key_length,
-            ..Transform::new(Self::KIND, id)
-        }
+        Transform { key_length, ..Transform::new(Self::KIND, id) }
     }
 }
 

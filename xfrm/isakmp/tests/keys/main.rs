@@ -1,0 +1,11 @@
+//! Key derivation, protection of messages, and signature algorithms.
+
+mod derivation;
+mod identifiers;
+mod protection;
+mod provider;
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap().try_into().unwrap()).collect();
+    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
+}

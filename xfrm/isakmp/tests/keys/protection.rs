@@ -1,0 +1,131 @@
+//! SK: what was sealed opens, and nothing else does.
+
+use adit_core::Secret;
+use adit_isakmp::algorithm::KeyBits;
+use adit_isakmp::crypto::{CryptoError, CryptoProvider, SkCipher};
+use adit_isakmp::payload::{Delete, Notify, NotifyType, Payload, PayloadType};
+use adit_isakmp::sk::{OpenError, SealError, open, seal};
+use adit_isakmp::{Encryption, ExchangeType, Flags, Header, Integrity, Message, VERSION_2};
+
+use crate::provider::Provider;
+
+fn cipher(key: u8) -> Box<dyn SkCipher> {
+    Provider
+        .sk_cipher(
+            Encryption::AesCbc(KeyBits::B256),
+            Some(Integrity::HmacSha256_128),
+            Secret::from(&[key; 32][..]),
+            Secret::from(&[key; 32][..]),
+        )
+        .unwrap()
+}
+
+fn header() -> Header {
+    Header {
+        initiator_spi: 1,
+        responder_spi: 2,
+        version: VERSION_2,
+        exchange: ExchangeType::INFORMATIONAL,
+        flags: Flags::of(true, false),
+        message_id: 7,
+    }
+}
+
+fn payloads() -> Vec<Payload> {
+    vec![
+        Payload::Notify(Notify::new(NotifyType::COOKIE2, [3; 21])),
+        Payload::Delete(Delete::esp(0x1234_5678)),
+    ]
+}
+
+fn sealed(payloads: &[Payload]) -> Vec<u8> {
+    seal(&header(), payloads, &*cipher(1), &[9; 16]).unwrap()
+}
+
+#[test]
+fn what_was_sealed_opens() {
+    for content in [payloads(), Vec::new()] {
+        let mut datagram = sealed(&content);
+        let outer = Message::parse(&datagram).unwrap();
+        let first = content.first().map_or(PayloadType::NONE, Payload::kind);
+        assert!(matches!(&outer.payloads[..], [Payload::Sk { first: f, .. }] if *f == first));
+        let opened = open(&mut datagram, &*cipher(1)).unwrap();
+        assert_eq!(opened, Message { header: header(), payloads: content });
+    }
+}
+
+#[test]
+fn padding_fills_the_block_and_no_more() {
+    for length in 0..40 {
+        let content = [Payload::Vendor(vec![5; length])];
+        let datagram = sealed(&content);
+        // Header, generic header, IV, generic header inside, content, Pad Length, ICV.
+        let blocks = (4 + length + 1).div_ceil(16);
+        assert_eq!(datagram.len(), 28 + 4 + 16 + blocks * 16 + 16);
+        assert_eq!(open(&mut datagram.clone(), &*cipher(1)).unwrap().payloads, content);
+    }
+}
+
+#[test]
+fn no_bit_may_change() {
+    let datagram = sealed(&payloads());
+    for at in 0..datagram.len() {
+        for bit in 0..8 {
+            let mut changed = datagram.clone();
+            changed[at] ^= 1 << bit;
+            assert!(open(&mut changed, &*cipher(1)).is_err(), "byte {at} bit {bit}");
+        }
+    }
+    assert_eq!(open(&mut datagram.clone(), &*cipher(2)), Err(OpenError::Crypto(CryptoError::Integrity)));
+}
+
+#[test]
+fn too_much_padding_is_malformed_inside() {
+    // One block of plaintext: 15 bytes, then a Pad Length of 16.
+    let mut datagram = seal(&header(), &[Payload::Vendor(vec![0; 11])], &*cipher(1), &[9; 16]).unwrap();
+    let forged = {
+        let body = 32;
+        cipher(1).open(&mut datagram, body).unwrap();
+        let pad_length = datagram.len() - 17;
+        datagram[pad_length] = 16;
+        cipher(1).seal(&mut datagram, body).unwrap();
+        &mut datagram
+    };
+    let error = open(forged, &*cipher(1)).unwrap_err();
+    assert!(matches!(error, OpenError::Inner(e) if e.why == "the padding is longer than the content"));
+}
+
+#[test]
+fn an_open_message_is_not_taken_for_a_protected_one() {
+    let mut datagram = Message { header: header(), payloads: payloads() }.emit().unwrap();
+    assert!(matches!(open(&mut datagram, &*cipher(1)), Err(OpenError::Outer(_))));
+}
+
+#[test]
+fn encryption_is_not_nested() {
+    let mut datagram = sealed(&[Payload::Sk { first: PayloadType::NONE, body: vec![0; 64] }]);
+    assert!(matches!(open(&mut datagram, &*cipher(1)), Err(OpenError::Inner(_))));
+}
+
+#[test]
+fn payloads_in_front_of_sk_are_left_out() {
+    let inner = sealed(&payloads());
+    let outer = Message::parse(&inner).unwrap();
+    let mut with_front = outer.clone();
+    with_front.payloads.insert(0, Payload::Vendor(b"in front".to_vec()));
+    let mut datagram = with_front.emit().unwrap();
+    // Sealed again, as a sender would who really puts something there.
+    let body = datagram.len() - (inner.len() - 32);
+    let plain = cipher(1).open(&mut inner.clone(), 32).unwrap();
+    let mut opened = inner;
+    cipher(1).open(&mut opened, 32).unwrap();
+    datagram[body + 16..body + 16 + plain.len()].copy_from_slice(&opened[plain]);
+    cipher(1).seal(&mut datagram, body).unwrap();
+    assert_eq!(open(&mut datagram, &*cipher(1)).unwrap().payloads, payloads());
+}
+
+#[test]
+fn a_wrong_iv_is_refused() {
+    let error = seal(&header(), &[], &*cipher(1), &[9; 8]);
+    assert_eq!(error, Err(SealError::Crypto(CryptoError::Length)));
+}

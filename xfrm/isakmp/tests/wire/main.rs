@@ -1,0 +1,4 @@
+//! The codec: messages and payloads.
+
+mod refusals;
+mod roundtrip;
