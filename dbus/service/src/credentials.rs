@@ -133,7 +133,7 @@ pub fn anchors(files: &Files, sources: &[CertSource]) -> Result<TrustAnchors, Fa
 
 fn ecdsa(encoding: SignatureEncoding) -> EcdsaEncoding {
     match encoding {
-        SignatureEncoding::Asn1 => EcdsaEncoding::Asn1,
+        SignatureEncoding::Asn1 => EcdsaEncoding::Der,
         SignatureEncoding::Fixed => EcdsaEncoding::Fixed,
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, Directory, FileRef, KeySource, ProfileErrors, ProfileName, PskSource, ServerConfig, Source,
+    Access, CertSource, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName, PskSource, ServerConfig, Source,
     SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
 };
 use nix::unistd::Group;
@@ -25,8 +25,17 @@ pub struct Files {
     adit_gid: Option<u32>,
 }
 
+/// A mistake as D-Bus shows it: code, `file:line:column`, text, hint.
+pub type Mistake = (String, String, String, String);
+
 /// A profile as its file says, or what is wrong with it.
-pub type ProfileResult = Result<adit_profile::Profile, ProfileErrors>;
+#[derive(Debug)]
+pub struct ProfileFile {
+    /// The file's name without `.toml`.
+    pub name: String,
+    /// What it says, or its mistakes.
+    pub content: Result<adit_profile::Profile, Vec<Mistake>>,
+}
 
 struct Content {
     bytes: Zeroizing<Vec<u8>>,
@@ -43,14 +52,21 @@ impl Files {
 
     /// Every profile, by name. A file that cannot be read is reported, not left out.
     #[must_use]
-    pub fn profiles(&self) -> Vec<(String, Result<adit_profile::Profile, Failure>)> {
+    pub fn profiles(&self) -> Vec<ProfileFile> {
         let directory = self.root.join("profiles");
-        let Ok(entries) = std::fs::read_dir(&directory) else { return Vec::new() };
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) => {
+                tracing::warn!(directory = %directory.display(), error = %e, "no profiles");
+                return Vec::new();
+            }
+        };
         let mut names: Vec<String> = entries
             .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
             .collect();
         names.sort_unstable();
-        names.into_iter().map(|name| (name.clone(), self.profile(&name))).collect()
+        let file = |name: String| ProfileFile { content: self.read_profile(&name).map_err(Unread::mistakes), name };
+        names.into_iter().map(file).collect()
     }
 
     /// One profile, as its file is now.
@@ -58,16 +74,22 @@ impl Files {
     /// # Errors
     /// It is not there, cannot be read, or has mistakes.
     pub fn profile(&self, name: &str) -> Result<adit_profile::Profile, Failure> {
-        let checked: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
-            Failure::new(FailureCode::NotFound, Step::Profile, format!("{}: not a profile's name", e.why))
-                .hint("ctl list  shows the profiles")
+        self.read_profile(name).map_err(|unread| match unread {
+            Unread::Failure(failure) => failure,
+            Unread::Mistakes(errors) => errors.into(),
+        })
+    }
+
+    fn read_profile(&self, name: &str) -> Result<adit_profile::Profile, Unread> {
+        let checked: ProfileName = name.parse().map_err(|e: NameError| {
+            let text = format!("there is no profile of that name: {}", e.why);
+            Failure::new(FailureCode::NotFound, Step::Profile, text).hint("ctl list  shows the profiles")
         })?;
         let path = self.root.join("profiles").join(format!("{checked}.toml"));
         let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
-        let text = text(&path, &content.bytes)?;
         let file = path.display().to_string();
-        let source = Source { file: &file, text, access: Some(content.access) };
-        parse_profile(&checked, &source, &check_suite).map_err(Failure::from)
+        let source = Source { file: &file, text: text(&path, &content.bytes)?, access: Some(content.access) };
+        parse_profile(&checked, &source, &check_suite).map_err(Unread::Mistakes)
     }
 
     /// A profile whose content a caller handed over.
@@ -75,9 +97,9 @@ impl Files {
     /// # Errors
     /// Its mistakes.
     pub fn profile_from_content(&self, name: &str, toml: &str) -> Result<adit_profile::Profile, Failure> {
-        let name: ProfileName = name
-            .parse()
-            .map_err(|e: adit_profile::NameError| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, e.why).hint(e.allowed))?;
+        let name: ProfileName = name.parse().map_err(|e: NameError| {
+            Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, e.why).hint(e.allowed)
+        })?;
         let source = Source { file: "(from ctl)", text: toml, access: None };
         parse_profile(&name, &source, &check_suite).map_err(Failure::from)
     }
@@ -168,6 +190,32 @@ impl Files {
         file.take(LARGEST).read_to_end(&mut bytes)?;
         let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: self.adit_gid };
         Ok(Content { bytes, access })
+    }
+}
+
+enum Unread {
+    Failure(Failure),
+    Mistakes(ProfileErrors),
+}
+
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Unread {
+    fn mistakes(self) -> Vec<Mistake> {
+        match self {
+            Self::Failure(f) => {
+                vec![(f.code.to_string(), String::new(), f.text, f.hint.unwrap_or_default())]
+            }
+            Self::Mistakes(errors) => errors
+                .all()
+                .iter()
+                .map(|e| (e.code.to_string(), e.place(), e.message.clone(), e.help.clone()))
+                .collect(),
+        }
     }
 }
 

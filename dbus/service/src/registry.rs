@@ -217,6 +217,13 @@ impl Registry {
         self.lock().facts.iter().find(|(_, f)| live(f)).map(|(id, _)| *id)
     }
 
+    /// The newest connection of a profile of ours, ended or not.
+    #[must_use]
+    pub fn latest_client(&self, profile: &str) -> Option<ConnectionId> {
+        let of_profile = |f: &Facts| f.role == Role::Client && f.profile == profile;
+        self.lock().facts.iter().rev().find(|(_, f)| of_profile(f)).map(|(id, _)| *id)
+    }
+
     /// Changes facts, and announces it.
     pub fn update(&self, id: ConnectionId, change: impl FnOnce(&mut Facts)) {
         if let Some(facts) = self.lock().facts.get_mut(&id) {

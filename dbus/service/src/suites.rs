@@ -12,7 +12,7 @@ use adit_xfrm_kernel as xfrm;
 /// # Errors
 /// What is wrong with it, and what is allowed.
 pub fn ike(text: &str) -> Result<IkeProposal, String> {
-    IkeProposal::parse(text).map_err(|e| e.to_string())
+    text.parse::<IkeProposal>().map_err(|e| e.to_string())
 }
 
 /// Reads a CHILD_SA proposal.
@@ -20,7 +20,7 @@ pub fn ike(text: &str) -> Result<IkeProposal, String> {
 /// # Errors
 /// What is wrong with it, and what is allowed.
 pub fn esp(text: &str) -> Result<EspProposal, String> {
-    EspProposal::parse(text).map_err(|e| e.to_string())
+    text.parse::<EspProposal>().map_err(|e| e.to_string())
 }
 
 /// A configuration's IKE_SA proposals, or the defaults.

@@ -4,4 +4,4 @@ mod mtu;
 mod network;
 
 pub use mtu::{Encapsulation, EspOverhead, MIN_MTU_V4, MIN_MTU_V6, inner_mtu};
-pub use network::{NetworkPlan, Reach, TunnelFacts};
+pub use network::{NetworkPlan, TunnelFacts};

@@ -17,27 +17,14 @@ pub struct TunnelFacts {
     pub subnets: Vec<Prefix>,
 }
 
-/// Which packets go into the tunnel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// All, but the tunnel's own.
-    Everything,
-    /// What there is a route for.
-    Routes,
-}
-
 /// What to do to the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NetworkPlan {
     /// Addresses of the tunnel's interface, each a host's own.
     pub addresses: Vec<Prefix>,
-    /// Networks behind the tunnel, without duplicates, of the families for which there is an address.
+    /// Networks whose packets go into the tunnel or nowhere, without duplicates. A full tunnel has both default
+    /// routes whatever the server carries: what it does not carry is dropped rather than sent in clear.
     pub routes: Vec<Prefix>,
-    /// Which packets go in.
-    pub reach: Reach,
-    /// Families (v4, v6) that a full tunnel does not carry, so that their packets are dropped rather than sent in
-    /// clear.
-    pub unreachable: (bool, bool),
 }
 
 impl NetworkPlan {
@@ -48,41 +35,24 @@ impl NetworkPlan {
         addresses.extend(facts.v4.map(|a| Prefix::host(IpAddr::V4(a))));
         addresses.extend(facts.v6.map(|(a, _)| Prefix::host(IpAddr::V6(a))));
         let carries = |v4: bool| addresses.iter().any(|a| a.address.is_ipv4() == v4);
-
-        let reachable: Vec<Prefix> = facts
-            .remote_ts
-            .iter()
-            .flat_map(|ts| ts.addresses.prefixes())
-            .collect();
-        let mut routes: Vec<Prefix> = if facts.full || facts.subnets.is_empty() {
-            reachable
+        if facts.full {
+            return Self { routes: vec![Prefix::ANY_V4, Prefix::ANY_V6], addresses };
+        }
+        let mut routes: Vec<Prefix> = if facts.subnets.is_empty() {
+            facts.remote_ts.iter().flat_map(|ts| ts.addresses.prefixes()).collect()
         } else {
             // What the profile asks for and the peer lets us reach; asking for more than that sends packets into a
             // tunnel that drops them.
             let within = |subnet: &Prefix| {
                 let common = |ts: &TrafficSelector| ts.addresses.intersection(subnet.range());
-                facts
-                    .remote_ts
-                    .iter()
-                    .filter_map(common)
-                    .flat_map(|r| r.prefixes())
-                    .collect::<Vec<_>>()
+                facts.remote_ts.iter().filter_map(common).flat_map(|r| r.prefixes()).collect::<Vec<_>>()
             };
             facts.subnets.iter().flat_map(within).collect()
         };
         routes.retain(|r| carries(r.address.is_ipv4()));
         routes.sort_unstable();
         routes.dedup();
-        Self {
-            routes,
-            reach: if facts.full {
-                Reach::Everything
-            } else {
-                Reach::Routes
-            },
-            unreachable: (facts.full && !carries(true), facts.full && !carries(false)),
-            addresses,
-        }
+        Self { routes, addresses }
     }
 }
 
@@ -106,26 +76,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_tunnel_without_ipv6_blocks_ipv6() {
-        let plan = NetworkPlan::of(&facts(true, &["0.0.0.0/0", "::/0"], &[]));
-        assert_eq!(routes(&plan), ["0.0.0.0/0"]);
-        assert_eq!(plan.unreachable, (false, true));
+    fn a_full_tunnel_takes_both_families_whatever_it_carries() {
+        let plan = NetworkPlan::of(&facts(true, &["10.0.0.0/8"], &[]));
+        assert_eq!(routes(&plan), ["0.0.0.0/0", "::/0"]);
         assert_eq!(plan.addresses, ["10.9.0.7/32".parse().unwrap()]);
     }
 
     #[test]
     fn a_split_tunnel_takes_what_both_want() {
-        let plan = NetworkPlan::of(&facts(
-            false,
-            &["10.0.0.0/8"],
-            &["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"],
-        ));
+        let plan = NetworkPlan::of(&facts(false, &["10.0.0.0/8"], &["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"]));
         assert_eq!(routes(&plan), ["10.1.0.0/16"]);
-        assert_eq!(plan.reach, Reach::Routes);
-        assert_eq!(plan.unreachable, (false, false));
-        assert_eq!(
-            routes(&NetworkPlan::of(&facts(false, &["10.0.0.0/8"], &[]))),
-            ["10.0.0.0/8"]
-        );
+        assert_eq!(routes(&NetworkPlan::of(&facts(false, &["10.0.0.0/8", "::/0"], &[]))), ["10.0.0.0/8"]);
     }
 }

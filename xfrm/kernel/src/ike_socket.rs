@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use adit_core::Path;
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
     SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 
+/// `linux/udp.h`: ESP in UDP as RFC 3948 has it. libc has no name for it.
+const UDP_ENCAP_ESPINUDP: libc::c_int = 2;
 /// Room for datagrams that arrive in a burst: a thousand clients that reconnect at once, before they are read.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
@@ -77,7 +78,7 @@ impl IkeSocket {
             take_esp_in_udp(&fd)?;
         }
         let port = to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?).map_or(port, |a| a.port());
-        Ok(Self { fd: AsyncFd::new(fd)?, family, port, encapsulates })
+        Ok(Self { fd: register(fd)?, family, port, encapsulates })
     }
 
     /// The port that it is bound to.
@@ -187,10 +188,18 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     address.as_sockaddr_in6().map(|v6| SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
 }
 
+/// Puts a descriptor under tokio's watch.
+#[allow(unsafe_code)]
+fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, always gives the same descriptor, and closes it only when the AsyncFd that owns it
+    // is dropped; nobody here takes it out.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
+}
+
 /// Makes the kernel take ESP in UDP off the socket.
 #[allow(unsafe_code)]
 fn take_esp_in_udp(fd: &impl AsFd) -> io::Result<()> {
-    let kind: libc::c_int = libc::UDP_ENCAP_ESPINUDP;
+    let kind: libc::c_int = UDP_ENCAP_ESPINUDP;
     // SAFETY: the pointer and the length are those of a live c_int, and the descriptor is borrowed, so open. nix has
     // no UDP_ENCAP.
     let result = unsafe {

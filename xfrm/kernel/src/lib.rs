@@ -18,6 +18,7 @@ mod child;
 mod door;
 mod error;
 mod event;
+pub mod ike_socket;
 mod kernel;
 mod link;
 mod policy;

@@ -17,8 +17,10 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// The kernel never sends more in one datagram: dumps come in 32 KiB at most.
 const RECEIVE: usize = 64 * 1024;
-/// The most that goes out in one `sendmsg`: far below the default send buffer.
+/// The most that goes out in one `sendmsg`: far below the default send buffer, and its acknowledgements (each is
+/// charged about 800 bytes) far below the default receive buffer.
 const SEND: usize = 96 * 1024;
+const SEND_REQUESTS: usize = 128;
 
 /// What became of one request: the kernel's error number and words if it refused.
 pub(crate) type Verdict = Result<(), (Errno, Option<String>)>;
@@ -36,7 +38,7 @@ impl Link {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        // Acknowledgements of a large batch must all fit; the kernel grants what net.core.rmem_max allows.
+        // A courtesy to dumps; the kernel grants what net.core.rmem_max allows.
         socket.set_rx_buf_sz::<i32>(1 << 20)?;
         Ok(Self {
             socket,
@@ -114,12 +116,13 @@ impl Link {
 
 /// As many whole requests as go into one `sendmsg`, and the rest.
 fn split_requests(requests: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 0;
+    let (mut at, mut count) = (0, 0);
     while let Some(length) = requests.get(at..).and_then(message_length) {
-        if at > 0 && at + length > SEND {
+        if count == SEND_REQUESTS || (count > 0 && at + length > SEND) {
             break;
         }
         at = (at + length.next_multiple_of(4)).min(requests.len());
+        count += 1;
     }
     requests.split_at(if at == 0 { requests.len() } else { at })
 }

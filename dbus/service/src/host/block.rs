@@ -32,8 +32,8 @@ impl Block {
         body.push_str(
             "  meta nfproto ipv4 udp sport 68 udp dport 67 accept\n\
              \x20 meta nfproto ipv6 udp sport 546 udp dport 547 accept\n\
-             \x20 meta l4proto ipv6-icmp icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept\n\
-             \x20 meta l4proto ipv6-icmp icmpv6 type { 130, 131, 132, 143 } ip6 hoplimit 1 accept\n\
+             \x20 icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept\n\
+             \x20 icmpv6 type { 130, 131, 132, 143 } ip6 hoplimit 1 accept\n\
              \x20 counter\n}\n",
         );
         Change::Nftables { table: format!("adit-{}", self.interface), body }

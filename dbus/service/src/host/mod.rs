@@ -26,6 +26,8 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(test)]
+mod tunnel_test;
 
 use core::pin::Pin;
 use std::net::IpAddr;

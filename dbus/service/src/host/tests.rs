@@ -17,7 +17,7 @@ use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use super::*;
 
 /// Runs `body` in a fresh network namespace with a veth pair `v0` (192.0.2.1/24, 2001:db8::1/64) and `v1`.
-fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Arc<dyn Host>) -> F) {
+pub(super) fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Arc<dyn Host>) -> F) {
     if std::env::var_os("ADIT_TEST_NAMESPACE").is_some() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -37,10 +37,11 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Arc<dyn Ho
         });
     }
     let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let path = if test.contains("::") { format!("host::{test}") } else { format!("host::tests::{test}") };
     let out = Command::new("unshare")
         .args([if root { "-n" } else { "-rn" }, "--"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("host::tests::{test}"), "--nocapture", "--test-threads=1"])
+        .args(["--exact", &path, "--nocapture", "--test-threads=1"])
         .env("ADIT_TEST_NAMESPACE", "1")
         .output()
         .expect("unshare (util-linux) makes the namespace that this test runs in");
@@ -48,7 +49,7 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Arc<dyn Ho
     assert!(out.status.success() && stdout.contains("1 passed"), "{stdout}{stderr}");
 }
 
-fn show(command: &str) -> String {
+pub(super) fn show(command: &str) -> String {
     let mut words = command.split_whitespace();
     let out = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
@@ -56,7 +57,7 @@ fn show(command: &str) -> String {
 }
 
 /// Everything that a change can touch, except what the veth pair does by itself while it comes up.
-fn state_of_the_host() -> String {
+pub(super) fn state_of_the_host() -> String {
     let commands = [
         "ip -o link",
         "ip -o address",
@@ -77,17 +78,17 @@ fn state_of_the_host() -> String {
         .fold(String::new(), |all, l| all + l + "\n")
 }
 
-fn prefix(text: &str) -> Prefix {
+pub(super) fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-fn changes(host: &Arc<dyn Host>, folder: &Path, name: &str) -> Changes {
+pub(super) fn changes(host: &Arc<dyn Host>, folder: &Path, name: &str) -> Changes {
     Changes::new(Arc::clone(host), Journal::open(folder, name).unwrap())
 }
 
 #[test]
 fn a_tunnels_changes_come_and_go() {
-    in_namespace("a_tunnels_changes_come_and_go", async |host| {
+    in_namespace("a_tunnels_changes_come_and_go", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let before = state_of_the_host();
         let changes = changes(&host, folder.path(), "corp");
@@ -130,7 +131,7 @@ fn a_tunnels_changes_come_and_go() {
 
 #[test]
 fn no_route_is_said_so() {
-    in_namespace("no_route_is_said_so", async |host| {
+    in_namespace("no_route_is_said_so", async |host: Arc<dyn Host>| {
         show("ip route del default");
         let error = host.path_to("198.51.100.7".parse().unwrap()).await.unwrap_err();
         assert_eq!(error.failure().code, adit_core::FailureCode::ServerUnreachable, "{error}");
@@ -139,7 +140,7 @@ fn no_route_is_said_so() {
 
 #[test]
 fn a_dead_daemons_changes_are_undone_at_the_next_start() {
-    in_namespace("a_dead_daemons_changes_are_undone_at_the_next_start", async |host| {
+    in_namespace("a_dead_daemons_changes_are_undone_at_the_next_start", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let before = state_of_the_host();
         let dead = changes(&host, folder.path(), "corp");
@@ -167,7 +168,7 @@ fn a_dead_daemons_changes_are_undone_at_the_next_start() {
 
 #[test]
 fn a_refused_change_leaves_no_step() {
-    in_namespace("a_refused_change_leaves_no_step", async |host| {
+    in_namespace("a_refused_change_leaves_no_step", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let changes = changes(&host, folder.path(), "corp");
         let address = Change::Address { link: "v0".into(), address: prefix("192.0.2.1/24") };
@@ -181,7 +182,7 @@ fn a_refused_change_leaves_no_step() {
 
 #[test]
 fn settings_return_when_the_last_holder_goes() {
-    in_namespace("settings_return_when_the_last_holder_goes", async |host| {
+    in_namespace("settings_return_when_the_last_holder_goes", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         super::sysctl::write("net/ipv4/conf/v0/rp_filter", "1").unwrap();
         super::sysctl::write("net/ipv6/conf/v0/forwarding", "1").unwrap();
@@ -206,7 +207,7 @@ fn settings_return_when_the_last_holder_goes() {
 
 #[test]
 fn proxies_are_per_lease() {
-    in_namespace("proxies_are_per_lease", async |host| {
+    in_namespace("proxies_are_per_lease", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let before = state_of_the_host();
         let changes = changes(&host, folder.path(), "server");
@@ -233,7 +234,7 @@ async fn says_what_is_missing(changes: &Changes) {
 
 #[test]
 fn nft_takes_our_tables_and_gives_them_back() {
-    in_namespace("nft_takes_our_tables_and_gives_them_back", async |host| {
+    in_namespace("nft_takes_our_tables_and_gives_them_back", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let changes = changes(&host, folder.path(), "corp");
         if !has_nft() {
@@ -260,7 +261,7 @@ fn nft_takes_our_tables_and_gives_them_back() {
 
 #[test]
 fn a_block_lets_only_the_tunnels_own_packets_out() {
-    in_namespace("a_block_lets_only_the_tunnels_own_packets_out", async |host| {
+    in_namespace("a_block_lets_only_the_tunnels_own_packets_out", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         show("ip neighbour add 192.0.2.254 lladdr 02:00:00:00:00:01 dev v0 nud permanent");
         let plain = tokio::net::UdpSocket::bind("192.0.2.1:0").await.unwrap();
@@ -285,7 +286,7 @@ fn a_block_lets_only_the_tunnels_own_packets_out() {
 
 #[test]
 fn an_xfrm_interface_or_the_module_that_is_missing() {
-    in_namespace("an_xfrm_interface_or_the_module_that_is_missing", async |host| {
+    in_namespace("an_xfrm_interface_or_the_module_that_is_missing", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
         let before = state_of_the_host();
         let changes = changes(&host, folder.path(), "corp");

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use adit_core::Entropy;
+use adit_core::{Entropy, Path};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId};
 use adit_isakmp::KeMethod;
@@ -35,10 +36,18 @@ pub trait SaContext: Send + Sync {
     fn event(&self, sa: SaId, event: Event);
 }
 
+/// What peers that dial us meet.
+pub struct Listen {
+    /// For the core.
+    pub defaults: ResponderDefaults,
+    /// Addresses of this host on which they may; empty: all.
+    pub addresses: Vec<IpAddr>,
+}
+
 enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn SaContext>, oneshot::Sender<SaId>),
     Close(SaId),
-    Responder(Option<(ResponderDefaults, Arc<dyn SaContext>)>),
+    Responder(Option<(Listen, Arc<dyn SaContext>)>),
     Answer(AskId, Answer),
 }
 
@@ -63,7 +72,7 @@ impl IkeDriver {
     }
 
     /// Lets peers in, with `context` to answer for them; `None`: no longer.
-    pub fn set_responder(&self, responder: Option<(ResponderDefaults, Arc<dyn SaContext>)>) {
+    pub fn set_responder(&self, responder: Option<(Listen, Arc<dyn SaContext>)>) {
         let _ = self.commands.send(Command::Responder(responder));
     }
 
@@ -86,6 +95,7 @@ pub fn start(sockets: IkeSockets, crypto: Arc<dyn CryptoProvider>, entropy: Box<
         sockets,
         contexts: BTreeMap::new(),
         server: None,
+        listen: Vec::new(),
         answers: tx.downgrade(),
     };
     tokio::spawn(task.run(rx));
@@ -98,6 +108,7 @@ struct Task {
     sockets: Arc<IkeSockets>,
     contexts: BTreeMap<SaId, Arc<dyn SaContext>>,
     server: Option<Arc<dyn SaContext>>,
+    listen: Vec<IpAddr>,
     answers: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -114,8 +125,10 @@ impl Task {
                 socket = sockets.readable() => {
                     for _ in 0..BUDGET {
                         let Some((path, payload)) = sockets.receive(socket) else { break };
-                        self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
-                        self.drain();
+                        if self.listens(&path, &payload) {
+                            self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
+                            self.drain();
+                        }
                     }
                 }
                 () = clock::sleep_until(deadline) => self.endpoint.handle(clock::now(), Input::Wake),
@@ -133,13 +146,21 @@ impl Task {
             }
             Command::Close(sa) => self.endpoint.handle(clock::now(), Input::Close { sa }),
             Command::Responder(responder) => {
-                let (defaults, context) = responder.unzip();
-                self.endpoint.set_responder(defaults);
+                let (listen, context) = responder.unzip();
+                self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();
+                self.endpoint.set_responder(listen.map(|l| l.defaults));
                 // Peers that are already in keep the context they came in with.
                 self.server = context.or(self.server.take());
             }
             Command::Answer(id, answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
         }
+    }
+
+    /// A first message (whose responder SPI is zero) is heard only on the server's own addresses; everything else
+    /// belongs to an IKE_SA that there is, or is dropped by the core.
+    fn listens(&self, path: &Path, payload: &[u8]) -> bool {
+        let first = payload.get(8..16).is_some_and(|spi| spi == [0; 8]);
+        !first || self.listen.is_empty() || self.listen.contains(&path.local.ip())
     }
 
     fn drain(&mut self) {

@@ -1,0 +1,170 @@
+//! `org.adit1.Connection`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::{ApiError, LastErrorParts, failure_to_parts};
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, interface};
+
+use super::gate::Gate;
+use crate::daemon::Daemon;
+use crate::registry::{ConnectionId, Facts, Role};
+
+pub struct ConnectionObject {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) gate: Gate,
+    pub(super) id: ConnectionId,
+}
+
+impl ConnectionObject {
+    fn read<T: Default>(&self, read: impl FnOnce(Facts) -> T) -> T {
+        self.daemon.registry().get(self.id).map(read).unwrap_or_default()
+    }
+}
+
+pub(super) fn role_word(role: Role) -> String {
+    match role {
+        Role::Client => "client".to_owned(),
+        Role::Server => "server".to_owned(),
+    }
+}
+
+pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(T::to_string).collect()
+}
+
+pub(super) fn text<T: ToString>(item: Option<T>) -> String {
+    item.map(|i| i.to_string()).unwrap_or_default()
+}
+
+#[interface(name = "org.adit1.Connection")]
+impl ConnectionObject {
+    async fn down(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<(), ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.down(self.id).await?)
+    }
+
+    async fn statistics(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<HashMap<String, u64>, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.statistics(self.id).await?.to_map())
+    }
+
+    async fn provide_secret(
+        &self,
+        field: &str,
+        _value: Vec<u8>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<(), ApiError> {
+        self.gate.admit(bus, &header).await?;
+        let text = format!("the connection does not wait for a secret called \"{}\"", field.escape_debug());
+        Err(Failure::new(FailureCode::NotFound, Step::Authenticate, text).into())
+    }
+
+    #[zbus(signal)]
+    async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
+
+    #[zbus(signal, name = "StateChanged")]
+    async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn profile(&self) -> String {
+        self.read(|f| f.profile)
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn role(&self) -> String {
+        self.read(|f| role_word(f.role))
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.read(|f| f.state.as_str().to_owned())
+    }
+
+    #[zbus(property)]
+    fn step(&self) -> String {
+        self.read(|f| f.step)
+    }
+
+    #[zbus(property)]
+    fn since(&self) -> u64 {
+        self.read(|f| f.since)
+    }
+
+    #[zbus(property)]
+    fn server(&self) -> String {
+        self.read(|f| f.server)
+    }
+
+    #[zbus(property)]
+    fn local_endpoint(&self) -> String {
+        self.read(|f| text(f.local))
+    }
+
+    #[zbus(property)]
+    fn remote_endpoint(&self) -> String {
+        self.read(|f| text(f.remote))
+    }
+
+    #[zbus(property)]
+    fn encapsulated(&self) -> bool {
+        self.read(|f| f.encapsulated)
+    }
+
+    #[zbus(property)]
+    fn interface(&self) -> String {
+        self.read(|f| f.interface)
+    }
+
+    #[zbus(property)]
+    fn addresses(&self) -> Vec<String> {
+        self.read(|f| texts(&f.addresses))
+    }
+
+    #[zbus(property)]
+    fn dns(&self) -> Vec<String> {
+        self.read(|f| texts(&f.dns))
+    }
+
+    #[zbus(property)]
+    fn routes(&self) -> Vec<String> {
+        self.read(|f| texts(&f.routes))
+    }
+
+    #[zbus(property)]
+    fn remote_identity(&self) -> String {
+        self.read(|f| f.remote_id)
+    }
+
+    #[zbus(property)]
+    fn local_identity(&self) -> String {
+        self.read(|f| f.local_id)
+    }
+
+    #[zbus(property)]
+    fn ike_suite(&self) -> String {
+        self.read(|f| f.ike_suite)
+    }
+
+    #[zbus(property)]
+    fn esp_suite(&self) -> String {
+        self.read(|f| f.esp_suite)
+    }
+
+    #[zbus(property)]
+    fn last_error(&self) -> LastErrorParts {
+        failure_to_parts(self.daemon.registry().get(self.id).and_then(|f| f.last_error).as_ref())
+    }
+}

@@ -1,0 +1,60 @@
+//! `org.adit1`: the same objects on the system bus and, peer to peer, on the private socket.
+
+mod connection;
+mod gate;
+mod manager;
+mod objects;
+mod private;
+mod profile;
+
+use std::sync::Arc;
+
+use adit_dbus_api::names;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::BusChoice;
+use crate::daemon::Daemon;
+use gate::Gate;
+
+/// What keeps `org.adit1` offered; dropping it ends that.
+pub struct Buses {
+    tasks: Vec<JoinHandle<()>>,
+    socket: Option<private::Socket>,
+}
+
+impl Drop for Buses {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        drop(self.socket.take());
+    }
+}
+
+/// Offers `org.adit1` on the private socket and, as the settings say, on the system bus.
+///
+/// # Errors
+/// The socket cannot be made; the system bus was demanded and is not there or refuses the name.
+pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
+    let socket = private::Socket::bind(&daemon.settings().socket)?;
+    let mut tasks = vec![tokio::spawn(private::accept(socket.listener(), Arc::clone(daemon)))];
+    match daemon.settings().bus {
+        BusChoice::None => {}
+        choice => match system_bus(daemon).await {
+            Ok(task) => tasks.push(task),
+            Err(e) if choice == BusChoice::Auto => {
+                warn!(error = %e, "no system bus: ctl reaches the daemon by the private socket only");
+            }
+            Err(e) => return Err(e.into()),
+        },
+    }
+    Ok(Buses { tasks, socket: Some(socket) })
+}
+
+async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<JoinHandle<()>> {
+    let connection = zbus::connection::Builder::system().build().await?;
+    let objects = objects::Objects::new(connection.clone(), Arc::clone(daemon), Gate::Bus).await?;
+    // The name comes last: whoever sees it finds every object there.
+    connection.request_name(names::BUS).await?;
+    info!(name = names::BUS, "on the system bus");
+    Ok(tokio::spawn(objects.follow()))
+}

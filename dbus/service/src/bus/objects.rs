@@ -1,0 +1,186 @@
+//! The objects on one D-Bus connection, kept in step with the registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use adit_core::Failure;
+use adit_dbus_api::{failure_to_parts, names};
+use tokio::sync::broadcast::{self, error::RecvError};
+use zbus::fdo::{ObjectManager, Properties};
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
+
+use super::connection::{ConnectionObject, text, texts};
+use super::gate::Gate;
+use super::manager::ManagerObject;
+use super::profile::ProfileObject;
+use crate::daemon::Daemon;
+use crate::registry::{ConnectionId, Facts, Notice, State};
+
+/// A connection's object path.
+pub fn connection_path(id: ConnectionId) -> OwnedObjectPath {
+    path(&format!("{}/{}", names::CONNECTIONS, id.0))
+}
+
+/// The path that stands for none.
+pub fn none_path() -> OwnedObjectPath {
+    path(names::NONE)
+}
+
+fn path(text: &str) -> OwnedObjectPath {
+    ObjectPath::from_string_unchecked(text.to_owned()).into()
+}
+
+/// The objects on one D-Bus connection.
+pub struct Objects {
+    connection: Connection,
+    daemon: Arc<Daemon>,
+    gate: Gate,
+    notices: broadcast::Receiver<Notice>,
+    shown: BTreeMap<ConnectionId, Facts>,
+    profiles: Vec<OwnedObjectPath>,
+}
+
+impl Objects {
+    /// Puts every object there is on the connection.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn new(connection: Connection, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<Self> {
+        // Subscribed first: what happens meanwhile is seen twice rather than never.
+        let notices = daemon.registry().subscribe();
+        let server = connection.object_server();
+        server.at(names::ROOT, ObjectManager).await?;
+        let manager = ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone() };
+        server.at(names::MANAGER_PATH, manager).await?;
+        let mut objects =
+            Self { notices, shown: BTreeMap::new(), profiles: Vec::new(), connection, daemon, gate };
+        objects.show_everything().await?;
+        Ok(objects)
+    }
+
+    /// Keeps in step until the connection ends.
+    pub async fn follow(mut self) {
+        loop {
+            let result = match self.notices.recv().await {
+                Ok(notice) => self.apply(notice).await,
+                Err(RecvError::Lagged(_)) => self.show_everything().await,
+                Err(RecvError::Closed) => return,
+            };
+            if let Err(e) = result {
+                tracing::debug!(error = %e, "D-Bus");
+                if self.connection.is_closed() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn show_everything(&mut self) -> zbus::Result<()> {
+        let all = self.daemon.registry().all();
+        let gone: Vec<ConnectionId> =
+            self.shown.keys().copied().filter(|id| all.iter().all(|(a, _)| a != id)).collect();
+        for id in gone {
+            self.remove(id).await?;
+        }
+        for (id, _) in all {
+            self.add(id).await?;
+            self.changed(id).await?;
+        }
+        self.show_profiles().await
+    }
+
+    async fn apply(&mut self, notice: Notice) -> zbus::Result<()> {
+        match notice {
+            Notice::Added(id) => self.add(id).await,
+            Notice::Changed(id) => self.changed(id).await,
+            Notice::Removed(id) => self.remove(id).await,
+            Notice::Profiles => self.show_profiles().await,
+            Notice::Progress(id, step, text) => {
+                ConnectionObject::progress(&self.emitter(id)?, &step, &text).await
+            }
+            Notice::State(id, old, new, reason) => self.transition(id, old, new, &reason).await,
+        }
+    }
+
+    async fn transition(&self, id: ConnectionId, old: State, new: State, reason: &str) -> zbus::Result<()> {
+        ConnectionObject::transition(&self.emitter(id)?, old.as_str(), new.as_str(), reason).await
+    }
+
+    async fn add(&mut self, id: ConnectionId) -> zbus::Result<()> {
+        let Some(facts) = self.daemon.registry().get(id) else { return Ok(()) };
+        if self.shown.contains_key(&id) {
+            return Ok(());
+        }
+        let object = ConnectionObject { daemon: Arc::clone(&self.daemon), gate: self.gate.clone(), id };
+        self.connection.object_server().at(connection_path(id), object).await?;
+        self.shown.insert(id, facts);
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: ConnectionId) -> zbus::Result<()> {
+        if self.shown.remove(&id).is_some() {
+            self.connection.object_server().remove::<ConnectionObject, _>(connection_path(id)).await?;
+        }
+        Ok(())
+    }
+
+    /// One PropertiesChanged with all that differs from what was shown before.
+    async fn changed(&mut self, id: ConnectionId) -> zbus::Result<()> {
+        let (Some(new), Some(old)) = (self.daemon.registry().get(id), self.shown.get(&id)) else { return Ok(()) };
+        let changes = differences(old, &new);
+        self.shown.insert(id, new);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let interface = InterfaceName::try_from(names::CONNECTION)?;
+        Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await
+    }
+
+    async fn show_profiles(&mut self) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        for path in std::mem::take(&mut self.profiles) {
+            server.remove::<ProfileObject, _>(path).await?;
+        }
+        for (n, file) in self.daemon.profiles().into_iter().enumerate() {
+            let path = path(&format!("{}/{}", names::PROFILES, n + 1));
+            server.at(path.clone(), ProfileObject { daemon: Arc::clone(&self.daemon), file }).await?;
+            self.profiles.push(path);
+        }
+        Ok(())
+    }
+
+    fn emitter(&self, id: ConnectionId) -> zbus::Result<SignalEmitter<'static>> {
+        SignalEmitter::new(&self.connection, connection_path(id))
+    }
+}
+
+fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant<'a>> {
+    let mut out: HashMap<&'static str, Variant<'a>> = HashMap::new();
+    let mut compare = |name: &'static str, same: bool, value: Variant<'a>| {
+        if !same {
+            out.insert(name, value);
+        }
+    };
+    compare("State", old.state == new.state, new.state.as_str().into());
+    compare("Step", old.step == new.step, new.step.as_str().into());
+    compare("Since", old.since == new.since, new.since.into());
+    compare("LocalEndpoint", old.local == new.local, text(new.local).into());
+    compare("RemoteEndpoint", old.remote == new.remote, text(new.remote).into());
+    compare("Encapsulated", old.encapsulated == new.encapsulated, new.encapsulated.into());
+    compare("Interface", old.interface == new.interface, new.interface.as_str().into());
+    compare("Addresses", old.addresses == new.addresses, texts(&new.addresses).into());
+    compare("Dns", old.dns == new.dns, texts(&new.dns).into());
+    compare("Routes", old.routes == new.routes, texts(&new.routes).into());
+    compare("LocalIdentity", old.local_id == new.local_id, new.local_id.as_str().into());
+    compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());
+    compare("IkeSuite", old.ike_suite == new.ike_suite, new.ike_suite.as_str().into());
+    compare("EspSuite", old.esp_suite == new.esp_suite, new.esp_suite.as_str().into());
+    compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_ref()));
+    out
+}
+
+fn last_error(failure: Option<&Failure>) -> Variant<'static> {
+    Variant::from(failure_to_parts(failure))
+}

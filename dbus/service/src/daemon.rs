@@ -1,0 +1,364 @@
+//! The daemon: what there is one of, and what D-Bus may ask of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_crypto::{OsEntropy, Provider};
+use adit_dbus_api::Traffic;
+use adit_isakmp::crypto::CryptoProvider;
+use adit_profile::Profile;
+use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
+use tokio::sync::OnceCell;
+use tracing::{info, warn};
+
+use crate::BusChoice;
+use crate::client::{self, ClientHandle, Dial};
+use crate::files::{Files, ProfileFile};
+use crate::esp::Numbers;
+use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
+use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::registry::{ConnectionId, Facts, Registry, Role};
+use crate::server::Server;
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `/etc/adit`.
+    pub config: PathBuf,
+    /// `/var/lib/adit`.
+    pub state: PathBuf,
+    /// The private socket.
+    pub socket: PathBuf,
+    /// Whether to be on the system bus.
+    pub bus: BusChoice,
+}
+
+/// The doors to the kernel and to cryptography.
+pub struct Doors {
+    /// IPsec.
+    pub xfrm: Arc<dyn XfrmDoor>,
+    /// Links, addresses, routes, rules, sysctls, nftables.
+    pub host: Arc<dyn Host>,
+    /// Cryptography.
+    pub crypto: Arc<dyn CryptoProvider>,
+}
+
+/// The daemon.
+pub struct Daemon {
+    settings: Settings,
+    files: Files,
+    doors: Doors,
+    registry: Arc<Registry>,
+    ike: OnceCell<IkeDriver>,
+    profiles: Mutex<Vec<Arc<ProfileFile>>>,
+    clients: Mutex<BTreeMap<ConnectionId, ClientHandle>>,
+    server: tokio::sync::Mutex<Option<Server>>,
+    server_facts: Mutex<ServerFacts>,
+    link_names: tokio::sync::Mutex<BTreeSet<String>>,
+    last_number: AtomicU32,
+}
+
+#[derive(Default)]
+struct ServerFacts {
+    listening: Vec<String>,
+    problem: Option<Failure>,
+}
+
+impl Doors {
+    /// The real ones.
+    ///
+    /// # Errors
+    /// No netlink, or a journal that cannot be read.
+    pub fn real(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self {
+            xfrm: Arc::new(KernelXfrm::new()),
+            host: Arc::new(KernelHost::open()?),
+            crypto: Arc::new(Provider::new()),
+        })
+    }
+}
+
+impl Daemon {
+    /// A daemon that does nothing yet.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn new(settings: Settings, doors: Doors) -> anyhow::Result<Self> {
+        Ok(Self {
+            files: Files::new(&settings.config),
+            settings,
+            doors,
+            registry: Registry::new(),
+            ike: OnceCell::new(),
+            profiles: Mutex::default(),
+            clients: Mutex::default(),
+            server: tokio::sync::Mutex::new(None),
+            server_facts: Mutex::default(),
+            link_names: tokio::sync::Mutex::default(),
+            last_number: AtomicU32::new(0),
+        })
+    }
+
+    /// Where things are.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The connections.
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The kernel's IPsec.
+    #[must_use]
+    pub fn xfrm(&self) -> Arc<dyn XfrmDoor> {
+        Arc::clone(&self.doors.xfrm)
+    }
+
+    /// The host's network.
+    #[must_use]
+    pub fn host(&self) -> Arc<dyn Host> {
+        Arc::clone(&self.doors.host)
+    }
+
+    /// The profiles as they were read last.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<Arc<ProfileFile>> {
+        lock(&self.profiles).clone()
+    }
+
+    /// Where the server listens; empty without one.
+    #[must_use]
+    pub fn listening(&self) -> Vec<String> {
+        lock(&self.server_facts).listening.clone()
+    }
+
+    /// Why the server does not run, if it should.
+    #[must_use]
+    pub fn server_problem(&self) -> Option<Failure> {
+        lock(&self.server_facts).problem.clone()
+    }
+
+    /// Raises a profile: reads its file as it is now.
+    ///
+    /// # Errors
+    /// There is no such profile, it has mistakes, or it is up already.
+    pub async fn up(self: &Arc<Self>, name: &str) -> Result<ConnectionId, Failure> {
+        let profile = self.files.profile(name)?;
+        self.dial(profile).await
+    }
+
+    /// Raises a profile whose content the caller hands over.
+    ///
+    /// # Errors
+    /// It has mistakes, or one of that name is up already.
+    pub async fn up_content(self: &Arc<Self>, name: &str, toml: &str) -> Result<ConnectionId, Failure> {
+        let profile = self.files.profile_from_content(name, toml)?;
+        self.dial(profile).await
+    }
+
+    async fn dial(self: &Arc<Self>, profile: Profile) -> Result<ConnectionId, Failure> {
+        let name = profile.name.to_string();
+        if let Some(id) = self.registry.live_client(&name) {
+            // Twice up is up: the caller follows the connection that there is.
+            return Ok(id);
+        }
+        let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server.to_string()));
+        let handle = client::start(Dial { id, profile, daemon: Arc::clone(self) });
+        lock(&self.clients).insert(id, handle);
+        Ok(id)
+    }
+
+    /// Takes a connection down; returns when nothing of it is left.
+    ///
+    /// # Errors
+    /// There is no such connection, or undoing it left something behind.
+    pub async fn down(&self, id: ConnectionId) -> Result<(), Failure> {
+        let handle = lock(&self.clients).get(&id).cloned();
+        if let Some(handle) = handle {
+            let result = handle.stop().await;
+            lock(&self.clients).remove(&id);
+            return result;
+        }
+        if let Some(server) = self.server.lock().await.as_ref() {
+            if server.disconnect(id).await {
+                return Ok(());
+            }
+        }
+        match self.registry.get(id) {
+            Some(facts) if facts.state.is_final() => {
+                self.registry.remove(id);
+                Ok(())
+            }
+            _ => Err(Failure::new(FailureCode::NotFound, Step::Close, "there is no such connection")
+                .hint("ctl status  shows the connections")),
+        }
+    }
+
+    /// What the kernel counted for a connection.
+    ///
+    /// # Errors
+    /// There is no such connection, or the kernel refused.
+    pub async fn statistics(&self, id: ConnectionId) -> Result<Traffic, Failure> {
+        let states = match lock(&self.clients).get(&id) {
+            Some(handle) => handle.states(),
+            None => None,
+        };
+        let states = match states {
+            Some(states) => Some(states),
+            None => self.server.lock().await.as_ref().and_then(|s| s.states(id)),
+        };
+        let Some((inbound, outbound)) = states else { return Ok(Traffic::default()) };
+        let xfrm = self.xfrm();
+        let work = move || -> Result<Traffic, Failure> {
+            let incoming = xfrm.query(&inbound)?.unwrap_or_default();
+            let outgoing = xfrm.query(&outbound)?.unwrap_or_default();
+            Ok(Traffic {
+                bytes_in: incoming.bytes,
+                bytes_out: outgoing.bytes,
+                packets_in: incoming.packets,
+                packets_out: outgoing.packets,
+            })
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Ok(Traffic::default()))
+    }
+
+    /// Reads the profiles and `server.toml` again. Standing connections of ours stay.
+    ///
+    /// # Errors
+    /// `server.toml` has mistakes or cannot be carried out; the server that ran goes on.
+    pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
+        let profiles = self.files.profiles().into_iter().map(Arc::new).collect();
+        *lock(&self.profiles) = profiles;
+        self.registry.profiles_changed();
+        let result = self.reload_server().await;
+        lock(&self.server_facts).problem = result.as_ref().err().cloned();
+        result
+    }
+
+    async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
+        let config = self.files.server()?;
+        let mut server = self.server.lock().await;
+        if let Some(old) = server.take() {
+            old.stop().await;
+            lock(&self.server_facts).listening.clear();
+        }
+        if let Some(config) = config {
+            let ports = Ports { ike: config.listen.port, nat: config.listen.nat_port };
+            let ike = self.ike(ports, true).await?;
+            let started = Server::start(config, self, ike).await?;
+            lock(&self.server_facts).listening = started.listening();
+            *server = Some(started);
+        }
+        Ok(())
+    }
+
+    /// The IKE driver; its sockets are bound by whoever needs it first.
+    ///
+    /// # Errors
+    /// The ports are taken.
+    pub async fn ike(&self, ports: Ports, exact: bool) -> Result<IkeDriver, Failure> {
+        let make = || async {
+            let sockets = IkeSockets::bind(ports, exact, MARK)?;
+            info!(ports = ?sockets.ports(), "IKE sockets");
+            Ok(start(sockets, Arc::clone(&self.doors.crypto), Box::new(OsEntropy::new())))
+        };
+        let driver = self.ike.get_or_try_init(make).await.map_err(|e: std::io::Error| {
+            let text = format!("UDP ports {} and {} cannot be bound: {e}", ports.ike, ports.nat);
+            Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+                .hint("another IKE daemon may have them:  ss -lunp 'sport = 500 or sport = 4500'")
+        })?;
+        if exact && driver.sockets().ports() != ports {
+            let text = format!("the server needs UDP ports {} and {}, but the daemon has bound others", ports.ike, ports.nat);
+            return Err(Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+                .hint("free the ports, then  systemctl restart aditd"));
+        }
+        Ok(driver.clone())
+    }
+
+    /// Undoes what a daemon that died left behind. IKE state lived in its memory only, so nothing can be adopted.
+    pub async fn reconcile(&self) {
+        let kept = Kept::default();
+        for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
+            warn!(%failure, "left by the daemon before, and not undone");
+        }
+    }
+
+    /// Takes everything down.
+    pub async fn stop(&self) {
+        let handles: Vec<ClientHandle> = lock(&self.clients).values().cloned().collect();
+        let stops = handles.iter().map(ClientHandle::stop);
+        for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
+            warn!(%failure, "while taking a connection down");
+        }
+        if let Some(server) = self.server.lock().await.take() {
+            server.stop().await;
+        }
+    }
+
+    /// Numbers that nothing else of ours has.
+    pub fn numbers(&self) -> Numbers {
+        // if_id 0 is none, so counting begins at 1.
+        Numbers::nth(self.last_number.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A ledger of changes to the host, with its journal on disk.
+    ///
+    /// # Errors
+    /// The journal cannot be opened.
+    pub fn changes(&self, name: &str) -> Result<Changes, Failure> {
+        Ok(Changes::new(self.host(), Journal::open(&self.journal_folder(), name)?))
+    }
+
+    /// The name of an interface to be: `wanted`, or the first `aditN` that neither the kernel nor another connection of
+    /// ours has.
+    ///
+    /// # Errors
+    /// `wanted` is taken, or the kernel does not list its links.
+    pub async fn reserve_link_name(&self, wanted: Option<&str>) -> Result<String, Failure> {
+        let mut reserved = self.link_names.lock().await;
+        let links = self.doors.host.links().await?;
+        let taken = |name: &str| reserved.contains(name) || links.iter().any(|l| l.name == name);
+        let name = match wanted {
+            Some(name) if taken(name) => {
+                let text = format!("there is an interface {name} already");
+                return Err(Failure::new(FailureCode::KernelRefused, Step::Network, text)
+                    .hint("choose another  interface  in the profile, or leave it out"));
+            }
+            Some(name) => name.to_owned(),
+            None => (0_u32..).map(|n| format!("adit{n}")).find(|n| !taken(n)).unwrap_or_default(),
+        };
+        reserved.insert(name.clone());
+        Ok(name)
+    }
+
+    /// Gives a name back.
+    pub async fn release_link_name(&self, name: &str) {
+        self.link_names.lock().await.remove(name);
+    }
+
+    fn journal_folder(&self) -> PathBuf {
+        self.settings.state.join("journal")
+    }
+
+    /// The configuration's files.
+    #[must_use]
+    pub const fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Forgets the handle of a connection that ended by itself.
+    pub(crate) fn forget_client(&self, id: ConnectionId) {
+        lock(&self.clients).remove(&id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is consistent between any two statements, so a panicked holder harms nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,62 @@
+//! What this host lacks, and what to type.
+
+use adit_dbus_api::DoctorCheck;
+use adit_xfrm_kernel::Support;
+
+use crate::daemon::Daemon;
+
+/// Every check, in a fixed order.
+pub async fn checks(daemon: &Daemon) -> Vec<DoctorCheck> {
+    let mut out = kernel(daemon).await;
+    out.extend(profiles(daemon));
+    out.push(server(daemon));
+    out
+}
+
+fn check(id: &str, status: &str, text: impl Into<String>, hint: impl Into<String>) -> DoctorCheck {
+    DoctorCheck { id: id.to_owned(), status: status.to_owned(), text: text.into(), hint: hint.into() }
+}
+
+async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
+    let xfrm = daemon.xfrm();
+    let asked = tokio::task::spawn_blocking(move || xfrm.capabilities()).await;
+    let capabilities = match asked {
+        Ok(Ok(capabilities)) => capabilities,
+        Ok(Err(e)) => return vec![check("kernel", "fail", e.to_string(), "aditd needs CAP_NET_ADMIN")],
+        Err(_) => return vec![check("kernel", "fail", "the kernel could not be asked", "")],
+    };
+    let one = |c: adit_xfrm_kernel::Capability| {
+        let id = format!("kernel-{:?}", c.feature).to_ascii_lowercase();
+        let id: String = id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let id = id.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+        match c.support {
+            Support::Present => check(&id, "ok", c.feature.to_string(), ""),
+            Support::Missing(why) => check(&id, "fail", format!("{}: {why}", c.feature), c.feature.remedy()),
+        }
+    };
+    capabilities.0.into_iter().map(one).collect()
+}
+
+fn profiles(daemon: &Daemon) -> Vec<DoctorCheck> {
+    let files = daemon.profiles();
+    let broken = files.iter().filter_map(|f| Some((f, f.content.as_ref().err()?.first()?)));
+    let mut out: Vec<DoctorCheck> = broken
+        .map(|(file, (_, place, text, hint))| {
+            let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
+            check(&format!("profile-{}", file.name), "fail", format!("{place}{text}"), hint)
+        })
+        .collect();
+    if out.is_empty() {
+        out.push(check("profiles", "ok", format!("{} profiles, none with a mistake", files.len()), ""));
+    }
+    out
+}
+
+fn server(daemon: &Daemon) -> DoctorCheck {
+    let listening = daemon.listening();
+    match (daemon.server_problem(), listening.is_empty()) {
+        (Some(failure), _) => check("server", "fail", failure.text, failure.hint.unwrap_or_default()),
+        (None, true) => check("server", "ok", "no server.toml: this host only dials", ""),
+        (None, false) => check("server", "ok", format!("listening on {}", listening.join(", ")), ""),
+    }
+}

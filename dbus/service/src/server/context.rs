@@ -1,0 +1,221 @@
+//! Answers the core's questions for peers that dial us.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
+use adit_ikev2::api::{
+    Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId,
+};
+use adit_pool::Request;
+use adit_profile::{AuthMethod, ConnectionRule};
+use adit_xfrm_kernel::AllocateSpi;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::Inner;
+use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
+use crate::ike::{Pending, SaContext};
+use crate::registry::{Facts, Role, State};
+use crate::suites;
+
+/// Bytes of the random key that stands in for the one of a peer nobody knows.
+const STAND_IN: usize = 32;
+
+impl SaContext for Arc<Inner> {
+    fn ask(&self, sa: SaId, ask: Ask) -> Pending {
+        match ask {
+            Ask::Connection { remote, path, .. } => {
+                Pending::Now(Answer::Connection(self.connection(sa, &remote, path).map(Box::new)))
+            }
+            Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk(sa))),
+            Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
+                let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
+                match self.rule(sa).and_then(|(n, _)| self.anchors.get(n).cloned().flatten()) {
+                    Some(anchors) => verify(anchors, PeerIs::Client, claim),
+                    None => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
+                }
+            }
+            Ask::Sign { schemes, encoding, message } => match &self.own {
+                Some(own) => own.sign(schemes, encoding, message),
+                None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
+            },
+            Ask::Lease { remote, v4, v6 } => Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6)))),
+            Ask::AllocateSpi { path } => self.allocate_spi(sa, path),
+            Ask::Install(child) => {
+                let (inner, guest) = (Arc::clone(self), self.guest(sa));
+                Pending::Later(Box::pin(async move { Answer::Installed(guest.install(&inner, *child).await) }))
+            }
+            // The driver answers these itself.
+            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
+                Pending::Later(Box::pin(std::future::pending()))
+            }
+        }
+    }
+
+    fn event(&self, sa: SaId, event: Event) {
+        match event {
+            Event::Established(facts) => self.established(sa, &facts),
+            Event::ChildClosed { .. } => {
+                let Some(guest) = self.guests().get(&sa).cloned() else { return };
+                let inner = Arc::clone(self);
+                tokio::spawn(async move { guest.close_child(&inner).await });
+            }
+            Event::Released(_) => {
+                // The lease goes with the guest.
+            }
+            Event::Closed(result) => {
+                if let Err(failure) = result {
+                    let peer = failure.peer.as_deref().unwrap_or("");
+                    tracing::info!(sa = sa.0, code = %failure.code, peer, "client: {failure}");
+                }
+                let Some(guest) = self.guests().get(&sa).cloned() else { return };
+                let inner = Arc::clone(self);
+                tokio::spawn(async move {
+                    guest.leave(&inner).await;
+                    inner.guests().remove(&sa);
+                    inner.left.notify_waiters();
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Inner {
+    fn rule(&self, sa: SaId) -> Option<(usize, bool)> {
+        let guest = self.guests().get(&sa).cloned()?;
+        let rule = guest.facts().rule;
+        rule
+    }
+
+    fn connection(&self, sa: SaId, remote: &Identity, path: Path) -> Result<ResponderConfig, Failure> {
+        let found = self.config.connection_for(remote);
+        // A name that nobody knows gets as far as one with a wrong key: the answer must not tell which it was.
+        let rule = found.or(self.config.connections.first()).ok_or_else(|| unexpected("a connection"))?;
+        let index = self.config.connections.iter().position(|c| std::ptr::eq(c, rule)).unwrap_or(0);
+        self.guest_facts(sa, |facts| facts.rule = Some((index, found.is_some())));
+        if found.is_none() {
+            tracing::info!(identity = %remote, peer = %path.remote, "no [[connection]] is for this identity");
+        }
+        let local_auth = match (rule.server_auth, &self.own) {
+            (AuthMethod::Certificate, Some(own)) => own.local_auth(),
+            (AuthMethod::Certificate, None) => return Err(unexpected("the server's certificate")),
+            (AuthMethod::Psk, _) => LocalAuth::Psk,
+        };
+        Ok(ResponderConfig {
+            name: rule.name.to_string(),
+            local_id: self.identity(path)?,
+            local_auth,
+            remote_auth: self.remote_auth(index, rule),
+            esp: suites::esp_proposals(&self.config.ikev2.esp),
+            local_ts: self.reachable(rule),
+            remote_ts: Vec::new(),
+            addresses: true,
+            timing: self.timing(),
+        })
+    }
+
+    fn remote_auth(&self, index: usize, rule: &ConnectionRule) -> RemoteAuth {
+        match rule.auth {
+            AuthMethod::Psk => RemoteAuth::Psk,
+            AuthMethod::Certificate => {
+                let anchors = self.anchors.get(index).and_then(Option::as_ref);
+                RemoteAuth::Certificate { authorities: anchors.map(|a| a.key_hashes()).unwrap_or_default() }
+            }
+        }
+    }
+
+    fn reachable(&self, rule: &ConnectionRule) -> Vec<adit_core::TrafficSelector> {
+        match rule.subnets.is_empty() {
+            true => [Prefix::ANY_V4, Prefix::ANY_V6].map(Into::into).into(),
+            false => rule.subnets.iter().map(|p| (*p).into()).collect(),
+        }
+    }
+
+    fn identity(&self, path: Path) -> Result<Identity, Failure> {
+        match (&self.config.ikev2.identity, &self.own) {
+            (Some(identity), _) => Ok(identity.clone()),
+            (None, Some(own)) => OwnCertificate::identity(own),
+            (None, None) => Ok(Identity::Address(path.local.ip())),
+        }
+    }
+
+    fn psk(&self, sa: SaId) -> Result<Secret, Failure> {
+        let rule = self.rule(sa).filter(|(_, known)| *known);
+        let rule = rule.and_then(|(index, _)| self.config.connections.get(index));
+        match rule.and_then(|r| r.psk.as_ref().or(self.config.ikev2.psk.as_ref())) {
+            Some(source) => self.daemon.files().psk(source),
+            None => {
+                let mut bytes = vec![0; STAND_IN];
+                SystemRandom::new().fill(&mut bytes).map_err(|_| unexpected("randomness"))?;
+                Ok(Secret::new(bytes))
+            }
+        }
+    }
+
+    fn lease(&self, sa: SaId, remote: &Identity, request: Request) -> Result<Lease, Failure> {
+        let (index, _) = self.rule(sa).ok_or_else(|| unexpected("a lease"))?;
+        let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a lease"))?;
+        let configured = self.config.pool(&rule.pool).ok_or_else(|| unexpected("a pool"))?;
+        let leased = {
+            let mut pools = self.pools();
+            let pool = pools.get_mut(&rule.pool).ok_or_else(|| unexpected("a pool"))?;
+            pool.lease(sa.0, remote, request).map_err(Failure::from)?
+        };
+        self.guest_facts(sa, |facts| facts.pool = Some((rule.pool.clone(), sa.0)));
+        let dns: Vec<IpAddr> = rule.dns.clone().unwrap_or_else(|| configured.dns.clone());
+        Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
+    }
+
+    fn allocate_spi(&self, sa: SaId, path: Path) -> Pending {
+        let (xfrm, numbers) = (self.daemon.xfrm(), self.guest(sa).numbers);
+        let request =
+            AllocateSpi::tunnel(path.local.ip(), path.remote.ip(), numbers.reqid, Some(numbers.if_id));
+        Pending::Later(Box::pin(async move {
+            let work = move || xfrm.allocate_spi(&request).map_err(Failure::from);
+            Answer::Spi(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(unexpected("an SPI"))))
+        }))
+    }
+
+    fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {
+        let guest = self.guest(sa);
+        change(&mut guest.facts());
+    }
+}
+
+impl Inner {
+    fn established(&self, sa: SaId, facts: &Established) {
+        let name = facts.connection.as_deref().unwrap_or("");
+        let mut shown = Facts::new(Role::Server, name, "");
+        shown.state = State::Connected;
+        shown.step = Step::Established.as_str().to_owned();
+        shown.local = Some(facts.path.local);
+        shown.remote = Some(facts.path.remote);
+        shown.encapsulated = facts.encapsulated;
+        shown.interface.clone_from(&self.link);
+        let v4 = facts.lease.v4.map(IpAddr::V4);
+        let v6 = facts.lease.v6.map(|(a, _)| IpAddr::V6(a));
+        shown.addresses = v4.into_iter().chain(v6).map(Prefix::host).collect();
+        shown.dns.clone_from(&facts.lease.dns);
+        shown.local_id = facts.local_id.to_string();
+        shown.remote_id = facts.remote_id.to_string();
+        shown.ike_suite = facts.ike.to_string();
+        shown.esp_suite = facts.esp.to_string();
+        tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
+        let connection = self.daemon.registry().add(shown);
+        self.guest_facts(sa, |facts| facts.connection = Some(connection));
+    }
+}
+
+fn request(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Request {
+    Request {
+        v4: v4.is_some(),
+        v6: v6.is_some(),
+        wanted_v4: v4.filter(|a| !a.is_unspecified()),
+        wanted_v6: v6.filter(|a| !a.is_unspecified()),
+    }
+}
+
+fn unexpected(what: &str) -> Failure {
+    Failure::new(FailureCode::Internal, Step::Authenticate, format!("the IKE core asked for {what}"))
+}
