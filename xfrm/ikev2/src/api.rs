@@ -46,6 +46,14 @@ pub enum Input {
         /// Which one.
         sa: SaId,
     },
+    /// Delete one CHILD_SA (a hard limit was reached): tell the peer, then [`Event::ChildClosed`]. With its last
+    /// CHILD_SA the IKE_SA closes too.
+    CloseChild {
+        /// Of which IKE_SA.
+        sa: SaId,
+        /// Which one.
+        child: ChildId,
+    },
     /// The time of [`deadline`](crate::Endpoint::deadline) has come. Any other input does the same.
     Wake,
 }
@@ -130,7 +138,8 @@ pub enum Ask {
         identity: Identity,
         /// DER, end entity first, at most 10.
         certificates: Vec<Vec<u8>>,
-        /// How it signed.
+        /// How it signed. An ECDSA AlgorithmIdentifier names only the hash (RFC 7427): the curve is that of the
+        /// certificate's key, whatever this says.
         scheme: SignatureScheme,
         /// ASN.1 (RFC 7427) or fixed-length r‖s (RFC 4754).
         encoding: SignatureEncoding,
@@ -223,6 +232,12 @@ pub enum Event {
     },
     /// The IKE_SA and its first CHILD_SA are up. (`Ask::Install` was answered before.)
     Established(Box<Established>),
+    /// A peer behind a NAT has got another address or port, and has proven it (RFC 7296 §2.23). The kernel's outbound
+    /// SAs of every CHILD_SA of this IKE_SA are to be sent there.
+    PathChanged {
+        /// The new one.
+        path: Path,
+    },
     /// A CHILD_SA is gone: its states and policies are to be removed.
     ChildClosed {
         /// Which one.

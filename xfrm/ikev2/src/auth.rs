@@ -1,0 +1,159 @@
+//! AUTH (RFC 7296 §2.15, RFC 7427, RFC 4754): what is signed, by which schemes, and what a received AUTH says.
+
+use adit_core::{Failure, Identity, Secret, SignatureScheme};
+use adit_isakmp::Payload;
+use adit_isakmp::keys::{psk_auth, signed_octets};
+use adit_isakmp::payload::{AuthMethod, Authentication, CertificateEncoding, Identification};
+use adit_isakmp::signature::{OUR_HASHES, hash_algorithm, schemes};
+
+use crate::api::SignatureEncoding;
+use crate::channel::Handshake;
+use crate::explain;
+use crate::state::{Cx, Role};
+
+/// Certificates of one peer. More are refused, not cut off.
+pub(crate) const MAX_CERTIFICATES: usize = 10;
+
+/// What the side `who` signs or MACs, given its identity.
+pub(crate) fn octets(cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification) -> Secret {
+    let (message, nonce, key) = match who {
+        Role::Initiator => (&hs.message_i, &hs.nonce_r, &hs.keys.pi),
+        Role::Responder => (&hs.message_r, &hs.nonce_i, &hs.keys.pr),
+    };
+    signed_octets(&*cx.shared.crypto, hs.suite.prf, message, nonce, key, &id.body())
+}
+
+/// AUTH by a shared key.
+pub(crate) fn by_key(cx: &Cx<'_>, hs: &Handshake, key: &Secret, octets: &Secret) -> Secret {
+    psk_auth(&*cx.shared.crypto, hs.suite.prf, key, octets)
+}
+
+/// Which of our schemes the peer understands, and how the signature is to be written.
+///
+/// With SIGNATURE_HASH_ALGORITHMS: RFC 7427, by the hashes that it named. Without: the two ECDSA methods of RFC 4754,
+/// which fix the hash. RSA without RFC 7427 is SHA-1, which we don't make.
+pub(crate) fn usable_schemes(
+    ours: &[SignatureScheme],
+    peer_hashes: Option<&[u16]>,
+) -> Result<(Vec<SignatureScheme>, SignatureEncoding), Failure> {
+    if let Some(hashes) = peer_hashes {
+        let usable: Vec<_> = ours.iter().copied().filter(|s| hashes.contains(&hash_algorithm(*s))).collect();
+        if usable.is_empty() {
+            return Err(explain::no_common_signature());
+        }
+        return Ok((usable, SignatureEncoding::Asn1));
+    }
+    let usable: Vec<_> = ours.iter().copied().filter(|s| fixed_method(*s).is_some()).collect();
+    if usable.is_empty() {
+        return Err(explain::sha1_only("the peer"));
+    }
+    Ok((usable, SignatureEncoding::Fixed))
+}
+
+const fn fixed_method(scheme: SignatureScheme) -> Option<AuthMethod> {
+    match scheme {
+        SignatureScheme::EcdsaP256Sha256 => Some(AuthMethod::ECDSA_P256_SHA256),
+        SignatureScheme::EcdsaP384Sha384 => Some(AuthMethod::ECDSA_P384_SHA384),
+        _ => None,
+    }
+}
+
+/// The AUTH payload of a signature that the driver made.
+pub(crate) fn signed(
+    scheme: SignatureScheme,
+    encoding: SignatureEncoding,
+    signature: &[u8],
+) -> Option<Authentication> {
+    match encoding {
+        SignatureEncoding::Asn1 => Authentication::digital_signature(scheme, signature).ok(),
+        SignatureEncoding::Fixed => {
+            fixed_method(scheme).map(|method| Authentication { method, data: signature.to_vec() })
+        }
+    }
+}
+
+/// A received signature, ready to be verified.
+pub(crate) struct Signature {
+    /// With ECDSA of RFC 7427 only its hash counts: the curve is the certificate's.
+    pub(crate) scheme: SignatureScheme,
+    pub(crate) encoding: SignatureEncoding,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What a received AUTH of a certificate's owner says. Only hashes that we announced are taken (RFC 7427 §4).
+pub(crate) fn received(auth: &Authentication) -> Result<Signature, Failure> {
+    let fixed =
+        |scheme| Ok(Signature { scheme, encoding: SignatureEncoding::Fixed, bytes: auth.data.clone() });
+    match auth.method {
+        AuthMethod::DIGITAL_SIGNATURE => {
+            let (identifier, signature) = auth
+                .as_digital_signature()
+                .map_err(|error| explain::misbehaved(adit_core::Step::Authenticate, error.to_string()))?;
+            let scheme =
+                schemes(identifier).iter().copied().find(|s| OUR_HASHES.contains(&hash_algorithm(*s)));
+            let scheme = scheme.ok_or_else(|| {
+                explain::other_method("certificate", "a signature algorithm that is not known")
+            })?;
+            Ok(Signature { scheme, encoding: SignatureEncoding::Asn1, bytes: signature.to_vec() })
+        }
+        AuthMethod::ECDSA_P256_SHA256 => fixed(SignatureScheme::EcdsaP256Sha256),
+        AuthMethod::ECDSA_P384_SHA384 => fixed(SignatureScheme::EcdsaP384Sha384),
+        AuthMethod::RSA_SIGNATURE => Err(explain::sha1_only("the peer")),
+        AuthMethod::SHARED_KEY => Err(explain::other_method("certificate", "a pre-shared key")),
+        other => Err(explain::other_method("certificate", &other.to_string())),
+    }
+}
+
+/// The X.509 certificates of a message, as they came: the first is the end entity's (RFC 7296 §3.6). Other encodings
+/// are passed over.
+pub(crate) fn certificates(payloads: &[Payload]) -> Option<Vec<Vec<u8>>> {
+    let list: Vec<_> = payloads
+        .iter()
+        .filter_map(|p| match p {
+            Payload::Cert(c) if c.encoding == CertificateEncoding::X509_SIGNATURE => Some(c.data.clone()),
+            _ => None,
+        })
+        .take(MAX_CERTIFICATES + 1)
+        .collect();
+    (list.len() <= MAX_CERTIFICATES).then_some(list)
+}
+
+/// An identity for a person, known or not.
+pub(crate) fn describe(id: &Identification) -> String {
+    id.identity().as_ref().map_or_else(|| format!("an identity of type {}", id.id_type), Identity::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SignatureScheme as S;
+
+    #[test]
+    fn schemes_follow_what_the_peer_announced() {
+        let rsa = [S::RsaPssSha512, S::RsaPssSha256];
+        let (usable, encoding) = usable_schemes(&rsa, Some(&[2, 3])).unwrap();
+        assert_eq!((usable, encoding), (vec![S::RsaPssSha256], SignatureEncoding::Asn1));
+        assert!(usable_schemes(&rsa, Some(&[1])).is_err());
+    }
+
+    #[test]
+    fn without_rfc_7427_there_is_ecdsa_and_no_sha1() {
+        let ours = [S::EcdsaP384Sha384, S::EcdsaP384Sha256];
+        let (usable, encoding) = usable_schemes(&ours, None).unwrap();
+        assert_eq!((usable, encoding), (vec![S::EcdsaP384Sha384], SignatureEncoding::Fixed));
+        let refused = usable_schemes(&[S::RsaPkcs1Sha256], None).unwrap_err();
+        assert!(refused.text.contains("SHA-1"), "{refused}");
+    }
+
+    #[test]
+    fn a_signature_comes_back_as_it_was_written() {
+        for scheme in [S::RsaPkcs1Sha256, S::RsaPssSha384, S::Ed25519] {
+            let auth = signed(scheme, SignatureEncoding::Asn1, b"signature").unwrap();
+            let back = received(&auth).unwrap();
+            assert_eq!((back.scheme, back.bytes), (scheme, b"signature".to_vec()));
+        }
+        let auth = signed(S::EcdsaP256Sha256, SignatureEncoding::Fixed, &[1; 64]).unwrap();
+        assert_eq!(auth.method, AuthMethod::ECDSA_P256_SHA256);
+        assert!(signed(S::RsaPssSha256, SignatureEncoding::Fixed, &[1; 64]).is_none());
+    }
+}

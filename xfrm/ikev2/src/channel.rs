@@ -1,0 +1,185 @@
+//! The protected channel of an IKE_SA: keys, SPIs, path; sealing and opening of whole messages (RFC 7296 §3.14).
+
+use core::fmt;
+
+use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step};
+use adit_isakmp::crypto::SkCipher;
+use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed};
+use adit_isakmp::sk::{self, OpenError};
+use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, VERSION_2};
+
+use crate::natd::Nat;
+use crate::state::{Cx, Datagram, Role};
+
+/// What is needed to speak on an IKE_SA.
+pub(crate) struct Channel {
+    pub(crate) role: Role,
+    pub(crate) spi_i: u64,
+    pub(crate) spi_r: u64,
+    pub(crate) path: Path,
+    pub(crate) nat: Nat,
+    /// When the last authentic message came.
+    pub(crate) heard: Instant,
+    sealing: Box<dyn SkCipher>,
+    opening: Box<dyn SkCipher>,
+    counter: u64,
+}
+
+/// What IKE_SA_INIT has agreed on, as both sides need it until AUTH is checked.
+pub(crate) struct Handshake {
+    pub(crate) channel: Channel,
+    pub(crate) suite: IkeSuite,
+    /// SK_d, SK_pi and SK_pr; the other keys are in the channel.
+    pub(crate) keys: AuthKeys,
+    pub(crate) nonce_i: Vec<u8>,
+    pub(crate) nonce_r: Vec<u8>,
+    /// The IKE_SA_INIT request as sent, which the initiator signs.
+    pub(crate) message_i: Vec<u8>,
+    /// The IKE_SA_INIT response as sent, which the responder signs.
+    pub(crate) message_r: Vec<u8>,
+    /// The peer's SIGNATURE_HASH_ALGORITHMS, if it sent any (RFC 7427 §4).
+    pub(crate) peer_hashes: Option<Vec<u16>>,
+}
+
+/// The keys that outlive IKE_SA_INIT.
+pub(crate) struct AuthKeys {
+    pub(crate) d: Secret,
+    pub(crate) pi: Secret,
+    pub(crate) pr: Secret,
+}
+
+/// What has been agreed in IKE_SA_INIT, in clear.
+pub(crate) struct Agreed {
+    pub(crate) role: Role,
+    pub(crate) spi_i: u64,
+    pub(crate) spi_r: u64,
+    pub(crate) path: Path,
+    pub(crate) nat: Nat,
+    pub(crate) suite: IkeSuite,
+    pub(crate) nonce_i: Vec<u8>,
+    pub(crate) nonce_r: Vec<u8>,
+    pub(crate) peer_hashes: Option<Vec<u16>>,
+}
+
+/// Why a datagram on an IKE_SA gave no message.
+pub(crate) enum Unreadable {
+    /// Not authentic, or not protected: as if it had never come.
+    Forged,
+    /// The peer itself made it, and it is malformed: INVALID_SYNTAX (RFC 7296 §2.21.3).
+    Malformed(adit_core::DecodeError),
+}
+
+impl Handshake {
+    /// Derives all keys (RFC 7296 §2.14). The messages are filled in by the caller.
+    pub(crate) fn derive(cx: &Cx<'_>, agreed: Agreed, shared: &Secret) -> Result<Self, Failure> {
+        let crypto = &*cx.shared.crypto;
+        let exchange = Exchange {
+            initiator_nonce: &agreed.nonce_i,
+            responder_nonce: &agreed.nonce_r,
+            initiator_spi: agreed.spi_i,
+            responder_spi: agreed.spi_r,
+        };
+        let suite = agreed.suite;
+        let seed = skeyseed(crypto, suite.prf, &exchange, shared);
+        let keys = IkeKeys::derive(crypto, &suite, &seed, &exchange).map_err(internal)?;
+        let cipher = |key, integrity| crypto.sk_cipher(suite.encryption, suite.integrity, key, integrity);
+        let from_initiator = cipher(keys.ei, keys.ai).map_err(internal)?;
+        let from_responder = cipher(keys.er, keys.ar).map_err(internal)?;
+        let (sealing, opening) = match agreed.role {
+            Role::Initiator => (from_initiator, from_responder),
+            Role::Responder => (from_responder, from_initiator),
+        };
+        Ok(Self {
+            channel: Channel {
+                role: agreed.role,
+                spi_i: agreed.spi_i,
+                spi_r: agreed.spi_r,
+                path: agreed.path,
+                nat: agreed.nat,
+                heard: cx.now,
+                sealing,
+                opening,
+                counter: 0,
+            },
+            suite,
+            keys: AuthKeys { d: keys.d, pi: keys.pi, pr: keys.pr },
+            nonce_i: agreed.nonce_i,
+            nonce_r: agreed.nonce_r,
+            message_i: Vec::new(),
+            message_r: Vec::new(),
+            peer_hashes: agreed.peer_hashes,
+        })
+    }
+}
+
+fn internal(error: impl fmt::Display) -> Failure {
+    Failure::new(
+        FailureCode::Internal,
+        Step::IkeInit,
+        format!("deriving the keys of the IKE_SA failed: {error}"),
+    )
+}
+
+impl Channel {
+    /// Protects a message of ours.
+    pub(crate) fn seal(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exchange: ExchangeType,
+        message_id: u32,
+        response: bool,
+        payloads: &[Payload],
+    ) -> Result<Vec<u8>, Failure> {
+        let header = Header {
+            initiator_spi: self.spi_i,
+            responder_spi: self.spi_r,
+            version: VERSION_2,
+            exchange,
+            flags: Flags::of(self.role == Role::Initiator, response),
+            message_id,
+        };
+        let mut iv = vec![0; self.sealing.iv_len()];
+        if self.sealing.iv_is_random() {
+            cx.shared.entropy.public(&mut iv);
+        } else {
+            self.counter = self.counter.wrapping_add(1);
+            for (to, from) in iv.iter_mut().rev().zip(self.counter.to_le_bytes()) {
+                *to = from;
+            }
+        }
+        sk::seal(&header, payloads, &*self.sealing, &iv).map_err(|error| {
+            Failure::new(
+                FailureCode::Internal,
+                Step::Established,
+                format!("a message could not be written: {error}"),
+            )
+            .hint("certificates and traffic selectors of one message must fit in 64 kB")
+        })
+    }
+
+    /// Opens a message of the peer. Only what this returns may be believed to come from who has the keys.
+    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> Result<Message, Unreadable> {
+        match sk::open(&mut datagram.bytes, &*self.opening) {
+            Ok(message) => {
+                self.heard = cx.now;
+                Ok(message)
+            }
+            Err(OpenError::Inner(error)) => {
+                self.heard = cx.now;
+                Err(Unreadable::Malformed(error))
+            }
+            Err(OpenError::Outer(_) | OpenError::Crypto(_)) => {
+                cx.shared.counters.forged = cx.shared.counters.forged.saturating_add(1);
+                Err(Unreadable::Forged)
+            }
+        }
+    }
+
+    /// The peer's SPI.
+    pub(crate) const fn peer_spi(&self) -> u64 {
+        match self.role {
+            Role::Initiator => self.spi_r,
+            Role::Responder => self.spi_i,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! IKE_AUTH of an initiator (RFC 7296 §1.2, §2.15): our proof first, then the server's, before anything else in its
+//! answer is looked at.
+
+use adit_core::{Failure, Secret, SignatureScheme, Step, TrafficSelector};
+use adit_isakmp::payload::{
+    AuthMethod, Authentication, Certificate, CertificateRequest, ConfigAttribute, ConfigType, Configuration,
+    Identification, Notify, NotifyType,
+};
+use adit_isakmp::proposal::offer_esp;
+use adit_isakmp::{ExchangeType, Message, Payload};
+
+use super::{Dial, Initiator, Phase, child};
+use crate::api::{Ask, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
+use crate::auth as proof;
+use crate::channel::{Handshake, Unreadable};
+use crate::explain;
+use crate::request::{Request, Retry};
+use crate::selectors;
+use crate::state::{Cx, Datagram, Next, Role};
+use crate::task::Task;
+use crate::wire::{at_most_one, only};
+
+/// An SPI for the CHILD_SA is being got.
+pub(super) struct Allocating {
+    pub(super) handshake: Handshake,
+}
+
+/// Our key or signature is being got.
+pub(super) struct Proving {
+    pub(super) handshake: Handshake,
+    inbound_spi: u32,
+    octets: Secret,
+    encoding: SignatureEncoding,
+}
+
+/// The request is on its way.
+pub(super) struct AuthSent {
+    pub(super) handshake: Handshake,
+    inbound_spi: u32,
+    /// The pre-shared key, where the server has to prove itself with it too.
+    psk: Option<Secret>,
+    pub(super) request: Request,
+}
+
+/// The server's proof is being checked.
+pub(super) struct Verifying {
+    pub(super) handshake: Handshake,
+    inbound_spi: u32,
+    answer: Message,
+}
+
+pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake) -> Next {
+    cx.event(Event::Progress(Step::Authenticate));
+    let ask = Ask::AllocateSpi { path: handshake.channel.path };
+    Initiator::asking(dial, cx, ask, Phase::Allocating(Allocating { handshake }))
+}
+
+impl Allocating {
+    pub(super) fn allocated(self, dial: Dial, cx: &mut Cx<'_>, result: Result<u32, Failure>) -> Next {
+        let inbound_spi = match result {
+            Ok(spi) => spi,
+            Err(failure) => return Next::failed(failure),
+        };
+        let handshake = self.handshake;
+        let id = Identification::from(&dial.config.local_id);
+        let octets = proof::octets(cx, &handshake, Role::Initiator, &id);
+        let (ask, encoding) = match &dial.config.local_auth {
+            LocalAuth::Psk => (psk(&dial.config), SignatureEncoding::Asn1),
+            LocalAuth::Signature { schemes, .. } => {
+                let usable = proof::usable_schemes(schemes, handshake.peer_hashes.as_deref());
+                let (schemes, encoding) = match usable {
+                    Ok(usable) => usable,
+                    Err(failure) => return Next::failed(failure),
+                };
+                let message = octets.duplicate();
+                let ask = Ask::Sign { schemes, encoding, message };
+                (ask, encoding)
+            }
+        };
+        let proving = Proving { handshake, inbound_spi, octets, encoding };
+        Initiator::asking(dial, cx, ask, Phase::Proving(proving))
+    }
+}
+
+fn psk(config: &InitiatorConfig) -> Ask {
+    Ask::Psk { local: config.local_id.clone(), remote: config.remote_id.clone() }
+}
+
+impl Proving {
+    pub(super) fn key(self, dial: Dial, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
+        let key = match result {
+            Ok(key) => key,
+            Err(failure) => return Next::failed(failure),
+        };
+        let mic = proof::by_key(cx, &self.handshake, &key, &self.octets);
+        let auth = Authentication::shared_key(mic.expose());
+        let kept = matches!(dial.config.remote_auth, RemoteAuth::Psk).then_some(key);
+        self.send(dial, cx, auth, kept)
+    }
+
+    pub(super) fn signed(
+        self,
+        dial: Dial,
+        cx: &mut Cx<'_>,
+        result: Result<(SignatureScheme, Vec<u8>), Failure>,
+    ) -> Next {
+        let signed = match result {
+            Ok((scheme, signature)) => proof::signed(scheme, self.encoding, &signature),
+            Err(failure) => return Next::failed(failure),
+        };
+        match signed {
+            Some(auth) => self.send(dial, cx, auth, None),
+            None => Next::failed(explain::no_common_signature()),
+        }
+    }
+
+    fn send(self, dial: Dial, cx: &mut Cx<'_>, auth: Authentication, psk: Option<Secret>) -> Next {
+        let mut handshake = self.handshake;
+        let payloads = request(&dial.config, cx.first_contact, self.inbound_spi, auth);
+        let sealed = handshake.channel.seal(cx, ExchangeType::IKE_AUTH, 1, false, &payloads);
+        let bytes = match sealed {
+            Ok(bytes) => bytes,
+            Err(failure) => return Next::failed(failure),
+        };
+        let request = Request::send(cx, handshake.channel.path, bytes, &dial.config.timing);
+        Initiator::sent(
+            dial,
+            Phase::AuthSent(AuthSent { handshake, inbound_spi: self.inbound_spi, psk, request }),
+        )
+    }
+}
+
+/// `IDi, [CERT,] [N(INITIAL_CONTACT),] [CERTREQ,] IDr, AUTH, [CP,] SA, TSi, TSr` (RFC 7296 §1.2, appendix C.2).
+fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication) -> Vec<Payload> {
+    let mut out = vec![Payload::IdI(Identification::from(&config.local_id))];
+    // Sent even if nobody asked: some servers ask for no certificate and want one.
+    if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
+        out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
+    }
+    if first {
+        out.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
+    }
+    if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
+        out.push(Payload::CertReq(CertificateRequest::x509(authorities)));
+    }
+    out.push(Payload::IdR(Identification::from(&config.remote_id)));
+    out.push(Payload::Auth(auth));
+    let wanted = wanted_addresses(config);
+    if !wanted.is_empty() {
+        out.push(Payload::Configuration(Configuration { kind: ConfigType::CFG_REQUEST, attributes: wanted }));
+    }
+    out.push(Payload::Sa(offer_esp(&config.esp, spi, false)));
+    out.push(Payload::TsI(proposed(&config.local_ts).into_iter().collect()));
+    out.push(Payload::TsR(proposed(&config.remote_ts).into_iter().collect()));
+    out
+}
+
+fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
+    let mut out = Vec::new();
+    if config.request_v4 {
+        out.extend([ConfigAttribute::Ip4Address(None), ConfigAttribute::Ip4Dns(None)]);
+    }
+    if config.request_v6 {
+        out.extend([ConfigAttribute::Ip6Address(None), ConfigAttribute::Ip6Dns(None)]);
+    }
+    out
+}
+
+/// What is proposed for one side: everything, if the profile says nothing.
+pub(super) fn proposed(list: &[TrafficSelector]) -> Vec<TrafficSelector> {
+    if list.is_empty() { selectors::everything().to_vec() } else { list.to_vec() }
+}
+
+impl AuthSent {
+    pub(super) fn datagram(mut self, dial: Dial, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
+        let in_place =
+            datagram.is_response && datagram.message_id == 1 && datagram.exchange == ExchangeType::IKE_AUTH.0;
+        if !in_place {
+            cx.ignore();
+            return Initiator::sent(dial, Phase::AuthSent(self));
+        }
+        match self.handshake.channel.open(cx, &mut datagram) {
+            Ok(message) => self.answered(dial, cx, message),
+            Err(Unreadable::Forged) => Initiator::sent(dial, Phase::AuthSent(self)),
+            Err(Unreadable::Malformed(error)) => {
+                let why = explain::misbehaved(
+                    Step::Authenticate,
+                    format!("the server's answer to IKE_AUTH can't be read: {error}"),
+                );
+                dial.refuse(cx, self.handshake, Task::DeleteIke, why)
+            }
+        }
+    }
+
+    fn answered(self, dial: Dial, cx: &mut Cx<'_>, answer: Message) -> Next {
+        let unusable = |why: String| {
+            explain::misbehaved(Step::Authenticate, format!("the server's answer to IKE_AUTH: {why}"))
+        };
+        if let Some(kind) = answer.unsupported_critical() {
+            let why = unusable(format!("it has a critical payload of unknown type {}", kind.0));
+            return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
+        }
+        if answer.payloads.iter().any(|p| matches!(p, Payload::Eap(_))) {
+            return dial.refuse(cx, self.handshake, Task::DeleteIke, explain::eap_wanted());
+        }
+        let parts = only!(answer, Payload::IdR)
+            .and_then(|id| only!(answer, Payload::Auth).map(|auth| (id.clone(), auth.clone())));
+        match parts {
+            Ok((id, auth)) => self.check(dial, cx, &id, &auth, answer),
+            Err(why) => {
+                let error = answer.notifies().find(|n| n.kind.is_error());
+                self.refused(dial, cx, error, unusable(why))
+            }
+        }
+    }
+
+    /// No proof came. An error that ends the IKE_SA at the server ends it here; after any other the server may think
+    /// that it is up.
+    fn refused(self, dial: Dial, cx: &mut Cx<'_>, error: Option<&Notify>, otherwise: Failure) -> Next {
+        let Some(notify) = error else {
+            return dial.refuse(cx, self.handshake, Task::DeleteIke, otherwise);
+        };
+        let why = explain::auth_refused(&dial.config, notify);
+        match notify.kind {
+            NotifyType::AUTHENTICATION_FAILED
+            | NotifyType::AUTHORIZATION_FAILED
+            | NotifyType::INVALID_SYNTAX
+            | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD
+            | NotifyType::MS_STATUS => Next::failed(why),
+            _ => dial.refuse(cx, self.handshake, Task::DeleteIke, why),
+        }
+    }
+
+    /// RFC 7296 §2.15: the server is who it says, by what was asked of it.
+    fn check(
+        self,
+        dial: Dial,
+        cx: &mut Cx<'_>,
+        id: &Identification,
+        auth: &Authentication,
+        answer: Message,
+    ) -> Next {
+        let Self { handshake, inbound_spi, psk: kept, .. } = self;
+        // An identity that is not the one that was dialled is refused, however well it is proven.
+        if id.identity().is_none_or(|id| !id.matches(&dial.config.remote_id)) {
+            let why = explain::wrong_identity(&dial.config, &proof::describe(id));
+            return dial.refuse(cx, handshake, Task::Reject, why);
+        }
+        let verifying = Verifying { handshake, inbound_spi, answer };
+        match &dial.config.remote_auth {
+            RemoteAuth::Psk if auth.method != AuthMethod::SHARED_KEY => {
+                let why = explain::other_method("pre-shared key", &auth.method.to_string());
+                dial.refuse(cx, verifying.handshake, Task::Reject, why)
+            }
+            RemoteAuth::Psk => match kept {
+                Some(key) => verifying.key(dial, cx, Ok(key)),
+                None => {
+                    let ask = psk(&dial.config);
+                    Initiator::asking(dial, cx, ask, Phase::Verifying(verifying))
+                }
+            },
+            RemoteAuth::Certificate { .. } => verifying.ask_to_verify(dial, cx, id, auth),
+        }
+    }
+
+    pub(super) fn wake(mut self, dial: Dial, cx: &mut Cx<'_>) -> Next {
+        let path = self.handshake.channel.path;
+        if self.request.wake(cx, path) == Retry::Waiting {
+            return Initiator::sent(dial, Phase::AuthSent(self));
+        }
+        let age = self.request.age(cx.now);
+        let sent = self.request.sent();
+        Next::failed(explain::unreachable(path.remote, Step::Authenticate, sent, age))
+    }
+}
+
+impl Verifying {
+    fn ask_to_verify(self, dial: Dial, cx: &mut Cx<'_>, id: &Identification, auth: &Authentication) -> Next {
+        let signature = match proof::received(auth) {
+            Ok(signature) => signature,
+            Err(why) => return dial.refuse(cx, self.handshake, Task::Reject, why),
+        };
+        let Some(certificates) = proof::certificates(&self.answer.payloads) else {
+            let why = explain::misbehaved(Step::Authenticate, "the server sent more than 10 certificates");
+            return dial.refuse(cx, self.handshake, Task::Reject, why);
+        };
+        let ask = Ask::Verify {
+            identity: dial.config.remote_id.clone(),
+            certificates,
+            scheme: signature.scheme,
+            encoding: signature.encoding,
+            message: proof::octets(cx, &self.handshake, Role::Responder, id),
+            signature: signature.bytes,
+        };
+        Initiator::asking(dial, cx, ask, Phase::Verifying(self))
+    }
+
+    pub(super) fn key(self, dial: Dial, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
+        let key = match result {
+            Ok(key) => key,
+            Err(why) => return dial.refuse(cx, self.handshake, Task::Reject, why),
+        };
+        let (Ok(id), Ok(auth)) = (only!(self.answer, Payload::IdR), only!(self.answer, Payload::Auth)) else {
+            return dial.refuse(cx, self.handshake, Task::Reject, explain::unanswered(Step::Authenticate));
+        };
+        let octets = proof::octets(cx, &self.handshake, Role::Responder, id);
+        let expected = proof::by_key(cx, &self.handshake, &key, &octets);
+        if !expected.equals(&auth.data) {
+            let why = explain::wrong_psk(&dial.config);
+            return dial.refuse(cx, self.handshake, Task::Reject, why);
+        }
+        child::begin(dial, cx, self.handshake, self.inbound_spi, &self.answer)
+    }
+
+    pub(super) fn verified(self, dial: Dial, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        // Only where a certificate was asked for may a certificate's verdict let the server in.
+        match (result, &dial.config.remote_auth) {
+            (Ok(()), RemoteAuth::Certificate { .. }) => {
+                child::begin(dial, cx, self.handshake, self.inbound_spi, &self.answer)
+            }
+            (Ok(()), RemoteAuth::Psk) => {
+                let why = explain::unanswered(Step::Authenticate);
+                dial.refuse(cx, self.handshake, Task::Reject, why)
+            }
+            (Err(why), _) => dial.refuse(cx, self.handshake, Task::Reject, why),
+        }
+    }
+}
+
+/// The CP payload of an answer, if it has one.
+pub(super) fn configuration(answer: &Message) -> Result<Option<&Configuration>, String> {
+    at_most_one!(answer, Payload::Configuration)
+}

@@ -1,0 +1,195 @@
+//! The first CHILD_SA of an initiator (RFC 7296 §1.2, §2.9, §2.17, §2.19). The server has proven itself; what it
+//! grants has to be within what was asked.
+
+use adit_core::{Failure, FailureCode, Step, TrafficSelector};
+use adit_isakmp::keys::ChildKeys;
+use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration};
+use adit_isakmp::proposal::accept_esp;
+use adit_isakmp::{EspSuite, Message, Payload};
+
+use super::{Dial, Initiator, Phase, auth};
+use crate::api::{Ask, ChildId, ChildSa, EspKeys, Established, Event, InitiatorConfig, Lease};
+use crate::channel::Handshake;
+use crate::explain;
+use crate::ike::Child;
+use crate::selectors;
+use crate::state::{Cx, Next};
+use crate::task::Task;
+use crate::wire::only;
+
+/// Name servers that are taken from one answer.
+const MAX_DNS: usize = 16;
+
+/// The pair of SAs is being installed.
+pub(super) struct Installing {
+    pub(super) handshake: Handshake,
+    child: ChildId,
+    inbound_spi: u32,
+    granted: Granted,
+}
+
+/// What the server grants.
+struct Granted {
+    suite: EspSuite,
+    outbound_spi: u32,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+    lease: Lease,
+}
+
+pub(super) fn begin(
+    dial: Dial,
+    cx: &mut Cx<'_>,
+    handshake: Handshake,
+    inbound_spi: u32,
+    answer: &Message,
+) -> Next {
+    // The IKE_SA is up whatever comes of the CHILD_SA; without one it is of no use to us, and is deleted.
+    let granted = match read(&dial.config, answer) {
+        Ok(granted) => granted,
+        Err(why) => return dial.refuse(cx, handshake, Task::DeleteIke, why),
+    };
+    let keys = ChildKeys::derive(
+        &*cx.shared.crypto,
+        handshake.suite.prf,
+        &handshake.keys.d,
+        &granted.suite,
+        (&handshake.nonce_i, &handshake.nonce_r),
+        None,
+    );
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(error) => {
+            let why = Failure::new(FailureCode::Internal, Step::Child, error.to_string());
+            return dial.refuse(cx, handshake, Task::DeleteIke, why);
+        }
+    };
+    cx.event(Event::Progress(Step::Kernel));
+    let child = cx.fresh_child();
+    let sa = ChildSa {
+        child,
+        path: handshake.channel.path,
+        encapsulated: handshake.channel.nat.encapsulates(),
+        suite: granted.suite,
+        inbound_spi,
+        inbound: EspKeys { encryption: keys.responder.encryption, integrity: keys.responder.integrity },
+        outbound_spi: granted.outbound_spi,
+        outbound: EspKeys { encryption: keys.initiator.encryption, integrity: keys.initiator.integrity },
+        local_ts: granted.local_ts.clone(),
+        remote_ts: granted.remote_ts.clone(),
+        lease: granted.lease.clone(),
+        remote_id: dial.config.remote_id.clone(),
+        connection: None,
+    };
+    let installing = Installing { handshake, child, inbound_spi, granted };
+    Initiator::asking(dial, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
+}
+
+fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> {
+    let misbehaved = |why: String| explain::misbehaved(Step::Child, format!("the server's answer: {why}"));
+    // Where the CHILD_SA failed, an error stands in place of SA, TSi and TSr.
+    let has_sa = answer.payloads.iter().any(|p| matches!(p, Payload::Sa(_)));
+    if let Some(notify) = answer.notifies().find(|n| n.kind.is_error() && !has_sa) {
+        return Err(explain::child_refused(config, notify));
+    }
+    let sa = only!(answer, Payload::Sa).map_err(misbehaved)?;
+    let tsi = only!(answer, Payload::TsI).map_err(misbehaved)?;
+    let tsr = only!(answer, Payload::TsR).map_err(misbehaved)?;
+    let accepted = accept_esp(&config.esp, sa, false).map_err(|e| misbehaved(e.to_string()))?;
+    let outbound_spi = accepted.peer_spi();
+    // RFC 4303 §2.1: 0 is never sent, 1 to 255 are reserved.
+    if outbound_spi < 256 {
+        return Err(misbehaved(format!("its SPI is {outbound_spi}")));
+    }
+    let lease = match auth::configuration(answer).map_err(misbehaved)? {
+        Some(cp) if cp.kind == ConfigType::CFG_REPLY => lease(config, cp),
+        _ => Lease::default(),
+    };
+    if (config.request_v4 || config.request_v6) && lease.v4.is_none() && lease.v6.is_none() {
+        return Err(explain::no_address());
+    }
+    let local_ts: Vec<_> = tsi.ranges().collect();
+    let remote_ts: Vec<_> = tsr.ranges().collect();
+    // RFC 7296 §2.9: narrower is the server's right, wider is not.
+    let within = selectors::is_subset(&local_ts, &auth::proposed(&config.local_ts))
+        && selectors::is_subset(&remote_ts, &auth::proposed(&config.remote_ts));
+    if !within {
+        return Err(Failure::new(
+            FailureCode::TrafficSelectors,
+            Step::Child,
+            format!(
+                "the server answered with traffic selectors that were not proposed: {} to {}",
+                selectors::describe(&local_ts),
+                selectors::describe(&remote_ts)
+            ),
+        ));
+    }
+    let local_ts = selectors::narrow_to_lease(local_ts, &lease);
+    if local_ts.is_empty() {
+        return Err(Failure::new(
+            FailureCode::TrafficSelectors,
+            Step::Child,
+            "the server gave an address that its traffic selectors do not let through",
+        ));
+    }
+    Ok(Granted { suite: accepted.suite, outbound_spi, local_ts, remote_ts, lease })
+}
+
+/// CFG_REPLY (RFC 7296 §3.15): only what was asked for.
+fn lease(config: &InitiatorConfig, reply: &Configuration) -> Lease {
+    let mut lease = Lease::default();
+    for attribute in &reply.attributes {
+        match attribute {
+            ConfigAttribute::Ip4Address(Some(a)) if config.request_v4 && usable(&(*a).into()) => {
+                lease.v4.get_or_insert(*a);
+            }
+            ConfigAttribute::Ip6Address(Some((a, length))) if config.request_v6 && usable(&(*a).into()) => {
+                lease.v6.get_or_insert((*a, *length));
+            }
+            ConfigAttribute::Ip4Dns(Some(a)) if config.request_v4 && lease.dns.len() < MAX_DNS => {
+                lease.dns.push((*a).into());
+            }
+            ConfigAttribute::Ip6Dns(Some(a)) if config.request_v6 && lease.dns.len() < MAX_DNS => {
+                lease.dns.push((*a).into());
+            }
+            _ => {}
+        }
+    }
+    lease
+}
+
+fn usable(address: &core::net::IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && !address.is_loopback()
+}
+
+impl Installing {
+    pub(super) fn installed(self, dial: Dial, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        if let Err(why) = result {
+            return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
+        }
+        let Self { handshake, child, inbound_spi, granted } = self;
+        let outbound_spi = granted.outbound_spi;
+        let channel = &handshake.channel;
+        cx.event(Event::Established(Box::new(Established {
+            path: channel.path,
+            encapsulated: channel.nat.encapsulates(),
+            nat_local: channel.nat.local,
+            nat_remote: channel.nat.remote,
+            local_id: dial.config.local_id.clone(),
+            remote_id: dial.config.remote_id.clone(),
+            ike: handshake.suite,
+            esp: granted.suite,
+            child,
+            local_ts: granted.local_ts,
+            remote_ts: granted.remote_ts,
+            lease: granted.lease,
+            connection: None,
+        })));
+        Next::State(dial.ike(cx, handshake).with_child(Child {
+            id: child,
+            inbound_spi,
+            outbound_spi,
+            deleting: false,
+        }))
+    }
+}

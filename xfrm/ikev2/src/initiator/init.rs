@@ -1,0 +1,313 @@
+//! IKE_SA_INIT of an initiator (RFC 7296 §1.2, §2.6, §2.7, §2.23).
+//!
+//! Nothing in this exchange is authenticated, so that no single answer may end the attempt (§2.21.1): an error is
+//! believed when the retransmission that follows brings one again, or when the tries are used up; what can't be used
+//! is as if it had never come. Cookies and other key exchange methods are followed a few times. A lie in any of it is
+//! found out in IKE_AUTH, where both ends prove what they sent and offered here.
+
+use adit_core::{Failure, FailureCode, Secret, Step};
+use adit_isakmp::crypto::{CryptoError, KeyExchange};
+use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
+use adit_isakmp::proposal::{accept_ike, offer_ike, offers_ke};
+use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
+use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, KeMethod, Message, Payload, VERSION_2};
+
+use super::{Dial, Initiator, Phase, auth};
+use crate::api::Ask;
+use crate::channel::{Agreed, Handshake};
+use crate::explain;
+use crate::natd::{self, Nat};
+use crate::request::{Request, Retry};
+use crate::state::{Cx, Datagram, Next, Role};
+use crate::wire::only;
+
+/// Cookies and changes of the key exchange method that are followed, in all.
+const RESTARTS: u32 = 5;
+
+/// What is the same in all first messages of one attempt, and what its answers have changed.
+struct Attempt {
+    nonce: Vec<u8>,
+    method: KeMethod,
+    cookie: Option<Vec<u8>>,
+    restarts: u32,
+}
+
+/// A key pair is being made.
+pub(super) struct Generating(Attempt);
+
+/// The request is on its way.
+pub(super) struct InitSent {
+    attempt: Attempt,
+    key: Box<dyn KeyExchange>,
+    pub(super) request: Request,
+    /// An error that was answered, and how often the request had been sent then.
+    refused: Option<(NotifyType, u32)>,
+    /// Why an answer could not be used.
+    unusable: Option<String>,
+}
+
+/// The shared secret is being computed.
+pub(super) struct Agreeing {
+    agreed: Agreed,
+    message_i: Vec<u8>,
+    message_r: Vec<u8>,
+}
+
+/// What a usable response says.
+struct Answered {
+    suite: IkeSuite,
+    public: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>) -> Next {
+    let first = dial.config.ike.first().and_then(|p| p.ke.first()).copied();
+    let Some(method) = first.filter(|_| !dial.config.esp.is_empty()) else {
+        return Next::failed(Failure::new(
+            FailureCode::ConfigurationInvalid,
+            Step::Profile,
+            "the connection has no proposals to offer",
+        ));
+    };
+    let attempt = Attempt { nonce: cx.shared.nonce(), method, cookie: None, restarts: 0 };
+    generate(dial, cx, attempt)
+}
+
+fn generate(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt) -> Next {
+    let ask = Ask::Generate(attempt.method);
+    Initiator::asking(dial, cx, ask, Phase::Generating(Generating(attempt)))
+}
+
+impl Generating {
+    pub(super) fn generated(
+        self,
+        dial: Dial,
+        cx: &mut Cx<'_>,
+        result: Result<Box<dyn KeyExchange>, CryptoError>,
+    ) -> Next {
+        match result {
+            Ok(key) => send(dial, cx, self.0, key),
+            Err(error) => Next::failed(crypto_failed(self.0.method, error)),
+        }
+    }
+}
+
+fn crypto_failed(method: KeMethod, error: CryptoError) -> Failure {
+    let code = match error {
+        CryptoError::BadPublicValue => FailureCode::PeerMisbehaved,
+        CryptoError::Unsupported | CryptoError::Integrity | CryptoError::Length => FailureCode::Internal,
+    };
+    Failure::new(code, Step::IkeInit, format!("key exchange {method}: {error}"))
+}
+
+/// Sends the first message, for the first time or again with a cookie or another key.
+fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>) -> Next {
+    let fake = dial.config.force_encapsulation.then(|| {
+        let mut hash = [0; 20];
+        cx.shared.entropy.public(&mut hash);
+        hash
+    });
+    let natd = natd::payloads(&*cx.shared.crypto, (dial.spi, 0), dial.config.path, fake);
+    let mut payloads = Vec::with_capacity(8);
+    if let Some(cookie) = &attempt.cookie {
+        payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.clone())));
+    }
+    payloads.push(Payload::Sa(offer_ike(&dial.config.ike, &[])));
+    payloads.push(Payload::Ke(KeyExchangeData::new(attempt.method, key.public().to_vec())));
+    payloads.push(Payload::Nonce(attempt.nonce.clone()));
+    payloads.extend(natd);
+    payloads
+        .push(Payload::Notify(Notify::new(NotifyType::SIGNATURE_HASH_ALGORITHMS, emit_hashes(OUR_HASHES))));
+    let header = Header {
+        initiator_spi: dial.spi,
+        responder_spi: 0,
+        version: VERSION_2,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags::of(true, false),
+        message_id: 0,
+    };
+    let bytes = match (Message { header, payloads }).emit() {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let text = format!("the proposals do not fit one message: {error}");
+            return Next::failed(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text));
+        }
+    };
+    let request = Request::send(cx, dial.config.path, bytes, &dial.config.timing);
+    Initiator::sent(dial, Phase::InitSent(InitSent { attempt, key, request, refused: None, unusable: None }))
+}
+
+impl InitSent {
+    pub(super) fn datagram(mut self, dial: Dial, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
+        let from_server = datagram.path.remote.ip() == dial.config.path.remote.ip();
+        let in_place = datagram.is_response && datagram.exchange == ExchangeType::IKE_SA_INIT.0;
+        if !from_server || !in_place {
+            cx.ignore();
+            return Initiator::sent(dial, Phase::InitSent(self));
+        }
+        let message = match Message::parse(&datagram.bytes) {
+            Ok(message) => message,
+            Err(error) => return self.ignore(dial, cx, error.to_string()),
+        };
+        if let Some(notify) = message.notify(NotifyType::COOKIE) {
+            return self.cookie(dial, cx, &notify.data);
+        }
+        if let Some(notify) = message.notify(NotifyType::INVALID_KE_PAYLOAD) {
+            let method = notify.data_u16().and_then(|m| offers_ke(&dial.config.ike, m));
+            return self.other_method(dial, cx, method);
+        }
+        if let Some(notify) = message.notifies().find(|n| n.kind.is_error()) {
+            return self.refused(dial, cx, notify.kind);
+        }
+        match self.read(&dial, &datagram, &message) {
+            Ok(answered) => self.agree(dial, cx, datagram, &message, answered),
+            Err(why) => {
+                self.unusable = Some(why);
+                cx.ignore();
+                Initiator::sent(dial, Phase::InitSent(self))
+            }
+        }
+    }
+
+    fn ignore(mut self, dial: Dial, cx: &mut Cx<'_>, why: String) -> Next {
+        cx.ignore();
+        self.unusable = Some(why);
+        Initiator::sent(dial, Phase::InitSent(self))
+    }
+
+    /// RFC 7296 §2.6: the same message again, with the cookie in front.
+    fn cookie(mut self, dial: Dial, cx: &mut Cx<'_>, cookie: &[u8]) -> Next {
+        // A late duplicate of an answer that was followed already is no news.
+        if self.attempt.cookie.as_deref() == Some(cookie) {
+            cx.ignore();
+            return Initiator::sent(dial, Phase::InitSent(self));
+        }
+        if !(1..=64).contains(&cookie.len()) || self.attempt.restarts >= RESTARTS {
+            return self.ignore(dial, cx, "it asks for cookies without end".into());
+        }
+        self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        self.attempt.cookie = Some(cookie.to_vec());
+        send(dial, cx, self.attempt, self.key)
+    }
+
+    /// RFC 7296 §1.2, §2.7: the same proposals again, with a key of the method that the server wants, if we offered
+    /// it.
+    fn other_method(mut self, dial: Dial, cx: &mut Cx<'_>, method: Option<KeMethod>) -> Next {
+        let Some(method) = method else {
+            return self.ignore(dial, cx, "it wants a key exchange method that was not offered".into());
+        };
+        if method == self.attempt.method {
+            cx.ignore();
+            return Initiator::sent(dial, Phase::InitSent(self));
+        }
+        if self.attempt.restarts >= RESTARTS {
+            return self.ignore(dial, cx, "it wants one key exchange method after another".into());
+        }
+        self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        self.attempt.method = method;
+        generate(dial, cx, self.attempt)
+    }
+
+    /// RFC 7296 §2.21.1: anybody could have sent this. It is believed when it comes again after a retransmission.
+    fn refused(mut self, dial: Dial, cx: &mut Cx<'_>, kind: NotifyType) -> Next {
+        match self.refused {
+            Some((first, sent)) if self.request.sent() > sent => {
+                Next::failed(explain::init_refused(&dial.config, dial.config.path.remote, first))
+            }
+            _ => {
+                cx.ignore();
+                self.refused.get_or_insert((kind, self.request.sent()));
+                Initiator::sent(dial, Phase::InitSent(self))
+            }
+        }
+    }
+
+    fn read(&self, dial: &Dial, datagram: &Datagram, message: &Message) -> Result<Answered, String> {
+        if let Some(kind) = message.unsupported_critical() {
+            return Err(format!("it has a critical payload of unknown type {}", kind.0));
+        }
+        if datagram.responder_spi == 0 {
+            return Err("its SPI is 0".into());
+        }
+        let sa = only!(message, Payload::Sa)?;
+        let ke = only!(message, Payload::Ke)?;
+        let nonce = only!(message, Payload::Nonce)?;
+        let suite = accept_ike(&dial.config.ike, sa).map_err(|e| e.to_string())?.suite;
+        if suite.ke != self.attempt.method || ke.known() != Some(suite.ke) {
+            return Err("its key exchange is not the one that was asked for".into());
+        }
+        Ok(Answered { suite, public: ke.data.clone(), nonce: nonce.clone() })
+    }
+
+    fn agree(
+        self,
+        dial: Dial,
+        cx: &mut Cx<'_>,
+        datagram: Datagram,
+        message: &Message,
+        answered: Answered,
+    ) -> Next {
+        let spis = (dial.spi, datagram.responder_spi);
+        let mut path = dial.config.path;
+        let mut nat = Nat::default();
+        if let Some(found) = Nat::detect(&*cx.shared.crypto, spis, path, message) {
+            nat = found;
+            nat.forced = dial.config.force_encapsulation;
+        }
+        // RFC 7296 §2.23: everything that follows goes over the other port.
+        if nat.encapsulates() {
+            path.local.set_port(dial.config.local_nat_port);
+            path.remote.set_port(dial.config.nat_port);
+        }
+        let peer_hashes = message
+            .notify(NotifyType::SIGNATURE_HASH_ALGORITHMS)
+            .map(|n| parse_hashes(&n.data).take(16).collect());
+        let agreed = Agreed {
+            role: Role::Initiator,
+            spi_i: spis.0,
+            spi_r: spis.1,
+            path,
+            nat,
+            suite: answered.suite,
+            nonce_i: self.attempt.nonce,
+            nonce_r: answered.nonce,
+            peer_hashes,
+        };
+        let ask = Ask::Agree { key: self.key, peer: answered.public };
+        let agreeing =
+            Agreeing { agreed, message_i: self.request.bytes().to_vec(), message_r: datagram.bytes };
+        Initiator::asking(dial, cx, ask, Phase::Agreeing(agreeing))
+    }
+
+    pub(super) fn wake(mut self, dial: Dial, cx: &mut Cx<'_>) -> Next {
+        if self.request.wake(cx, dial.config.path) == Retry::Waiting {
+            return Initiator::sent(dial, Phase::InitSent(self));
+        }
+        let server = dial.config.path.remote;
+        Next::failed(match (self.refused, self.unusable) {
+            (Some((kind, _)), _) => explain::init_refused(&dial.config, server, kind),
+            (None, Some(why)) => explain::init_unusable(server, &why),
+            (None, None) => {
+                let age = self.request.age(cx.now);
+                explain::unreachable(server, Step::IkeInit, self.request.sent(), age)
+            }
+        })
+    }
+}
+
+impl Agreeing {
+    pub(super) fn agreed(self, dial: Dial, cx: &mut Cx<'_>, result: Result<Secret, CryptoError>) -> Next {
+        let shared = match result {
+            Ok(shared) => shared,
+            Err(error) => return Next::failed(crypto_failed(self.agreed.suite.ke, error)),
+        };
+        match Handshake::derive(cx, self.agreed, &shared) {
+            Ok(mut handshake) => {
+                handshake.message_i = self.message_i;
+                handshake.message_r = self.message_r;
+                auth::begin(dial, cx, handshake)
+            }
+            Err(failure) => Next::failed(failure),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! An initiator until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
+//!
+//! Generate → IKE_SA_INIT sent → Agree → AllocateSpi → Psk or Sign → IKE_AUTH sent → Psk or Verify → Install → up.
+
+mod auth;
+mod child;
+mod init;
+
+use core::time::Duration;
+
+use adit_core::{Failure, Instant, Step};
+
+use crate::api::{Answer, Ask, AskId, ChildId, Event, InitiatorConfig, Timer};
+use crate::channel::Handshake;
+use crate::explain;
+use crate::ike::{Ike, Start};
+use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::task::Task;
+
+/// The driver gets this long for one Ask: a person may have to find a token.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// An IKE_SA that we have begun and that is not up yet.
+pub(crate) struct Initiator {
+    dial: Dial,
+    /// The Ask that the phase waits for.
+    waiting: Option<(AskId, Instant)>,
+    phase: Phase,
+}
+
+/// What stays the same through all phases.
+pub(crate) struct Dial {
+    config: Box<InitiatorConfig>,
+    spi: u64,
+}
+
+enum Phase {
+    Generating(init::Generating),
+    InitSent(init::InitSent),
+    Agreeing(init::Agreeing),
+    Allocating(auth::Allocating),
+    Proving(auth::Proving),
+    AuthSent(auth::AuthSent),
+    Verifying(auth::Verifying),
+    Installing(child::Installing),
+}
+
+impl Initiator {
+    /// Begins.
+    pub(crate) fn begin(cx: &mut Cx<'_>, config: InitiatorConfig, spi: u64) -> Next {
+        cx.event(Event::Progress(Step::IkeInit));
+        init::begin(Dial { config: Box::new(config), spi }, cx)
+    }
+
+    fn asking(dial: Dial, cx: &mut Cx<'_>, ask: Ask, phase: Phase) -> Next {
+        let waiting = Some((cx.ask(ask), cx.now + PATIENCE));
+        Next::State(Box::new(Self { dial, waiting, phase }))
+    }
+
+    fn sent(dial: Dial, phase: Phase) -> Next {
+        let waiting = None;
+        Next::State(Box::new(Self { dial, waiting, phase }))
+    }
+
+    /// The server may believe that the IKE_SA is up.
+    fn handshake_with_peer(phase: Phase) -> Option<Handshake> {
+        match phase {
+            Phase::Verifying(p) => Some(p.handshake),
+            Phase::Installing(p) => Some(p.handshake),
+            Phase::Generating(_)
+            | Phase::InitSent(_)
+            | Phase::Agreeing(_)
+            | Phase::Allocating(_)
+            | Phase::Proving(_)
+            | Phase::AuthSent(_) => None,
+        }
+    }
+
+    const fn step(&self) -> Step {
+        match self.phase {
+            Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => Step::IkeInit,
+            Phase::Allocating(_) | Phase::Installing(_) => Step::Kernel,
+            Phase::Proving(_) | Phase::AuthSent(_) | Phase::Verifying(_) => Step::Authenticate,
+        }
+    }
+}
+
+impl Dial {
+    /// An IKE_SA that exists, as far as the server knows.
+    fn ike(self, cx: &Cx<'_>, handshake: Handshake) -> Box<Ike> {
+        Ike::new(
+            cx,
+            Start {
+                channel: handshake.channel,
+                remote_id: self.config.remote_id,
+                timing: self.config.timing,
+                lease: crate::api::Lease::default(),
+                answered: None,
+            },
+        )
+    }
+
+    /// The server has let us in, and it is not to be: says so, then ends.
+    fn refuse(self, cx: &mut Cx<'_>, handshake: Handshake, task: Task, why: Failure) -> Next {
+        self.ike(cx, handshake).ending(cx, task, Err(why))
+    }
+}
+
+impl State for Initiator {
+    fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
+        match self.phase {
+            Phase::InitSent(phase) => phase.datagram(self.dial, cx, datagram),
+            Phase::AuthSent(phase) => phase.datagram(self.dial, cx, datagram),
+            // A duplicate of a response that was taken already, or a request that comes too early: the server sends
+            // it again.
+            phase => {
+                cx.ignore();
+                Next::State(Box::new(Self { phase, ..*self }))
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Next {
+        if self.waiting.is_none_or(|(waiting, _)| waiting != id) {
+            return Next::State(self);
+        }
+        let Self { dial, waiting, phase } = *self;
+        match (phase, answer) {
+            (Phase::Generating(p), Answer::Generated(result)) => p.generated(dial, cx, result),
+            (Phase::Agreeing(p), Answer::Agreed(result)) => p.agreed(dial, cx, result),
+            (Phase::Allocating(p), Answer::Spi(result)) => p.allocated(dial, cx, result),
+            (Phase::Proving(p), Answer::Psk(result)) => p.key(dial, cx, result),
+            (Phase::Proving(p), Answer::Signed(result)) => p.signed(dial, cx, result),
+            (Phase::Verifying(p), Answer::Psk(result)) => p.key(dial, cx, result),
+            (Phase::Verifying(p), Answer::Verified(result)) => p.verified(dial, cx, result),
+            (Phase::Installing(p), Answer::Installed(result)) => p.installed(dial, cx, result),
+            // An answer of another name than the question: the driver's mistake, as good as none.
+            (phase, _) => Next::State(Box::new(Self { dial, waiting, phase })),
+        }
+    }
+
+    fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        if self.waiting.is_some_and(|(_, until)| until <= cx.now) {
+            let why = explain::unanswered(self.step());
+            return match Self::handshake_with_peer(self.phase) {
+                Some(handshake) => self.dial.refuse(cx, handshake, Task::DeleteIke, why),
+                None => Next::failed(why),
+            };
+        }
+        match self.phase {
+            Phase::InitSent(phase) => phase.wake(self.dial, cx),
+            Phase::AuthSent(phase) => phase.wake(self.dial, cx),
+            phase => Next::State(Box::new(Self { phase, ..*self })),
+        }
+    }
+
+    fn close(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        let Self { dial, phase, .. } = *self;
+        // The server may have let us in without our knowing: one word, without waiting.
+        if let Phase::AuthSent(phase) = phase {
+            dial.ike(cx, phase.handshake).courtesy(cx);
+            return Next::Closed(Ok(()));
+        }
+        match Self::handshake_with_peer(phase) {
+            Some(handshake) => dial.ike(cx, handshake).ending(cx, Task::DeleteIke, Ok(())),
+            None => Next::Closed(Ok(())),
+        }
+    }
+
+    fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn deadline(&self) -> Option<(Instant, Timer)> {
+        match &self.phase {
+            Phase::InitSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
+            Phase::AuthSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
+            Phase::Generating(_)
+            | Phase::Agreeing(_)
+            | Phase::Allocating(_)
+            | Phase::Proving(_)
+            | Phase::Verifying(_)
+            | Phase::Installing(_) => self.waiting.map(|(_, until)| (until, Timer::HalfOpen)),
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Dialling
+    }
+
+    fn role(&self) -> Role {
+        Role::Initiator
+    }
+
+    fn peer_spi(&self) -> Option<u64> {
+        let handshake = match &self.phase {
+            Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => return None,
+            Phase::Allocating(p) => &p.handshake,
+            Phase::Proving(p) => &p.handshake,
+            Phase::AuthSent(p) => &p.handshake,
+            Phase::Verifying(p) => &p.handshake,
+            Phase::Installing(p) => &p.handshake,
+        };
+        Some(handshake.channel.spi_r)
+    }
+}

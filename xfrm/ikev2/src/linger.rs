@@ -1,0 +1,99 @@
+//! What is left of an IKE_SA that has just ended with our response to a request: if that response is lost, the peer
+//! asks again, and gets it again, instead of asking somebody who is no longer there.
+
+use core::time::Duration;
+
+use adit_core::Instant;
+
+use crate::api::{Answer, AskId, ChildId, Timer};
+use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+
+/// Longer than three retransmissions of most peers.
+const TIME: Duration = Duration::from_secs(20);
+
+/// The response to one request, kept for a retransmission of that very request (RFC 7296 §2.1).
+pub(crate) struct Answered {
+    message_id: u32,
+    digest: [u8; 20],
+    response: Vec<u8>,
+}
+
+impl Answered {
+    /// Digest of a request, taken before it is decrypted in place.
+    pub(crate) fn digest(cx: &Cx<'_>, request: &[u8]) -> [u8; 20] {
+        cx.shared.crypto.sha1(&[request])
+    }
+
+    pub(crate) const fn new(message_id: u32, digest: [u8; 20], response: Vec<u8>) -> Self {
+        Self { message_id, digest, response }
+    }
+
+    /// Sends the response again, to where the request came from, if it is the same request bit for bit.
+    pub(crate) fn repeat(&self, cx: &mut Cx<'_>, datagram: &Datagram) {
+        let same = datagram.message_id == self.message_id
+            && !datagram.is_response
+            && Self::digest(cx, &datagram.bytes) == self.digest;
+        if !same {
+            cx.ignore();
+            return;
+        }
+        cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
+        cx.transmit(datagram.path, self.response.clone());
+    }
+}
+
+/// An IKE_SA that is gone, but for its last response.
+pub(crate) struct Linger {
+    answered: Answered,
+    role: Role,
+    peer_spi: u64,
+    until: Instant,
+}
+
+impl Linger {
+    pub(crate) fn new(cx: &Cx<'_>, answered: Answered, role: Role, peer_spi: u64) -> Box<Self> {
+        Box::new(Self { answered, role, peer_spi, until: cx.now + TIME })
+    }
+}
+
+impl State for Linger {
+    fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
+        self.answered.repeat(cx, &datagram);
+        Next::State(self)
+    }
+
+    fn answer(self: Box<Self>, _: &mut Cx<'_>, _: AskId, _: Answer) -> Next {
+        Next::State(self)
+    }
+
+    fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        if cx.now < self.until {
+            return Next::State(self);
+        }
+        Next::Forgotten
+    }
+
+    fn close(self: Box<Self>, _: &mut Cx<'_>) -> Next {
+        Next::State(self)
+    }
+
+    fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn deadline(&self) -> Option<(Instant, Timer)> {
+        Some((self.until, Timer::HalfOpen))
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Lingering
+    }
+
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn peer_spi(&self) -> Option<u64> {
+        Some(self.peer_spi)
+    }
+}

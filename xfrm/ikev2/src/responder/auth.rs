@@ -1,0 +1,152 @@
+//! IKE_AUTH of a responder: who is it, and can it prove that (RFC 7296 §1.2, §2.15, §2.21.2)?
+
+use adit_core::{Failure, Identity, Secret, Step};
+use adit_isakmp::payload::{AuthMethod, Authentication, Identification, Notify, NotifyType};
+use adit_isakmp::{Message, Payload};
+
+use super::{Asked, Half, Phase, Responder, child, refuse};
+use crate::api::{Ask, RemoteAuth, ResponderConfig};
+use crate::auth as proof;
+use crate::channel::Handshake;
+use crate::explain;
+use crate::state::{Cx, Next, Role};
+use crate::wire::{at_most_one, only};
+
+/// A request whose sender has the IKE_SA's keys, and has proven nothing else.
+pub(super) struct Claim {
+    pub(super) handshake: Handshake,
+    pub(super) asked: Asked,
+    pub(super) message: Message,
+    id: Identification,
+    pub(super) remote: Identity,
+    auth: Authentication,
+}
+
+/// The configuration for this peer is being looked up.
+pub(super) struct Choosing {
+    claim: Claim,
+}
+
+/// Its proof is being checked.
+pub(super) struct Checking {
+    claim: Claim,
+    config: Box<ResponderConfig>,
+}
+
+pub(super) fn begin(
+    half: Half,
+    cx: &mut Cx<'_>,
+    handshake: Handshake,
+    asked: Asked,
+    message: Message,
+) -> Next {
+    if let Some(kind) = message.unsupported_critical() {
+        let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+        let text = format!("IKE_AUTH has a critical payload of unknown type {}", kind.0);
+        let why = explain::misbehaved(Step::Authenticate, text);
+        return refuse(cx, handshake, &asked, &[Payload::Notify(notify)], why);
+    }
+    let parts = only!(message, Payload::IdI).and_then(|id| {
+        let asked = at_most_one!(message, Payload::IdR)?;
+        let auth = at_most_one!(message, Payload::Auth)?;
+        Ok((id.clone(), asked.and_then(Identification::identity), auth.cloned()))
+    });
+    let (id, wanted, auth) = match parts {
+        Ok(parts) => parts,
+        Err(why) => {
+            let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
+            let why = explain::misbehaved(Step::Authenticate, format!("IKE_AUTH: {why}"));
+            return refuse(cx, handshake, &asked, &[notify], why);
+        }
+    };
+    let claimed = proof::describe(&id);
+    let (Some(remote), Some(auth)) = (id.identity(), auth) else {
+        // RFC 7296 §2.16: without AUTH it asks for EAP.
+        let why = explain::not_let_in(&claimed, "it wants EAP, or has an identity of an unknown type");
+        return refuse(cx, handshake, &asked, &[failed()], why);
+    };
+    let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path: handshake.channel.path };
+    let claim = Claim { handshake, asked, message, id, remote, auth };
+    Responder::asking(half, cx, ask, Phase::Choosing(Choosing { claim }))
+}
+
+/// The only word that a peer hears that was not let in.
+pub(super) fn failed() -> Payload {
+    Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED, []))
+}
+
+impl Claim {
+    pub(super) fn refuse(self, cx: &mut Cx<'_>, why: impl core::fmt::Display) -> Next {
+        let why = explain::not_let_in(&self.remote.to_string(), why);
+        refuse(cx, self.handshake, &self.asked, &[failed()], why)
+    }
+}
+
+impl Choosing {
+    pub(super) fn chosen(
+        self,
+        half: Half,
+        cx: &mut Cx<'_>,
+        result: Result<Box<ResponderConfig>, Failure>,
+    ) -> Next {
+        let claim = self.claim;
+        let config = match result {
+            Ok(config) => config,
+            Err(why) => return claim.refuse(cx, why),
+        };
+        let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
+        let ask = match &config.remote_auth {
+            RemoteAuth::Psk if claim.auth.method != AuthMethod::SHARED_KEY => {
+                let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
+                return claim.refuse(cx, why);
+            }
+            RemoteAuth::Psk => Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() },
+            RemoteAuth::Certificate { .. } => {
+                let signature = match proof::received(&claim.auth) {
+                    Ok(signature) => signature,
+                    Err(why) => return claim.refuse(cx, why),
+                };
+                let Some(certificates) = proof::certificates(&claim.message.payloads) else {
+                    return claim.refuse(cx, "it sent more than 10 certificates");
+                };
+                Ask::Verify {
+                    identity: claim.remote.clone(),
+                    certificates,
+                    scheme: signature.scheme,
+                    encoding: signature.encoding,
+                    message: octets,
+                    signature: signature.bytes,
+                }
+            }
+        };
+        Responder::asking(half, cx, ask, Phase::Checking(Checking { claim, config }))
+    }
+}
+
+impl Checking {
+    pub(super) fn key(self, half: Half, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
+        let Self { claim, config } = self;
+        let key = match (result, &config.remote_auth) {
+            (Ok(key), RemoteAuth::Psk) => key,
+            (Ok(_), RemoteAuth::Certificate { .. }) => {
+                return claim.refuse(cx, "it has to show a certificate");
+            }
+            (Err(why), _) => return claim.refuse(cx, why),
+        };
+        let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
+        let expected = proof::by_key(cx, &claim.handshake, &key, &octets);
+        if !expected.equals(&claim.auth.data) {
+            return claim.refuse(cx, "it has another pre-shared key, or nobody here has this name");
+        }
+        child::begin(half, cx, claim, config, Some(key))
+    }
+
+    pub(super) fn verified(self, half: Half, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        let Self { claim, config } = self;
+        match (result, &config.remote_auth) {
+            (Ok(()), RemoteAuth::Certificate { .. }) => child::begin(half, cx, claim, config, None),
+            (Ok(()), RemoteAuth::Psk) => claim.refuse(cx, "it has to prove itself with a pre-shared key"),
+            (Err(why), _) => claim.refuse(cx, why),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! The first CHILD_SA of a responder (RFC 7296 §1.2, §2.9, §2.17, §2.19), and the answer to IKE_AUTH.
+//!
+//! The peer has proven itself. Where no CHILD_SA can be had, the IKE_SA is up all the same (§1.2): the answer then has
+//! our proof and an error in place of SA, TSi and TSr. Nothing is announced to anybody before it is installed.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use adit_core::{Failure, FailureCode, Identity, Secret, SignatureScheme, Step, TrafficSelector};
+use adit_isakmp::keys::ChildKeys;
+use adit_isakmp::payload::{
+    Authentication, Certificate, ConfigAttribute, ConfigType, Configuration, Identification, Notify,
+    NotifyType, SecurityAssociation,
+};
+use adit_isakmp::proposal::choose_esp;
+use adit_isakmp::{EspSuite, ExchangeType, Message, Payload};
+
+use super::auth::{Claim, failed};
+use super::{Asked, Half, Phase, Responder, refuse, release};
+use crate::api::{
+    Ask, ChildId, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig, SignatureEncoding,
+};
+use crate::auth as proof;
+use crate::channel::Handshake;
+use crate::explain;
+use crate::ike::{Child, Ike, Start};
+use crate::linger::Answered;
+use crate::selectors;
+use crate::state::{Cx, Next, Role};
+use crate::wire::{at_most_one, only};
+
+/// A peer that has proven itself.
+struct Admitted {
+    handshake: Handshake,
+    asked: Asked,
+    remote: Identity,
+    config: Box<ResponderConfig>,
+    psk: Option<Secret>,
+}
+
+/// The CHILD_SA that it asked for, as far as it can be had.
+struct Wish {
+    suite: EspSuite,
+    reply: SecurityAssociation,
+    outbound_spi: u32,
+    tsi: Vec<TrafficSelector>,
+    tsr: Vec<TrafficSelector>,
+}
+
+/// Why it gets none.
+struct Refusal {
+    told: NotifyType,
+    why: Failure,
+}
+
+/// Addresses are being got.
+pub(super) struct Leasing {
+    admitted: Admitted,
+    wish: Wish,
+}
+
+/// An SPI is being got.
+pub(super) struct Allocating {
+    admitted: Admitted,
+    wish: Wish,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+    pub(super) lease: Lease,
+}
+
+/// Our own key or signature is being got.
+pub(super) struct Proving {
+    admitted: Admitted,
+    child: Result<Box<Ready>, Refusal>,
+    octets: Secret,
+    encoding: SignatureEncoding,
+}
+
+/// A CHILD_SA that lacks nothing but to be installed.
+struct Ready {
+    wish: Wish,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+    lease: Lease,
+    inbound_spi: u32,
+}
+
+/// The pair of SAs is being installed.
+pub(super) struct Installing {
+    admitted: Admitted,
+    auth: Authentication,
+    child: ChildId,
+    wish: Wish,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+    inbound_spi: u32,
+    pub(super) lease: Lease,
+}
+
+pub(super) fn begin(
+    half: Half,
+    cx: &mut Cx<'_>,
+    claim: Claim,
+    config: Box<ResponderConfig>,
+    psk: Option<Secret>,
+) -> Next {
+    let message = claim.message;
+    let admitted =
+        Admitted { handshake: claim.handshake, asked: claim.asked, remote: claim.remote, config, psk };
+    let wish = match Wish::read(&admitted, &message) {
+        Ok(Ok(wish)) => wish,
+        Ok(Err(refusal)) => return prove(half, cx, admitted, Err(refusal)),
+        Err(why) => {
+            let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
+            let why = explain::misbehaved(Step::Child, format!("IKE_AUTH: {why}"));
+            return refuse(cx, admitted.handshake, &admitted.asked, &[notify], why);
+        }
+    };
+    if !admitted.config.addresses {
+        return narrow(half, cx, admitted, wish, Lease::default());
+    }
+    let (v4, v6) = match requested(&message) {
+        (None, None) => {
+            let refusal = admitted.refusal(NotifyType::FAILED_CP_REQUIRED, "it asked for no address");
+            return prove(half, cx, admitted, Err(refusal));
+        }
+        wanted => wanted,
+    };
+    let ask = Ask::Lease { remote: admitted.remote.clone(), v4, v6 };
+    Responder::asking(half, cx, ask, Phase::Leasing(Leasing { admitted, wish }))
+}
+
+/// CFG_REQUEST (RFC 7296 §3.15.1): which addresses are asked for; UNSPECIFIED is any.
+fn requested(message: &Message) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let (mut v4, mut v6) = (None, None);
+    let attributes = message.payloads.iter().filter_map(|p| match p {
+        Payload::Configuration(cp) if cp.kind == ConfigType::CFG_REQUEST => Some(&cp.attributes),
+        _ => None,
+    });
+    for attribute in attributes.flatten() {
+        match attribute {
+            ConfigAttribute::Ip4Address(a) => {
+                v4.get_or_insert(a.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            }
+            ConfigAttribute::Ip6Address(a) => {
+                v6.get_or_insert(a.map_or(Ipv6Addr::UNSPECIFIED, |(a, _)| a));
+            }
+            _ => {}
+        }
+    }
+    (v4, v6)
+}
+
+impl Wish {
+    /// The outer error: the message is malformed. The inner one: it is well formed, and can't be had.
+    fn read(admitted: &Admitted, message: &Message) -> Result<Result<Self, Refusal>, String> {
+        let sa = only!(message, Payload::Sa)?;
+        let tsi = only!(message, Payload::TsI)?;
+        let tsr = only!(message, Payload::TsR)?;
+        at_most_one!(message, Payload::Configuration)?;
+        let chosen = match choose_esp(&admitted.config.esp, sa, 0, false) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                let refusal = admitted.refusal(NotifyType::NO_PROPOSAL_CHOSEN, error.to_string());
+                return Ok(Err(refusal));
+            }
+        };
+        let outbound_spi = chosen.peer_spi();
+        // RFC 4303 §2.1: 0 is never sent, 1 to 255 are reserved.
+        if outbound_spi < 256 {
+            return Err(format!("its SPI is {outbound_spi}"));
+        }
+        Ok(Ok(Self {
+            suite: chosen.suite,
+            reply: chosen.reply,
+            outbound_spi,
+            tsi: tsi.ranges().collect(),
+            tsr: tsr.ranges().collect(),
+        }))
+    }
+}
+
+impl Admitted {
+    fn refusal(&self, told: NotifyType, why: impl core::fmt::Display) -> Refusal {
+        Refusal { told, why: explain::no_child(&self.remote, told, why) }
+    }
+}
+
+impl Leasing {
+    pub(super) fn leased(self, half: Half, cx: &mut Cx<'_>, result: Result<Lease, Failure>) -> Next {
+        match result {
+            Ok(lease) => narrow(half, cx, self.admitted, self.wish, lease),
+            Err(why) => {
+                let refusal = self.admitted.refusal(NotifyType::INTERNAL_ADDRESS_FAILURE, why);
+                prove(half, cx, self.admitted, Err(refusal))
+            }
+        }
+    }
+}
+
+/// RFC 7296 §2.9: what was proposed, cut to what is allowed.
+fn narrow(half: Half, cx: &mut Cx<'_>, admitted: Admitted, wish: Wish, lease: Lease) -> Next {
+    let config = &admitted.config;
+    let local_ts = selectors::narrow(&wish.tsr, &config.local_ts);
+    let remote_ts = if config.addresses {
+        selectors::narrow(&wish.tsi, &selectors::of_lease(&lease))
+    } else {
+        selectors::narrow(&wish.tsi, &config.remote_ts)
+    };
+    if local_ts.is_empty() || remote_ts.is_empty() {
+        release(cx, lease);
+        let why = format!(
+            "nothing of {} to {} is allowed",
+            selectors::describe(&wish.tsi),
+            selectors::describe(&wish.tsr)
+        );
+        let refusal = admitted.refusal(NotifyType::TS_UNACCEPTABLE, why);
+        return prove(half, cx, admitted, Err(refusal));
+    }
+    let ask = Ask::AllocateSpi { path: admitted.handshake.channel.path };
+    let allocating = Allocating { admitted, wish, local_ts, remote_ts, lease };
+    Responder::asking(half, cx, ask, Phase::Allocating(allocating))
+}
+
+impl Allocating {
+    pub(super) fn allocated(self, half: Half, cx: &mut Cx<'_>, result: Result<u32, Failure>) -> Next {
+        let Self { admitted, mut wish, local_ts, remote_ts, lease } = self;
+        let inbound_spi = match result {
+            Ok(spi) => spi,
+            Err(why) => {
+                release(cx, lease);
+                let refusal = admitted.refusal(NotifyType::TEMPORARY_FAILURE, why);
+                return prove(half, cx, admitted, Err(refusal));
+            }
+        };
+        for proposal in &mut wish.reply.proposals {
+            proposal.spi = inbound_spi.to_be_bytes().to_vec();
+        }
+        let ready = Box::new(Ready { wish, local_ts, remote_ts, lease, inbound_spi });
+        prove(half, cx, admitted, Ok(ready))
+    }
+}
+
+/// Our own AUTH. It is made even where there is no CHILD_SA.
+fn prove(half: Half, cx: &mut Cx<'_>, mut admitted: Admitted, child: Result<Box<Ready>, Refusal>) -> Next {
+    let id = Identification::from(&admitted.config.local_id);
+    let octets = proof::octets(cx, &admitted.handshake, Role::Responder, &id);
+    let mut encoding = SignatureEncoding::Asn1;
+    let mut kept = None;
+    let ask = match &admitted.config.local_auth {
+        LocalAuth::Psk => {
+            kept = admitted.psk.take();
+            Ask::Psk { local: admitted.config.local_id.clone(), remote: admitted.remote.clone() }
+        }
+        LocalAuth::Signature { schemes, .. } => {
+            match proof::usable_schemes(schemes, admitted.handshake.peer_hashes.as_deref()) {
+                Ok((schemes, how)) => {
+                    encoding = how;
+                    let message = octets.duplicate();
+                    Ask::Sign { schemes, encoding, message }
+                }
+                Err(why) => return unproven(cx, admitted, child, why),
+            }
+        }
+    };
+    let proving = Proving { admitted, child, octets, encoding };
+    match kept {
+        Some(key) => proving.key(half, cx, Ok(key)),
+        None => Responder::asking(half, cx, ask, Phase::Proving(proving)),
+    }
+}
+
+/// We can't say who we are: then nothing comes of it.
+fn unproven(cx: &mut Cx<'_>, admitted: Admitted, child: Result<Box<Ready>, Refusal>, why: Failure) -> Next {
+    if let Ok(ready) = child {
+        release(cx, ready.lease);
+    }
+    refuse(cx, admitted.handshake, &admitted.asked, &[failed()], why)
+}
+
+impl Proving {
+    pub(super) fn lease(self) -> Lease {
+        self.child.map(|ready| ready.lease).unwrap_or_default()
+    }
+
+    pub(super) fn key(self, half: Half, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
+        match result {
+            Ok(key) => {
+                let mic = proof::by_key(cx, &self.admitted.handshake, &key, &self.octets);
+                self.proven(half, cx, Authentication::shared_key(mic.expose()))
+            }
+            Err(why) => unproven(cx, self.admitted, self.child, why),
+        }
+    }
+
+    pub(super) fn signed(
+        self,
+        half: Half,
+        cx: &mut Cx<'_>,
+        result: Result<(SignatureScheme, Vec<u8>), Failure>,
+    ) -> Next {
+        let signed = match result {
+            Ok((scheme, signature)) => proof::signed(scheme, self.encoding, &signature),
+            Err(why) => return unproven(cx, self.admitted, self.child, why),
+        };
+        match signed {
+            Some(auth) => self.proven(half, cx, auth),
+            None => unproven(cx, self.admitted, self.child, explain::no_common_signature()),
+        }
+    }
+
+    fn proven(self, half: Half, cx: &mut Cx<'_>, auth: Authentication) -> Next {
+        let ready = match self.child {
+            Ok(ready) => *ready,
+            Err(refusal) => return childless(half.until, cx, self.admitted, auth, refusal),
+        };
+        let handshake = &self.admitted.handshake;
+        let keys = ChildKeys::derive(
+            &*cx.shared.crypto,
+            handshake.suite.prf,
+            &handshake.keys.d,
+            &ready.wish.suite,
+            (&handshake.nonce_i, &handshake.nonce_r),
+            None,
+        );
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(error) => {
+                let why = Failure::new(FailureCode::Internal, Step::Child, error.to_string());
+                return unproven(cx, self.admitted, Ok(Box::new(ready)), why);
+            }
+        };
+        let child = cx.fresh_child();
+        let sa = ready.sa(&self.admitted, child, keys);
+        let installing = Installing {
+            admitted: self.admitted,
+            auth,
+            child,
+            wish: ready.wish,
+            local_ts: ready.local_ts,
+            remote_ts: ready.remote_ts,
+            inbound_spi: ready.inbound_spi,
+            lease: ready.lease,
+        };
+        Responder::asking(half, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
+    }
+}
+
+impl Ready {
+    fn sa(&self, admitted: &Admitted, child: ChildId, keys: ChildKeys) -> ChildSa {
+        let channel = &admitted.handshake.channel;
+        ChildSa {
+            child,
+            path: channel.path,
+            encapsulated: channel.nat.encapsulates(),
+            suite: self.wish.suite,
+            inbound_spi: self.inbound_spi,
+            inbound: EspKeys { encryption: keys.initiator.encryption, integrity: keys.initiator.integrity },
+            outbound_spi: self.wish.outbound_spi,
+            outbound: EspKeys { encryption: keys.responder.encryption, integrity: keys.responder.integrity },
+            local_ts: self.local_ts.clone(),
+            remote_ts: self.remote_ts.clone(),
+            lease: self.lease.clone(),
+            remote_id: admitted.remote.clone(),
+            connection: Some(admitted.config.name.clone()),
+        }
+    }
+}
+
+/// `IDr, [CERT,] AUTH`
+fn proof_payloads(config: &ResponderConfig, auth: Authentication) -> Vec<Payload> {
+    let mut out = vec![Payload::IdR(Identification::from(&config.local_id))];
+    if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
+        out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
+    }
+    out.push(Payload::Auth(auth));
+    out
+}
+
+/// CFG_REPLY.
+fn reply(lease: &Lease) -> Payload {
+    let v4 = lease.v4.map(|a| ConfigAttribute::Ip4Address(Some(a)));
+    let v6 = lease.v6.map(|p| ConfigAttribute::Ip6Address(Some(p)));
+    let dns = lease.dns.iter().map(|server| match server {
+        IpAddr::V4(a) => ConfigAttribute::Ip4Dns(Some(*a)),
+        IpAddr::V6(a) => ConfigAttribute::Ip6Dns(Some(*a)),
+    });
+    Payload::Configuration(Configuration {
+        kind: ConfigType::CFG_REPLY,
+        attributes: v4.into_iter().chain(v6).chain(dns).collect(),
+    })
+}
+
+/// Sends the answer; the IKE_SA is up.
+fn respond(
+    cx: &mut Cx<'_>,
+    admitted: Admitted,
+    payloads: &[Payload],
+    lease: Lease,
+) -> Result<Box<Ike>, Failure> {
+    let mut channel = admitted.handshake.channel;
+    let response = match channel.seal(cx, ExchangeType::IKE_AUTH, 1, true, payloads) {
+        Ok(response) => response,
+        Err(failure) => {
+            release(cx, lease);
+            return Err(failure);
+        }
+    };
+    cx.transmit(admitted.asked.path, response.clone());
+    let start = Start {
+        channel,
+        remote_id: admitted.remote,
+        timing: admitted.config.timing,
+        lease,
+        answered: Some(Answered::new(1, admitted.asked.digest, response)),
+    };
+    Ok(Ike::new(cx, start))
+}
+
+fn childless(
+    until: adit_core::Instant,
+    cx: &mut Cx<'_>,
+    admitted: Admitted,
+    auth: Authentication,
+    refusal: Refusal,
+) -> Next {
+    let mut payloads = proof_payloads(&admitted.config, auth);
+    payloads.push(Payload::Notify(Notify::new(refusal.told, [])));
+    match respond(cx, admitted, &payloads, Lease::default()) {
+        Ok(ike) => Next::State(ike.without_child(until, refusal.why)),
+        Err(failure) => Next::failed(failure),
+    }
+}
+
+impl Installing {
+    pub(super) fn installed(self, half: Half, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        let Self { admitted, auth, .. } = self;
+        if let Err(why) = result {
+            release(cx, self.lease);
+            let refusal = admitted.refusal(NotifyType::TEMPORARY_FAILURE, why);
+            return childless(half.until, cx, admitted, auth, refusal);
+        }
+        let mut payloads = proof_payloads(&admitted.config, auth);
+        if admitted.config.addresses {
+            payloads.push(reply(&self.lease));
+        }
+        payloads.push(Payload::Sa(self.wish.reply));
+        payloads.push(Payload::TsI(self.remote_ts.iter().copied().collect()));
+        payloads.push(Payload::TsR(self.local_ts.iter().copied().collect()));
+        let channel = &admitted.handshake.channel;
+        let established = Established {
+            path: channel.path,
+            encapsulated: channel.nat.encapsulates(),
+            nat_local: channel.nat.local,
+            nat_remote: channel.nat.remote,
+            local_id: admitted.config.local_id.clone(),
+            remote_id: admitted.remote.clone(),
+            ike: admitted.handshake.suite,
+            esp: self.wish.suite,
+            child: self.child,
+            local_ts: self.local_ts,
+            remote_ts: self.remote_ts,
+            lease: self.lease.clone(),
+            connection: Some(admitted.config.name.clone()),
+        };
+        let child = Child {
+            id: self.child,
+            inbound_spi: self.inbound_spi,
+            outbound_spi: self.wish.outbound_spi,
+            deleting: false,
+        };
+        match respond(cx, admitted, &payloads, self.lease) {
+            Ok(ike) => {
+                cx.event(Event::Established(Box::new(established)));
+                Next::State(ike.with_child(child))
+            }
+            Err(failure) => Next::failed(failure),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! IKE_SA_INIT of a responder (RFC 7296 §1.2, §2.6, §2.7, §2.23). A first message is read and judged without any
+//! memory; only one that can be answered well makes an IKE_SA.
+
+use core::time::Duration;
+
+use adit_core::{Failure, Path, Secret, Step};
+use adit_isakmp::crypto::CryptoError;
+use adit_isakmp::payload::{CertificateRequest, KeyExchangeData, Notify, NotifyType, SecurityAssociation};
+use adit_isakmp::proposal::{choose_ike, wanted_ke};
+use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
+use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, VERSION_2};
+
+use super::{Asked, Half, Phase, Responder, auth, refuse};
+use crate::api::{Ask, Event, ResponderDefaults};
+use crate::channel::{Agreed, Handshake, Unreadable};
+use crate::explain;
+use crate::linger::Answered;
+use crate::natd::{self, Nat};
+use crate::state::{Cx, Datagram, Next, Role};
+use crate::wire::only;
+
+/// A first message that can be answered.
+pub(crate) struct First {
+    pub(crate) spi_i: u64,
+    pub(crate) path: Path,
+    bytes: Vec<u8>,
+    suite: IkeSuite,
+    reply: SecurityAssociation,
+    public: Vec<u8>,
+    nonce: Vec<u8>,
+    nat: Option<NatHashes>,
+    peer_hashes: Option<Vec<u16>>,
+}
+
+/// What the peer says of its addresses; judged when our SPI is known to be part of no hash (it is 0 in a request).
+struct NatHashes(Nat);
+
+/// Why a first message makes no IKE_SA.
+pub(crate) enum NoResponse {
+    /// It is not worth an answer.
+    Nothing,
+    /// This is the answer, in clear.
+    Notify(Notify),
+}
+
+impl First {
+    /// Judges a message. RFC 7296 §2.6: the nonce is part of what a cookie stands for, so that the cookie is checked
+    /// by the caller before anything expensive.
+    pub(crate) fn read(
+        cx_crypto: &dyn adit_isakmp::crypto::CryptoProvider,
+        defaults: &ResponderDefaults,
+        datagram: Datagram,
+        message: &Message,
+    ) -> Result<Self, NoResponse> {
+        let spi_i = message.header.initiator_spi;
+        if let Some(kind) = message.unsupported_critical() {
+            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+            return Err(NoResponse::Notify(notify));
+        }
+        let nothing = |_: String| NoResponse::Nothing;
+        let sa = only!(message, Payload::Sa).map_err(nothing)?;
+        let ke = only!(message, Payload::Ke).map_err(nothing)?;
+        let nonce = only!(message, Payload::Nonce).map_err(nothing)?;
+        let chosen = choose_ike(&defaults.ike, sa, &[])
+            .map_err(|_| NoResponse::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])))?;
+        if let Some(method) = wanted_ke(chosen.suite.ke, ke) {
+            let wanted = method.transform_id().to_be_bytes();
+            return Err(NoResponse::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted)));
+        }
+        let peer_hashes = message
+            .notify(NotifyType::SIGNATURE_HASH_ALGORITHMS)
+            .map(|n| parse_hashes(&n.data).take(16).collect());
+        Ok(Self {
+            spi_i,
+            path: datagram.path,
+            suite: chosen.suite,
+            reply: chosen.reply,
+            public: ke.data.clone(),
+            nonce: nonce.clone(),
+            nat: Nat::detect(cx_crypto, (spi_i, 0), datagram.path, message).map(NatHashes),
+            peer_hashes,
+            bytes: datagram.bytes,
+        })
+    }
+
+    /// Begins an IKE_SA for it.
+    pub(crate) fn begin(self, cx: &mut Cx<'_>, spi_r: u64, defaults: &ResponderDefaults) -> Next {
+        cx.event(Event::Incoming { path: self.path });
+        let half =
+            Half { spi_i: self.spi_i, until: cx.now + defaults.timing.half_open.max(Duration::from_secs(1)) };
+        let ask = Ask::Encapsulate { method: self.suite.ke, peer: self.public.clone() };
+        let encapsulating = Encapsulating { first: self, spi_r, authorities: defaults.authorities.clone() };
+        Responder::asking(half, cx, ask, Phase::Encapsulating(encapsulating))
+    }
+}
+
+/// The shared secret is being computed.
+pub(super) struct Encapsulating {
+    first: First,
+    spi_r: u64,
+    authorities: Vec<[u8; 20]>,
+}
+
+/// The response is out; IKE_AUTH is to come.
+pub(super) struct InitAnswered {
+    handshake: Handshake,
+}
+
+impl Encapsulating {
+    pub(super) fn encapsulated(
+        self,
+        half: Half,
+        cx: &mut Cx<'_>,
+        result: Result<(Vec<u8>, Secret), CryptoError>,
+    ) -> Next {
+        let (public, shared) = match result {
+            Ok(made) => made,
+            Err(error) => {
+                let text = format!("key exchange {}: {error}", self.first.suite.ke);
+                return Next::failed(explain::misbehaved(Step::IkeInit, text));
+            }
+        };
+        let nonce_r = cx.shared.nonce();
+        let response = match self.response(cx, public, nonce_r.clone()) {
+            Ok(response) => response,
+            Err(failure) => return Next::failed(failure),
+        };
+        let first = self.first;
+        let agreed = Agreed {
+            role: Role::Responder,
+            spi_i: first.spi_i,
+            spi_r: self.spi_r,
+            path: first.path,
+            nat: first.nat.map_or_else(Nat::default, |n| n.0),
+            suite: first.suite,
+            nonce_i: first.nonce,
+            nonce_r,
+            peer_hashes: first.peer_hashes,
+        };
+        match Handshake::derive(cx, agreed, &shared) {
+            Ok(mut handshake) => {
+                cx.transmit(first.path, response.clone());
+                handshake.message_i = first.bytes;
+                handshake.message_r = response;
+                Responder::sent(half, Phase::InitAnswered(InitAnswered { handshake }))
+            }
+            Err(failure) => Next::failed(failure),
+        }
+    }
+
+    /// `SAr, KEr, Nr, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS), [CERTREQ]`
+    fn response(&self, cx: &Cx<'_>, public: Vec<u8>, nonce: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let first = &self.first;
+        let mut payloads = vec![
+            Payload::Sa(first.reply.clone()),
+            Payload::Ke(KeyExchangeData::new(first.suite.ke, public)),
+            Payload::Nonce(nonce),
+        ];
+        if first.nat.is_some() {
+            let spis = (first.spi_i, self.spi_r);
+            payloads.extend(natd::payloads(&*cx.shared.crypto, spis, first.path, None));
+        }
+        if first.peer_hashes.is_some() {
+            payloads.push(Payload::Notify(Notify::new(
+                NotifyType::SIGNATURE_HASH_ALGORITHMS,
+                emit_hashes(OUR_HASHES),
+            )));
+        }
+        if !self.authorities.is_empty() {
+            payloads.push(Payload::CertReq(CertificateRequest::x509(&self.authorities)));
+        }
+        let header = Header {
+            initiator_spi: first.spi_i,
+            responder_spi: self.spi_r,
+            version: VERSION_2,
+            exchange: ExchangeType::IKE_SA_INIT,
+            flags: Flags::of(false, true),
+            message_id: 0,
+        };
+        (Message { header, payloads }).emit().map_err(|error| {
+            explain::misbehaved(Step::IkeInit, format!("the response does not fit one message: {error}"))
+        })
+    }
+}
+
+impl InitAnswered {
+    fn stay(self, half: Half) -> Next {
+        Responder::sent(half, Phase::InitAnswered(self))
+    }
+
+    pub(super) fn datagram(mut self, half: Half, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
+        if datagram.is_response {
+            cx.ignore();
+            return self.stay(half);
+        }
+        // RFC 7296 §2.1: the same first message again gets the same answer again.
+        if datagram.exchange == ExchangeType::IKE_SA_INIT.0 {
+            if datagram.bytes == self.handshake.message_i {
+                cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
+                cx.transmit(datagram.path, self.handshake.message_r.clone());
+            } else {
+                cx.ignore();
+            }
+            return self.stay(half);
+        }
+        if datagram.exchange != ExchangeType::IKE_AUTH.0 || datagram.message_id != 1 {
+            cx.ignore();
+            return self.stay(half);
+        }
+        let asked = Asked { digest: Answered::digest(cx, &datagram.bytes), path: datagram.path };
+        match self.handshake.channel.open(cx, &mut datagram) {
+            Err(Unreadable::Forged) => self.stay(half),
+            Err(Unreadable::Malformed(error)) => {
+                let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
+                let why = explain::misbehaved(Step::Authenticate, format!("IKE_AUTH can't be read: {error}"));
+                refuse(cx, self.handshake, &asked, &[notify], why)
+            }
+            Ok(message) => {
+                // It has the keys: from now on it is where this came from, after the move to port 4500.
+                self.handshake.channel.path = datagram.path;
+                auth::begin(half, cx, self.handshake, asked, message)
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Traffic selectors: what is proposed, what is narrowed, what is taken (RFC 7296 §2.9).
+
+use core::net::IpAddr;
+
+use adit_core::{Prefix, TrafficSelector};
+
+use crate::api::Lease;
+
+/// A TS payload can hold no more.
+const MAX: usize = 255;
+
+/// Everything, of both families.
+pub(crate) fn everything() -> [TrafficSelector; 2] {
+    [Prefix::ANY_V4.into(), Prefix::ANY_V6.into()]
+}
+
+/// What `proposed` and `allowed` have in common, in the order of `proposed`, nothing twice.
+pub(crate) fn narrow(proposed: &[TrafficSelector], allowed: &[TrafficSelector]) -> Vec<TrafficSelector> {
+    let mut out: Vec<TrafficSelector> = Vec::new();
+    let common = proposed.iter().flat_map(|p| allowed.iter().filter_map(|a| p.intersection(*a)));
+    for ts in common {
+        if out.iter().any(|o| o.covers(ts)) {
+            continue;
+        }
+        out.retain(|o| !ts.covers(*o));
+        if out.len() == MAX {
+            break;
+        }
+        out.push(ts);
+    }
+    out
+}
+
+/// Whether the peer's answer `got` is a subset of what we `proposed`, and not empty.
+pub(crate) fn is_subset(got: &[TrafficSelector], proposed: &[TrafficSelector]) -> bool {
+    !got.is_empty() && got.iter().all(|g| proposed.iter().any(|p| p.covers(*g)))
+}
+
+/// The leased addresses as selectors.
+pub(crate) fn of_lease(lease: &Lease) -> Vec<TrafficSelector> {
+    let v4 = lease.v4.map(IpAddr::V4);
+    let v6 = lease.v6.map(|(a, _)| IpAddr::V6(a));
+    v4.into_iter().chain(v6).map(|a| Prefix::host(a).into()).collect()
+}
+
+/// An initiator's own side: where it is everything, the addresses that were got, in the families in which one was.
+pub(crate) fn narrow_to_lease(got: Vec<TrafficSelector>, lease: &Lease) -> Vec<TrafficSelector> {
+    let addresses = of_lease(lease);
+    if addresses.is_empty() {
+        return got;
+    }
+    narrow(&got, &addresses)
+}
+
+/// As people read it: `10.0.0.0/8, ::/0`.
+pub(crate) fn describe(list: &[TrafficSelector]) -> String {
+    let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ts(text: &str) -> TrafficSelector {
+        text.parse::<Prefix>().unwrap().into()
+    }
+
+    #[test]
+    fn narrowing_keeps_the_common_part_once() {
+        let proposed = [ts("10.1.0.0/16"), ts("0.0.0.0/0"), ts("::/0")];
+        let allowed = [ts("10.0.0.0/8"), ts("192.0.2.0/24")];
+        assert_eq!(narrow(&proposed, &allowed), [ts("10.0.0.0/8"), ts("192.0.2.0/24")]);
+        assert_eq!(narrow(&[ts("::/0")], &allowed), []);
+    }
+
+    #[test]
+    fn a_wider_answer_is_no_subset() {
+        assert!(is_subset(&[ts("10.0.0.0/9")], &[ts("10.0.0.0/8")]));
+        assert!(!is_subset(&[ts("0.0.0.0/0")], &[ts("10.0.0.0/8")]));
+        assert!(!is_subset(&[ts("10.0.0.0/9"), ts("::/0")], &[ts("10.0.0.0/8")]));
+        assert!(!is_subset(&[], &[ts("10.0.0.0/8")]));
+    }
+
+    #[test]
+    fn everything_becomes_the_address_that_was_got() {
+        let lease = Lease { v4: Some("10.9.0.7".parse().unwrap()), ..Lease::default() };
+        assert_eq!(narrow_to_lease(vec![ts("0.0.0.0/0"), ts("::/0")], &lease), [ts("10.9.0.7/32")]);
+        assert_eq!(narrow_to_lease(vec![ts("10.0.0.0/8")], &Lease::default()), [ts("10.0.0.0/8")]);
+    }
+}

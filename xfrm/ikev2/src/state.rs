@@ -1,0 +1,193 @@
+//! What every state of an IKE_SA has in common, and what it may use while it works on one input.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_core::{Entropy, Failure, Instant, Path, Transmit};
+use adit_isakmp::crypto::CryptoProvider;
+
+use crate::api::{Answer, Ask, AskId, ChildId, Event, Output, SaId, Timer};
+
+/// Bits of an [`AskId`] and an [`SaId`] that name the slot; the others count, so that neither is used twice.
+pub(crate) const SLOT_BITS: u32 = 24;
+
+/// One state of an IKE_SA. Each input consumes it and makes the next one, so that a stale one can't be used.
+pub(crate) trait State: Send {
+    /// A datagram whose SPIs and flags are those of this IKE_SA. Nothing in it has been authenticated.
+    fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next;
+
+    /// The answer to an Ask of this slot. A state checks that it is the one that it waits for.
+    fn answer(self: Box<Self>, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Next;
+
+    /// Its deadline has come.
+    fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next;
+
+    /// The driver wants it gone.
+    fn close(self: Box<Self>, cx: &mut Cx<'_>) -> Next;
+
+    /// The driver wants one CHILD_SA gone.
+    fn close_child(self: Box<Self>, cx: &mut Cx<'_>, child: ChildId) -> Next;
+
+    /// When it wants to be woken, and why.
+    fn deadline(&self) -> Option<(Instant, Timer)>;
+
+    /// What the endpoint counts it as.
+    fn stage(&self) -> Stage;
+
+    /// Who sends the requests whose responses we wait for.
+    fn role(&self) -> Role;
+
+    /// The peer's SPI, once it is known.
+    fn peer_spi(&self) -> Option<u64>;
+}
+
+/// What an IKE_SA is to the endpoint's counts and limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// An initiator's that is not yet up.
+    Dialling,
+    /// A responder's that is not yet up.
+    HalfOpen,
+    /// Up, or closing.
+    Established,
+    /// Gone; only the last response is still repeated.
+    Lingering,
+}
+
+/// Who was the original initiator of the IKE_SA (the header's I flag is about this, RFC 7296 §3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// We.
+    Initiator,
+    /// The peer.
+    Responder,
+}
+
+/// What becomes of an IKE_SA after an input.
+pub(crate) enum Next {
+    /// It is in this state.
+    State(Box<dyn State>),
+    /// It is gone.
+    Closed(Result<(), Failure>),
+    /// It is gone; its last response is repeated for a while, should it be asked for again.
+    ClosedAfter(Result<(), Failure>, Box<dyn State>),
+    /// It had been reported gone already, and now it really is.
+    Forgotten,
+}
+
+impl Next {
+    /// The IKE_SA ends for this reason.
+    pub(crate) const fn failed(failure: Failure) -> Self {
+        Self::Closed(Err(failure))
+    }
+}
+
+/// A datagram, and what its header says.
+pub(crate) struct Datagram {
+    /// From where to where.
+    pub(crate) path: Path,
+    /// All of it.
+    pub(crate) bytes: Vec<u8>,
+    /// SPIr of the header.
+    pub(crate) responder_spi: u64,
+    /// Exchange type.
+    pub(crate) exchange: u8,
+    /// Message ID.
+    pub(crate) message_id: u32,
+    /// Whether it is a response (the R flag).
+    pub(crate) is_response: bool,
+}
+
+/// What all IKE_SAs of an endpoint share.
+pub(crate) struct Shared {
+    pub(crate) crypto: Arc<dyn CryptoProvider>,
+    pub(crate) entropy: Box<dyn Entropy>,
+    pub(crate) out: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    next_id: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(crypto: Arc<dyn CryptoProvider>, entropy: Box<dyn Entropy>) -> Self {
+        Self { crypto, entropy, out: VecDeque::new(), counters: Counters::default(), next_id: 0 }
+    }
+
+    /// A number that has not been used, with the slot in its low bits.
+    pub(crate) fn fresh_id(&mut self, slot: usize) -> u64 {
+        self.next_id = self.next_id.wrapping_add(1);
+        (self.next_id << SLOT_BITS) | slot_bits(slot)
+    }
+
+    /// 32 unpredictable public bytes: enough for every PRF that we know (RFC 7296 §2.10: half its key).
+    pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; 32];
+        self.entropy.public(&mut nonce);
+        nonce
+    }
+}
+
+fn slot_bits(slot: usize) -> u64 {
+    (slot as u64) & ((1 << SLOT_BITS) - 1)
+}
+
+/// The slot that an ID names.
+pub(crate) fn slot_of(id: u64) -> usize {
+    usize::try_from(id & ((1 << SLOT_BITS) - 1)).unwrap_or(usize::MAX)
+}
+
+/// What an endpoint has seen and thrown away, and what it has sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Datagrams that are no IKEv2 message, or name no IKE_SA of ours.
+    pub stray: u64,
+    /// Messages whose integrity check failed.
+    pub forged: u64,
+    /// Messages out of the window, of a state that has no use for them, or malformed before authentication.
+    pub ignored: u64,
+    /// First messages dropped because a limit was reached.
+    pub refused: u64,
+    /// First messages that were answered with a cookie.
+    pub cookies: u64,
+    /// Requests that we sent again.
+    pub retransmitted: u64,
+    /// Requests of a peer that we had answered, and answered again.
+    pub repeated: u64,
+}
+
+/// What a state may use while it works on one input.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) sa: SaId,
+    pub(crate) shared: &'a mut Shared,
+    /// Whether an initiator has no other IKE_SA between the same identities.
+    pub(crate) first_contact: bool,
+}
+
+impl Cx<'_> {
+    /// Asks the driver.
+    pub(crate) fn ask(&mut self, ask: Ask) -> AskId {
+        let id = AskId(self.shared.fresh_id(slot_of(self.sa.0)));
+        self.shared.out.push_back(Output::Ask { id, sa: self.sa, ask });
+        id
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn transmit(&mut self, path: Path, payload: Vec<u8>) {
+        self.shared.out.push_back(Output::Transmit(Transmit { path, payload }));
+    }
+
+    /// Tells the driver.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.shared.out.push_back(Output::Event { sa: self.sa, event });
+    }
+
+    /// A CHILD_SA's name.
+    pub(crate) fn fresh_child(&mut self) -> ChildId {
+        ChildId(self.shared.fresh_id(0))
+    }
+
+    /// A message was not used.
+    pub(crate) fn ignore(&mut self) {
+        self.shared.counters.ignored = self.shared.counters.ignored.saturating_add(1);
+    }
+}

@@ -1,0 +1,33 @@
+//! Small words for reading messages.
+
+/// The one payload of this kind, by reference. None or two are an error that says so (RFC 7296 lists for each
+/// exchange what may come more than once; these may not).
+macro_rules! only {
+    ($message:expr, $kind:path) => {{
+        let mut found = $message.payloads.iter().filter_map(|p| match p {
+            $kind(payload) => Some(payload),
+            _ => None,
+        });
+        match (found.next(), found.next()) {
+            (Some(payload), None) => Ok(payload),
+            (None, _) => Err(format!("it has no {}", stringify!($kind).replace("Payload::", ""))),
+            (Some(_), Some(_)) => Err(format!("it has two {}", stringify!($kind).replace("Payload::", ""))),
+        }
+    }};
+}
+
+/// The one payload of this kind, if there is one. Two are an error.
+macro_rules! at_most_one {
+    ($message:expr, $kind:path) => {{
+        let mut found = $message.payloads.iter().filter_map(|p| match p {
+            $kind(payload) => Some(payload),
+            _ => None,
+        });
+        match (found.next(), found.next()) {
+            (payload, None) => Ok(payload),
+            (_, Some(_)) => Err(format!("it has two {}", stringify!($kind).replace("Payload::", ""))),
+        }
+    }};
+}
+
+pub(crate) use {at_most_one, only};
