@@ -73,19 +73,19 @@ struct Dependency {
 }
 
 fn packages(metadata: &Value) -> Vec<Package> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    list(&metadata["packages"])
+    let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    list(metadata, "packages")
         .iter()
         .map(|package| {
-            let manifest = text(&package["manifest_path"]);
+            let manifest = text(package, "manifest_path");
             let folder = Path::new(&manifest).parent().and_then(|path| path.strip_prefix(root()).ok());
-            let dependencies = list(&package["dependencies"]).into_iter().map(|dependency| Dependency {
-                name: text(&dependency["name"]),
-                of_tests: dependency["kind"] == "dev",
+            let dependencies = list(package, "dependencies").into_iter().map(|dependency| Dependency {
+                name: text(&dependency, "name"),
+                of_tests: text(&dependency, "kind") == "dev",
             });
             Package {
-                name: text(&package["name"]),
+                name: text(package, "name"),
                 folder: folder.unwrap_or(Path::new("")).display().to_string(),
                 dependencies: dependencies.collect(),
             }

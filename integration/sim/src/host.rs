@@ -1,0 +1,364 @@
+//! A host: an IKEv2 endpoint, the driver that answers its Asks well or badly, and a recording kernel.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, SignatureScheme, Step};
+use adit_ikev2::Endpoint;
+use adit_ikev2::api::{
+    Answer, Ask, AskId, ChildId, Established, Event, LocalAuth, RemoteAuth, ResponderConfig, ResponderDefaults,
+    SaId, Timing,
+};
+use adit_isakmp::Prf;
+use adit_isakmp::crypto::CryptoProvider;
+use adit_isakmp::proposal::EspProposal;
+
+use crate::crypto::ToyCrypto;
+use crate::kernel::Kernel;
+use crate::random::Random;
+
+/// How a driver answers, in parts of a thousand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Temper {
+    /// Says no.
+    pub refused: u64,
+    /// Does it, and the answer is lost.
+    pub never: u64,
+    /// Takes up to `slowest`.
+    pub late: u64,
+    /// The longest that a late answer takes.
+    pub slowest: Duration,
+}
+
+impl Temper {
+    /// Answers at once.
+    pub const GOOD: Self = Self {
+        refused: 0,
+        never: 0,
+        late: 0,
+        slowest: Duration::ZERO,
+    };
+
+    /// Of some badness.
+    pub fn some(random: &mut Random) -> Self {
+        Self {
+            refused: random.pick(&[0, 0, 10, 60]).unwrap_or(0),
+            never: random.pick(&[0, 0, 10, 60]).unwrap_or(0),
+            late: random.pick(&[0, 100, 500]).unwrap_or(0),
+            slowest: random.between(Duration::from_millis(1), Duration::from_secs(40)),
+        }
+    }
+}
+
+/// Whom a host lets in, and how both prove themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Friend {
+    /// The key that this host has for that peer.
+    pub psk: Vec<u8>,
+    /// Whether the peer proves itself with a certificate.
+    pub certificate: bool,
+}
+
+/// What is known of one IKE_SA.
+#[derive(Debug)]
+pub struct Record {
+    /// Set when it is up.
+    pub established: Option<Box<Established>>,
+    /// The lease that was answered.
+    leased: bool,
+}
+
+/// One host.
+pub struct Host {
+    /// For people.
+    pub name: String,
+    /// The core under test.
+    pub endpoint: Endpoint,
+    /// Its kernel and pool.
+    pub kernel: Kernel,
+    /// How its driver answers.
+    pub temper: Temper,
+    /// IKE_SAs that live, by what the core has said of them.
+    pub records: BTreeMap<SaId, Record>,
+    /// IKE_SAs that the driver has begun itself.
+    pub dialled: Vec<SaId>,
+    /// Whom it knows.
+    pub friends: BTreeMap<Identity, Friend>,
+    /// What clients are given access to by a server.
+    pub timing: Timing,
+    /// What it accepts of a client.
+    pub esp: Vec<EspProposal>,
+    /// Failures that the core has reported.
+    pub failures: Vec<Failure>,
+    identity: Identity,
+    address: SocketAddr,
+    crypto: Arc<ToyCrypto>,
+    random: Random,
+    certificate: bool,
+}
+
+/// An answer, and how long it takes.
+pub type Answered = Option<(Duration, AskId, Answer)>;
+
+/// What is fixed about a host.
+pub struct Description {
+    /// For people.
+    pub name: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its own address, with port 500.
+    pub address: SocketAddr,
+    /// Whether it proves itself with a certificate.
+    pub certificate: bool,
+    /// Whether it lets peers dial.
+    pub responder: Option<ResponderDefaults>,
+    /// What it accepts of a client.
+    pub esp: Vec<EspProposal>,
+    /// Its timers.
+    pub timing: Timing,
+}
+
+impl Host {
+    /// A host that knows nobody.
+    #[must_use]
+    pub fn new(description: Description, random: &mut Random) -> Self {
+        let crypto = Arc::new(ToyCrypto::new(random.next()));
+        let entropy = Box::new(random.fork());
+        Self {
+            name: description.name,
+            endpoint: Endpoint::new(
+                Arc::clone(&crypto) as Arc<dyn CryptoProvider>,
+                entropy,
+                description.responder,
+            ),
+            kernel: Kernel::default(),
+            temper: Temper::GOOD,
+            records: BTreeMap::new(),
+            dialled: Vec::new(),
+            friends: BTreeMap::new(),
+            timing: description.timing,
+            esp: description.esp,
+            failures: Vec::new(),
+            identity: description.identity,
+            address: description.address,
+            crypto,
+            random: random.fork(),
+            certificate: description.certificate,
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How it proves itself.
+    #[must_use]
+    pub fn local_auth(&self) -> LocalAuth {
+        if !self.certificate {
+            return LocalAuth::Psk;
+        }
+        LocalAuth::Signature {
+            certificates: vec![certificate(&self.identity)],
+            schemes: vec![SignatureScheme::Ed25519, SignatureScheme::EcdsaP256Sha256],
+        }
+    }
+
+    /// How `peer` has to prove itself to this host.
+    #[must_use]
+    pub fn remote_auth(&self, peer: &Identity) -> RemoteAuth {
+        match self.friends.get(peer) {
+            Some(friend) if friend.certificate => RemoteAuth::Certificate {
+                authorities: vec![[7; 20]],
+            },
+            _ => RemoteAuth::Psk,
+        }
+    }
+
+    /// Does what is asked, well or badly.
+    pub fn ask(&mut self, id: AskId, sa: SaId, ask: Ask) -> Answered {
+        self.record(sa);
+        let temper = self.temper;
+        let delay = if self.random.chance(temper.late) {
+            self.random.between(Duration::ZERO, temper.slowest)
+        } else {
+            Duration::from_micros(50)
+        };
+        let refuse = self.random.chance(temper.refused);
+        let answer = self.act(sa, ask, refuse)?;
+        if self.random.chance(temper.never) {
+            return None;
+        }
+        Some((delay, id, answer))
+    }
+
+    fn act(&mut self, sa: SaId, ask: Ask, refuse: bool) -> Option<Answer> {
+        let no = || Failure::new(FailureCode::KernelRefused, Step::Kernel, "the simulation says no");
+        Some(match ask {
+            Ask::Generate(method) => Answer::Generated(self.crypto.generate(method)),
+            Ask::Agree { key, peer } => Answer::Agreed(key.agree(&peer)),
+            Ask::Encapsulate { method, peer } => Answer::Encapsulated(self.crypto.encapsulate(method, &peer)),
+            Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
+            Ask::Connection { remote, .. } => Answer::Connection(Ok(Box::new(self.connection(&remote)))),
+            Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
+            Ask::Psk { remote, .. } => Answer::Psk(Ok(self.psk(&remote))),
+            Ask::Verify { .. } if refuse => Answer::Verified(Err(no())),
+            Ask::Verify {
+                identity,
+                certificates,
+                scheme,
+                message,
+                signature,
+                ..
+            } => {
+                let mine = certificates.first() == Some(&certificate(&identity));
+                let right = signature == self.signature(&identity, scheme, &message);
+                Answer::Verified(if mine && right { Ok(()) } else { Err(no()) })
+            }
+            Ask::Sign { .. } if refuse => Answer::Signed(Err(no())),
+            Ask::Sign { schemes, message, .. } => match schemes.first() {
+                Some(scheme) => {
+                    Answer::Signed(Ok((*scheme, self.signature(&self.identity, *scheme, &message))))
+                }
+                None => Answer::Signed(Err(no())),
+            },
+            Ask::Lease { .. } if refuse => Answer::Leased(Err(no())),
+            Ask::Lease { .. } => Answer::Leased(self.kernel.lease(sa).ok_or_else(no)),
+            Ask::AllocateSpi { .. } if refuse => Answer::Spi(Err(no())),
+            Ask::AllocateSpi { .. } => Answer::Spi(Ok(self.kernel.allocate(&mut self.random, sa))),
+            Ask::Install(_) if refuse => Answer::Installed(Err(no())),
+            Ask::Install(child) => {
+                self.kernel.install(sa, &child);
+                Answer::Installed(Ok(()))
+            }
+        })
+    }
+
+    /// The driver hands an answer over: from now on what it did is the core's to give back.
+    pub fn handing(&mut self, sa: SaId, answer: &Answer) {
+        if let (Answer::Leased(Ok(_)), Some(record)) = (answer, self.records.get_mut(&sa)) {
+            record.leased = true;
+        }
+    }
+
+    fn connection(&self, remote: &Identity) -> ResponderConfig {
+        ResponderConfig {
+            name: "clients".into(),
+            local_id: self.identity.clone(),
+            local_auth: self.local_auth(),
+            remote_auth: self.remote_auth(remote),
+            esp: self.esp.clone(),
+            local_ts: vec![Prefix::ANY_V4.into()],
+            remote_ts: Vec::new(),
+            addresses: true,
+            timing: self.timing,
+        }
+    }
+
+    /// The key of a peer; of one that nobody knows, one that nobody has.
+    fn psk(&mut self, remote: &Identity) -> Secret {
+        match self.friends.get(remote) {
+            Some(friend) => Secret::from(&friend.psk[..]),
+            None => Secret::new(self.random.next().to_be_bytes().to_vec()),
+        }
+    }
+
+    /// Everybody could make it; what counts is that it binds identity, scheme and message.
+    fn signature(&self, identity: &Identity, scheme: SignatureScheme, message: &Secret) -> Vec<u8> {
+        let mut out = vec![0; 32];
+        let scheme = format!("{scheme:?}");
+        let key = certificate(identity);
+        self.crypto
+            .prf(Prf::HmacSha256, &key, &[scheme.as_bytes(), message.expose()], &mut out);
+        out
+    }
+
+    fn record(&mut self, sa: SaId) -> &mut Record {
+        self.records.entry(sa).or_insert_with(|| Record {
+            established: None,
+            leased: false,
+        })
+    }
+
+    /// Takes note of what the core says. An error is a broken promise.
+    pub fn event(&mut self, sa: SaId, event: Event) -> Result<(), String> {
+        match event {
+            Event::Progress(_) | Event::Incoming { .. } => {
+                self.record(sa);
+            }
+            Event::PathChanged { path } => {
+                for pair in self.kernel.pairs.values_mut().filter(|p| p.sa == sa) {
+                    pair.path = path;
+                }
+            }
+            Event::Established(established) => {
+                if !self.kernel.pairs.contains_key(&established.child) {
+                    return Err(format!("{}: {sa:?} is up, but nothing is installed", self.name));
+                }
+                self.record(sa).established = Some(established);
+            }
+            Event::ChildClosed {
+                child,
+                inbound_spi,
+                outbound_spi,
+            } => self.child_closed(child, inbound_spi, outbound_spi)?,
+            Event::Released(lease) => {
+                if !self.kernel.release(&lease) {
+                    return Err(format!("{}: {lease:?} is given back, but was not leased", self.name));
+                }
+                self.record(sa).leased = false;
+            }
+            Event::Closed(result) => self.closed(sa, result)?,
+        }
+        Ok(())
+    }
+
+    fn child_closed(&mut self, child: ChildId, inbound: u32, outbound: u32) -> Result<(), String> {
+        match self.kernel.remove(child) {
+            Some(pair) if (pair.inbound_spi, pair.outbound_spi) == (inbound, outbound) => Ok(()),
+            Some(pair) => Err(format!("{}: {pair:?} was closed by other SPIs", self.name)),
+            None => Err(format!("{}: {child:?} was closed, but not installed", self.name)),
+        }
+    }
+
+    fn closed(&mut self, sa: SaId, result: Result<(), Failure>) -> Result<(), String> {
+        let Some(record) = self.records.remove(&sa) else {
+            return Err(format!("{}: {sa:?} was closed twice, or never begun", self.name));
+        };
+        if record.leased {
+            return Err(format!("{}: {sa:?} went without giving its lease back", self.name));
+        }
+        let kept = self.kernel.pairs.values().any(|p| p.sa == sa);
+        if record.established.is_some() && kept {
+            return Err(format!("{}: {sa:?} went without closing its CHILD_SA", self.name));
+        }
+        // The driver's own part: what it did for an Ask whose answer never counted.
+        self.kernel.pairs.retain(|_, pair| pair.sa != sa);
+        self.kernel.spis.retain(|_, owner| *owner != sa);
+        self.kernel.leases.retain(|_, owner| *owner != sa);
+        self.dialled.retain(|d| *d != sa);
+        self.failures.extend(result.err());
+        Ok(())
+    }
+}
+
+/// A certificate that says nothing but whose it is.
+fn certificate(identity: &Identity) -> Vec<u8> {
+    format!("certificate of {identity}").into_bytes()
+}
+
+/// The address of a client, inside.
+#[must_use]
+pub const fn inner_address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, n, 2)
+}
