@@ -74,7 +74,7 @@ pub fn seal(
 }
 
 /// Authenticates and decrypts a message in place, and reads it: the header, and the payloads that were inside SK.
-/// Payloads in front of SK are not authenticated by their position in the chain and are left out.
+/// Payloads in front of SK, which no exchange of RFC 7296 has, are left out.
 ///
 /// # Errors
 /// [`OpenError`]. After an error the datagram's bytes are worthless.
@@ -87,12 +87,9 @@ pub fn open(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Message, OpenE
         .and_then(unpad)
         .ok_or(OpenError::Inner(DecodeError::new(at, "the padding is longer than the content")))?;
     let payloads = parse_chain(first, plain, at).map_err(OpenError::Inner)?;
-    if let Some(nested) = payloads.iter().position(|p| matches!(p, Payload::Sk { .. } | Payload::Skf { .. }))
-    {
-        return Err(OpenError::Inner(DecodeError::new(
-            at.saturating_add(nested),
-            "an encrypted payload is inside another",
-        )));
+    if payloads.iter().any(|p| matches!(p, Payload::Sk { .. } | Payload::Skf { .. })) {
+        let error = DecodeError::new(at, "an encrypted payload is inside another");
+        return Err(OpenError::Inner(error));
     }
     Ok(Message { header, payloads })
 }

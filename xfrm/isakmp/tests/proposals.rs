@@ -1,5 +1,12 @@
 //! Proposals: notation, offers, choices.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use adit_isakmp::algorithm::KeyBits;
 use adit_isakmp::payload::{
     KeyExchangeData, Payload, PayloadType, RawPayload, SecurityAssociation, Transform, TransformType,

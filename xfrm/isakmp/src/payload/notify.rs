@@ -46,9 +46,9 @@ registry! {
         TEMPORARY_FAILURE = 43,
         /// There is no such CHILD_SA to rekey.
         CHILD_SA_NOT_FOUND = 44,
-        /// RFC 8619.
+        /// RFC 9838.
         INVALID_GROUP_ID = 45,
-        /// RFC 8619.
+        /// RFC 9838.
         AUTHORIZATION_FAILED = 46,
         /// RFC 9370.
         STATE_NOT_FOUND = 47,
