@@ -19,12 +19,8 @@ pub enum Integrity {
 
 impl Integrity {
     /// Every one.
-    pub const ALL: [Self; 4] = [
-        Self::HmacSha1_96,
-        Self::HmacSha256_128,
-        Self::HmacSha384_192,
-        Self::HmacSha512_256,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::HmacSha1_96, Self::HmacSha256_128, Self::HmacSha384_192, Self::HmacSha512_256];
 
     /// Bytes of key.
     #[must_use]
@@ -81,22 +77,10 @@ impl Algorithm {
         Self::AesGcm16 { bits: 128 },
         Self::AesGcm16 { bits: 256 },
         Self::ChaCha20Poly1305,
-        Self::AesCbc {
-            bits: 256,
-            integrity: Integrity::HmacSha256_128,
-        },
-        Self::AesCbc {
-            bits: 256,
-            integrity: Integrity::HmacSha384_192,
-        },
-        Self::AesCbc {
-            bits: 256,
-            integrity: Integrity::HmacSha512_256,
-        },
-        Self::AesCbc {
-            bits: 256,
-            integrity: Integrity::HmacSha1_96,
-        },
+        Self::AesCbc { bits: 256, integrity: Integrity::HmacSha256_128 },
+        Self::AesCbc { bits: 256, integrity: Integrity::HmacSha384_192 },
+        Self::AesCbc { bits: 256, integrity: Integrity::HmacSha512_256 },
+        Self::AesCbc { bits: 256, integrity: Integrity::HmacSha1_96 },
     ];
 
     /// Bytes of [`EspKeys::encryption`]: the key, and 4 bytes of salt behind it where there is one (RFC 4106 §8.1,
@@ -132,14 +116,12 @@ impl Algorithm {
         match self {
             Self::AesGcm16 { .. } => "gcm seqiv",
             Self::ChaCha20Poly1305 => "chacha20poly1305 seqiv",
-            Self::AesCbc {
-                integrity: Integrity::HmacSha1_96,
-                ..
-            } => "cbc authenc echainiv hmac sha1_generic",
-            Self::AesCbc {
-                integrity: Integrity::HmacSha256_128,
-                ..
-            } => "cbc authenc echainiv hmac sha256_generic",
+            Self::AesCbc { integrity: Integrity::HmacSha1_96, .. } => {
+                "cbc authenc echainiv hmac sha1_generic"
+            }
+            Self::AesCbc { integrity: Integrity::HmacSha256_128, .. } => {
+                "cbc authenc echainiv hmac sha256_generic"
+            }
             Self::AesCbc { .. } => "cbc authenc echainiv hmac sha512_generic",
         }
     }

@@ -85,13 +85,7 @@ pub(crate) fn push_keys(out: &mut SecretBuffer, keys: &EspKeys) {
         Algorithm::AesCbc { integrity, .. } => {
             push_algorithm(out, XFRMA_ALG_CRYPT, name, None, keys.encryption.expose());
             let bits = Some(integrity.icv_bits());
-            push_algorithm(
-                out,
-                XFRMA_ALG_AUTH_TRUNC,
-                integrity.kernel_name(),
-                bits,
-                keys.integrity.expose(),
-            );
+            push_algorithm(out, XFRMA_ALG_AUTH_TRUNC, integrity.kernel_name(), bits, keys.integrity.expose());
         }
     }
 }
@@ -103,10 +97,7 @@ fn push_algorithm(out: &mut SecretBuffer, kind: u16, name: &str, icv_bits: Optio
     out.extend(&(length as u16).to_ne_bytes());
     out.extend(&kind.to_ne_bytes());
     let field = out.grow(NAME_LENGTH);
-    field
-        .iter_mut()
-        .zip(name.bytes())
-        .for_each(|(to, from)| *to = from);
+    field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
     out.extend(&(8 * key.len() as u32).to_ne_bytes());
     if let Some(bits) = icv_bits {
         out.extend(&bits.to_ne_bytes());
@@ -117,18 +108,14 @@ fn push_algorithm(out: &mut SecretBuffer, kind: u16, name: &str, icv_bits: Optio
 
 /// The value of the first attribute of this kind, unparsed: nothing else is copied out of an answer with keys in it.
 pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let found = NlasIterator::new(attributes)
-        .map_while(Result::ok)
-        .find(|a| a.kind() == kind)?;
+    let found = NlasIterator::new(attributes).map_while(Result::ok).find(|a| a.kind() == kind)?;
     let length = usize::from(found.length());
     found.into_inner().get(4..length)
 }
 
 /// The first attribute of this kind as a number.
 pub(crate) fn find_u32(attributes: &[u8], kind: u16) -> Option<u32> {
-    find(attributes, kind)?
-        .first_chunk()
-        .map(|b| u32::from_ne_bytes(*b))
+    find(attributes, kind)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
 #[cfg(test)]
@@ -148,10 +135,7 @@ mod tests {
         push_keys(&mut out, &keys);
         let value = find(out.as_slice(), XFRMA_ALG_AEAD).unwrap();
         assert!(value.starts_with(b"rfc4106(gcm(aes))\0"));
-        assert_eq!(
-            value[64..72],
-            [160_u32.to_ne_bytes(), 128_u32.to_ne_bytes()].concat()
-        );
+        assert_eq!(value[64..72], [160_u32.to_ne_bytes(), 128_u32.to_ne_bytes()].concat());
         assert_eq!(value[72..], [7; 20]);
         assert_eq!(out.len() % 4, 0);
     }
@@ -159,10 +143,7 @@ mod tests {
     #[test]
     fn cbc_comes_with_a_truncated_hmac() {
         let keys = EspKeys {
-            algorithm: Algorithm::AesCbc {
-                bits: 256,
-                integrity: Integrity::HmacSha512_256,
-            },
+            algorithm: Algorithm::AesCbc { bits: 256, integrity: Integrity::HmacSha512_256 },
             encryption: Secret::new(vec![1; 32]),
             integrity: Secret::new(vec![2; 64]),
         };

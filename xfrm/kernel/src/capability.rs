@@ -89,9 +89,7 @@ impl Capabilities {
             }
             other => other,
         };
-        self.0
-            .iter()
-            .any(|c| c.feature == asked && c.support == Support::Present)
+        self.0.iter().any(|c| c.feature == asked && c.support == Support::Present)
     }
 
     /// What is missing, and why.
@@ -138,10 +136,7 @@ where
         return Ok(Capabilities(out));
     }
     answer(Feature::Xfrm, Support::Present);
-    let v4 = try_algorithms(
-        &exchange,
-        [IpAddr::from([240, 0, 0, 2]), IpAddr::from([240, 0, 0, 1])],
-    )?;
+    let v4 = try_algorithms(&exchange, [IpAddr::from([240, 0, 0, 2]), IpAddr::from([240, 0, 0, 1])])?;
     let discard = |n| IpAddr::from([0x100, 0, 0, 0, 0, 0, 0, n]);
     let v6 = try_algorithms(&exchange, [discard(2), discard(1)])?;
     answer(Feature::EspV4, esp(&v4));
@@ -165,10 +160,7 @@ fn esp(tried: &[(Algorithm, Verdict)]) -> Support {
     }
     // The kernel looks for the algorithm first: where that is missing too, it does not get to say that ESP is.
     let whys: Vec<_> = tried.iter().filter_map(|(_, v)| v.as_ref().err()).collect();
-    let plainest = whys
-        .iter()
-        .find(|(errno, _)| *errno == Errno::EPROTONOSUPPORT)
-        .or(whys.first());
+    let plainest = whys.iter().find(|(errno, _)| *errno == Errno::EPROTONOSUPPORT).or(whys.first());
     Support::Missing(plainest.map_or_else(String::new, |(errno, text)| said(*errno, text.as_deref())))
 }
 
@@ -192,18 +184,10 @@ fn try_algorithms(
     let mut out = Vec::new();
     for (algorithm, (operation, verdict)) in Algorithm::PROBED.into_iter().zip(added) {
         if let Err((Errno::EPERM, text)) = verdict {
-            return Err(XfrmError::Refused {
-                operation,
-                errno: Errno::EPERM,
-                text,
-            });
+            return Err(XfrmError::Refused { operation, errno: Errno::EPERM, text });
         }
         // Another probe's state of the same second proves as much.
-        let verdict = if matches!(verdict, Err((Errno::EEXIST, _))) {
-            Ok(())
-        } else {
-            verdict
-        };
+        let verdict = if matches!(verdict, Err((Errno::EEXIST, _))) { Ok(()) } else { verdict };
         out.push((algorithm, verdict));
     }
     Ok(out)
@@ -219,10 +203,7 @@ fn throwaway(algorithm: Algorithm, local: IpAddr, remote: IpAddr) -> ChildSa {
     ChildSa {
         local,
         remote,
-        encap: Some(UdpEncap {
-            local_port: 4500,
-            remote_port: 4500,
-        }),
+        encap: Some(UdpEncap { local_port: 4500, remote_port: 4500 }),
         mode: Mode::Tunnel,
         spi_in: 0x0AD1_7000,
         spi_out: 0x0AD1_7000,
@@ -234,10 +215,7 @@ fn throwaway(algorithm: Algorithm, local: IpAddr, remote: IpAddr) -> ChildSa {
         reqid: *crate::OUR_REQIDS.end(),
         mark: None,
         output_mark: None,
-        lifetimes: Lifetimes {
-            hard_seconds: Some(1),
-            ..Lifetimes::default()
-        },
+        lifetimes: Lifetimes { hard_seconds: Some(1), ..Lifetimes::default() },
         clear_df: false,
         policies: Vec::new(),
     }
@@ -251,16 +229,12 @@ fn interface() -> Result<Support, XfrmError> {
     let mut batch = link.batch();
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     batch.request(RTM_NEWLINK, flags, Operation::ProbeInterface, malformed_interface);
-    let (operation, verdict) = link.exchange(batch, |_| ())?.pop().ok_or(XfrmError::Dialogue {
-        operation: Operation::ProbeInterface,
-        why: "no answer".into(),
-    })?;
+    let (operation, verdict) = link
+        .exchange(batch, |_| ())?
+        .pop()
+        .ok_or(XfrmError::Dialogue { operation: Operation::ProbeInterface, why: "no answer".into() })?;
     match verdict {
-        Err((errno @ Errno::EPERM, text)) => Err(XfrmError::Refused {
-            operation,
-            errno,
-            text,
-        }),
+        Err((errno @ Errno::EPERM, text)) => Err(XfrmError::Refused { operation, errno, text }),
         Err((Errno::EOPNOTSUPP, text)) => Ok(Support::Missing(said(Errno::EOPNOTSUPP, text.as_deref()))),
         Err(_) | Ok(()) => Ok(Support::Present),
     }
@@ -303,10 +277,7 @@ mod tests {
     fn relatives_answer_for_each_other() {
         let integrity = crate::Integrity::HmacSha256_128;
         let probed = Feature::Algorithm(Algorithm::AesCbc { bits: 256, integrity });
-        let all = Capabilities(vec![Capability {
-            feature: probed,
-            support: Support::Present,
-        }]);
+        let all = Capabilities(vec![Capability { feature: probed, support: Support::Present }]);
         assert!(all.has(Feature::Algorithm(Algorithm::AesCbc { bits: 128, integrity })));
         assert!(!all.has(Feature::EspV4));
     }

@@ -77,21 +77,13 @@ impl ChildSa {
     /// What the inbound state is found by.
     #[must_use]
     pub const fn inbound(&self) -> StateId {
-        StateId {
-            destination: self.local,
-            spi: self.spi_in,
-            mark: self.mark,
-        }
+        StateId { destination: self.local, spi: self.spi_in, mark: self.mark }
     }
 
     /// What the outbound state is found by.
     #[must_use]
     pub const fn outbound(&self) -> StateId {
-        StateId {
-            destination: self.remote,
-            spi: self.spi_out,
-            mark: self.mark,
-        }
+        StateId { destination: self.remote, spi: self.spi_out, mark: self.mark }
     }
 
     pub(crate) fn check(&self) -> Result<(), XfrmError> {
@@ -116,14 +108,10 @@ impl ChildSa {
 impl AllocateSpi {
     pub(crate) fn check(&self) -> Result<(), XfrmError> {
         if self.local.is_ipv4() != self.remote.is_ipv4() {
-            return Err(XfrmError::Invalid(
-                "the outer addresses are of two families".into(),
-            ));
+            return Err(XfrmError::Invalid("the outer addresses are of two families".into()));
         }
         if self.min < 256 || self.max < self.min {
-            return Err(XfrmError::Invalid(
-                "SPIs below 256 are reserved (RFC 4303)".into(),
-            ));
+            return Err(XfrmError::Invalid("SPIs below 256 are reserved (RFC 4303)".into()));
         }
         Ok(())
     }

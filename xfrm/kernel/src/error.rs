@@ -106,19 +106,20 @@ impl XfrmError {
             Self::Unavailable(_) => of(FailureCode::KernelUnsupported).hint("modprobe xfrm_user"),
             Self::Invalid(_) => of(FailureCode::Internal),
             Self::Dialogue { .. } => of(FailureCode::KernelRefused),
-            Self::Refused {
-                errno: Errno::EPERM, ..
-            } => of(FailureCode::KernelRefused)
+            Self::Refused { errno: Errno::EPERM, .. } => of(FailureCode::KernelRefused)
                 .hint("aditd needs CAP_NET_ADMIN: start it as a service (systemctl start adit) or as root"),
-            Self::Refused {
-                errno: Errno::EPROTONOSUPPORT,
-                ..
-            } => of(FailureCode::KernelUnsupported).hint("modprobe esp4 esp6; ctl doctor"),
-            Self::Refused {
-                errno: Errno::ENOSYS | Errno::ENOENT | Errno::EOPNOTSUPP,
-                ..
-            } => of(FailureCode::KernelUnsupported).hint("ctl doctor names the missing kernel module"),
+            Self::Refused { errno: Errno::EPROTONOSUPPORT, .. } => {
+                of(FailureCode::KernelUnsupported).hint("modprobe esp4 esp6; ctl doctor")
+            }
+            Self::Refused { errno: Errno::ENOSYS | Errno::ENOENT | Errno::EOPNOTSUPP, .. } => {
+                of(FailureCode::KernelUnsupported).hint("ctl doctor names the missing kernel module")
+            }
             Self::Refused { .. } => of(FailureCode::KernelRefused),
         }
+    }
+}
+impl From<XfrmError> for Failure {
+    fn from(error: XfrmError) -> Self {
+        error.failure()
     }
 }

@@ -82,11 +82,7 @@ impl EventStream {
             errno: Errno::from_raw(e.raw_os_error().unwrap_or(0)),
             text: None,
         })?;
-        Ok(Self(Source::Socket {
-            socket,
-            ready: VecDeque::new(),
-            buffer: Vec::with_capacity(64 * 1024),
-        }))
+        Ok(Self(Source::Socket { socket, ready: VecDeque::new(), buffer: Vec::with_capacity(64 * 1024) }))
     }
 
     #[cfg(feature = "recording")]
@@ -100,11 +96,7 @@ impl EventStream {
     /// The socket is broken, or (a recording door) the door is gone.
     pub async fn next(&mut self) -> io::Result<XfrmEvent> {
         match &mut self.0 {
-            Source::Socket {
-                socket,
-                ready,
-                buffer,
-            } => loop {
+            Source::Socket { socket, ready, buffer } => loop {
                 if let Some(event) = ready.pop_front() {
                     return Ok(event);
                 }
@@ -117,10 +109,9 @@ impl EventStream {
                 }
             },
             #[cfg(feature = "recording")]
-            Source::Channel(receiver) => receiver
-                .recv()
-                .await
-                .ok_or_else(|| io::Error::other("the recording door is gone")),
+            Source::Channel(receiver) => {
+                receiver.recv().await.ok_or_else(|| io::Error::other("the recording door is gone"))
+            }
         }
     }
 }
@@ -130,9 +121,7 @@ fn listen() -> io::Result<TokioSocket> {
     socket.socket_ref().set_rx_buf_sz::<i32>(1 << 20)?;
     socket.socket_mut().bind(&NetlinkAddr::new(0, 0))?;
     let groups = [nl::XFRMNLGRP_ACQUIRE, nl::XFRMNLGRP_EXPIRE, nl::XFRMNLGRP_MAPPING];
-    groups
-        .into_iter()
-        .try_for_each(|group| socket.socket_ref().add_membership(group))?;
+    groups.into_iter().try_for_each(|group| socket.socket_ref().add_membership(group))?;
     Ok(socket)
 }
 
@@ -182,11 +171,7 @@ fn mapping(payload: &[u8]) -> Option<XfrmEvent> {
     let m = nl::UserMapping::parse(payload).ok()?;
     let at = |a, port| address(a, m.id.family).map(|ip| SocketAddr::new(ip, port));
     Some(XfrmEvent::Mapping {
-        state: StateId {
-            destination: address(&m.id.daddr, m.id.family)?,
-            spi: m.id.spi,
-            mark: None,
-        },
+        state: StateId { destination: address(&m.id.daddr, m.id.family)?, spi: m.id.spi, mark: None },
         reqid: m.reqid,
         old: at(&m.old_saddr, m.old_sport)?,
         new: at(&m.new_saddr, m.new_sport)?,
@@ -208,8 +193,5 @@ pub(crate) fn if_id(attributes: &[u8]) -> Option<u32> {
 
 pub(crate) fn mark(attributes: &[u8]) -> Option<Mark> {
     let m = nl::Mark::parse(attribute::find(attributes, nl::XFRMA_MARK)?).ok()?;
-    (m.mask != 0).then_some(Mark {
-        value: m.value,
-        mask: m.mask,
-    })
+    (m.mask != 0).then_some(Mark { value: m.value, mask: m.mask })
 }

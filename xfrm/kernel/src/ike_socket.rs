@@ -137,7 +137,8 @@ impl IkeSocket {
                 sendmsg(fd, &parts, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&to))
             }
             IpAddr::V6(a) => {
-                let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: a.octets() }, ipi6_ifindex: 0 };
+                let info =
+                    libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: a.octets() }, ipi6_ifindex: 0 };
                 sendmsg(fd, &parts, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&to))
             }
         };
@@ -147,8 +148,12 @@ impl IkeSocket {
     fn receive_now(&self, fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = cmsg_space!(libc::in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
-        let message =
-            recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+        let message = recvmsg::<SockaddrStorage>(
+            fd.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
         let local = message.cmsgs()?.find_map(|c| match c {
             ControlMessageOwned::Ipv4PacketInfo(i) => {
                 Some(IpAddr::V4(Ipv4Addr::from(i.ipi_addr.s_addr.to_ne_bytes())))

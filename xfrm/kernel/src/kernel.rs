@@ -64,9 +64,7 @@ impl KernelXfrm {
         }
         let mut errors = self.remove_policies(&policies);
         errors.extend(self.remove_states(&states));
-        errors
-            .iter()
-            .for_each(|e| tracing::warn!("while undoing a failed installation: {e}"));
+        errors.iter().for_each(|e| tracing::warn!("while undoing a failed installation: {e}"));
     }
 
     fn try_install(&self, child: &ChildSa) -> Result<Vec<(Operation, Verdict)>, XfrmError> {
@@ -135,10 +133,7 @@ impl XfrmDoor for KernelXfrm {
     }
 
     fn update_policies(&self, policies: &[Policy]) -> Result<(), XfrmError> {
-        all_taken(self.exchange(
-            |batch| policies.iter().for_each(|p| batch.policy(p, true)),
-            |_| (),
-        )?)
+        all_taken(self.exchange(|batch| policies.iter().for_each(|p| batch.policy(p, true)), |_| ())?)
     }
 
     fn remove_states(&self, states: &[StateId]) -> Vec<XfrmError> {
@@ -192,11 +187,7 @@ fn everything(child: &ChildSa) -> impl Iterator<Item = Operation> {
 
 fn refusal((operation, verdict): (Operation, Verdict)) -> Option<XfrmError> {
     let (errno, text) = verdict.err()?;
-    Some(XfrmError::Refused {
-        operation,
-        errno,
-        text,
-    })
+    Some(XfrmError::Refused { operation, errno, text })
 }
 
 pub(crate) fn all_taken(verdicts: Vec<(Operation, Verdict)>) -> Result<(), XfrmError> {
@@ -233,11 +224,7 @@ fn state_record(payload: &[u8]) -> Option<StateRecord> {
         source: address(&info.saddr, info.family)?,
         reqid: info.reqid,
         if_id: if_id(attributes),
-        mode: if info.mode == nl::XFRM_MODE_TUNNEL {
-            Mode::Tunnel
-        } else {
-            Mode::Transport
-        },
+        mode: if info.mode == nl::XFRM_MODE_TUNNEL { Mode::Tunnel } else { Mode::Transport },
     })
 }
 
@@ -261,19 +248,8 @@ fn our_policy(payload: &[u8]) -> Option<PolicyId> {
         source: prefix(&s.saddr, s.prefixlen_s)?,
         destination: prefix(&s.daddr, s.prefixlen_d)?,
         protocol: s.proto,
-        source_port: PortMatch {
-            port: s.sport,
-            mask: s.sport_mask,
-        },
-        destination_port: PortMatch {
-            port: s.dport,
-            mask: s.dport_mask,
-        },
+        source_port: PortMatch { port: s.sport, mask: s.sport_mask },
+        destination_port: PortMatch { port: s.dport, mask: s.dport_mask },
     };
-    Some(PolicyId {
-        direction,
-        selector,
-        if_id,
-        mark: mark(attributes),
-    })
+    Some(PolicyId { direction, selector, if_id, mark: mark(attributes) })
 }

@@ -40,11 +40,7 @@ impl Link {
         socket.set_cap_ack(true)?;
         // A courtesy to dumps; the kernel grants what net.core.rmem_max allows.
         socket.set_rx_buf_sz::<i32>(1 << 20)?;
-        Ok(Self {
-            socket,
-            received: SecretBuffer::default(),
-            sequence: 1,
-        })
+        Ok(Self { socket, received: SecretBuffer::default(), sequence: 1 })
     }
 
     /// An empty batch with sequence numbers of its own.
@@ -59,11 +55,7 @@ impl Link {
         batch: Batch,
         mut on_data: impl FnMut(&[u8]),
     ) -> Result<Vec<(Operation, Verdict)>, XfrmError> {
-        let Batch {
-            bytes,
-            operations,
-            first_sequence,
-        } = batch;
+        let Batch { bytes, operations, first_sequence } = batch;
         self.sequence = first_sequence.wrapping_add(operations.len() as u32);
         let mut verdicts: Vec<Option<Verdict>> = operations.iter().map(|_| None).collect();
         let broken = |verdicts: &[Option<Verdict>], why: String| {
@@ -76,19 +68,11 @@ impl Link {
             let (part, later) = split_requests(rest);
             rest = later;
             let last = last_sequence(part).wrapping_sub(first_sequence) as usize;
-            self.socket
-                .send(part, 0)
-                .map_err(|e| broken(&verdicts, format!("sending: {e}")))?;
+            self.socket.send(part, 0).map_err(|e| broken(&verdicts, format!("sending: {e}")))?;
             while verdicts.iter().take(last + 1).any(Option::is_none) {
-                self.receive()
-                    .map_err(|e| broken(&verdicts, format!("receiving: {e}")))?;
-                take(
-                    self.received.as_slice(),
-                    first_sequence,
-                    &mut verdicts,
-                    &mut on_data,
-                )
-                .map_err(|why| broken(&verdicts, why.into()))?;
+                self.receive().map_err(|e| broken(&verdicts, format!("receiving: {e}")))?;
+                take(self.received.as_slice(), first_sequence, &mut verdicts, &mut on_data)
+                    .map_err(|why| broken(&verdicts, why.into()))?;
                 self.received.wipe();
             }
         }
@@ -130,10 +114,7 @@ fn split_requests(requests: &[u8]) -> (&[u8], &[u8]) {
 fn last_sequence(requests: &[u8]) -> u32 {
     let (mut at, mut last) = (0, 0);
     while let Some(length) = requests.get(at..).and_then(message_length) {
-        last = requests
-            .get(at + 8..)
-            .and_then(<[u8]>::first_chunk)
-            .map_or(last, |b| u32::from_ne_bytes(*b));
+        last = requests.get(at + 8..).and_then(<[u8]>::first_chunk).map_or(last, |b| u32::from_ne_bytes(*b));
         at += length.next_multiple_of(4);
     }
     last

@@ -108,19 +108,13 @@ impl PolicyPlan {
         remote: &[TrafficSelector],
     ) -> Result<Vec<Policy>, SelectorError> {
         let pairs = Selector::pairs(local, remote)?;
-        Ok(pairs
-            .into_iter()
-            .flat_map(|selector| self.for_pair(selector))
-            .collect())
+        Ok(pairs.into_iter().flat_map(|selector| self.for_pair(selector)).collect())
     }
 
     fn for_pair(&self, selector: Selector) -> impl Iterator<Item = Policy> {
         let forward = (self.mode == Mode::Tunnel).then_some(Direction::Forward);
         let plan = *self;
-        [Direction::Out, Direction::In]
-            .into_iter()
-            .chain(forward)
-            .map(move |d| plan.policy(d, selector))
+        [Direction::Out, Direction::In].into_iter().chain(forward).map(move |d| plan.policy(d, selector))
     }
 
     fn policy(&self, direction: Direction, outbound: Selector) -> Policy {
@@ -133,20 +127,10 @@ impl PolicyPlan {
             + selector.source_port.mask.count_ones()
             + selector.destination_port.mask.count_ones();
         Policy {
-            id: PolicyId {
-                direction,
-                selector,
-                if_id: self.if_id,
-                mark: self.mark,
-            },
+            id: PolicyId { direction, selector, if_id: self.if_id, mark: self.mark },
             priority: self.priority.saturating_sub(narrow),
             action: Action::Allow,
-            template: Some(Template {
-                source,
-                destination,
-                reqid: self.reqid,
-                mode: self.mode,
-            }),
+            template: Some(Template { source, destination, reqid: self.reqid, mode: self.mode }),
         }
     }
 }
@@ -168,9 +152,7 @@ mod tests {
             priority: PolicyPlan::DEFAULT_PRIORITY,
         };
         let ts = |p: &str| TrafficSelector::from(p.parse::<Prefix>().unwrap());
-        let policies = plan
-            .policies(&[ts("10.0.0.1")], &[ts("0.0.0.0/0"), ts("10.9.0.0/16")])
-            .unwrap();
+        let policies = plan.policies(&[ts("10.0.0.1")], &[ts("0.0.0.0/0"), ts("10.9.0.0/16")]).unwrap();
         let texts: Vec<String> = policies.iter().map(|p| p.id.to_string()).collect();
         assert_eq!(
             texts,
@@ -185,16 +167,7 @@ mod tests {
         );
         assert!(policies[3].priority < policies[0].priority);
         assert_eq!(policies[1].template.unwrap().destination, plan.local);
-        let transport = PolicyPlan {
-            mode: Mode::Transport,
-            ..plan
-        };
-        assert_eq!(
-            transport
-                .policies(&[ts("192.0.2.1")], &[ts("198.51.100.1")])
-                .unwrap()
-                .len(),
-            2
-        );
+        let transport = PolicyPlan { mode: Mode::Transport, ..plan };
+        assert_eq!(transport.policies(&[ts("192.0.2.1")], &[ts("198.51.100.1")]).unwrap().len(), 2);
     }
 }

@@ -90,11 +90,7 @@ impl RecordingXfrm {
 impl Books {
     fn permit(&mut self, operation: Operation) -> Result<(), XfrmError> {
         match self.refuse.take() {
-            Some(errno) => Err(XfrmError::Refused {
-                operation,
-                errno,
-                text: None,
-            }),
+            Some(errno) => Err(XfrmError::Refused { operation, errno, text: None }),
             None => Ok(()),
         }
     }
@@ -107,28 +103,9 @@ impl XfrmDoor for RecordingXfrm {
             b.permit(Operation::AllocateSpi)?;
             let spi = request.min.saturating_add(b.next_spi).min(request.max);
             b.next_spi += 1;
-            let id = StateId {
-                destination: request.local,
-                spi,
-                mark: request.mark,
-            };
-            let AllocateSpi {
-                remote: source,
-                reqid,
-                if_id,
-                mode,
-                ..
-            } = *request;
-            b.states.insert(
-                id,
-                StateRecord {
-                    id,
-                    source,
-                    reqid,
-                    if_id,
-                    mode,
-                },
-            );
+            let id = StateId { destination: request.local, spi, mark: request.mark };
+            let AllocateSpi { remote: source, reqid, if_id, mode, .. } = *request;
+            b.states.insert(id, StateRecord { id, source, reqid, if_id, mode });
             b.log.push(Recorded::AllocatedSpi(spi));
             Ok(spi)
         })
@@ -142,11 +119,7 @@ impl XfrmDoor for RecordingXfrm {
             let refused = match taken {
                 Some(p) => {
                     let operation = Operation::AddPolicy(p.id);
-                    Err(XfrmError::Refused {
-                        operation,
-                        errno: Errno::EEXIST,
-                        text: None,
-                    })
+                    Err(XfrmError::Refused { operation, errno: Errno::EEXIST, text: None })
                 }
                 None => b.permit(Operation::CompleteState(inbound)),
             };
@@ -155,27 +128,12 @@ impl XfrmDoor for RecordingXfrm {
                 return refused;
             }
             for (id, source) in [(inbound, child.remote), (outbound, child.local)] {
-                let ChildSa {
-                    reqid, if_id, mode, ..
-                } = child;
-                b.states.insert(
-                    id,
-                    StateRecord {
-                        id,
-                        source,
-                        reqid,
-                        if_id,
-                        mode,
-                    },
-                );
+                let ChildSa { reqid, if_id, mode, .. } = child;
+                b.states.insert(id, StateRecord { id, source, reqid, if_id, mode });
             }
             b.policies.extend(child.policies.iter().map(|p| (p.id, *p)));
             let policies = child.policies.iter().map(|p| p.id).collect();
-            b.log.push(Recorded::Installed {
-                inbound,
-                outbound,
-                policies,
-            });
+            b.log.push(Recorded::Installed { inbound, outbound, policies });
             Ok(())
         })
     }
@@ -187,8 +145,7 @@ impl XfrmDoor for RecordingXfrm {
         self.with(|b| {
             b.permit(Operation::UpdatePolicy(first.id))?;
             b.policies.extend(policies.iter().map(|p| (p.id, *p)));
-            b.log
-                .push(Recorded::UpdatedPolicies(policies.iter().map(|p| p.id).collect()));
+            b.log.push(Recorded::UpdatedPolicies(policies.iter().map(|p| p.id).collect()));
             Ok(())
         })
     }
@@ -236,12 +193,7 @@ impl XfrmDoor for RecordingXfrm {
     }
 
     fn capabilities(&self) -> Result<Capabilities, XfrmError> {
-        let plain = [
-            Feature::Xfrm,
-            Feature::EspV4,
-            Feature::EspV6,
-            Feature::XfrmInterface,
-        ];
+        let plain = [Feature::Xfrm, Feature::EspV4, Feature::EspV6, Feature::XfrmInterface];
         let features = plain.into_iter().chain(Algorithm::PROBED.map(Feature::Algorithm));
         let support = |b: &Books, f: &Feature| match b.lacking.contains(f) {
             true => Support::Missing("recorded as missing".into()),
@@ -249,12 +201,7 @@ impl XfrmDoor for RecordingXfrm {
         };
         Ok(self.with(|b| {
             Capabilities(
-                features
-                    .map(|feature| Capability {
-                        feature,
-                        support: support(b, &feature),
-                    })
-                    .collect(),
+                features.map(|feature| Capability { feature, support: support(b, &feature) }).collect(),
             )
         }))
     }

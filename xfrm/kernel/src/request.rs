@@ -27,11 +27,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(first_sequence: u32) -> Self {
-        Self {
-            bytes: SecretBuffer::default(),
-            operations: Vec::new(),
-            first_sequence,
-        }
+        Self { bytes: SecretBuffer::default(), operations: Vec::new(), first_sequence }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -53,13 +49,7 @@ impl Batch {
         let length = self.bytes.len() - start;
         self.bytes.grow(length.next_multiple_of(4) - length);
         if let Some(header) = self.bytes.as_mut_vec().get_mut(start..start + HEADER) {
-            let fields = [
-                (length as u32).to_ne_bytes(),
-                [0; 4],
-                sequence.to_ne_bytes(),
-                [0; 4],
-            ]
-            .concat();
+            let fields = [(length as u32).to_ne_bytes(), [0; 4], sequence.to_ne_bytes(), [0; 4]].concat();
             header.copy_from_slice(&fields);
             let (kind, flags) = (kind.to_ne_bytes(), (NLM_F_REQUEST | flags).to_ne_bytes());
             header.get_mut(4..6).unwrap_or_default().copy_from_slice(&kind);
@@ -82,22 +72,12 @@ impl Batch {
     pub(crate) fn allocate_spi(&mut self, request: &AllocateSpi, dir: bool) {
         let mut info = sa_info(request.remote, request.local, 0, request.mode, request.reqid);
         info.flags = 0;
-        let body = nl::UserSpiInfo {
-            info,
-            min: request.min,
-            max: request.max,
-        };
+        let body = nl::UserSpiInfo { info, min: request.min, max: request.max };
         let mut attributes = lookup(request.if_id, request.mark);
         if dir {
             attributes.push(SaDir::In.attribute());
         }
-        self.message(
-            nl::XFRM_MSG_ALLOCSPI,
-            NLM_F_ACK,
-            Operation::AllocateSpi,
-            &body,
-            &attributes,
-        );
+        self.message(nl::XFRM_MSG_ALLOCSPI, NLM_F_ACK, Operation::AllocateSpi, &body, &attributes);
     }
 
     /// The inbound state: UPDSA on its larval one, or NEWSA where that is gone.
@@ -110,13 +90,7 @@ impl Batch {
     }
 
     pub(crate) fn outbound(&mut self, child: &ChildSa, dir: bool) {
-        self.state(
-            nl::XFRM_MSG_NEWSA,
-            Operation::AddState(child.outbound()),
-            child,
-            SaDir::Out,
-            dir,
-        );
+        self.state(nl::XFRM_MSG_NEWSA, Operation::AddState(child.outbound()), child, SaDir::Out, dir);
     }
 
     fn state(&mut self, kind: u16, operation: Operation, child: &ChildSa, way: SaDir, dir: bool) {
@@ -141,24 +115,12 @@ impl Batch {
 
     pub(crate) fn delete_state(&mut self, id: &StateId) {
         let attributes = lookup(None, id.mark);
-        self.message(
-            nl::XFRM_MSG_DELSA,
-            NLM_F_ACK,
-            Operation::DeleteState(*id),
-            &sa_id(id),
-            &attributes,
-        );
+        self.message(nl::XFRM_MSG_DELSA, NLM_F_ACK, Operation::DeleteState(*id), &sa_id(id), &attributes);
     }
 
     pub(crate) fn get_state(&mut self, id: &StateId) {
         let attributes = lookup(None, id.mark);
-        self.message(
-            nl::XFRM_MSG_GETSA,
-            NLM_F_ACK,
-            Operation::GetState(*id),
-            &sa_id(id),
-            &attributes,
-        );
+        self.message(nl::XFRM_MSG_GETSA, NLM_F_ACK, Operation::GetState(*id), &sa_id(id), &attributes);
     }
 
     pub(crate) fn dump_states(&mut self) {
@@ -166,12 +128,7 @@ impl Batch {
     }
 
     pub(crate) fn dump_policies(&mut self) {
-        self.request(
-            nl::XFRM_MSG_GETPOLICY,
-            NLM_F_DUMP,
-            Operation::DumpPolicies,
-            |_| (),
-        );
+        self.request(nl::XFRM_MSG_GETPOLICY, NLM_F_DUMP, Operation::DumpPolicies, |_| ());
     }
 
     pub(crate) fn policy(&mut self, policy: &Policy, replace: bool) {
@@ -192,11 +149,7 @@ impl Batch {
         };
         let mut attributes = lookup(policy.id.if_id, policy.id.mark);
         if let Some(t) = policy.template {
-            let mut template = nl::UserTemplate {
-                reqid: t.reqid,
-                mode: mode(t.mode),
-                ..Default::default()
-            };
+            let mut template = nl::UserTemplate { reqid: t.reqid, mode: mode(t.mode), ..Default::default() };
             template.source(&t.source);
             template.destination(&t.destination);
             template.protocol(nl::IPPROTO_ESP);
@@ -212,13 +165,7 @@ impl Batch {
             direction: direction(id.direction),
         };
         let attributes = lookup(id.if_id, id.mark);
-        self.message(
-            nl::XFRM_MSG_DELPOLICY,
-            NLM_F_ACK,
-            Operation::DeletePolicy(*id),
-            &body,
-            &attributes,
-        );
+        self.message(nl::XFRM_MSG_DELPOLICY, NLM_F_ACK, Operation::DeletePolicy(*id), &body, &attributes);
     }
 }
 
@@ -228,11 +175,7 @@ fn emit(out: &mut SecretBuffer, body: &dyn Emitable, attributes: &[XfrmAttrs]) {
 }
 
 fn sa_info(source: IpAddr, destination: IpAddr, spi: u32, state_mode: Mode, reqid: u32) -> nl::UserSaInfo {
-    let mut info = nl::UserSaInfo {
-        reqid,
-        mode: mode(state_mode),
-        ..Default::default()
-    };
+    let mut info = nl::UserSaInfo { reqid, mode: mode(state_mode), ..Default::default() };
     info.source(&source);
     info.destination(&destination);
     info.id.spi = spi;
@@ -303,12 +246,7 @@ fn lifetimes(l: Lifetimes) -> nl::LifetimeConfig {
 }
 
 fn lookup(if_id: Option<u32>, mark: Option<Mark>) -> Vec<XfrmAttrs> {
-    let mark = mark.map(|m| {
-        XfrmAttrs::Mark(nl::Mark {
-            value: m.value,
-            mask: m.mask,
-        })
-    });
+    let mark = mark.map(|m| XfrmAttrs::Mark(nl::Mark { value: m.value, mask: m.mask }));
     mark.into_iter().chain(if_id.map(XfrmAttrs::IfId)).collect()
 }
 

@@ -83,11 +83,7 @@ impl Selector {
         }
         out.sort_unstable();
         out.dedup();
-        if out.is_empty() {
-            Err(SelectorError::Nothing)
-        } else {
-            Ok(out)
-        }
+        if out.is_empty() { Err(SelectorError::Nothing) } else { Ok(out) }
     }
 
     /// The same conversation, seen from packets of the other direction. ICMP type and code have no direction.
@@ -145,11 +141,7 @@ fn pair(
     };
     let ports = port_pairs(protocol, local, remote)?;
     let (sources, destinations) = (local.addresses.prefixes(), remote.addresses.prefixes());
-    if sources
-        .len()
-        .saturating_mul(destinations.len())
-        .saturating_mul(ports.len())
-        + out.len()
+    if sources.len().saturating_mul(destinations.len()).saturating_mul(ports.len()) + out.len()
         > Selector::MOST
     {
         return Err(SelectorError::TooMany);
@@ -184,10 +176,7 @@ fn port_pairs(
         (first, last) => Ok(PortMatch::covering(first, last)),
     };
     let (sources, destinations) = (blocks(local)?, blocks(remote)?);
-    Ok(sources
-        .iter()
-        .flat_map(|s| destinations.iter().map(|d| (*s, *d)))
-        .collect())
+    Ok(sources.iter().flat_map(|s| destinations.iter().map(|d| (*s, *d))).collect())
 }
 
 /// Type in the high byte, code in the low one (RFC 7296 §3.13.1); the kernel compares them as two "ports".
@@ -207,12 +196,7 @@ mod tests {
 
     fn ts(prefix: &str, protocol: u8, first_port: u16, last_port: u16) -> TrafficSelector {
         let addresses = prefix.parse::<Prefix>().unwrap().range();
-        TrafficSelector {
-            addresses,
-            protocol,
-            first_port,
-            last_port,
-        }
+        TrafficSelector { addresses, protocol, first_port, last_port }
     }
 
     #[test]
@@ -221,64 +205,30 @@ mod tests {
         let remote = [ts("0.0.0.0/0", 6, 443, 443), ts("::/0", 0, 0, u16::MAX)];
         let pairs = Selector::pairs(&local, &remote).unwrap();
         let texts: Vec<String> = pairs.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            texts,
-            [
-                "10.0.0.1/32 to 0.0.0.0/0 protocol 6 to port 443",
-                "fd00::1/128 to ::/0"
-            ]
-        );
-        assert_eq!(
-            pairs[0].reversed().to_string(),
-            "0.0.0.0/0 to 10.0.0.1/32 protocol 6 from port 443"
-        );
-        assert_eq!(
-            Selector::pairs(&local[..1], &remote[1..]),
-            Err(SelectorError::Nothing)
-        );
+        assert_eq!(texts, ["10.0.0.1/32 to 0.0.0.0/0 protocol 6 to port 443", "fd00::1/128 to ::/0"]);
+        assert_eq!(pairs[0].reversed().to_string(), "0.0.0.0/0 to 10.0.0.1/32 protocol 6 from port 443");
+        assert_eq!(Selector::pairs(&local[..1], &remote[1..]), Err(SelectorError::Nothing));
     }
 
     #[test]
     fn port_ranges_become_masks() {
         let blocks = PortMatch::covering(1000, 1023);
-        assert_eq!(
-            blocks,
-            [
-                PortMatch {
-                    port: 1000,
-                    mask: 0xFFF8
-                },
-                PortMatch {
-                    port: 1008,
-                    mask: 0xFFF0
-                }
-            ]
-        );
+        assert_eq!(blocks, [PortMatch { port: 1000, mask: 0xFFF8 }, PortMatch { port: 1008, mask: 0xFFF0 }]);
         assert_eq!(PortMatch::covering(0, 65535), [PortMatch::ANY]);
         assert_eq!(PortMatch::covering(1, 65534).len(), 30);
         for (first, last) in [(0, 0), (65535, 65535), (5, 5000), (1, 65534)] {
-            let in_blocks = |p: u16| {
-                PortMatch::covering(first, last)
-                    .iter()
-                    .any(|b| (p ^ b.port) & b.mask == 0)
-            };
+            let in_blocks =
+                |p: u16| PortMatch::covering(first, last).iter().any(|b| (p ^ b.port) & b.mask == 0);
             for port in [first.saturating_sub(1), first, last, last.saturating_add(1)] {
-                assert_eq!(
-                    in_blocks(port),
-                    (first..=last).contains(&port),
-                    "{port} in {first}-{last}"
-                );
+                assert_eq!(in_blocks(port), (first..=last).contains(&port), "{port} in {first}-{last}");
             }
         }
     }
 
     #[test]
     fn icmp_types_keep_their_place_in_both_directions() {
-        let echo = Selector::pairs(
-            &[ts("10.0.0.1", 1, 0x0800, 0x08FF)],
-            &[ts("0.0.0.0/0", 1, 0, u16::MAX)],
-        )
-        .unwrap();
+        let echo = Selector::pairs(&[ts("10.0.0.1", 1, 0x0800, 0x08FF)], &[ts("0.0.0.0/0", 1, 0, u16::MAX)])
+            .unwrap();
         assert_eq!(echo[0].source_port, PortMatch::exactly(8));
         assert_eq!(echo[0].reversed().source_port, PortMatch::exactly(8));
         let span = ts("10.0.0.1", 1, 0x0800, 0x09FF);
@@ -293,15 +243,9 @@ mod tests {
                 last: b.parse().unwrap(),
             })
         };
-        let (l, r) = (
-            odd("10.0.0.1", "10.255.255.254"),
-            odd("11.0.0.1", "11.255.255.254"),
-        );
+        let (l, r) = (odd("10.0.0.1", "10.255.255.254"), odd("11.0.0.1", "11.255.255.254"));
         assert_eq!(Selector::pairs(&[l], &[r]), Err(SelectorError::TooMany));
         let opaque = ts("10.0.0.1", 6, 65535, 0);
-        assert_eq!(
-            Selector::pairs(&[opaque], &[opaque]),
-            Err(SelectorError::Ports(opaque))
-        );
+        assert_eq!(Selector::pairs(&[opaque], &[opaque]), Err(SelectorError::Ports(opaque)));
     }
 }

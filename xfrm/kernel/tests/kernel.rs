@@ -40,14 +40,8 @@ fn in_namespace(test: &str, body: fn(&KernelXfrm)) {
         .env("ADIT_TEST_NAMESPACE", "1")
         .output()
         .expect("unshare (util-linux) makes the namespace that this test runs in");
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr),
-    );
-    assert!(
-        out.status.success() && stdout.contains("1 passed"),
-        "{stdout}{stderr}"
-    );
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && stdout.contains("1 passed"), "{stdout}{stderr}");
 }
 
 fn address(text: &str) -> IpAddr {
@@ -77,10 +71,7 @@ fn child(algorithm: Algorithm, spi_in: u32, spi_out: u32) -> ChildSa {
     ChildSa {
         local,
         remote,
-        encap: Some(UdpEncap {
-            local_port: 4500,
-            remote_port: 61000,
-        }),
+        encap: Some(UdpEncap { local_port: 4500, remote_port: 61000 }),
         mode: Mode::Tunnel,
         spi_in,
         spi_out,
@@ -91,19 +82,10 @@ fn child(algorithm: Algorithm, spi_in: u32, spi_out: u32) -> ChildSa {
         if_id: Some(IF_ID),
         reqid: REQID,
         mark: None,
-        output_mark: Some(Mark {
-            value: 0x10,
-            mask: 0xFF,
-        }),
-        lifetimes: Lifetimes {
-            soft_seconds: Some(3000),
-            hard_seconds: Some(3600),
-            ..Lifetimes::default()
-        },
+        output_mark: Some(Mark { value: 0x10, mask: 0xFF }),
+        lifetimes: Lifetimes { soft_seconds: Some(3000), hard_seconds: Some(3600), ..Lifetimes::default() },
         clear_df: true,
-        policies: plan
-            .policies(&[ts("10.0.0.1"), ts("fd00::1")], &[ts("0.0.0.0/0"), ts("::/0")])
-            .unwrap(),
+        policies: plan.policies(&[ts("10.0.0.1"), ts("fd00::1")], &[ts("0.0.0.0/0"), ts("::/0")]).unwrap(),
     }
 }
 
@@ -188,39 +170,24 @@ fn an_installation_is_whole_or_not_at_all() {
             Err(e) => {
                 assert!(!esp, "{e}");
                 assert!(e.failure().hint.is_some(), "{e}");
-                assert_eq!(
-                    (door.states().unwrap(), door.policies().unwrap()),
-                    (vec![], vec![])
-                );
+                assert_eq!((door.states().unwrap(), door.policies().unwrap()), (vec![], vec![]));
                 return;
             }
         }
         both_stand(door, spi);
         // The policies exist: refused, and only what this installation did is undone.
         let second = allocate(door);
-        let Err(XfrmError::Refused {
-            operation: Operation::AddPolicy(_),
-            ..
-        }) = door.install(child(algorithm, second, 0xC0FF_EE02))
+        let Err(XfrmError::Refused { operation: Operation::AddPolicy(_), .. }) =
+            door.install(child(algorithm, second, 0xC0FF_EE02))
         else {
             panic!("two policies of one selector");
         };
         both_stand(door, spi);
         // A rekey brings no policies; its larval state may be gone.
         let third = allocate(door);
-        let ids: Vec<_> = door
-            .states()
-            .unwrap()
-            .iter()
-            .map(|s| s.id)
-            .filter(|id| id.spi == third)
-            .collect();
+        let ids: Vec<_> = door.states().unwrap().iter().map(|s| s.id).filter(|id| id.spi == third).collect();
         assert!(door.remove_states(&ids).is_empty());
-        door.install(ChildSa {
-            policies: vec![],
-            ..child(algorithm, third, 0xC0FF_EE03)
-        })
-        .unwrap();
+        door.install(ChildSa { policies: vec![], ..child(algorithm, third, 0xC0FF_EE03) }).unwrap();
         assert_eq!(door.states().unwrap().len(), 4);
     });
 }
@@ -231,10 +198,7 @@ fn both_stand(door: &KernelXfrm, spi: u32) {
     assert!(states.iter().any(|s| s.id.spi == spi));
     for state in states {
         let counters = door.query(&state.id).unwrap().unwrap();
-        assert_eq!(
-            (counters.bytes, counters.packets, counters.first_used),
-            (0, 0, None)
-        );
+        assert_eq!((counters.bytes, counters.packets, counters.first_used), (0, 0, None));
         assert!(counters.added.is_some());
     }
 }
@@ -249,10 +213,7 @@ fn every_algorithm_that_is_reported_installs() {
             "the probe leaves nothing"
         );
         for (n, algorithm) in (0..).zip(Algorithm::PROBED) {
-            let child = ChildSa {
-                policies: vec![],
-                ..child(algorithm, 0xC000_1000 + n, 0xC000_2000 + n)
-            };
+            let child = ChildSa { policies: vec![], ..child(algorithm, 0xC000_1000 + n, 0xC000_2000 + n) };
             let expected = able.has(Feature::EspV4) && able.has(Feature::Algorithm(algorithm));
             assert_eq!(door.install(child).is_ok(), expected, "{algorithm}");
         }
@@ -268,10 +229,7 @@ fn a_missing_state_has_no_counters() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 #[test]
@@ -284,14 +242,7 @@ fn a_packet_without_a_state_raises_an_acquire() {
             "ip link set v1 up",
         ] {
             let mut words = command.split(' ');
-            assert!(
-                Command::new(words.next().unwrap())
-                    .args(words)
-                    .status()
-                    .unwrap()
-                    .success(),
-                "{command}"
-            );
+            assert!(Command::new(words.next().unwrap()).args(words).status().unwrap().success(), "{command}");
         }
         runtime().block_on(async {
             let mut events = door.subscribe().unwrap();
@@ -303,15 +254,7 @@ fn a_packet_without_a_state_raises_an_acquire() {
             let socket = tokio::net::UdpSocket::bind("192.0.2.1:0").await.unwrap();
             let _held = socket.send_to(b"x", "192.0.2.9:9").await;
             match events.next().await.unwrap() {
-                XfrmEvent::Acquire {
-                    local,
-                    remote,
-                    reqid,
-                    if_id,
-                    packet_destination,
-                    protocol,
-                    ..
-                } => {
+                XfrmEvent::Acquire { local, remote, reqid, if_id, packet_destination, protocol, .. } => {
                     assert_eq!((local, remote), (address("192.0.2.1"), address("198.51.100.1")));
                     assert_eq!((reqid, if_id, protocol), (REQID, None, 17));
                     assert_eq!(packet_destination, address("192.0.2.9"));
@@ -331,13 +274,7 @@ fn a_larval_state_that_nobody_completes_expires() {
             let mut events = door.subscribe().unwrap();
             let spi = allocate(door);
             match events.next().await.unwrap() {
-                XfrmEvent::Expired {
-                    state,
-                    hard,
-                    reqid,
-                    if_id,
-                    ..
-                } => {
+                XfrmEvent::Expired { state, hard, reqid, if_id, .. } => {
                     assert_eq!((hard, reqid, if_id), (true, REQID, Some(IF_ID)));
                     assert_eq!((state.spi, state.destination), (spi, address("192.0.2.1")));
                 }

@@ -17,8 +17,9 @@ impl Block {
     ///
     /// One chain behind routing sees made and forwarded packets alike, on the link that they really leave by: after
     /// every hook that could still change mark or route (priority 400; source NAT is at 100), and for sockets bound
-    /// to a device too. ESP passes it twice: as the inner packet out of the tunnel's interface, and as the outer one
-    /// with our mark. Hop limits: RFC 4861 §4.1 (255), RFC 3810 §5 (1).
+    /// to a device too. A packet into the tunnel passes it three times: out of the tunnel's interface, then still
+    /// bare on its way to the uplink but bound to be encrypted (`rt ipsec`), and as ESP with our mark. Another IPsec's
+    /// packets pass the second time and, without the mark, not the third. Hop limits: RFC 4861 §4.1 (255), RFC 3810 §5 (1).
     #[must_use]
     pub fn change(&self) -> Change {
         let mut body = String::from(
@@ -30,7 +31,8 @@ impl Block {
         }
         let _ = writeln!(body, "  meta mark & {MARK_MASK:#x} == {MARK:#x} accept");
         body.push_str(
-            "  meta nfproto ipv4 udp sport 68 udp dport 67 accept\n\
+            "  rt ipsec exists accept\n\
+             \x20 meta nfproto ipv4 udp sport 68 udp dport 67 accept\n\
              \x20 meta nfproto ipv6 udp sport 546 udp dport 547 accept\n\
              \x20 icmpv6 type { 133, 134, 135, 136, 137 } ip6 hoplimit 255 accept\n\
              \x20 icmpv6 type { 130, 131, 132, 143 } ip6 hoplimit 1 accept\n\

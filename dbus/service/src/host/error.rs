@@ -80,3 +80,9 @@ impl HostError {
         }
     }
 }
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        error.failure()
+    }
+}

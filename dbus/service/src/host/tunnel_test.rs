@@ -1,6 +1,10 @@
 //! Two hosts, a tunnel between them made of this crate's own pieces, and packets through it. Needs a kernel with ESP
 //! and xfrm interfaces; on others it proves that they say so.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test enters a namespace by running itself")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test enters a namespace by running itself"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -162,7 +166,8 @@ fn a_full_tunnel_carries_everything_and_leaks_nothing() {
     in_namespace(TEST.trim_start_matches("host::"), async |host: Arc<dyn Host>| {
         let door = KernelXfrm::new();
         let able = door.capabilities().unwrap();
-        let needed = [Feature::EspV4, Feature::XfrmInterface, Feature::Algorithm(Algorithm::AesGcm16 { bits: 128 })];
+        let needed =
+            [Feature::EspV4, Feature::XfrmInterface, Feature::Algorithm(Algorithm::AesGcm16 { bits: 128 })];
         if !needed.iter().all(|f| able.has(*f)) {
             assert!(needed.iter().any(|f| able.missing().any(|(m, why)| m == *f && !why.is_empty())));
             return;
@@ -189,11 +194,14 @@ fn a_full_tunnel_carries_everything_and_leaks_nothing() {
         }
         // A socket that insists on the uplink, and one of the tunnel's own without its mark.
         let stubborn = udp("192.0.2.1");
-        nix::sys::socket::setsockopt(&stubborn, nix::sys::socket::sockopt::BindToDevice, &"v0".into()).unwrap();
+        nix::sys::socket::setsockopt(&stubborn, nix::sys::socket::sockopt::BindToDevice, &"v0".into())
+            .unwrap();
         assert!(stubborn.send_to(b"clear", "192.0.2.2:7").is_err(), "in clear");
 
         // The states go first: what still wants into the tunnel is dropped, and not sent otherwise.
-        assert!(door.remove_policies(&policies).is_empty() && door.remove_states(&[inbound, outbound]).is_empty());
+        assert!(
+            door.remove_policies(&policies).is_empty() && door.remove_states(&[inbound, outbound]).is_empty()
+        );
         let lost = udp(CLIENT.inner[0]);
         lost.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let _dropped_or_refused = lost.send_to(b"hello", "10.9.0.1:7");
