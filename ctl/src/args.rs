@@ -1,0 +1,160 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Raise, watch and take down VPN tunnels.
+///
+/// The daemon aditd does the work and Linux carries the packets; ctl asks. A connection is a profile in
+/// /etc/adit/profiles, and `ctl up NAME` raises it.
+#[derive(Parser, Debug)]
+#[command(name = "ctl", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print JSON, with a schema number, instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// When to use colours; never under NO_COLOR unless `always`
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: When,
+
+    /// How to reach aditd: the system bus, its private socket, or whichever is there
+    #[arg(long, global = true, value_name = "BUS", default_value = "auto")]
+    pub(crate) bus: BusChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to reach the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum BusChoice {
+    /// The system bus if aditd is there, else the private socket.
+    Auto,
+    /// The system bus.
+    System,
+    /// The private socket.
+    Private,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Raise a connection
+    ///
+    /// Shows each step, and ends when the connection is up or has failed. Ctrl-C takes it down again.
+    Up(Up),
+    /// Take a connection down
+    Down(Down),
+    /// Show what is connected
+    ///
+    /// Without a name a line each, in stable columns; with a name everything about it.
+    Status {
+        /// The profile's name
+        name: Option<String>,
+    },
+    /// List the profiles
+    List,
+    /// Show a profile, without its secrets, and what holds where it is silent
+    Show {
+        /// The profile's name
+        name: String,
+    },
+    /// Show what happens, as it happens
+    Monitor,
+    /// Check what Adit needs of this host, and say what to type
+    Doctor,
+    /// List the exit statuses
+    #[command(after_long_help = crate::exit::table())]
+    ExitCodes,
+    /// Write the man pages to a directory
+    #[command(hide = true)]
+    Manpages {
+        /// Where to
+        directory: PathBuf,
+    },
+    /// Write a shell's completions
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// The profile's name; with --file, what to call it (default: the file's name)
+    #[arg(required_unless_present = "file")]
+    pub(crate) name: Option<String>,
+
+    /// Raise this profile, which need not be among aditd's: ctl reads it and hands over its content. `-` is standard
+    /// input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Down {
+    /// The profile's name
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Waiting {
+    /// Wait for the end (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    pub(crate) wait: bool,
+
+    /// Only begin; do not wait for the end
+    #[arg(long, overrides_with = "wait")]
+    pub(crate) no_wait: bool,
+
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) timeout: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_of_wait_and_no_wait_counts() {
+        let waits = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Up(up) => !up.waiting.no_wait,
+            other => panic!("{other:?}"),
+        };
+        assert!(waits(&["ctl", "up", "corp"]));
+        assert!(!waits(&["ctl", "up", "corp", "--wait", "--no-wait"]));
+        assert!(waits(&["ctl", "up", "--no-wait", "corp", "--wait"]));
+    }
+
+    #[test]
+    fn up_needs_a_name_or_a_file() {
+        assert!(Cli::try_parse_from(["ctl", "up"]).is_err());
+        assert!(Cli::try_parse_from(["ctl", "up", "--file", "x.toml"]).is_ok());
+        assert!(Cli::try_parse_from(["ctl", "up", "x", "--timeout", "0"]).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! What `--json` prints. [`SCHEMA`] changes when a field goes or changes its meaning; new fields may come without.
+
+use adit_core::Failure;
+use adit_dbus_api::{ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic};
+use serde::Serialize;
+
+use crate::exit::Status;
+use crate::render::Event;
+
+/// The number of the schema.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// A document: the schema's number and one thing.
+pub(crate) fn document<T: Serialize>(key: &'static str, value: &T) -> String {
+    let value = serde_json::to_value(value).unwrap_or(serde_json::Value::Null);
+    let mut map = serde_json::Map::new();
+    map.insert("schema".into(), SCHEMA.into());
+    map.insert(key.into(), value);
+    serde_json::Value::Object(map).to_string()
+}
+
+/// An event of `ctl monitor`: one line.
+#[derive(Serialize)]
+pub(crate) struct EventLine<'e> {
+    pub(crate) schema: u32,
+    pub(crate) at: u64,
+    pub(crate) path: &'e str,
+    pub(crate) name: &'e str,
+    #[serde(flatten)]
+    pub(crate) event: &'e Event,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FailureJson<'f> {
+    about: &'f str,
+    code: &'static str,
+    step: &'static str,
+    text: &'f str,
+    peer: Option<&'f str>,
+    hint: Option<&'f str>,
+    exit_status: u8,
+}
+
+impl<'f> FailureJson<'f> {
+    pub(crate) fn new(about: &'f str, failure: &'f Failure, status: Status) -> Self {
+        Self {
+            about,
+            code: failure.code.as_str(),
+            step: failure.step.as_str(),
+            text: &failure.text,
+            peer: failure.peer.as_deref(),
+            hint: failure.hint.as_deref(),
+            exit_status: status.0,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct ConnectionJson<'c> {
+    path: &'c str,
+    name: &'c str,
+    role: &'static str,
+    state: &'static str,
+    step: &'c str,
+    since: u64,
+    server: &'c str,
+    local_endpoint: &'c str,
+    remote_endpoint: &'c str,
+    encapsulated: bool,
+    interface: &'c str,
+    addresses: &'c [String],
+    dns: &'c [String],
+    routes: &'c [String],
+    remote_identity: &'c str,
+    local_identity: &'c str,
+    ike_suite: &'c str,
+    esp_suite: &'c str,
+    traffic: Option<Traffic>,
+    last_error: Option<FailureJson<'c>>,
+}
+
+impl<'c> ConnectionJson<'c> {
+    pub(crate) fn new(c: &'c ConnectionStatus, traffic: Option<Traffic>) -> Self {
+        Self {
+            path: &c.path,
+            name: &c.profile,
+            role: c.role.as_str(),
+            state: c.state.as_str(),
+            step: &c.step,
+            since: c.since,
+            server: &c.server,
+            local_endpoint: &c.local_endpoint,
+            remote_endpoint: &c.remote_endpoint,
+            encapsulated: c.encapsulated,
+            interface: &c.interface,
+            addresses: &c.addresses,
+            dns: &c.dns,
+            routes: &c.routes,
+            remote_identity: &c.remote_identity,
+            local_identity: &c.local_identity,
+            ike_suite: &c.ike_suite,
+            esp_suite: &c.esp_suite,
+            traffic,
+            last_error: c.last_error.as_ref().map(|f| FailureJson::new(&c.profile, f, Status::of(f.code))),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct ProfileJson<'p> {
+    path: &'p str,
+    name: &'p str,
+    state: &'p str,
+    server: &'p str,
+    auth: &'p str,
+    tunnel: &'p str,
+    connection: Option<&'p str>,
+    settings: &'p [SettingLine],
+    problems: &'p [Problem],
+}
+
+impl<'p> ProfileJson<'p> {
+    pub(crate) fn new(p: &'p ProfileSummary, state: &'p str) -> Self {
+        Self {
+            path: &p.path,
+            name: &p.name,
+            state,
+            server: &p.server,
+            auth: &p.auth,
+            tunnel: &p.tunnel,
+            connection: p.connection.as_deref(),
+            settings: &p.settings,
+            problems: &p.problems,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct CheckJson<'c> {
+    id: &'c str,
+    status: &'c str,
+    text: &'c str,
+    hint: &'c str,
+}
+
+impl<'c> From<&'c DoctorCheck> for CheckJson<'c> {
+    fn from(c: &'c DoctorCheck) -> Self {
+        Self { id: &c.id, status: &c.status, text: &c.text, hint: &c.hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures;
+
+    /// Whoever changes these keys must think about [`SCHEMA`].
+    #[test]
+    fn a_connections_keys_are_the_schemas() {
+        let (connection, failed) = (fixtures::connected(), fixtures::failed());
+        let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
+        assert_eq!(
+            text,
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","name":"corp","path":"/org/adit1/connection/7","remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0}},"schema":1}"#
+        );
+        let text = document("connection", &ConnectionJson::new(&failed, None));
+        assert!(text.contains(
+            r#""last_error":{"about":"home-office","code":"server-unreachable","exit_status":13,"hint":"ctl doctor","peer":null,"step":"ike-sa-init","text":"the server does not answer"}"#
+        ));
+    }
+
+    #[test]
+    fn an_event_is_one_flat_line() {
+        let event = Event::State { old: "a".into(), new: "b".into(), reason: String::new() };
+        let line = EventLine { schema: SCHEMA, at: 1, path: "/x", name: "corp", event: &event };
+        assert_eq!(
+            serde_json::to_string(&line).unwrap(),
+            r#"{"schema":1,"at":1,"path":"/x","name":"corp","event":"state","old":"a","new":"b","reason":""}"#
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! `ctl`, Adit's command line.
+
+mod args;
+mod doctor;
+mod down;
+mod ended;
+mod exit;
+mod interrupt;
+mod json;
+mod monitor;
+mod output;
+mod pages;
+mod read;
+mod render;
+mod session;
+mod steps;
+mod up;
+mod watch;
+
+use std::process::ExitCode;
+
+use adit_core::{Failure, FailureCode, Step};
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::ended::Ended;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json, cli.color);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.complain(&format!("ctl: no runtime: {error}\n"));
+            return ExitCode::from(exit::Status::UNKNOWN.0);
+        }
+    };
+    let status = match runtime.block_on(run(&cli, output)) {
+        Ok(()) => exit::Status::OK,
+        Err(ended) => output.end(&ended),
+    };
+    ExitCode::from(status.0)
+}
+
+async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
+    match &cli.command {
+        Command::Up(args) => up::up(args, cli.bus, output).await,
+        Command::Down(args) => down::down(args, cli.bus, output).await,
+        Command::Status { name } => read::status(name.as_deref(), cli.bus, output).await,
+        Command::List => read::list(cli.bus, output).await,
+        Command::Show { name } => read::show(name, cli.bus, output).await,
+        Command::Monitor => monitor::monitor(cli.bus, output).await,
+        Command::Doctor => doctor::doctor(cli.bus, output).await,
+        Command::ExitCodes => output.say(&exit::table()),
+        Command::Manpages { directory } => pages::manpages(directory).map_err(|error| {
+            let text = format!("{} cannot be written: {error}", directory.display());
+            Ended::failed("", Failure::new(FailureCode::Internal, Step::Profile, text))
+        }),
+        Command::Completions { shell } => output.say(&String::from_utf8_lossy(&pages::completions(*shell))),
+    }
+}

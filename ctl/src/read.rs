@@ -1,0 +1,92 @@
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::ProfileSummary;
+
+use crate::args::BusChoice;
+use crate::ended::Ended;
+use crate::json::{self, ConnectionJson, ProfileJson};
+use crate::output::{Output, now};
+use crate::render;
+use crate::session::{self, Snapshot};
+
+/// `ctl status`.
+pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let connection = session::open(bus).await?;
+    let snapshot = session::snapshot(&connection).await?;
+    let Some(name) = name else {
+        let mut all = Vec::new();
+        for c in &snapshot.connections {
+            let traffic = if output.json { session::traffic_of(&connection, c).await } else { None };
+            all.push(ConnectionJson::new(c, traffic));
+        }
+        if output.json {
+            return output.line(&json::document("connections", &all));
+        }
+        if all.is_empty() {
+            output.complain("nothing is connected; ctl list shows the profiles\n");
+            return Ok(());
+        }
+        return output.say(&render::table(&snapshot.connections, now(), output.out));
+    };
+    let Some(found) = snapshot.connection_named(name) else {
+        let Some(profile) = snapshot.profile_named(name) else { return Err(snapshot.no_profile(name)) };
+        if output.json {
+            return output.line(&json::document("connection", &None::<()>));
+        }
+        let state = state_of(profile, &snapshot);
+        return output.say(&render::profile(profile, &state, output.out, output.width));
+    };
+    let traffic = session::traffic_of(&connection, found).await;
+    if output.json {
+        return output.line(&json::document("connection", &ConnectionJson::new(found, traffic)));
+    }
+    output.say(&render::block(found, traffic, now(), output.out, output.width))
+}
+
+/// `ctl list`.
+pub(crate) async fn list(bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let connection = session::open(bus).await?;
+    let snapshot = session::snapshot(&connection).await?;
+    if output.json {
+        let states: Vec<String> = snapshot.profiles.iter().map(|p| state_of(p, &snapshot)).collect();
+        let all: Vec<_> =
+            snapshot.profiles.iter().zip(&states).map(|(p, s)| ProfileJson::new(p, s)).collect();
+        return output.line(&json::document("profiles", &all));
+    }
+    if snapshot.profiles.is_empty() {
+        output.complain("there are no profiles yet: write one to /etc/adit/profiles/NAME.toml\n");
+        return Ok(());
+    }
+    output.say(&render::profiles(&snapshot.profiles, |p| state_of(p, &snapshot), output.out, output.width))
+}
+
+/// `ctl show`.
+pub(crate) async fn show(name: &str, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let connection = session::open(bus).await?;
+    let snapshot = session::snapshot(&connection).await?;
+    let Some(profile) = snapshot.profile_named(name) else {
+        if snapshot.connection_named(name).is_some() {
+            let failure = Failure::new(
+                FailureCode::NotFound,
+                Step::Profile,
+                "it is connected, but has no profile here",
+            );
+            return Err(Ended::failed(name, failure.hint(format!("ctl status {name}"))));
+        }
+        return Err(snapshot.no_profile(name));
+    };
+    let state = state_of(profile, &snapshot);
+    if output.json {
+        return output.line(&json::document("profile", &ProfileJson::new(profile, &state)));
+    }
+    output.say(&render::profile(profile, &state, output.out, output.width))
+}
+
+/// A profile's state: its connection's, or `down`, or `invalid`.
+fn state_of(profile: &ProfileSummary, snapshot: &Snapshot) -> String {
+    if !profile.problems.is_empty() {
+        return "invalid".to_owned();
+    }
+    let connection =
+        snapshot.connections.iter().find(|c| Some(c.path.as_str()) == profile.connection.as_deref());
+    connection.map_or("down", |c| c.state.as_str()).to_owned()
+}

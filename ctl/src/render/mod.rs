@@ -1,0 +1,71 @@
+//! Every text that people see, as functions of values, a palette and a width.
+
+mod doctor;
+mod event;
+mod failure;
+mod human;
+mod list;
+mod mistakes;
+mod palette;
+mod status;
+
+pub(crate) use doctor::checks;
+pub(crate) use event::{Event, event};
+pub(crate) use failure::failure;
+pub(crate) use human::clock;
+pub(crate) use list::{profile, profiles};
+pub(crate) use mistakes::mistakes;
+pub(crate) use palette::Palette;
+pub(crate) use status::{block, table, up_line};
+
+#[cfg(test)]
+pub(crate) use status::tests as fixtures;
+
+/// Rows of cells as columns: two spaces between, nothing after the last, `-` for an empty cell. `paint` colours a
+/// padded cell by its column and plain text.
+fn columns(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str, String) -> String) -> String {
+    let cell = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let width = |n: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| cell(c).chars().count());
+        cells.chain(header.get(n).map(|h| h.len())).max().unwrap_or(0)
+    };
+    let last = header.len().saturating_sub(1);
+    let pad = |n: usize, text: String| if n == last { text } else { format!("{text:<w$}  ", w = width(n)) };
+    let mut out: String = header.iter().enumerate().map(|(n, h)| pad(n, (*h).to_owned())).collect();
+    out.push('\n');
+    for row in rows {
+        for (n, text) in row.iter().enumerate() {
+            out.push_str(&paint(n, text, pad(n, cell(text))));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Text in lines of at most `width` characters, all but the first indented by `indent`. Words that are longer stay
+/// whole: a command must be copied as it is.
+fn wrap(text: &str, first: usize, indent: usize, width: usize) -> String {
+    let mut out = String::new();
+    let mut column = first;
+    let mut begun = false;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if begun && column.saturating_add(1).saturating_add(length) > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if begun {
+            out.push(' ');
+            column = column.saturating_add(1);
+        }
+        out.push_str(word);
+        column = column.saturating_add(length);
+        begun = true;
+    }
+    out
+}
+
+/// Text from elsewhere, without what would drive a terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,234 @@
+use adit_dbus_api::{ConnectionState, ConnectionStatus, Role, Traffic};
+
+use super::human::{ago, count, date, size};
+use super::{Palette, clean, columns, wrap};
+
+/// A line each. The columns are for scripts, too: they do not change, and no cell has a space.
+pub(crate) fn table(connections: &[ConnectionStatus], now: u64, palette: Palette) -> String {
+    let header = ["NAME", "ROLE", "STATE", "SINCE", "INTERFACE", "ADDRESS", "PEER"];
+    let rows: Vec<Vec<String>> = connections
+        .iter()
+        .map(|c| {
+            let address = c.addresses.iter().map(|a| bare(a)).collect::<Vec<_>>().join(",");
+            let since = if c.since == 0 { String::new() } else { ago(now.saturating_sub(c.since)) };
+            let cells = [
+                &c.profile,
+                c.role.as_str(),
+                c.state.as_str(),
+                &since,
+                &c.interface,
+                &address,
+                &c.remote_endpoint,
+            ];
+            cells.into_iter().map(|cell| clean(cell).replace(' ', "_")).collect()
+        })
+        .collect();
+    columns(&header, &rows, |n, text, padded| if n == 2 { palette.state(text, padded) } else { padded })
+}
+
+/// The line that ends a successful `ctl up`.
+pub(crate) fn up_line(c: &ConnectionStatus, palette: Palette) -> String {
+    let addresses = c.addresses.iter().map(|a| bare(a)).collect::<Vec<_>>().join(", ");
+    let mut parts = vec![c.interface.clone(), addresses];
+    if !c.remote_endpoint.is_empty() {
+        parts.push(format!("to {}", path_of(&c.remote_endpoint, c.encapsulated)));
+    }
+    parts.retain(|p| !p.is_empty());
+    let (name, up) = (palette.bold(clean(&c.profile)), palette.green("up"));
+    format!("{name} is {up}: {}", clean(&parts.join(", ")))
+}
+
+/// Everything about a connection.
+pub(crate) fn block(
+    c: &ConnectionStatus,
+    traffic: Option<Traffic>,
+    now: u64,
+    palette: Palette,
+    width: usize,
+) -> String {
+    let since = match c.since {
+        0 => String::new(),
+        t => format!(" since {} ({})", date(t), ago(now.saturating_sub(t))),
+    };
+    let state = palette.state(c.state.as_str(), c.state.as_str());
+    let mut out = format!("{}: {state}{since}\n", palette.bold(clean(&c.profile)));
+    for (label, text) in facts(c, traffic) {
+        if !text.is_empty() {
+            let text = wrap(&clean(&text), 14, 14, width);
+            out.push_str(&format!("  {}{text}\n", palette.dim(format!("{label:<12}"))));
+        }
+    }
+    out
+}
+
+fn facts(c: &ConnectionStatus, traffic: Option<Traffic>) -> Vec<(&'static str, String)> {
+    let (server, client) = (c.server.as_str(), c.role == Role::Client);
+    let proven = match (client, server == c.remote_identity, c.remote_identity.as_str()) {
+        (_, _, "") => server.to_owned(),
+        (true, true, _) => format!("{server} (proven)"),
+        (true, false, id) => format!("{server}, which has proven to be {id}"),
+        (false, _, id) => id.to_owned(),
+    };
+    let path = match (c.local_endpoint.as_str(), c.remote_endpoint.as_str()) {
+        ("", "") => String::new(),
+        (local, remote) => format!("{local} to {}", path_of(remote, c.encapsulated)),
+    };
+    let up = c.state == ConnectionState::Connected;
+    let mut out = vec![
+        (if client { "server" } else { "client" }, proven),
+        ("we are", c.local_identity.clone()),
+        ("path", path),
+        ("interface", c.interface.clone()),
+        ("addresses", c.addresses.join(", ")),
+        ("DNS", c.dns.join(", ")),
+        ("routes", c.routes.join(", ")),
+    ];
+    if let Some(t) = traffic {
+        let way = |bytes, packets| format!("{} ({} packets)", size(bytes), count(packets));
+        out.push(("received", way(t.bytes_in, t.packets_in)));
+        out.push(("sent", way(t.bytes_out, t.packets_out)));
+    }
+    out.extend([("IKE", c.ike_suite.clone()), ("ESP", c.esp_suite.clone())]);
+    if !up {
+        out.push(("step", c.step.clone()));
+    }
+    if let Some(failure) = &c.last_error {
+        out.push(("last error", format!("{} ({})", failure.text, failure.code)));
+        out.push(("peer", failure.peer.clone().unwrap_or_default()));
+        out.push(("next", failure.hint.clone().unwrap_or_default()));
+    }
+    out
+}
+
+fn path_of(remote: &str, encapsulated: bool) -> String {
+    format!("{remote}, {}", if encapsulated { "ESP in UDP" } else { "ESP" })
+}
+
+/// An address without the length of a host's prefix.
+fn bare(address: &str) -> &str {
+    address.strip_suffix("/32").or_else(|| address.strip_suffix("/128")).unwrap_or(address)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use adit_core::{Failure, FailureCode, Step};
+
+    use super::*;
+
+    pub(crate) fn connected() -> ConnectionStatus {
+        ConnectionStatus {
+            path: "/org/adit1/connection/7".into(),
+            profile: "corp".into(),
+            role: Role::Client,
+            state: ConnectionState::Connected,
+            step: "established".into(),
+            since: 1_795_174_807,
+            server: "vpn.example.com".into(),
+            local_endpoint: "192.0.2.7:4500".into(),
+            remote_endpoint: "198.51.100.1:4500".into(),
+            encapsulated: true,
+            interface: "adit0".into(),
+            addresses: vec!["172.23.91.1/32".into(), "fd00:9::7/128".into()],
+            dns: vec!["10.0.0.53".into()],
+            routes: vec!["0.0.0.0/0".into(), "::/0".into()],
+            remote_identity: "vpn.example.com".into(),
+            local_identity: "alice@example.com".into(),
+            ike_suite: "aes256gcm16-prfsha256-x25519".into(),
+            esp_suite: "aes256gcm16".into(),
+            last_error: None,
+        }
+    }
+
+    pub(crate) fn failed() -> ConnectionStatus {
+        let failure =
+            Failure::new(FailureCode::ServerUnreachable, Step::IkeInit, "the server does not answer")
+                .hint("ctl doctor");
+        ConnectionStatus {
+            profile: "home-office".into(),
+            state: ConnectionState::Failed,
+            step: "ike-sa-init".into(),
+            server: "192.0.2.99".into(),
+            local_endpoint: String::new(),
+            remote_endpoint: String::new(),
+            interface: String::new(),
+            addresses: vec![],
+            dns: vec![],
+            routes: vec![],
+            remote_identity: String::new(),
+            ike_suite: String::new(),
+            esp_suite: String::new(),
+            last_error: Some(failure),
+            ..connected()
+        }
+    }
+
+    const PLAIN: Palette = Palette { colour: false };
+    const NOW: u64 = 1_795_174_807 + 192;
+
+    #[test]
+    fn the_table_has_stable_columns() {
+        let rows = [connected(), failed()];
+        assert_eq!(
+            table(&rows, NOW, PLAIN),
+            "\
+NAME         ROLE    STATE      SINCE  INTERFACE  ADDRESS                PEER
+corp         client  connected  3m12s  adit0      172.23.91.1,fd00:9::7  198.51.100.1:4500
+home-office  client  failed     3m12s  -          -                      -
+"
+        );
+        let coloured = table(&rows, NOW, Palette { colour: true });
+        assert!(
+            coloured.contains("\x1b[32mconnected  \x1b[0m3m12s")
+                && coloured.contains("\x1b[31mfailed     \x1b[0m")
+        );
+        for line in table(&rows, NOW, PLAIN).lines() {
+            assert_eq!(line.split_whitespace().count(), 7);
+        }
+    }
+
+    #[test]
+    fn the_block_says_everything() {
+        let traffic =
+            Traffic { bytes_in: 1_258_291, bytes_out: 348_160, packets_in: 1_034, packets_out: 512 };
+        assert_eq!(
+            block(&connected(), Some(traffic), NOW, PLAIN, 80),
+            "\
+corp: connected since 2026-11-20 11:40:07 UTC (3m12s)
+  server      vpn.example.com (proven)
+  we are      alice@example.com
+  path        192.0.2.7:4500 to 198.51.100.1:4500, ESP in UDP
+  interface   adit0
+  addresses   172.23.91.1/32, fd00:9::7/128
+  DNS         10.0.0.53
+  routes      0.0.0.0/0, ::/0
+  received    1.19 MiB (1,034 packets)
+  sent        340 KiB (512 packets)
+  IKE         aes256gcm16-prfsha256-x25519
+  ESP         aes256gcm16
+"
+        );
+        assert_eq!(
+            block(&failed(), None, NOW, PLAIN, 80),
+            "\
+home-office: failed since 2026-11-20 11:40:07 UTC (3m12s)
+  server      192.0.2.99
+  we are      alice@example.com
+  step        ike-sa-init
+  last error  the server does not answer (server-unreachable)
+  next        ctl doctor
+"
+        );
+    }
+
+    #[test]
+    fn the_last_line_of_up() {
+        assert_eq!(
+            up_line(&connected(), PLAIN),
+            "corp is up: adit0, 172.23.91.1, fd00:9::7, to 198.51.100.1:4500, ESP in UDP"
+        );
+        assert!(
+            up_line(&connected(), Palette { colour: true })
+                .starts_with("\x1b[1mcorp\x1b[0m is \x1b[32mup\x1b[0m: ")
+        );
+    }
+}

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::ended::Ended;
+use crate::output::Output;
+
+/// The steps of a connection: on a terminal the present one turns and counts its seconds and those before stay as
+/// lines; in a pipe each is a line at once; for JSON there are none.
+pub(crate) struct Steps {
+    output: Output,
+    bar: Option<ProgressBar>,
+    present: String,
+}
+
+impl Steps {
+    pub(crate) fn new(output: Output) -> Self {
+        let bar = output.live.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { output, bar, present: String::new() }
+    }
+
+    pub(crate) fn step(&mut self, text: &str) -> Result<(), Ended> {
+        let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        match &self.bar {
+            _ if self.output.json => Ok(()),
+            None => self.output.line(&text),
+            Some(bar) => {
+                if !self.present.is_empty() {
+                    bar.println(format!("{} {}", self.output.out.green("✓"), self.present));
+                }
+                bar.set_message(text.clone());
+                bar.reset_elapsed();
+                self.present = text;
+                Ok(())
+            }
+        }
+    }
+
+    /// All steps went well.
+    pub(crate) fn done(self) {
+        let mark = self.output.out.green("✓");
+        self.leave(&mark);
+    }
+
+    /// The present step did not.
+    pub(crate) fn abandon(self) {
+        let mark = self.output.out.red("✗");
+        self.leave(&mark);
+    }
+
+    fn leave(self, mark: &str) {
+        if let Some(bar) = &self.bar {
+            if !self.present.is_empty() {
+                bar.println(format!("{mark} {}", self.present));
+            }
+            bar.finish_and_clear();
+        }
+    }
+}

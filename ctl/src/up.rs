@@ -1,0 +1,232 @@
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::{ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, signals};
+use adit_profile::{Access, ProfileName, Source, parse_profile};
+use futures_util::{FutureExt, StreamExt};
+use zbus::{Connection, MessageStream};
+use zeroize::Zeroizing;
+
+use crate::args::{BusChoice, Up};
+use crate::ended::Ended;
+use crate::exit::Status;
+use crate::interrupt::Interrupts;
+use crate::json::{self, ConnectionJson};
+use crate::output::Output;
+use crate::render;
+use crate::session;
+use crate::steps::Steps;
+use crate::watch::{Seen, seen};
+
+/// The most that `--file` reads: more than any profile with its certificates has.
+const LONGEST: u64 = 512 * 1024;
+
+/// `ctl up`.
+pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let content = args.file.as_deref().map(|path| read(path, args.name.as_deref(), output)).transpose()?;
+    let name = match (&content, &args.name) {
+        (Some((name, _)), _) => name.clone(),
+        (None, name) => name.clone().unwrap_or_default(),
+    };
+    let connection = session::open(bus).await?;
+    let interrupts = Interrupts::listen();
+    // Before the call: the first signal may come before its reply.
+    let stream = signals(&connection).await.map_err(|e| Ended::call(&name, &e))?;
+    let manager = ManagerProxy::new(&connection).await.map_err(|e| Ended::call(&name, &e))?;
+    let path = match &content {
+        Some((name, text)) => manager.up_content(name, text, HashMap::new()).await,
+        None => manager.up(&name, HashMap::new()).await,
+    };
+    drop(content);
+    let path = path.map_err(|e| Ended::call(&name, &e))?;
+    if args.waiting.no_wait {
+        return begun(&connection, path.as_str(), &name, output).await;
+    }
+    let limit = Duration::from_secs(args.waiting.timeout.into());
+    let wait = Wait { connection: &connection, path: path.as_str(), name: &name, limit, output };
+    wait.finish(stream, interrupts).await
+}
+
+async fn begun(connection: &Connection, path: &str, name: &str, output: Output) -> Result<(), Ended> {
+    if !output.json {
+        return output.line(&format!("{name} is on its way up; see ctl status {name}"));
+    }
+    let status = session::status_of(connection, path).await.map_err(|e| Ended::call(name, &e))?;
+    output.line(&json::document("connection", &ConnectionJson::new(&status, None)))
+}
+
+/// Waiting for a connection to be up or failed.
+struct Wait<'w> {
+    connection: &'w Connection,
+    path: &'w str,
+    name: &'w str,
+    limit: Duration,
+    output: Output,
+}
+
+impl Wait<'_> {
+    async fn finish(&self, mut stream: MessageStream, mut interrupts: Interrupts) -> Result<(), Ended> {
+        let mut steps = Steps::new(self.output);
+        // It may have come up before the subscription, if somebody else raised it; the answer is later than every
+        // signal that tells of what it says.
+        let first =
+            session::status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
+        if settled(first.state) {
+            while let Some(Some(Ok(message))) = stream.next().now_or_never() {
+                if let Some(Seen::Progress { text, .. }) = seen(&message, self.path) {
+                    steps.step(&text)?;
+                }
+            }
+            steps.done();
+            return self.end(first.state, Some(first));
+        }
+        let deadline = tokio::time::sleep(self.limit);
+        tokio::pin!(deadline);
+        let state = loop {
+            tokio::select! {
+                message = stream.next() => match message {
+                    Some(Ok(message)) => match seen(&message, self.path) {
+                        Some(Seen::Progress { text, .. }) => steps.step(&text)?,
+                        Some(Seen::State { new, .. }) if settled(new) => break new,
+                        Some(Seen::Removed) => break ConnectionState::Disconnected,
+                        _ => {}
+                    },
+                    Some(Err(_)) => {}
+                    None => return Err(self.lost()),
+                },
+                () = &mut deadline => {
+                    steps.abandon();
+                    return Err(self.timed_out());
+                }
+                () = interrupts.next() => {
+                    steps.abandon();
+                    return Err(self.take_down(&mut interrupts).await);
+                }
+            }
+        };
+        if state == ConnectionState::Connected {
+            steps.done()
+        } else {
+            steps.abandon()
+        }
+        let status = session::status_of(self.connection, self.path).await.ok();
+        self.end(state, status)
+    }
+
+    fn end(&self, state: ConnectionState, status: Option<ConnectionStatus>) -> Result<(), Ended> {
+        match (state, status) {
+            (ConnectionState::Connected, Some(status)) if self.output.json => {
+                self.output.line(&json::document("connection", &ConnectionJson::new(&status, None)))
+            }
+            (ConnectionState::Connected, Some(status)) => {
+                self.output.line(&render::up_line(&status, self.output.out))
+            }
+            (ConnectionState::Connected, None) => self.output.line(&format!("{} is up", self.name)),
+            (_, Some(ConnectionStatus { last_error: Some(failure), .. })) => {
+                Err(Ended::failed(self.name, failure))
+            }
+            (ConnectionState::Failed, _) => {
+                let failure =
+                    Failure::new(FailureCode::Internal, Step::Close, "it failed, and aditd did not say why")
+                        .hint("journalctl -u aditd -e");
+                Err(Ended::failed(self.name, failure).or(Status::ACTIVATION))
+            }
+            _ => Err(Ended::failed(
+                self.name,
+                Failure::new(
+                    FailureCode::Cancelled,
+                    Step::Close,
+                    "somebody took it down while it was coming up",
+                ),
+            )),
+        }
+    }
+
+    fn lost(&self) -> Ended {
+        let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
+            .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
+        Ended::Failure { about: self.name.to_owned(), failure, status: Status::NOT_RUNNING }
+    }
+
+    fn timed_out(&self) -> Ended {
+        let text = format!("it was not up after {} s; it goes on trying", self.limit.as_secs());
+        let name = self.name;
+        let failure = Failure::new(FailureCode::TimedOut, Step::Close, text).hint(format!(
+            "see where it is: ctl status {name}; stop it: ctl down {name}; wait longer: --timeout 300"
+        ));
+        Ended::failed(name, failure)
+    }
+
+    /// After Ctrl-C. A second one ends the wait for this, too.
+    async fn take_down(&self, interrupts: &mut Interrupts) -> Ended {
+        self.output.complain(&format!("interrupted: taking {} down\n", self.name));
+        let down = async { ConnectionProxy::new(self.connection, self.path).await?.down().await };
+        tokio::select! {
+            result = down => match result {
+                Ok(()) => {
+                    self.output.complain(&format!("{} is down\n", self.name));
+                    Ended::Said(Status::INTERRUPTED)
+                }
+                Err(error) => Ended::call(self.name, &error).or(Status::DEACTIVATION),
+            },
+            () = interrupts.next() => Ended::Said(Status::INTERRUPTED),
+        }
+    }
+}
+
+const fn settled(state: ConnectionState) -> bool {
+    match state {
+        ConnectionState::Connected | ConnectionState::Failed | ConnectionState::Disconnected => true,
+        ConnectionState::Connecting | ConnectionState::Disconnecting => false,
+    }
+}
+
+/// Reads a profile of the caller's and shows its mistakes here, where its lines are.
+fn read(path: &Path, name: Option<&str>, output: Output) -> Result<(String, Zeroizing<String>), Ended> {
+    let shown =
+        if path == Path::new("-") { "(standard input)".to_owned() } else { path.display().to_string() };
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = match (name, stem.as_str()) {
+        (Some(name), _) => name.to_owned(),
+        (None, "-") => "stdin".to_owned(),
+        (None, stem) => stem.to_owned(),
+    };
+    let bad = |text: String, hint: String| {
+        Ended::failed(&name, Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(hint))
+    };
+    let profile_name: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
+        bad(e.why, format!("give it one: ctl up NAME --file {shown}"))
+    })?;
+    let (text, access) = content(path)
+        .map_err(|e| bad(format!("{shown} cannot be read: {e}"), "name a profile, as TOML".into()))?;
+    let source = Source { file: &shown, text: &text, access };
+    match parse_profile(&profile_name, &source, &|_, _| Ok(())) {
+        Ok(_) => Ok((name, text)),
+        Err(errors) if output.json => Err(Ended::failed(&name, errors.into())),
+        Err(errors) => {
+            output.complain(&render::mistakes(&errors, &text, output.err, output.width));
+            let failure = Failure::from(errors);
+            Err(Ended::Said(Status::of(failure.code)))
+        }
+    }
+}
+
+fn content(path: &Path) -> std::io::Result<(Zeroizing<String>, Option<Access>)> {
+    let mut text = Zeroizing::new(String::with_capacity(4096));
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(LONGEST).read_to_string(&mut text)?;
+        return Ok((text, None));
+    }
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok((text, Some(Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: group("adit") })))
+}
+
+fn group(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw())
+}

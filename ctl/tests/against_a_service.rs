@@ -1,0 +1,473 @@
+//! The binary against a service of `org.adit1`'s shape on a private socket: what it prints, and what it ends with.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::{ApiError, DoctorCheck, LastErrorParts, failure_to_parts, names};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::{Mutex, Notify};
+use zbus::object_server::SignalEmitter;
+use zbus::{Guid, ObjectServer, OwnedObjectPath, OwnedVariant, connection, fdo, interface};
+
+struct Manager {
+    downs: Arc<Notify>,
+}
+
+#[interface(name = "org.adit1.Manager")]
+impl Manager {
+    async fn up(
+        &self,
+        profile: &str,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        assert!(options.is_empty());
+        match profile {
+            "nobody" => {
+                Err(Failure::new(FailureCode::NotFound, Step::Profile, "there is no profile nobody").into())
+            }
+            "closed" => {
+                let failure =
+                    Failure::new(FailureCode::NotAuthorized, Step::Profile, "you may not raise connections");
+                Err(failure.hint("join the group adit").into())
+            }
+            _ => Ok(self.begin(profile, server).await),
+        }
+    }
+
+    async fn up_content(
+        &self,
+        name: &str,
+        toml: &str,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        assert!(toml.contains("psk-file = \"corp.psk\"") && options.is_empty());
+        Ok(self.begin(name, server).await)
+    }
+
+    fn reload(&self) {}
+
+    fn doctor(&self) -> Vec<DoctorCheck> {
+        let check = |id: &str, status: &str, text: &str, hint: &str| DoctorCheck {
+            id: id.into(),
+            status: status.into(),
+            text: text.into(),
+            hint: hint.into(),
+        };
+        vec![
+            check("module-xfrm-interface", "ok", "the kernel has xfrm interfaces", ""),
+            check("module-esp6", "fail", "the kernel has no ESP for IPv6", "modprobe esp6"),
+        ]
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> String {
+        "0.1.0".into()
+    }
+
+    #[zbus(property)]
+    fn listening(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+impl Manager {
+    /// `corp` comes up after its path is known; `quick` before; `bad` fails; `slow` never ends.
+    async fn begin(&self, profile: &str, server: &ObjectServer) -> OwnedObjectPath {
+        let path = format!("{}/1", names::CONNECTIONS);
+        let tunnel =
+            Tunnel { profile: profile.into(), state: "connecting", error: None, downs: self.downs.clone() };
+        server.at(path.as_str(), tunnel).await.unwrap();
+        let tunnel = server.interface::<_, Tunnel>(path.as_str()).await.unwrap();
+        if profile == "quick" {
+            live(profile, &tunnel).await;
+        } else {
+            let profile = profile.to_owned();
+            tokio::spawn(async move { live(&profile, &tunnel).await });
+        }
+        OwnedObjectPath::try_from(path).unwrap()
+    }
+}
+
+async fn live(profile: &str, tunnel: &zbus::object_server::InterfaceRef<Tunnel>) {
+    let emitter = tunnel.signal_emitter();
+    Tunnel::progress(emitter, "resolve", "IKEv2: resolving vpn.example.com").await.unwrap();
+    Tunnel::progress(emitter, "authenticate", "IKEv2: authenticating").await.unwrap();
+    let failure =
+        Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, "the server refused us")
+            .said("AUTHENTICATION_FAILED")
+            .hint("check psk-file");
+    let (new, error) = match profile {
+        "slow" => return,
+        "bad" => ("failed", Some(failure)),
+        _ => ("connected", None),
+    };
+    if error.is_none() {
+        let text = "kernel: tunnel up on adit0, 172.23.91.1";
+        Tunnel::progress(emitter, "established", text).await.unwrap();
+    }
+    let reason = error.as_ref().map_or("", |e| e.code.as_str());
+    {
+        let mut inner = tunnel.get_mut().await;
+        (inner.state, inner.error) = (new, error.clone());
+    }
+    Tunnel::transition(emitter, "connecting", new, reason).await.unwrap();
+}
+
+struct Tunnel {
+    profile: String,
+    state: &'static str,
+    error: Option<Failure>,
+    downs: Arc<Notify>,
+}
+
+#[interface(name = "org.adit1.Connection")]
+impl Tunnel {
+    fn down(&mut self) {
+        self.state = "disconnected";
+        self.downs.notify_one();
+    }
+    fn statistics(&self) -> HashMap<String, u64> {
+        HashMap::from([("bytes-in".into(), 2048), ("packets-in".into(), 3)])
+    }
+    #[zbus(signal)]
+    async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
+    #[zbus(signal, name = "StateChanged")]
+    async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn profile(&self) -> String {
+        self.profile.clone()
+    }
+    #[zbus(property)]
+    fn role(&self) -> String {
+        "client".into()
+    }
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.state.into()
+    }
+    #[zbus(property)]
+    fn remote_endpoint(&self) -> String {
+        "198.51.100.1:4500".into()
+    }
+    #[zbus(property)]
+    fn encapsulated(&self) -> bool {
+        true
+    }
+    #[zbus(property)]
+    fn interface(&self) -> String {
+        "adit0".into()
+    }
+    #[zbus(property)]
+    fn addresses(&self) -> Vec<String> {
+        vec!["172.23.91.1/32".into()]
+    }
+    #[zbus(property)]
+    fn last_error(&self) -> LastErrorParts {
+        failure_to_parts(self.error.as_ref())
+    }
+}
+
+struct Entry {
+    connected: bool,
+}
+
+#[interface(name = "org.adit1.Profile")]
+impl Entry {
+    #[zbus(property)]
+    fn name(&self) -> String {
+        if self.connected { "home" } else { "corp" }.into()
+    }
+    #[zbus(property)]
+    fn server(&self) -> String {
+        "vpn.example.com".into()
+    }
+    #[zbus(property)]
+    fn auth(&self) -> String {
+        "psk".into()
+    }
+    #[zbus(property)]
+    fn tunnel(&self) -> String {
+        "full".into()
+    }
+    #[zbus(property)]
+    fn settings(&self) -> Vec<(String, String, bool)> {
+        vec![("server".into(), "\"vpn.example.com\"".into(), false), ("dpd".into(), "\"30s\"".into(), true)]
+    }
+    #[zbus(property)]
+    fn connection(&self) -> OwnedObjectPath {
+        OwnedObjectPath::try_from(if self.connected { "/org/adit1/connection/9" } else { "/" }).unwrap()
+    }
+}
+
+/// A service for every connection to the socket; `home` is up from the start.
+struct Service {
+    directory: tempfile::TempDir,
+    downs: Arc<Notify>,
+    latest: Arc<Mutex<Option<zbus::Connection>>>,
+}
+
+impl Service {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = tokio::net::UnixListener::bind(directory.path().join("aditd.sock")).unwrap();
+        let downs = Arc::new(Notify::new());
+        let shared = downs.clone();
+        let latest = Arc::new(Mutex::new(None));
+        let newest = latest.clone();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let home =
+                    Tunnel { profile: "home".into(), state: "connected", error: None, downs: shared.clone() };
+                let built = connection::Builder::unix_stream(stream.into_std().unwrap())
+                    .server(Guid::generate())
+                    .p2p()
+                    .serve_at(names::ROOT, fdo::ObjectManager)
+                    .serve_at(names::MANAGER_PATH, Manager { downs: shared.clone() })
+                    .serve_at("/org/adit1/profile/1", Entry { connected: false })
+                    .serve_at("/org/adit1/profile/2", Entry { connected: true })
+                    .serve_at("/org/adit1/connection/9", home)
+                    .build()
+                    .await;
+                *newest.lock().await = built.as_ref().ok().cloned();
+                kept.extend(built);
+            }
+        });
+        Self { directory, downs, latest }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("aditd.sock")
+    }
+
+    async fn ctl(&self, args: &[&str]) -> (u8, String, String) {
+        said(command(&self.socket(), args).output().await.unwrap())
+    }
+}
+
+fn command(socket: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command
+        .args(args)
+        .env("ADIT_SOCKET", socket)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+fn said(output: Output) -> (u8, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let status = u8::try_from(output.status.code().unwrap()).unwrap();
+    (status, text(output.stdout), text(output.stderr))
+}
+
+const STEPS: &str = "IKEv2: resolving vpn.example.com\nIKEv2: authenticating\n";
+
+#[tokio::test]
+async fn up_prints_its_steps_line_by_line() {
+    let service = Service::start();
+    for name in ["corp", "quick"] {
+        let (status, out, err) = service.ctl(&["up", name]).await;
+        let end = format!(
+            "kernel: tunnel up on adit0, 172.23.91.1\n{name} is up: adit0, 172.23.91.1, to 198.51.100.1:4500, ESP in UDP\n"
+        );
+        assert_eq!((status, out, err), (0, format!("{STEPS}{end}"), String::new()));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_says_what_where_who_why_and_what_next() {
+    let service = Service::start();
+    let (status, out, err) = service.ctl(&["up", "bad"]).await;
+    assert_eq!((status, out.as_str()), (11, STEPS));
+    assert_eq!(
+        err,
+        "ctl: bad: the server refused us\n  step  authenticate\n  peer  AUTHENTICATION_FAILED\n  \
+         code  authentication-failed (exit status 11)\n  next  check psk-file\n"
+    );
+    let (status, out, _) = service.ctl(&["up", "bad", "--json"]).await;
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (status, &value["schema"], &value["failure"]["code"]),
+        (11, &1.into(), &"authentication-failed".into())
+    );
+    assert_eq!(value["failure"]["peer"], "AUTHENTICATION_FAILED");
+}
+
+#[tokio::test]
+async fn refusals_keep_their_status() {
+    let service = Service::start();
+    assert_eq!(service.ctl(&["up", "nobody"]).await.0, 10);
+    let (status, _, err) = service.ctl(&["up", "closed"]).await;
+    assert_eq!(status, 18);
+    assert!(err.contains("not-authorized") && err.contains("join the group adit"), "{err}");
+    assert_eq!(service.ctl(&["up"]).await.0, 2);
+    let (status, _, err) = service.ctl(&["show", "crop"]).await;
+    assert!(status == 10 && err.contains("there are: corp, home"), "{err}");
+}
+
+#[tokio::test]
+async fn waiting_ends_at_the_timeout_and_not_at_all_without() {
+    let service = Service::start();
+    let (status, _, err) = service.ctl(&["up", "slow", "--timeout", "1"]).await;
+    assert!(status == 3 && err.contains("timed-out (exit status 3)"), "{err}");
+    let (status, out, _) = service.ctl(&["up", "slow", "--no-wait"]).await;
+    assert_eq!((status, out.as_str()), (0, "slow is on its way up; see ctl status slow\n"));
+}
+
+#[tokio::test]
+async fn an_interrupt_takes_the_connection_down() {
+    let service = Service::start();
+    let mut child = command(&service.socket(), &["up", "slow"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while lines.next_line().await.unwrap().unwrap() != "IKEv2: authenticating" {}
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    service.downs.notified().await;
+    let (status, _, err) = said(child.wait_with_output().await.unwrap());
+    assert_eq!((status, err.as_str()), (130, "interrupted: taking slow down\nslow is down\n"));
+}
+
+#[tokio::test]
+async fn reads_are_text_and_json() {
+    let service = Service::start();
+    let (status, out, _) = service.ctl(&["list"]).await;
+    assert_eq!(
+        (status, out.as_str()),
+        (
+            0,
+            "NAME  STATE      AUTH  TUNNEL  SERVER\ncorp  down       psk   full    vpn.example.com\nhome  connected  psk   full    vpn.example.com\n"
+        )
+    );
+    let (_, out, _) = service.ctl(&["status"]).await;
+    assert!(
+        out.ends_with("home  client  connected  -      adit0      172.23.91.1  198.51.100.1:4500\n"),
+        "{out}"
+    );
+    let (_, out, _) = service.ctl(&["status", "home"]).await;
+    assert!(out.contains("  received    2.00 KiB (3 packets)\n"), "{out}");
+    let (_, out, _) = service.ctl(&["status", "home", "--color", "always"]).await;
+    assert!(out.contains("\x1b[32mconnected\x1b[0m"), "{out}");
+    let (_, out, _) = service.ctl(&["show", "corp"]).await;
+    assert_eq!(out, "corp: down\n  server = \"vpn.example.com\"\n  dpd    = \"30s\"  (default)\n");
+    for (args, key) in [
+        (&["status", "--json"][..], "connections"),
+        (&["status", "home", "--json"], "connection"),
+        (&["status", "corp", "--json"], "connection"),
+        (&["list", "--json"], "profiles"),
+        (&["show", "corp", "--json"], "profile"),
+        (&["doctor", "--json"], "checks"),
+    ] {
+        let (_, out, _) = service.ctl(args).await;
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(value["schema"] == 1 && value.get(key).is_some(), "{args:?}: {out}");
+    }
+}
+
+#[tokio::test]
+async fn down_waits_for_the_reply() {
+    let service = Service::start();
+    assert_eq!(service.ctl(&["down", "home"]).await, (0, "home is down\n".into(), String::new()));
+    assert_eq!(service.ctl(&["down", "home", "--no-wait"]).await.1, "home is on its way down\n");
+    let (status, _, err) = service.ctl(&["down", "corp"]).await;
+    assert!(status == 10 && err.contains("it is not up"), "{err}");
+}
+
+#[tokio::test]
+async fn doctor_fails_if_a_check_does() {
+    let service = Service::start();
+    let (status, out, _) = service.ctl(&["doctor"]).await;
+    assert_eq!(status, 1);
+    assert_eq!(
+        out,
+        "ok    the kernel has xfrm interfaces\nFAIL  the kernel has no ESP for IPv6\n      try: modprobe esp6\n\n1 ok, 0 to look at, 1 failed\n"
+    );
+}
+
+#[tokio::test]
+async fn without_a_daemon_it_says_what_starts_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("none.sock");
+    for args in [&["up", "corp"][..], &["status"], &["list"], &["monitor"]] {
+        let (status, _, err) = said(command(&socket, args).output().await.unwrap());
+        assert!(
+            status == 8 && err.contains("aditd does not run") && err.contains("systemctl start aditd"),
+            "{err}"
+        );
+    }
+    let (status, out, _) = said(command(&socket, &["doctor"]).output().await.unwrap());
+    assert!(status == 1 && out.starts_with("FAIL  aditd does not run\n") && out.lines().count() > 4, "{out}");
+}
+
+#[tokio::test]
+async fn a_file_is_checked_here_and_handed_over() {
+    let service = Service::start();
+    let path = service.directory.path().join("mine.toml");
+    let good =
+        "server = \"vpn.example.com\"\nauth = \"psk\"\nlocal-id = \"alice\"\npsk-file = \"corp.psk\"\n";
+    std::fs::write(&path, good).unwrap();
+    let file = path.to_str().unwrap();
+    let (status, out, err) = service.ctl(&["up", "--file", file]).await;
+    assert!(status == 0 && out.contains("mine is up"), "{out}{err}");
+    std::fs::write(&path, good.replace("\"psk\"", "\"spk\"")).unwrap();
+    let (status, _, err) = service.ctl(&["up", "--file", file]).await;
+    assert!(
+        status == 17 && err.contains("2 │ auth = \"spk\"") && err.contains("did you mean \"psk\"?"),
+        "{err}"
+    );
+    std::fs::write(&path, good.replace("psk-file = \"corp.psk\"", "psk = \"swordfish\"")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (status, _, err) = service.ctl(&["up", "--file", file]).await;
+    assert!(status == 17 && err.contains("everybody on this host") && !err.contains("swordfish"), "{err}");
+    assert_eq!(service.ctl(&["up", "--file", "/nowhere/x.toml"]).await.0, 17);
+}
+
+#[tokio::test]
+async fn monitor_tells_what_is_and_then_what_happens() {
+    let service = Service::start();
+    for (args, wanted) in [
+        (
+            &["monitor"][..],
+            [
+                "home          is connected",
+                "home          IKEv2: rekeying",
+                "home          connected → failed (peer-lost)",
+            ],
+        ),
+        (
+            &["monitor", "--json"],
+            [
+                r#""event":"state","old":"","new":"connected""#,
+                r#""name":"home","event":"progress","step":"child-sa""#,
+                r#""new":"failed","reason":"peer-lost""#,
+            ],
+        ),
+    ] {
+        let mut child = command(&service.socket(), args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next_line().await.unwrap().unwrap();
+        let daemon = service.latest.lock().await.clone().unwrap();
+        let emitter = SignalEmitter::new(&daemon, "/org/adit1/connection/9").unwrap();
+        Tunnel::progress(&emitter, "child-sa", "IKEv2: rekeying").await.unwrap();
+        Tunnel::transition(&emitter, "connected", "failed", "peer-lost").await.unwrap();
+        let (second, third) =
+            (lines.next_line().await.unwrap().unwrap(), lines.next_line().await.unwrap().unwrap());
+        for (line, part) in [first, second, third].iter().zip(wanted) {
+            assert!(line.contains(part), "{line}");
+        }
+        child.kill().await.unwrap();
+    }
+}
