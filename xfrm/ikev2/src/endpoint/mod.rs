@@ -25,6 +25,9 @@ use cookie::Cookies;
 use table::Spis;
 use timers::Timers;
 
+/// Last responses that are kept for repetition. Peers that were refused must not fill our memory, nor keep others out.
+const MOST_LINGERING: usize = 4096;
+
 /// All IKE_SAs of one pair of sockets, initiators and responders. See the crate's documentation.
 ///
 /// The cost of a datagram does not depend on how many there are, but for the logarithm in a heap or a tree.
@@ -257,7 +260,11 @@ impl Endpoint {
             }
             Next::ClosedAfter(result, state) => {
                 self.report(key, result);
-                self.settle(key, state);
+                if self.lingering < MOST_LINGERING {
+                    self.settle(key, state);
+                } else {
+                    self.remove(key);
+                }
             }
             Next::Forgotten => self.remove(key),
         }
@@ -295,10 +302,8 @@ impl Endpoint {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        // A peer that was refused counts as half-open until it is forgotten.
-        let first = if after == Stage::Established { slot.first.take() } else { None };
         let pair = if after == Stage::Lingering { slot.dialled.take() } else { None };
-        if let Some((spi, address)) = first {
+        if let Some((spi, address)) = slot.first.take() {
             self.half_open.remove(spi, address);
         }
         if let Some(pair) = pair {

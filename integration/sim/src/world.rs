@@ -1,0 +1,660 @@
+//! A run: a server, some clients, a bad time, then a good time in which everything has to come right.
+
+use std::collections::BTreeMap;
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use adit_core::{Identity, Instant, Path, Prefix};
+use adit_ikev2::api::{
+    Answer, AskId, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing,
+};
+use adit_isakmp::proposal::{EspProposal, IkeProposal};
+
+use crate::host::{Description, Friend, Host, Temper, inner_address};
+use crate::nat::{Mapping, Nat};
+use crate::net::{Faults, Flying, Net, Place, turn_a_bit};
+use crate::random::Random;
+
+/// The server is the first host.
+const SERVER: usize = 0;
+
+/// More steps than any run needs: one that takes more hangs.
+const MOST_STEPS: u64 = 400_000;
+
+/// A run that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The seed that makes it again.
+    pub seed: u64,
+    /// When, on the virtual clock.
+    pub at: Instant,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {} at {:?}: {}", self.seed, self.at, self.what)
+    }
+}
+
+/// What a run was like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Inputs given to cores.
+    pub steps: u64,
+    /// Pairs of SAs that were installed, at both ends.
+    pub installed: u64,
+    /// Pairs that stood at both ends when the bad time was over.
+    pub standing: u64,
+    /// Failures that were reported.
+    pub failures: u64,
+}
+
+enum Happening {
+    Arrives(Flying),
+    Answers {
+        host: usize,
+        sa: SaId,
+        id: AskId,
+        answer: Answer,
+    },
+    Acts,
+}
+
+/// One run.
+pub struct World {
+    now: Instant,
+    random: Random,
+    net: Net,
+    hosts: Vec<Host>,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    queued: u64,
+    steps: u64,
+    /// Datagrams that an attacker has seen.
+    seen: Vec<Flying>,
+    /// Whether an attacker sends what it has seen again, as it was or changed.
+    mischief: bool,
+    trace: bool,
+    clients: Vec<Client>,
+}
+
+/// How a client dials.
+#[derive(Clone, Debug)]
+struct Client {
+    ike: Vec<IkeProposal>,
+    esp: Vec<EspProposal>,
+    force_encapsulation: bool,
+    timing: Timing,
+    /// Whether each end can prove itself to the other.
+    welcome: bool,
+    /// Whether the client can prove itself to the server.
+    proves_itself: bool,
+}
+
+/// Runs one seed. With `trace`, what happens is printed.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run(seed: u64, trace: bool) -> Result<Summary, Violation> {
+    let mut world = World::new(seed, trace);
+    let result = world.whole();
+    result.map_err(|what| Violation {
+        seed,
+        at: world.now,
+        what,
+    })
+}
+
+fn ike(text: &str) -> Vec<IkeProposal> {
+    text.split(',').filter_map(|p| p.parse().ok()).collect()
+}
+
+fn esp(text: &str) -> Vec<EspProposal> {
+    text.split(',').filter_map(|p| p.parse().ok()).collect()
+}
+
+fn end(address: impl Into<IpAddr>) -> SocketAddr {
+    SocketAddr::new(address.into(), 500)
+}
+
+fn name(text: &str) -> Identity {
+    Identity::Fqdn(text.into())
+}
+
+impl World {
+    fn new(seed: u64, trace: bool) -> Self {
+        let mut random = Random::new(seed);
+        let net = Net::new(random.fork(), Faults::some(&mut random.fork()));
+        let mut world = Self {
+            now: Instant::ZERO,
+            net,
+            hosts: Vec::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            steps: 0,
+            seen: Vec::new(),
+            mischief: random.chance(300),
+            trace,
+            clients: Vec::new(),
+            random,
+        };
+        world.build_server();
+        let clients = world.random.below(4) + 1;
+        for n in 0..clients {
+            world.build_client(u8::try_from(n).unwrap_or(0) + 1);
+        }
+        world
+    }
+
+    fn timing(&mut self) -> Timing {
+        Timing {
+            retransmit: self
+                .random
+                .between(Duration::from_millis(300), Duration::from_secs(2)),
+            tries: u32::try_from(self.random.below(5)).unwrap_or(0) + 1,
+            dead_peer: self
+                .random
+                .between(Duration::from_secs(10), Duration::from_secs(60)),
+            keepalive: Duration::from_secs(20),
+            half_open: self
+                .random
+                .between(Duration::from_secs(5), Duration::from_secs(40)),
+        }
+    }
+
+    fn build_server(&mut self) {
+        let timing = self.timing();
+        let accepted = self.random.pick(&[
+            "aes256gcm16-prfsha256-x25519",
+            "aes128-sha256-prfsha256-ecp256",
+            "aes256gcm16-prfsha384-ecp384,chacha20poly1305-prfsha256-x25519",
+        ]);
+        let responder = ResponderDefaults {
+            ike: ike(accepted.unwrap_or_default()),
+            cookie_threshold: self.random.pick(&[0, 1, 100]).unwrap_or(0),
+            half_open_limit: self.random.pick(&[2, 100]).unwrap_or(2),
+            half_open_per_address: self.random.pick(&[1, 10]).unwrap_or(1),
+            limit: 1000,
+            authorities: Vec::new(),
+            timing,
+        };
+        let certificate = self.random.chance(300);
+        let description = Description {
+            name: "server".into(),
+            identity: name("vpn.example.com"),
+            address: end(Ipv4Addr::new(198, 51, 100, 1)),
+            certificate,
+            responder: Some(responder),
+            esp: esp("aes256gcm16,aes128-sha256"),
+            timing,
+        };
+        let mut server = Host::new(description, &mut self.random);
+        server.temper = Temper::some(&mut self.random);
+        self.net.attach(SERVER, server.address().ip(), Place::Public);
+        self.hosts.push(server);
+    }
+
+    fn build_client(&mut self, n: u8) {
+        let place = match self.random.below(3) {
+            0 => Place::Public,
+            kind => {
+                let mapping = if kind == 1 { Mapping::EndpointIndependent } else { Mapping::Symmetric };
+                let timeout = self
+                    .random
+                    .between(Duration::from_secs(25), Duration::from_secs(120));
+                let outer = IpAddr::V4(Ipv4Addr::new(203, 0, 113, n));
+                self.net.nats.push(Nat::new(outer, mapping, timeout, 20_000));
+                Place::Behind(self.net.nats.len().saturating_sub(1))
+            }
+        };
+        let address = match place {
+            Place::Public => end(Ipv4Addr::new(192, 0, 2, n)),
+            Place::Behind(_) => end(inner_address(n)),
+        };
+        let description = Description {
+            name: format!("client{n}"),
+            identity: name(&format!("client{n}.example.com")),
+            address,
+            certificate: self.random.chance(300),
+            responder: None,
+            esp: Vec::new(),
+            timing: self.timing(),
+        };
+        let timing = description.timing;
+        let mut client = Host::new(description, &mut self.random);
+        client.temper = Temper::some(&mut self.random);
+        let (welcome, proves_itself) = self.befriend(&mut client);
+        self.net.attach(self.hosts.len(), address.ip(), place);
+        self.hosts.push(client);
+        let offered = self.random.pick(&[
+            "aes256gcm16-prfsha256-x25519,aes128-sha256-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384",
+            "aes256gcm16-prfsha384-ecp384,aes128-sha256-prfsha256-ecp256,aes256gcm16-prfsha256-x25519",
+        ]);
+        self.clients.push(Client {
+            ike: ike(offered.unwrap_or_default()),
+            esp: esp("aes128-sha256,aes256gcm16"),
+            force_encapsulation: self.random.chance(200),
+            timing,
+            welcome,
+            proves_itself,
+        });
+    }
+
+    /// Makes client and server known to each other, rightly or with a mistake.
+    fn befriend(&mut self, client: &mut Host) -> (bool, bool) {
+        let Some(server) = self.hosts.get_mut(SERVER) else {
+            return (false, false);
+        };
+        let key = self.random.next().to_be_bytes().to_vec();
+        let mistake = self.random.below(10);
+        let mut theirs = key.clone();
+        if mistake == 0 {
+            theirs.push(1);
+        }
+        let by_certificate = matches!(
+            client.local_auth(),
+            adit_ikev2::api::LocalAuth::Signature { .. }
+        );
+        if mistake != 1 {
+            server.friends.insert(
+                client.identity().clone(),
+                Friend {
+                    psk: theirs,
+                    certificate: by_certificate,
+                },
+            );
+        }
+        let server_certificate = matches!(
+            server.local_auth(),
+            adit_ikev2::api::LocalAuth::Signature { .. }
+        );
+        client.friends.insert(
+            server.identity().clone(),
+            Friend {
+                psk: key,
+                certificate: server_certificate,
+            },
+        );
+        // A key that differs matters only where one of the two proves itself with it.
+        match mistake {
+            0 => (by_certificate && server_certificate, by_certificate),
+            1 => (false, false),
+            _ => (true, true),
+        }
+    }
+
+    fn whole(&mut self) -> Result<Summary, String> {
+        self.bad_time()?;
+        self.good_time()?;
+        let standing = self.check_agreement()?;
+        self.close_all()?;
+        self.check_nothing_left()?;
+        Ok(Summary {
+            steps: self.steps,
+            installed: self.hosts.iter().map(|h| h.kernel.installed).sum(),
+            standing,
+            failures: self.hosts.iter().map(|h| h.failures.len() as u64).sum(),
+        })
+    }
+
+    /// Clients come and go, and everything goes wrong.
+    fn bad_time(&mut self) -> Result<(), String> {
+        let length = self
+            .random
+            .between(Duration::from_secs(30), Duration::from_secs(600));
+        let until = self.now + length;
+        let actions = self.random.below(30) + 3;
+        for _ in 0..actions {
+            let at = self.now + self.random.between(Duration::ZERO, length);
+            self.push(at, Happening::Acts);
+        }
+        for client in 1..self.hosts.len() {
+            self.dial(client)?;
+        }
+        self.run_until(until)
+    }
+
+    /// The network and the drivers are good; whoever is welcome gets in.
+    fn good_time(&mut self) -> Result<(), String> {
+        self.net.faults = Faults::NONE;
+        self.net.outage_until = Instant::ZERO;
+        self.mischief = false;
+        for host in &mut self.hosts {
+            host.temper = Temper::GOOD;
+        }
+        self.run_until(self.now + Duration::from_secs(600))?;
+        for client in 1..self.hosts.len() {
+            self.dial(client)?;
+        }
+        self.run_until(self.now + Duration::from_secs(600))
+    }
+
+    fn close_all(&mut self) -> Result<(), String> {
+        for index in 1..self.hosts.len() {
+            let dialled = self.host(index)?.dialled.clone();
+            for sa in dialled {
+                self.give(index, Input::Close { sa })?;
+            }
+        }
+        self.run_until(self.now + Duration::from_secs(300))
+    }
+
+    fn host(&mut self, index: usize) -> Result<&mut Host, String> {
+        self.hosts
+            .get_mut(index)
+            .ok_or_else(|| format!("there is no host {index}"))
+    }
+
+    fn push(&mut self, at: Instant, happening: Happening) {
+        self.queued = self.queued.wrapping_add(1);
+        self.queue.insert((at, self.queued), happening);
+    }
+
+    fn run_until(&mut self, until: Instant) -> Result<(), String> {
+        loop {
+            let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let due = self
+                .hosts
+                .iter()
+                .enumerate()
+                .filter_map(|(i, h)| h.endpoint.deadline().map(|(at, _)| (at, i)))
+                .min();
+            let next = [queued, due.map(|d| d.0)].into_iter().flatten().min();
+            let Some(next) = next.filter(|at| *at <= until) else {
+                self.now = until;
+                return Ok(());
+            };
+            if next < self.now && queued != Some(next) {
+                return Err(format!("a deadline at {next:?} lies in the past"));
+            }
+            self.now = self.now.max(next);
+            match due {
+                Some((at, host)) if queued.is_none_or(|q| at <= q) => self.give(host, Input::Wake)?,
+                _ => {
+                    if let Some((_, happening)) = self.queue.pop_first() {
+                        self.happen(happening)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::Arrives(flying) => {
+                let Some((host, local)) = self.net.arrive(self.now, &flying) else {
+                    return Ok(());
+                };
+                let path = Path {
+                    local,
+                    remote: flying.from,
+                };
+                let payload = flying.payload;
+                self.give(host, Input::Datagram { path, payload })
+            }
+            Happening::Answers {
+                host,
+                sa,
+                id,
+                answer,
+            } => {
+                self.host(host)?.handing(sa, &answer);
+                self.give(host, Input::Answer { id, answer })
+            }
+            Happening::Acts => self.act(),
+        }
+    }
+
+    /// Gives a core one input, and does what it says.
+    fn give(&mut self, index: usize, input: Input) -> Result<(), String> {
+        self.steps = self.steps.saturating_add(1);
+        if self.steps > MOST_STEPS {
+            return Err("it never comes to rest".into());
+        }
+        let now = self.now;
+        self.host(index)?.endpoint.handle(now, input);
+        self.drain(index)
+    }
+
+    fn drain(&mut self, index: usize) -> Result<(), String> {
+        while let Some(output) = self.host(index)?.endpoint.poll() {
+            self.note(index, &output);
+            match output {
+                Output::Transmit(transmit) => self.transmit(&transmit),
+                Output::Ask { id, sa, ask } => {
+                    let answered = self.host(index)?.ask(id, sa, ask);
+                    if let Some((delay, id, answer)) = answered {
+                        let happening = Happening::Answers {
+                            host: index,
+                            sa,
+                            id,
+                            answer,
+                        };
+                        self.push(self.now + delay, happening);
+                    }
+                }
+                Output::Event { sa, event } => {
+                    let up = matches!(event, adit_ikev2::api::Event::Established(_));
+                    self.host(index)?.event(sa, event)?;
+                    if up {
+                        self.check_welcome(index, sa)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, index: usize, output: &Output) {
+        if !self.trace {
+            return;
+        }
+        let name = self.hosts.get(index).map_or("?", |h| h.name.as_str());
+        let text = match output {
+            Output::Transmit(t) => {
+                let kind = t.payload.get(18).copied().unwrap_or(0xff);
+                let id = t.payload.get(20..24).map_or(0, |b| b.iter().fold(0, |n, b| n << 8 | u32::from(*b)));
+                let flags = t.payload.get(19).copied().unwrap_or(0);
+                format!(
+                    "sends {} bytes, exchange {kind} flags {flags:02x} id {id}, {} -> {}",
+                    t.payload.len(),
+                    t.path.local,
+                    t.path.remote
+                )
+            }
+            Output::Ask { id, sa, ask } => format!("{sa:?} asks {ask:?} {id:?}"),
+            Output::Event { sa, event } => format!("{sa:?} {event:?}"),
+        };
+        println!("{:?} {name}: {text}", self.now);
+    }
+
+    fn transmit(&mut self, transmit: &adit_core::Transmit) {
+        let sent = self.net.send(self.now, transmit);
+        for (delay, flying) in sent {
+            if self.mischief && self.seen.len() < 200 {
+                self.seen.push(flying.clone());
+            }
+            self.push(self.now + delay, Happening::Arrives(flying));
+        }
+        if self.mischief && self.random.chance(50) {
+            self.attack();
+        }
+    }
+
+    /// Somebody on the way sends what was seen again: as it was, changed, back to its sender, or from elsewhere.
+    fn attack(&mut self) {
+        let index = usize::try_from(self.random.below(self.seen.len() as u64)).unwrap_or(0);
+        let Some(mut flying) = self.seen.get(index).cloned() else {
+            return;
+        };
+        match self.random.below(4) {
+            0 => {}
+            1 => turn_a_bit(&mut self.random, &mut flying.payload),
+            2 => core::mem::swap(&mut flying.from, &mut flying.to),
+            _ => flying.from = end(Ipv4Addr::new(192, 0, 2, 200)),
+        }
+        let delay = self
+            .random
+            .between(Duration::ZERO, Duration::from_secs(20));
+        self.push(self.now + delay, Happening::Arrives(flying));
+    }
+
+    /// A person, a router or a kernel does something.
+    fn act(&mut self) -> Result<(), String> {
+        let clients = self.hosts.len().saturating_sub(1) as u64;
+        let client = usize::try_from(self.random.below(clients)).unwrap_or(0) + 1;
+        match self.random.below(8) {
+            0..=2 => self.dial(client),
+            3 => self.close_one(client, false),
+            4 => self.close_one(SERVER, self.random.clone().chance(500)),
+            5 => self.close_one(client, true),
+            6 => {
+                let length = self
+                    .random
+                    .between(Duration::from_secs(1), Duration::from_secs(90));
+                self.net.outage_until = self.now + length;
+                Ok(())
+            }
+            _ => {
+                let nats = self.net.nats.len() as u64;
+                let index = usize::try_from(self.random.below(nats)).unwrap_or(0);
+                if let Some(nat) = self.net.nats.get_mut(index) {
+                    nat.rebind();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn close_one(&mut self, index: usize, child: bool) -> Result<(), String> {
+        let host = self.host(index)?;
+        if child {
+            let pair = host.kernel.pairs.iter().next().map(|(id, pair)| (pair.sa, *id));
+            return match pair {
+                Some((sa, child)) => self.give(index, Input::CloseChild { sa, child }),
+                None => Ok(()),
+            };
+        }
+        let Some(sa) = host.records.keys().next().copied() else {
+            return Ok(());
+        };
+        self.give(index, Input::Close { sa })
+    }
+
+    /// The client dials, if it has nothing.
+    fn dial(&mut self, index: usize) -> Result<(), String> {
+        let server = self.host(SERVER)?;
+        let (remote, remote_id) = (server.address(), server.identity().clone());
+        let Some(client) = self.clients.get(index.saturating_sub(1)).cloned() else {
+            return Ok(());
+        };
+        let now = self.now;
+        let host = self.host(index)?;
+        if !host.dialled.is_empty() {
+            return Ok(());
+        }
+        let config = InitiatorConfig {
+            path: Path {
+                local: host.address(),
+                remote,
+            },
+            ike: client.ike,
+            esp: client.esp,
+            local_id: host.identity().clone(),
+            remote_auth: host.remote_auth(&remote_id),
+            remote_id,
+            local_auth: host.local_auth(),
+            request_v4: true,
+            request_v6: false,
+            local_ts: vec![Prefix::ANY_V4.into()],
+            remote_ts: vec![Prefix::ANY_V4.into()],
+            force_encapsulation: client.force_encapsulation,
+            nat_port: 4500,
+            local_nat_port: 4500,
+            timing: client.timing,
+        };
+        let sa = host.endpoint.initiate(now, config);
+        host.dialled.push(sa);
+        self.drain(index)
+    }
+
+    /// Nobody is up who could not prove itself.
+    fn check_welcome(&self, index: usize, sa: SaId) -> Result<(), String> {
+        let host = self.hosts.get(index).ok_or("no such host")?;
+        let peer = host
+            .records
+            .get(&sa)
+            .and_then(|r| r.established.as_ref())
+            .map(|e| e.remote_id.clone())
+            .ok_or("up without a record")?;
+        let client = if index == SERVER { &peer } else { host.identity() };
+        let welcome = self
+            .hosts
+            .iter()
+            .skip(1)
+            .zip(&self.clients)
+            .any(|(h, c)| h.identity() == client && if index == SERVER { c.proves_itself } else { c.welcome });
+        if welcome {
+            return Ok(());
+        }
+        Err(format!("{} is up with {peer}, and they share no key", host.name))
+    }
+
+    /// When all is quiet, both ends say the same of what is up, and whoever is welcome is up.
+    fn check_agreement(&self) -> Result<u64, String> {
+        let (server, clients) = self.hosts.split_first().ok_or("no hosts")?;
+        for host in &self.hosts {
+            if host.endpoint.half_open() != 0 || host.endpoint.len() != host.endpoint.established() {
+                return Err(format!("{} still has half-open IKE_SAs", host.name));
+            }
+        }
+        let mut standing = 0;
+        for (host, client) in clients.iter().zip(&self.clients) {
+            for pair in host.kernel.pairs.values() {
+                let mirrored = server.kernel.pairs.values().any(|s| {
+                    (s.inbound_spi, s.outbound_spi) == (pair.outbound_spi, pair.inbound_spi)
+                        && s.inbound_key == pair.outbound_key
+                        && s.outbound_key == pair.inbound_key
+                        && s.local_ts == pair.remote_ts
+                        && s.remote_ts == pair.local_ts
+                        && s.remote_id == *host.identity()
+                });
+                if !mirrored {
+                    return Err(format!("{} has {pair:?}, and the server has not", host.name));
+                }
+                standing += 1;
+            }
+            if client.welcome != (host.kernel.pairs.len() == 1) {
+                let failures: Vec<String> = host.failures.iter().map(ToString::to_string).collect();
+                return Err(format!(
+                    "{} has {} pairs, welcome: {}; it says: {failures:?}",
+                    host.name,
+                    host.kernel.pairs.len(),
+                    client.welcome
+                ));
+            }
+        }
+        if server.kernel.pairs.len() as u64 != standing {
+            return Err(format!("the server has {} pairs, clients {standing}", server.kernel.pairs.len()));
+        }
+        Ok(standing)
+    }
+
+    fn check_nothing_left(&self) -> Result<(), String> {
+        for host in &self.hosts {
+            if !host.endpoint.is_empty() || host.endpoint.lingering() != 0 {
+                return Err(format!("{} still has {} IKE_SAs", host.name, host.endpoint.len()));
+            }
+            if !host.kernel.is_empty() || !host.records.is_empty() {
+                return Err(format!("{} still holds {:?}", host.name, host.kernel));
+            }
+            if host.endpoint.deadline().is_some_and(|(_, t)| t != adit_ikev2::api::Timer::CookieSecret) {
+                return Err(format!("{} has nothing, and waits for {:?}", host.name, host.endpoint.deadline()));
+            }
+        }
+        Ok(())
+    }
+}

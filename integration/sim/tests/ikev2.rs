@@ -1,0 +1,38 @@
+//! The IKEv2 core in the simulation.
+
+use adit_sim::world::run;
+
+/// Seeds that once failed, and what was wrong.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+#[test]
+fn seeds_that_once_failed() {
+    for (seed, what) in REGRESSIONS {
+        if let Err(violation) = run(*seed, false) {
+            panic!("{violation} (once: {what})");
+        }
+    }
+}
+
+#[test]
+fn a_range_of_seeds() {
+    let (mut installed, mut standing) = (0, 0);
+    for seed in 0..300 {
+        match run(seed, false) {
+            Ok(summary) => {
+                installed += summary.installed;
+                standing += summary.standing;
+            }
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    // The runs would prove nothing if nobody ever got in.
+    assert!(installed > 1000 && standing > 300, "{installed} installed, {standing} standing");
+}
+
+#[test]
+fn a_seed_makes_the_same_run_twice() {
+    for seed in [1, 77, 4242] {
+        assert_eq!(run(seed, false).unwrap(), run(seed, false).unwrap());
+    }
+}
