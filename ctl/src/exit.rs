@@ -47,6 +47,11 @@ impl Status {
     }
 }
 
+/// The word that people and scripts see for a failure: its code's, but that there is no daemon is none of its failures.
+pub(crate) fn word(code: FailureCode, status: Status) -> &'static str {
+    if status == Status::NOT_RUNNING { "daemon-not-running" } else { code.as_str() }
+}
+
 /// Every status and what it says, for the man page and `ctl exit-codes`.
 pub(crate) const TABLE: &[(Status, &str)] = &[
     (Status::OK, "It worked"),

@@ -4,7 +4,7 @@ use adit_core::Failure;
 use adit_dbus_api::{ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic};
 use serde::Serialize;
 
-use crate::exit::Status;
+use crate::exit::{Status, word};
 use crate::render::Event;
 
 /// The number of the schema.
@@ -45,7 +45,7 @@ impl<'f> FailureJson<'f> {
     pub(crate) fn new(about: &'f str, failure: &'f Failure, status: Status) -> Self {
         Self {
             about,
-            code: failure.code.as_str(),
+            code: word(failure.code, status),
             step: failure.step.as_str(),
             text: &failure.text,
             peer: failure.peer.as_deref(),

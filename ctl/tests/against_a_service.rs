@@ -404,7 +404,10 @@ async fn without_a_daemon_it_says_what_starts_it() {
     for args in [&["up", "corp"][..], &["status"], &["list"], &["monitor"]] {
         let (status, _, err) = said(command(&socket, args).output().await.unwrap());
         assert!(
-            status == 8 && err.contains("aditd does not run") && err.contains("systemctl start aditd"),
+            status == 8
+                && err.contains("aditd does not run")
+                && err.contains("daemon-not-running")
+                && err.contains("systemctl start aditd"),
             "{err}"
         );
     }

@@ -1,7 +1,7 @@
 use adit_core::Failure;
 
 use super::{Palette, clean, wrap};
-use crate::exit::Status;
+use crate::exit::{Status, word};
 
 /// What happened, at which step, what the peer said, what it means for a script, and what to type next.
 pub(crate) fn failure(
@@ -27,7 +27,7 @@ pub(crate) fn failure(
     if let Some(peer) = &failure.peer {
         line("peer", peer);
     }
-    line("code", &format!("{} (exit status {})", failure.code, status.0));
+    line("code", &format!("{} (exit status {})", word(failure.code, status), status.0));
     if let Some(hint) = &failure.hint {
         line("next", hint);
     }
