@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use crate::scenario::{Needs, Scenario};
@@ -35,17 +36,25 @@ pub fn of(scenario: &Scenario) -> Needs {
     needs
 }
 
-/// What of it this machine lacks. Modules are loaded where they can be.
+/// What of it this machine lacks: first modules, then programs. Modules are loaded where they can be.
 #[must_use]
-pub fn lacking(needs: &Needs) -> Vec<String> {
-    let modules = needs
-        .modules
-        .iter()
-        .filter(|module| !has_module(module))
-        .map(|module| format!("kernel module {module}"));
+pub fn lacking(needs: &Needs) -> [Vec<String>; 2] {
+    let modules = needs.modules.iter().filter(|module| !has_module(module)).cloned();
     let programs =
         needs.programs.iter().chain(&needs.binaries).filter(|program| !has_program(program)).cloned();
-    modules.chain(programs).collect()
+    [modules.collect(), programs.collect()]
+}
+
+/// What is lacking, in words; empty where nothing is.
+#[must_use]
+pub fn told([modules, programs]: &[Vec<String>; 2]) -> String {
+    let part =
+        |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+    [part("kernel modules", modules), part("programs", programs)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Loaded, built in, or loadable.
@@ -64,7 +73,34 @@ fn is_built_in(name: &str) -> bool {
     let list = format!("/lib/modules/{}/modules.builtin", release.trim());
     let end = format!("/{name}.ko");
     let of_module = |line: &str| line.replace('-', "_").ends_with(&end);
-    fs::read_to_string(list).is_ok_and(|text| text.lines().any(of_module))
+    match fs::read_to_string(list) {
+        Ok(text) => text.lines().any(of_module),
+        // A kernel without modules has no such list, but perhaps its configuration.
+        Err(_) => configuration().lines().any(|line| line.strip_suffix("=y") == Some(option(name).as_str())),
+    }
+}
+
+fn configuration() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let output = Command::new("zcat").arg("/proc/config.gz").stderr(Stdio::null()).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    })
+}
+
+/// The configuration option that builds a module.
+fn option(module: &str) -> String {
+    let known = match module {
+        "esp4" => "INET_ESP",
+        "esp6" => "INET6_ESP",
+        "overlay" => "OVERLAY_FS",
+        "sch_netem" => "NET_SCH_NETEM",
+        "nf_conntrack_netlink" => "NF_CT_NETLINK",
+        "nft_chain_nat" => "NFT_NAT",
+        "ppp_generic" => "PPP",
+        other => return format!("CONFIG_{}", other.to_uppercase()),
+    };
+    format!("CONFIG_{known}")
 }
 
 fn has_program(name: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs::{self, File},
+    io::Write,
     path::PathBuf,
     process::Command,
     sync::{
@@ -74,7 +75,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
     let counts = run_all(&settings, jobs);
     drop(work);
     let [passed, failed, skipped] = counts;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    settings.say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
     Ok(failed == 0 && (skipped == 0 || !settings.no_skips))
 }
 
@@ -98,7 +99,7 @@ fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
                         Verdict::Skipped(line) => (skipped, line),
                     };
                     count.fetch_add(1, Ordering::Relaxed);
-                    println!("{line}");
+                    settings.say(&line);
                 }
             });
         }
@@ -108,9 +109,9 @@ fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
 
 fn verdict(settings: &Settings, job: &Job, number: usize) -> Verdict {
     let name = &job.scenario.name;
-    let lacking = needs::lacking(&needs::of(&job.scenario));
+    let lacking = needs::told(&needs::lacking(&needs::of(&job.scenario)));
     if !lacking.is_empty() {
-        return Verdict::Skipped(format!("skipped {name}: lacks {}", lacking.join(", ")));
+        return Verdict::Skipped(format!("skipped {name}: lacks {lacking}"));
     }
     let begun = Instant::now();
     let done = run::run(settings, &job.scenario, job.sabotage.as_ref(), number);
@@ -171,6 +172,15 @@ impl Settings {
             settings.work = format!("/run/adit-lab-{}", std::process::id()).into();
         }
         Ok(settings)
+    }
+
+    /// A line for people, kept beside the results for the record.
+    fn say(&self, line: &str) {
+        println!("{line}");
+        let summary = File::options().create(true).append(true).open(self.stage.join("summary"));
+        if let Ok(mut file) = summary {
+            let _ = writeln!(file, "{line}");
+        }
     }
 
     /// Where a scenario's evidence goes.

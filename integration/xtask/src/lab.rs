@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: decides where the scenarios run, gets that ready, and runs them there.
 
 mod debian;
+mod record;
 mod setup;
 mod stage;
 mod vm;
@@ -24,6 +25,7 @@ pub(crate) struct Options {
     release: bool,
     vm: bool,
     narrate: bool,
+    record: bool,
     names: Vec<String>,
 }
 
@@ -48,17 +50,17 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
             in_namespaces(&stage, &options.runner())
         }
         why => {
-            let why = if why.is_empty() {
-                "asked for".to_owned()
-            } else {
-                format!("here there is no {}", why.join(", no "))
-            };
+            let why =
+                if why.is_empty() { "asked for".to_owned() } else { format!("this machine lacks {why}") };
             let image = setup::image(&lab_folder().join("cache"))?;
             let accelerator = vm::Accelerator::probe(&image, &lab_folder().join("cache"));
             println!("lab: in one VM with Debian 13's kernel, {accelerator}: {why}");
             vm::run(&image, accelerator, &stage, &options.runner())
         }
     };
+    if options.record {
+        record::write(&stage.folder)?;
+    }
     stage.results()?;
     passed
 }
@@ -88,9 +90,10 @@ impl Options {
                 "--release" => options.release = true,
                 "--vm" => options.vm = true,
                 "--narrate" => options.narrate = true,
+                "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
-                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [NAME…]";
+                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
             }
@@ -127,21 +130,22 @@ impl Options {
     }
 }
 
-/// What this machine lacks for the scenarios.
-fn lacking(scenarios: &[Scenario]) -> Vec<String> {
+/// What this machine lacks for the scenarios, in words.
+fn lacking(scenarios: &[Scenario]) -> String {
     if !is_root() {
-        return vec!["root".to_owned()];
+        return "root".to_owned();
     }
-    let mut lacking: Vec<String> = Vec::new();
+    let mut all = Needs::default();
     for scenario in scenarios {
-        let here = Needs { binaries: Vec::new(), ..needs::of(scenario) };
-        for what in needs::lacking(&here) {
-            if !lacking.contains(&what) {
-                lacking.push(what);
-            }
-        }
+        let needs = needs::of(scenario);
+        all.modules.extend(needs.modules);
+        all.programs.extend(needs.programs);
     }
-    lacking
+    for names in [&mut all.modules, &mut all.programs] {
+        names.sort();
+        names.dedup();
+    }
+    needs::told(&needs::lacking(&all))
 }
 
 fn in_namespaces(stage: &stage::Stage, options: &[&str]) -> Result<(), String> {

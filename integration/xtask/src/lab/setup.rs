@@ -49,9 +49,10 @@ pub(crate) fn image(cache: &Path) -> Result<Image, String> {
         return Ok(image);
     }
     println!("lab: making a Debian 13 root with the peers (once, two to four minutes)");
-    remove_remains(cache)?;
+    remove_remains(cache, "building-")?;
     let building = cache.join(format!("building-{}", std::process::id()));
     build(&building, &cache.join("setup.log"))?;
+    remove_remains(cache, "debian13-")?;
     fs::rename(&building, &folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     Ok(image)
 }
@@ -65,12 +66,10 @@ fn recipe() -> u64 {
     })
 }
 
-/// What an interrupted setup left.
-fn remove_remains(cache: &Path) -> Result<(), String> {
+/// What an interrupted setup left (its mounts went with the mount namespace that they were made in), and older images.
+fn remove_remains(cache: &Path, prefix: &str) -> Result<(), String> {
     for entry in fs::read_dir(cache).map_err(|e| format!("{}: {e}", cache.display()))?.flatten() {
-        let is_remains = entry.file_name().to_string_lossy().starts_with("building-");
-        if is_remains {
-            // Its mounts went with the mount namespace that debootstrap ran in.
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
             fs::remove_dir_all(entry.path()).map_err(|e| format!("{}: {e}", entry.path().display()))?;
         }
     }
