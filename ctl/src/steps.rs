@@ -43,15 +43,9 @@ impl Steps {
         }
     }
 
-    /// All steps went well.
-    pub(crate) fn done(self) {
-        let mark = self.output.out.green("✓");
-        self.leave(&mark);
-    }
-
-    /// The present step did not.
-    pub(crate) fn abandon(self) {
-        let mark = self.output.out.red("✗");
+    /// No step follows; whether the present one went well.
+    pub(crate) fn end(self, well: bool) {
+        let mark = if well { self.output.out.green("✓") } else { self.output.out.red("✗") };
         self.leave(&mark);
     }
 

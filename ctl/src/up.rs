@@ -81,7 +81,7 @@ impl Wait<'_> {
                     steps.step(&text)?;
                 }
             }
-            steps.done();
+            steps.end(first.state == ConnectionState::Connected);
             return self.end(first.state, Some(first));
         }
         let deadline = tokio::time::sleep(self.limit);
@@ -99,20 +99,16 @@ impl Wait<'_> {
                     None => return Err(self.lost()),
                 },
                 () = &mut deadline => {
-                    steps.abandon();
+                    steps.end(false);
                     return Err(self.timed_out());
                 }
                 () = interrupts.next() => {
-                    steps.abandon();
+                    steps.end(false);
                     return Err(self.take_down(&mut interrupts).await);
                 }
             }
         };
-        if state == ConnectionState::Connected {
-            steps.done()
-        } else {
-            steps.abandon()
-        }
+        steps.end(state == ConnectionState::Connected);
         let status = session::status_of(self.connection, self.path).await.ok();
         self.end(state, status)
     }
