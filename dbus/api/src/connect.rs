@@ -73,17 +73,13 @@ pub async fn connect_system() -> Result<Connection, ConnectError> {
 /// [`ConnectError::NotRunning`], [`ConnectError::Denied`].
 pub async fn connect_private(socket: &str) -> Result<Connection, ConnectError> {
     let address = format!("unix:path={}", escape(socket));
-    Builder::address(address.as_str())
-        .p2p()
-        .build()
-        .await
-        .map_err(|error| match io_kind(&error) {
-            Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
-                ConnectError::NotRunning
-            }
-            Some(std::io::ErrorKind::PermissionDenied) => ConnectError::Denied,
-            _ => ConnectError::Bus(error),
-        })
+    Builder::address(address.as_str()).p2p().build().await.map_err(|error| match io_kind(&error) {
+        Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+            ConnectError::NotRunning
+        }
+        Some(std::io::ErrorKind::PermissionDenied) => ConnectError::Denied,
+        _ => ConnectError::Bus(error),
+    })
 }
 
 fn io_kind(error: &zbus::Error) -> Option<std::io::ErrorKind> {

@@ -25,19 +25,8 @@ impl From<ApiError> for zbus::BoxDBusError {
 
 impl zbus::DBusError for ApiError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        let Failure {
-            text,
-            hint,
-            step,
-            peer,
-            ..
-        } = &self.0;
-        let body = (
-            text,
-            hint.as_deref().unwrap_or(""),
-            step.as_str(),
-            peer.as_deref().unwrap_or(""),
-        );
+        let Failure { text, hint, step, peer, .. } = &self.0;
+        let body = (text, hint.as_deref().unwrap_or(""), step.as_str(), peer.as_deref().unwrap_or(""));
         Message::error(call, self.name()).build(&body)
     }
 
@@ -100,10 +89,7 @@ impl ErrorName {
         if !name.starts_with(ERROR_PREFIX) {
             return None;
         }
-        FailureCode::ALL
-            .iter()
-            .copied()
-            .find(|code| Self::of(*code).0 == name)
+        FailureCode::ALL.iter().copied().find(|code| Self::of(*code).0 == name)
     }
 }
 
@@ -114,12 +100,8 @@ pub fn failure_of(error: &zbus::Error) -> Failure {
         zbus::Error::MethodError(name, text, reply) => of_reply(name.as_str(), text.as_deref(), reply),
         zbus::Error::FDO(error) => of_standard(error),
         zbus::Error::InputOutput(_) | zbus::Error::Handshake(_) | zbus::Error::Connection(..) => {
-            Failure::new(
-                FailureCode::PeerLost,
-                Step::Profile,
-                "the connection to aditd broke",
-            )
-            .hint("see whether it runs: systemctl status aditd")
+            Failure::new(FailureCode::PeerLost, Step::Profile, "the connection to aditd broke")
+                .hint("see whether it runs: systemctl status aditd")
         }
         other => Failure::new(
             FailureCode::Internal,
@@ -140,13 +122,7 @@ fn of_reply(name: &str, text: Option<&str>, reply: &Message) -> Failure {
     };
     let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     let step = Step::from_word(step).unwrap_or(Step::Profile);
-    Failure {
-        code,
-        step,
-        text: text.to_owned(),
-        hint: some(hint),
-        peer: some(peer),
-    }
+    Failure { code, step, text: text.to_owned(), hint: some(hint), peer: some(peer) }
 }
 
 fn of_standard(error: &fdo::Error) -> Failure {
@@ -182,13 +158,7 @@ mod tests {
             let words: String = name
                 .trim_start_matches(ERROR_PREFIX)
                 .chars()
-                .flat_map(|c| {
-                    if c.is_uppercase() {
-                        vec!['-', c.to_ascii_lowercase()]
-                    } else {
-                        vec![c]
-                    }
-                })
+                .flat_map(|c| if c.is_uppercase() { vec!['-', c.to_ascii_lowercase()] } else { vec![c] })
                 .collect();
             assert_eq!(words.trim_start_matches('-'), code.as_str());
         }

@@ -27,12 +27,7 @@ pub fn members(xml: &str, interface: &str) -> BTreeSet<String> {
                 member = Some(format!("{name} {}", value("name")));
             }
             "property" if inside => {
-                out.insert(format!(
-                    "property {} {} {}",
-                    value("name"),
-                    value("type"),
-                    value("access")
-                ));
+                out.insert(format!("property {} {} {}", value("name"), value("type"), value("access")));
             }
             "arg" => {
                 if let Some(member) = &mut member {
@@ -70,14 +65,6 @@ mod tests {
             <property name="P" type="as" access="read"><annotation name="q" value="r"/></property></interface>
             <interface name="c.D"><method name="Other"/></interface></node>"#;
         let found: Vec<String> = members(xml, "a.B").into_iter().collect();
-        assert_eq!(
-            found,
-            [
-                "method No",
-                "method Up in:s out:o",
-                "property P as read",
-                "signal S t"
-            ]
-        );
+        assert_eq!(found, ["method No", "method Up in:s out:o", "property P as read", "signal S t"]);
     }
 }

@@ -11,11 +11,7 @@ use crate::status::{DoctorCheck, LastErrorParts};
 pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
 
 /// `org.adit1.Manager`.
-#[proxy(
-    interface = "org.adit1.Manager",
-    default_service = "org.adit1",
-    default_path = "/org/adit1/manager"
-)]
+#[proxy(interface = "org.adit1.Manager", default_service = "org.adit1", default_path = "/org/adit1/manager")]
 pub trait Manager {
     /// Raises the profile of that name; gives the connection's path at once.
     fn up(&self, profile: &str, options: HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
@@ -44,11 +40,7 @@ pub trait Manager {
 }
 
 /// `org.adit1.Profile`.
-#[proxy(
-    interface = "org.adit1.Profile",
-    default_service = "org.adit1",
-    assume_defaults = false
-)]
+#[proxy(interface = "org.adit1.Profile", default_service = "org.adit1", assume_defaults = false)]
 pub trait Profile {
     /// Its name.
     #[zbus(property(emits_changed_signal = "const"))]
@@ -80,11 +72,7 @@ pub trait Profile {
 }
 
 /// `org.adit1.Connection`.
-#[proxy(
-    interface = "org.adit1.Connection",
-    default_service = "org.adit1",
-    assume_defaults = false
-)]
+#[proxy(interface = "org.adit1.Connection", default_service = "org.adit1", assume_defaults = false)]
 pub trait Connection {
     /// Takes it down; returns when nothing of it is left.
     fn down(&self) -> zbus::Result<()>;
@@ -192,9 +180,7 @@ pub trait ObjectManager {
 /// # Errors
 /// The bus refuses the match rule, or is gone.
 pub async fn signals(connection: &Connection) -> zbus::Result<MessageStream> {
-    let mut rule = MatchRule::builder()
-        .msg_type(message::Type::Signal)
-        .path_namespace(names::ROOT);
+    let mut rule = MatchRule::builder().msg_type(message::Type::Signal).path_namespace(names::ROOT);
     if connection.is_bus() {
         rule = rule.sender(names::BUS);
     }

@@ -138,9 +138,7 @@ impl ConnectionStatus {
             local_identity: p.text("LocalIdentity"),
             ike_suite: p.text("IkeSuite"),
             esp_suite: p.text("EspSuite"),
-            last_error: p
-                .read::<LastErrorParts>("LastError")
-                .and_then(|parts| failure_from_parts(&parts)),
+            last_error: p.read::<LastErrorParts>("LastError").and_then(|parts| failure_from_parts(&parts)),
         }
     }
 }
@@ -197,9 +195,7 @@ impl ProfileSummary {
         let p = Reader(properties);
         let problems: Vec<(String, String, String, String)> = p.read("Problems").unwrap_or_default();
         let settings: Vec<(String, String, bool)> = p.read("Settings").unwrap_or_default();
-        let connection = p
-            .read::<OwnedObjectPath>("Connection")
-            .map(|c| c.as_str().to_owned());
+        let connection = p.read::<OwnedObjectPath>("Connection").map(|c| c.as_str().to_owned());
         Self {
             path: path.to_owned(),
             name: p.text("Name"),
@@ -208,12 +204,7 @@ impl ProfileSummary {
             tunnel: p.text("Tunnel"),
             problems: problems
                 .into_iter()
-                .map(|(code, place, text, hint)| Problem {
-                    code,
-                    place,
-                    text,
-                    hint,
-                })
+                .map(|(code, place, text, hint)| Problem { code, place, text, hint })
                 .collect(),
             settings: settings
                 .into_iter()

@@ -25,43 +25,21 @@ impl Manager {
         #[zbus(object_server)] server: &zbus::ObjectServer,
     ) -> Result<OwnedObjectPath, ApiError> {
         if profile != "corp" {
-            let failure = Failure::new(
-                FailureCode::NotFound,
-                Step::Profile,
-                format!("there is no profile {profile}"),
-            );
+            let failure =
+                Failure::new(FailureCode::NotFound, Step::Profile, format!("there is no profile {profile}"));
             return Err(failure.hint("ctl list").said("nobody").into());
         }
         assert!(options.is_empty());
         let path = "/org/adit1/connection/7";
-        server
-            .at(
-                path,
-                Tunnel {
-                    state: "connecting".into(),
-                },
-            )
-            .await
-            .unwrap();
+        server.at(path, Tunnel { state: "connecting".into() }).await.unwrap();
         let tunnel = server.interface::<_, Tunnel>(path).await.unwrap();
         // As early as can be: before the caller has the path.
-        Tunnel::progress(
-            tunnel.signal_emitter(),
-            "resolve",
-            "IKEv2: resolving vpn.example.com",
-        )
-        .await
-        .unwrap();
+        Tunnel::progress(tunnel.signal_emitter(), "resolve", "IKEv2: resolving vpn.example.com")
+            .await
+            .unwrap();
         tunnel.get_mut().await.state = "connected".into();
-        tunnel
-            .get()
-            .await
-            .state_changed(tunnel.signal_emitter())
-            .await
-            .unwrap();
-        Tunnel::transition(tunnel.signal_emitter(), "connecting", "connected", "")
-            .await
-            .unwrap();
+        tunnel.get().await.state_changed(tunnel.signal_emitter()).await.unwrap();
+        Tunnel::transition(tunnel.signal_emitter(), "connecting", "connected", "").await.unwrap();
         Ok(OwnedObjectPath::try_from(path).unwrap())
     }
 
@@ -121,12 +99,7 @@ impl Entry {
     }
     #[zbus(property)]
     fn problems(&self) -> Vec<(String, String, String, String)> {
-        vec![(
-            "configuration-invalid".into(),
-            "corp.toml:1:1".into(),
-            "bad".into(),
-            "good".into(),
-        )]
+        vec![("configuration-invalid".into(), "corp.toml:1:1".into(), "bad".into(), "good".into())]
     }
     #[zbus(property)]
     fn settings(&self) -> Vec<(String, String, bool)> {
@@ -148,13 +121,7 @@ impl Tunnel {
         self.state = "disconnected".into();
     }
     fn statistics(&self) -> HashMap<String, u64> {
-        Traffic {
-            bytes_in: 1,
-            bytes_out: 2,
-            packets_in: 3,
-            packets_out: 4,
-        }
-        .to_map()
+        Traffic { bytes_in: 1, bytes_out: 2, packets_in: 3, packets_out: 4 }.to_map()
     }
     fn provide_secret(&self, field: &str, value: Vec<u8>) {
         assert_eq!((field, value.as_slice()), ("psk", &b"x"[..]));
@@ -238,13 +205,9 @@ impl Tunnel {
 }
 
 fn failure() -> Failure {
-    Failure::new(
-        FailureCode::PeerLost,
-        Step::Established,
-        "the server stopped answering",
-    )
-    .said("nothing")
-    .hint("wait")
+    Failure::new(FailureCode::PeerLost, Step::Established, "the server stopped answering")
+        .said("nothing")
+        .hint("wait")
 }
 
 /// A service that answers one client, and the client.
@@ -278,10 +241,7 @@ async fn calls_and_properties_go_through_without_a_bus() {
     let path = manager.up("corp", HashMap::new()).await.unwrap();
     let tunnel = ConnectionProxy::new(&client, &path).await.unwrap();
     tunnel.provide_secret("psk", b"x").await.unwrap();
-    assert_eq!(
-        Traffic::from_map(&tunnel.statistics().await.unwrap()).packets_out,
-        4
-    );
+    assert_eq!(Traffic::from_map(&tunnel.statistics().await.unwrap()).packets_out, 4);
     assert_eq!(tunnel.last_error().await.unwrap().0, "peer-lost");
     tunnel.down().await.unwrap();
     let profile = ProfileProxy::new(&client, "/org/adit1/profile/1").await.unwrap();
@@ -294,19 +254,10 @@ async fn one_call_gives_everything_as_values() {
     let (_service, client) = pair().await;
     let manager = ManagerProxy::new(&client).await.unwrap();
     manager.up("corp", HashMap::new()).await.unwrap();
-    let objects = ObjectManagerProxy::new(&client)
-        .await
-        .unwrap()
-        .get_managed_objects()
-        .await
-        .unwrap();
+    let objects = ObjectManagerProxy::new(&client).await.unwrap().get_managed_objects().await.unwrap();
     let properties = |path: &str, interface: &str| {
         let (_, interfaces) = objects.iter().find(|(p, _)| p.as_str() == path).unwrap();
-        interfaces
-            .iter()
-            .find(|(i, _)| i.as_str() == interface)
-            .unwrap()
-            .1
+        interfaces.iter().find(|(i, _)| i.as_str() == interface).unwrap().1
     };
     let path = "/org/adit1/connection/7";
     let status = ConnectionStatus::from_properties(path, properties(path, names::CONNECTION));
@@ -319,10 +270,7 @@ async fn one_call_gives_everything_as_values() {
     assert_eq!(status.last_error, Some(failure()));
     let path = "/org/adit1/profile/1";
     let profile = ProfileSummary::from_properties(path, properties(path, names::PROFILE));
-    assert_eq!(
-        (profile.name.as_str(), profile.problems.len(), profile.connection),
-        ("corp", 1, None)
-    );
+    assert_eq!((profile.name.as_str(), profile.problems.len(), profile.connection), ("corp", 1, None));
     assert!(profile.settings[0].default);
 }
 
@@ -354,31 +302,13 @@ async fn errors_keep_their_name_text_hint_and_peer() {
         .hint("ctl list")
         .said("nobody");
     assert_eq!(failure, expected);
-    let zbus::Error::MethodError(name, ..) = &error else {
-        panic!("{error:?}")
-    };
+    let zbus::Error::MethodError(name, ..) = &error else { panic!("{error:?}") };
     assert_eq!(name.as_str(), "org.adit1.Error.NotFound");
-    let failure = failure_of(
-        &manager
-            .up_content("x", "server = 1", HashMap::new())
-            .await
-            .unwrap_err(),
-    );
-    assert_eq!(
-        (failure.code, failure.hint),
-        (FailureCode::ConfigurationInvalid, None)
-    );
-    assert_eq!(
-        failure_of(&manager.reload().await.unwrap_err()).code,
-        FailureCode::NotAuthorized
-    );
-    let gone = ConnectionProxy::new(&client, "/org/adit1/connection/99")
-        .await
-        .unwrap();
-    assert_eq!(
-        failure_of(&gone.down().await.unwrap_err()).code,
-        FailureCode::NotFound
-    );
+    let failure = failure_of(&manager.up_content("x", "server = 1", HashMap::new()).await.unwrap_err());
+    assert_eq!((failure.code, failure.hint), (FailureCode::ConfigurationInvalid, None));
+    assert_eq!(failure_of(&manager.reload().await.unwrap_err()).code, FailureCode::NotAuthorized);
+    let gone = ConnectionProxy::new(&client, "/org/adit1/connection/99").await.unwrap();
+    assert_eq!(failure_of(&gone.down().await.unwrap_err()).code, FailureCode::NotFound);
 }
 
 #[tokio::test]
@@ -412,13 +342,7 @@ fn the_page_names_every_member() {
         (names::PROFILE, introspection::PROFILE),
         (names::CONNECTION, introspection::CONNECTION),
     ] {
-        let section = page
-            .split(&format!("## {interface}\n"))
-            .nth(1)
-            .unwrap()
-            .split("\n## ")
-            .next()
-            .unwrap();
+        let section = page.split(&format!("## {interface}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
         for member in introspection::members(document, interface) {
             let name = member.split(' ').nth(1).unwrap();
             let written = section.contains(&format!("`{name}`")) || section.contains(&format!("`{name}("));
@@ -426,9 +350,6 @@ fn the_page_names_every_member() {
         }
     }
     for code in FailureCode::ALL {
-        assert!(
-            page.contains(&format!("`{}`", code.as_str())),
-            "{code} is not in docs/dbus.md"
-        );
+        assert!(page.contains(&format!("`{}`", code.as_str())), "{code} is not in docs/dbus.md");
     }
 }
