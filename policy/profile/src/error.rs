@@ -63,15 +63,7 @@ impl ProfileError {
     pub(crate) fn at(source: &Source<'_>, span: Range<usize>, message: String, help: String) -> Self {
         let (line, column) = position(source.text, span.start);
         let code = FailureCode::ConfigurationInvalid;
-        Self {
-            file: source.file.to_owned(),
-            line,
-            column,
-            span,
-            message,
-            help,
-            code,
-        }
+        Self { file: source.file.to_owned(), line, column, span, message, help, code }
     }
 
     /// `file:line:column`, as editors understand it.
@@ -85,11 +77,7 @@ impl fmt::Display for ProfileError {
     /// Two lines: the place and what is wrong; what is allowed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place(), self.message)?;
-        if self.help.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "\n  help: {}", self.help)
-        }
+        if self.help.is_empty() { Ok(()) } else { write!(f, "\n  help: {}", self.help) }
     }
 }
 
@@ -99,11 +87,7 @@ impl From<ProfileError> for Failure {
     fn from(error: ProfileError) -> Self {
         let text = format!("{}: {}", error.place(), error.message);
         let failure = Self::new(error.code, Step::Profile, text);
-        if error.help.is_empty() {
-            failure
-        } else {
-            failure.hint(error.help)
-        }
+        if error.help.is_empty() { failure } else { failure.hint(error.help) }
     }
 }
 
@@ -120,12 +104,7 @@ impl ProfileErrors {
 
     /// For a parser that gave neither a value nor a reason.
     pub(crate) fn unexplained(source: &Source<'_>) -> Self {
-        Self(vec![ProfileError::at(
-            source,
-            0..0,
-            "the file has a mistake".into(),
-            String::new(),
-        )])
+        Self(vec![ProfileError::at(source, 0..0, "the file has a mistake".into(), String::new())])
     }
 
     /// The mistakes.
@@ -225,12 +204,7 @@ fn suspicious_lines(text: &str) -> Vec<Range<usize>> {
     let (mut start, mut in_pem) = (0_usize, false);
     for line in text.split_inclusive('\n') {
         let end = start.saturating_add(line.len());
-        let key = line
-            .split('=')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .trim_matches(['"', '\'']);
+        let key = line.split('=').next().unwrap_or("").trim().trim_matches(['"', '\'']);
         let pem_starts = line.contains("-----BEGIN") && line.contains("PRIVATE");
         if in_pem || pem_starts {
             out.push(start..end);
@@ -246,12 +220,6 @@ fn suspicious_lines(text: &str) -> Vec<Range<usize>> {
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at.min(text.len())).unwrap_or(text);
     let line = before.matches('\n').count().saturating_add(1);
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or("")
-        .chars()
-        .count()
-        .saturating_add(1);
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count().saturating_add(1);
     (line, column)
 }

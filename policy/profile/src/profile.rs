@@ -152,14 +152,10 @@ impl Profile {
             Some(KeySource::File(file)) => Some(file),
             _ => None,
         };
-        let certificates = self
-            .ca
-            .iter()
-            .chain(&self.certificate)
-            .filter_map(|source| match source {
-                CertSource::File(file) => Some(file),
-                CertSource::Inline(_) => None,
-            });
+        let certificates = self.ca.iter().chain(&self.certificate).filter_map(|source| match source {
+            CertSource::File(file) => Some(file),
+            CertSource::Inline(_) => None,
+        });
         psk.into_iter().chain(key).chain(certificates).collect()
     }
 }

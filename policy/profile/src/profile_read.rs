@@ -56,11 +56,7 @@ pub fn parse_profile(
     let mut reader = Reader::new(*source);
     let profile = document(&mut reader).and_then(|root| {
         let end = source.text.trim_end().len();
-        let table = Table {
-            title: String::new(),
-            span: end..end,
-            entries: root.get_ref(),
-        };
+        let table = Table { title: String::new(), span: end..end, entries: root.get_ref() };
         profile(&mut reader, name, &table, check)
     });
     match (ProfileErrors::of(reader.errors), profile) {
@@ -80,13 +76,7 @@ fn profile(
     reader.only(table, KEYS);
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     let server = server(reader, table);
-    let auth = required_choice(
-        reader,
-        table,
-        "auth",
-        AUTH,
-        r#"add auth = "psk" or auth = "certificate""#,
-    );
+    let auth = required_choice(reader, table, "auth", AUTH, r#"add auth = "psk" or auth = "certificate""#);
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(auth);
     let tunnel = reader.choice(table, "tunnel", TUNNEL).unwrap_or(Tunnel::Full);
     let credentials = credentials(reader, table, auth, remote_auth);
@@ -193,39 +183,21 @@ fn credentials_missing(
         reader.missing(table, "local-id", help);
     }
     if auth == Some(AuthMethod::Certificate) && !has("certificate") {
-        reader.missing(
-            table,
-            "certificate",
-            r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#,
-        );
+        reader.missing(table, "certificate", r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#);
     }
     if auth == Some(AuthMethod::Certificate) && !has("key") {
-        reader.missing(
-            table,
-            "key",
-            r#"add key = "NAME.pem", a file in /etc/adit/private"#,
-        );
+        reader.missing(table, "key", r#"add key = "NAME.pem", a file in /etc/adit/private"#);
     }
 }
 
 /// A key that does nothing is a misunderstanding, and with credentials one that matters.
 fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMethod, remote: AuthMethod) {
-    let psk = (
-        auth == AuthMethod::Psk || remote == AuthMethod::Psk,
-        r#"neither side authenticates with "psk""#,
-    );
+    let psk =
+        (auth == AuthMethod::Psk || remote == AuthMethod::Psk, r#"neither side authenticates with "psk""#);
     let certificate = (auth == AuthMethod::Certificate, r#"auth is not "certificate""#);
-    let ca = (
-        remote == AuthMethod::Certificate,
-        r#"remote-auth is not "certificate""#,
-    );
-    let uses = [
-        ("psk", psk),
-        ("psk-file", psk),
-        ("ca", ca),
-        ("certificate", certificate),
-        ("key", certificate),
-    ];
+    let ca = (remote == AuthMethod::Certificate, r#"remote-auth is not "certificate""#);
+    let uses =
+        [("psk", psk), ("psk-file", psk), ("ca", ca), ("certificate", certificate), ("key", certificate)];
     for (key, (used, why)) in uses {
         if let (false, Some((_, span))) = (used, entry(table, key)) {
             let help = "take the line out, or change the method";
@@ -238,11 +210,7 @@ fn remote_subnets(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel) ->
     let subnets = reader.parse_list(table, "remote-subnets", parse_network);
     if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
         let help = r#"add tunnel = "split", or take the line out"#;
-        reader.error(
-            span,
-            "`remote-subnets` has no use: a full tunnel takes everything",
-            help,
-        );
+        reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
     }
     subnets
 }
@@ -251,30 +219,17 @@ fn families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
     let parse = |text: &str| match text {
         "ipv4" => Ok(true),
         "ipv6" => Ok(false),
-        _ => Err(NameError::new(
-            format!("{} is not a kind of address", quoted(text)),
-            r#""ipv4", "ipv6""#,
-        )),
+        _ => Err(NameError::new(format!("{} is not a kind of address", quoted(text)), r#""ipv4", "ipv6""#)),
     };
     let Some((_, span)) = entry(table, "addresses") else {
-        return Families {
-            ipv4: true,
-            ipv6: true,
-        };
+        return Families { ipv4: true, ipv6: true };
     };
     let errors = reader.errors.len();
     let kinds = reader.parse_list(table, "addresses", parse);
     if kinds.is_empty() && reader.errors.len() == errors {
-        reader.error(
-            span,
-            "`addresses` is empty",
-            r#"allowed: ["ipv4"], ["ipv6"], ["ipv4", "ipv6"]"#,
-        );
+        reader.error(span, "`addresses` is empty", r#"allowed: ["ipv4"], ["ipv6"], ["ipv4", "ipv6"]"#);
     }
-    Families {
-        ipv4: kinds.contains(&true),
-        ipv6: kinds.contains(&false),
-    }
+    Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) }
 }
 
 fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Option<u16> {
@@ -327,17 +282,11 @@ pub(crate) fn parse_network(text: &str) -> Result<Prefix, NameError> {
         return Ok(prefix);
     }
     let why = format!("{} has bits beyond its prefix", quoted(text));
-    Err(NameError::new(
-        why,
-        format!("{}, or {}", prefix.network(), Prefix::host(prefix.address)),
-    ))
+    Err(NameError::new(why, format!("{}, or {}", prefix.network(), Prefix::host(prefix.address))))
 }
 
 pub(crate) fn parse_address(text: &str) -> Result<IpAddr, NameError> {
     text.parse().map_err(|_| {
-        NameError::new(
-            format!("{} is not an IP address", quoted(text)),
-            "192.0.2.1, 2001:db8::1",
-        )
+        NameError::new(format!("{} is not an IP address", quoted(text)), "192.0.2.1, 2001:db8::1")
     })
 }

@@ -33,15 +33,11 @@ pub(crate) struct Text<'t> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: Source<'s>) -> Self {
-        Self {
-            source,
-            errors: Vec::new(),
-        }
+        Self { source, errors: Vec::new() }
     }
 
     pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.errors
-            .push(ProfileError::at(&self.source, span, message.into(), help.into()));
+        self.errors.push(ProfileError::at(&self.source, span, message.into(), help.into()));
     }
 
     /// Says which keys `table` may not have, and which known key was probably meant.
@@ -62,11 +58,7 @@ impl<'s> Reader<'s> {
     }
 
     pub(crate) fn missing(&mut self, table: &Table<'_>, key: &str, help: &str) {
-        self.error(
-            table.span.clone(),
-            format!("{}`{key}` is missing", table.title),
-            help,
-        );
+        self.error(table.span.clone(), format!("{}`{key}` is missing", table.title), help);
     }
 
     pub(crate) fn string<'t>(&mut self, table: &Table<'t>, key: &str) -> Option<Text<'t>> {
@@ -91,10 +83,7 @@ impl<'s> Reader<'s> {
                     if text.is_none() {
                         self.wrong_type(table, key, item.get_ref(), &item.span(), EXPECTED);
                     }
-                    text.map(|text| Text {
-                        text,
-                        span: item.span(),
-                    })
+                    text.map(|text| Text { text, span: item.span() })
                 })
                 .collect(),
             Some((other, span)) => {
@@ -121,10 +110,7 @@ impl<'s> Reader<'s> {
         parse: impl Fn(&str) -> Result<T, NameError>,
     ) -> Vec<T> {
         let texts = self.strings(table, key);
-        texts
-            .iter()
-            .filter_map(|text| self.parsed(table, key, text, &parse))
-            .collect()
+        texts.iter().filter_map(|text| self.parsed(table, key, text, &parse)).collect()
     }
 
     pub(crate) fn parsed<T>(
@@ -152,24 +138,13 @@ impl<'s> Reader<'s> {
         choices: &[(&str, T)],
     ) -> Option<T> {
         let text = self.string(table, key)?;
-        let found = choices
-            .iter()
-            .find(|(word, _)| *word == text.text)
-            .map(|(_, value)| *value);
+        let found = choices.iter().find(|(word, _)| *word == text.text).map(|(_, value)| *value);
         if found.is_none() {
             let allowed: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             let near = nearest(text.text, choices.iter().map(|(word, _)| *word));
             let near = near.map_or(String::new(), |word| format!("; did you mean \"{word}\"?"));
-            let message = format!(
-                "{}`{key}`: {} is not a value it can have",
-                table.title,
-                quoted(text.text)
-            );
-            self.error(
-                text.span,
-                message,
-                format!("allowed: {}{near}", allowed.join(", ")),
-            );
+            let message = format!("{}`{key}`: {} is not a value it can have", table.title, quoted(text.text));
+            self.error(text.span, message, format!("allowed: {}{near}", allowed.join(", ")));
         }
         found
     }
@@ -204,10 +179,7 @@ impl<'s> Reader<'s> {
             self.wrong_type(table, key, value, &span, "a list of numbers: [500, 4500]");
             return None;
         };
-        items
-            .iter()
-            .map(|item| self.number(table, key, item.get_ref(), item.span(), range.clone()))
-            .collect()
+        items.iter().map(|item| self.number(table, key, item.get_ref(), item.span(), range.clone())).collect()
     }
 
     fn number<T: TryFrom<i64>>(
@@ -223,9 +195,8 @@ impl<'s> Reader<'s> {
             self.wrong_type(table, key, value, &span, &allowed);
             return None;
         };
-        let number = i64::from_str_radix(written.as_str(), written.radix())
-            .ok()
-            .filter(|n| range.contains(n));
+        let number =
+            i64::from_str_radix(written.as_str(), written.radix()).ok().filter(|n| range.contains(n));
         let number = number.and_then(|n| T::try_from(n).ok());
         if number.is_none() {
             self.error(
@@ -275,16 +246,10 @@ impl<'s> Reader<'s> {
         let mut out = Vec::new();
         for Text { text, span } in texts {
             match check(kind, text) {
-                Ok(()) => out.push(Suite {
-                    text: text.to_owned(),
-                    span,
-                }),
+                Ok(()) => out.push(Suite { text: text.to_owned(), span }),
                 Err(allowed) => {
-                    let message = format!(
-                        "{}`{key}`: {} is not a proposal Adit can make",
-                        table.title,
-                        quoted(text)
-                    );
+                    let message =
+                        format!("{}`{key}`: {} is not a proposal Adit can make", table.title, quoted(text));
                     self.error(span, message, allowed);
                 }
             }
@@ -340,17 +305,12 @@ impl<'s> Reader<'s> {
     /// Certificates: PEM, or files of `/etc/adit/certs`.
     pub(crate) fn certificates(&mut self, table: &Table<'_>, key: &str) -> Vec<CertSource> {
         let texts = self.strings(table, key);
-        texts
-            .into_iter()
-            .filter_map(|text| self.certificate(table, key, text))
-            .collect()
+        texts.into_iter().filter_map(|text| self.certificate(table, key, text)).collect()
     }
 
     fn certificate(&mut self, table: &Table<'_>, key: &str, text: Text<'_>) -> Option<CertSource> {
         if !text.text.contains("-----BEGIN") {
-            return self
-                .file_named(table, key, Directory::Certs, text)
-                .map(CertSource::File);
+            return self.file_named(table, key, Directory::Certs, text).map(CertSource::File);
         }
         if text.text.contains("PRIVATE KEY-----") {
             self.error(
@@ -364,11 +324,7 @@ impl<'s> Reader<'s> {
             || !text.text.contains("-----END CERTIFICATE-----")
         {
             let help = "-----BEGIN CERTIFICATE----- … -----END CERTIFICATE-----";
-            self.error(
-                text.span,
-                format!("{}`{key}` is not a certificate in PEM", table.title),
-                help,
-            );
+            self.error(text.span, format!("{}`{key}` is not a certificate in PEM", table.title), help);
             return None;
         }
         Some(CertSource::Inline(text.text.to_owned()))
@@ -398,11 +354,7 @@ impl<'s> Reader<'s> {
             })
         };
         let name = self.parsed(table, key, &text, parse)?;
-        Some(FileRef {
-            directory,
-            name,
-            span: text.span,
-        })
+        Some(FileRef { directory, name, span: text.span })
     }
 
     /// A table under a key of `table`.
@@ -412,11 +364,7 @@ impl<'s> Reader<'s> {
             self.wrong_type(table, key, value, &span, &format!("a table: [{key}]"));
             return None;
         };
-        Some(Table {
-            title: format!("[{key}] "),
-            span,
-            entries,
-        })
+        Some(Table { title: format!("[{key}] "), span, entries })
     }
 
     /// The tables of `[[key]]`.
@@ -428,11 +376,7 @@ impl<'s> Reader<'s> {
         let tables: Option<Vec<_>> = items.and_then(|items| {
             let table_of = |(n, item): (usize, &'t toml::Spanned<DeValue<'t>>)| {
                 let title = format!("[[{key}]] {}: ", n.saturating_add(1));
-                Some(Table {
-                    title,
-                    span: item.span(),
-                    entries: item.get_ref().as_table()?,
-                })
+                Some(Table { title, span: item.span(), entries: item.get_ref().as_table()? })
             };
             items.iter().enumerate().map(table_of).collect()
         });
@@ -471,10 +415,7 @@ impl<'s> Reader<'s> {
 /// The value of `key`, and its span.
 pub(crate) fn entry<'t>(table: &Table<'t>, key: &str) -> Option<(&'t DeValue<'t>, Range<usize>)> {
     let entries: &'t DeTable<'t> = table.entries;
-    entries
-        .iter()
-        .find(|(k, _)| k.get_ref() == key)
-        .map(|(_, v)| (v.get_ref(), v.span()))
+    entries.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| (v.get_ref(), v.span()))
 }
 
 /// The word that was probably meant.
@@ -496,11 +437,7 @@ const LONGEST: usize = 512 * 1024;
 pub(crate) fn document<'t>(reader: &mut Reader<'t>) -> Option<toml::Spanned<DeTable<'t>>> {
     let text = reader.source.text;
     if text.len() > LONGEST {
-        reader.error(
-            0..0,
-            format!("the file has {} bytes", text.len()),
-            format!("allowed: {LONGEST} bytes"),
-        );
+        reader.error(0..0, format!("the file has {} bytes", text.len()), format!("allowed: {LONGEST} bytes"));
         return None;
     }
     let (root, errors) = DeTable::parse_recoverable(text);

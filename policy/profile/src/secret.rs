@@ -86,11 +86,7 @@ pub enum KeySource {
 /// # Errors
 /// [`FailureCode::SecretExposed`].
 pub fn check_secret_file(file: &str, access: Access) -> Result<(), ProfileError> {
-    let source = Source {
-        file,
-        text: "",
-        access: Some(access),
-    };
+    let source = Source { file, text: "", access: Some(access) };
     exposed(&source, 0..0).map_or(Ok(()), Err)
 }
 
@@ -101,17 +97,10 @@ pub fn check_secret_file(file: &str, access: Access) -> Result<(), ProfileError>
 /// [`FailureCode::SecretExposed`] if others can read the file, [`FailureCode::ConfigurationInvalid`] if it holds no PSK.
 pub fn parse_psk_file(file: &str, content: &[u8], access: Access) -> Result<Secret, ProfileError> {
     check_secret_file(file, access)?;
-    let source = Source {
-        file,
-        text: "",
-        access: None,
-    };
+    let source = Source { file, text: "", access: None };
     let bad = |message: &str, help: &str| ProfileError::at(&source, 0..0, message.into(), help.into());
     let text = core::str::from_utf8(content).map_err(|_| {
-        bad(
-            "the file is not UTF-8 text",
-            "write a PSK of arbitrary bytes as 0x and hexadecimal digits",
-        )
+        bad("the file is not UTF-8 text", "write a PSK of arbitrary bytes as 0x and hexadecimal digits")
     })?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
@@ -133,14 +122,9 @@ pub(crate) fn parse_psk(text: &str) -> Result<Secret, (&'static str, &'static st
         ))?,
         Some("0s" | "0S") => {
             let digits = text.get(2..).unwrap_or("");
-            Base64::decode_vec(digits)
-                .or_else(|_| Base64Unpadded::decode_vec(digits))
-                .map_err(|_| {
-                    (
-                        "the PSK starts with 0s but is not Base64",
-                        "Base64 (A-Z a-z 0-9 + /) after 0s",
-                    )
-                })?
+            Base64::decode_vec(digits).or_else(|_| Base64Unpadded::decode_vec(digits)).map_err(|_| {
+                ("the PSK starts with 0s but is not Base64", "Base64 (A-Z a-z 0-9 + /) after 0s")
+            })?
         }
         _ => text.as_bytes().to_vec(),
     };
@@ -167,14 +151,8 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
 pub(crate) fn exposed(source: &Source<'_>, span: Range<usize>) -> Option<ProfileError> {
     let access = source.access?;
     let reason = access.exposed()?;
-    let message = format!(
-        "the file holds a secret, but {reason} (mode {:04o})",
-        access.mode & 0o777
-    );
-    let help = format!(
-        "chown root:adit {file} && chmod 0640 {file}",
-        file = shell_word(source.file)
-    );
+    let message = format!("the file holds a secret, but {reason} (mode {:04o})", access.mode & 0o777);
+    let help = format!("chown root:adit {file} && chmod 0640 {file}", file = shell_word(source.file));
     let mut error = ProfileError::at(source, span, message, help);
     error.code = FailureCode::SecretExposed;
     Some(error)
@@ -193,11 +171,7 @@ fn shell_word(file: &str) -> String {
 mod tests {
     use super::*;
 
-    const CLOSED: Access = Access {
-        mode: 0o100_640,
-        gid: 0,
-        adit_gid: Some(990),
-    };
+    const CLOSED: Access = Access { mode: 0o100_640, gid: 0, adit_gid: Some(990) };
 
     #[test]
     fn a_psk_is_text_hexadecimal_or_base64() {
@@ -212,11 +186,7 @@ mod tests {
 
     #[test]
     fn a_psk_file_loses_only_its_line_end() {
-        assert!(
-            parse_psk_file("f", b" a b \r\n", CLOSED)
-                .unwrap()
-                .equals(b" a b ")
-        );
+        assert!(parse_psk_file("f", b" a b \r\n", CLOSED).unwrap().equals(b" a b "));
         let error = parse_psk_file("/etc/adit/secrets/corp.psk", b"a\nb\n", CLOSED).unwrap_err();
         assert_eq!(error.message, "the file has more than one line");
         assert!(parse_psk_file("f", &[0xff, 0xfe], CLOSED).is_err());
@@ -224,10 +194,7 @@ mod tests {
 
     #[test]
     fn an_exposed_file_is_refused_with_its_cure() {
-        let open = Access {
-            mode: 0o100_644,
-            ..CLOSED
-        };
+        let open = Access { mode: 0o100_644, ..CLOSED };
         let error = check_secret_file("/etc/adit/secrets/corp.psk", open).unwrap_err();
         assert_eq!(error.code, FailureCode::SecretExposed);
         assert_eq!(
@@ -238,15 +205,6 @@ mod tests {
         let foreign_group = Access { gid: 1000, ..CLOSED };
         assert!(check_secret_file("f", foreign_group).is_err());
         assert!(check_secret_file("f", Access { gid: 990, ..CLOSED }).is_ok());
-        assert!(
-            check_secret_file(
-                "f",
-                Access {
-                    mode: 0o100_600,
-                    ..foreign_group
-                }
-            )
-            .is_ok()
-        );
+        assert!(check_secret_file("f", Access { mode: 0o100_600, ..foreign_group }).is_ok());
     }
 }

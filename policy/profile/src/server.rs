@@ -134,28 +134,18 @@ impl ServerConfig {
     /// The first connection that is for `identity`. Nothing is proven yet.
     #[must_use]
     pub fn connection_for(&self, identity: &Identity) -> Option<&ConnectionRule> {
-        self.connections
-            .iter()
-            .find(|c| c.matches.iter().any(|m| m.matches(identity)))
+        self.connections.iter().find(|c| c.matches.iter().any(|m| m.matches(identity)))
     }
 
     /// Every file that the configuration refers to.
     #[must_use]
     pub fn files(&self) -> Vec<&FileRef> {
-        let psks = self
-            .connections
-            .iter()
-            .map(|c| &c.psk)
-            .chain([&self.ikev2.psk])
-            .filter_map(|psk| match psk {
+        let psks =
+            self.connections.iter().map(|c| &c.psk).chain([&self.ikev2.psk]).filter_map(|psk| match psk {
                 Some(PskSource::File(file)) => Some(file),
                 _ => None,
             });
-        let certificates = self
-            .connections
-            .iter()
-            .flat_map(|c| &c.ca)
-            .chain(&self.ikev2.certificate);
+        let certificates = self.connections.iter().flat_map(|c| &c.ca).chain(&self.ikev2.certificate);
         let certificates = certificates.filter_map(|source| match source {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
@@ -214,10 +204,7 @@ impl FromStr for IdentityPattern {
             Some(rest) => match (rest.strip_prefix('@'), rest.strip_prefix('.')) {
                 (Some(d), _) if !d.contains('@') => domain(d).map(Self::UserAt),
                 (_, Some(d)) => domain(d).map(Self::HostBelow),
-                _ => Err(NameError::new(
-                    format!("{} is not a pattern", crate::value::quoted(text)),
-                    ALLOWED,
-                )),
+                _ => Err(NameError::new(format!("{} is not a pattern", crate::value::quoted(text)), ALLOWED)),
             },
             None => parse_identity(text).map(Self::Exactly).map_err(widen),
         }
@@ -242,10 +229,7 @@ mod tests {
     #[test]
     fn patterns_match_what_they_say_and_no_more() {
         let matches = |pattern: &str, id: &str| {
-            pattern
-                .parse::<IdentityPattern>()
-                .unwrap()
-                .matches(&id.parse().unwrap())
+            pattern.parse::<IdentityPattern>().unwrap().matches(&id.parse().unwrap())
         };
         assert!(matches("*", "192.0.2.1") && matches("*", "alice@example.com"));
         assert!(matches("*@example.com", "alice@Example.com"));

@@ -9,38 +9,11 @@ use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
 use crate::server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
 
-const TOP: &[&str] = &[
-    "version",
-    "listen",
-    "ikev2",
-    "connection",
-    "pool",
-    "network",
-    "limits",
-];
+const TOP: &[&str] = &["version", "listen", "ikev2", "connection", "pool", "network", "limits"];
 const LISTEN: &[&str] = &["addresses", "ports"];
-const IKEV2: &[&str] = &[
-    "identity",
-    "certificate",
-    "key",
-    "psk",
-    "psk-file",
-    "ike",
-    "esp",
-    "dpd",
-];
-const CONNECTION: &[&str] = &[
-    "name",
-    "match",
-    "auth",
-    "server-auth",
-    "psk",
-    "psk-file",
-    "ca",
-    "pool",
-    "subnets",
-    "dns",
-];
+const IKEV2: &[&str] = &["identity", "certificate", "key", "psk", "psk-file", "ike", "esp", "dpd"];
+const CONNECTION: &[&str] =
+    &["name", "match", "auth", "server-auth", "psk", "psk-file", "ca", "pool", "subnets", "dns"];
 const POOL: &[&str] = &["ranges", "ranges6", "dns", "on-subnet"];
 const NETWORK: &[&str] = &["forward", "nat", "nat-interface"];
 const LIMITS: &[&str] = &["half-open", "clients"];
@@ -57,11 +30,7 @@ pub fn parse_server(
     let mut reader = Reader::new(*source);
     let config = document(&mut reader).map(|root| {
         let end = source.text.trim_end().len();
-        let table = Table {
-            title: String::new(),
-            span: end..end,
-            entries: root.get_ref(),
-        };
+        let table = Table { title: String::new(), span: end..end, entries: root.get_ref() };
         server(&mut reader, &table, check)
     });
     match (ProfileErrors::of(reader.errors), config) {
@@ -88,27 +57,14 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
             "add [[connection]] with name, match, auth and pool: without one nobody may connect",
         );
     }
-    let connections: Vec<ConnectionRule> = tables
-        .iter()
-        .filter_map(|table| connection(reader, table, &ikev2, &pools))
-        .collect();
+    let connections: Vec<ConnectionRule> =
+        tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
-    ServerConfig {
-        listen,
-        ikev2,
-        connections,
-        pools,
-        network,
-        limits,
-    }
+    ServerConfig { listen, ikev2, connections, pools, network, limits }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {
-    let mut listen = Listen {
-        addresses: Vec::new(),
-        port: 500,
-        nat_port: 4500,
-    };
+    let mut listen = Listen { addresses: Vec::new(), port: 500, nat_port: 4500 };
     let Some(table) = reader.table(top, "listen") else {
         return listen;
     };
@@ -149,15 +105,10 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         esp: reader.suites(&table, "esp", SuiteKind::Esp, check),
         dpd: reader.duration(&table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
     };
-    match (
-        entry(&table, "certificate").is_some(),
-        entry(&table, "key").is_some(),
-    ) {
-        (true, false) => reader.missing(
-            &table,
-            "key",
-            r#"add key = "NAME.pem", a file in /etc/adit/private"#,
-        ),
+    match (entry(&table, "certificate").is_some(), entry(&table, "key").is_some()) {
+        (true, false) => {
+            reader.missing(&table, "key", r#"add key = "NAME.pem", a file in /etc/adit/private"#)
+        }
         (false, true) => reader.missing(
             &table,
             "certificate",
@@ -196,27 +147,11 @@ fn connection(
     if subnets.is_empty() {
         subnets = vec![Prefix::ANY_V4, Prefix::ANY_V6];
     }
-    let dns = entry(table, "dns")
-        .is_some()
-        .then(|| reader.parse_list(table, "dns", parse_address));
+    let dns = entry(table, "dns").is_some().then(|| reader.parse_list(table, "dns", parse_address));
     let auth = auth?;
-    let default = if ikev2.certificate.is_empty() {
-        auth
-    } else {
-        AuthMethod::Certificate
-    };
+    let default = if ikev2.certificate.is_empty() { auth } else { AuthMethod::Certificate };
     let server_auth = server_auth.unwrap_or(default);
-    let rule = ConnectionRule {
-        name: name?,
-        matches,
-        auth,
-        server_auth,
-        psk,
-        ca,
-        pool: pool?,
-        subnets,
-        dns,
-    };
+    let rule = ConnectionRule { name: name?, matches, auth, server_auth, psk, ca, pool: pool?, subnets, dns };
     needs_of_connection(reader, table, &rule, ikev2);
     Some(rule)
 }
@@ -228,11 +163,7 @@ fn pool_of(reader: &mut Reader<'_>, table: &Table<'_>, pools: &[Pool]) -> Option
             Some(near) => format!("did you mean \"{near}\"?"),
             None => "add [pool.NAME] with ranges".to_owned(),
         };
-        reader.error(
-            pool.span,
-            format!("{}there is no pool {}", table.title, quoted(pool.text)),
-            help,
-        );
+        reader.error(pool.span, format!("{}there is no pool {}", table.title, quoted(pool.text)), help);
     }
     Some(pool.text.to_owned())
 }
@@ -244,11 +175,7 @@ fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &Connec
     }
     let by_psk = rule.auth == AuthMethod::Psk || rule.server_auth == AuthMethod::Psk;
     if by_psk && rule.psk.is_none() && ikev2.psk.is_none() {
-        reader.missing(
-            table,
-            "psk-file",
-            r#"add psk-file = "NAME.psk" here or under [ikev2]"#,
-        );
+        reader.missing(table, "psk-file", r#"add psk-file = "NAME.psk" here or under [ikev2]"#);
     }
 }
 
@@ -328,13 +255,7 @@ fn pool(
     }
     let dns: Vec<IpAddr> = reader.parse_list(table, "dns", parse_address);
     let on_subnet = reader.parse(table, "on-subnet", str::parse);
-    Pool {
-        name: name.to_owned(),
-        ranges,
-        ranges6,
-        dns,
-        on_subnet,
-    }
+    Pool { name: name.to_owned(), ranges, ranges6, dns, on_subnet }
 }
 
 fn ranges(
@@ -345,24 +266,15 @@ fn ranges(
     v6: bool,
 ) -> Vec<AddressRange> {
     let key = if v6 { "ranges6" } else { "ranges" };
-    let allowed = if v6 {
-        "fd00:9::10-fd00:9::ff, fd00:9::/112"
-    } else {
-        "10.9.0.10-10.9.0.200, 10.9.1.0/24"
-    };
+    let allowed =
+        if v6 { "fd00:9::10-fd00:9::ff, fd00:9::/112" } else { "10.9.0.10-10.9.0.200, 10.9.1.0/24" };
     let parse = |text: &str| {
-        parse_range(text)
-            .filter(|r| r.first.is_ipv6() == v6)
-            .ok_or_else(|| {
-                NameError::new(
-                    format!(
-                        "{} is not a range of IPv{} addresses",
-                        quoted(text),
-                        if v6 { 6 } else { 4 }
-                    ),
-                    allowed,
-                )
-            })
+        parse_range(text).filter(|r| r.first.is_ipv6() == v6).ok_or_else(|| {
+            NameError::new(
+                format!("{} is not a range of IPv{} addresses", quoted(text), if v6 { 6 } else { 4 }),
+                allowed,
+            )
+        })
     };
     let texts = reader.strings(table, key);
     let mut out = Vec::new();
@@ -387,11 +299,7 @@ fn ranges(
 }
 
 fn network(reader: &mut Reader<'_>, top: &Table<'_>) -> Network {
-    let mut network = Network {
-        forward: false,
-        nat: Nat::Off,
-        nat_interface: None,
-    };
+    let mut network = Network { forward: false, nat: Nat::Off, nat_interface: None };
     let Some(table) = reader.table(top, "network") else {
         return network;
     };
@@ -419,19 +327,12 @@ fn network(reader: &mut Reader<'_>, top: &Table<'_>) -> Network {
 }
 
 fn limits(reader: &mut Reader<'_>, top: &Table<'_>) -> Limits {
-    let mut limits = Limits {
-        half_open: 1_000,
-        clients: 20_000,
-    };
+    let mut limits = Limits { half_open: 1_000, clients: 20_000 };
     let Some(table) = reader.table(top, "limits") else {
         return limits;
     };
     reader.only(&table, LIMITS);
-    limits.half_open = reader
-        .integer(&table, "half-open", 1..=1_000_000)
-        .unwrap_or(limits.half_open);
-    limits.clients = reader
-        .integer(&table, "clients", 1..=1_000_000)
-        .unwrap_or(limits.clients);
+    limits.half_open = reader.integer(&table, "half-open", 1..=1_000_000).unwrap_or(limits.half_open);
+    limits.clients = reader.integer(&table, "clients", 1..=1_000_000).unwrap_or(limits.clients);
     limits
 }

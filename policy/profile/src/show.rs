@@ -32,35 +32,17 @@ impl Profile {
             HIDDEN => format!("# {} = {HIDDEN}\n", s.key),
             value => format!("{} = {value}\n", s.key),
         };
-        self.settings()
-            .into_iter()
-            .filter(|s| !s.default)
-            .map(line)
-            .collect()
+        self.settings().into_iter().filter(|s| !s.default).map(line).collect()
     }
 
     fn settings_of_peers(&self) -> Vec<Setting> {
-        let mut out = vec![
-            said("server", string(&self.server.to_string())),
-            said("auth", string(self.auth.as_str())),
-        ];
+        let mut out =
+            vec![said("server", string(&self.server.to_string())), said("auth", string(self.auth.as_str()))];
         let remote_auth = string(self.remote_auth.as_str());
-        out.push(Setting {
-            key: "remote-auth",
-            value: remote_auth,
-            default: self.remote_auth == self.auth,
-        });
-        out.extend(
-            self.local_id
-                .as_ref()
-                .map(|id| said("local-id", string(&id.to_string()))),
-        );
+        out.push(Setting { key: "remote-auth", value: remote_auth, default: self.remote_auth == self.auth });
+        out.extend(self.local_id.as_ref().map(|id| said("local-id", string(&id.to_string()))));
         let remote_id = string(&self.remote_id.to_string());
-        out.push(Setting {
-            key: "remote-id",
-            value: remote_id,
-            default: !self.remote_id_written,
-        });
+        out.push(Setting { key: "remote-id", value: remote_id, default: !self.remote_id_written });
         out
     }
 
@@ -74,17 +56,10 @@ impl Profile {
         if !self.ca.is_empty() {
             out.push(said("ca", list(self.ca.iter().map(certificate))));
         } else if self.remote_auth == AuthMethod::Certificate {
-            out.push(Setting {
-                key: "ca",
-                value: "the system's authorities".into(),
-                default: true,
-            });
+            out.push(Setting { key: "ca", value: "the system's authorities".into(), default: true });
         }
         if !self.certificate.is_empty() {
-            out.push(said(
-                "certificate",
-                list(self.certificate.iter().map(certificate)),
-            ));
+            out.push(said("certificate", list(self.certificate.iter().map(certificate))));
         }
         match &self.key {
             Some(KeySource::Inline(_)) => out.push(said("key", HIDDEN.into())),
@@ -109,52 +84,24 @@ impl Profile {
             ));
         }
         let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
-        let asked = list(
-            families
-                .iter()
-                .filter(|(on, _)| *on)
-                .map(|(_, word)| string(word)),
-        );
-        out.push(when(
-            "addresses",
-            asked,
-            self.addresses.ipv4 && self.addresses.ipv6,
-        ));
-        out.push(when(
-            "dpd",
-            string(&show_duration(self.dpd)),
-            self.dpd == crate::profile_read::DPD_DEFAULT,
-        ));
-        out.extend(
-            self.interface
-                .as_ref()
-                .map(|i| said("interface", string(i.as_str()))),
-        );
+        let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
+        out.push(when("addresses", asked, self.addresses.ipv4 && self.addresses.ipv6));
+        out.push(when("dpd", string(&show_duration(self.dpd)), self.dpd == crate::profile_read::DPD_DEFAULT));
+        out.extend(self.interface.as_ref().map(|i| said("interface", string(i.as_str()))));
         out.extend(self.mtu.map(|mtu| said("mtu", mtu.to_string())));
-        out.push(when(
-            "dns",
-            string(self.dns.as_str()),
-            self.dns == crate::profile::Dns::Auto,
-        ));
+        out.push(when("dns", string(self.dns.as_str()), self.dns == crate::profile::Dns::Auto));
         out.push(when(
             "force-encapsulation",
             self.force_encapsulation.to_string(),
             !self.force_encapsulation,
         ));
-        out.extend(
-            self.local_address
-                .map(|a| said("local-address", string(&a.to_string()))),
-        );
+        out.extend(self.local_address.map(|a| said("local-address", string(&a.to_string()))));
         out
     }
 }
 
 fn said(key: &'static str, value: String) -> Setting {
-    Setting {
-        key,
-        value,
-        default: false,
-    }
+    Setting { key, value, default: false }
 }
 
 fn certificate(source: &CertSource) -> String {

@@ -17,10 +17,7 @@ pub struct NameError {
 
 impl NameError {
     pub(crate) fn new(why: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            allowed: allowed.into(),
-        }
+        Self { why: why.into(), allowed: allowed.into() }
     }
 }
 
@@ -84,9 +81,7 @@ checked_text! {
 
 fn check_profile_name(text: &str) -> Result<(), NameError> {
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_.@-".contains(c));
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "_.@-".contains(c));
     if starts && plain && text.len() <= 64 {
         return Ok(());
     }
@@ -97,9 +92,7 @@ fn check_profile_name(text: &str) -> Result<(), NameError> {
 }
 
 fn check_file_name(text: &str) -> Result<(), NameError> {
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_.@+-".contains(c));
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "_.@+-".contains(c));
     if plain && !text.is_empty() && !text.starts_with(['.', '-']) && text.len() <= 255 {
         return Ok(());
     }
@@ -110,9 +103,7 @@ fn check_file_name(text: &str) -> Result<(), NameError> {
 }
 
 fn check_interface_name(text: &str) -> Result<(), NameError> {
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if plain
         && (1..=15).contains(&text.len())
         && text != "."
@@ -171,10 +162,7 @@ impl FromStr for ServerName {
     /// `vpn.example.com`, `vpn.example.com:4500`, `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]:4500`.
     fn from_str(text: &str) -> Result<Self, NameError> {
         if let Ok(address) = text.parse() {
-            return Ok(Self {
-                host: Host::Address(address),
-                port: None,
-            });
+            return Ok(Self { host: Host::Address(address), port: None });
         }
         if let Some(rest) = text.strip_prefix('[') {
             let (address, after) = rest.split_once(']').ok_or_else(|| server_error(text))?;
@@ -184,10 +172,7 @@ impl FromStr for ServerName {
                 None if after.is_empty() => None,
                 None => return Err(server_error(text)),
             };
-            return Ok(Self {
-                host: Host::Address(IpAddr::V6(address)),
-                port,
-            });
+            return Ok(Self { host: Host::Address(IpAddr::V6(address)), port });
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) if !port.contains(':') => (host, Some(parse_port(port)?)),
@@ -217,8 +202,7 @@ fn parse_host_name(text: &str) -> Result<String, NameError> {
     }
     let label = |l: &str| {
         (1..=63).contains(&l.len())
-            && l.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !l.starts_with('-')
             && !l.ends_with('-')
     };
@@ -233,10 +217,7 @@ fn parse_host_name(text: &str) -> Result<String, NameError> {
 fn parse_port(text: &str) -> Result<u16, NameError> {
     match text.parse() {
         Ok(port) if port != 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
-        _ => Err(NameError::new(
-            format!("{} is not a port", quoted(text)),
-            "1 to 65535",
-        )),
+        _ => Err(NameError::new(format!("{} is not a port", quoted(text)), "1 to 65535")),
     }
 }
 
@@ -262,25 +243,14 @@ pub struct Suite {
 pub(crate) fn parse_identity(text: &str) -> Result<Identity, NameError> {
     const ALLOWED: &str = "a host name, user@domain, an IP address, or keyid: and text";
     if text.contains('=') && !text.starts_with("keyid:") {
-        let why = format!(
-            "{} looks like a distinguished name, which is not supported here",
-            quoted(text)
-        );
+        let why = format!("{} looks like a distinguished name, which is not supported here", quoted(text));
         return Err(NameError::new(why, ALLOWED));
     }
-    let identity = text
-        .parse()
-        .map_err(|_| NameError::new(format!("{} is not an identity", quoted(text)), ALLOWED))?;
+    let identity =
+        text.parse().map_err(|_| NameError::new(format!("{} is not an identity", quoted(text)), ALLOWED))?;
     match &identity {
-        Identity::Fqdn(name)
-            if !name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) =>
-        {
-            Err(NameError::new(
-                format!("{} is not an identity", quoted(text)),
-                ALLOWED,
-            ))
+        Identity::Fqdn(name) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+            Err(NameError::new(format!("{} is not an identity", quoted(text)), ALLOWED))
         }
         _ => Ok(identity),
     }
@@ -300,11 +270,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         'd' => 86_400,
         _ => return None,
     };
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
+    number.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// The shortest text that [`parse_duration`] reads back.
@@ -333,10 +299,9 @@ pub(crate) fn parse_range(text: &str) -> Option<AddressRange> {
             first: IpAddr::V4(first.to_bits().saturating_add(1).into()),
             last: IpAddr::V4(last.to_bits().saturating_sub(1).into()),
         },
-        (IpAddr::V6(first), last) if prefix.length <= 126 => AddressRange {
-            first: IpAddr::V6(first.to_bits().saturating_add(1).into()),
-            last,
-        },
+        (IpAddr::V6(first), last) if prefix.length <= 126 => {
+            AddressRange { first: IpAddr::V6(first.to_bits().saturating_add(1).into()), last }
+        }
         _ => whole,
     })
 }
@@ -364,10 +329,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ServerName>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "VPN.Example.com.".parse::<ServerName>().unwrap().to_string(),
-            "vpn.example.com"
-        );
+        assert_eq!("VPN.Example.com.".parse::<ServerName>().unwrap().to_string(), "vpn.example.com");
         for bad in [
             "",
             "a b",
@@ -405,22 +367,11 @@ mod tests {
     fn durations_have_a_unit() {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("8h", 28_800)] {
             let duration = parse_duration(text).unwrap();
-            assert_eq!(
-                (duration.as_secs(), show_duration(duration).as_str()),
-                (seconds, text)
-            );
+            assert_eq!((duration.as_secs(), show_duration(duration).as_str()), (seconds, text));
         }
-        for bad in [
-            "",
-            "s",
-            "30",
-            "-1s",
-            "1.5h",
-            "1y",
-            "99999999999999999999s",
-            "18446744073709551615h",
-            "1µ",
-        ] {
+        for bad in
+            ["", "s", "30", "-1s", "1.5h", "1y", "99999999999999999999s", "18446744073709551615h", "1µ"]
+        {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }

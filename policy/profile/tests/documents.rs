@@ -14,25 +14,14 @@ fn check(_: SuiteKind, _: &str) -> Result<(), String> {
 }
 
 fn parse(text: &str) -> Profile {
-    let access = Some(Access {
-        mode: 0o100_640,
-        gid: 0,
-        adit_gid: None,
-    });
-    let source = Source {
-        file: "profiles.md",
-        text,
-        access,
-    };
+    let access = Some(Access { mode: 0o100_640, gid: 0, adit_gid: None });
+    let source = Source { file: "profiles.md", text, access };
     parse_profile(&"corp".parse().unwrap(), &source, &check).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// The TOML blocks of the page: profiles, and server.tomls.
 fn blocks() -> (Vec<String>, Vec<String>) {
-    let blocks = PAGE
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap().to_owned());
+    let blocks = PAGE.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     blocks.partition(|block| !block.contains("[[connection]]"))
 }
 
@@ -55,11 +44,7 @@ fn the_pages_table_names_every_key() {
     let (profiles, _) = blocks();
     let complete = profiles.iter().max_by_key(|text| text.len()).unwrap();
     for setting in parse(complete).settings() {
-        assert!(
-            PAGE.contains(&format!("| `{}` |", setting.key)),
-            "{} is not documented",
-            setting.key
-        );
+        assert!(PAGE.contains(&format!("| `{}` |", setting.key)), "{} is not documented", setting.key);
     }
 }
 
@@ -69,14 +54,8 @@ fn the_five_lines_mean_what_they_say() {
     let profile = parse(&profiles[0]);
     assert_eq!(profiles[0].lines().count(), 5);
     assert_eq!(profile.server.to_string(), "vpn.example.com");
-    assert_eq!(
-        (profile.auth, profile.remote_auth, profile.port()),
-        (AuthMethod::Psk, AuthMethod::Psk, 500)
-    );
-    assert_eq!(
-        profile.local_id,
-        Some(Identity::Email("alice@example.com".into()))
-    );
+    assert_eq!((profile.auth, profile.remote_auth, profile.port()), (AuthMethod::Psk, AuthMethod::Psk, 500));
+    assert_eq!(profile.local_id, Some(Identity::Email("alice@example.com".into())));
     assert_eq!(profile.remote_id, Identity::Fqdn("vpn.example.com".into()));
     assert_eq!(profile.tunnel, Tunnel::Full);
     assert!(profile.addresses.ipv4 && profile.addresses.ipv6);
@@ -90,18 +69,12 @@ fn the_pages_server_parses() {
     let (_, servers) = blocks();
     assert!(!servers.is_empty());
     for text in servers {
-        let source = Source {
-            file: "server.toml",
-            text: &text,
-            access: None,
-        };
+        let source = Source { file: "server.toml", text: &text, access: None };
         let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}\n{text}"));
         for rule in &config.connections {
             assert!(config.pool(&rule.pool).is_some());
         }
-        let alice = config
-            .connection_for(&"alice@example.com".parse().unwrap())
-            .unwrap();
+        let alice = config.connection_for(&"alice@example.com".parse().unwrap()).unwrap();
         assert!(!alice.subnets.is_empty());
     }
 }
@@ -110,11 +83,7 @@ fn the_pages_server_parses() {
 fn a_minimal_server_gets_the_defaults() {
     let text = "[ikev2]\nidentity = \"vpn.example.com\"\npsk-file = \"all.psk\"\n[[connection]]\nname = \"all\"\nmatch = \"*\"\n\
                 auth = \"psk\"\npool = \"p\"\n[pool.p]\nranges = \"10.9.0.0/24\"\n";
-    let source = Source {
-        file: "server.toml",
-        text,
-        access: None,
-    };
+    let source = Source { file: "server.toml", text, access: None };
     let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((config.listen.port, config.listen.nat_port), (500, 4500));
     assert_eq!((config.limits.half_open, config.limits.clients), (1_000, 20_000));
@@ -129,10 +98,7 @@ fn a_minimal_server_gets_the_defaults() {
 fn debug_and_settings_show_no_secret() {
     let profile = parse("server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk = \"swordfish\"\n");
     let shown = format!("{profile:?} {:?} {}", profile.settings(), profile.to_toml());
-    assert!(
-        !shown.contains("swordfish") && shown.contains("(hidden)"),
-        "{shown}"
-    );
+    assert!(!shown.contains("swordfish") && shown.contains("(hidden)"), "{shown}");
 }
 
 proptest! {

@@ -5,19 +5,11 @@ use adit_core::{Failure, FailureCode};
 use adit_profile::{Access, ProfileErrors, Source, SuiteKind, parse_profile, parse_server, redact};
 
 fn check(_: SuiteKind, text: &str) -> Result<(), String> {
-    if text.starts_with("aes") {
-        Ok(())
-    } else {
-        Err("allowed: aes256gcm16-prfsha256-x25519".into())
-    }
+    if text.starts_with("aes") { Ok(()) } else { Err("allowed: aes256gcm16-prfsha256-x25519".into()) }
 }
 
 fn source(text: &str) -> Source<'_> {
-    Source {
-        file: "corp.toml",
-        text,
-        access: None,
-    }
+    Source { file: "corp.toml", text, access: None }
 }
 
 fn profile_errors(text: &str) -> ProfileErrors {
@@ -145,16 +137,8 @@ fn redacting_keeps_everything_else() {
 #[test]
 fn a_secret_that_others_can_read_is_refused_before_all_else() {
     let text = "server = \"vpn.example.com\"\nauth = \"pks\"\nlocal-id = \"alice\"\npsk = \"swordfish\"\n";
-    let access = Access {
-        mode: 0o100_644,
-        gid: 0,
-        adit_gid: None,
-    };
-    let source = Source {
-        file: "/etc/adit/profiles/corp.toml",
-        text,
-        access: Some(access),
-    };
+    let access = Access { mode: 0o100_644, gid: 0, adit_gid: None };
+    let source = Source { file: "/etc/adit/profiles/corp.toml", text, access: Some(access) };
     let errors = parse_profile(&"corp".parse().unwrap(), &source, &check).unwrap_err();
     let failure = Failure::from(errors);
     assert_eq!(failure.code, FailureCode::SecretExposed);
@@ -173,15 +157,8 @@ fn a_secret_that_others_can_read_is_refused_before_all_else() {
 fn a_profile_without_secrets_may_be_open() {
     let text =
         "server = \"vpn.example.com\"\nauth = \"psk\"\nlocal-id = \"alice\"\npsk-file = \"corp.psk\"\n";
-    let access = Access {
-        mode: 0o100_644,
-        gid: 1000,
-        adit_gid: None,
-    };
-    let source = Source {
-        access: Some(access),
-        ..source(text)
-    };
+    let access = Access { mode: 0o100_644, gid: 1000, adit_gid: None };
+    let source = Source { access: Some(access), ..source(text) };
     assert!(parse_profile(&"corp".parse().unwrap(), &source, &check).is_ok());
 }
 
