@@ -72,7 +72,7 @@ impl Doors {
     ///
     /// # Errors
     /// No netlink, or a journal that cannot be read.
-    pub fn real(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn real() -> anyhow::Result<Self> {
         Ok(Self {
             xfrm: Arc::new(KernelXfrm::new()),
             host: Arc::new(KernelHost::open()?),

@@ -57,7 +57,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
             socket: arguments.socket.clone(),
             bus: arguments.bus,
         };
-        let doors = Doors::real(&settings)?;
+        let doors = Doors::real()?;
         run(Arc::new(Daemon::new(settings, doors)?)).await
     })
 }

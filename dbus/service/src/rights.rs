@@ -1,12 +1,15 @@
 //! Which rights the daemon keeps: its own user and three capabilities, no core dumps, no ptrace.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
+use nix::unistd::{Uid, User, chown, geteuid, initgroups, setgid, setuid};
 
 /// What the daemon cannot do without: links, addresses, routes and XFRM; raw sockets; ports 500 and 4500.
 const NEEDED: [Capability; 3] =
@@ -78,5 +81,23 @@ fn keep_only_needed() -> anyhow::Result<()> {
 fn no_core_dumps() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+/// Makes the daemon's own directories where root starts it by hand, and gives them to its user; an init system does
+/// it beforehand otherwise.
+///
+/// # Errors
+/// A directory cannot be made.
+pub fn prepare_directories(directories: &[&Path]) -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let Some(user) = User::from_name(USER)? else { return Ok(()) };
+    for directory in directories {
+        std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        std::fs::set_permissions(directory, Permissions::from_mode(0o750))?;
+        chown(*directory, Some(user.uid), Some(user.gid)).with_context(|| format!("giving {} to {USER}", directory.display()))?;
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::gate::Gate;
 use crate::daemon::Daemon;
 use crate::registry::{ConnectionId, Facts, Role};
 
-pub struct ConnectionObject {
+pub(crate) struct ConnectionObject {
     pub(super) daemon: Arc<Daemon>,
     pub(super) gate: Gate,
     pub(super) id: ConnectionId,
@@ -73,10 +73,10 @@ impl ConnectionObject {
     }
 
     #[zbus(signal)]
-    async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
+    pub(super) async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
 
     #[zbus(signal, name = "StateChanged")]
-    async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
+    pub(super) async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn profile(&self) -> String {

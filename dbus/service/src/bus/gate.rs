@@ -11,7 +11,7 @@ use crate::rights::GROUP;
 
 /// A caller, as the kernel or the bus vouches for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Its user.
     pub uid: u32,
     /// Its groups, the primary one among them.
@@ -20,7 +20,7 @@ pub struct Caller {
 
 /// Where a connection's callers are known from.
 #[derive(Clone, Debug)]
-pub enum Gate {
+pub(crate) enum Gate {
     /// The bus knows each sender.
     Bus,
     /// The socket's one peer.
@@ -29,7 +29,7 @@ pub enum Gate {
 
 impl Gate {
     /// Lets root and members of the group `adit` pass.
-    pub async fn admit(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Caller, ApiError> {
+    pub(crate) async fn admit(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Caller, ApiError> {
         let caller = match self {
             Self::Peer(caller) => caller.clone(),
             Self::Bus => ask_bus(connection, header).await.map_err(|e| {
@@ -61,7 +61,7 @@ async fn ask_bus(connection: &zbus::Connection, header: &Header<'_>) -> zbus::Re
 }
 
 /// The groups that the user database gives a user: for a bus, or a socket, that does not tell a process's own.
-pub fn groups_of(uid: u32) -> Vec<u32> {
+pub(crate) fn groups_of(uid: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };
     let Ok(name) = CString::new(user.name) else { return Vec::new() };
     getgrouplist(&name, user.gid).unwrap_or_default().into_iter().map(Gid::as_raw).collect()

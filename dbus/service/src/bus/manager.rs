@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::objects::connection_path;
 use crate::daemon::Daemon;
 
-pub struct ManagerObject {
+pub(crate) struct ManagerObject {
     pub(super) daemon: Arc<Daemon>,
     pub(super) gate: Gate,
 }

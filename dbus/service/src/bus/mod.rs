@@ -51,10 +51,10 @@ pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
 }
 
 async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<JoinHandle<()>> {
-    let connection = zbus::connection::Builder::system().build().await?;
-    let objects = objects::Objects::new(connection.clone(), Arc::clone(daemon), Gate::Bus).await?;
+    let builder = zbus::connection::Builder::system();
+    let objects = objects::Objects::serve(builder, Arc::clone(daemon), Gate::Bus).await?;
     // The name comes last: whoever sees it finds every object there.
-    connection.request_name(names::BUS).await?;
+    objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");
     Ok(tokio::spawn(objects.follow()))
 }

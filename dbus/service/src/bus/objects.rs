@@ -6,6 +6,7 @@ use std::sync::Arc;
 use adit_core::Failure;
 use adit_dbus_api::{failure_to_parts, names};
 use tokio::sync::broadcast::{self, error::RecvError};
+use zbus::connection::Builder;
 use zbus::fdo::{ObjectManager, Properties};
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
@@ -19,13 +20,17 @@ use crate::daemon::Daemon;
 use crate::registry::{ConnectionId, Facts, Notice, State};
 
 /// A connection's object path.
-pub fn connection_path(id: ConnectionId) -> OwnedObjectPath {
+pub(crate) fn connection_path(id: ConnectionId) -> OwnedObjectPath {
     path(&format!("{}/{}", names::CONNECTIONS, id.0))
 }
 
 /// The path that stands for none.
-pub fn none_path() -> OwnedObjectPath {
+pub(crate) fn none_path() -> OwnedObjectPath {
     path(names::NONE)
+}
+
+fn profile_path(n: usize) -> OwnedObjectPath {
+    path(&format!("{}/{}", names::PROFILES, n + 1))
 }
 
 fn path(text: &str) -> OwnedObjectPath {
@@ -33,7 +38,7 @@ fn path(text: &str) -> OwnedObjectPath {
 }
 
 /// The objects on one D-Bus connection.
-pub struct Objects {
+pub(crate) struct Objects {
     connection: Connection,
     daemon: Arc<Daemon>,
     gate: Gate,
@@ -43,25 +48,39 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Puts every object there is on the connection.
+    /// Builds the connection with every object there is. They stand before its first message is read: one that came
+    /// earlier would be lost.
     ///
     /// # Errors
-    /// The connection broke.
-    pub async fn new(connection: Connection, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<Self> {
+    /// The connection cannot be made.
+    pub(crate) async fn serve(builder: Builder<'_>, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<Self> {
         // Subscribed first: what happens meanwhile is seen twice rather than never.
         let notices = daemon.registry().subscribe();
-        let server = connection.object_server();
-        server.at(names::ROOT, ObjectManager).await?;
         let manager = ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone() };
-        server.at(names::MANAGER_PATH, manager).await?;
-        let mut objects =
-            Self { notices, shown: BTreeMap::new(), profiles: Vec::new(), connection, daemon, gate };
-        objects.show_everything().await?;
-        Ok(objects)
+        let mut builder =
+            builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
+        let (mut shown, mut profiles) = (BTreeMap::new(), Vec::new());
+        for (id, facts) in daemon.registry().all() {
+            let object = ConnectionObject { daemon: Arc::clone(&daemon), gate: gate.clone(), id };
+            builder = builder.serve_at(connection_path(id), object);
+            shown.insert(id, facts);
+        }
+        for (n, file) in daemon.profiles().into_iter().enumerate() {
+            let object = ProfileObject { daemon: Arc::clone(&daemon), file };
+            builder = builder.serve_at(profile_path(n), object);
+            profiles.push(profile_path(n));
+        }
+        let connection = builder.build().await?;
+        Ok(Self { connection, daemon, gate, notices, shown, profiles })
+    }
+
+    /// The connection that they are on.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Keeps in step until the connection ends.
-    pub async fn follow(mut self) {
+    pub(crate) async fn follow(mut self) {
         loop {
             let result = match self.notices.recv().await {
                 Ok(notice) => self.apply(notice).await,
@@ -130,12 +149,12 @@ impl Objects {
     async fn changed(&mut self, id: ConnectionId) -> zbus::Result<()> {
         let (Some(new), Some(old)) = (self.daemon.registry().get(id), self.shown.get(&id)) else { return Ok(()) };
         let changes = differences(old, &new);
-        self.shown.insert(id, new);
-        if changes.is_empty() {
-            return Ok(());
+        if !changes.is_empty() {
+            let interface = InterfaceName::try_from(names::CONNECTION)?;
+            Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await?;
         }
-        let interface = InterfaceName::try_from(names::CONNECTION)?;
-        Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await
+        self.shown.insert(id, new);
+        Ok(())
     }
 
     async fn show_profiles(&mut self) -> zbus::Result<()> {
@@ -144,7 +163,7 @@ impl Objects {
             server.remove::<ProfileObject, _>(path).await?;
         }
         for (n, file) in self.daemon.profiles().into_iter().enumerate() {
-            let path = path(&format!("{}/{}", names::PROFILES, n + 1));
+            let path = profile_path(n);
             server.at(path.clone(), ProfileObject { daemon: Arc::clone(&self.daemon), file }).await?;
             self.profiles.push(path);
         }

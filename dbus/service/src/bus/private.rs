@@ -18,7 +18,7 @@ use crate::daemon::Daemon;
 const MOST_PEERS: usize = 256;
 
 /// The socket's file, which goes with it.
-pub struct Socket {
+pub(crate) struct Socket {
     path: PathBuf,
     listener: Arc<UnixListener>,
 }
@@ -28,7 +28,7 @@ impl Socket {
     ///
     /// # Errors
     /// Another daemon listens there, or the directory cannot be written.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             let text = format!("another aditd is listening on {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
@@ -47,7 +47,7 @@ impl Socket {
     }
 
     /// What peers are accepted from.
-    pub fn listener(&self) -> Arc<UnixListener> {
+    pub(crate) fn listener(&self) -> Arc<UnixListener> {
         Arc::clone(&self.listener)
     }
 }
@@ -59,7 +59,7 @@ impl Drop for Socket {
 }
 
 /// Lets peers in, each with the rights of its own credentials.
-pub async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
+pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
     let places = Arc::new(tokio::sync::Semaphore::new(MOST_PEERS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -79,12 +79,9 @@ async fn serve(stream: UnixStream, daemon: Arc<Daemon>) -> zbus::Result<()> {
     let mut gids = groups_of(credentials.uid());
     gids.push(credentials.gid());
     let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
-    let connection = zbus::connection::Builder::unix_stream(stream.into_std()?)
-        .server(Guid::generate())
-        .p2p()
-        .build()
-        .await?;
-    let objects = Objects::new(connection.clone(), daemon, gate).await?;
+    let builder = zbus::connection::Builder::unix_stream(stream.into_std()?).server(Guid::generate()).p2p();
+    let objects = Objects::serve(builder, daemon, gate).await?;
+    let connection = objects.connection().clone();
     tokio::select! {
         () = objects.follow() => {}
         () = connection.closed() => {}

@@ -8,7 +8,7 @@ use super::objects::{connection_path, none_path};
 use crate::daemon::Daemon;
 use crate::files::ProfileFile;
 
-pub struct ProfileObject {
+pub(crate) struct ProfileObject {
     pub(super) daemon: Arc<Daemon>,
     pub(super) file: Arc<ProfileFile>,
 }

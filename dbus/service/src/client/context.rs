@@ -15,7 +15,7 @@ use crate::files::Files;
 use crate::ike::{Pending, SaContext};
 
 /// What one dialled IKE_SA needs to be answered.
-pub struct ClientContext {
+pub(crate) struct ClientContext {
     pub(super) profile: Arc<Profile>,
     pub(super) files: Files,
     pub(super) own: Option<OwnCertificate>,

@@ -19,7 +19,7 @@ use crate::suites;
 const ETHERNET: u16 = 1500;
 
 /// What one connection has on this host.
-pub struct Installation {
+pub(crate) struct Installation {
     id: ConnectionId,
     profile: Arc<Profile>,
     daemon: Arc<Daemon>,
@@ -45,7 +45,7 @@ struct Slot {
 
 impl Installation {
     /// Nothing yet.
-    pub fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
+    pub(crate) fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
         Self {
             id,
             profile: Arc::clone(profile),
@@ -57,17 +57,17 @@ impl Installation {
     }
 
     /// The numbers that its states and policies carry.
-    pub const fn numbers(&self) -> Numbers {
+    pub(crate) const fn numbers(&self) -> Numbers {
         self.numbers
     }
 
     /// The inbound and outbound state, while there are any.
-    pub fn states(&self) -> Option<(StateId, StateId)> {
+    pub(crate) fn states(&self) -> Option<(StateId, StateId)> {
         *self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
-    pub async fn block(&self) -> Result<(), Failure> {
+    pub(crate) async fn block(&self) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.block.is_some() {
             return Ok(());
@@ -79,19 +79,19 @@ impl Installation {
     }
 
     /// An installation may begin, over this uplink.
-    pub async fn open(&self, uplink: PathInfo) {
+    pub(crate) async fn open(&self, uplink: PathInfo) {
         let mut slot = self.slot.lock().await;
         slot.open = true;
         slot.uplink = Some(uplink);
     }
 
     /// No installation may begin any more; one that has begun is waited for.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.slot.lock().await.open = false;
     }
 
     /// Installs the tunnel: link, states and policies, addresses, routes, rules.
-    pub async fn install(&self, child: ChildSa) -> Result<(), Failure> {
+    pub(crate) async fn install(&self, child: ChildSa) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if !slot.open {
             return Err(Failure::new(FailureCode::Cancelled, Step::Child, "the connection was taken down meanwhile"));
@@ -104,7 +104,7 @@ impl Installation {
     }
 
     /// Takes the tunnel away; the block stays.
-    pub async fn lower(&self) {
+    pub(crate) async fn lower(&self) {
         let mut slot = self.slot.lock().await;
         slot.open = false;
         for failure in self.lower_slot(&mut slot).await {
@@ -116,7 +116,7 @@ impl Installation {
     ///
     /// # Errors
     /// What could not be undone; it stands in the journal and is tried again at the next start.
-    pub async fn undo(&self) -> Result<(), Failure> {
+    pub(crate) async fn undo(&self) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         slot.open = false;
         let mut errors = self.lower_slot(&mut slot).await;

@@ -9,7 +9,7 @@ use adit_profile::{Host, Profile};
 ///
 /// # Errors
 /// The name has no address, or nobody answers for it.
-pub async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failure> {
+pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failure> {
     let port = profile.port();
     let name = match profile.host() {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),

@@ -12,7 +12,7 @@ use crate::host::Change;
 use crate::esp::{Numbers, TunnelSa, kernel_child};
 use crate::registry::ConnectionId;
 
-pub struct Guest {
+pub(crate) struct Guest {
     pub(super) numbers: Numbers,
     facts: Mutex<GuestFacts>,
     slot: tokio::sync::Mutex<Slot>,

@@ -88,7 +88,7 @@ impl Server {
             return Err(failure);
         }
         let listen = Listen { defaults: inner.defaults(), addresses: inner.config.listen.addresses.clone() };
-        ike.set_responder(Some((listen, Arc::clone(&inner) as _)));
+        ike.set_responder(Some((listen, Arc::new(Arc::clone(&inner)) as _)));
         info!(connections = inner.config.connections.len(), "server: letting peers in");
         Ok(Self { inner, ike })
     }
