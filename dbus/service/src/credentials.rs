@@ -50,13 +50,19 @@ impl OwnCertificate {
 
     /// Answers [`adit_ikev2::api::Ask::Sign`]: a private key's work goes to the blocking pool.
     #[must_use]
-    pub fn sign(&self, schemes: Vec<SignatureScheme>, encoding: SignatureEncoding, message: Secret) -> Pending {
+    pub fn sign(
+        &self,
+        schemes: Vec<SignatureScheme>,
+        encoding: SignatureEncoding,
+        message: Secret,
+    ) -> Pending {
         let signer = Arc::clone(&self.signer);
         Pending::Later(Box::pin(async move {
             let work = move || {
                 let can = signer.schemes();
                 let scheme = schemes.into_iter().find(|s| can.contains(s)).ok_or_else(no_scheme)?;
-                let signature = signer.sign(scheme, message.expose(), ecdsa(encoding), &SystemRandom::new())?;
+                let signature =
+                    signer.sign(scheme, message.expose(), ecdsa(encoding), &SystemRandom::new())?;
                 Ok((scheme, signature))
             };
             Answer::Signed(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died())))
@@ -140,7 +146,8 @@ fn ecdsa(encoding: SignatureEncoding) -> EcdsaEncoding {
 
 fn no_certificate() -> Failure {
     let text = "there is no certificate in the file that the configuration names";
-    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint("it holds PEM, -----BEGIN CERTIFICATE-----")
+    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
+        .hint("it holds PEM, -----BEGIN CERTIFICATE-----")
 }
 
 fn no_scheme() -> Failure {

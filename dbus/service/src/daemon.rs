@@ -16,8 +16,8 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::files::{Files, ProfileFile};
 use crate::esp::Numbers;
+use crate::files::{Files, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
 use crate::registry::{ConnectionId, Facts, Registry, Role};
@@ -185,10 +185,10 @@ impl Daemon {
             lock(&self.clients).remove(&id);
             return result;
         }
-        if let Some(server) = self.server.lock().await.as_ref() {
-            if server.disconnect(id).await {
-                return Ok(());
-            }
+        if let Some(server) = self.server.lock().await.as_ref()
+            && server.disconnect(id).await
+        {
+            return Ok(());
         }
         match self.registry.get(id) {
             Some(facts) if facts.state.is_final() => {
@@ -274,7 +274,10 @@ impl Daemon {
                 .hint("another IKE daemon may have them:  ss -lunp 'sport = 500 or sport = 4500'")
         })?;
         if exact && driver.sockets().ports() != ports {
-            let text = format!("the server needs UDP ports {} and {}, but the daemon has bound others", ports.ike, ports.nat);
+            let text = format!(
+                "the server needs UDP ports {} and {}, but the daemon has bound others",
+                ports.ike, ports.nat
+            );
             return Err(Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
                 .hint("free the ports, then  systemctl restart aditd"));
         }

@@ -59,13 +59,17 @@ pub fn kernel_child(agreed: ChildSa, numbers: Numbers) -> Result<TunnelSa, Failu
         priority: PolicyPlan::DEFAULT_PRIORITY,
     };
     let policies = plan.policies(&agreed.local_ts, &agreed.remote_ts).map_err(|e| {
-        Failure::new(FailureCode::TrafficSelectors, Step::Child, format!("the agreed traffic cannot be carried: {e}"))
+        Failure::new(
+            FailureCode::TrafficSelectors,
+            Step::Child,
+            format!("the agreed traffic cannot be carried: {e}"),
+        )
     })?;
-    let keys = |keys: EspKeys| xfrm::EspKeys { algorithm, encryption: keys.encryption, integrity: keys.integrity };
-    let encap = agreed.encapsulated.then(|| UdpEncap {
-        local_port: agreed.path.local.port(),
-        remote_port: agreed.path.remote.port(),
-    });
+    let keys =
+        |keys: EspKeys| xfrm::EspKeys { algorithm, encryption: keys.encryption, integrity: keys.integrity };
+    let encap = agreed
+        .encapsulated
+        .then(|| UdpEncap { local_port: agreed.path.local.port(), remote_port: agreed.path.remote.port() });
     let child = xfrm::ChildSa {
         local: plan.local,
         remote: plan.remote,

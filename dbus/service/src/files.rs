@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName, PskSource, ServerConfig, Source,
-    SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
+    Access, CertSource, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName, PskSource,
+    ServerConfig, Source, SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
 };
 use nix::unistd::Group;
 use zeroize::Zeroizing;
@@ -65,7 +65,8 @@ impl Files {
             .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
             .collect();
         names.sort_unstable();
-        let file = |name: String| ProfileFile { content: self.read_profile(&name).map_err(Unread::mistakes), name };
+        let file =
+            |name: String| ProfileFile { content: self.read_profile(&name).map_err(Unread::mistakes), name };
         names.into_iter().map(file).collect()
     }
 
@@ -130,7 +131,8 @@ impl Files {
             PskSource::File(file) => {
                 let path = self.path(file);
                 let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
-                parse_psk_file(&path.display().to_string(), &content.bytes, content.access).map_err(Failure::from)
+                parse_psk_file(&path.display().to_string(), &content.bytes, content.access)
+                    .map_err(Failure::from)
             }
         }
     }
@@ -228,7 +230,9 @@ fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Failure> {
 
 fn not_read(path: &Path, error: &std::io::Error) -> Failure {
     let (code, hint) = match error.kind() {
-        std::io::ErrorKind::NotFound => (FailureCode::NotFound, "ctl list  shows the profiles that there are".to_owned()),
+        std::io::ErrorKind::NotFound => {
+            (FailureCode::NotFound, "ctl list  shows the profiles that there are".to_owned())
+        }
         std::io::ErrorKind::PermissionDenied => (
             FailureCode::ConfigurationInvalid,
             format!("the daemon runs as user adit:  chown root:adit {0} && chmod 0640 {0}", path.display()),

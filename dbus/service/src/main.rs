@@ -43,11 +43,15 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log)
-        .with_context(|| format!("--log \"{}\": allowed are error, warn, info, debug, trace", arguments.log))?;
+    let filter = EnvFilter::try_new(&arguments.log).with_context(|| {
+        format!("--log \"{}\": allowed are error, warn, info, debug, trace", arguments.log)
+    })?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     // Capabilities belong to threads: they are dropped while there is only one.
-    adit_service::rights::prepare_directories(&[&arguments.state, arguments.socket.parent().unwrap_or(&arguments.state)])?;
+    adit_service::rights::prepare_directories(&[
+        &arguments.state,
+        arguments.socket.parent().unwrap_or(&arguments.state),
+    ])?;
     adit_service::rights::drop_privileges()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

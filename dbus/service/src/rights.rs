@@ -58,11 +58,10 @@ fn become_user() -> anyhow::Result<()> {
 }
 
 fn drop_bounding_set() -> anyhow::Result<()> {
-    for capability in caps::read(None, CapSet::Bounding)? {
-        if !NEEDED.contains(&capability) {
-            caps::drop(None, CapSet::Bounding, capability)?;
-        }
-    }
+    let held = caps::read(None, CapSet::Bounding)?;
+    let mut others: Vec<Capability> = held.difference(&NEEDED.into_iter().collect()).copied().collect();
+    others.sort_unstable_by_key(Capability::index);
+    others.into_iter().try_for_each(|capability| caps::drop(None, CapSet::Bounding, capability))?;
     Ok(())
 }
 
@@ -97,7 +96,8 @@ pub fn prepare_directories(directories: &[&Path]) -> anyhow::Result<()> {
     for directory in directories {
         std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
         std::fs::set_permissions(directory, Permissions::from_mode(0o750))?;
-        chown(*directory, Some(user.uid), Some(user.gid)).with_context(|| format!("giving {} to {USER}", directory.display()))?;
+        chown(*directory, Some(user.uid), Some(user.gid))
+            .with_context(|| format!("giving {} to {USER}", directory.display()))?;
     }
     Ok(())
 }

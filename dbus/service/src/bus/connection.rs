@@ -76,7 +76,12 @@ impl ConnectionObject {
     pub(super) async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
 
     #[zbus(signal, name = "StateChanged")]
-    pub(super) async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
+    pub(super) async fn transition(
+        emitter: &SignalEmitter<'_>,
+        old: &str,
+        new: &str,
+        reason: &str,
+    ) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn profile(&self) -> String {

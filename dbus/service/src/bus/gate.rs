@@ -29,7 +29,11 @@ pub(crate) enum Gate {
 
 impl Gate {
     /// Lets root and members of the group `adit` pass.
-    pub(crate) async fn admit(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Caller, ApiError> {
+    pub(crate) async fn admit(
+        &self,
+        connection: &zbus::Connection,
+        header: &Header<'_>,
+    ) -> Result<Caller, ApiError> {
         let caller = match self {
             Self::Peer(caller) => caller.clone(),
             Self::Bus => ask_bus(connection, header).await.map_err(|e| {

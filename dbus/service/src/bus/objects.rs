@@ -57,8 +57,7 @@ impl Objects {
         // Subscribed first: what happens meanwhile is seen twice rather than never.
         let notices = daemon.registry().subscribe();
         let manager = ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone() };
-        let mut builder =
-            builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
+        let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
         let (mut shown, mut profiles) = (BTreeMap::new(), Vec::new());
         for (id, facts) in daemon.registry().all() {
             let object = ConnectionObject { daemon: Arc::clone(&daemon), gate: gate.clone(), id };
@@ -147,7 +146,9 @@ impl Objects {
 
     /// One PropertiesChanged with all that differs from what was shown before.
     async fn changed(&mut self, id: ConnectionId) -> zbus::Result<()> {
-        let (Some(new), Some(old)) = (self.daemon.registry().get(id), self.shown.get(&id)) else { return Ok(()) };
+        let (Some(new), Some(old)) = (self.daemon.registry().get(id), self.shown.get(&id)) else {
+            return Ok(());
+        };
         let changes = differences(old, &new);
         if !changes.is_empty() {
             let interface = InterfaceName::try_from(names::CONNECTION)?;

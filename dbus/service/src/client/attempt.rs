@@ -56,7 +56,9 @@ impl ClientHandle {
         match outcome.wait_for(Option::is_some).await {
             Ok(done) => done.clone().unwrap_or(Ok(())),
             // The task is gone without a word: it panicked, and its undos stand in the journal.
-            Err(_) => Err(internal("the connection's task died; what it changed is undone at the next start")),
+            Err(_) => {
+                Err(internal("the connection's task died; what it changed is undone at the next start"))
+            }
         }
     }
 
@@ -151,7 +153,12 @@ impl Attempt {
             self.live = None;
             self.installation.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
-            self.daemon.registry().set_state(self.id, State::Connecting, failure.code.as_str(), Some(failure));
+            self.daemon.registry().set_state(
+                self.id,
+                State::Connecting,
+                failure.code.as_str(),
+                Some(failure),
+            );
             self.progress(Step::Established, &text);
             if self.unless_stopped(async |_: &mut Self| tokio::time::sleep(pause).await).await.is_none() {
                 return Ended::Stopped;
@@ -336,7 +343,11 @@ impl Attempt {
                     return result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
                 }
                 Event::ChildClosed { .. } => {
-                    return Failure::new(FailureCode::PeerClosed, Step::Established, "the server closed the CHILD_SA.");
+                    return Failure::new(
+                        FailureCode::PeerClosed,
+                        Step::Established,
+                        "the server closed the CHILD_SA.",
+                    );
                 }
                 _ => {}
             }

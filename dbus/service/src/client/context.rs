@@ -29,32 +29,42 @@ impl SaContext for ClientContext {
     fn ask(&self, _: SaId, ask: Ask) -> Pending {
         match ask {
             Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk())),
-            Ask::Verify { identity, certificates, scheme, encoding, message, signature } => match &self.anchors {
-                Some(anchors) => verify(
-                    Arc::clone(anchors),
-                    PeerIs::Server,
-                    PeerSignature { identity, certificates, scheme, encoding, message, signature },
-                ),
-                None => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
-            },
+            Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
+                match &self.anchors {
+                    Some(anchors) => verify(
+                        Arc::clone(anchors),
+                        PeerIs::Server,
+                        PeerSignature { identity, certificates, scheme, encoding, message, signature },
+                    ),
+                    None => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
+                }
+            }
             Ask::Sign { schemes, encoding, message } => match &self.own {
                 Some(own) => own.sign(schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
             Ask::AllocateSpi { path } => {
                 let (xfrm, numbers) = (Arc::clone(&self.xfrm), self.installation.numbers());
-                let request =
-                    AllocateSpi::tunnel(path.local.ip(), path.remote.ip(), numbers.reqid, Some(numbers.if_id));
+                let request = AllocateSpi::tunnel(
+                    path.local.ip(),
+                    path.remote.ip(),
+                    numbers.reqid,
+                    Some(numbers.if_id),
+                );
                 Pending::Later(Box::pin(async move {
                     let work = move || xfrm.allocate_spi(&request).map_err(Failure::from);
-                    Answer::Spi(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(unexpected("an SPI"))))
+                    Answer::Spi(
+                        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(unexpected("an SPI"))),
+                    )
                 }))
             }
             Ask::Install(child) => {
                 let installation = Arc::clone(&self.installation);
                 Pending::Later(Box::pin(async move { Answer::Installed(installation.install(*child).await) }))
             }
-            Ask::Connection { .. } => Pending::Now(Answer::Connection(Err(unexpected("a connection for a client")))),
+            Ask::Connection { .. } => {
+                Pending::Now(Answer::Connection(Err(unexpected("a connection for a client"))))
+            }
             Ask::Lease { .. } => Pending::Now(Answer::Leased(Err(unexpected("a lease for a client")))),
             // The driver answers these itself.
             Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
@@ -73,8 +83,12 @@ impl ClientContext {
     fn psk(&self) -> Result<adit_core::Secret, Failure> {
         match &self.profile.psk {
             Some(source) => self.files.psk(source),
-            None => Err(Failure::new(FailureCode::NoSecret, Step::Authenticate, "the profile has no pre-shared key")
-                .hint("add  psk-file = \"NAME.psk\"  to the profile, and the key to /etc/adit/secrets/NAME.psk")),
+            None => Err(Failure::new(
+                FailureCode::NoSecret,
+                Step::Authenticate,
+                "the profile has no pre-shared key",
+            )
+            .hint("add  psk-file = \"NAME.psk\"  to the profile, and the key to /etc/adit/secrets/NAME.psk")),
         }
     }
 }

@@ -94,7 +94,11 @@ impl Installation {
     pub(crate) async fn install(&self, child: ChildSa) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if !slot.open {
-            return Err(Failure::new(FailureCode::Cancelled, Step::Child, "the connection was taken down meanwhile"));
+            return Err(Failure::new(
+                FailureCode::Cancelled,
+                Step::Child,
+                "the connection was taken down meanwhile",
+            ));
         }
         let result = self.install_into(&mut slot, child).await;
         if result.is_err() {

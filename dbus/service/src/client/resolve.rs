@@ -16,8 +16,12 @@ pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failur
         Host::Name(name) => name,
     };
     let found = tokio::net::lookup_host((name.as_str(), port)).await.map_err(|e| {
-        Failure::new(FailureCode::NameUnresolved, Step::Resolve, format!("the name {name} could not be looked up: {e}"))
-            .hint(format!("check the name and this host's DNS:  getent ahosts {name}"))
+        Failure::new(
+            FailureCode::NameUnresolved,
+            Step::Resolve,
+            format!("the name {name} could not be looked up: {e}"),
+        )
+        .hint(format!("check the name and this host's DNS:  getent ahosts {name}"))
     })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found.filter(|a| fits(a.ip(), profile)) {

@@ -95,7 +95,8 @@ impl IkeSockets {
                 }
             };
             let bytes = buffer.get(..received.length)?;
-            let message = if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
+            let message =
+                if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
             if let Some(message) = message {
                 return Some((Path { local: received.local, remote: received.remote }, message.to_vec()));
             }

@@ -4,9 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
-use adit_ikev2::api::{
-    Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId,
-};
+use adit_ikev2::api::{Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId};
 use adit_pool::Request;
 use adit_profile::{AuthMethod, ConnectionRule};
 use adit_xfrm_kernel::AllocateSpi;
@@ -39,11 +37,15 @@ impl SaContext for Arc<Inner> {
                 Some(own) => own.sign(schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
-            Ask::Lease { remote, v4, v6 } => Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6)))),
+            Ask::Lease { remote, v4, v6 } => {
+                Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
+            }
             Ask::AllocateSpi { path } => self.allocate_spi(sa, path),
             Ask::Install(child) => {
                 let (inner, guest) = (Arc::clone(self), self.guest(sa));
-                Pending::Later(Box::pin(async move { Answer::Installed(guest.install(&inner, *child).await) }))
+                Pending::Later(Box::pin(
+                    async move { Answer::Installed(guest.install(&inner, *child).await) },
+                ))
             }
             // The driver answers these itself.
             Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
@@ -83,9 +85,8 @@ impl SaContext for Arc<Inner> {
 
 impl Inner {
     fn rule(&self, sa: SaId) -> Option<(usize, bool)> {
-        let guest = self.guests().get(&sa).cloned()?;
-        let rule = guest.facts().rule;
-        rule
+        let guest = self.guests().get(&sa).cloned();
+        guest.and_then(|g| g.facts().rule)
     }
 
     fn connection(&self, sa: SaId, remote: &Identity, path: Path) -> Result<ResponderConfig, Failure> {

@@ -8,8 +8,8 @@ use adit_ikev2::api::ChildSa;
 use adit_xfrm_kernel::{PolicyId, StateId};
 
 use super::Inner;
-use crate::host::Change;
 use crate::esp::{Numbers, TunnelSa, kernel_child};
+use crate::host::Change;
 use crate::registry::ConnectionId;
 
 pub(crate) struct Guest {
@@ -61,13 +61,15 @@ impl Guest {
         if slot.left {
             return Err(Failure::new(FailureCode::Cancelled, Step::Child, "the peer has left meanwhile"));
         }
-        let addresses = child.lease.v4.map(Into::into).into_iter().chain(child.lease.v6.map(|(a, _)| a.into()));
+        let addresses =
+            child.lease.v4.map(Into::into).into_iter().chain(child.lease.v6.map(|(a, _)| a.into()));
         let addresses: Vec<std::net::IpAddr> = addresses.collect();
         let TunnelSa { child, states, policies } = kernel_child(child, self.numbers)?;
         (slot.states, slot.policies) = (vec![states.0, states.1], policies);
         let xfrm = server.daemon.xfrm();
         let installed = tokio::task::spawn_blocking(move || xfrm.install(child)).await;
-        installed.map_err(|_| Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died"))??;
+        installed
+            .map_err(|_| Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died"))??;
         self.facts().states = Some(states);
         let Some(link) = self.on_subnet(server) else { return Ok(()) };
         for address in addresses {
@@ -106,10 +108,10 @@ impl Guest {
             let mut facts = self.facts();
             (facts.pool.take(), facts.connection.take())
         };
-        if let Some((pool, owner)) = lease {
-            if let Some(pool) = server.pools().get_mut(&pool) {
-                pool.release(owner);
-            }
+        if let Some((pool, owner)) = lease
+            && let Some(pool) = server.pools().get_mut(&pool)
+        {
+            pool.release(owner);
         }
         if let Some(connection) = connection {
             server.daemon.registry().remove(connection);

@@ -27,8 +27,7 @@ impl Inner {
         // One link for all clients: its MTU fits the client with the most overhead.
         let how = Encapsulation { outer: IpAddr::V6(Ipv6Addr::UNSPECIFIED), udp: true, esp: WIDEST };
         let mtu = u32::from(inner_mtu(ETHERNET, how, true));
-        let mut out =
-            vec![Change::XfrmLink { name: self.link.clone(), if_id: self.numbers.if_id, mtu }];
+        let mut out = vec![Change::XfrmLink { name: self.link.clone(), if_id: self.numbers.if_id, mtu }];
         let ranges: Vec<AddressRange> =
             self.config.pools.iter().flat_map(|p| p.ranges.iter().chain(&p.ranges6)).copied().collect();
         let route = |destination: Prefix| {
@@ -44,7 +43,8 @@ impl Inner {
         }
         for pool in self.config.pools.iter().filter(|p| !p.ranges6.is_empty()) {
             // Neighbours are answered for one by one; this lets the kernel answer at all.
-            let key = |link: &adit_profile::InterfaceName| format!("net/ipv6/conf/{}/proxy_ndp", link.as_str());
+            let key =
+                |link: &adit_profile::InterfaceName| format!("net/ipv6/conf/{}/proxy_ndp", link.as_str());
             let setting = |key| Change::Setting { key, value: "1".into() };
             out.extend(pool.on_subnet.as_ref().map(key).map(setting));
         }
