@@ -83,11 +83,9 @@ impl Doors {
 
 impl Daemon {
     /// A daemon that does nothing yet.
-    ///
-    /// # Errors
-    /// None today.
-    pub fn new(settings: Settings, doors: Doors) -> anyhow::Result<Self> {
-        Ok(Self {
+    #[must_use]
+    pub fn new(settings: Settings, doors: Doors) -> Self {
+        Self {
             files: Files::new(&settings.config),
             settings,
             doors,
@@ -99,7 +97,7 @@ impl Daemon {
             server_facts: Mutex::default(),
             link_names: tokio::sync::Mutex::default(),
             last_number: AtomicU32::new(0),
-        })
+        }
     }
 
     /// Where things are.

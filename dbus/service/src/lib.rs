@@ -13,6 +13,7 @@ pub mod ike;
 pub mod registry;
 pub mod rights;
 pub mod server;
+mod start;
 pub mod suites;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use daemon::Daemon;
+pub use start::main;
 
 /// Whether to be on the system bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -1,67 +1,7 @@
 //! `aditd`: the daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use adit_service::daemon::{Daemon, Doors, Settings};
-use adit_service::{BusChoice, run};
-use anyhow::Context;
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
-
-/// The Adit daemon: negotiates VPN tunnels and programs the kernel to carry them.
-#[derive(Parser)]
-#[command(name = "aditd", version, about)]
-struct Arguments {
-    /// Where profiles, server.toml, certificates and secrets are.
-    #[arg(long, value_name = "DIR", default_value = "/etc/adit")]
-    config: PathBuf,
-    /// Where the daemon keeps its record of what it changed on this host.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/adit")]
-    state: PathBuf,
-    /// The private socket, for hosts without a system bus.
-    #[arg(long, value_name = "PATH", default_value = "/run/adit/aditd.sock")]
-    socket: PathBuf,
-    /// Whether to be on the system bus.
-    #[arg(long, value_enum, default_value_t = BusChoice::Auto)]
-    bus: BusChoice,
-    /// What to log: error, warn, info, debug or trace, or a filter such as adit_ikev2=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: String,
-}
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match start(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("aditd: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn start(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).with_context(|| {
-        format!("--log \"{}\": allowed are error, warn, info, debug, trace", arguments.log)
-    })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    // Capabilities belong to threads: they are dropped while there is only one.
-    adit_service::rights::prepare_directories(&[
-        &arguments.state,
-        arguments.socket.parent().unwrap_or(&arguments.state),
-    ])?;
-    adit_service::rights::drop_privileges()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let settings = Settings {
-            config: arguments.config.clone(),
-            state: arguments.state.clone(),
-            socket: arguments.socket.clone(),
-            bus: arguments.bus,
-        };
-        let doors = Doors::real()?;
-        run(Arc::new(Daemon::new(settings, doors)?)).await
-    })
+    adit_service::main(adit_service::daemon::Doors::real)
 }
