@@ -74,6 +74,8 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|e| format!("{}: {e}", start.program))?;
+        let pid = host.folder.join(format!("{}.pid", start.name));
+        fs::write(&pid, child.id().to_string()).map_err(|e| format!("{}: {e}", pid.display()))?;
         let lines = record(&mut child, log)?;
         let (name, of) = (start.name.to_owned(), host.name.clone());
         let mut daemon = Self { name, host: of, child, lines, notices: Some(notices) };

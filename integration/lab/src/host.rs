@@ -46,7 +46,7 @@ impl Host {
         command.arg(format!("--mount={}", self.mounts.display()));
         command.args(["--", program]);
         command.env_clear().env("PATH", PATH).env("HOME", "/root").env("LC_ALL", "C.UTF-8");
-        command.env("LAB_MARKER", Scenario::marker()).env("LAB_HOST", &self.name);
+        command.env("LAB_MARKER", Scenario::marker()).env("LAB", &self.inside);
         command.current_dir("/").stdin(Stdio::null());
         command
     }

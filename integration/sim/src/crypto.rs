@@ -22,10 +22,7 @@ impl ToyCrypto {
     /// The provider that `seed` makes.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            made: AtomicU64::new(0),
-        }
+        Self { seed, made: AtomicU64::new(0) }
     }
 
     fn exponent(&self) -> u64 {
@@ -78,11 +75,7 @@ impl CryptoProvider for ToyCrypto {
 
     fn generate(&self, method: KeMethod) -> Result<Box<dyn KeyExchange>, CryptoError> {
         let exponent = self.exponent();
-        Ok(Box::new(ToyExchange {
-            method,
-            exponent,
-            public: encode(method, power(GENERATOR, exponent)),
-        }))
+        Ok(Box::new(ToyExchange { method, exponent, public: encode(method, power(GENERATOR, exponent)) }))
     }
 
     fn encapsulate(&self, method: KeMethod, peer: &[u8]) -> Result<(Vec<u8>, Secret), CryptoError> {
@@ -126,9 +119,7 @@ fn shared(method: KeMethod, exponent: u64, peer: &[u8]) -> Result<Secret, Crypto
 }
 
 fn first_u64(bytes: &[u8]) -> u64 {
-    bytes
-        .first_chunk::<8>()
-        .map_or(0, |chunk| u64::from_be_bytes(*chunk))
+    bytes.first_chunk::<8>().map_or(0, |chunk| u64::from_be_bytes(*chunk))
 }
 
 struct ToyExchange {
@@ -203,7 +194,7 @@ impl SkCipher for ToyCipher {
         let (sealed, icv) = message.split_at_mut(end);
         let (_, tail) = sealed.split_at_mut(body);
         let (iv, data) = tail.split_at_mut(self.iv_len);
-        if data.len() % self.block_len != 0 {
+        if !data.len().is_multiple_of(self.block_len) {
             return Err(CryptoError::Length);
         }
         self.crypt(iv, data);
@@ -218,7 +209,7 @@ impl SkCipher for ToyCipher {
         let end = message
             .len()
             .checked_sub(self.icv_len)
-            .filter(|end| *end >= start && (end - start) % self.block_len == 0)
+            .filter(|end| *end >= start && (end - start).is_multiple_of(self.block_len))
             .ok_or(CryptoError::Length)?;
         let (sealed, icv) = message.split_at_mut(end);
         if self.icv(sealed).get(..icv.len()) != Some(&*icv) {

@@ -9,8 +9,8 @@ use core::time::Duration;
 use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, SignatureScheme, Step};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, AskId, ChildId, Established, Event, LocalAuth, RemoteAuth, ResponderConfig, ResponderDefaults,
-    SaId, Timing,
+    Answer, Ask, AskId, ChildId, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
+    ResponderDefaults, SaId, Timing,
 };
 use adit_isakmp::Prf;
 use adit_isakmp::crypto::CryptoProvider;
@@ -35,12 +35,7 @@ pub struct Temper {
 
 impl Temper {
     /// Answers at once.
-    pub const GOOD: Self = Self {
-        refused: 0,
-        never: 0,
-        late: 0,
-        slowest: Duration::ZERO,
-    };
+    pub const GOOD: Self = Self { refused: 0, never: 0, late: 0, slowest: Duration::ZERO };
 
     /// Of some badness.
     pub fn some(random: &mut Random) -> Self {
@@ -125,7 +120,7 @@ impl Host {
     /// A host that knows nobody.
     #[must_use]
     pub fn new(description: Description, random: &mut Random) -> Self {
-        let crypto = Arc::new(ToyCrypto::new(random.next()));
+        let crypto = Arc::new(ToyCrypto::new(random.number()));
         let entropy = Box::new(random.fork());
         Self {
             name: description.name,
@@ -178,9 +173,7 @@ impl Host {
     #[must_use]
     pub fn remote_auth(&self, peer: &Identity) -> RemoteAuth {
         match self.friends.get(peer) {
-            Some(friend) if friend.certificate => RemoteAuth::Certificate {
-                authorities: vec![[7; 20]],
-            },
+            Some(friend) if friend.certificate => RemoteAuth::Certificate { authorities: vec![[7; 20]] },
             _ => RemoteAuth::Psk,
         }
     }
@@ -213,14 +206,7 @@ impl Host {
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { remote, .. } => Answer::Psk(Ok(self.psk(&remote))),
             Ask::Verify { .. } if refuse => Answer::Verified(Err(no())),
-            Ask::Verify {
-                identity,
-                certificates,
-                scheme,
-                message,
-                signature,
-                ..
-            } => {
+            Ask::Verify { identity, certificates, scheme, message, signature, .. } => {
                 let mine = certificates.first() == Some(&certificate(&identity));
                 let right = signature == self.signature(&identity, scheme, &message);
                 Answer::Verified(if mine && right { Ok(()) } else { Err(no()) })
@@ -269,7 +255,7 @@ impl Host {
     fn psk(&mut self, remote: &Identity) -> Secret {
         match self.friends.get(remote) {
             Some(friend) => Secret::from(&friend.psk[..]),
-            None => Secret::new(self.random.next().to_be_bytes().to_vec()),
+            None => Secret::new(self.random.number().to_be_bytes().to_vec()),
         }
     }
 
@@ -278,16 +264,12 @@ impl Host {
         let mut out = vec![0; 32];
         let scheme = format!("{scheme:?}");
         let key = certificate(identity);
-        self.crypto
-            .prf(Prf::HmacSha256, &key, &[scheme.as_bytes(), message.expose()], &mut out);
+        self.crypto.prf(Prf::HmacSha256, &key, &[scheme.as_bytes(), message.expose()], &mut out);
         out
     }
 
     fn record(&mut self, sa: SaId) -> &mut Record {
-        self.records.entry(sa).or_insert_with(|| Record {
-            established: None,
-            leased: false,
-        })
+        self.records.entry(sa).or_insert_with(|| Record { established: None, leased: false })
     }
 
     /// Takes note of what the core says. An error is a broken promise.
@@ -307,11 +289,9 @@ impl Host {
                 }
                 self.record(sa).established = Some(established);
             }
-            Event::ChildClosed {
-                child,
-                inbound_spi,
-                outbound_spi,
-            } => self.child_closed(child, inbound_spi, outbound_spi)?,
+            Event::ChildClosed { child, inbound_spi, outbound_spi } => {
+                self.child_closed(child, inbound_spi, outbound_spi)?
+            }
             Event::Released(lease) => {
                 if !self.kernel.release(&lease) {
                     return Err(format!("{}: {lease:?} is given back, but was not leased", self.name));

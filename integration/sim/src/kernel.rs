@@ -1,6 +1,7 @@
 //! A recording kernel: which SPIs it has given out, which pairs of SAs are installed, which addresses are leased.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use core::net::Ipv4Addr;
 
@@ -50,8 +51,8 @@ impl Kernel {
     pub fn allocate(&mut self, random: &mut Random, sa: SaId) -> u32 {
         loop {
             let spi = u32::try_from(random.below(0xffff_fe00) + 256).unwrap_or(256);
-            if !self.spis.contains_key(&spi) {
-                self.spis.insert(spi, sa);
+            if let Entry::Vacant(free) = self.spis.entry(spi) {
+                free.insert(sa);
                 return spi;
             }
         }
@@ -59,9 +60,8 @@ impl Kernel {
 
     /// Installs a pair.
     pub fn install(&mut self, sa: SaId, child: &ChildSa) {
-        let joined = |keys: &adit_ikev2::api::EspKeys| {
-            [keys.encryption.expose(), keys.integrity.expose()].concat()
-        };
+        let joined =
+            |keys: &adit_ikev2::api::EspKeys| [keys.encryption.expose(), keys.integrity.expose()].concat();
         self.installed = self.installed.saturating_add(1);
         self.pairs.insert(
             child.child,
@@ -90,11 +90,7 @@ impl Kernel {
     pub fn lease(&mut self, sa: SaId) -> Option<Lease> {
         let free = (2..250).map(|n| Ipv4Addr::new(10, 99, 0, n)).find(|a| !self.leases.contains_key(a))?;
         self.leases.insert(free, sa);
-        Some(Lease {
-            v4: Some(free),
-            v6: None,
-            dns: vec![Ipv4Addr::new(10, 99, 0, 1).into()],
-        })
+        Some(Lease { v4: Some(free), v6: None, dns: vec![Ipv4Addr::new(10, 99, 0, 1).into()] })
     }
 
     /// Takes an address back.

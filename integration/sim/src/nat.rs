@@ -66,11 +66,8 @@ impl Nat {
                 port
             }
         };
-        let entry = self.by_port.entry(port).or_insert_with(|| Entry {
-            inner,
-            spoken_to: Vec::new(),
-            used: now,
-        });
+        let entry =
+            self.by_port.entry(port).or_insert_with(|| Entry { inner, spoken_to: Vec::new(), used: now });
         entry.used = now;
         if !entry.spoken_to.contains(&to) {
             entry.spoken_to.push(to);

@@ -84,13 +84,7 @@ impl Net {
     /// One without hosts.
     #[must_use]
     pub const fn new(random: Random, faults: Faults) -> Self {
-        Self {
-            faults,
-            outage_until: Instant::ZERO,
-            nats: Vec::new(),
-            hosts: BTreeMap::new(),
-            random,
-        }
+        Self { faults, outage_until: Instant::ZERO, nats: Vec::new(), hosts: BTreeMap::new(), random }
     }
 
     /// Puts host number `host` with its own address somewhere.
@@ -109,11 +103,7 @@ impl Net {
             },
             None => return Vec::new(),
         };
-        let flying = Flying {
-            from,
-            to: transmit.path.remote,
-            payload: transmit.payload.clone(),
-        };
+        let flying = Flying { from, to: transmit.path.remote, payload: transmit.payload.clone() };
         self.spoil(now, flying)
     }
 
@@ -127,9 +117,7 @@ impl Net {
             turn_a_bit(&mut self.random, &mut flying.payload);
         }
         let copies = if self.random.chance(faults.duplicate) { 2 } else { 1 };
-        (0..copies)
-            .map(|_| (self.random.between(faults.fastest, faults.slowest), flying.clone()))
-            .collect()
+        (0..copies).map(|_| (self.random.between(faults.fastest, faults.slowest), flying.clone())).collect()
     }
 
     /// A datagram arrives: at which host, and the host's own end of it.

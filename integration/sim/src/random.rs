@@ -17,11 +17,11 @@ impl Random {
     /// A generator of its own for one purpose, so that one more draw here does not change everything there.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(self.number())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,7 +31,7 @@ impl Random {
 
     /// A number below `limit` (0 if that is 0).
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next().checked_rem(limit).unwrap_or(0)
+        self.number().checked_rem(limit).unwrap_or(0)
     }
 
     /// True in `permille` of 1,000 cases.
@@ -55,7 +55,7 @@ impl Random {
 impl Entropy for Random {
     fn public(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(8) {
-            let bytes = self.next().to_be_bytes();
+            let bytes = self.number().to_be_bytes();
             for (to, from) in chunk.iter_mut().zip(bytes) {
                 *to = from;
             }

@@ -7,9 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use adit_core::{Identity, Instant, Path, Prefix};
-use adit_ikev2::api::{
-    Answer, AskId, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing,
-};
+use adit_ikev2::api::{Answer, AskId, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
 use crate::host::{Description, Friend, Host, Temper, inner_address};
@@ -55,12 +53,7 @@ pub struct Summary {
 
 enum Happening {
     Arrives(Flying),
-    Answers {
-        host: usize,
-        sa: SaId,
-        id: AskId,
-        answer: Answer,
-    },
+    Answers { host: usize, sa: SaId, id: AskId, answer: Answer },
     Acts,
 }
 
@@ -101,11 +94,7 @@ struct Client {
 pub fn run(seed: u64, trace: bool) -> Result<Summary, Violation> {
     let mut world = World::new(seed, trace);
     let result = world.whole();
-    result.map_err(|what| Violation {
-        seed,
-        at: world.now,
-        what,
-    })
+    result.map_err(|what| Violation { seed, at: world.now, what })
 }
 
 fn ike(text: &str) -> Vec<IkeProposal> {
@@ -151,17 +140,11 @@ impl World {
 
     fn timing(&mut self) -> Timing {
         Timing {
-            retransmit: self
-                .random
-                .between(Duration::from_millis(300), Duration::from_secs(2)),
+            retransmit: self.random.between(Duration::from_millis(300), Duration::from_secs(2)),
             tries: u32::try_from(self.random.below(5)).unwrap_or(0) + 1,
-            dead_peer: self
-                .random
-                .between(Duration::from_secs(10), Duration::from_secs(60)),
+            dead_peer: self.random.between(Duration::from_secs(10), Duration::from_secs(60)),
             keepalive: Duration::from_secs(20),
-            half_open: self
-                .random
-                .between(Duration::from_secs(5), Duration::from_secs(40)),
+            half_open: self.random.between(Duration::from_secs(5), Duration::from_secs(40)),
         }
     }
 
@@ -202,9 +185,7 @@ impl World {
             0 => Place::Public,
             kind => {
                 let mapping = if kind == 1 { Mapping::EndpointIndependent } else { Mapping::Symmetric };
-                let timeout = self
-                    .random
-                    .between(Duration::from_secs(25), Duration::from_secs(120));
+                let timeout = self.random.between(Duration::from_secs(25), Duration::from_secs(120));
                 let outer = IpAddr::V4(Ipv4Addr::new(203, 0, 113, n));
                 self.net.nats.push(Nat::new(outer, mapping, timeout, 20_000));
                 Place::Behind(self.net.nats.len().saturating_sub(1))
@@ -248,36 +229,22 @@ impl World {
         let Some(server) = self.hosts.get_mut(SERVER) else {
             return (false, false);
         };
-        let key = self.random.next().to_be_bytes().to_vec();
+        let key = self.random.number().to_be_bytes().to_vec();
         let mistake = self.random.below(10);
         let mut theirs = key.clone();
         if mistake == 0 {
             theirs.push(1);
         }
-        let by_certificate = matches!(
-            client.local_auth(),
-            adit_ikev2::api::LocalAuth::Signature { .. }
-        );
+        let by_certificate = matches!(client.local_auth(), adit_ikev2::api::LocalAuth::Signature { .. });
         if mistake != 1 {
-            server.friends.insert(
-                client.identity().clone(),
-                Friend {
-                    psk: theirs,
-                    certificate: by_certificate,
-                },
-            );
+            server
+                .friends
+                .insert(client.identity().clone(), Friend { psk: theirs, certificate: by_certificate });
         }
-        let server_certificate = matches!(
-            server.local_auth(),
-            adit_ikev2::api::LocalAuth::Signature { .. }
-        );
-        client.friends.insert(
-            server.identity().clone(),
-            Friend {
-                psk: key,
-                certificate: server_certificate,
-            },
-        );
+        let server_certificate = matches!(server.local_auth(), adit_ikev2::api::LocalAuth::Signature { .. });
+        client
+            .friends
+            .insert(server.identity().clone(), Friend { psk: key, certificate: server_certificate });
         // A key that differs matters only where one of the two proves itself with it.
         match mistake {
             0 => (by_certificate && server_certificate, by_certificate),
@@ -302,9 +269,7 @@ impl World {
 
     /// Clients come and go, and everything goes wrong.
     fn bad_time(&mut self) -> Result<(), String> {
-        let length = self
-            .random
-            .between(Duration::from_secs(30), Duration::from_secs(600));
+        let length = self.random.between(Duration::from_secs(30), Duration::from_secs(600));
         let until = self.now + length;
         let actions = self.random.below(30) + 3;
         for _ in 0..actions {
@@ -343,9 +308,7 @@ impl World {
     }
 
     fn host(&mut self, index: usize) -> Result<&mut Host, String> {
-        self.hosts
-            .get_mut(index)
-            .ok_or_else(|| format!("there is no host {index}"))
+        self.hosts.get_mut(index).ok_or_else(|| format!("there is no host {index}"))
     }
 
     fn push(&mut self, at: Instant, happening: Happening) {
@@ -388,19 +351,11 @@ impl World {
                 let Some((host, local)) = self.net.arrive(self.now, &flying) else {
                     return Ok(());
                 };
-                let path = Path {
-                    local,
-                    remote: flying.from,
-                };
+                let path = Path { local, remote: flying.from };
                 let payload = flying.payload;
                 self.give(host, Input::Datagram { path, payload })
             }
-            Happening::Answers {
-                host,
-                sa,
-                id,
-                answer,
-            } => {
+            Happening::Answers { host, sa, id, answer } => {
                 self.host(host)?.handing(sa, &answer);
                 self.give(host, Input::Answer { id, answer })
             }
@@ -427,12 +382,7 @@ impl World {
                 Output::Ask { id, sa, ask } => {
                     let answered = self.host(index)?.ask(id, sa, ask);
                     if let Some((delay, id, answer)) = answered {
-                        let happening = Happening::Answers {
-                            host: index,
-                            sa,
-                            id,
-                            answer,
-                        };
+                        let happening = Happening::Answers { host: index, sa, id, answer };
                         self.push(self.now + delay, happening);
                     }
                 }
@@ -496,9 +446,7 @@ impl World {
             2 => core::mem::swap(&mut flying.from, &mut flying.to),
             _ => flying.from = end(Ipv4Addr::new(192, 0, 2, 200)),
         }
-        let delay = self
-            .random
-            .between(Duration::ZERO, Duration::from_secs(20));
+        let delay = self.random.between(Duration::ZERO, Duration::from_secs(20));
         self.push(self.now + delay, Happening::Arrives(flying));
     }
 
@@ -512,9 +460,7 @@ impl World {
             4 => self.close_one(SERVER, self.random.clone().chance(500)),
             5 => self.close_one(client, true),
             6 => {
-                let length = self
-                    .random
-                    .between(Duration::from_secs(1), Duration::from_secs(90));
+                let length = self.random.between(Duration::from_secs(1), Duration::from_secs(90));
                 self.net.outage_until = self.now + length;
                 Ok(())
             }
@@ -557,10 +503,7 @@ impl World {
             return Ok(());
         }
         let config = InitiatorConfig {
-            path: Path {
-                local: host.address(),
-                remote,
-            },
+            path: Path { local: host.address(), remote },
             ike: client.ike,
             esp: client.esp,
             local_id: host.identity().clone(),
@@ -591,12 +534,9 @@ impl World {
             .map(|e| e.remote_id.clone())
             .ok_or("up without a record")?;
         let client = if index == SERVER { &peer } else { host.identity() };
-        let welcome = self
-            .hosts
-            .iter()
-            .skip(1)
-            .zip(&self.clients)
-            .any(|(h, c)| h.identity() == client && if index == SERVER { c.proves_itself } else { c.welcome });
+        let welcome = self.hosts.iter().skip(1).zip(&self.clients).any(|(h, c)| {
+            h.identity() == client && if index == SERVER { c.proves_itself } else { c.welcome }
+        });
         if welcome {
             return Ok(());
         }
@@ -652,7 +592,11 @@ impl World {
                 return Err(format!("{} still holds {:?}", host.name, host.kernel));
             }
             if host.endpoint.deadline().is_some_and(|(_, t)| t != adit_ikev2::api::Timer::CookieSecret) {
-                return Err(format!("{} has nothing, and waits for {:?}", host.name, host.endpoint.deadline()));
+                return Err(format!(
+                    "{} has nothing, and waits for {:?}",
+                    host.name,
+                    host.endpoint.deadline()
+                ));
             }
         }
         Ok(())
