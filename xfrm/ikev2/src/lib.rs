@@ -44,6 +44,8 @@ mod responder;
 mod selectors;
 mod state;
 mod task;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use endpoint::Endpoint;

@@ -1,0 +1,323 @@
+//! Both roles against each other, and each against a scripted peer that has the keys and no manners.
+
+#[path = "../../../../integration/sim/src/crypto.rs"]
+#[allow(unreachable_pub, reason = "the simulation's own file, which is a library there")]
+mod crypto;
+
+mod established;
+mod handshake;
+mod hostile_initiator;
+mod hostile_responder;
+mod limits;
+mod script;
+
+use std::sync::Arc;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use adit_core::{
+    Entropy, Failure, FailureCode, Identity, Instant, Path, Prefix, Secret, SignatureScheme, Step,
+    TrafficSelector, Transmit,
+};
+use adit_isakmp::crypto::CryptoProvider;
+
+use crate::Endpoint;
+use crate::api::*;
+use crypto::ToyCrypto;
+
+/// Bytes that count.
+struct Counting(u64);
+
+impl Entropy for Counting {
+    fn public(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = self.0.to_be_bytes()[0];
+        }
+    }
+
+    fn secret(&mut self, out: &mut [u8]) {
+        self.public(out);
+    }
+}
+
+fn name(text: &str) -> Identity {
+    text.parse().unwrap()
+}
+
+fn ts(text: &str) -> TrafficSelector {
+    text.parse::<Prefix>().unwrap().into()
+}
+
+const CLIENT: &str = "192.0.2.7:500";
+const SERVER: &str = "198.51.100.1:500";
+const IKE: &str = "aes256gcm16-prfsha256-x25519";
+
+fn refused(text: &str) -> Failure {
+    Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+}
+
+/// One end with a driver that answers at once.
+struct Node {
+    endpoint: Endpoint,
+    crypto: Arc<ToyCrypto>,
+    address: SocketAddr,
+    psk: &'static [u8],
+    /// For peers that nobody knows.
+    unknown_psk: &'static [u8],
+    /// The name of an Ask to say no to.
+    refuse: &'static str,
+    /// The name of an Ask never to answer.
+    silent: &'static str,
+    connection: fn() -> ResponderConfig,
+    asked: Vec<String>,
+    verified: Vec<Vec<Vec<u8>>>,
+    children: Vec<ChildSa>,
+    events: Vec<(SaId, Event)>,
+    sent: Vec<Transmit>,
+    spi: u32,
+}
+
+impl Node {
+    fn new(address: &str, seed: u64, responder: Option<ResponderDefaults>) -> Self {
+        let crypto = Arc::new(ToyCrypto::new(seed));
+        let provider = Arc::clone(&crypto) as Arc<dyn CryptoProvider>;
+        Self {
+            endpoint: Endpoint::new(provider, Box::new(Counting(seed)), responder),
+            crypto,
+            address: address.parse().unwrap(),
+            psk: b"a good key",
+            unknown_psk: b"a key that nobody has",
+            refuse: "",
+            silent: "",
+            connection,
+            asked: Vec::new(),
+            verified: Vec::new(),
+            children: Vec::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            spi: u32::try_from(seed).unwrap() * 0x1_0000,
+        }
+    }
+
+    fn client() -> Self {
+        Self::new(CLIENT, 1, None)
+    }
+
+    fn server() -> Self {
+        Self::new(SERVER, 2, Some(defaults()))
+    }
+
+    fn give(&mut self, now: Instant, input: Input) {
+        self.endpoint.handle(now, input);
+        self.drain(now);
+    }
+
+    fn dial(&mut self, now: Instant, config: InitiatorConfig) -> SaId {
+        let sa = self.endpoint.initiate(now, config);
+        self.drain(now);
+        sa
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.endpoint.poll() {
+            match output {
+                Output::Transmit(transmit) => self.sent.push(transmit),
+                Output::Event { sa, event } => self.events.push((sa, event)),
+                Output::Ask { id, ask, .. } => {
+                    let name = format!("{ask:?}");
+                    let refuse = name == self.refuse;
+                    let silent = name == self.silent;
+                    self.asked.push(name);
+                    let answer = self.act(ask, refuse);
+                    if !silent {
+                        self.endpoint.handle(now, Input::Answer { id, answer });
+                    }
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, ask: Ask, refuse: bool) -> Answer {
+        let crypto = Arc::clone(&self.crypto);
+        let no = || refused("no");
+        match ask {
+            Ask::Generate(method) => Answer::Generated(crypto.generate(method)),
+            Ask::Agree { key, peer } => Answer::Agreed(key.agree(&peer)),
+            Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
+            Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
+            Ask::Connection { .. } => Answer::Connection(Ok(Box::new((self.connection)()))),
+            Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
+            Ask::Psk { local, remote } => {
+                let known = [&local, &remote].iter().all(|id| !id.to_string().starts_with("nobody"));
+                Answer::Psk(Ok(Secret::from(if known { self.psk } else { self.unknown_psk })))
+            }
+            Ask::Verify { certificates, message, signature, .. } => {
+                let good = signature == self.signature(&certificates[0], &message) && !refuse;
+                self.verified.push(certificates);
+                Answer::Verified(if good { Ok(()) } else { Err(no()) })
+            }
+            Ask::Sign { .. } if refuse => Answer::Signed(Err(no())),
+            Ask::Sign { schemes, message, .. } => {
+                let by = if self.address.to_string() == SERVER { b"server cert" } else { b"client cert" };
+                Answer::Signed(Ok((schemes[0], self.signature(by, &message))))
+            }
+            Ask::Lease { .. } if refuse => Answer::Leased(Err(no())),
+            Ask::Lease { .. } => Answer::Leased(Ok(lease())),
+            Ask::AllocateSpi { .. } if refuse => Answer::Spi(Err(no())),
+            Ask::AllocateSpi { .. } => {
+                self.spi += 1;
+                Answer::Spi(Ok(self.spi))
+            }
+            Ask::Install(_) if refuse => Answer::Installed(Err(no())),
+            Ask::Install(child) => {
+                self.children.push(*child);
+                Answer::Installed(Ok(()))
+            }
+        }
+    }
+
+    fn signature(&self, certificate: &[u8], message: &Secret) -> Vec<u8> {
+        let mut out = vec![0; 32];
+        self.crypto.prf(adit_isakmp::Prf::HmacSha256, certificate, &[message.expose()], &mut out);
+        out
+    }
+
+    /// Everything that was sent since the last time.
+    fn sent(&mut self) -> Vec<Transmit> {
+        core::mem::take(&mut self.sent)
+    }
+
+    fn one(&mut self) -> Transmit {
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
+    }
+
+    fn established(&self) -> Option<&Established> {
+        self.events.iter().find_map(|(_, e)| match e {
+            Event::Established(e) => Some(&**e),
+            _ => None,
+        })
+    }
+
+    fn closed(&self) -> Option<&Result<(), Failure>> {
+        self.events.iter().find_map(|(_, e)| match e {
+            Event::Closed(result) => Some(result),
+            _ => None,
+        })
+    }
+
+    fn failure(&self) -> &Failure {
+        self.closed().expect("closed").as_ref().expect_err("a failure")
+    }
+
+    fn released(&self) -> usize {
+        self.events.iter().filter(|(_, e)| matches!(e, Event::Released(_))).count()
+    }
+
+    /// Lets time pass to the next deadline.
+    fn wake(&mut self) -> Instant {
+        let (at, _) = self.endpoint.deadline().expect("a deadline");
+        self.give(at, Input::Wake);
+        at
+    }
+}
+
+/// A transmit as it arrives.
+fn arrives(transmit: &Transmit) -> Input {
+    Input::Datagram {
+        path: Path { local: transmit.path.remote, remote: transmit.path.local },
+        payload: transmit.payload.clone(),
+    }
+}
+
+/// Carries datagrams both ways until nobody sends any more.
+fn carry(now: Instant, a: &mut Node, b: &mut Node) {
+    loop {
+        let (from_a, from_b) = (a.sent(), b.sent());
+        if from_a.is_empty() && from_b.is_empty() {
+            return;
+        }
+        from_a.iter().for_each(|t| b.give(now, arrives(t)));
+        from_b.iter().for_each(|t| a.give(now, arrives(t)));
+    }
+}
+
+/// A client and a server that are up.
+fn up() -> (Node, Node, SaId) {
+    let (mut client, mut server) = (Node::client(), Node::server());
+    let sa = client.dial(Instant::ZERO, config());
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert!(client.established().is_some(), "{:?}", client.events);
+    assert!(server.established().is_some(), "{:?}", server.events);
+    (client, server, sa)
+}
+
+fn lease() -> Lease {
+    Lease {
+        v4: Some("10.9.0.7".parse().unwrap()),
+        v6: Some(("2001:db8:9::7".parse().unwrap(), 64)),
+        dns: vec!["10.9.0.1".parse().unwrap(), "2001:db8:9::1".parse().unwrap()],
+    }
+}
+
+fn defaults() -> ResponderDefaults {
+    ResponderDefaults {
+        ike: vec![IKE.parse().unwrap()],
+        cookie_threshold: 10,
+        half_open_limit: 20,
+        half_open_per_address: 5,
+        limit: 100,
+        authorities: Vec::new(),
+        timing: Timing::default(),
+    }
+}
+
+fn connection() -> ResponderConfig {
+    ResponderConfig {
+        name: "clients".into(),
+        local_id: name("vpn.example.com"),
+        local_auth: LocalAuth::Psk,
+        remote_auth: RemoteAuth::Psk,
+        esp: vec!["aes256gcm16".parse().unwrap()],
+        local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
+        remote_ts: Vec::new(),
+        addresses: true,
+        timing: Timing::default(),
+    }
+}
+
+fn config() -> InitiatorConfig {
+    InitiatorConfig {
+        path: Path { local: CLIENT.parse().unwrap(), remote: SERVER.parse().unwrap() },
+        ike: vec![IKE.parse().unwrap()],
+        esp: vec!["aes256gcm16".parse().unwrap()],
+        local_id: name("ann@example.com"),
+        remote_id: name("vpn.example.com"),
+        local_auth: LocalAuth::Psk,
+        remote_auth: RemoteAuth::Psk,
+        request_v4: true,
+        request_v6: true,
+        local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
+        remote_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
+        force_encapsulation: false,
+        nat_port: 4500,
+        local_nat_port: 4500,
+        timing: Timing::default(),
+    }
+}
+
+fn by_certificate(owner: &[u8], schemes: &[SignatureScheme]) -> (LocalAuth, RemoteAuth) {
+    let local = LocalAuth::Signature {
+        certificates: vec![owner.to_vec(), b"intermediate".to_vec()],
+        schemes: schemes.to_vec(),
+    };
+    let remote = RemoteAuth::Certificate { authorities: vec![[7; 20]] };
+    (local, remote)
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
