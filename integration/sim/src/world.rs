@@ -1,5 +1,7 @@
 //! A run: a server, some clients, a bad time, then a good time in which everything has to come right.
 
+mod promises;
+
 use std::collections::BTreeMap;
 
 use core::fmt;
@@ -257,6 +259,7 @@ impl World {
         self.bad_time()?;
         self.good_time()?;
         let standing = self.check_agreement()?;
+        self.check_paths()?;
         self.close_all()?;
         self.check_nothing_left()?;
         Ok(Summary {
@@ -522,83 +525,5 @@ impl World {
         let sa = host.endpoint.initiate(now, config);
         host.dialled.push(sa);
         self.drain(index)
-    }
-
-    /// Nobody is up who could not prove itself.
-    fn check_welcome(&self, index: usize, sa: SaId) -> Result<(), String> {
-        let host = self.hosts.get(index).ok_or("no such host")?;
-        let peer = host
-            .records
-            .get(&sa)
-            .and_then(|r| r.established.as_ref())
-            .map(|e| e.remote_id.clone())
-            .ok_or("up without a record")?;
-        let client = if index == SERVER { &peer } else { host.identity() };
-        let welcome = self.hosts.iter().skip(1).zip(&self.clients).any(|(h, c)| {
-            h.identity() == client && if index == SERVER { c.proves_itself } else { c.welcome }
-        });
-        if welcome {
-            return Ok(());
-        }
-        Err(format!("{} is up with {peer}, and they share no key", host.name))
-    }
-
-    /// When all is quiet, both ends say the same of what is up, and whoever is welcome is up.
-    fn check_agreement(&self) -> Result<u64, String> {
-        let (server, clients) = self.hosts.split_first().ok_or("no hosts")?;
-        for host in &self.hosts {
-            if host.endpoint.half_open() != 0 || host.endpoint.len() != host.endpoint.established() {
-                return Err(format!("{} still has half-open IKE_SAs", host.name));
-            }
-        }
-        let mut standing = 0;
-        for (host, client) in clients.iter().zip(&self.clients) {
-            for pair in host.kernel.pairs.values() {
-                let mirrored = server.kernel.pairs.values().any(|s| {
-                    (s.inbound_spi, s.outbound_spi) == (pair.outbound_spi, pair.inbound_spi)
-                        && s.inbound_key == pair.outbound_key
-                        && s.outbound_key == pair.inbound_key
-                        && s.local_ts == pair.remote_ts
-                        && s.remote_ts == pair.local_ts
-                        && s.remote_id == *host.identity()
-                });
-                if !mirrored {
-                    return Err(format!("{} has {pair:?}, and the server has not", host.name));
-                }
-                standing += 1;
-            }
-            if client.welcome != (host.kernel.pairs.len() == 1) {
-                let failures: Vec<String> = host.failures.iter().map(ToString::to_string).collect();
-                return Err(format!(
-                    "{} has {} pairs, welcome: {}; it says: {failures:?}",
-                    host.name,
-                    host.kernel.pairs.len(),
-                    client.welcome
-                ));
-            }
-        }
-        if server.kernel.pairs.len() as u64 != standing {
-            return Err(format!("the server has {} pairs, clients {standing}", server.kernel.pairs.len()));
-        }
-        Ok(standing)
-    }
-
-    fn check_nothing_left(&self) -> Result<(), String> {
-        for host in &self.hosts {
-            if !host.endpoint.is_empty() || host.endpoint.lingering() != 0 {
-                return Err(format!("{} still has {} IKE_SAs", host.name, host.endpoint.len()));
-            }
-            if !host.kernel.is_empty() || !host.records.is_empty() {
-                return Err(format!("{} still holds {:?}", host.name, host.kernel));
-            }
-            if host.endpoint.deadline().is_some_and(|(_, t)| t != adit_ikev2::api::Timer::CookieSecret) {
-                return Err(format!(
-                    "{} has nothing, and waits for {:?}",
-                    host.name,
-                    host.endpoint.deadline()
-                ));
-            }
-        }
-        Ok(())
     }
 }

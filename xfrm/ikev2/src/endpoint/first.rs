@@ -1,9 +1,13 @@
 //! First messages of peers that dial us (RFC 7296 §2.6): nothing is remembered of one before every limit has let it
 //! through.
 
+use core::net::IpAddr;
+
 use adit_core::{Instant, Path};
-use adit_isakmp::payload::{Notify, NotifyType};
-use adit_isakmp::{ExchangeType, Flags, Header, Message, Payload, VERSION_2};
+use adit_isakmp::payload::{Notify, NotifyType, Payloads};
+use adit_isakmp::{
+    ExchangeType, Flags, HEADER_LEN, Header, HeaderView, Message, Payload, PayloadType, VERSION_2,
+};
 
 use super::Endpoint;
 use super::cookie::Claim;
@@ -15,8 +19,39 @@ use crate::state::{Datagram, Stage};
 enum Verdict {
     Welcome,
     /// Only with a cookie.
-    Cookie(Vec<u8>),
+    Cookie(Header, Vec<u8>),
     Refused,
+}
+
+/// What a cookie is about, read without remembering anything.
+struct Glance<'a> {
+    header: Header,
+    nonce: &'a [u8],
+    cookie: Option<&'a [u8]>,
+}
+
+impl<'a> Glance<'a> {
+    fn at(bytes: &'a [u8]) -> Option<Self> {
+        let view = HeaderView::parse(bytes).ok()?;
+        let (mut nonce, mut cookie) = (None, None);
+        for raw in Payloads::new(view.next_payload(), view.body(), HEADER_LEN) {
+            let raw = raw.ok()?;
+            match raw.kind {
+                PayloadType::NONCE => nonce = Some(raw.body),
+                PayloadType::NOTIFY => cookie = cookie.or(cookie_in(raw.body)),
+                _ => {}
+            }
+        }
+        Some(Self { header: view.header(), nonce: nonce.filter(|n| (16..=256).contains(&n.len()))?, cookie })
+    }
+}
+
+/// The data of a COOKIE notify: no protocol, no SPI (RFC 7296 §3.10).
+fn cookie_in(body: &[u8]) -> Option<&[u8]> {
+    let ([_, 0, high, low], data) = body.split_first_chunk::<4>()? else {
+        return None;
+    };
+    (u16::from_be_bytes([*high, *low]) == NotifyType::COOKIE.0).then_some(data)
 }
 
 impl Endpoint {
@@ -32,16 +67,13 @@ impl Endpoint {
         if let Some(key) = self.half_open.find(spi_i, address) {
             return self.step(now, key, |state, cx| state.datagram(cx, datagram));
         }
-        let Ok(message) = Message::parse(&datagram.bytes) else {
-            return self.ignored();
-        };
         let path = datagram.path;
-        match self.admit(now, &defaults, &message, path) {
+        match self.admit(now, &defaults, &datagram.bytes, address) {
             Verdict::Welcome => {}
-            Verdict::Cookie(cookie) => {
+            Verdict::Cookie(header, cookie) => {
                 let cookies = &mut self.shared.counters.cookies;
                 *cookies = cookies.saturating_add(1);
-                return self.reply_in_clear(path, &message.header, Notify::new(NotifyType::COOKIE, cookie));
+                return self.reply_in_clear(path, &header, Notify::new(NotifyType::COOKIE, cookie));
             }
             Verdict::Refused => {
                 let refused = &mut self.shared.counters.refused;
@@ -49,6 +81,9 @@ impl Endpoint {
                 return;
             }
         }
+        let Ok(message) = Message::parse(&datagram.bytes) else {
+            return self.ignored();
+        };
         match First::read(&*self.shared.crypto, &defaults, datagram, &message) {
             Ok(first) => {
                 let (key, _, spi_r) = self.open(Stage::HalfOpen, Some((spi_i, address)), None);
@@ -64,36 +99,31 @@ impl Endpoint {
         &mut self,
         now: Instant,
         defaults: &ResponderDefaults,
-        message: &Message,
-        path: Path,
+        bytes: &[u8],
+        address: IpAddr,
     ) -> Verdict {
         let half_open = self.half_open.len();
         if half_open >= defaults.half_open_limit || self.established >= defaults.limit {
             return Verdict::Refused;
         }
-        let address = path.remote.ip();
         let crowded = self.half_open.of(address) >= defaults.half_open_per_address;
         if half_open < defaults.cookie_threshold && !crowded {
             return Verdict::Welcome;
         }
         // Under load the message has to come from where it says; then the address answers for its own crowd.
-        let Some(nonce) = message.payloads.iter().find_map(|p| match p {
-            Payload::Nonce(nonce) => Some(nonce),
-            _ => None,
-        }) else {
+        let Some(glance) = Glance::at(bytes) else {
             return Verdict::Refused;
         };
-        let claim = Claim { nonce, address, spi: message.header.initiator_spi };
+        let claim = Claim { nonce: glance.nonce, address, spi: glance.header.initiator_spi };
         let crypto = &*self.shared.crypto;
-        let proven = message
-            .notify(NotifyType::COOKIE)
-            .is_some_and(|n| self.cookies.verify(now, crypto, claim, &n.data));
+        let proven = glance.cookie.is_some_and(|cookie| self.cookies.verify(now, crypto, claim, cookie));
         match (proven, crowded) {
             (true, false) => Verdict::Welcome,
             (true, true) => Verdict::Refused,
             (false, _) => {
                 let entropy = &mut *self.shared.entropy;
-                Verdict::Cookie(self.cookies.make(now, crypto, entropy, claim))
+                let cookie = self.cookies.make(now, crypto, entropy, claim);
+                Verdict::Cookie(glance.header, cookie)
             }
         }
     }
