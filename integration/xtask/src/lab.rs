@@ -6,7 +6,10 @@ mod setup;
 mod stage;
 mod vm;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use adit_lab::{
     needs,
@@ -35,14 +38,15 @@ pub(crate) struct Options {
 /// That the lab could not be set up, or that scenarios failed.
 pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
-    let known = Scenario::all(&root().join("integration/scenarios"))?;
+    let folder = root().join("integration/scenarios");
     if options.list {
+        let known = Scenario::all(&folder)?;
         for scenario in &known {
             println!("{:<4} {:<36} {}", scenario.set, scenario.name, scenario.shows);
         }
         return Ok(());
     }
-    let chosen = options.choose(known)?;
+    let chosen = options.choose(&folder)?;
     let stage = stage::Stage::make(&chosen, options.release)?;
     let passed = match lacking(&chosen) {
         why if why.is_empty() && !options.vm => {
@@ -102,17 +106,18 @@ impl Options {
     }
 
     /// The scenarios named, or the set.
-    fn choose(&self, known: Vec<Scenario>) -> Result<Vec<Scenario>, String> {
-        for name in &self.names {
-            if !known.iter().any(|scenario| scenario.name == *name) {
-                return Err(format!("lab: no scenario {name:?}: `cargo xtask lab --list` shows them"));
-            }
+    fn choose(&self, folder: &Path) -> Result<Vec<Scenario>, String> {
+        if self.names.is_empty() {
+            let is_chosen =
+                |scenario: &Scenario| scenario.set == "ci" || (self.all && scenario.set == "full");
+            return Ok(Scenario::all(folder)?.into_iter().filter(is_chosen).collect());
         }
-        let is_chosen = |scenario: &Scenario| match self.names.as_slice() {
-            [] => scenario.set == "ci" || (self.all && scenario.set == "full"),
-            names => names.contains(&scenario.name),
+        let one = |name: &String| {
+            let own = folder.join(name);
+            let unknown = || format!("lab: no scenario {name:?}: `cargo xtask lab --list` shows them");
+            if own.is_dir() { Scenario::read(&own) } else { Err(unknown()) }
         };
-        Ok(known.into_iter().filter(is_chosen).collect())
+        self.names.iter().map(one).collect()
     }
 
     /// The runner's own options.
