@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Identity, Secret, SignatureScheme, Step};
+use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme, Step};
 use adit_ikev2::api::{Answer, LocalAuth, SignatureEncoding};
 use adit_pki::{EcdsaEncoding, FileSigner, PkiError, Signer, TrustAnchors, identities, read_certificates};
 use adit_profile::{CertSource, KeySource};
@@ -110,7 +110,21 @@ fn check(anchors: &TrustAnchors, peer: PeerIs, claim: &PeerSignature) -> Result<
         PeerIs::Server => adit_pki::verify_server(chain, anchors, &claim.identity, now)?,
         PeerIs::Client => adit_pki::verify_client(chain, anchors, &claim.identity, now)?,
     };
-    key.verify(claim.scheme, claim.message.expose(), &claim.signature, ecdsa(claim.encoding))
+    let scheme = of_key(claim.scheme, claim.encoding, key.kind());
+    key.verify(scheme, claim.message.expose(), &claim.signature, ecdsa(claim.encoding))
+}
+
+/// The scheme that was meant: an ECDSA AlgorithmIdentifier names the hash only (RFC 7427 appendix A.3), and the curve
+/// is the key's. RFC 4754's methods name both.
+fn of_key(named: SignatureScheme, encoding: SignatureEncoding, key: KeyKind) -> SignatureScheme {
+    use SignatureScheme as S;
+    match (named, encoding, key) {
+        (S::EcdsaP256Sha256, SignatureEncoding::Asn1, KeyKind::EcdsaP384) => S::EcdsaP384Sha256,
+        (S::EcdsaP384Sha256, SignatureEncoding::Asn1, KeyKind::EcdsaP256) => S::EcdsaP256Sha256,
+        (S::EcdsaP256Sha384, SignatureEncoding::Asn1, KeyKind::EcdsaP384) => S::EcdsaP384Sha384,
+        (S::EcdsaP384Sha384, SignatureEncoding::Asn1, KeyKind::EcdsaP256) => S::EcdsaP256Sha384,
+        (named, _, _) => named,
+    }
 }
 
 /// The authorities of a profile, or the system's where it names none.
@@ -158,4 +172,29 @@ fn no_scheme() -> Failure {
 
 fn died() -> Failure {
     Failure::new(FailureCode::Internal, Step::Authenticate, "the check of a signature did not finish")
+}
+
+#[cfg(test)]
+mod tests {
+    use SignatureScheme as S;
+
+    use super::*;
+
+    #[test]
+    fn the_curve_is_the_certificates() {
+        let asn1 = |named, key| of_key(named, SignatureEncoding::Asn1, key);
+        assert_eq!(asn1(S::EcdsaP256Sha384, KeyKind::EcdsaP384), S::EcdsaP384Sha384);
+        assert_eq!(asn1(S::EcdsaP256Sha256, KeyKind::EcdsaP384), S::EcdsaP384Sha256);
+        assert_eq!(asn1(S::EcdsaP384Sha384, KeyKind::EcdsaP256), S::EcdsaP256Sha384);
+        assert_eq!(asn1(S::EcdsaP384Sha256, KeyKind::EcdsaP256), S::EcdsaP256Sha256);
+        assert_eq!(asn1(S::EcdsaP256Sha256, KeyKind::EcdsaP256), S::EcdsaP256Sha256);
+    }
+
+    #[test]
+    fn nothing_else_is_read_into_a_scheme() {
+        let fixed = of_key(S::EcdsaP256Sha256, SignatureEncoding::Fixed, KeyKind::EcdsaP384);
+        assert_eq!(fixed, S::EcdsaP256Sha256);
+        let rsa = of_key(S::RsaPkcs1Sha256, SignatureEncoding::Asn1, KeyKind::EcdsaP256);
+        assert_eq!(rsa, S::RsaPkcs1Sha256);
+    }
 }

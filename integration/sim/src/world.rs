@@ -144,6 +144,7 @@ impl World {
         Timing {
             retransmit: self.random.between(Duration::from_millis(300), Duration::from_secs(2)),
             tries: u32::try_from(self.random.below(5)).unwrap_or(0) + 1,
+            init_tries: 3,
             dead_peer: self.random.between(Duration::from_secs(10), Duration::from_secs(60)),
             keepalive: Duration::from_secs(20),
             half_open: self.random.between(Duration::from_secs(5), Duration::from_secs(40)),

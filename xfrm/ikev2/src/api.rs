@@ -416,6 +416,8 @@ pub struct Timing {
     pub retransmit: Duration,
     /// Retransmissions before the peer is given up.
     pub tries: u32,
+    /// Retransmissions of an initiator's IKE_SA_INIT: nobody is known to be there yet, and a person waits.
+    pub init_tries: u32,
     /// Silence after which the peer is asked whether it lives; zero: never.
     pub dead_peer: Duration,
     /// A NAT mapping is kept alive this often when nothing else was sent; zero: never.
@@ -425,11 +427,13 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// 1 s and 5 retransmissions (1, 2, 4, 8, 16 s: given up after about a minute), DPD 30 s, keepalive 20 s, half-open 30 s.
+    /// 1 s and 5 retransmissions (1, 2, 4, 8, 16, 32 s: given up after about a minute), 3 of IKE_SA_INIT (1, 2, 4, 8 s:
+    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s.
     fn default() -> Self {
         Self {
             retransmit: Duration::from_secs(1),
             tries: 5,
+            init_tries: 3,
             dead_peer: Duration::from_secs(30),
             keepalive: Duration::from_secs(20),
             half_open: Duration::from_secs(30),

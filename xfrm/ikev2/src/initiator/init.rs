@@ -13,7 +13,7 @@ use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, KeMethod, Message, Payload, VERSION_2};
 
 use super::{Dial, Initiator, Phase, auth};
-use crate::api::Ask;
+use crate::api::{Ask, Timing};
 use crate::channel::{Agreed, Handshake};
 use crate::explain;
 use crate::natd::{self, Nat};
@@ -133,7 +133,8 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
             return Next::failed(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text));
         }
     };
-    let request = Request::send(cx, dial.config.path, bytes, &dial.config.timing);
+    let timing = Timing { tries: dial.config.timing.init_tries, ..dial.config.timing };
+    let request = Request::send(cx, dial.config.path, bytes, &timing);
     Initiator::sent(dial, Phase::InitSent(InitSent { attempt, key, request, refused: None, unusable: None }))
 }
 
