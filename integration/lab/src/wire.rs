@@ -124,6 +124,8 @@ fn transport(protocol: u8, payload: &[u8], (from, to): (IpAddr, IpAddr), also: &
                 false => Kind::Other(format!("TCP {from} port {} -> {to} port {}", ports[0], ports[1])),
             }
         }
+        // Group membership, which does not leave the link (RFC 3376).
+        2 => Kind::Link,
         // Multicast listener reports (RFC 3810), router and neighbour discovery (RFC 4861).
         58 if matches!(payload.first()?, 130..=137 | 143) => Kind::Link,
         1 | 58 => Kind::Other(format!("ICMP type {} {from} -> {to}", payload.first()?)),

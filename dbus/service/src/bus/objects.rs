@@ -131,17 +131,18 @@ impl Objects {
         if self.shown.contains_key(&id) {
             return Ok(());
         }
-        let object = ConnectionObject { daemon: Arc::clone(&self.daemon), gate: self.gate.clone(), id };
-        self.connection.object_server().at(connection_path(id), object).await?;
+        show_connection(&self.connection, &self.daemon, &self.gate, id).await?;
         self.shown.insert(id, facts);
         Ok(())
     }
 
     async fn remove(&mut self, id: ConnectionId) -> zbus::Result<()> {
-        if self.shown.remove(&id).is_some() {
-            self.connection.object_server().remove::<ConnectionObject, _>(connection_path(id)).await?;
+        self.shown.remove(&id);
+        match self.connection.object_server().remove::<ConnectionObject, _>(connection_path(id)).await {
+            // It came and went before anybody was told.
+            Ok(_) | Err(zbus::Error::InterfaceNotFound) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// One PropertiesChanged with all that differs from what was shown before.
@@ -176,6 +177,20 @@ impl Objects {
     }
 }
 
+/// Puts a connection's object on a D-Bus connection, if it is not there already and the connection is still known.
+pub(crate) async fn show_connection(
+    bus: &Connection,
+    daemon: &Arc<Daemon>,
+    gate: &Gate,
+    id: ConnectionId,
+) -> zbus::Result<()> {
+    if daemon.registry().get(id).is_some() {
+        let object = ConnectionObject { daemon: Arc::clone(daemon), gate: gate.clone(), id };
+        bus.object_server().at(connection_path(id), object).await?;
+    }
+    Ok(())
+}
+
 fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant<'a>> {
     let mut out: HashMap<&'static str, Variant<'a>> = HashMap::new();
     let mut compare = |name: &'static str, same: bool, value: Variant<'a>| {
@@ -203,4 +218,60 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
 
 fn last_error(failure: Option<&Failure>) -> Variant<'static> {
     Variant::from(failure_to_parts(failure))
+}
+
+#[cfg(all(test, feature = "recording"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use adit_dbus_api::ManagerProxy;
+
+    use super::*;
+    use crate::BusChoice;
+    use crate::bus::gate::Caller;
+    use crate::daemon::{Doors, Settings};
+    use crate::host::RecordingHost;
+    use crate::registry::Role;
+
+    #[tokio::test]
+    async fn what_up_answers_can_be_used_before_anything_was_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, state) = (folder.path().join("etc"), folder.path().join("state"));
+        std::fs::create_dir_all(config.join("profiles")).unwrap();
+        let profile =
+            "server = \"192.0.2.1\"\nauth = \"psk\"\nlocal-id = \"a@example.com\"\npsk-file = \"a.psk\"\n";
+        std::fs::write(config.join("profiles/corp.toml"), profile).unwrap();
+        let settings = Settings { config, state, socket: folder.path().join("sock"), bus: BusChoice::None };
+        let doors = Doors {
+            xfrm: Arc::new(adit_xfrm_kernel::RecordingXfrm::default()),
+            host: Arc::new(RecordingHost::default()),
+            crypto: Arc::new(adit_crypto::Provider::new()),
+        };
+        let daemon = Arc::new(Daemon::new(settings, doors));
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let builder = |stream: tokio::net::UnixStream| {
+            zbus::connection::Builder::unix_stream(stream.into_std().unwrap()).p2p()
+        };
+        let gate = Gate::Peer(Caller { uid: 0, gids: Vec::new() });
+        let served = Objects::serve(builder(ours).server(zbus::Guid::generate()), Arc::clone(&daemon), gate);
+        let (objects, caller) = tokio::join!(served, builder(theirs).build());
+        let (objects, caller) = (objects.unwrap(), caller.unwrap());
+
+        // It is up already, so that Up dials nobody; and nobody follows the notices of it.
+        let id = daemon.registry().add(Facts::new(Role::Client, "corp", "192.0.2.1"));
+        let path = ManagerProxy::new(&caller).await.unwrap().up("corp", HashMap::new()).await.unwrap();
+        let state = || {
+            let properties = Some("org.freedesktop.DBus.Properties");
+            caller.call_method(None::<&str>, &path, properties, "Get", &(names::CONNECTION, "State"))
+        };
+        assert!(state().await.is_ok());
+
+        // It is announced, and gone before that was read.
+        daemon.registry().remove(id);
+        let following = tokio::spawn(objects.follow());
+        while state().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        following.abort();
+    }
 }
