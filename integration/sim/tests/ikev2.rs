@@ -3,7 +3,10 @@
 use adit_sim::world::run;
 
 /// Seeds that once failed, and what was wrong.
-const REGRESSIONS: &[(u64, &str)] = &[];
+const REGRESSIONS: &[(u64, &str)] = &[
+    (9, "a server that had verified a certificate was taken for one that let a stranger in"),
+    (194, "peers that had been refused counted as half-open, and kept a welcome one out"),
+];
 
 #[test]
 fn seeds_that_once_failed() {

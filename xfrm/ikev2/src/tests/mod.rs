@@ -1,9 +1,5 @@
 //! Both roles against each other, and each against a scripted peer that has the keys and no manners.
 
-#[path = "../../../../integration/sim/src/crypto.rs"]
-#[allow(unreachable_pub, reason = "the simulation's own file, which is a library there")]
-mod crypto;
-
 mod established;
 mod handshake;
 mod hostile_initiator;
@@ -21,10 +17,10 @@ use adit_core::{
     TrafficSelector, Transmit,
 };
 use adit_isakmp::crypto::CryptoProvider;
+use adit_sim::crypto::ToyCrypto;
 
 use crate::Endpoint;
 use crate::api::*;
-use crypto::ToyCrypto;
 
 /// Bytes that count.
 struct Counting(u64);
