@@ -33,10 +33,29 @@ pub(crate) fn wires(
             let packets = wire::read(file)?;
             let between: Vec<&Packet> =
                 packets.iter().filter(|packet| (begin..=end).contains(&packet.at)).collect();
-            told.push(one(wire, &between).map_err(|why| format!("wire {interface}: {why}"))?);
+            told.push(one(wire, &narrowed(wire, between)).map_err(|why| format!("wire {interface}: {why}"))?);
         }
     }
     Ok(told)
+}
+
+/// The packets from the tunnel's first to its last, where the scenario asks for that.
+fn narrowed<'p>(wire: &Wire, mut packets: Vec<&'p Packet>) -> Vec<&'p Packet> {
+    let is_ike = |packet: &&Packet| wire::kind(&packet.frame, &[]) == Kind::Ike;
+    let is_tunnels =
+        |packet: &&Packet| matches!(wire::kind(&packet.frame, &[]), Kind::Ike | Kind::Esp | Kind::EspInUdp);
+    // The sender's hardware address.
+    let sender = |packet: &Packet| packet.frame.get(6..12).map(<[u8]>::to_vec);
+    if wire.from_first_ike {
+        let first = packets.iter().position(is_ike).unwrap_or(packets.len());
+        packets.drain(..first);
+        let from = packets.first().and_then(|packet| sender(packet));
+        packets.retain(|packet| sender(packet) == from);
+    }
+    if wire.to_last_of_tunnel {
+        packets.truncate(packets.iter().rposition(is_tunnels).map_or(0, |last| last + 1));
+    }
+    packets
 }
 
 /// Counts of what a wire carried.
@@ -110,12 +129,21 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scenario, Wire, one};
+    use super::{Scenario, Wire, narrowed, one};
     use crate::wire::Packet;
 
     fn wire(allow: &str, esp: &str) -> Wire {
         let (allow, esp) = (allow.to_owned(), esp.to_owned());
-        Wire { on: vec!["client:wan".to_owned()], allow, from: None, to: None, esp, also: Vec::new() }
+        Wire {
+            on: vec!["client:wan".to_owned()],
+            allow,
+            from: None,
+            to: None,
+            from_first_ike: false,
+            to_last_of_tunnel: false,
+            esp,
+            also: Vec::new(),
+        }
     }
 
     /// A frame with an IPv4 packet of that protocol.
@@ -134,6 +162,22 @@ mod tests {
         assert!(one(&wire("esp-only", "none"), &[&esp]).is_err());
         assert!(one(&wire("esp-only", "any"), &[]).is_err());
         assert!(one(&wire("esp-only", "any"), &[&esp, &ping]).unwrap_err().contains("ICMP"));
+    }
+
+    #[test]
+    fn reads_from_the_tunnels_first_packet_to_its_last() {
+        let (esp, ping) = (packet(50, &[1, 2, 3, 4]), packet(1, &[8, 0, 0, 0]));
+        let ike = packet(17, &[1, 0xf4, 1, 0xf4, 0, 0, 0, 0, 1, 2, 3, 4]);
+        let mut answer = packet(1, &[0, 0, 0, 0]);
+        answer.frame[6] = 1;
+        let all = vec![&ping, &esp, &ike, &answer, &ping, &esp, &ping];
+        let mut wire = wire("esp-only", "esp");
+        assert_eq!(narrowed(&wire, all.clone()).len(), 7);
+        (wire.from_first_ike, wire.to_last_of_tunnel) = (true, true);
+        let between = narrowed(&wire, all);
+        assert_eq!(between.len(), 3);
+        assert!(one(&wire, &between).unwrap_err().contains("ICMP type 8"));
+        assert!(narrowed(&wire, vec![&ping]).is_empty());
     }
 
     #[test]

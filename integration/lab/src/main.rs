@@ -4,6 +4,7 @@ mod capture;
 mod counters;
 mod daemon;
 mod evidence;
+mod flow;
 mod host;
 mod judge;
 mod pki;
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "run" => runner::run(rest),
         Some((command, _)) if command == "sink" => traffic::sink().map(|()| true),
         Some((command, rest)) if command == "send" => traffic::send(rest).map(|()| true),
-        _ => Err("adit-lab run|sink|send: started by `cargo xtask lab`".to_owned()),
+        Some((command, rest)) if command == "flow" => flow::flow(rest).map(|()| true),
+        _ => Err("adit-lab run|sink|send|flow: started by `cargo xtask lab`".to_owned()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

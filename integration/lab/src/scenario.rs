@@ -255,6 +255,13 @@ pub struct Wire {
     pub from: Option<String>,
     /// Label of the step at whose end reading ends; the last step where absent.
     pub to: Option<String>,
+    /// Whether reading starts at the first packet of IKE in `from`, and not at that step's beginning, and is only of
+    /// what that packet's sender sends: answers to what it sent before may still be on their way.
+    #[serde(default)]
+    pub from_first_ike: bool,
+    /// Whether reading ends with the last packet of IKE, ESP or ESP in UDP before the end of `to`.
+    #[serde(default)]
+    pub to_last_of_tunnel: bool,
     /// ESP that must be among the packets: `esp`, `udp`, `any`, or `none` where there must be none.
     #[serde(default = "default_esp")]
     pub esp: String,
