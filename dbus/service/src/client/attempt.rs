@@ -82,6 +82,7 @@ pub fn start(dial: Dial) -> ClientHandle {
         daemon: dial.daemon,
         installation: Arc::clone(&installation),
         stopped,
+        known: Vec::new(),
         live: None,
     };
     tokio::spawn(async move {
@@ -97,6 +98,8 @@ struct Attempt {
     daemon: Arc<Daemon>,
     installation: Arc<Installation>,
     stopped: watch::Receiver<bool>,
+    /// Where the server was when its name was looked up last.
+    known: Vec<SocketAddr>,
     live: Option<Live>,
 }
 
@@ -170,8 +173,7 @@ impl Attempt {
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials()?;
-        self.progress(Step::Resolve, &format!("IKEv2: resolving {}", self.profile.host()));
-        let addresses = resolve(&self.profile).await?;
+        let addresses = self.addresses().await?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
         let mut last = None;
         for remote in addresses.into_iter().take(MOST_ADDRESSES) {
@@ -182,6 +184,23 @@ impl Attempt {
             }
         }
         Err(last.unwrap_or_else(|| internal("the server has no address")))
+    }
+
+    /// Where the server is. A full tunnel's block, once it stands, lets no DNS query out: then it is where it was.
+    async fn addresses(&mut self) -> Result<Vec<SocketAddr>, Failure> {
+        if self.profile.tunnel == Tunnel::Full && !self.known.is_empty() {
+            return Ok(self.known.clone());
+        }
+        self.progress(Step::Resolve, &format!("IKEv2: resolving {}", self.profile.host()));
+        match resolve(&self.profile).await {
+            Ok(found) => {
+                self.known.clone_from(&found);
+                Ok(found)
+            }
+            // DNS often comes back later than the network.
+            Err(_) if !self.known.is_empty() => Ok(self.known.clone()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// A kernel that could not carry the tunnel ends the attempt before its first packet.
@@ -243,7 +262,6 @@ impl Attempt {
             files: self.daemon.files().clone(),
             own: own.cloned(),
             anchors,
-            xfrm: self.daemon.xfrm(),
             installation: Arc::clone(&self.installation),
             events: sender,
         };

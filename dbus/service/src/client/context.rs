@@ -6,7 +6,6 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{Answer, Ask, Event, SaId};
 use adit_pki::TrustAnchors;
 use adit_profile::Profile;
-use adit_xfrm_kernel::{AllocateSpi, XfrmDoor};
 use tokio::sync::mpsc;
 
 use super::install::Installation;
@@ -20,7 +19,6 @@ pub(crate) struct ClientContext {
     pub(super) files: Files,
     pub(super) own: Option<OwnCertificate>,
     pub(super) anchors: Option<Arc<TrustAnchors>>,
-    pub(super) xfrm: Arc<dyn XfrmDoor>,
     pub(super) installation: Arc<Installation>,
     pub(super) events: mpsc::UnboundedSender<(SaId, Event)>,
 }
@@ -44,19 +42,8 @@ impl SaContext for ClientContext {
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
             Ask::AllocateSpi { path } => {
-                let (xfrm, numbers) = (Arc::clone(&self.xfrm), self.installation.numbers());
-                let request = AllocateSpi::tunnel(
-                    path.local.ip(),
-                    path.remote.ip(),
-                    numbers.reqid,
-                    Some(numbers.if_id),
-                );
-                Pending::Later(Box::pin(async move {
-                    let work = move || xfrm.allocate_spi(&request).map_err(Failure::from);
-                    Answer::Spi(
-                        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(unexpected("an SPI"))),
-                    )
-                }))
+                let installation = Arc::clone(&self.installation);
+                Pending::Later(Box::pin(async move { Answer::Spi(installation.allocate_spi(path).await) }))
             }
             Ask::Install(child) => {
                 let installation = Arc::clone(&self.installation);

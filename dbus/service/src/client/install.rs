@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::ChildSa;
 use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::{PolicyId, StateId};
 
 use crate::daemon::Daemon;
-use crate::esp::{Numbers, TunnelSa, kernel_child};
+use crate::esp::{Numbers, TunnelSa, allocate_spi, kernel_child};
 use crate::host::{Block, Change, Changes, PathInfo, loosen_reverse_path, tunnel_routes};
 use crate::registry::ConnectionId;
 use crate::suites;
@@ -39,6 +39,8 @@ struct Slot {
     block: Option<u64>,
     /// Undos of everything else.
     tunnel: Vec<u64>,
+    /// Inbound SPIs that were reserved.
+    larval: Vec<StateId>,
     states: Vec<StateId>,
     policies: Vec<PolicyId>,
 }
@@ -90,15 +92,22 @@ impl Installation {
         self.slot.lock().await.open = false;
     }
 
+    /// Reserves an inbound SPI. The kernel drops it by itself in the end; here it goes with everything else.
+    pub(crate) async fn allocate_spi(&self, path: Path) -> Result<u32, Failure> {
+        let mut slot = self.slot.lock().await;
+        if !slot.open {
+            return Err(taken_down());
+        }
+        let (spi, larval) = allocate_spi(self.daemon.xfrm(), path, self.numbers).await?;
+        slot.larval.push(larval);
+        Ok(spi)
+    }
+
     /// Installs the tunnel: link, states and policies, addresses, routes, rules.
     pub(crate) async fn install(&self, child: ChildSa) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if !slot.open {
-            return Err(Failure::new(
-                FailureCode::Cancelled,
-                Step::Child,
-                "the connection was taken down meanwhile",
-            ));
+            return Err(taken_down());
         }
         let result = self.install_into(&mut slot, child).await;
         if result.is_err() {
@@ -203,7 +212,8 @@ impl Installation {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
         }
-        let (states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
+        let (mut states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
+        states.append(&mut slot.larval);
         let xfrm = self.daemon.xfrm();
         let remove = move || {
             let mut errors = xfrm.remove_policies(&policies);
@@ -248,6 +258,10 @@ impl Installation {
         };
         Ok(slot.changes.insert(changes))
     }
+}
+
+fn taken_down() -> Failure {
+    Failure::new(FailureCode::Cancelled, Step::Child, "the connection was taken down meanwhile")
 }
 
 fn network(what: &str, error: &impl std::fmt::Display) -> Failure {

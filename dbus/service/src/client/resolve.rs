@@ -1,9 +1,14 @@
 //! Where the server is.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_profile::{Host, Profile};
+
+/// How long the system's resolver gets: by itself it asks silent servers for half a minute and more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The server's addresses, in the resolver's order (RFC 6724), each once, with the port for the first packet.
 ///
@@ -15,14 +20,15 @@ pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failur
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
         Host::Name(name) => name,
     };
-    let found = tokio::net::lookup_host((name.as_str(), port)).await.map_err(|e| {
-        Failure::new(
-            FailureCode::NameUnresolved,
-            Step::Resolve,
-            format!("the name {name} could not be looked up: {e}"),
-        )
-        .hint(format!("check the name and this host's DNS:  getent ahosts {name}"))
-    })?;
+    let unresolved = |why: &dyn Display| {
+        let text = format!("the name {name} could not be looked up: {why}");
+        Failure::new(FailureCode::NameUnresolved, Step::Resolve, text)
+            .hint(format!("check the name and this host's DNS:  getent ahosts {name}"))
+    };
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name.as_str(), port)))
+        .await
+        .map_err(|_| unresolved(&format_args!("no DNS server answered in {} s", PATIENCE.as_secs())))?
+        .map_err(|e| unresolved(&e))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found.filter(|a| fits(a.ip(), profile)) {
         if !addresses.contains(&address) {
