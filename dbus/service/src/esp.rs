@@ -1,9 +1,12 @@
 //! What IKE agreed, as the kernel takes it.
 
-use adit_core::{Failure, FailureCode, Step};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::{ChildSa, EspKeys};
 use adit_xfrm_kernel::{
-    self as xfrm, Lifetimes, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, PolicyId, PolicyPlan, StateId, UdpEncap,
+    self as xfrm, AllocateSpi, Lifetimes, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, PolicyId, PolicyPlan, StateId,
+    UdpEncap, XfrmDoor,
 };
 
 use crate::host::{MARK, MARK_MASK};
@@ -41,6 +44,24 @@ pub struct TunnelSa {
     pub states: (StateId, StateId),
     /// Its policies.
     pub policies: Vec<PolicyId>,
+}
+
+/// Reserves an inbound SPI; also says what its larval state is found by, since a reservation that is not used has to
+/// be given back.
+///
+/// # Errors
+/// The kernel refused.
+pub async fn allocate_spi(
+    xfrm: Arc<dyn XfrmDoor>,
+    path: Path,
+    numbers: Numbers,
+) -> Result<(u32, StateId), Failure> {
+    let (local, remote) = (path.local.ip(), path.remote.ip());
+    let request = AllocateSpi::tunnel(local, remote, numbers.reqid, Some(numbers.if_id));
+    let allocated = tokio::task::spawn_blocking(move || xfrm.allocate_spi(&request)).await;
+    let died = |_| Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died");
+    let spi = allocated.map_err(died)??;
+    Ok((spi, StateId { destination: local, spi, mark: None }))
 }
 
 /// Makes a CHILD_SA of what IKE agreed, with its policies.

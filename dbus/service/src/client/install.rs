@@ -58,11 +58,6 @@ impl Installation {
         }
     }
 
-    /// The numbers that its states and policies carry.
-    pub(crate) const fn numbers(&self) -> Numbers {
-        self.numbers
-    }
-
     /// The inbound and outbound state, while there are any.
     pub(crate) fn states(&self) -> Option<(StateId, StateId)> {
         *self.states.lock().unwrap_or_else(PoisonError::into_inner)

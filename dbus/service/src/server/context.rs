@@ -7,7 +7,6 @@ use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_ikev2::api::{Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId};
 use adit_pool::Request;
 use adit_profile::{AuthMethod, ConnectionRule};
-use adit_xfrm_kernel::AllocateSpi;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
@@ -40,7 +39,10 @@ impl SaContext for Arc<Inner> {
             Ask::Lease { remote, v4, v6 } => {
                 Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
             }
-            Ask::AllocateSpi { path } => self.allocate_spi(sa, path),
+            Ask::AllocateSpi { path } => {
+                let (inner, guest) = (Arc::clone(self), self.guest(sa));
+                Pending::Later(Box::pin(async move { Answer::Spi(guest.allocate_spi(&inner, path).await) }))
+            }
             Ask::Install(child) => {
                 let (inner, guest) = (Arc::clone(self), self.guest(sa));
                 Pending::Later(Box::pin(
@@ -166,16 +168,6 @@ impl Inner {
         self.guest_facts(sa, |facts| facts.pool = Some((rule.pool.clone(), sa.0)));
         let dns: Vec<IpAddr> = rule.dns.clone().unwrap_or_else(|| configured.dns.clone());
         Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
-    }
-
-    fn allocate_spi(&self, sa: SaId, path: Path) -> Pending {
-        let (xfrm, numbers) = (self.daemon.xfrm(), self.guest(sa).numbers);
-        let request =
-            AllocateSpi::tunnel(path.local.ip(), path.remote.ip(), numbers.reqid, Some(numbers.if_id));
-        Pending::Later(Box::pin(async move {
-            let work = move || xfrm.allocate_spi(&request).map_err(Failure::from);
-            Answer::Spi(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(unexpected("an SPI"))))
-        }))
     }
 
     fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {

@@ -3,12 +3,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::ChildSa;
 use adit_xfrm_kernel::{PolicyId, StateId};
 
 use super::Inner;
-use crate::esp::{Numbers, TunnelSa, kernel_child};
+use crate::esp::{Numbers, TunnelSa, allocate_spi, kernel_child};
 use crate::host::Change;
 use crate::registry::ConnectionId;
 
@@ -32,6 +32,8 @@ pub(super) struct GuestFacts {
 #[derive(Default)]
 struct Slot {
     left: bool,
+    /// Inbound SPIs that were reserved.
+    larval: Vec<StateId>,
     states: Vec<StateId>,
     policies: Vec<PolicyId>,
     /// Undos of the answers that we give for its addresses.
@@ -55,11 +57,22 @@ impl Guest {
         self.facts().states
     }
 
+    /// Reserves an inbound SPI; it goes with everything else.
+    pub(super) async fn allocate_spi(&self, server: &Inner, path: Path) -> Result<u32, Failure> {
+        let mut slot = self.slot.lock().await;
+        if slot.left {
+            return Err(has_left());
+        }
+        let (spi, larval) = allocate_spi(server.daemon.xfrm(), path, self.numbers).await?;
+        slot.larval.push(larval);
+        Ok(spi)
+    }
+
     /// Installs its states and policies, and answers for its addresses where they are of a local network.
     pub(super) async fn install(&self, server: &Inner, child: ChildSa) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.left {
-            return Err(Failure::new(FailureCode::Cancelled, Step::Child, "the peer has left meanwhile"));
+            return Err(has_left());
         }
         let addresses =
             child.lease.v4.map(Into::into).into_iter().chain(child.lease.v6.map(|(a, _)| a.into()));
@@ -120,7 +133,8 @@ impl Guest {
 
     async fn remove_states(&self, server: &Inner, slot: &mut Slot) {
         self.facts().states = None;
-        let (states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
+        let (mut states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
+        states.append(&mut slot.larval);
         let xfrm = server.daemon.xfrm();
         let remove = move || {
             let mut errors = xfrm.remove_policies(&policies);
@@ -131,4 +145,8 @@ impl Guest {
             tracing::warn!(%error, "a client's states");
         }
     }
+}
+
+fn has_left() -> Failure {
+    Failure::new(FailureCode::Cancelled, Step::Child, "the peer has left meanwhile")
 }
