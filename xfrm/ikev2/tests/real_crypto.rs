@@ -1,4 +1,11 @@
 //! Both roles with the product's own cryptography: every algorithm that it has, once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's own driver may fail loudly"
+)]
 
 use std::sync::Arc;
 
