@@ -239,17 +239,22 @@ impl Daemon {
         result
     }
 
+    /// A server whose configuration is the same goes on undisturbed.
     async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
         let config = self.files.server()?;
         let mut server = self.server.lock().await;
+        let fingerprint = config.as_ref().map(|(_, f)| f);
+        if server.is_some() && server.as_ref().map(Server::fingerprint) == fingerprint {
+            return Ok(());
+        }
         if let Some(old) = server.take() {
             old.stop().await;
             lock(&self.server_facts).listening.clear();
         }
-        if let Some(config) = config {
+        if let Some((config, fingerprint)) = config {
             let ports = Ports { ike: config.listen.port, nat: config.listen.nat_port };
             let ike = self.ike(ports, true).await?;
-            let started = Server::start(config, self, ike).await?;
+            let started = Server::start(config, fingerprint, self, ike).await?;
             lock(&self.server_facts).listening = started.listening();
             *server = Some(started);
         }

@@ -4,10 +4,12 @@ use adit_dbus_api::DoctorCheck;
 use adit_xfrm_kernel::Support;
 
 use crate::daemon::Daemon;
+use crate::host;
 
 /// Every check, in a fixed order.
 pub async fn checks(daemon: &Daemon) -> Vec<DoctorCheck> {
     let mut out = kernel(daemon).await;
+    out.push(nft());
     out.extend(profiles(daemon));
     out.push(server(daemon));
     out
@@ -35,6 +37,16 @@ async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
         }
     };
     capabilities.0.into_iter().map(one).collect()
+}
+
+fn nft() -> DoctorCheck {
+    match host::nft_program() {
+        Some(path) => check("program-nft", "ok", format!("nftables ({path})"), ""),
+        None => {
+            let text = "there is no nft program: full tunnels and a server's NAT cannot be set up";
+            check("program-nft", "fail", text, "apt install nftables")
+        }
+    }
 }
 
 fn profiles(daemon: &Daemon) -> Vec<DoctorCheck> {

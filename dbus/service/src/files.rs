@@ -11,6 +11,7 @@ use adit_profile::{
     ServerConfig, Source, SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
 };
 use nix::unistd::Group;
+use ring::digest;
 use zeroize::Zeroizing;
 
 use crate::rights::GROUP;
@@ -36,6 +37,10 @@ pub struct ProfileFile {
     /// What it says, or its mistakes.
     pub content: Result<adit_profile::Profile, Vec<Mistake>>,
 }
+
+/// What a configuration is known by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fingerprint(Vec<u8>);
 
 struct Content {
     bytes: Zeroizing<Vec<u8>>,
@@ -105,11 +110,12 @@ impl Files {
         parse_profile(&name, &source, &check_suite).map_err(Failure::from)
     }
 
-    /// `server.toml`, if there is one.
+    /// `server.toml`, if there is one, and a fingerprint of it and of every file that it names: the same fingerprint
+    /// is the same configuration.
     ///
     /// # Errors
     /// It cannot be read or has mistakes.
-    pub fn server(&self) -> Result<Option<ServerConfig>, Failure> {
+    pub fn server(&self) -> Result<Option<(ServerConfig, Fingerprint)>, Failure> {
         let path = self.root.join("server.toml");
         let content = match self.read(&path) {
             Ok(content) => content,
@@ -117,8 +123,19 @@ impl Files {
             Err(e) => return Err(not_read(&path, &e)),
         };
         let file = path.display().to_string();
-        let source = Source { file: &file, text: text(&path, &content.bytes)?, access: Some(content.access) };
-        parse_server(&source, &check_suite).map(Some).map_err(Failure::from)
+        let text = text(&path, &content.bytes)?;
+        let source = Source { file: &file, text, access: Some(content.access) };
+        let config = parse_server(&source, &check_suite).map_err(Failure::from)?;
+        let mut digest = digest::Context::new(&digest::SHA256);
+        digest.update(&content.bytes);
+        for file in config.files() {
+            // A file that is missing or exposed is reported by whoever uses it.
+            if let Ok(content) = self.read(&self.path(file)) {
+                digest.update(&content.bytes);
+            }
+            digest.update(b"\0next\0");
+        }
+        Ok(Some((config, Fingerprint(digest.finish().as_ref().to_vec()))))
     }
 
     /// A pre-shared key.

@@ -44,6 +44,11 @@ fn comes_up_and_leaves_nothing() {
         // Twice up is up.
         assert_eq!(pair.client.daemon.up("corp").await.unwrap(), id);
 
+        // Reading the same configuration again disturbs nobody.
+        pair.server.daemon.reload().await.unwrap();
+        assert!(pair.server.daemon.registry().all().iter().any(|(_, f)| f.role == Role::Server));
+        assert_ne!(pair.server.xfrm.standing(), (0, 0));
+
         let mut server_notices = pair.server.daemon.registry().subscribe();
         pair.client.daemon.down(id).await.unwrap();
         assert!(pair.client.daemon.registry().get(id).is_none());

@@ -44,6 +44,12 @@ pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]
 pub use recording::{RecordedHost, RecordingHost};
 
+/// Where the program `nft` is, if it is there: blocks and NAT need it.
+#[must_use]
+pub fn nft_program() -> Option<&'static str> {
+    nft::program()
+}
+
 /// The mark of the tunnel's own packets: `SO_MARK` of the IKE sockets, output mark of the outbound states. Rules and
 /// blocks leave packets with it alone.
 pub const MARK: u32 = 0xAD00_0000;

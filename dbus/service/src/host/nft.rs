@@ -10,6 +10,11 @@ use super::HostError;
 
 const PROGRAMS: [&str; 3] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"];
 
+/// Where the program is, if it is there.
+pub(super) fn program() -> Option<&'static str> {
+    PROGRAMS.into_iter().find(|p| Path::new(p).exists())
+}
+
 /// Puts a table there, in place of one of that name, in one transaction.
 pub(super) async fn replace(table: &str, body: &str) -> Result<(), HostError> {
     run(
@@ -30,8 +35,8 @@ async fn run(table: &str, script: &str) -> Result<(), HostError> {
     if !named_well {
         return Err(HostError::Invalid(format!("\"{table}\" is not a table of ours")));
     }
-    let program = PROGRAMS.iter().find(|p| Path::new(p).exists()).ok_or(HostError::NoNft)?;
-    let file = |why| HostError::File { what: (*program).into(), why };
+    let program = program().ok_or(HostError::NoNft)?;
+    let file = |why| HostError::File { what: program.into(), why };
     let mut child = Command::new(program)
         .args(["-f", "-"])
         .env_clear()

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
+use crate::files::Fingerprint;
 use crate::host::Changes;
 use crate::ike::{IkeDriver, Listen};
 use crate::registry::ConnectionId;
@@ -31,6 +32,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A running server.
 pub struct Server {
     inner: Arc<Inner>,
+    fingerprint: Fingerprint,
     ike: IkeDriver,
 }
 
@@ -54,7 +56,12 @@ impl Server {
     ///
     /// # Errors
     /// A file that cannot be used, or a change that the kernel refuses; what was changed is undone.
-    pub async fn start(config: ServerConfig, daemon: &Arc<Daemon>, ike: IkeDriver) -> Result<Self, Failure> {
+    pub async fn start(
+        config: ServerConfig,
+        fingerprint: Fingerprint,
+        daemon: &Arc<Daemon>,
+        ike: IkeDriver,
+    ) -> Result<Self, Failure> {
         let files = daemon.files();
         let own = match &config.ikev2.key {
             Some(key) if !config.ikev2.certificate.is_empty() => {
@@ -90,7 +97,13 @@ impl Server {
         let listen = Listen { defaults: inner.defaults(), addresses: inner.config.listen.addresses.clone() };
         ike.set_responder(Some((listen, Arc::new(Arc::clone(&inner)) as _)));
         info!(connections = inner.config.connections.len(), "server: letting peers in");
-        Ok(Self { inner, ike })
+        Ok(Self { inner, fingerprint, ike })
+    }
+
+    /// What its configuration is known by.
+    #[must_use]
+    pub const fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// Where it listens.
