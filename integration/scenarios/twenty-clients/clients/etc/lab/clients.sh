@@ -1,0 +1,58 @@
+# Twenty hosts with an aditd each, in network namespaces on one bridge with this host's wan.
+set -eu
+all=$(seq 1 20)
+at() { nsenter --net=/run/netns/c"$1" -- sh -c "$2"; }
+each() { # every client at once; all must end in 0
+    pids=
+    for n in $all; do
+        "$1" "$n" >/tmp/"$1-$n".log 2>&1 &
+        pids="$pids $!"
+    done
+    bad=0
+    for pid in $pids; do wait "$pid" || bad=1; done
+    [ $bad = 0 ] || { tail -n 4 /tmp/"$1"-*.log; exit 1; }
+}
+network() {
+    ip netns add c"$1"
+    ip link add v"$1" type veth peer name wan netns c"$1"
+    ip link set v"$1" master br0 up
+    at "$1" "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0; ip link set lo up
+        ip addr add 203.0.113.$((100 + $1))/24 dev wan; ip link set wan up"
+}
+host() { at "$1" "ip -d -o link; ip -o addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule
+    ip xfrm state; ip xfrm policy; nft list ruleset; grep -r . /proc/sys/net/ipv4/conf | sort"; }
+start() {
+    etc=/etc/adit/c$1
+    mkdir -p "$etc"/profiles "$etc"/secrets
+    printf 'server = "203.0.113.1"\nauth = "psk"\nlocal-id = "c%s@example.com"\nremote-id = "vpn.example.com"\npsk-file = "corp.psk"\ntunnel = "split"\n' \
+        "$1" >"$etc"/profiles/corp.toml
+    echo 'correct horse battery staple' >"$etc"/secrets/corp.psk
+    chown -R root:adit "$etc"
+    chmod -R u=rwX,g=rX,o= "$etc"
+    host "$1" >/tmp/was-"$1"
+    nsenter --net=/run/netns/c"$1" -- aditd --config "$etc" --state /var/lib/adit-"$1" --socket /run/adit-"$1"/sock \
+        --bus none </dev/null >/tmp/aditd-"$1".log 2>&1 &
+    until [ -S /run/adit-"$1"/sock ]; do sleep 0.1; done
+}
+ctl_of() { at "$1" "ADIT_SOCKET=/run/adit-$1/sock ctl $2"; }
+up() { ctl_of "$1" "up corp"; }
+down() { ctl_of "$1" "down corp"; }
+ping_inside() { at "$1" "ping -n -q -c 5 -i 0.2 -W 5 -s 56 -p $(printf %s "$LAB_MARKER" | od -An -tx1 | tr -d ' \n') 10.1.0.10"; }
+nothing_left() {
+    for _ in $(seq 1 20); do
+        host "$1" >/tmp/is-"$1"
+        cmp -s /tmp/was-"$1" /tmp/is-"$1" && return
+        sleep 0.2
+    done
+    diff /tmp/was-"$1" /tmp/is-"$1"
+}
+case $1 in
+network)
+    ip link add br0 type bridge forward_delay 0 mcast_snooping 0
+    ip addr flush dev wan
+    ip link set wan master br0
+    ip link set br0 up
+    for n in $all; do network "$n"; done
+    ;;
+*) each "$1" ;;
+esac
