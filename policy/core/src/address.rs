@@ -44,23 +44,14 @@ pub enum PrefixError {
 
 impl Prefix {
     /// Every IPv4 address.
-    pub const ANY_V4: Self = Self {
-        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        length: 0,
-    };
+    pub const ANY_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), length: 0 };
     /// Every IPv6 address.
-    pub const ANY_V6: Self = Self {
-        address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        length: 0,
-    };
+    pub const ANY_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), length: 0 };
 
     /// One address only (/32 or /128).
     #[must_use]
     pub const fn host(address: IpAddr) -> Self {
-        Self {
-            address,
-            length: Self::width(address),
-        }
+        Self { address, length: Self::width(address) }
     }
 
     /// Bits in an address of this family: 32 or 128.
@@ -99,10 +90,7 @@ impl Prefix {
     /// The network itself: host bits cleared.
     #[must_use]
     pub fn network(self) -> Self {
-        Self {
-            address: self.range().first,
-            length: self.length,
-        }
+        Self { address: self.range().first, length: self.length }
     }
 
     /// Whether `address` lies in the network.
@@ -121,9 +109,7 @@ impl FromStr for Prefix {
             Some((a, l)) => (a, Some(l)),
             None => (text, None),
         };
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| PrefixError::Address(address.into()))?;
+        let address: IpAddr = address.parse().map_err(|_| PrefixError::Address(address.into()))?;
         let width = Self::width(address);
         let length = match length {
             None => width,
@@ -178,10 +164,7 @@ impl AddressRange {
     #[must_use]
     pub fn as_prefix(self) -> Option<Prefix> {
         (0..=Prefix::width(self.first))
-            .map(|length| Prefix {
-                address: self.first,
-                length,
-            })
+            .map(|length| Prefix { address: self.first, length })
             .find(|p| p.range() == self)
     }
 
@@ -207,14 +190,8 @@ impl AddressRange {
 
 fn successor(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(a) => a
-            .to_bits()
-            .checked_add(1)
-            .map(|b| IpAddr::V4(Ipv4Addr::from_bits(b))),
-        IpAddr::V6(a) => a
-            .to_bits()
-            .checked_add(1)
-            .map(|b| IpAddr::V6(Ipv6Addr::from_bits(b))),
+        IpAddr::V4(a) => a.to_bits().checked_add(1).map(|b| IpAddr::V4(Ipv4Addr::from_bits(b))),
+        IpAddr::V6(a) => a.to_bits().checked_add(1).map(|b| IpAddr::V6(Ipv6Addr::from_bits(b))),
     }
 }
 
@@ -234,14 +211,8 @@ mod tests {
 
     #[test]
     fn ranges_of_prefixes() {
-        assert_eq!(
-            format!("{:?}", prefix("192.0.2.77/26").range()),
-            "192.0.2.64-192.0.2.127"
-        );
-        assert_eq!(
-            prefix("0.0.0.0/0").range().last,
-            "255.255.255.255".parse::<IpAddr>().unwrap()
-        );
+        assert_eq!(format!("{:?}", prefix("192.0.2.77/26").range()), "192.0.2.64-192.0.2.127");
+        assert_eq!(prefix("0.0.0.0/0").range().last, "255.255.255.255".parse::<IpAddr>().unwrap());
         assert_eq!(prefix("::/0").range().as_prefix(), Some(Prefix::ANY_V6));
         assert_eq!(prefix("2001:db8::1").length, 128);
     }
@@ -252,23 +223,14 @@ mod tests {
             "10.0.0.0/33".parse::<Prefix>().unwrap_err().to_string(),
             "\"33\" is not a prefix length (0 to 32)"
         );
-        assert_eq!(
-            "ten/8".parse::<Prefix>().unwrap_err().to_string(),
-            "\"ten\" is not an IP address"
-        );
+        assert_eq!("ten/8".parse::<Prefix>().unwrap_err().to_string(), "\"ten\" is not an IP address");
     }
 
     #[test]
     fn a_range_is_covered_by_the_fewest_prefixes() {
-        let range = AddressRange {
-            first: "10.0.0.1".parse().unwrap(),
-            last: "10.0.0.6".parse().unwrap(),
-        };
+        let range = AddressRange { first: "10.0.0.1".parse().unwrap(), last: "10.0.0.6".parse().unwrap() };
         let texts: Vec<String> = range.prefixes().iter().map(ToString::to_string).collect();
-        assert_eq!(
-            texts,
-            ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]
-        );
+        assert_eq!(texts, ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
         assert_eq!(Prefix::ANY_V4.range().prefixes(), [Prefix::ANY_V4]);
     }
 }

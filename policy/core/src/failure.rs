@@ -24,13 +24,7 @@ impl Failure {
     /// A failure without a peer's word or a hint.
     #[must_use]
     pub fn new(code: FailureCode, step: Step, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            step,
-            text: text.into(),
-            peer: None,
-            hint: None,
-        }
+        Self { code, step, text: text.into(), peer: None, hint: None }
     }
 
     /// The same, with what the peer said.

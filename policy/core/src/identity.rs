@@ -60,20 +60,13 @@ impl Identity {
     #[must_use]
     pub fn from_parts(id_type: u8, data: &[u8]) -> Option<Self> {
         let text = || {
-            core::str::from_utf8(data)
-                .ok()
-                .filter(|s| !s.is_empty() && !s.contains('\0'))
-                .map(str::to_owned)
+            core::str::from_utf8(data).ok().filter(|s| !s.is_empty() && !s.contains('\0')).map(str::to_owned)
         };
         match id_type {
-            1 => <[u8; 4]>::try_from(data)
-                .ok()
-                .map(|a| Self::Address(Ipv4Addr::from(a).into())),
+            1 => <[u8; 4]>::try_from(data).ok().map(|a| Self::Address(Ipv4Addr::from(a).into())),
             2 => text().map(Self::Fqdn),
             3 => text().map(Self::Email),
-            5 => <[u8; 16]>::try_from(data)
-                .ok()
-                .map(|a| Self::Address(Ipv6Addr::from(a).into())),
+            5 => <[u8; 16]>::try_from(data).ok().map(|a| Self::Address(Ipv6Addr::from(a).into())),
             9 => Some(Self::DistinguishedName(data.to_vec())),
             11 => Some(Self::KeyId(data.to_vec())),
             _ => None,
@@ -111,11 +104,7 @@ impl FromStr for Identity {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(IdentityError::Form);
         }
-        if text.contains('@') {
-            Ok(Self::Email(text.into()))
-        } else {
-            Ok(Self::Fqdn(text.into()))
-        }
+        if text.contains('@') { Ok(Self::Email(text.into())) } else { Ok(Self::Fqdn(text.into())) }
     }
 }
 
@@ -147,13 +136,7 @@ mod tests {
     fn text_becomes_the_right_type() {
         let kind = |s: &str| s.parse::<Identity>().unwrap().id_type();
         assert_eq!(
-            [
-                kind("192.0.2.1"),
-                kind("vpn.example.com"),
-                kind("a@b"),
-                kind("2001:db8::1"),
-                kind("keyid:x")
-            ],
+            [kind("192.0.2.1"), kind("vpn.example.com"), kind("a@b"), kind("2001:db8::1"), kind("keyid:x")],
             [1, 2, 3, 5, 11]
         );
         assert_eq!("".parse::<Identity>(), Err(IdentityError::Empty));

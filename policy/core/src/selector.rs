@@ -19,12 +19,7 @@ impl TrafficSelector {
     /// Every protocol and port of `addresses`.
     #[must_use]
     pub const fn any_of(addresses: AddressRange) -> Self {
-        Self {
-            addresses,
-            protocol: 0,
-            first_port: 0,
-            last_port: u16::MAX,
-        }
+        Self { addresses, protocol: 0, first_port: 0, last_port: u16::MAX }
     }
 
     /// What both let through, if anything (RFC 7296 §2.9: narrowing). OPAQUE ports meet only OPAQUE or all ports.
@@ -38,12 +33,7 @@ impl TrafficSelector {
             _ => return None,
         };
         let (first_port, last_port) = self.ports_with(other)?;
-        Some(Self {
-            addresses,
-            protocol,
-            first_port,
-            last_port,
-        })
+        Some(Self { addresses, protocol, first_port, last_port })
     }
 
     /// Whether everything that `other` lets through, `self` does.
@@ -60,10 +50,8 @@ impl TrafficSelector {
             (true, false) => all(other).then_some((u16::MAX, 0)),
             (false, true) => all(self).then_some((u16::MAX, 0)),
             (false, false) => {
-                let (first, last) = (
-                    self.first_port.max(other.first_port),
-                    self.last_port.min(other.last_port),
-                );
+                let (first, last) =
+                    (self.first_port.max(other.first_port), self.last_port.min(other.last_port));
                 (first <= last).then_some((first, last))
             }
         }
@@ -106,12 +94,7 @@ mod tests {
 
     fn of(prefix: &str, protocol: u8, first_port: u16, last_port: u16) -> TrafficSelector {
         let addresses = prefix.parse::<Prefix>().unwrap().range();
-        TrafficSelector {
-            addresses,
-            protocol,
-            first_port,
-            last_port,
-        }
+        TrafficSelector { addresses, protocol, first_port, last_port }
     }
 
     #[test]

@@ -20,9 +20,6 @@ impl DecodeError {
     /// The same error, seen from an enclosing structure that starts `offset` bytes earlier.
     #[must_use]
     pub const fn within(self, offset: usize) -> Self {
-        Self {
-            at: self.at.saturating_add(offset),
-            why: self.why,
-        }
+        Self { at: self.at.saturating_add(offset), why: self.why }
     }
 }

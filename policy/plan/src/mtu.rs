@@ -49,23 +49,11 @@ pub fn inner_mtu(path_mtu: u16, how: Encapsulation, inner_v6: bool) -> u16 {
 mod tests {
     use super::*;
 
-    const GCM: EspOverhead = EspOverhead {
-        iv: 8,
-        icv: 16,
-        block: 4,
-    };
-    const CBC_SHA256: EspOverhead = EspOverhead {
-        iv: 16,
-        icv: 16,
-        block: 16,
-    };
+    const GCM: EspOverhead = EspOverhead { iv: 8, icv: 16, block: 4 };
+    const CBC_SHA256: EspOverhead = EspOverhead { iv: 16, icv: 16, block: 16 };
 
     fn over(outer: &str, udp: bool, esp: EspOverhead) -> Encapsulation {
-        Encapsulation {
-            outer: outer.parse().unwrap(),
-            udp,
-            esp,
-        }
+        Encapsulation { outer: outer.parse().unwrap(), udp, esp }
     }
 
     #[test]

@@ -84,7 +84,11 @@ mod tests {
 
     #[test]
     fn a_split_tunnel_takes_what_both_want() {
-        let plan = NetworkPlan::of(&facts(false, &["10.0.0.0/8"], &["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"]));
+        let plan = NetworkPlan::of(&facts(
+            false,
+            &["10.0.0.0/8"],
+            &["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"],
+        ));
         assert_eq!(routes(&plan), ["10.1.0.0/16"]);
         assert_eq!(routes(&NetworkPlan::of(&facts(false, &["10.0.0.0/8", "::/0"], &[]))), ["10.0.0.0/8"]);
     }
