@@ -56,6 +56,7 @@ fn clippy() -> Result<(), String> {
 }
 
 fn tests() -> Result<(), String> {
+    lab::test_packages()?;
     run(cargo().args(["test", "--quiet", "--workspace"]))
 }
 

@@ -161,3 +161,11 @@ fn in_namespaces(stage: &stage::Stage, options: &[&str]) -> Result<(), String> {
     let status = command.status().map_err(|e| format!("adit-lab: {e}"))?;
     if status.success() { Ok(()) } else { Err("lab: not all passed".to_owned()) }
 }
+
+/// Installs what the unit tests call.
+///
+/// # Errors
+/// What is missing, or apt's own words.
+pub(crate) fn test_packages() -> Result<(), String> {
+    debian::test_packages(&lab_folder().join("cache"))
+}

@@ -16,6 +16,10 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("chroot", "coreutils"),
 ];
 
+/// What the unit tests call.
+const TEST_PROGRAMS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("sysctl", "procps"), ("unshare", "util-linux")];
+
 /// Where Debian's packages come from, as this machine's apt knows it.
 pub(crate) struct Mirror {
     /// Address of the archive.
@@ -83,6 +87,25 @@ pub(crate) fn host_packages(cache: &Path) -> Result<(), String> {
         own.install(&["qemu-system-x86", "seabios"], own.backports.as_deref(), &log)?;
     }
     Ok(())
+}
+
+/// Installs what the unit tests call, where that is missing and we are root.
+///
+/// # Errors
+/// What is missing and how to get it, or apt's own words.
+pub(crate) fn test_packages(cache: &Path) -> Result<(), String> {
+    let missing: Vec<&str> =
+        TEST_PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root() {
+        return Err(format!("the tests call programs that are not here: apt install {}", missing.join(" ")));
+    }
+    println!("tests: installing {}", missing.join(" "));
+    fs::create_dir_all(cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+    let log = cache.join("packages.log");
+    Apt::with_own_lists(cache, &log)?.install(&missing, None, &log)
 }
 
 /// A shared busybox would find no libraries in the initrd, and which one is here only dpkg can tell.
