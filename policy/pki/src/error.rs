@@ -137,7 +137,7 @@ impl PkiError {
                 format!("get the current certificate of {issuer} and give it with ca = \"...\"")
             }
             Self::Name { names, .. } => match names.first() {
-                Some(_) => "use one of the certificate's names as server or remote_id in the profile, or have the \
+                Some(_) => "use one of the certificate's names as server or remote-id in the profile, or have the \
                             certificate issued for this one (Windows reports this as error 13801)"
                     .into(),
                 None => "have the certificate issued with a subjectAltName for this name".into(),

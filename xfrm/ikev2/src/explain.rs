@@ -202,7 +202,7 @@ pub(crate) fn wrong_identity(config: &InitiatorConfig, answered: &str) -> Failur
         Step::Authenticate,
         format!("the server calls itself {answered}, not {}", config.remote_id),
     )
-    .hint("if that is the server you mean, make it `remote_id` in the profile")
+    .hint("if that is the server you mean, make it `remote-id` in the profile")
 }
 
 /// The server has not the key.
