@@ -220,7 +220,8 @@ fn last_error(failure: Option<&Failure>) -> Variant<'static> {
     Variant::from(failure_to_parts(failure))
 }
 
-#[cfg(all(test, feature = "recording"))]
+#[cfg(feature = "recording")]
+#[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_ikev2::api::{Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId};
+use adit_pki::TrustAnchors;
 use adit_pool::Request;
 use adit_profile::{AuthMethod, ConnectionRule};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -27,9 +29,9 @@ impl SaContext for Arc<Inner> {
             Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk(sa))),
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
-                match self.rule(sa).and_then(|(n, _)| self.anchors.get(n).cloned().flatten()) {
-                    Some(anchors) => verify(anchors, PeerIs::Client, claim),
-                    None => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
+                match self.anchors_for(sa, &claim.identity) {
+                    Ok(anchors) => verify(anchors, PeerIs::Client, claim),
+                    Err(failure) => Pending::Now(Answer::Verified(Err(failure))),
                 }
             }
             Ask::Sign { schemes, encoding, message } => match &self.own {
@@ -72,13 +74,8 @@ impl SaContext for Arc<Inner> {
                     let peer = failure.peer.as_deref().unwrap_or("");
                     tracing::info!(sa = sa.0, code = %failure.code, peer, "client: {failure}");
                 }
-                let Some(guest) = self.guests().get(&sa).cloned() else { return };
                 let inner = Arc::clone(self);
-                tokio::spawn(async move {
-                    guest.leave(&inner).await;
-                    inner.guests().remove(&sa);
-                    inner.left.notify_waiters();
-                });
+                tokio::spawn(async move { inner.take_away(sa).await });
             }
             _ => {}
         }
@@ -91,7 +88,20 @@ impl Inner {
         guest.and_then(|g| g.facts().rule)
     }
 
+    /// Whom a certificate of this peer may come from. Belonging to one of them is not enough: a `match` has to name the
+    /// peer, too.
+    fn anchors_for(&self, sa: SaId, remote: &Identity) -> Result<Arc<TrustAnchors>, Failure> {
+        match self.rule(sa) {
+            Some((index, true)) => self.anchors.get(index).cloned().flatten(),
+            Some((_, false)) | None => return Err(nobody(remote)),
+        }
+        .ok_or_else(|| unexpected("a certificate to verify"))
+    }
+
     fn connection(&self, sa: SaId, remote: &Identity, path: Path) -> Result<ResponderConfig, Failure> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Failure::new(FailureCode::Cancelled, Step::Authenticate, "the server is going down"));
+        }
         let found = self.config.connection_for(remote);
         // A name that nobody knows gets as far as one with a wrong key: the answer must not tell which it was.
         let rule = found.or(self.config.connections.first()).ok_or_else(|| unexpected("a connection"))?;
@@ -207,6 +217,12 @@ fn request(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Request {
         wanted_v4: v4.filter(|a| !a.is_unspecified()),
         wanted_v6: v6.filter(|a| !a.is_unspecified()),
     }
+}
+
+fn nobody(remote: &Identity) -> Failure {
+    let text = format!("no [[connection]] is for {remote}");
+    Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
+        .hint("if it may come in, add it to a  match  in server.toml")
 }
 
 fn unexpected(what: &str) -> Failure {

@@ -3,8 +3,12 @@
 mod context;
 mod guest;
 mod network;
+#[cfg(feature = "recording")]
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +48,8 @@ struct Inner {
     anchors: Vec<Option<Arc<TrustAnchors>>>,
     pools: Mutex<BTreeMap<String, Pool>>,
     guests: Mutex<BTreeMap<SaId, Arc<Guest>>>,
+    /// Nobody comes in any more, however far they were.
+    closing: AtomicBool,
     /// Announces each guest that has left.
     left: tokio::sync::Notify,
     changes: Changes,
@@ -62,34 +68,7 @@ impl Server {
         daemon: &Arc<Daemon>,
         ike: IkeDriver,
     ) -> Result<Self, Failure> {
-        let files = daemon.files();
-        let own = match &config.ikev2.key {
-            Some(key) if !config.ikev2.certificate.is_empty() => {
-                Some(OwnCertificate::load(files, &config.ikev2.certificate, key)?)
-            }
-            _ => None,
-        };
-        let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
-            AuthMethod::Certificate => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
-            AuthMethod::Psk => Ok(None),
-        };
-        let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
-        let pools = pools(&config)?;
-        let numbers = daemon.numbers();
-        let link = daemon.reserve_link_name(Some("adits0")).await?;
-        let changes = daemon.changes("server")?;
-        let inner = Arc::new(Inner {
-            daemon: Arc::clone(daemon),
-            own,
-            anchors,
-            pools: Mutex::new(pools),
-            guests: Mutex::default(),
-            left: tokio::sync::Notify::new(),
-            changes,
-            numbers,
-            link,
-            config,
-        });
+        let inner = Inner::new(config, daemon).await?;
         if let Err(failure) = inner.set_up_network().await {
             inner.tear_down_network().await;
             return Err(failure);
@@ -121,6 +100,7 @@ impl Server {
     /// Tells every peer, waits a little for their answers, and undoes what was changed.
     pub async fn stop(self) {
         self.ike.set_responder(None);
+        self.inner.closing.store(true, Ordering::Release);
         let sas: Vec<SaId> = self.inner.guests().keys().copied().collect();
         sas.iter().for_each(|sa| self.ike.close(*sa));
         let all_left = async {
@@ -133,10 +113,10 @@ impl Server {
             }
         };
         if tokio::time::timeout(FAREWELL, all_left).await.is_err() {
-            let rest: Vec<Arc<Guest>> = std::mem::take(&mut *self.inner.guests()).into_values().collect();
+            let rest: Vec<SaId> = self.inner.guests().keys().copied().collect();
             info!(clients = rest.len(), "did not answer our DELETE");
-            for guest in rest {
-                guest.leave(&self.inner).await;
+            for sa in rest {
+                self.inner.take_away(sa).await;
             }
         }
         self.inner.tear_down_network().await;
@@ -156,7 +136,11 @@ impl Server {
                 left.await;
             }
         };
-        tokio::time::timeout(FAREWELL, gone).await.is_ok()
+        if tokio::time::timeout(FAREWELL, gone).await.is_err() {
+            info!(sa = sa.0, "did not answer our DELETE");
+            self.inner.take_away(sa).await;
+        }
+        true
     }
 
     /// The inbound and outbound state of a client.
@@ -167,6 +151,39 @@ impl Server {
 }
 
 impl Inner {
+    /// Reads what the configuration names; changes nothing on this host yet.
+    async fn new(config: ServerConfig, daemon: &Arc<Daemon>) -> Result<Arc<Self>, Failure> {
+        let files = daemon.files();
+        let own = match &config.ikev2.key {
+            Some(key) if !config.ikev2.certificate.is_empty() => {
+                Some(OwnCertificate::load(files, &config.ikev2.certificate, key)?)
+            }
+            _ => None,
+        };
+        let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
+            AuthMethod::Certificate => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
+            AuthMethod::Psk => Ok(None),
+        };
+        let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
+        let pools = pools(&config)?;
+        let numbers = daemon.numbers();
+        let changes = daemon.changes("server")?;
+        let link = daemon.reserve_link_name(Some("adits0")).await?;
+        Ok(Arc::new(Self {
+            daemon: Arc::clone(daemon),
+            own,
+            anchors,
+            pools: Mutex::new(pools),
+            guests: Mutex::default(),
+            closing: AtomicBool::new(false),
+            left: tokio::sync::Notify::new(),
+            changes,
+            numbers,
+            link,
+            config,
+        }))
+    }
+
     fn defaults(&self) -> ResponderDefaults {
         let limits = self.config.limits;
         let half_open = usize::try_from(limits.half_open).unwrap_or(usize::MAX);
@@ -202,6 +219,14 @@ impl Inner {
     fn guest(&self, sa: SaId) -> Arc<Guest> {
         let new = || Arc::new(Guest::new(Numbers { if_id: self.numbers.if_id, ..self.daemon.numbers() }));
         Arc::clone(self.guests().entry(sa).or_insert_with(new))
+    }
+
+    /// Removes everything that a guest has here.
+    async fn take_away(&self, sa: SaId) {
+        let Some(guest) = self.guests().get(&sa).cloned() else { return };
+        guest.leave(self).await;
+        self.guests().remove(&sa);
+        self.left.notify_waiters();
     }
 
     async fn tear_down_network(&self) {
