@@ -450,7 +450,8 @@ pub struct ResponderDefaults {
     pub cookie_threshold: usize,
     /// Half-open IKE_SAs that may exist at all; beyond it first messages are dropped.
     pub half_open_limit: usize,
-    /// Half-open IKE_SAs of one peer address (IPv6: of one /64).
+    /// Half-open IKE_SAs of one peer address (IPv6: of one /64): so many that were begun without a cookie, which
+    /// anybody can do in its name, and so many with one.
     pub half_open_per_address: usize,
     /// Established IKE_SAs that may exist at all.
     pub limit: usize,

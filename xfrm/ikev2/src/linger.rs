@@ -1,5 +1,6 @@
 //! What is left of an IKE_SA that has just ended with our response to a request: if that response is lost, the peer
-//! asks again, and gets it again, instead of asking somebody who is no longer there.
+//! asks again, and gets it again, instead of asking somebody who is no longer there. And what is left of a first
+//! message that was no good: its place among the half-open ones.
 
 use core::time::Duration;
 
@@ -95,5 +96,50 @@ impl State for Linger {
 
     fn peer_spi(&self) -> Option<u64> {
         Some(self.peer_spi)
+    }
+}
+
+/// A first message that was no good, in the place that it took.
+pub(crate) struct Spent {
+    pub(crate) spi_i: u64,
+    pub(crate) until: Instant,
+}
+
+impl State for Spent {
+    fn datagram(self: Box<Self>, cx: &mut Cx<'_>, _: Datagram) -> Next {
+        cx.ignore();
+        Next::State(self)
+    }
+
+    fn answer(self: Box<Self>, _: &mut Cx<'_>, _: AskId, _: Answer) -> Next {
+        Next::State(self)
+    }
+
+    fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        if cx.now < self.until { Next::State(self) } else { Next::Forgotten }
+    }
+
+    fn close(self: Box<Self>, _: &mut Cx<'_>) -> Next {
+        Next::State(self)
+    }
+
+    fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn deadline(&self) -> Option<(Instant, Timer)> {
+        Some((self.until, Timer::HalfOpen))
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::HalfOpen
+    }
+
+    fn role(&self) -> Role {
+        Role::Responder
+    }
+
+    fn peer_spi(&self) -> Option<u64> {
+        Some(self.spi_i)
     }
 }

@@ -81,5 +81,5 @@ impl Request {
 /// Up to an eighth longer, so that many peers that lost the same network don't come back in step.
 fn jittered(cx: &mut Cx<'_>, interval: Duration) -> Duration {
     let eighth = u64::try_from(interval.as_nanos() / 8).unwrap_or(u64::MAX / 8);
-    interval + Duration::from_nanos(cx.shared.entropy.public_u64() % eighth.max(1))
+    interval.saturating_add(Duration::from_nanos(cx.shared.entropy.public_u64() % eighth.max(1)))
 }

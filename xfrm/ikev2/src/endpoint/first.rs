@@ -15,12 +15,26 @@ use crate::api::{Output, ResponderDefaults};
 use crate::responder::{First, NoResponse};
 use crate::state::{Datagram, Stage};
 
+/// A first message is kept until its sender has proven itself; what is longer is none (proposals and a public value
+/// take hundreds of bytes).
+const MAX_LEN: usize = 8 * 1024;
+
 /// What the limits say.
 enum Verdict {
-    Welcome,
+    /// May begin an IKE_SA. `proven`: it has shown by a cookie that it receives where it says it is.
+    Welcome {
+        proven: bool,
+    },
     /// Only with a cookie.
     Cookie(Header, Vec<u8>),
     Refused,
+}
+
+/// Where a message came from, and how long it was.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) path: Path,
+    pub(super) length: usize,
 }
 
 /// What a cookie is about, read without remembering anything.
@@ -67,30 +81,33 @@ impl Endpoint {
         if let Some(key) = self.half_open.find(spi_i, address) {
             return self.step(now, key, |state, cx| state.datagram(cx, datagram));
         }
-        let path = datagram.path;
-        match self.admit(now, &defaults, &datagram.bytes, address) {
-            Verdict::Welcome => {}
+        let asked = Asked { path: datagram.path, length: datagram.bytes.len() };
+        if asked.length > MAX_LEN {
+            return self.ignored();
+        }
+        let proven = match self.admit(now, &defaults, &datagram.bytes, address) {
+            Verdict::Welcome { proven } => proven,
             Verdict::Cookie(header, cookie) => {
                 let cookies = &mut self.shared.counters.cookies;
                 *cookies = cookies.saturating_add(1);
-                return self.reply_in_clear(path, &header, Notify::new(NotifyType::COOKIE, cookie));
+                return self.reply_in_clear(asked, &header, Notify::new(NotifyType::COOKIE, cookie));
             }
             Verdict::Refused => {
                 let refused = &mut self.shared.counters.refused;
                 *refused = refused.saturating_add(1);
                 return;
             }
-        }
+        };
         let Ok(message) = Message::parse(&datagram.bytes) else {
             return self.ignored();
         };
         match First::read(&*self.shared.crypto, &defaults, datagram, &message) {
             Ok(first) => {
                 let (key, _, spi_r) = self.open(Stage::HalfOpen, Some((spi_i, address)), None);
-                self.half_open.insert(spi_i, address, key);
+                self.half_open.insert(spi_i, address, proven, key);
                 self.run(now, key, |cx| first.begin(cx, spi_r, &defaults));
             }
-            Err(NoResponse::Notify(notify)) => self.reply_in_clear(path, &message.header, notify),
+            Err(NoResponse::Notify(notify)) => self.reply_in_clear(asked, &message.header, notify),
             Err(NoResponse::Nothing) => self.ignored(),
         }
     }
@@ -106,9 +123,11 @@ impl Endpoint {
         if half_open >= defaults.half_open_limit || self.established >= defaults.limit {
             return Verdict::Refused;
         }
-        let crowded = self.half_open.of(address) >= defaults.half_open_per_address;
-        if half_open < defaults.cookie_threshold && !crowded {
-            return Verdict::Welcome;
+        // Anybody can fill an address's places without a cookie, in its name. Only those with one are its own doing.
+        let here = self.half_open.of(address);
+        let crowded = |count: usize| count >= defaults.half_open_per_address;
+        if half_open < defaults.cookie_threshold && !crowded(here.unproven) && !crowded(here.proven) {
+            return Verdict::Welcome { proven: false };
         }
         // Under load the message has to come from where it says; then the address answers for its own crowd.
         let Some(glance) = Glance::at(bytes) else {
@@ -117,8 +136,8 @@ impl Endpoint {
         let claim = Claim { nonce: glance.nonce, address, spi: glance.header.initiator_spi };
         let crypto = &*self.shared.crypto;
         let proven = glance.cookie.is_some_and(|cookie| self.cookies.verify(now, crypto, claim, cookie));
-        match (proven, crowded) {
-            (true, false) => Verdict::Welcome,
+        match (proven, crowded(here.proven)) {
+            (true, false) => Verdict::Welcome { proven },
             (true, true) => Verdict::Refused,
             (false, _) => {
                 let entropy = &mut *self.shared.entropy;
@@ -130,21 +149,26 @@ impl Endpoint {
 
     /// RFC 7296 §2.5: whoever speaks a later version hears which one we speak. Never in answer to a response, and
     /// never longer than what it answers.
-    pub(super) fn wrong_version(&mut self, path: Path, header: &Header) {
+    pub(super) fn wrong_version(&mut self, asked: Asked, header: &Header) {
         if header.flags.response() || self.responder.is_none() {
             return self.stray();
         }
         self.stray();
         let notify = Notify::new(NotifyType::INVALID_MAJOR_VERSION, [2]);
-        self.reply_in_clear(path, header, notify);
+        self.reply_in_clear(asked, header, notify);
     }
 
-    fn reply_in_clear(&mut self, path: Path, request: &Header, notify: Notify) {
+    /// Whoever asks in another's name must not be amplified: an answer is no longer than what it answers.
+    fn reply_in_clear(&mut self, asked: Asked, request: &Header, notify: Notify) {
         let header =
             Header { version: VERSION_2, flags: Flags::of(!request.flags.initiator(), true), ..*request };
         let payloads = vec![Payload::Notify(notify)];
-        if let Ok(payload) = (Message { header, payloads }).emit() {
-            self.shared.out.push_back(Output::Transmit(adit_core::Transmit { path, payload }));
+        match (Message { header, payloads }).emit() {
+            Ok(payload) if payload.len() <= asked.length => {
+                let transmit = adit_core::Transmit { path: asked.path, payload };
+                self.shared.out.push_back(Output::Transmit(transmit));
+            }
+            _ => self.ignored(),
         }
     }
 

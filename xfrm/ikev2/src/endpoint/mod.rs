@@ -169,7 +169,7 @@ impl Endpoint {
         };
         let header = view.header();
         if header.major() > 2 {
-            return self.wrong_version(path, &header);
+            return self.wrong_version(first::Asked { path, length: bytes.len() }, &header);
         }
         if header.check_ikev2().is_err() {
             return self.stray();
@@ -260,7 +260,7 @@ impl Endpoint {
             }
             Next::ClosedAfter(result, state) => {
                 self.report(key, result);
-                if self.lingering < MOST_LINGERING {
+                if state.stage() != Stage::Lingering || self.lingering < MOST_LINGERING {
                     self.settle(key, state);
                 } else {
                     self.remove(key);

@@ -3,7 +3,7 @@
 
 use adit_core::{Failure, FailureCode, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
-use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration};
+use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Notify};
 use adit_isakmp::proposal::accept_esp;
 use adit_isakmp::{EspSuite, Message, Payload};
 
@@ -87,9 +87,11 @@ pub(super) fn begin(
 
 fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> {
     let misbehaved = |why: String| explain::misbehaved(Step::Child, format!("the server's answer: {why}"));
-    // Where the CHILD_SA failed, an error stands in place of SA, TSi and TSr.
+    // Where the CHILD_SA failed, an error stands in place of SA, TSi and TSr. One that nobody knows is a failure
+    // whatever stands beside it (RFC 7296 §3.10.1).
     let has_sa = answer.payloads.iter().any(|p| matches!(p, Payload::Sa(_)));
-    if let Some(notify) = answer.notifies().find(|n| n.kind.is_error() && !has_sa) {
+    let fails = |n: &&Notify| n.kind.is_error() && (!has_sa || n.kind.name().is_none());
+    if let Some(notify) = answer.notifies().find(fails) {
         return Err(explain::child_refused(config, notify));
     }
     let sa = only!(answer, Payload::Sa).map_err(misbehaved)?;

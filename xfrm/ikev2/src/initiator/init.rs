@@ -29,6 +29,8 @@ struct Attempt {
     nonce: Vec<u8>,
     method: KeMethod,
     cookie: Option<Vec<u8>>,
+    /// NAT_DETECTION_SOURCE_IP where encapsulation is forced: of an address that nobody has.
+    fake_source: Option<[u8; 20]>,
     restarts: u32,
 }
 
@@ -69,7 +71,12 @@ pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>) -> Next {
             "the connection has no proposals to offer",
         ));
     };
-    let attempt = Attempt { nonce: cx.shared.nonce(), method, cookie: None, restarts: 0 };
+    let fake_source = dial.config.force_encapsulation.then(|| {
+        let mut hash = [0; 20];
+        cx.shared.entropy.public(&mut hash);
+        hash
+    });
+    let attempt = Attempt { nonce: cx.shared.nonce(), method, cookie: None, fake_source, restarts: 0 };
     generate(dial, cx, attempt)
 }
 
@@ -102,12 +109,7 @@ fn crypto_failed(method: KeMethod, error: CryptoError) -> Failure {
 
 /// Sends the first message, for the first time or again with a cookie or another key.
 fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>) -> Next {
-    let fake = dial.config.force_encapsulation.then(|| {
-        let mut hash = [0; 20];
-        cx.shared.entropy.public(&mut hash);
-        hash
-    });
-    let natd = natd::payloads(&*cx.shared.crypto, (dial.spi, 0), dial.config.path, fake);
+    let natd = natd::payloads(&*cx.shared.crypto, (dial.spi, 0), dial.config.path, attempt.fake_source);
     let mut payloads = Vec::with_capacity(8);
     if let Some(cookie) = &attempt.cookie {
         payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.clone())));

@@ -104,7 +104,13 @@ pub(super) struct Encapsulating {
 /// The response is out; IKE_AUTH is to come.
 pub(super) struct InitAnswered {
     handshake: Handshake,
+    /// How often it was sent.
+    sent: u32,
 }
+
+/// An IKE_SA_INIT response is sent so often at most. More than any client asks, and too little for whoever asks in
+/// another's name: it may be longer than the request.
+const MOST_RESPONSES: u32 = 10;
 
 impl Encapsulating {
     pub(super) fn encapsulated(
@@ -117,7 +123,8 @@ impl Encapsulating {
             Ok(made) => made,
             Err(error) => {
                 let text = format!("key exchange {}: {error}", self.first.suite.ke);
-                return Next::failed(explain::misbehaved(Step::IkeInit, text));
+                let why = explain::misbehaved(Step::IkeInit, text);
+                return Next::ClosedAfter(Err(why), half.spent());
             }
         };
         let nonce_r = cx.shared.nonce();
@@ -142,7 +149,7 @@ impl Encapsulating {
                 cx.transmit(first.path, response.clone());
                 handshake.message_i = first.bytes;
                 handshake.message_r = response;
-                Responder::sent(half, Phase::InitAnswered(InitAnswered { handshake }))
+                Responder::sent(half, Phase::InitAnswered(InitAnswered { handshake, sent: 1 }))
             }
             Err(failure) => Next::failed(failure),
         }
@@ -195,7 +202,8 @@ impl InitAnswered {
         }
         // RFC 7296 §2.1: the same first message again gets the same answer again.
         if datagram.exchange == ExchangeType::IKE_SA_INIT.0 {
-            if datagram.bytes == self.handshake.message_i {
+            if datagram.bytes == self.handshake.message_i && self.sent < MOST_RESPONSES {
+                self.sent = self.sent.saturating_add(1);
                 cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
                 cx.transmit(datagram.path, self.handshake.message_r.clone());
             } else {

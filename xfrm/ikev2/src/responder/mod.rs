@@ -17,7 +17,7 @@ use adit_isakmp::{ExchangeType, Payload};
 use crate::api::{Answer, Ask, AskId, ChildId, Event, Lease, Timer};
 use crate::channel::Handshake;
 use crate::explain;
-use crate::linger::{Answered, Linger};
+use crate::linger::{Answered, Linger, Spent};
 use crate::state::{Cx, Datagram, Next, Role, Stage, State};
 
 /// An IKE_SA that a peer has begun and that is not up yet.
@@ -34,6 +34,14 @@ pub(crate) struct Half {
     spi_i: u64,
     /// Up by then, or gone.
     until: Instant,
+}
+
+impl Half {
+    /// It has cost us a key exchange and came to nothing: it counts as half-open as long as any, so that whoever sends
+    /// many such messages is asked for cookies.
+    fn spent(self) -> Box<Spent> {
+        Box::new(Spent { spi_i: self.spi_i, until: self.until })
+    }
 }
 
 enum Phase {

@@ -6,6 +6,7 @@ use adit_isakmp::{ExchangeType, Message, Payload, PayloadType};
 
 use super::script::Peer;
 use super::*;
+use crate::state::Role;
 
 /// What a server says to this IKE_AUTH.
 fn asked(edit: impl FnOnce(&mut Vec<Payload>)) -> (Node, Peer, Message) {
@@ -62,10 +63,24 @@ fn eap_is_refused_and_named() {
 #[test]
 fn an_identity_of_an_unknown_type_is_refused() {
     let (server, _, answer) = asked(|p| {
-        p[0] = Payload::IdI(Identification { id_type: 203, data: vec![1, 2, 3] });
+        p[0] = Payload::IdI(Identification { id_type: 203, reserved: [0; 3], data: vec![1, 2, 3] });
     });
     assert_eq!(told(&answer), [NotifyType::AUTHENTICATION_FAILED]);
     assert!(server.endpoint.is_empty());
+}
+
+#[test]
+fn an_id_is_proven_as_it_was_sent_with_its_reserved_bytes() {
+    let mut server = Node::server();
+    let mut peer = Peer::dial(&mut server);
+    let body = [&[3, 1, 2, 3][..], b"ann@example.com"].concat();
+    let auth = peer.auth_over(Role::Initiator, &body);
+    let request = peer.ask_auth(|p| {
+        p[0] = Payload::Unknown { kind: PayloadType::ID_I, critical: false, body };
+        p[1] = auth;
+    });
+    server.give(Instant::ZERO, request);
+    assert_eq!(server.established().expect("up").remote_id, name("ann@example.com"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use adit_isakmp::{ExchangeType, Message, Payload, PayloadType};
 
 use super::script::{Peer, init_error};
 use super::*;
+use crate::state::Role;
 
 /// A client that has sent IKE_AUTH to a scripted server.
 fn authenticating() -> (Node, Peer, Transmit) {
@@ -56,6 +57,27 @@ fn another_identity_is_refused_however_well_it_is_proven() {
     client.give(Instant::ZERO, answer);
     let failure = turned_down(client, peer, Some(NotifyType::AUTHENTICATION_FAILED));
     assert_eq!(failure.text, "the server calls itself evil.example.com, not vpn.example.com");
+}
+
+#[test]
+fn an_id_is_proven_as_it_was_sent_with_its_reserved_bytes() {
+    let (mut client, mut peer, request) = authenticating();
+    let body = [&[2, 0, 0xff, 0][..], b"vpn.example.com"].concat();
+    let auth = peer.auth_over(Role::Responder, &body);
+    let answer = peer.answer_auth(&request, |p| {
+        p[0] = Payload::Unknown { kind: PayloadType::ID_R, critical: false, body };
+        p[1] = auth;
+    });
+    client.give(Instant::ZERO, answer);
+    assert!(client.established().is_some());
+}
+
+#[test]
+fn an_unknown_error_fails_the_child_whatever_stands_beside_it() {
+    let (client, peer) = answered(|p| {
+        p.push(Payload::Notify(Notify::new(NotifyType(8192), [])));
+    });
+    turned_down(client, peer, None);
 }
 
 #[test]
@@ -384,7 +406,8 @@ fn an_answer_in_clear_or_with_another_message_id_is_not_heard() {
 #[test]
 fn an_id_of_another_type_is_another_identity() {
     let (client, peer) = answered(|p| {
-        p[0] = Payload::IdR(Identification { id_type: 11, data: b"vpn.example.com".to_vec() });
+        p[0] =
+            Payload::IdR(Identification { id_type: 11, reserved: [0; 3], data: b"vpn.example.com".to_vec() });
     });
     turned_down(client, peer, Some(NotifyType::AUTHENTICATION_FAILED));
 }

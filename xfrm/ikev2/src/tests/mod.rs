@@ -1,5 +1,6 @@
 //! Both roles against each other, and each against a scripted peer that has the keys and no manners.
 
+mod abuse;
 mod established;
 mod handshake;
 mod hostile_initiator;

@@ -1,5 +1,6 @@
 //! A peer that has the keys and does as the test says.
 
+use adit_isakmp::keys::signed_octets;
 use adit_isakmp::payload::{
     Authentication, ConfigAttribute, ConfigType, Configuration, Identification, KeyExchangeData, Notify,
     NotifyType,
@@ -171,8 +172,17 @@ impl Peer {
     }
 
     fn auth(&mut self, role: Role) -> Payload {
-        let id = Identification::from(&self.id);
-        let octets = proof::octets(&self.bench.cx(), &self.hs, role, &id);
+        let body = Identification::from(&self.id).body();
+        self.auth_over(role, &body)
+    }
+
+    /// AUTH for an ID payload with this body.
+    pub(super) fn auth_over(&mut self, role: Role, id_body: &[u8]) -> Payload {
+        let (message, nonce, key) = match role {
+            Role::Initiator => (&self.hs.message_i, &self.hs.nonce_r, &self.hs.keys.pi),
+            Role::Responder => (&self.hs.message_r, &self.hs.nonce_i, &self.hs.keys.pr),
+        };
+        let octets = signed_octets(&*self.bench.0.crypto, self.hs.suite.prf, message, nonce, key, id_body);
         let mic = proof::by_key(&self.bench.cx(), &self.hs, &Secret::from(self.psk), &octets);
         Payload::Auth(Authentication::shared_key(mic.expose()))
     }

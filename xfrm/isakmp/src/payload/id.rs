@@ -7,6 +7,9 @@ use crate::wire::Reader;
 pub struct Identification {
     /// ID Type, known or not.
     pub id_type: u8,
+    /// The reserved bytes: 0 when we send them, whatever they are ignored when they come. They are kept because AUTH
+    /// covers them as they were sent (RFC 7296 §2.15).
+    pub reserved: [u8; 3],
     /// Identification Data.
     pub data: Vec<u8>,
 }
@@ -18,9 +21,7 @@ impl Identification {
         Identity::from_parts(self.id_type, &self.data)
     }
 
-    /// The payload's body: what `RestOfIDPayload` is when AUTH is computed (RFC 7296 §2.15). The reserved bytes are 0,
-    /// as they are sent; a received payload's body is to be taken from the message ([`RawPayload`](super::RawPayload))
-    /// or rebuilt by this if its reserved bytes were 0.
+    /// The payload's body, byte for byte: what `RestOfIDPayload` is when AUTH is computed (RFC 7296 §2.15).
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.data.len().saturating_add(4));
@@ -30,18 +31,19 @@ impl Identification {
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let id_type = r.u8("the ID type is cut off")?;
-        r.take(3, "the ID payload's reserved bytes are cut off")?;
-        Ok(Self { id_type, data: r.rest().to_vec() })
+        let reserved = r.array("the ID payload's reserved bytes are cut off")?;
+        Ok(Self { id_type, reserved, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[self.id_type, 0, 0, 0]);
+        out.push(self.id_type);
+        out.extend_from_slice(&self.reserved);
         out.extend_from_slice(&self.data);
     }
 }
 
 impl From<&Identity> for Identification {
     fn from(identity: &Identity) -> Self {
-        Self { id_type: identity.id_type(), data: identity.data() }
+        Self { id_type: identity.id_type(), reserved: [0; 3], data: identity.data() }
     }
 }

@@ -182,7 +182,11 @@ fn sha2_512_with_an_aead() {
 fn auth_of_a_shared_key() {
     let fixture = Fixture::new();
     let (_, keys) = fixture.derive(&suite("aes256-sha256-x25519"));
-    let id = adit_isakmp::payload::Identification { id_type: 2, data: b"client.example".to_vec() };
+    let id = adit_isakmp::payload::Identification {
+        id_type: 2,
+        reserved: [0; 3],
+        data: b"client.example".to_vec(),
+    };
     let octets =
         signed_octets(&Provider, Prf::HmacSha256, b"the first message", &fixture.nr, &keys.pi, &id.body());
     let (front, maced_id) = octets.expose().split_at(17 + 32);

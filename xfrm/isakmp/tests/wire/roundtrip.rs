@@ -113,7 +113,10 @@ fn opaque() -> impl Strategy<Value = Payload> {
         (encoding.clone(), bytes(300)).prop_map(|(encoding, data)| Certificate { encoding, data });
     let request =
         (encoding, bytes(60)).prop_map(|(encoding, authority)| CertificateRequest { encoding, authority });
-    let id = || (any::<u8>(), bytes(40)).prop_map(|(id_type, data)| Identification { id_type, data });
+    let id = || {
+        let parts = (any::<u8>(), any::<[u8; 3]>(), bytes(40));
+        parts.prop_map(|(id_type, reserved, data)| Identification { id_type, reserved, data })
+    };
     prop_oneof![
         (any::<u16>(), bytes(64)).prop_map(|(method, data)| Payload::Ke(KeyExchangeData { method, data })),
         id().prop_map(Payload::IdI),
