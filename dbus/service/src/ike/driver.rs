@@ -13,7 +13,7 @@ use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
 use tokio::sync::{mpsc, oneshot};
 
-use super::sockets::IkeSockets;
+use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
 use crate::clock;
 
 /// Datagrams taken from one socket before others and the answers get their turn.
@@ -115,6 +115,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let sockets = Arc::clone(&self.sockets);
+        let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             let deadline = self.endpoint.deadline().map(|(at, _)| at);
             tokio::select! {
@@ -124,8 +125,10 @@ impl Task {
                 },
                 socket = sockets.readable() => {
                     for _ in 0..BUDGET {
-                        let Some((path, payload)) = sockets.receive(socket) else { break };
-                        if self.listens(&path, &payload) {
+                        let Some(taken) = sockets.receive(socket, &mut buffer) else { break };
+                        if let Taken::Message(path, payload) = taken
+                            && self.listens(&path, &payload)
+                        {
                             self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
                             self.drain();
                         }

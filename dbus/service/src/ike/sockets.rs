@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use adit_core::{Path, Transmit};
 use adit_xfrm_kernel::ike_socket::{Family, IkeSocket};
@@ -12,7 +13,7 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// A NAT keepalive: the one payload on port 4500 that has no Non-ESP marker (RFC 3948 §2.3).
 const KEEPALIVE: &[u8] = &[0xff];
 /// IKE messages are at most this long; UDP allows no more.
-const MAX_DATAGRAM: usize = 65_535;
+pub(super) const MAX_DATAGRAM: usize = 65_535;
 
 /// Which ports to bind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,17 @@ impl Default for Ports {
 pub struct IkeSockets {
     sockets: Vec<IkeSocket>,
     ports: Ports,
+    /// Which socket is looked at first.
+    turn: AtomicUsize,
+}
+
+/// What was taken from a socket.
+#[derive(Debug)]
+pub enum Taken {
+    /// An IKE message, without its Non-ESP marker.
+    Message(Path, Vec<u8>),
+    /// Something that is none: a keepalive, or too short. It counts like a message.
+    Other,
 }
 
 impl IkeSockets {
@@ -65,7 +77,7 @@ impl IkeSockets {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Self { sockets, ports })
+        Ok(Self { sockets, ports, turn: AtomicUsize::new(0) })
     }
 
     /// The ports that were bound.
@@ -74,33 +86,36 @@ impl IkeSockets {
         self.ports
     }
 
-    /// Waits until a socket has a datagram; says which.
+    /// Waits until a socket has a datagram; says which. They take turns: one that is flooded does not silence the
+    /// others.
     pub async fn readable(&self) -> usize {
-        let waits = self.sockets.iter().map(|s| Box::pin(s.readable()));
-        futures_util::future::select_all(waits).await.1
+        let count = self.sockets.len().max(1);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
+        let (before, after) = self.sockets.split_at(first.min(self.sockets.len()));
+        let waits = after.iter().chain(before).map(|s| Box::pin(s.readable()));
+        let nth = futures_util::future::select_all(waits).await.1;
+        (first + nth) % count
     }
 
-    /// Takes a datagram from socket `index`, if it has one. What is no IKE message (keepalives, too short) is passed
-    /// over.
-    pub fn receive(&self, index: usize) -> Option<(Path, Vec<u8>)> {
+    /// Takes a datagram from socket `index`, if it has one. `buffer` has room for the longest.
+    pub fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<Taken> {
         let socket = self.sockets.get(index)?;
-        let mut buffer = vec![0; MAX_DATAGRAM];
-        loop {
-            let received = match socket.receive(&mut buffer) {
-                Ok(received) => received?,
-                Err(e) => {
-                    // An ICMP error of an earlier datagram surfaces here; retransmission deals with it.
-                    trace!(error = %e, "receive");
-                    return None;
-                }
-            };
-            let bytes = buffer.get(..received.length)?;
-            let message =
-                if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
-            if let Some(message) = message {
-                return Some((Path { local: received.local, remote: received.remote }, message.to_vec()));
+        let received = match socket.receive(buffer) {
+            Ok(received) => received?,
+            Err(e) => {
+                // An ICMP error of an earlier datagram surfaces here; retransmission deals with it.
+                trace!(error = %e, "receive");
+                return None;
             }
-        }
+        };
+        let bytes = buffer.get(..received.length)?;
+        let message = if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
+        Some(match message {
+            Some(message) => {
+                Taken::Message(Path { local: received.local, remote: received.remote }, message.to_vec())
+            }
+            None => Taken::Other,
+        })
     }
 
     /// Sends a datagram from the socket that its path names.
@@ -121,5 +136,51 @@ impl IkeSockets {
 
     fn socket_for(&self, local: SocketAddr) -> Option<&IkeSocket> {
         self.sockets.iter().find(|s| s.port() == local.port() && s.is_v4() == local.is_ipv4())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound() -> IkeSockets {
+        IkeSockets::bind(Ports { ike: 0, nat: 0 }, true, 0).unwrap()
+    }
+
+    fn send(port: u16, bytes: &[u8]) {
+        let from = IkeSocket::bind(Family::V4, 0, false, 0).unwrap();
+        let here = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+        from.send(&Path { local: here(from.port()), remote: here(port) }, &[bytes]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_flooded_socket_does_not_silence_another() {
+        let sockets = bound();
+        for port in [sockets.ports().ike, sockets.ports().nat] {
+            send(port, &[0; 32]);
+        }
+        // Nothing is read, so that both stay readable.
+        let mut seen = [false; 2];
+        for _ in 0..20 {
+            if let Some(turn) = seen.get_mut(sockets.readable().await) {
+                *turn = true;
+            }
+        }
+        assert_eq!(seen, [true; 2]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_one_datagram_like_any() {
+        let sockets = bound();
+        send(sockets.ports().nat, &[1, 2, 3, 4, 5]);
+        send(sockets.ports().nat, b"\0\0\0\0ike");
+        let socket = sockets.readable().await;
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        assert!(matches!(sockets.receive(socket, &mut buffer), Some(Taken::Other)));
+        let Some(Taken::Message(_, message)) = sockets.receive(socket, &mut buffer) else {
+            panic!("no message");
+        };
+        assert_eq!(message, b"ike");
+        assert!(sockets.receive(socket, &mut buffer).is_none());
     }
 }

@@ -12,6 +12,7 @@ use adit_profile::{AuthMethod, ConnectionRule};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
+use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
 use crate::registry::{Facts, Role, State};
@@ -71,8 +72,7 @@ impl SaContext for Arc<Inner> {
             }
             Event::Closed(result) => {
                 if let Err(failure) = result {
-                    let peer = failure.peer.as_deref().unwrap_or("");
-                    tracing::info!(sa = sa.0, code = %failure.code, peer, "client: {failure}");
+                    self.tell(sa, &failure);
                 }
                 let inner = Arc::clone(self);
                 tokio::spawn(async move { inner.take_away(sa).await });
@@ -83,6 +83,25 @@ impl SaContext for Arc<Inner> {
 }
 
 impl Inner {
+    /// Why a peer is gone. One that never was a client may be anybody, as often as it likes: of those only so much is
+    /// written.
+    fn tell(&self, sa: SaId, failure: &Failure) {
+        let client = self.guests().get(&sa).is_some_and(|g| g.connection().is_some());
+        if !client && !self.may_tell_of_stranger() {
+            return;
+        }
+        let peer = failure.peer.as_deref().unwrap_or("");
+        tracing::info!(sa = sa.0, code = %failure.code, peer, "client: {failure}");
+    }
+
+    fn may_tell_of_stranger(&self) -> bool {
+        let told = self.strangers.may_tell(clock::now());
+        if let Some(kept_back @ 1..) = told {
+            tracing::info!(kept_back, "lines about peers that were not let in");
+        }
+        told.is_some()
+    }
+
     fn rule(&self, sa: SaId) -> Option<(usize, bool)> {
         let guest = self.guests().get(&sa).cloned();
         guest.and_then(|g| g.facts().rule)
@@ -107,7 +126,7 @@ impl Inner {
         let rule = found.or(self.config.connections.first()).ok_or_else(|| unexpected("a connection"))?;
         let index = self.config.connections.iter().position(|c| std::ptr::eq(c, rule)).unwrap_or(0);
         self.guest_facts(sa, |facts| facts.rule = Some((index, found.is_some())));
-        if found.is_none() {
+        if found.is_none() && self.may_tell_of_stranger() {
             tracing::info!(identity = %remote, peer = %path.remote, "no [[connection]] is for this identity");
         }
         let local_auth = match (rule.server_auth, &self.own) {

@@ -3,6 +3,7 @@
 mod context;
 mod guest;
 mod network;
+mod strangers;
 #[cfg(feature = "recording")]
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use adit_profile::{AuthMethod, ServerConfig};
 use adit_xfrm_kernel::StateId;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
@@ -29,6 +31,7 @@ use crate::ike::{IkeDriver, Listen};
 use crate::registry::ConnectionId;
 use crate::suites;
 use guest::Guest;
+use strangers::Strangers;
 
 /// How long the peers have, all together, to answer our DELETEs.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -50,6 +53,8 @@ struct Inner {
     guests: Mutex<BTreeMap<SaId, Arc<Guest>>>,
     /// Nobody comes in any more, however far they were.
     closing: AtomicBool,
+    /// What may be logged of peers that are nobody's yet.
+    strangers: Strangers,
     /// Announces each guest that has left.
     left: tokio::sync::Notify,
     changes: Changes,
@@ -176,6 +181,7 @@ impl Inner {
             pools: Mutex::new(pools),
             guests: Mutex::default(),
             closing: AtomicBool::new(false),
+            strangers: Strangers::new(clock::now()),
             left: tokio::sync::Notify::new(),
             changes,
             numbers,
