@@ -13,14 +13,24 @@ each() { # every client at once; all must end in 0
     [ $bad = 0 ] || { tail -n 4 /tmp/"$1"-*.log; exit 1; }
 }
 network() {
-    ip netns add c"$1"
-    ip link add v"$1" type veth peer name wan netns c"$1"
-    ip link set v"$1" master br0 up
-    at "$1" "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0; ip link set lo up
-        ip addr add 203.0.113.$((100 + $1))/24 dev wan; ip link set wan up"
+    echo "link add br0 type bridge forward_delay 0 mcast_snooping 0"
+    echo "link set wan master br0"
+    echo "link set br0 up"
+    for n in $all; do
+        echo "netns add c$n"
+        echo "link add v$n type veth peer name wan netns c$n"
+        echo "link set v$n master br0 up"
+    done
+}
+own_network() {
+    echo "link set lo up"
+    # No address of its own making: the kernel would still be checking it when the host is first recorded.
+    echo "link set wan addrgenmode none"
+    echo "addr add 203.0.113.$((100 + $1))/24 dev wan"
+    echo "link set wan up"
 }
 host() { at "$1" "ip -d -o link; ip -o addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule
-    ip xfrm state; ip xfrm policy; nft list ruleset; grep -r . /proc/sys/net/ipv4/conf | sort"; }
+    ip xfrm state; ip xfrm policy; nft list ruleset; cat /proc/sys/net/ipv4/conf/*/rp_filter"; }
 start() {
     etc=/etc/adit/c$1
     mkdir -p "$etc"/profiles "$etc"/secrets
@@ -39,20 +49,17 @@ up() { ctl_of "$1" "up corp"; }
 down() { ctl_of "$1" "down corp"; }
 ping_inside() { at "$1" "ping -n -q -c 5 -i 0.2 -W 5 -s 56 -p $(printf %s "$LAB_MARKER" | od -An -tx1 | tr -d ' \n') 10.1.0.10"; }
 nothing_left() {
-    for _ in $(seq 1 20); do
+    for _ in 1 2 3 4; do
         host "$1" >/tmp/is-"$1"
         cmp -s /tmp/was-"$1" /tmp/is-"$1" && return
-        sleep 0.2
+        sleep 1
     done
     diff /tmp/was-"$1" /tmp/is-"$1"
 }
 case $1 in
 network)
-    ip link add br0 type bridge forward_delay 0 mcast_snooping 0
-    ip addr flush dev wan
-    ip link set wan master br0
-    ip link set br0 up
-    for n in $all; do network "$n"; done
+    network | ip -batch -
+    for n in $all; do own_network "$n" | ip -n "c$n" -batch -; done
     ;;
 *) each "$1" ;;
 esac
