@@ -27,7 +27,13 @@ impl SaContext for Arc<Inner> {
             Ask::Connection { remote, path, .. } => {
                 Pending::Now(Answer::Connection(self.connection(sa, &remote, path).map(Box::new)))
             }
-            Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk(sa))),
+            Ask::Psk { .. } => {
+                let (inner, known) = (Arc::clone(self), self.rule(sa));
+                Pending::Later(Box::pin(async move {
+                    let read = tokio::task::spawn_blocking(move || inner.psk(known)).await;
+                    Answer::Psk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
+                }))
+            }
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
                 match self.anchors_for(sa, &claim.identity) {
@@ -172,12 +178,15 @@ impl Inner {
         }
     }
 
-    fn psk(&self, sa: SaId) -> Result<Secret, Failure> {
-        let rule = self.rule(sa).filter(|(_, known)| *known);
-        let rule = rule.and_then(|(index, _)| self.config.connections.get(index));
-        match rule.and_then(|r| r.psk.as_ref().or(self.config.ikev2.psk.as_ref())) {
-            Some(source) => self.daemon.files().psk(source),
-            None => {
+    /// The key of a connection, read from its file. For a name that no connection is for the same file is read, and
+    /// a random key given: neither the answer nor the time that it takes tells one from a wrong key.
+    fn psk(&self, rule: Option<(usize, bool)>) -> Result<Secret, Failure> {
+        let connection = rule.and_then(|(index, _)| self.config.connections.get(index));
+        let source = connection.and_then(|c| c.psk.as_ref().or(self.config.ikev2.psk.as_ref()));
+        let read = source.map(|source| self.daemon.files().psk(source));
+        match (rule, read) {
+            (Some((_, true)), Some(psk)) => psk,
+            _ => {
                 let mut bytes = vec![0; STAND_IN];
                 SystemRandom::new().fill(&mut bytes).map_err(|_| unexpected("randomness"))?;
                 Ok(Secret::new(bytes))
