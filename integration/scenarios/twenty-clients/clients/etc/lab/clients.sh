@@ -3,14 +3,16 @@ set -eu
 all=$(seq 1 20)
 at() { nsenter --net=/run/netns/c"$1" -- sh -c "$2"; }
 each() { # every client at once; all must end in 0
-    pids=
     for n in $all; do
-        "$1" "$n" >/tmp/"$1-$n".log 2>&1 &
-        pids="$pids $!"
+        { "$1" "$n" >/tmp/"$1-$n".log 2>&1 || echo "$n" >>/tmp/"$1"-failed; } &
+        pids="${pids-} $!"
     done
-    bad=0
-    for pid in $pids; do wait "$pid" || bad=1; done
-    [ $bad = 0 ] || { tail -n 4 /tmp/"$1"-*.log; exit 1; }
+    # Not for all of the shell's children: an aditd stays.
+    wait $pids
+    [ ! -s /tmp/"$1"-failed ] || {
+        while read -r n; do sed "s/^/c$n: /" /tmp/"$1-$n".log; done </tmp/"$1"-failed
+        exit 1
+    }
 }
 network() {
     echo "link add br0 type bridge forward_delay 0 mcast_snooping 0"
