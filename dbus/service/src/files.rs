@@ -92,7 +92,13 @@ impl Files {
             Failure::new(FailureCode::NotFound, Step::Profile, text).hint("ctl list  shows the profiles")
         })?;
         let path = self.root.join("profiles").join(format!("{checked}.toml"));
-        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        let content = self.read(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                let text = format!("there is no profile {checked}: {} does not exist", path.display());
+                Failure::new(FailureCode::NotFound, Step::Profile, text).hint("ctl list  shows the profiles")
+            }
+            _ => not_read(&path, &e),
+        })?;
         let file = path.display().to_string();
         let source = Source { file: &file, text: text(&path, &content.bytes)?, access: Some(content.access) };
         parse_profile(&checked, &source, &check_suite).map_err(Unread::Mistakes)
@@ -247,9 +253,10 @@ fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Failure> {
 
 fn not_read(path: &Path, error: &std::io::Error) -> Failure {
     let (code, hint) = match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            (FailureCode::NotFound, "ctl list  shows the profiles that there are".to_owned())
-        }
+        std::io::ErrorKind::NotFound => (
+            FailureCode::ConfigurationInvalid,
+            "the configuration names this file: put it there, or correct the name".to_owned(),
+        ),
         std::io::ErrorKind::PermissionDenied => (
             FailureCode::ConfigurationInvalid,
             format!("the daemon runs as user adit:  chown root:adit {0} && chmod 0640 {0}", path.display()),
@@ -264,5 +271,27 @@ fn check_suite(kind: SuiteKind, text: &str) -> Result<(), String> {
     match kind {
         SuiteKind::Ike => crate::suites::ike(text).map(drop),
         SuiteKind::Esp => crate::suites::esp(text).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(folder.path());
+        let failure = files.profile("corp").unwrap_err();
+        assert_eq!(failure.code, FailureCode::NotFound);
+        assert!(failure.text.starts_with("there is no profile corp"), "{failure}");
+
+        std::fs::create_dir_all(folder.path().join("profiles")).unwrap();
+        let toml = "server = \"vpn\"\nauth = \"psk\"\nlocal-id = \"a@b\"\npsk-file = \"corp.psk\"\n";
+        std::fs::write(folder.path().join("profiles/corp.toml"), toml).unwrap();
+        let profile = files.profile("corp").unwrap();
+        let failure = files.psk(profile.psk.as_ref().unwrap()).unwrap_err();
+        assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
+        assert!(failure.hint.unwrap().contains("the configuration names this file"));
     }
 }
