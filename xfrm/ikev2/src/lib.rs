@@ -16,8 +16,8 @@
 //!
 //! # What is believed, and when
 //!
-//! Before IKE_AUTH nothing is. No single unauthenticated message ends an attempt or an IKE_SA: what can't be used is
-//! as if it had never come, an error in IKE_SA_INIT counts when the next retransmission brings one again. A datagram
+//! Before IKE_AUTH nothing is. What can't be used is as if it had never come, with one exception: a forged, complete
+//! IKE_SA_INIT response by somebody on the path can spoil that one attempt. No such message ends an IKE_SA that is up; an error in IKE_SA_INIT counts when the next retransmission brings one again. A datagram
 //! whose integrity check fails is dropped without a word, and counted. Whatever is in a message that passes it is
 //! believed to come from the peer that we share keys with, and from nobody in particular until AUTH is verified.
 //!

@@ -1,4 +1,5 @@
-//! Who may do what. Until there is polkit: root and the group `adit` may everything, others nothing but look.
+//! Who may do what. Until there is polkit: root and the group `adit` may everything. Others are refused every method
+//! here; properties are kept from them by the bus' own policy (`packaging/dbus`) and by the private socket's mode.
 
 use std::ffi::CString;
 
