@@ -86,6 +86,9 @@ pub fn kernel_child(agreed: ChildSa, numbers: Numbers) -> Result<TunnelSa, Failu
             format!("the agreed traffic cannot be carried: {e}"),
         )
     })?;
+    let Some(outbound) = agreed.outbound else {
+        return Err(Failure::new(FailureCode::Internal, Step::Child, "a CHILD_SA without outbound keys"));
+    };
     let keys =
         |keys: EspKeys| xfrm::EspKeys { algorithm, encryption: keys.encryption, integrity: keys.integrity };
     let encap = agreed
@@ -99,7 +102,7 @@ pub fn kernel_child(agreed: ChildSa, numbers: Numbers) -> Result<TunnelSa, Failu
         spi_in: agreed.inbound_spi,
         spi_out: agreed.outbound_spi,
         keys_in: keys(agreed.inbound),
-        keys_out: keys(agreed.outbound),
+        keys_out: keys(outbound),
         esn: agreed.suite.esn,
         replay_window: xfrm::ChildSa::DEFAULT_REPLAY_WINDOW,
         if_id: plan.if_id,

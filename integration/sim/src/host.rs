@@ -10,7 +10,7 @@ use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, SignatureScheme,
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
     Answer, Ask, AskId, ChildId, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
-    ResponderDefaults, SaId, Timing,
+    ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::Prf;
 use adit_isakmp::crypto::CryptoProvider;
@@ -227,6 +227,7 @@ impl Host {
                 self.kernel.install(sa, &child);
                 Answer::Installed(Ok(()))
             }
+            Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
         })
     }
 
@@ -247,6 +248,8 @@ impl Host {
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: Vec::new(),
             addresses: true,
+            transport: false,
+            uniqueness: Uniqueness::Keep,
             timing: self.timing,
         }
     }
@@ -289,9 +292,13 @@ impl Host {
                 }
                 self.record(sa).established = Some(established);
             }
-            Event::ChildClosed { child, inbound_spi, outbound_spi } => {
+            Event::ChildClosed { child, inbound_spi, outbound_spi, .. } => {
                 self.child_closed(child, inbound_spi, outbound_spi)?
             }
+            Event::ChildUp(_)
+            | Event::ChildRefused { .. }
+            | Event::Rekeyed { .. }
+            | Event::ReauthenticationDue => {}
             Event::Released(lease) => {
                 if !self.kernel.release(&lease) {
                     return Err(format!("{}: {lease:?} is given back, but was not leased", self.name));

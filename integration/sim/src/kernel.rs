@@ -70,7 +70,7 @@ impl Kernel {
                 inbound_spi: child.inbound_spi,
                 outbound_spi: child.outbound_spi,
                 inbound_key: joined(&child.inbound),
-                outbound_key: joined(&child.outbound),
+                outbound_key: child.outbound.as_ref().map(joined).unwrap_or_default(),
                 path: child.path,
                 local_ts: child.local_ts.clone(),
                 remote_ts: child.remote_ts.clone(),

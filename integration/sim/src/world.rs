@@ -9,7 +9,9 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use adit_core::{Identity, Instant, Path, Prefix};
-use adit_ikev2::api::{Answer, AskId, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing};
+use adit_ikev2::api::{
+    Answer, AskId, ChildMode, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing,
+};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
 use crate::host::{Description, Friend, Host, Temper, inner_address};
@@ -148,6 +150,7 @@ impl World {
             dead_peer: self.random.between(Duration::from_secs(10), Duration::from_secs(60)),
             keepalive: Duration::from_secs(20),
             half_open: self.random.between(Duration::from_secs(5), Duration::from_secs(40)),
+            ..Timing::default()
         }
     }
 
@@ -516,6 +519,8 @@ impl World {
             local_auth: host.local_auth(),
             request_v4: true,
             request_v6: false,
+            mode: ChildMode::Tunnel,
+            more_children: Vec::new(),
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: vec![Prefix::ANY_V4.into()],
             force_encapsulation: client.force_encapsulation,

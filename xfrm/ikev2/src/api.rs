@@ -54,6 +54,29 @@ pub enum Input {
         /// Which one.
         child: ChildId,
     },
+    /// Rekey now: a CHILD_SA (the kernel's soft limit of bytes or packets was reached), or the IKE_SA itself. Does
+    /// nothing where that is under way already.
+    Rekey {
+        /// Which IKE_SA.
+        sa: SaId,
+        /// Which CHILD_SA of it; `None`: the IKE_SA.
+        child: Option<ChildId>,
+    },
+    /// Negotiate one more CHILD_SA → [`Event::ChildUp`] or [`Event::ChildRefused`].
+    AddChild {
+        /// Of which IKE_SA.
+        sa: SaId,
+        /// What to propose.
+        child: Box<ChildConfig>,
+    },
+    /// The kernel saw authentic ESP of the peer come from here (XFRM MAPPING). Counts as an authenticated request
+    /// from there (RFC 7296 §2.23).
+    Mapping {
+        /// Of which IKE_SA.
+        sa: SaId,
+        /// Where the peer is now.
+        remote: core::net::SocketAddr,
+    },
     /// The time of [`deadline`](crate::Endpoint::deadline) has come. Any other input does the same.
     Wake,
 }
@@ -93,6 +116,8 @@ pub enum Timer {
     Keepalive,
     /// The cookie secret is to be replaced.
     CookieSecret,
+    /// A CHILD_SA or the IKE_SA is to be rekeyed, or the peer authenticated again.
+    Rekey,
 }
 
 /// A question. Every Ask gets exactly one Answer of the same name, or none.
@@ -174,6 +199,14 @@ pub enum Ask {
     /// Install a pair of SAs and the policies, links, addresses and routes that go with them. →
     /// [`Answer::Installed`]
     Install(Box<ChildSa>),
+    /// Install the outbound SA of a pair whose [`ChildSa::outbound`] was `None` when it was installed: from now on the
+    /// peer can read it. → [`Answer::Installed`]
+    InstallOutbound {
+        /// Of which CHILD_SA.
+        child: ChildId,
+        /// Its keys.
+        keys: EspKeys,
+    },
 }
 
 /// How an ECDSA signature is written.
@@ -205,7 +238,7 @@ pub enum Answer {
     Leased(Result<Lease, Failure>),
     /// To [`Ask::AllocateSpi`].
     Spi(Result<u32, Failure>),
-    /// To [`Ask::Install`].
+    /// To [`Ask::Install`] and [`Ask::InstallOutbound`].
     Installed(Result<(), Failure>),
 }
 
@@ -246,7 +279,27 @@ pub enum Event {
         inbound_spi: u32,
         /// Its outbound SPI.
         outbound_spi: u32,
+        /// The CHILD_SA that was made in its place (RFC 7296 §2.8). The inbound state may then still have packets on
+        /// the way: it is removed some seconds later, the outbound one at once, and the policies stay.
+        replaced_by: Option<ChildId>,
     },
+    /// One more CHILD_SA is up, or one in another's place. (`Ask::Install` was answered before.)
+    ChildUp(Box<ChildUp>),
+    /// What [`Input::AddChild`] wanted, or one of [`InitiatorConfig::more_children`], was refused.
+    ChildRefused {
+        /// [`ChildConfig::name`].
+        name: String,
+        /// Why.
+        why: Failure,
+    },
+    /// The IKE_SA was rekeyed: same [`SaId`], new SPIs and keys (RFC 7296 §1.3.2).
+    Rekeyed {
+        /// What protects it now.
+        ike: IkeSuite,
+    },
+    /// It is time to authenticate again ([`Timing::reauthenticate`], or the peer's AUTH_LIFETIME, RFC 4478): the driver
+    /// dials a second IKE_SA, and closes this one when that is up.
+    ReauthenticationDue,
     /// A lease is no longer needed.
     Released(Lease),
     /// The IKE_SA is gone, with everything that it had: no output will name it again, and answers to its Asks are
@@ -285,10 +338,58 @@ pub struct Established {
     pub connection: Option<String>,
 }
 
+/// A CHILD_SA that came up after the first one.
+#[derive(Clone, Debug)]
+pub struct ChildUp {
+    /// Which one.
+    pub child: ChildId,
+    /// Whose place it takes.
+    pub replaces: Option<ChildId>,
+    /// [`ChildConfig::name`], where we asked for it.
+    pub name: Option<String>,
+    /// What protects it.
+    pub esp: EspSuite,
+    /// Tunnel or transport.
+    pub mode: ChildMode,
+    /// Our side of the traffic selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side of the traffic selectors.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// Tunnel or transport mode (RFC 4301 §4.1, RFC 7296 §1.3.1 USE_TRANSPORT_MODE).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChildMode {
+    /// Whole packets inside.
+    #[default]
+    Tunnel,
+    /// The payload of packets between the two outer addresses.
+    Transport,
+}
+
+/// A CHILD_SA to propose.
+#[derive(Clone, Debug)]
+pub struct ChildConfig {
+    /// For people.
+    pub name: String,
+    /// Algorithms, best first; with key exchange methods: perfect forward secrecy, also when it is rekeyed.
+    pub esp: Vec<EspProposal>,
+    /// What to ask for. A peer that does not grant transport mode gives tunnel mode, which is refused then.
+    pub mode: ChildMode,
+    /// Our side of the traffic selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
 /// A pair of SAs to install. Keys are moved into the kernel and are nowhere else afterwards.
 pub struct ChildSa {
     /// Which one.
     pub child: ChildId,
+    /// The CHILD_SA that it takes the place of: same policies (unless the selectors differ), new states.
+    pub replaces: Option<ChildId>,
+    /// Tunnel or transport.
+    pub mode: ChildMode,
     /// The outer addresses and, where `encapsulated`, UDP ports.
     pub path: Path,
     /// ESP in UDP (RFC 3948).
@@ -301,8 +402,9 @@ pub struct ChildSa {
     pub inbound: EspKeys,
     /// The peer's SPI.
     pub outbound_spi: u32,
-    /// Keys of the outbound SA.
-    pub outbound: EspKeys,
+    /// Keys of the outbound SA. `None`: the peer can't read it yet (RFC 7296 §2.8), [`Ask::InstallOutbound`] follows,
+    /// and what it replaces goes on carrying until then.
+    pub outbound: Option<EspKeys>,
     /// Our side, narrowed.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side, narrowed.
@@ -345,6 +447,10 @@ pub struct InitiatorConfig {
     pub request_v4: bool,
     /// Ask for an IPv6 address.
     pub request_v6: bool,
+    /// What to ask for in the first CHILD_SA.
+    pub mode: ChildMode,
+    /// CHILD_SAs to negotiate after the first one.
+    pub more_children: Vec<ChildConfig>,
     /// Our side of the traffic selectors to propose. Where an address is asked for and this is everything, it is
     /// narrowed to the address that was got.
     pub local_ts: Vec<TrafficSelector>,
@@ -379,8 +485,25 @@ pub struct ResponderConfig {
     /// Whether the peer gets addresses (CFG_REPLY). A peer that asks for none is then refused, since it could not be
     /// narrowed.
     pub addresses: bool,
+    /// Whether a peer that asks for transport mode gets it. (One that does not never does.)
+    pub transport: bool,
+    /// What becomes of IKE_SAs that the same peer has already.
+    pub uniqueness: Uniqueness,
     /// Timers.
     pub timing: Timing,
+}
+
+/// What becomes of IKE_SAs that the same identity has already, when it comes in again. INITIAL_CONTACT (RFC 7296 §2.4)
+/// closes them under each of these but `Refuse`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Uniqueness {
+    /// The new one, once it is up, takes the place of the old ones.
+    #[default]
+    Replace,
+    /// All stay.
+    Keep,
+    /// The new one is refused (AUTHENTICATION_FAILED), while an old one lives.
+    Refuse,
 }
 
 /// How we prove who we are.
@@ -424,11 +547,18 @@ pub struct Timing {
     pub keepalive: Duration,
     /// A half-open IKE_SA of a responder lives this long.
     pub half_open: Duration,
+    /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never.
+    pub rekey_ike: Duration,
+    /// Age at which we rekey a CHILD_SA, less up to a tenth of it at random; zero: never.
+    pub rekey_child: Duration,
+    /// Age at which an initiator authenticates again, less up to a tenth of it at random; zero: never.
+    pub reauthenticate: Duration,
 }
 
 impl Default for Timing {
     /// 1 s and 5 retransmissions (1, 2, 4, 8, 16, 32 s: given up after about a minute), 3 of IKE_SA_INIT (1, 2, 4, 8 s:
-    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s.
+    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s; the IKE_SA is
+    /// rekeyed after 4 h, a CHILD_SA after 1 h; no re-authentication.
     fn default() -> Self {
         Self {
             retransmit: Duration::from_secs(1),
@@ -437,6 +567,9 @@ impl Default for Timing {
             dead_peer: Duration::from_secs(30),
             keepalive: Duration::from_secs(20),
             half_open: Duration::from_secs(30),
+            rekey_ike: Duration::from_hours(4),
+            rekey_child: Duration::from_hours(1),
+            reauthenticate: Duration::ZERO,
         }
     }
 }
@@ -474,6 +607,7 @@ impl fmt::Debug for Ask {
             Self::Lease { .. } => "Lease",
             Self::AllocateSpi { .. } => "AllocateSpi",
             Self::Install(_) => "Install",
+            Self::InstallOutbound { .. } => "InstallOutbound",
         })
     }
 }

@@ -259,6 +259,7 @@ impl Ike {
                 child: child.id,
                 inbound_spi: child.inbound_spi,
                 outbound_spi: child.outbound_spi,
+                replaced_by: None,
             });
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
-use adit_ikev2::api::{Established, Event, InitiatorConfig, LocalAuth, RemoteAuth, SaId, Timing};
+use adit_ikev2::api::{ChildMode, Established, Event, InitiatorConfig, LocalAuth, RemoteAuth, SaId, Timing};
 use adit_profile::{AuthMethod, Profile, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
@@ -304,6 +304,8 @@ impl Attempt {
             },
             request_v4: profile.addresses.ipv4,
             request_v6: profile.addresses.ipv6,
+            mode: ChildMode::Tunnel,
+            more_children: Vec::new(),
             local_ts: everything,
             remote_ts,
             force_encapsulation: profile.force_encapsulation,

@@ -54,7 +54,7 @@ impl SaContext for ClientContext {
             }
             Ask::Lease { .. } => Pending::Now(Answer::Leased(Err(unexpected("a lease for a client")))),
             // The driver answers these itself.
-            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
+            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } | Ask::InstallOutbound { .. } => {
                 Pending::Later(Box::pin(std::future::pending()))
             }
         }

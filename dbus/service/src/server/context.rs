@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
-use adit_ikev2::api::{Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId};
+use adit_ikev2::api::{
+    Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId, Uniqueness,
+};
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
 use adit_profile::{AuthMethod, ConnectionRule};
@@ -59,7 +61,7 @@ impl SaContext for Arc<Inner> {
                 ))
             }
             // The driver answers these itself.
-            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
+            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } | Ask::InstallOutbound { .. } => {
                 Pending::Later(Box::pin(std::future::pending()))
             }
         }
@@ -149,6 +151,8 @@ impl Inner {
             local_ts: self.reachable(rule),
             remote_ts: Vec::new(),
             addresses: true,
+            transport: false,
+            uniqueness: Uniqueness::Replace,
             timing: self.timing(),
         })
     }

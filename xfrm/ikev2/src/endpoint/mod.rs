@@ -101,7 +101,7 @@ impl Endpoint {
             Input::CloseChild { sa, child } => {
                 self.step_of(now, sa, |state, cx| state.close_child(cx, child));
             }
-            Input::Wake => {}
+            Input::Rekey { .. } | Input::AddChild { .. } | Input::Mapping { .. } | Input::Wake => {}
         }
         self.wake(now);
     }

@@ -8,7 +8,7 @@ use adit_isakmp::proposal::accept_esp;
 use adit_isakmp::{EspSuite, Message, Payload};
 
 use super::{Dial, Initiator, Phase, auth};
-use crate::api::{Ask, ChildId, ChildSa, EspKeys, Established, Event, InitiatorConfig, Lease};
+use crate::api::{Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, InitiatorConfig, Lease};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::Child;
@@ -68,13 +68,18 @@ pub(super) fn begin(
     let child = cx.fresh_child();
     let sa = ChildSa {
         child,
+        replaces: None,
+        mode: ChildMode::Tunnel,
         path: handshake.channel.path,
         encapsulated: handshake.channel.nat.encapsulates(),
         suite: granted.suite,
         inbound_spi,
         inbound: EspKeys { encryption: keys.responder.encryption, integrity: keys.responder.integrity },
         outbound_spi: granted.outbound_spi,
-        outbound: EspKeys { encryption: keys.initiator.encryption, integrity: keys.initiator.integrity },
+        outbound: Some(EspKeys {
+            encryption: keys.initiator.encryption,
+            integrity: keys.initiator.integrity,
+        }),
         local_ts: granted.local_ts.clone(),
         remote_ts: granted.remote_ts.clone(),
         lease: granted.lease.clone(),

@@ -17,7 +17,8 @@ use adit_isakmp::{EspSuite, ExchangeType, Message, Payload};
 use super::auth::{Claim, failed};
 use super::{Asked, Half, Phase, Responder, refuse, release};
 use crate::api::{
-    Ask, ChildId, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig, SignatureEncoding,
+    Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig,
+    SignatureEncoding,
 };
 use crate::auth as proof;
 use crate::channel::Handshake;
@@ -350,13 +351,18 @@ impl Ready {
         let channel = &admitted.handshake.channel;
         ChildSa {
             child,
+            replaces: None,
+            mode: ChildMode::Tunnel,
             path: channel.path,
             encapsulated: channel.nat.encapsulates(),
             suite: self.wish.suite,
             inbound_spi: self.inbound_spi,
             inbound: EspKeys { encryption: keys.initiator.encryption, integrity: keys.initiator.integrity },
             outbound_spi: self.wish.outbound_spi,
-            outbound: EspKeys { encryption: keys.responder.encryption, integrity: keys.responder.integrity },
+            outbound: Some(EspKeys {
+                encryption: keys.responder.encryption,
+                integrity: keys.responder.integrity,
+            }),
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
             lease: self.lease.clone(),

@@ -172,6 +172,7 @@ impl Node {
                 self.children.push(*child);
                 Answer::Installed(Ok(()))
             }
+            Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
         }
     }
 
@@ -282,6 +283,8 @@ fn connection() -> ResponderConfig {
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: Vec::new(),
         addresses: true,
+        transport: false,
+        uniqueness: Uniqueness::default(),
         timing: Timing::default(),
     }
 }
@@ -297,6 +300,8 @@ fn config() -> InitiatorConfig {
         remote_auth: RemoteAuth::Psk,
         request_v4: true,
         request_v6: true,
+        mode: ChildMode::Tunnel,
+        more_children: Vec::new(),
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         force_encapsulation: false,
