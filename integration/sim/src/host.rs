@@ -6,10 +6,10 @@ use std::sync::Arc;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, SignatureScheme, Step};
+use adit_core::{Failure, FailureCode, Identity, Instant, Prefix, Secret, SignatureScheme, Step};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, AskId, ChildId, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
+    Answer, Ask, AskId, ChildId, ChildUp, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
     ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::Prf;
@@ -66,6 +66,19 @@ pub struct Record {
     leased: bool,
 }
 
+/// What a host has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Asks that were refused, late, or never answered.
+    pub bad_answers: u64,
+    /// CHILD_SAs that took another's place.
+    pub child_rekeys: u64,
+    /// IKE_SAs that were rekeyed.
+    pub ike_rekeys: u64,
+    /// CHILD_SAs beside the first one.
+    pub more_children: u64,
+}
+
 /// One host.
 pub struct Host {
     /// For people.
@@ -88,6 +101,16 @@ pub struct Host {
     pub esp: Vec<EspProposal>,
     /// Failures that the core has reported.
     pub failures: Vec<Failure>,
+    /// What becomes of older IKE_SAs of a client.
+    pub uniqueness: Uniqueness,
+    /// IKE_SAs that are to authenticate again.
+    pub due: Vec<SaId>,
+    /// Whom a second IKE_SA is to take the place of.
+    pub successors: BTreeMap<SaId, SaId>,
+    /// Installations whose answers are on their way.
+    installing: BTreeMap<AskId, ChildId>,
+    /// What the driver did badly, and what it carried out.
+    pub tally: Tally,
     identity: Identity,
     address: SocketAddr,
     crypto: Arc<ToyCrypto>,
@@ -137,6 +160,11 @@ impl Host {
             timing: description.timing,
             esp: description.esp,
             failures: Vec::new(),
+            uniqueness: Uniqueness::Keep,
+            due: Vec::new(),
+            successors: BTreeMap::new(),
+            installing: BTreeMap::new(),
+            tally: Tally::default(),
             identity: description.identity,
             address: description.address,
             crypto,
@@ -182,14 +210,19 @@ impl Host {
     pub fn ask(&mut self, id: AskId, sa: SaId, ask: Ask) -> Answered {
         self.record(sa);
         let temper = self.temper;
-        let delay = if self.random.chance(temper.late) {
-            self.random.between(Duration::ZERO, temper.slowest)
-        } else {
-            Duration::from_micros(50)
+        let late = self.random.chance(temper.late);
+        let delay = match late {
+            true => self.random.between(Duration::ZERO, temper.slowest),
+            false => Duration::from_micros(50),
         };
         let refuse = self.random.chance(temper.refused);
+        if let Ask::Install(child) = &ask {
+            self.installing.insert(id, child.child);
+        }
         let answer = self.act(sa, ask, refuse)?;
-        if self.random.chance(temper.never) {
+        let never = self.random.chance(temper.never);
+        self.tally.bad_answers = self.tally.bad_answers.saturating_add(u64::from(late || refuse || never));
+        if never {
             return None;
         }
         Some((delay, id, answer))
@@ -227,12 +260,20 @@ impl Host {
                 self.kernel.install(sa, &child);
                 Answer::Installed(Ok(()))
             }
-            Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
+            Ask::InstallOutbound { .. } if refuse => Answer::Installed(Err(no())),
+            Ask::InstallOutbound { child, keys } => match self.kernel.install_outbound(child, &keys) {
+                true => Answer::Installed(Ok(())),
+                false => Answer::Installed(Err(no())),
+            },
         })
     }
 
     /// The driver hands an answer over: from now on what it did is the core's to give back.
-    pub fn handing(&mut self, sa: SaId, answer: &Answer) {
+    pub fn handing(&mut self, sa: SaId, id: AskId, answer: &Answer) {
+        let installed = self.installing.remove(&id).filter(|_| matches!(answer, Answer::Installed(Ok(()))));
+        if let Some(pair) = installed.and_then(|child| self.kernel.pairs.get_mut(&child)) {
+            pair.confirmed = true;
+        }
         if let (Answer::Leased(Ok(_)), Some(record)) = (answer, self.records.get_mut(&sa)) {
             record.leased = true;
         }
@@ -249,7 +290,7 @@ impl Host {
             remote_ts: Vec::new(),
             addresses: true,
             transport: false,
-            uniqueness: Uniqueness::Keep,
+            uniqueness: self.uniqueness,
             timing: self.timing,
         }
     }
@@ -276,7 +317,7 @@ impl Host {
     }
 
     /// Takes note of what the core says. An error is a broken promise.
-    pub fn event(&mut self, sa: SaId, event: Event) -> Result<(), String> {
+    pub fn event(&mut self, now: Instant, sa: SaId, event: Event) -> Result<(), String> {
         match event {
             Event::Progress(_) | Event::Incoming { .. } => {
                 self.record(sa);
@@ -292,13 +333,14 @@ impl Host {
                 }
                 self.record(sa).established = Some(established);
             }
-            Event::ChildClosed { child, inbound_spi, outbound_spi, .. } => {
-                self.child_closed(child, inbound_spi, outbound_spi)?
+            Event::ChildClosed { child, inbound_spi, outbound_spi, replaced_by } => {
+                let spis = (inbound_spi, outbound_spi);
+                self.child_closed(now, child, spis, replaced_by)?
             }
-            Event::ChildUp(_)
-            | Event::ChildRefused { .. }
-            | Event::Rekeyed { .. }
-            | Event::ReauthenticationDue => {}
+            Event::ChildUp(up) => self.child_up(sa, &up)?,
+            Event::ChildRefused { .. } => {}
+            Event::Rekeyed { .. } => self.tally.ike_rekeys = self.tally.ike_rekeys.saturating_add(1),
+            Event::ReauthenticationDue => self.due.push(sa),
             Event::Released(lease) => {
                 if !self.kernel.release(&lease) {
                     return Err(format!("{}: {lease:?} is given back, but was not leased", self.name));
@@ -310,9 +352,34 @@ impl Host {
         Ok(())
     }
 
-    fn child_closed(&mut self, child: ChildId, inbound: u32, outbound: u32) -> Result<(), String> {
-        match self.kernel.remove(child) {
-            Some(pair) if (pair.inbound_spi, pair.outbound_spi) == (inbound, outbound) => Ok(()),
+    fn child_up(&mut self, sa: SaId, up: &ChildUp) -> Result<(), String> {
+        let Some(pair) = self.kernel.pairs.get(&up.child).filter(|p| p.sa == sa) else {
+            return Err(format!("{}: {:?} is up, but not installed", self.name, up.child));
+        };
+        if (&pair.local_ts, &pair.remote_ts) != (&up.local_ts, &up.remote_ts) {
+            return Err(format!("{}: {up:?} has other selectors than {pair:?}", self.name));
+        }
+        let tally = &mut self.tally;
+        let count = if up.replaces.is_some() { &mut tally.child_rekeys } else { &mut tally.more_children };
+        *count = count.saturating_add(1);
+        Ok(())
+    }
+
+    fn child_closed(
+        &mut self,
+        now: Instant,
+        child: ChildId,
+        spis: (u32, u32),
+        replaced_by: Option<ChildId>,
+    ) -> Result<(), String> {
+        if let Some(successor) = replaced_by.filter(|s| !self.kernel.pairs.contains_key(s)) {
+            return Err(format!(
+                "{}: {child:?} was replaced by {successor:?}, which is not there",
+                self.name
+            ));
+        }
+        match self.kernel.remove(now, child, replaced_by.is_some()) {
+            Some(pair) if (pair.inbound_spi, pair.outbound_spi) == spis => Ok(()),
             Some(pair) => Err(format!("{}: {pair:?} was closed by other SPIs", self.name)),
             None => Err(format!("{}: {child:?} was closed, but not installed", self.name)),
         }
@@ -325,7 +392,7 @@ impl Host {
         if record.leased {
             return Err(format!("{}: {sa:?} went without giving its lease back", self.name));
         }
-        let kept = self.kernel.pairs.values().any(|p| p.sa == sa);
+        let kept = self.kernel.pairs.values().any(|p| p.sa == sa && p.confirmed);
         if record.established.is_some() && kept {
             return Err(format!("{}: {sa:?} went without closing its CHILD_SA", self.name));
         }
@@ -334,6 +401,8 @@ impl Host {
         self.kernel.spis.retain(|_, owner| *owner != sa);
         self.kernel.leases.retain(|_, owner| *owner != sa);
         self.dialled.retain(|d| *d != sa);
+        self.due.retain(|d| *d != sa);
+        self.successors.remove(&sa);
         self.failures.extend(result.err());
         Ok(())
     }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use core::net::Ipv4Addr;
+use core::time::Duration;
 
-use adit_core::{Identity, Path, TrafficSelector};
-use adit_ikev2::api::{ChildId, ChildSa, Lease, SaId};
+use adit_core::{Identity, Instant, Path, TrafficSelector};
+use adit_ikev2::api::{ChildId, ChildSa, EspKeys, Lease, SaId};
 
 use crate::random::Random;
+
+/// How long the inbound state of a pair that was replaced still takes what is on the way.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// An installed pair of SAs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,8 +25,14 @@ pub struct Pair {
     pub outbound_spi: u32,
     /// Encryption and integrity keys of the inbound SA.
     pub inbound_key: Vec<u8>,
-    /// Of the outbound SA.
-    pub outbound_key: Vec<u8>,
+    /// Of the outbound SA, once it is installed.
+    pub outbound_key: Option<Vec<u8>>,
+    /// The pairs that took each other's place: the first one of them.
+    pub line: ChildId,
+    /// Whether the core has been told that it is installed.
+    pub confirmed: bool,
+    /// When the outbound SA was installed, as a number: of a line the newest one sends.
+    pub outbound_since: u64,
     /// Outer addresses.
     pub path: Path,
     /// Our side.
@@ -40,10 +50,17 @@ pub struct Kernel {
     pub spis: BTreeMap<u32, SaId>,
     /// Installed pairs.
     pub pairs: BTreeMap<ChildId, Pair>,
+    /// Inbound SAs of pairs that were replaced, with their keys, and until when they stay.
+    pub lingering: BTreeMap<u32, (Vec<u8>, Instant)>,
     /// Leased addresses.
     pub leases: BTreeMap<Ipv4Addr, SaId>,
     /// Pairs that were ever installed.
     pub installed: u64,
+    changes: u64,
+}
+
+fn joined(keys: &EspKeys) -> Vec<u8> {
+    [keys.encryption.expose(), keys.integrity.expose()].concat()
 }
 
 impl Kernel {
@@ -58,32 +75,65 @@ impl Kernel {
         }
     }
 
-    /// Installs a pair.
+    /// Installs a pair, or its inbound half.
     pub fn install(&mut self, sa: SaId, child: &ChildSa) {
-        let joined =
-            |keys: &adit_ikev2::api::EspKeys| [keys.encryption.expose(), keys.integrity.expose()].concat();
         self.installed = self.installed.saturating_add(1);
-        self.pairs.insert(
-            child.child,
-            Pair {
-                sa,
-                inbound_spi: child.inbound_spi,
-                outbound_spi: child.outbound_spi,
-                inbound_key: joined(&child.inbound),
-                outbound_key: child.outbound.as_ref().map(joined).unwrap_or_default(),
-                path: child.path,
-                local_ts: child.local_ts.clone(),
-                remote_ts: child.remote_ts.clone(),
-                remote_id: child.remote_id.clone(),
-            },
-        );
+        self.changes = self.changes.saturating_add(1);
+        let replaced = child.replaces.and_then(|old| self.pairs.get(&old));
+        let pair = Pair {
+            sa,
+            inbound_spi: child.inbound_spi,
+            outbound_spi: child.outbound_spi,
+            inbound_key: joined(&child.inbound),
+            outbound_key: child.outbound.as_ref().map(joined),
+            line: replaced.map_or(child.child, |p| p.line),
+            confirmed: false,
+            outbound_since: self.changes,
+            path: child.path,
+            local_ts: child.local_ts.clone(),
+            remote_ts: child.remote_ts.clone(),
+            remote_id: child.remote_id.clone(),
+        };
+        self.pairs.insert(child.child, pair);
     }
 
-    /// Removes a pair and its SPI.
-    pub fn remove(&mut self, child: ChildId) -> Option<Pair> {
+    /// Installs the outbound half of a pair; whether it was missing.
+    pub fn install_outbound(&mut self, child: ChildId, keys: &EspKeys) -> bool {
+        self.changes = self.changes.saturating_add(1);
+        match self.pairs.get_mut(&child) {
+            Some(pair) if pair.outbound_key.is_none() => {
+                (pair.outbound_key, pair.outbound_since) = (Some(joined(keys)), self.changes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes a pair and its SPI. Of one that was replaced the inbound half stays for a while.
+    pub fn remove(&mut self, now: Instant, child: ChildId, replaced: bool) -> Option<Pair> {
         let pair = self.pairs.remove(&child)?;
         self.spis.remove(&pair.inbound_spi);
+        self.lingering.retain(|_, (_, until)| *until > now);
+        if replaced {
+            self.lingering.insert(pair.inbound_spi, (pair.inbound_key.clone(), now + LINGER));
+        }
         Some(pair)
+    }
+
+    /// Whether it can read what is sent with this SPI and key.
+    #[must_use]
+    pub fn reads(&self, now: Instant, spi: u32, key: &[u8]) -> bool {
+        let live = self.pairs.values().any(|p| p.inbound_spi == spi && p.inbound_key == key);
+        live || self.lingering.get(&spi).is_some_and(|(k, until)| k == key && *until > now)
+    }
+
+    /// The pairs that send: the newest one of each line.
+    pub fn senders(&self) -> impl Iterator<Item = &Pair> {
+        let newest = |pair: &&Pair| {
+            let of_line = self.pairs.values().filter(|p| p.line == pair.line && p.outbound_key.is_some());
+            of_line.map(|p| p.outbound_since).max() == Some(pair.outbound_since)
+        };
+        self.pairs.values().filter(|p| p.outbound_key.is_some()).filter(newest)
     }
 
     /// A free address.

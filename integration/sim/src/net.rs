@@ -76,6 +76,8 @@ pub struct Net {
     pub outage_until: Instant,
     /// The NATs.
     pub nats: Vec<Nat>,
+    /// Datagrams that were lost, changed or doubled.
+    pub spoilt: u64,
     hosts: BTreeMap<IpAddr, (usize, Place)>,
     random: Random,
 }
@@ -84,7 +86,14 @@ impl Net {
     /// One without hosts.
     #[must_use]
     pub const fn new(random: Random, faults: Faults) -> Self {
-        Self { faults, outage_until: Instant::ZERO, nats: Vec::new(), hosts: BTreeMap::new(), random }
+        Self {
+            faults,
+            outage_until: Instant::ZERO,
+            nats: Vec::new(),
+            spoilt: 0,
+            hosts: BTreeMap::new(),
+            random,
+        }
     }
 
     /// Puts host number `host` with its own address somewhere.
@@ -111,12 +120,15 @@ impl Net {
     pub fn spoil(&mut self, now: Instant, mut flying: Flying) -> Vec<(Duration, Flying)> {
         let faults = self.faults;
         if now < self.outage_until || self.random.chance(faults.loss) {
+            self.spoilt = self.spoilt.saturating_add(1);
             return Vec::new();
         }
         if self.random.chance(faults.corrupt) {
+            self.spoilt = self.spoilt.saturating_add(1);
             turn_a_bit(&mut self.random, &mut flying.payload);
         }
         let copies = if self.random.chance(faults.duplicate) { 2 } else { 1 };
+        self.spoilt = self.spoilt.saturating_add(copies - 1);
         (0..copies).map(|_| (self.random.between(faults.fastest, faults.slowest), flying.clone())).collect()
     }
 

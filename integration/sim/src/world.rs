@@ -1,5 +1,6 @@
 //! A run: a server, some clients, a bad time, then a good time in which everything has to come right.
 
+mod acts;
 mod promises;
 
 use std::collections::BTreeMap;
@@ -8,22 +9,35 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use adit_core::{Identity, Instant, Path, Prefix};
-use adit_ikev2::api::{
-    Answer, AskId, ChildMode, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timing,
-};
+use adit_core::{Identity, Instant, Path};
+use adit_ikev2::api::{Answer, AskId, Input, Output, ResponderDefaults, SaId, Timing, Uniqueness};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
 use crate::host::{Description, Friend, Host, Temper, inner_address};
 use crate::nat::{Mapping, Nat};
-use crate::net::{Faults, Flying, Net, Place, turn_a_bit};
+use crate::net::{Faults, Flying, Net, Place};
 use crate::random::Random;
 
 /// The server is the first host.
 const SERVER: usize = 0;
 
 /// More steps than any run needs: one that takes more hangs.
-const MOST_STEPS: u64 = 400_000;
+const MOST_STEPS: u64 = 2_000_000;
+
+/// Things that go wrong in every run, at least.
+const FAULTS: u64 = 50;
+
+/// With and without perfect forward secrecy; every one of these fits every one of those offered.
+const ACCEPTED_ESP: [&str; 3] = [
+    "aes256gcm16,aes128-sha256,aes256gcm16-x25519",
+    "aes128-sha256,aes256gcm16-ecp256,aes256gcm16",
+    "aes256gcm16-x25519-ecp384,aes128-sha256",
+];
+const OFFERED_ESP: [&str; 3] = [
+    "aes128-sha256,aes256gcm16",
+    "aes256gcm16-x25519-ecp256,aes128-sha256",
+    "aes256gcm16-ecp384,aes128-sha256",
+];
 
 /// A run that broke a promise.
 #[derive(Clone, Debug)]
@@ -53,6 +67,16 @@ pub struct Summary {
     pub standing: u64,
     /// Failures that were reported.
     pub failures: u64,
+    /// Things that went wrong: datagrams spoilt, Asks answered badly, acts of people, routers and kernels.
+    pub faults: u64,
+    /// CHILD_SAs that took another's place, at both ends.
+    pub child_rekeys: u64,
+    /// IKE_SAs that were rekeyed, at both ends.
+    pub ike_rekeys: u64,
+    /// Rekeys and deletions that were begun at both ends at once.
+    pub collisions: u64,
+    /// CHILD_SAs beside the first one, at both ends.
+    pub more_children: u64,
 }
 
 enum Happening {
@@ -75,6 +99,10 @@ pub struct World {
     /// Whether an attacker sends what it has seen again, as it was or changed.
     mischief: bool,
     trace: bool,
+    /// Whether whatever is sent has to arrive.
+    service: bool,
+    acts: u64,
+    collisions: u64,
     clients: Vec<Client>,
 }
 
@@ -131,6 +159,9 @@ impl World {
             seen: Vec::new(),
             mischief: random.chance(300),
             trace,
+            service: false,
+            acts: 0,
+            collisions: 0,
             clients: Vec::new(),
             random,
         };
@@ -147,10 +178,15 @@ impl World {
             retransmit: self.random.between(Duration::from_millis(300), Duration::from_secs(2)),
             tries: u32::try_from(self.random.below(5)).unwrap_or(0) + 1,
             init_tries: 3,
-            dead_peer: self.random.between(Duration::from_secs(10), Duration::from_secs(60)),
+            dead_peer: self.random.between(Duration::from_secs(20), Duration::from_secs(120)),
             keepalive: Duration::from_secs(20),
             half_open: self.random.between(Duration::from_secs(5), Duration::from_secs(40)),
-            ..Timing::default()
+            rekey_ike: self.random.between(Duration::from_secs(200), Duration::from_secs(3000)),
+            rekey_child: self.random.between(Duration::from_secs(100), Duration::from_secs(1500)),
+            reauthenticate: match self.random.below(4) {
+                0 => self.random.between(Duration::from_secs(300), Duration::from_secs(1500)),
+                _ => Duration::ZERO,
+            },
         }
     }
 
@@ -177,11 +213,13 @@ impl World {
             address: end(Ipv4Addr::new(198, 51, 100, 1)),
             certificate,
             responder: Some(responder),
-            esp: esp("aes256gcm16,aes128-sha256"),
+            esp: esp(self.random.pick(&ACCEPTED_ESP).unwrap_or_default()),
             timing,
         };
         let mut server = Host::new(description, &mut self.random);
         server.temper = Temper::some(&mut self.random);
+        let policies = [Uniqueness::Keep, Uniqueness::Replace, Uniqueness::Refuse];
+        server.uniqueness = self.random.pick(&policies).unwrap_or_default();
         self.net.attach(SERVER, server.address().ip(), Place::Public);
         self.hosts.push(server);
     }
@@ -222,7 +260,7 @@ impl World {
         ]);
         self.clients.push(Client {
             ike: ike(offered.unwrap_or_default()),
-            esp: esp("aes128-sha256,aes256gcm16"),
+            esp: esp(self.random.pick(&OFFERED_ESP).unwrap_or_default()),
             force_encapsulation: self.random.chance(200),
             timing,
             welcome,
@@ -262,29 +300,49 @@ impl World {
     fn whole(&mut self) -> Result<Summary, String> {
         self.bad_time()?;
         self.good_time()?;
-        let standing = self.check_agreement()?;
+        self.service_time()?;
+        let standing = self.settled()?;
         self.check_paths()?;
         self.close_all()?;
         self.check_nothing_left()?;
+        let sum = |of: fn(&Host) -> u64| self.hosts.iter().map(of).sum();
         Ok(Summary {
             steps: self.steps,
-            installed: self.hosts.iter().map(|h| h.kernel.installed).sum(),
+            installed: sum(|h| h.kernel.installed),
             standing,
-            failures: self.hosts.iter().map(|h| h.failures.len() as u64).sum(),
+            failures: sum(|h| h.failures.len() as u64),
+            faults: self.faults(),
+            child_rekeys: sum(|h| h.tally.child_rekeys),
+            ike_rekeys: sum(|h| h.tally.ike_rekeys),
+            collisions: self.collisions,
+            more_children: sum(|h| h.tally.more_children),
         })
     }
 
-    /// Clients come and go, and everything goes wrong.
+    fn faults(&self) -> u64 {
+        let answers: u64 = self.hosts.iter().map(|h| h.tally.bad_answers).sum();
+        self.net.spoilt.saturating_add(answers).saturating_add(self.acts)
+    }
+
+    /// Clients come and go, and everything goes wrong, for an hour and until enough has.
     fn bad_time(&mut self) -> Result<(), String> {
-        let length = self.random.between(Duration::from_secs(30), Duration::from_secs(600));
-        let until = self.now + length;
-        let actions = self.random.below(30) + 3;
-        for _ in 0..actions {
-            let at = self.now + self.random.between(Duration::ZERO, length);
-            self.push(at, Happening::Acts);
-        }
         for client in 1..self.hosts.len() {
             self.dial(client)?;
+        }
+        let length = Duration::from_hours(1);
+        let acts = self.random.below(50) + 10;
+        self.disturb(acts, length)?;
+        while self.faults() < FAULTS {
+            self.disturb(10, length / 10)?;
+        }
+        Ok(())
+    }
+
+    fn disturb(&mut self, acts: u64, length: Duration) -> Result<(), String> {
+        let until = self.now + length;
+        for _ in 0..acts {
+            let at = self.now + self.random.between(Duration::ZERO, length);
+            self.push(at, Happening::Acts);
         }
         self.run_until(until)
     }
@@ -297,11 +355,35 @@ impl World {
         for host in &mut self.hosts {
             host.temper = Temper::GOOD;
         }
-        self.run_until(self.now + Duration::from_secs(600))?;
+        self.run_until(self.now + Duration::from_secs(900))?;
         for client in 1..self.hosts.len() {
             self.dial(client)?;
         }
-        self.run_until(self.now + Duration::from_secs(600))
+        self.run_until(self.now + Duration::from_secs(300))
+    }
+
+    /// All is well, and rekeys go on: whatever either kernel sends, the other one can read, at every moment.
+    fn service_time(&mut self) -> Result<(), String> {
+        self.service = true;
+        self.check_service()?;
+        self.run_until(self.now + Duration::from_secs(900))?;
+        for _ in 0..4 {
+            self.collide()?;
+            self.run_until(self.now + Duration::from_secs(60))?;
+        }
+        self.service = false;
+        Ok(())
+    }
+
+    /// Both ends say the same of what is up, as soon as no exchange is under way.
+    fn settled(&mut self) -> Result<u64, String> {
+        for _ in 0..60 {
+            if let Ok(standing) = self.check_agreement() {
+                return Ok(standing);
+            }
+            self.run_until(self.now + Duration::from_secs(1))?;
+        }
+        self.check_agreement()
     }
 
     fn close_all(&mut self) -> Result<(), String> {
@@ -363,7 +445,7 @@ impl World {
                 self.give(host, Input::Datagram { path, payload })
             }
             Happening::Answers { host, sa, id, answer } => {
-                self.host(host)?.handing(sa, &answer);
+                self.host(host)?.handing(sa, id, &answer);
                 self.give(host, Input::Answer { id, answer })
             }
             Happening::Acts => self.act(),
@@ -395,14 +477,19 @@ impl World {
                 }
                 Output::Event { sa, event } => {
                     let up = matches!(event, adit_ikev2::api::Event::Established(_));
-                    self.host(index)?.event(sa, event)?;
+                    let now = self.now;
+                    self.host(index)?.event(now, sa, event)?;
                     if up {
                         self.check_welcome(index, sa)?;
+                        self.succeed(index, sa)?;
                     }
                 }
             }
         }
-        Ok(())
+        if self.service {
+            self.check_service()?;
+        }
+        self.reauthenticate(index)
     }
 
     fn note(&self, index: usize, output: &Output) {
@@ -439,97 +526,5 @@ impl World {
         if self.mischief && self.random.chance(50) {
             self.attack();
         }
-    }
-
-    /// Somebody on the way sends what was seen again: as it was, changed, back to its sender, or from elsewhere.
-    fn attack(&mut self) {
-        let index = usize::try_from(self.random.below(self.seen.len() as u64)).unwrap_or(0);
-        let Some(mut flying) = self.seen.get(index).cloned() else {
-            return;
-        };
-        match self.random.below(4) {
-            0 => {}
-            1 => turn_a_bit(&mut self.random, &mut flying.payload),
-            2 => core::mem::swap(&mut flying.from, &mut flying.to),
-            _ => flying.from = end(Ipv4Addr::new(192, 0, 2, 200)),
-        }
-        let delay = self.random.between(Duration::ZERO, Duration::from_secs(20));
-        self.push(self.now + delay, Happening::Arrives(flying));
-    }
-
-    /// A person, a router or a kernel does something.
-    fn act(&mut self) -> Result<(), String> {
-        let clients = self.hosts.len().saturating_sub(1) as u64;
-        let client = usize::try_from(self.random.below(clients)).unwrap_or(0) + 1;
-        match self.random.below(8) {
-            0..=2 => self.dial(client),
-            3 => self.close_one(client, false),
-            4 => self.close_one(SERVER, self.random.clone().chance(500)),
-            5 => self.close_one(client, true),
-            6 => {
-                let length = self.random.between(Duration::from_secs(1), Duration::from_secs(90));
-                self.net.outage_until = self.now + length;
-                Ok(())
-            }
-            _ => {
-                let nats = self.net.nats.len() as u64;
-                let index = usize::try_from(self.random.below(nats)).unwrap_or(0);
-                if let Some(nat) = self.net.nats.get_mut(index) {
-                    nat.rebind();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn close_one(&mut self, index: usize, child: bool) -> Result<(), String> {
-        let host = self.host(index)?;
-        if child {
-            let pair = host.kernel.pairs.iter().next().map(|(id, pair)| (pair.sa, *id));
-            return match pair {
-                Some((sa, child)) => self.give(index, Input::CloseChild { sa, child }),
-                None => Ok(()),
-            };
-        }
-        let Some(sa) = host.records.keys().next().copied() else {
-            return Ok(());
-        };
-        self.give(index, Input::Close { sa })
-    }
-
-    /// The client dials, if it has nothing.
-    fn dial(&mut self, index: usize) -> Result<(), String> {
-        let server = self.host(SERVER)?;
-        let (remote, remote_id) = (server.address(), server.identity().clone());
-        let Some(client) = self.clients.get(index.saturating_sub(1)).cloned() else {
-            return Ok(());
-        };
-        let now = self.now;
-        let host = self.host(index)?;
-        if !host.dialled.is_empty() {
-            return Ok(());
-        }
-        let config = InitiatorConfig {
-            path: Path { local: host.address(), remote },
-            ike: client.ike,
-            esp: client.esp,
-            local_id: host.identity().clone(),
-            remote_auth: host.remote_auth(&remote_id),
-            remote_id,
-            local_auth: host.local_auth(),
-            request_v4: true,
-            request_v6: false,
-            mode: ChildMode::Tunnel,
-            more_children: Vec::new(),
-            local_ts: vec![Prefix::ANY_V4.into()],
-            remote_ts: vec![Prefix::ANY_V4.into()],
-            force_encapsulation: client.force_encapsulation,
-            nat_port: 4500,
-            local_nat_port: 4500,
-            timing: client.timing,
-        };
-        let sa = host.endpoint.initiate(now, config);
-        host.dialled.push(sa);
-        self.drain(index)
     }
 }

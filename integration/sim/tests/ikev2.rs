@@ -29,7 +29,7 @@ fn a_range_of_seeds() {
             Err(violation) => panic!("{violation}"),
         }
     }
-    // The runs would prove nothing if nobody ever got in.
+
     assert!(installed > 4000 && standing > 1000, "{installed} installed, {standing} standing");
 }
 

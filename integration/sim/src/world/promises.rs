@@ -3,6 +3,7 @@
 use adit_ikev2::api::{SaId, Timer};
 
 use super::{SERVER, World};
+use crate::kernel::Pair;
 use crate::net::Flying;
 
 impl World {
@@ -38,8 +39,8 @@ impl World {
             for pair in host.kernel.pairs.values() {
                 let mirrored = server.kernel.pairs.values().any(|s| {
                     (s.inbound_spi, s.outbound_spi) == (pair.outbound_spi, pair.inbound_spi)
-                        && s.inbound_key == pair.outbound_key
-                        && s.outbound_key == pair.inbound_key
+                        && pair.outbound_key.as_ref() == Some(&s.inbound_key)
+                        && s.outbound_key.as_ref() == Some(&pair.inbound_key)
                         && s.local_ts == pair.remote_ts
                         && s.remote_ts == pair.local_ts
                         && s.remote_id == *host.identity()
@@ -49,7 +50,7 @@ impl World {
                 }
                 standing += 1;
             }
-            if client.welcome != (host.kernel.pairs.len() == 1) {
+            if client.welcome == host.kernel.pairs.is_empty() {
                 let failures: Vec<String> = host.failures.iter().map(ToString::to_string).collect();
                 return Err(format!(
                     "{} has {} pairs, welcome: {}; it says: {failures:?}",
@@ -63,6 +64,23 @@ impl World {
             return Err(format!("the server has {} pairs, clients {standing}", server.kernel.pairs.len()));
         }
         Ok(standing)
+    }
+
+    /// Whatever one kernel sends now, the other one can read.
+    pub(super) fn check_service(&self) -> Result<(), String> {
+        let (server, clients) = self.hosts.split_first().ok_or("no hosts")?;
+        for client in clients {
+            for (from, to) in [(client, server), (server, client)] {
+                let between = |p: &&Pair| p.remote_id == *to.identity();
+                for pair in from.kernel.senders().filter(between) {
+                    let key = pair.outbound_key.as_deref().unwrap_or_default();
+                    if !to.kernel.reads(self.now, pair.outbound_spi, key) {
+                        return Err(format!("{} sends by {pair:?}, which {} can't read", from.name, to.name));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the server's kernel would send to a client arrives there, also where a NAT has moved it meanwhile.
