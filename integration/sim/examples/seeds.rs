@@ -2,7 +2,6 @@
 //! core.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use adit_sim::world::{Summary, run};
@@ -16,28 +15,17 @@ fn main() -> ExitCode {
     let (from, count) = (number("--from", 0), number("--seeds", 1000));
     let jobs = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let trace = arguments.iter().any(|a| a == "--trace");
-    let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
-    let total = Mutex::new(Summary { faults: u64::MAX, ..Summary::default() });
-    std::thread::scope(|scope| {
-        for _ in 0..number("--jobs", jobs).max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from.saturating_add(count) {
-                        return;
-                    }
-                    match run(seed, trace) {
-                        Ok(summary) => add(&mut total.lock().unwrap(), summary),
-                        Err(violation) => {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            println!("{violation}");
-                        }
-                    }
-                }
-            });
-        }
+    let next = AtomicU64::new(from);
+    let until = from.saturating_add(count);
+    let (failed, t) = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..number("--jobs", jobs).max(1)).map(|_| scope.spawn(|| work(&next, until, trace))).collect();
+        let none = (0, Summary { faults: u64::MAX, ..Summary::default() });
+        workers.into_iter().filter_map(|w| w.join().ok()).fold(none, |(failed, mut total), (f, one)| {
+            add(&mut total, one);
+            (failed + f, total)
+        })
     });
-    let (failed, t) = (failed.into_inner(), total.into_inner().unwrap());
     println!(
         "{count} seeds, {failed} failed; {} inputs, {} pairs installed, {} standing at the end, {} failures reported; \
          {} CHILD_SA and {} IKE_SA rekeys, {} collisions, {} further CHILD_SAs; fewest faults in a run: {}",
@@ -52,6 +40,24 @@ fn main() -> ExitCode {
         t.faults
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds until there are none left: how many failed, and the sum of the others.
+fn work(next: &AtomicU64, until: u64, trace: bool) -> (u64, Summary) {
+    let (mut failed, mut total) = (0, Summary { faults: u64::MAX, ..Summary::default() });
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= until {
+            return (failed, total);
+        }
+        match run(seed, trace) {
+            Ok(summary) => add(&mut total, summary),
+            Err(violation) => {
+                failed += 1;
+                println!("{violation}");
+            }
+        }
+    }
 }
 
 fn add(total: &mut Summary, one: Summary) {
