@@ -48,8 +48,9 @@ pub fn algorithm(suite: EspSuite) -> Result<xfrm::Algorithm, Failure> {
         (Encryption::AesCbc(k), Some(i)) => {
             xfrm::Algorithm::AesCbc { bits: k.bits(), integrity: integrity(i) }
         }
-        (Encryption::AesCbc(_), None) => {
-            let text = "AES-CBC was agreed without integrity";
+        (Encryption::TripleDesCbc, Some(i)) => xfrm::Algorithm::TripleDesCbc { integrity: integrity(i) },
+        (Encryption::AesCbc(_) | Encryption::TripleDesCbc, None) => {
+            let text = "a CBC cipher was agreed without integrity";
             return Err(Failure::new(adit_core::FailureCode::Internal, adit_core::Step::Child, text));
         }
     })
@@ -60,7 +61,8 @@ pub fn algorithm(suite: EspSuite) -> Result<xfrm::Algorithm, Failure> {
 pub fn overhead(suite: EspSuite) -> EspOverhead {
     let iv = u16::try_from(suite.encryption.iv_len()).unwrap_or(u16::MAX);
     let icv = suite.integrity.map_or(16, |i| u16::try_from(i.icv_len()).unwrap_or(u16::MAX));
-    let block = if matches!(suite.encryption, Encryption::AesCbc(_)) { 16 } else { 4 };
+    // The ESP trailer ends on 4 bytes whatever the cipher (RFC 4303 §2.4).
+    let block = u16::try_from(suite.encryption.block_len().max(4)).unwrap_or(u16::MAX);
     EspOverhead { iv, icv, block }
 }
 

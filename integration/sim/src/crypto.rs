@@ -69,19 +69,23 @@ impl CryptoProvider for ToyCrypto {
             key: Secret::new(one),
             iv_len: encryption.iv_len(),
             icv_len: integrity.map_or(16, Integrity::icv_len),
-            block_len: if encryption.is_aead() { 1 } else { 16 },
+            block_len: encryption.block_len(),
         }))
     }
 
     fn generate(&self, method: KeMethod) -> Result<Box<dyn KeyExchange>, CryptoError> {
         let exponent = self.exponent();
-        Ok(Box::new(ToyExchange { method, exponent, public: encode(method, power(GENERATOR, exponent)) }))
+        Ok(Box::new(ToyExchange {
+            method,
+            exponent,
+            public: encode(method, method.public_len(), power(GENERATOR, exponent)),
+        }))
     }
 
     fn encapsulate(&self, method: KeMethod, peer: &[u8]) -> Result<(Vec<u8>, Secret), CryptoError> {
         let exponent = self.exponent();
-        let secret = shared(method, exponent, peer)?;
-        Ok((encode(method, power(GENERATOR, exponent)), secret))
+        let secret = shared(method, method.public_len(), exponent, peer)?;
+        Ok((encode(method, method.answer_len(), power(GENERATOR, exponent)), secret))
     }
 }
 
@@ -103,15 +107,15 @@ fn power(base: u64, mut exponent: u64) -> u64 {
 }
 
 /// The number, its method, and a filling that is checked on the way back, so that a changed bit is a bad value.
-fn encode(method: KeMethod, value: u64) -> Vec<u8> {
+fn encode(method: KeMethod, len: usize, value: u64) -> Vec<u8> {
     let mut out = value.to_be_bytes().to_vec();
-    out.resize(method.public_len(), method.transform_id().to_be_bytes()[1]);
+    out.resize(len, method.transform_id().to_be_bytes()[1]);
     out
 }
 
-fn shared(method: KeMethod, exponent: u64, peer: &[u8]) -> Result<Secret, CryptoError> {
+fn shared(method: KeMethod, len: usize, exponent: u64, peer: &[u8]) -> Result<Secret, CryptoError> {
     let value = first_u64(peer);
-    let valid = peer == encode(method, value) && (2..MODULUS - 1).contains(&value);
+    let valid = peer == encode(method, len, value) && (2..MODULUS - 1).contains(&value);
     if !valid {
         return Err(CryptoError::BadPublicValue);
     }
@@ -138,7 +142,7 @@ impl KeyExchange for ToyExchange {
     }
 
     fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, CryptoError> {
-        shared(self.method, self.exponent, peer)
+        shared(self.method, self.method.answer_len(), self.exponent, peer)
     }
 }
 

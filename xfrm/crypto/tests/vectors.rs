@@ -228,10 +228,19 @@ fn wrong_shapes_and_keys_are_errors() {
     }
 }
 
+const KE: [KeMethod; 6] = [
+    KeMethod::Curve25519,
+    KeMethod::Ecp256,
+    KeMethod::Ecp384,
+    KeMethod::Modp2048,
+    KeMethod::Modp3072,
+    KeMethod::Modp4096,
+];
+
 #[test]
 fn both_sides_agree_with_every_method() {
     let provider = Provider::new();
-    for method in KeMethod::ALL.iter().copied() {
+    for method in KE {
         let ours = provider.generate(method).unwrap();
         assert_eq!((ours.method(), ours.public().len()), (method, method.public_len()));
         let (public, theirs) = provider.encapsulate(method, ours.public()).unwrap();
@@ -248,7 +257,7 @@ fn bad_public_values_are_refused() {
         let by_initiator = provider.generate(method).unwrap().agree(peer).map(|_| ());
         by_responder == Err(CryptoError::BadPublicValue) && by_initiator == Err(CryptoError::BadPublicValue)
     };
-    for method in KeMethod::ALL.iter().copied() {
+    for method in KE {
         let len = method.public_len();
         for bad in [0, 1, len - 1, len + 1] {
             assert!(refused(method, &vec![2; bad]), "{method} of {bad} bytes");

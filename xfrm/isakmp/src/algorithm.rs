@@ -48,6 +48,9 @@ pub enum Encryption {
     AesGcm16(KeyBits),
     /// ENCR_CHACHA20_POLY1305 (28): 256-bit key, 4-byte salt, no key length attribute.
     ChaCha20Poly1305,
+    /// ENCR_3DES (3) in CBC mode (RFC 2451): 192 bits of key, of which 168 count, no key length attribute. Needs an
+    /// [`Integrity`]. [Legacy](Self::is_legacy).
+    TripleDesCbc,
 }
 
 /// Length of an AES key.
@@ -92,6 +95,7 @@ impl Encryption {
             Self::AesCbc(k) => (12, Some(k.bits())),
             Self::AesGcm16(k) => (20, Some(k.bits())),
             Self::ChaCha20Poly1305 => (28, None),
+            Self::TripleDesCbc => (3, None),
         }
     }
 
@@ -102,6 +106,7 @@ impl Encryption {
             (12, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesCbc),
             (20, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesGcm16),
             (28, None | Some(256)) => Some(Self::ChaCha20Poly1305),
+            (3, None) => Some(Self::TripleDesCbc),
             _ => None,
         }
     }
@@ -112,6 +117,13 @@ impl Encryption {
         matches!(self, Self::AesGcm16(_) | Self::ChaCha20Poly1305)
     }
 
+    /// Whether it is too weak for anything but an old peer, by `legacy = true`: 3DES, whose blocks of 64 bits repeat
+    /// after some gigabytes (RFC 8221 §5).
+    #[must_use]
+    pub const fn is_legacy(self) -> bool {
+        matches!(self, Self::TripleDesCbc)
+    }
+
     /// Bytes of key material to take from a key derivation: the key, and the salt of an AEAD after it.
     #[must_use]
     pub const fn key_material_len(self) -> usize {
@@ -119,6 +131,7 @@ impl Encryption {
             Self::AesCbc(k) => k.bits() as usize / 8,
             Self::AesGcm16(k) => k.bits() as usize / 8 + 4,
             Self::ChaCha20Poly1305 => 32 + 4,
+            Self::TripleDesCbc => 24,
         }
     }
 
@@ -127,7 +140,17 @@ impl Encryption {
     pub const fn iv_len(self) -> usize {
         match self {
             Self::AesCbc(_) => 16,
-            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 8,
+            Self::AesGcm16(_) | Self::ChaCha20Poly1305 | Self::TripleDesCbc => 8,
+        }
+    }
+
+    /// Bytes of a cipher block, of which the plaintext must be a multiple; 1 with an AEAD.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::AesCbc(_) => 16,
+            Self::TripleDesCbc => 8,
+            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 1,
         }
     }
 }
@@ -138,12 +161,14 @@ impl fmt::Display for Encryption {
             Self::AesCbc(k) => write!(f, "aes{}", k.bits()),
             Self::AesGcm16(k) => write!(f, "aes{}gcm16", k.bits()),
             Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
+            Self::TripleDesCbc => f.write_str("3des"),
         }
     }
 }
 
 transforms! {
-    /// Pseudorandom functions (transform type 2), all HMAC.
+    /// Pseudorandom functions (transform type 2), all HMAC. None is legacy: HMAC does not need what SHA-1 lost, so old
+    /// peers may have it by name (RFC 8247 §2.2); no default offers it.
     Prf {
         /// PRF_HMAC_SHA2_256.
         HmacSha256 = 5 "prfsha256",
@@ -170,7 +195,8 @@ impl Prf {
 }
 
 transforms! {
-    /// Integrity (transform type 3).
+    /// Integrity (transform type 3). As with [`Prf`], SHA-1 is neither legacy nor offered by default (RFC 8247 §2.3,
+    /// RFC 8221 §6).
     Integrity {
         /// AUTH_HMAC_SHA2_256_128.
         HmacSha256_128 = 12 "sha256",
@@ -208,7 +234,8 @@ impl Integrity {
 }
 
 transforms! {
-    /// Key exchange methods (transform type 4; RFC 9370 renamed Diffie-Hellman groups so).
+    /// Key exchange methods (transform type 4, and 6 to 12 as additional ones; RFC 9370 renamed Diffie-Hellman groups
+    /// so).
     KeMethod {
         /// Curve25519 (RFC 8031).
         Curve25519 = 31 "x25519",
@@ -216,26 +243,75 @@ transforms! {
         Ecp256 = 19 "ecp256",
         /// 384-bit random ECP group (RFC 5903).
         Ecp384 = 20 "ecp384",
+        /// 521-bit random ECP group (RFC 5903).
+        Ecp521 = 21 "ecp521",
         /// 2048-bit MODP group (RFC 3526).
         Modp2048 = 14 "modp2048",
         /// 3072-bit MODP group (RFC 3526).
         Modp3072 = 15 "modp3072",
         /// 4096-bit MODP group (RFC 3526).
         Modp4096 = 16 "modp4096",
+        /// 6144-bit MODP group (RFC 3526).
+        Modp6144 = 17 "modp6144",
+        /// 8192-bit MODP group (RFC 3526).
+        Modp8192 = 18 "modp8192",
+        /// ML-KEM-512 (FIPS 203, draft-ietf-ipsecme-ikev2-mlkem).
+        MlKem512 = 35 "mlkem512",
+        /// ML-KEM-768.
+        MlKem768 = 36 "mlkem768",
+        /// ML-KEM-1024. Its values don't fit an unfragmented message: never a first key exchange over UDP in practice.
+        MlKem1024 = 37 "mlkem1024",
+        /// 1024-bit MODP group (RFC 2409 §6.2). [Legacy](Self::is_legacy).
+        Modp1024 = 2 "modp1024",
+        /// 1536-bit MODP group (RFC 3526). [Legacy](Self::is_legacy).
+        Modp1536 = 5 "modp1536",
     }
 }
 
 impl KeMethod {
-    /// Bytes of Key Exchange Data in a KE payload.
+    /// Whether it is too weak for anything but an old peer, by `legacy = true`: MODP groups under 2048 bits (RFC 8247
+    /// §2.4).
+    #[must_use]
+    pub const fn is_legacy(self) -> bool {
+        matches!(self, Self::Modp1024 | Self::Modp1536)
+    }
+
+    /// Whether it is a key encapsulation mechanism: the initiator sends an encapsulation key, the responder a
+    /// ciphertext.
+    #[must_use]
+    pub const fn is_kem(self) -> bool {
+        matches!(self, Self::MlKem512 | Self::MlKem768 | Self::MlKem1024)
+    }
+
+    /// Bytes of Key Exchange Data in the initiator's KE payload.
     #[must_use]
     pub const fn public_len(self) -> usize {
         match self {
             Self::Curve25519 => 32,
             Self::Ecp256 => 64,
             Self::Ecp384 => 96,
+            Self::Ecp521 => 132,
+            Self::Modp1024 => 128,
+            Self::Modp1536 => 192,
             Self::Modp2048 => 256,
             Self::Modp3072 => 384,
             Self::Modp4096 => 512,
+            Self::Modp6144 => 768,
+            Self::Modp8192 => 1024,
+            Self::MlKem512 => 800,
+            Self::MlKem768 => 1184,
+            Self::MlKem1024 => 1568,
+        }
+    }
+
+    /// Bytes of Key Exchange Data in the responder's KE payload.
+    #[must_use]
+    pub const fn answer_len(self) -> usize {
+        match self {
+            Self::MlKem512 => 768,
+            Self::MlKem768 => 1088,
+            Self::MlKem1024 => 1568,
+            other => other.public_len(),
         }
     }
 }
@@ -251,6 +327,14 @@ pub struct IkeSuite {
     pub prf: Prf,
     /// Key exchange.
     pub ke: KeMethod,
+}
+
+impl IkeSuite {
+    /// Its legacy algorithms, for people: empty but with an old peer.
+    #[must_use]
+    pub fn legacy(&self) -> Vec<String> {
+        legacy(self.encryption, Some(self.ke))
+    }
 }
 
 impl fmt::Display for IkeSuite {
@@ -275,6 +359,20 @@ pub struct EspSuite {
     pub ke: Option<KeMethod>,
     /// 64-bit extended sequence numbers.
     pub esn: bool,
+}
+
+impl EspSuite {
+    /// Its legacy algorithms, for people: empty but with an old peer.
+    #[must_use]
+    pub fn legacy(&self) -> Vec<String> {
+        legacy(self.encryption, self.ke)
+    }
+}
+
+fn legacy(encryption: Encryption, ke: Option<KeMethod>) -> Vec<String> {
+    let encryption = encryption.is_legacy().then(|| encryption.to_string());
+    let ke = ke.filter(|ke| ke.is_legacy()).map(|ke| ke.to_string());
+    encryption.into_iter().chain(ke).collect()
 }
 
 impl fmt::Display for EspSuite {

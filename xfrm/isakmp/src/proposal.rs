@@ -55,9 +55,12 @@ const KE: [KeMethod; 6] = [
     KeMethod::Modp2048,
 ];
 
+const LEGACY_KE: [KeMethod; 2] = [KeMethod::Modp1536, KeMethod::Modp1024];
+
 impl IkeProposal {
     /// What Adit offers and accepts where nothing is configured: AEADs, then AES-CBC with SHA-2. Nothing that is
-    /// weaker than 112 bits, no SHA-1.
+    /// weaker than 112 bits, no SHA-1. With an RRAS or an Azure gateway that is set to `Group14` the two meet in
+    /// AES-256 (CBC or GCM), SHA-256, and MODP-2048.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         let of = |encryption: &[Encryption], integrity: &[Integrity]| Self {
@@ -68,6 +71,38 @@ impl IkeProposal {
         };
         vec![of(&AEAD, &[]), of(&CBC, &INTEGRITY)]
     }
+
+    /// What `legacy = true` adds after the defaults where nothing is configured: SHA-1, 3DES and the MODP groups of
+    /// 1536 and 1024 bits, which is all that Windows, RRAS and Azure offer and accept by default.
+    #[must_use]
+    pub fn legacy_defaults() -> Vec<Self> {
+        let of = |encryption: &[Encryption], integrity: &[Integrity]| Self {
+            encryption: encryption.to_vec(),
+            integrity: integrity.to_vec(),
+            prf: [&PRF[..], &[Prf::HmacSha1]].concat(),
+            ke: [&KE[..], &LEGACY_KE].concat(),
+        };
+        vec![of(&AEAD, &[]), of(&legacy_ciphers(), &legacy_integrity())]
+    }
+
+    /// Its legacy algorithms, for people.
+    #[must_use]
+    pub fn legacy(&self) -> Vec<String> {
+        legacy(&self.encryption, &self.ke)
+    }
+}
+
+fn legacy_ciphers() -> Vec<Encryption> {
+    [&CBC[..], &[Encryption::TripleDesCbc]].concat()
+}
+
+fn legacy_integrity() -> Vec<Integrity> {
+    [&INTEGRITY[..], &[Integrity::HmacSha1_96]].concat()
+}
+
+fn legacy(encryption: &[Encryption], ke: &[KeMethod]) -> Vec<String> {
+    let encryption = encryption.iter().filter(|e| e.is_legacy()).map(ToString::to_string);
+    encryption.chain(ke.iter().filter(|ke| ke.is_legacy()).map(ToString::to_string)).collect()
 }
 
 impl EspProposal {
@@ -82,5 +117,29 @@ impl EspProposal {
             esn: vec![true, false],
         };
         vec![of(&AEAD, &[], &KE), of(&CBC, &INTEGRITY, &KE), of(&AEAD, &[], &[]), of(&CBC, &INTEGRITY, &[])]
+    }
+
+    /// What `legacy = true` adds after the defaults where nothing is configured: SHA-1, 3DES, and PFS with the MODP
+    /// groups of 1536 and 1024 bits.
+    #[must_use]
+    pub fn legacy_defaults() -> Vec<Self> {
+        let of = |encryption: &[Encryption], integrity: &[Integrity], ke: &[KeMethod]| Self {
+            encryption: encryption.to_vec(),
+            integrity: integrity.to_vec(),
+            ke: ke.to_vec(),
+            esn: vec![true, false],
+        };
+        let (ciphers, integrity) = (legacy_ciphers(), legacy_integrity());
+        vec![
+            of(&AEAD, &[], &LEGACY_KE),
+            of(&ciphers, &integrity, &[&KE[..], &LEGACY_KE].concat()),
+            of(&ciphers, &integrity, &[]),
+        ]
+    }
+
+    /// Its legacy algorithms, for people.
+    #[must_use]
+    pub fn legacy(&self) -> Vec<String> {
+        legacy(&self.encryption, &self.ke)
     }
 }

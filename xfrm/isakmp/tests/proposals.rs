@@ -20,11 +20,11 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 
 fn ike(text: &str) -> IkeProposal {
-    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    IkeProposal::read(text, true).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 fn esp(text: &str) -> EspProposal {
-    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    EspProposal::read(text, true).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 fn ike_error(text: &str) -> String {
@@ -92,7 +92,7 @@ fn a_mistake_is_explained() {
     assert!(typo.starts_with("\"aes265\" is not an algorithm; did you mean aes256? Allowed: "), "{typo}");
     assert!(typo.contains("prfsha256") && !typo.contains("noesn") && !typo.contains("curve25519"), "{typo}");
     assert!(esp_error("aes256gcm16-sehr").contains("noesn"));
-    assert_eq!(ike_error("3des-sha1-modp1024"), "\"3des\": too weak, Adit does not do it");
+    assert_eq!(ike_error("des-sha1-modp1024"), "\"des\": too weak, Adit does not do it");
     assert_eq!(
         esp_error("aes256gcm16-prfsha256"),
         "\"prfsha256\": a CHILD_SA has no PRF; it belongs to the IKE proposal"
@@ -107,7 +107,7 @@ fn a_mistake_is_explained() {
     );
     assert_eq!(
         ike_error("aes256-x25519"),
-        "the proposal has no integrity algorithm, which AES-CBC needs; add for example sha256"
+        "the proposal has no integrity algorithm, which a CBC cipher needs; add for example sha256"
     );
     assert_eq!(ike_error("aes256-sha256"), "the proposal has no key exchange method; add for example x25519");
     assert_eq!(
@@ -150,6 +150,81 @@ fn defaults_are_strong_and_in_order() {
     // In IKE_AUTH there is no key exchange, and proposals that differ only in it are one.
     assert_eq!(offer_esp(&EspProposal::defaults(), 1, false).proposals.len(), 2);
     assert_eq!(offer_esp(&EspProposal::defaults(), 1, true).proposals.len(), 4);
+}
+
+#[test]
+fn legacy_algorithms_are_for_who_asks() {
+    let why = "too weak; for an old peer that has nothing better, set legacy = true";
+    assert_eq!(ike_error("3des-sha1-modp2048"), format!("\"3des\": {why}"));
+    assert_eq!(ike_error("aes256-sha256-modp1024"), format!("\"modp1024\": {why}"));
+    assert_eq!(esp_error("aes256-sha256-modp1536"), format!("\"modp1536\": {why}"));
+    // SHA-1 is not: HMAC does not need what it lost.
+    assert_eq!("aes256-sha1-modp2048".parse::<IkeProposal>().unwrap().legacy(), [""; 0]);
+    let allowed = |legacy| match IkeProposal::read("aes256-oops", legacy) {
+        Err(ProposalError::UnknownWord { allowed, .. }) => allowed.contains(&"3des"),
+        other => panic!("{other:?}"),
+    };
+    assert!(!allowed(false) && allowed(true));
+
+    let old = ike("3des-aes256-sha1-modp1024-modp2048");
+    assert_eq!(old.to_string(), "3des-aes256-sha1-modp1024-modp2048");
+    assert_eq!(old.legacy(), ["3des", "modp1024"]);
+    assert_eq!(esp("3des-sha1-modp1536").legacy(), ["3des", "modp1536"]);
+    for proposal in IkeProposal::defaults() {
+        assert_eq!(proposal.legacy(), [""; 0]);
+    }
+    for proposal in EspProposal::defaults() {
+        assert_eq!(proposal.legacy(), [""; 0]);
+    }
+}
+
+/// reference: what Windows, RRAS and Azure have unless an administrator says otherwise, and what they have with
+/// `DHGroup Group14`.
+#[test]
+fn windows_gateways_are_met() {
+    let ours = IkeProposal::defaults();
+    let with_legacy = [ours.clone(), IkeProposal::legacy_defaults()].concat();
+    let meet = |theirs: &str, ours: &[IkeProposal]| {
+        choose_ike(&[ike(theirs)], &offer_ike(ours, &[]), &[]).map(|c| c.suite.to_string()).ok()
+    };
+    for (theirs, suite) in [
+        ("aes256-sha256-modp2048", "aes256-sha256-prfsha256-modp2048"),
+        ("aes256gcm16-prfsha256-modp2048", "aes256gcm16-prfsha256-modp2048"),
+        ("aes256gcm16-prfsha384-ecp384", "aes256gcm16-prfsha384-ecp384"),
+    ] {
+        assert_eq!(meet(theirs, &ours).as_deref(), Some(suite));
+        assert_eq!(meet(theirs, &with_legacy).as_deref(), Some(suite));
+    }
+    for (theirs, suite) in [
+        ("aes256-sha256-modp1024", "aes256-sha256-prfsha256-modp1024"),
+        ("aes256-sha1-modp1024", "aes256-sha1-prfsha1-modp1024"),
+        ("3des-sha1-modp1024", "3des-sha1-prfsha1-modp1024"),
+        ("aes256gcm16-prfsha384-modp1024", "aes256gcm16-prfsha384-modp1024"),
+    ] {
+        assert_eq!(meet(theirs, &ours), None);
+        assert_eq!(meet(theirs, &with_legacy).as_deref(), Some(suite));
+    }
+    let esp_meet = |theirs: &str, ours: &[EspProposal]| {
+        choose_esp(&[esp(theirs)], &offer_esp(ours, 1, false), 2, false).map(|c| c.suite.to_string()).ok()
+    };
+    let ours = EspProposal::defaults();
+    let with_legacy = [ours.clone(), EspProposal::legacy_defaults()].concat();
+    assert_eq!(esp_meet("aes256-sha256", &ours).as_deref(), Some("aes256-sha256"));
+    assert_eq!(esp_meet("aes256gcm16", &ours).as_deref(), Some("aes256gcm16"));
+    for theirs in ["aes256-sha1", "3des-sha1"] {
+        assert_eq!(esp_meet(theirs, &ours), None);
+        assert_eq!(esp_meet(theirs, &with_legacy).as_deref(), Some(theirs));
+    }
+}
+
+#[test]
+fn legacy_suites_are_named() {
+    let chosen =
+        choose_ike(&[ike("3des-sha1-modp1024")], &offer_ike(&IkeProposal::legacy_defaults(), &[]), &[]);
+    assert_eq!(chosen.unwrap().suite.legacy(), ["3des", "modp1024"]);
+    let chosen =
+        choose_ike(&[ike("aes256-sha1-modp2048")], &offer_ike(&IkeProposal::legacy_defaults(), &[]), &[]);
+    assert_eq!(chosen.unwrap().suite.legacy(), [""; 0]);
 }
 
 #[test]
@@ -321,10 +396,11 @@ fn any_ike() -> impl Strategy<Value = IkeProposal> {
         Encryption::AesGcm16(KeyBits::B128),
         Encryption::ChaCha20Poly1305,
     ];
-    let cbc = [KeyBits::B128, KeyBits::B192, KeyBits::B256].map(Encryption::AesCbc).to_vec();
+    let mut cbc = [KeyBits::B128, KeyBits::B192, KeyBits::B256].map(Encryption::AesCbc).to_vec();
+    cbc.push(Encryption::TripleDesCbc);
     let encryption = prop_oneof![
         (subsequence(aead, 1..=3), Just(Vec::new())),
-        (subsequence(cbc, 1..=3), subsequence(Integrity::ALL, 1..=4)),
+        (subsequence(cbc, 1..=4), subsequence(Integrity::ALL, 1..=4)),
     ];
     (encryption, subsequence(Prf::ALL, 1..=4), subsequence(KeMethod::ALL, 1..=6))
         .prop_map(|((encryption, integrity), prf, ke)| IkeProposal { encryption, integrity, prf, ke })

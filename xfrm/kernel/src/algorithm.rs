@@ -4,7 +4,7 @@ use adit_core::Secret;
 
 use crate::XfrmError;
 
-/// An integrity algorithm beside AES-CBC.
+/// An integrity algorithm beside a CBC cipher.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Integrity {
     /// HMAC-SHA1-96 (RFC 2404), for L2TP/IPsec's old peers.
@@ -69,6 +69,11 @@ pub enum Algorithm {
         /// The HMAC.
         integrity: Integrity,
     },
+    /// 3DES-CBC (RFC 2451) with an HMAC, for old peers.
+    TripleDesCbc {
+        /// The HMAC.
+        integrity: Integrity,
+    },
 }
 
 impl Algorithm {
@@ -91,6 +96,7 @@ impl Algorithm {
             Self::AesGcm16 { bits } => bits as usize / 8 + 4,
             Self::ChaCha20Poly1305 => 36,
             Self::AesCbc { bits, .. } => bits as usize / 8,
+            Self::TripleDesCbc { .. } => 24,
         }
     }
 
@@ -99,7 +105,7 @@ impl Algorithm {
     pub const fn integrity_length(self) -> usize {
         match self {
             Self::AesGcm16 { .. } | Self::ChaCha20Poly1305 => 0,
-            Self::AesCbc { integrity, .. } => integrity.key_length(),
+            Self::AesCbc { integrity, .. } | Self::TripleDesCbc { integrity } => integrity.key_length(),
         }
     }
 
@@ -108,6 +114,7 @@ impl Algorithm {
             Self::AesGcm16 { .. } => "rfc4106(gcm(aes))",
             Self::ChaCha20Poly1305 => "rfc7539esp(chacha20,poly1305)",
             Self::AesCbc { .. } => "cbc(aes)",
+            Self::TripleDesCbc { .. } => "cbc(des3_ede)",
         }
     }
 
@@ -123,6 +130,7 @@ impl Algorithm {
                 "cbc authenc echainiv hmac sha256_generic"
             }
             Self::AesCbc { .. } => "cbc authenc echainiv hmac sha512_generic",
+            Self::TripleDesCbc { .. } => "des_generic cbc authenc echainiv hmac",
         }
     }
 }
@@ -133,6 +141,7 @@ impl fmt::Display for Algorithm {
             Self::AesGcm16 { bits } => write!(f, "AES-GCM-16-{bits}"),
             Self::ChaCha20Poly1305 => f.write_str("ChaCha20-Poly1305"),
             Self::AesCbc { bits, integrity } => write!(f, "AES-CBC-{bits} with {}", integrity.kernel_name()),
+            Self::TripleDesCbc { integrity } => write!(f, "3DES-CBC with {}", integrity.kernel_name()),
         }
     }
 }
@@ -156,7 +165,7 @@ impl EspKeys {
             && self.integrity.len() == self.algorithm.integrity_length();
         let known = match self.algorithm {
             Algorithm::AesGcm16 { bits } | Algorithm::AesCbc { bits, .. } => matches!(bits, 128 | 192 | 256),
-            Algorithm::ChaCha20Poly1305 => true,
+            Algorithm::ChaCha20Poly1305 | Algorithm::TripleDesCbc { .. } => true,
         };
         if fits && known {
             return Ok(());

@@ -82,7 +82,7 @@ pub(crate) fn push_keys(out: &mut SecretBuffer, keys: &EspKeys) {
         Algorithm::AesGcm16 { .. } | Algorithm::ChaCha20Poly1305 => {
             push_algorithm(out, XFRMA_ALG_AEAD, name, Some(128), keys.encryption.expose());
         }
-        Algorithm::AesCbc { integrity, .. } => {
+        Algorithm::AesCbc { integrity, .. } | Algorithm::TripleDesCbc { integrity } => {
             push_algorithm(out, XFRMA_ALG_CRYPT, name, None, keys.encryption.expose());
             let bits = Some(integrity.icv_bits());
             push_algorithm(out, XFRMA_ALG_AUTH_TRUNC, integrity.kernel_name(), bits, keys.integrity.expose());

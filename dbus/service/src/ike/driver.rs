@@ -218,11 +218,23 @@ impl Task {
         }
     }
 
-    /// Elliptic curves cost less than a switch of threads; MODP groups cost milliseconds.
+    /// The common curves and ML-KEM cost less than a switch of threads; P-521 and MODP groups cost milliseconds.
     fn key_exchange(&self, method: KeMethod, work: impl FnOnce() -> Answer + Send + 'static) -> Pending {
         match method {
-            KeMethod::Curve25519 | KeMethod::Ecp256 | KeMethod::Ecp384 => Pending::Now(work()),
-            KeMethod::Modp2048 | KeMethod::Modp3072 | KeMethod::Modp4096 => Pending::Later(Box::pin(async {
+            KeMethod::Curve25519
+            | KeMethod::Ecp256
+            | KeMethod::Ecp384
+            | KeMethod::MlKem512
+            | KeMethod::MlKem768
+            | KeMethod::MlKem1024 => Pending::Now(work()),
+            KeMethod::Ecp521
+            | KeMethod::Modp1024
+            | KeMethod::Modp1536
+            | KeMethod::Modp2048
+            | KeMethod::Modp3072
+            | KeMethod::Modp4096
+            | KeMethod::Modp6144
+            | KeMethod::Modp8192 => Pending::Later(Box::pin(async {
                 // The pool's threads only end with the process.
                 match tokio::task::spawn_blocking(work).await {
                     Ok(answer) => answer,

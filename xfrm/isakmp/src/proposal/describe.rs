@@ -89,7 +89,6 @@ fn word(t: &Transform) -> String {
 fn foreign(t: &Transform) -> String {
     let name = match (t.kind, t.id) {
         (TransformType::ENCR, 2) => "des",
-        (TransformType::ENCR, 3) => "3des",
         (TransformType::ENCR, 5) => "cast",
         (TransformType::ENCR, 7) => "blowfish",
         (TransformType::ENCR, 11) => "null",
@@ -111,11 +110,6 @@ fn foreign(t: &Transform) -> String {
         (TransformType::INTEG, 8) => "aescmac",
         (TransformType::KE, 0) => "none",
         (TransformType::KE, 1) => "modp768",
-        (TransformType::KE, 2) => "modp1024",
-        (TransformType::KE, 5) => "modp1536",
-        (TransformType::KE, 17) => "modp6144",
-        (TransformType::KE, 18) => "modp8192",
-        (TransformType::KE, 21) => "ecp521",
         (TransformType::KE, 22) => "modp1024s160",
         (TransformType::KE, 23) => "modp2048s224",
         (TransformType::KE, 24) => "modp2048s256",
@@ -123,9 +117,6 @@ fn foreign(t: &Transform) -> String {
         (TransformType::KE, 29) => "ecp384bp",
         (TransformType::KE, 30) => "ecp512bp",
         (TransformType::KE, 32) => "x448",
-        (TransformType::KE, 35) => "mlkem512",
-        (TransformType::KE, 36) => "mlkem768",
-        (TransformType::KE, 37) => "mlkem1024",
         _ => "",
     };
     let mut out = match (name, t.kind) {

@@ -20,6 +20,11 @@ pub enum ProposalError {
         /// Every word that is allowed here.
         allowed: Vec<&'static str>,
     },
+    /// A word for an algorithm that only old peers may have, where `legacy = true` is not set.
+    Legacy {
+        /// The word.
+        word: String,
+    },
     /// A word that strongSwan knows, for an algorithm that Adit does not do.
     Unsupported {
         /// The word.
@@ -62,6 +67,11 @@ impl fmt::Display for ProposalError {
             Self::Unsupported { word, why } | Self::Misplaced { word, why } => {
                 write!(f, "\"{}\": {why}", word.escape_debug())
             }
+            Self::Legacy { word } => write!(
+                f,
+                "\"{}\": too weak; for an old peer that has nothing better, set legacy = true",
+                word.escape_debug()
+            ),
             Self::Missing { what } => write!(f, "the proposal has no {what}"),
             Self::Mixed { split: [aead, other] } => write!(
                 f,
@@ -71,13 +81,23 @@ impl fmt::Display for ProposalError {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Word {
     Encryption(Encryption),
     Integrity(Integrity),
     Prf(Prf),
     Ke(KeMethod),
     Esn(bool),
+}
+
+impl Word {
+    const fn is_legacy(self) -> bool {
+        match self {
+            Self::Encryption(e) => e.is_legacy(),
+            Self::Ke(ke) => ke.is_legacy(),
+            Self::Integrity(_) | Self::Prf(_) | Self::Esn(_) => false,
+        }
+    }
 }
 
 use KeyBits::{B128, B192, B256};
@@ -99,6 +119,7 @@ const WORDS: &[(&str, Word)] = &[
     ("aes192", E(Encryption::AesCbc(B192))),
     ("aes256", E(Encryption::AesCbc(B256))),
     ("aes", E(Encryption::AesCbc(B128))),
+    ("3des", E(Encryption::TripleDesCbc)),
     ("sha256", I(Integrity::HmacSha256_128)),
     ("sha384", I(Integrity::HmacSha384_192)),
     ("sha512", I(Integrity::HmacSha512_256)),
@@ -115,9 +136,17 @@ const WORDS: &[(&str, Word)] = &[
     ("curve25519", Ke(KeMethod::Curve25519)),
     ("ecp256", Ke(KeMethod::Ecp256)),
     ("ecp384", Ke(KeMethod::Ecp384)),
+    ("ecp521", Ke(KeMethod::Ecp521)),
     ("modp2048", Ke(KeMethod::Modp2048)),
     ("modp3072", Ke(KeMethod::Modp3072)),
     ("modp4096", Ke(KeMethod::Modp4096)),
+    ("modp6144", Ke(KeMethod::Modp6144)),
+    ("modp8192", Ke(KeMethod::Modp8192)),
+    ("mlkem512", Ke(KeMethod::MlKem512)),
+    ("mlkem768", Ke(KeMethod::MlKem768)),
+    ("mlkem1024", Ke(KeMethod::MlKem1024)),
+    ("modp1024", Ke(KeMethod::Modp1024)),
+    ("modp1536", Ke(KeMethod::Modp1536)),
     ("esn", Esn(true)),
     ("noesn", Esn(false)),
 ];
@@ -127,7 +156,6 @@ const NOT_DONE: &str = "Adit does not do it";
 
 /// Words that people may have in a strongSwan configuration and that Adit refuses by name.
 const REFUSED: &[(&str, &str)] = &[
-    ("3des", WEAK),
     ("des", WEAK),
     ("null", WEAK),
     ("md5", WEAK),
@@ -137,16 +165,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("blowfish128", WEAK),
     ("blowfish256", WEAK),
     ("modp768", WEAK),
-    ("modp1024", WEAK),
-    ("modp1536", WEAK),
     ("modp1024s160", WEAK),
     ("modp2048s224", WEAK),
     ("modp2048s256", WEAK),
     ("ecp192", WEAK),
     ("ecp224", NOT_DONE),
-    ("ecp521", NOT_DONE),
-    ("modp6144", NOT_DONE),
-    ("modp8192", NOT_DONE),
     ("x448", NOT_DONE),
     ("curve448", NOT_DONE),
     ("aesxcbc", NOT_DONE),
@@ -173,15 +196,16 @@ struct Words {
 }
 
 impl Words {
-    /// `ike` tells which kind of proposal it is, and so which words may stand in it.
-    fn parse(text: &str, ike: bool) -> Result<Self, ProposalError> {
+    /// `ike` tells which kind of proposal it is, and `legacy` whether old peers' algorithms are allowed: so which words
+    /// may stand in it.
+    fn parse(text: &str, ike: bool, legacy: bool) -> Result<Self, ProposalError> {
         let text = text.trim();
         if text.is_empty() {
             return Err(ProposalError::Empty);
         }
         let mut out = Self::default();
         for word in text.split('-').map(str::trim) {
-            match known(word, ike)? {
+            match known(word, ike, legacy)? {
                 E(a) => add(&mut out.encryption, a),
                 I(a) => add(&mut out.integrity, a),
                 P(_) if !ike => {
@@ -217,7 +241,7 @@ impl Words {
     fn check_integrity(&self) -> Result<(), ProposalError> {
         if self.has_other() && self.integrity.is_empty() {
             return Err(ProposalError::Missing {
-                what: "integrity algorithm, which AES-CBC needs; add for example sha256",
+                what: "integrity algorithm, which a CBC cipher needs; add for example sha256",
             });
         }
         Ok(())
@@ -227,10 +251,21 @@ impl Words {
 impl FromStr for IkeProposal {
     type Err = ProposalError;
 
-    /// As strongSwan reads it: a PRF that is not written follows from the integrity algorithms, and with AEADs these
-    /// have no other meaning (`aes256gcm16-sha256-x25519` is `aes256gcm16-prfsha256-x25519`).
+    /// [`IkeProposal::read`] without legacy algorithms.
     fn from_str(text: &str) -> Result<Self, ProposalError> {
-        let words = Words::parse(text, true)?;
+        Self::read(text, false)
+    }
+}
+
+impl IkeProposal {
+    /// As strongSwan reads it: a PRF that is not written follows from the integrity algorithms, and with AEADs these
+    /// have no other meaning (`aes256gcm16-sha256-x25519` is `aes256gcm16-prfsha256-x25519`). `legacy` allows the
+    /// algorithms that are too weak for any but old peers.
+    ///
+    /// # Errors
+    /// [`ProposalError`].
+    pub fn read(text: &str, legacy: bool) -> Result<Self, ProposalError> {
+        let words = Words::parse(text, true, legacy)?;
         words.check_integrity()?;
         let prf = if words.prf.is_empty() {
             words.integrity.iter().copied().map(implied_prf).collect()
@@ -263,9 +298,20 @@ impl FromStr for IkeProposal {
 impl FromStr for EspProposal {
     type Err = ProposalError;
 
-    /// As strongSwan reads it: without `esn` there is none, and integrity algorithms beside AEADs mean nothing.
+    /// [`EspProposal::read`] without legacy algorithms.
     fn from_str(text: &str) -> Result<Self, ProposalError> {
-        let words = Words::parse(text, false)?;
+        Self::read(text, false)
+    }
+}
+
+impl EspProposal {
+    /// As strongSwan reads it: without `esn` there is none, and integrity algorithms beside AEADs mean nothing. `legacy`
+    /// allows the algorithms that are too weak for any but old peers.
+    ///
+    /// # Errors
+    /// [`ProposalError`].
+    pub fn read(text: &str, legacy: bool) -> Result<Self, ProposalError> {
+        let words = Words::parse(text, false, legacy)?;
         words.check_integrity()?;
         let esn = if words.esn.is_empty() { vec![false] } else { words.esn.clone() };
         let of =
@@ -323,23 +369,28 @@ const fn implied_prf(integrity: Integrity) -> Prf {
     }
 }
 
-fn known(word: &str, ike: bool) -> Result<Word, ProposalError> {
+fn known(word: &str, ike: bool, legacy: bool) -> Result<Word, ProposalError> {
     let lower = word.to_ascii_lowercase();
     if let Some((_, known)) = WORDS.iter().find(|(w, _)| *w == lower) {
-        return Ok(*known);
+        return if known.is_legacy() && !legacy {
+            Err(ProposalError::Legacy { word: word.into() })
+        } else {
+            Ok(*known)
+        };
     }
     if let Some((_, why)) = REFUSED.iter().find(|(w, _)| *w == lower) {
         return Err(ProposalError::Unsupported { word: word.into(), why });
     }
-    let allowed = allowed(ike);
+    let allowed = allowed(ike, legacy);
     Err(ProposalError::UnknownWord { nearest: nearest(&lower, &allowed), word: word.into(), allowed })
 }
 
 /// The words that may stand in a proposal of this kind, without aliases.
-fn allowed(ike: bool) -> Vec<&'static str> {
+fn allowed(ike: bool, legacy: bool) -> Vec<&'static str> {
     let mut seen = Vec::new();
     WORDS
         .iter()
+        .filter(|(_, word)| legacy || !word.is_legacy())
         .filter(|(_, word)| match word {
             P(_) => ike,
             Esn(_) => !ike,
