@@ -3,13 +3,19 @@
 use std::{process::Command, time::Instant};
 
 use crate::{
-    edges, lab,
+    edges, lab, rfc,
     shell::{cargo, run},
 };
 
 type Part = (&'static str, fn() -> Result<(), String>);
 
-const CHECKS: [Part; 4] = [("format", format), ("clippy", clippy), ("edges", edges::check), ("deny", deny)];
+const CHECKS: [Part; 5] = [
+    ("format", format),
+    ("clippy", clippy),
+    ("edges", edges::check),
+    ("RFC citations", rfc::check),
+    ("deny", deny),
+];
 const TESTS: [Part; 2] = [("unit and simulation tests", tests), ("lab, set ci", lab_ci)];
 
 /// Everything that CI checks.

@@ -5,6 +5,7 @@ mod demo;
 mod edges;
 mod fuzz;
 mod lab;
+mod rfc;
 mod shell;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
   fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
+  rfc          what the RFCs demand, and the code and tests that cite it: [--missing] [--md] [--invert N]
   check-edges  which crate may depend on which
   deny         licences, bans and sources of the dependencies; advisories where the database can be reached
 ";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "lab" => lab::lab(rest),
         "demo" => demo::demo(rest),
         "fuzz" => fuzz::fuzz(rest),
+        "rfc" => rfc::rfc(rest),
         "check-edges" => edges::check(),
         "deny" => ci::deny(),
         "" | "help" | "--help" | "-h" => {

@@ -1,0 +1,233 @@
+//! `--invert N`: the code at N citations does the opposite, one after the other, in a copy of the workspace; the tests
+//! that cite the same demand have to fail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::cite::{Citation, Side};
+use super::demand::List;
+use super::mutate::{Mutation, mutations};
+use crate::shell::{cargo, output, root, run, target};
+
+/// Edits that are tried at one citation before another one is drawn.
+const TRIES: usize = 8;
+
+/// Seconds that a build or the tests may take: an inversion may well go round for ever.
+const PATIENCE: &str = "300";
+
+/// What became of one citation.
+enum Outcome {
+    Caught,
+    Survived,
+    /// No edit there is Rust.
+    NotRust,
+}
+
+/// Inverts.
+///
+/// # Errors
+/// If the copy can't be made, its tests don't pass as they are, or fewer than nine in ten inversions were seen.
+pub(super) fn invert(lists: &[List], citations: &[Citation], count: usize, seed: u64) -> Result<(), String> {
+    let copy = Copy::make()?;
+    let samples = samples(lists, citations, seed);
+    println!("{} citations in code have a test; sampling {count} with seed {seed}", samples.len());
+    let mut packages: Vec<&str> = Vec::new();
+    for package in samples.iter().flat_map(|s| s.tests.keys()) {
+        if !packages.contains(&package.as_str()) {
+            packages.push(package);
+        }
+    }
+    copy.baseline(&packages)?;
+    let (mut caught, mut done) = (0_usize, 0_usize);
+    let mut survivors = Vec::new();
+    for sample in samples {
+        if done == count {
+            break;
+        }
+        let begun = Instant::now();
+        let (outcome, edit) = copy.try_one(&sample)?;
+        let seconds = begun.elapsed().as_secs();
+        let word = match outcome {
+            Outcome::NotRust => {
+                println!("  --        {} (no edit there compiles)", sample.citation);
+                continue;
+            }
+            Outcome::Caught => "caught",
+            Outcome::Survived => "SURVIVED",
+        };
+        done = done.saturating_add(1);
+        println!("{done:>4} {word:<9} {} [{}] {seconds} s{edit}", sample.citation, sample.citation.id);
+        match outcome {
+            Outcome::Caught => caught = caught.saturating_add(1),
+            _ => survivors.push(format!("{} [{}]{edit}", sample.citation, sample.citation.id)),
+        }
+    }
+    println!("{caught} of {done} inversions were caught");
+    survivors.iter().for_each(|s| println!("survived: {s}"));
+    let enough = caught.saturating_mul(10) >= done.saturating_mul(9);
+    if enough { Ok(()) } else { Err("fewer than nine in ten".into()) }
+}
+
+/// A citation in code, and the tests of the same demand.
+struct Sample {
+    citation: Citation,
+    /// Names by package.
+    tests: BTreeMap<String, Vec<String>>,
+}
+
+fn samples(lists: &[List], citations: &[Citation], seed: u64) -> Vec<Sample> {
+    let known = |id: &str| lists.iter().any(|l| l.demands.iter().any(|d| d.id == id));
+    let mut out = Vec::new();
+    for citation in citations.iter().filter(|c| c.side == Side::Code && known(&c.id)) {
+        let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for test in citations.iter().filter(|c| c.side == Side::Test && c.id == citation.id) {
+            if let (Some(package), Some(name)) = (package(&test.file), &test.function) {
+                tests.entry(package).or_default().push(name.clone());
+            }
+        }
+        if !tests.is_empty() {
+            out.push(Sample { citation: citation.clone(), tests });
+        }
+    }
+    shuffle(&mut out, seed);
+    out
+}
+
+/// Fisher and Yates, with splitmix64: the same seed is the same sample.
+fn shuffle<T>(list: &mut [T], seed: u64) {
+    let mut state = seed;
+    for i in (1..list.len()).rev() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let j = usize::try_from(z % (i as u64 + 1)).unwrap_or(0);
+        list.swap(i, j);
+    }
+}
+
+/// The name in the nearest Cargo.toml above a file.
+fn package(file: &Path) -> Option<String> {
+    let manifest =
+        file.ancestors().skip(1).map(|a| root().join(a).join("Cargo.toml")).find(|m| m.is_file())?;
+    let table: toml::Table = fs::read_to_string(manifest).ok()?.parse().ok()?;
+    Some(table.get("package")?.get("name")?.as_str()?.to_owned())
+}
+
+/// The workspace that is broken and mended again.
+struct Copy {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    fn make() -> Result<Self, String> {
+        let base = target().join("rfc-invert");
+        let copy = Self { root: base.join("workspace"), target: base.join("target") };
+        let listed = output(Command::new("git").current_dir(root()).args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]))?;
+        for file in listed.lines().map(Path::new) {
+            mirror(&root().join(file), &copy.root.join(file))?;
+        }
+        Ok(copy)
+    }
+
+    /// Cargo on the copy, its lints silent: an inversion leaves much unused.
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let program = cargo().get_program().to_owned();
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after", "5", PATIENCE]).arg(program).args(arguments);
+        command
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("RUSTFLAGS", "--cap-lints=allow");
+        command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn passes(&self, arguments: &[&str]) -> Result<bool, String> {
+        self.cargo(arguments).status().map(|s| s.success()).map_err(|e| format!("cargo: {e}"))
+    }
+
+    /// Tests that fail anyhow prove nothing.
+    fn baseline(&self, packages: &[&str]) -> Result<(), String> {
+        for package in packages {
+            let begun = Instant::now();
+            let mut command = self.cargo(&["test", "--quiet", "--package", package]);
+            command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+            run(&mut command).map_err(|why| format!("before any inversion: {why}"))?;
+            println!("{package} passes as it is ({} s)", begun.elapsed().as_secs());
+        }
+        Ok(())
+    }
+
+    fn try_one(&self, sample: &Sample) -> Result<(Outcome, String), String> {
+        let path = self.root.join(&sample.citation.file);
+        let shown = |e| format!("{}: {e}", path.display());
+        let text = fs::read_to_string(&path).map_err(shown)?;
+        let mut outcome = Outcome::NotRust;
+        let mut edit = String::new();
+        for mutation in mutations(&text, sample.citation.line).iter().take(TRIES) {
+            fs::write(&path, edited(&text, mutation)).map_err(shown)?;
+            match self.judge(sample)? {
+                Outcome::NotRust => {}
+                seen => {
+                    let line = mutation.line.saturating_add(1);
+                    edit = format!("\n       line {line}: {}", told(&mutation.after));
+                    outcome = seen;
+                    break;
+                }
+            }
+        }
+        fs::write(&path, text).map_err(shown)?;
+        Ok((outcome, edit))
+    }
+
+    fn judge(&self, sample: &Sample) -> Result<Outcome, String> {
+        for package in sample.tests.keys() {
+            if !self.passes(&["test", "--quiet", "--package", package, "--no-run"])? {
+                return Ok(Outcome::NotRust);
+            }
+        }
+        for (package, names) in &sample.tests {
+            let mut arguments = vec!["test", "--quiet", "--no-fail-fast", "--package", package, "--"];
+            arguments.extend(names.iter().map(String::as_str));
+            if !self.passes(&arguments)? {
+                return Ok(Outcome::Caught);
+            }
+        }
+        Ok(Outcome::Survived)
+    }
+}
+
+/// Copies a file that differs: what is the same keeps its time, and is not built again.
+fn mirror(from: &Path, to: &Path) -> Result<(), String> {
+    let Ok(bytes) = fs::read(from) else {
+        return fs::remove_file(to).or(Ok(()));
+    };
+    if fs::read(to).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let shown = |e| format!("{}: {e}", to.display());
+    to.parent().map_or(Ok(()), fs::create_dir_all).map_err(shown)?;
+    fs::write(to, bytes).map_err(shown)
+}
+
+fn edited(text: &str, mutation: &Mutation) -> String {
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(i, l)| if i == mutation.line { mutation.after.as_str() } else { l });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn told(after: &str) -> &str {
+    if after.is_empty() { "(the statement is gone)" } else { after.trim() }
+}
