@@ -35,13 +35,17 @@ mod auth;
 mod channel;
 mod endpoint;
 mod explain;
+#[allow(dead_code, reason = "rekeying comes next")]
 mod ike;
 mod initiator;
 mod linger;
 mod natd;
+mod policy;
 mod request;
 mod responder;
 mod selectors;
+mod spis;
+#[allow(dead_code, reason = "rekeying comes next")]
 mod state;
 mod task;
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! What every state of an IKE_SA has in common, and what it may use while it works on one input.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use adit_core::{Entropy, Failure, Instant, Path, Transmit};
 use adit_isakmp::crypto::CryptoProvider;
+use adit_isakmp::proposal::IkeProposal;
 
 use crate::api::{Answer, Ask, AskId, ChildId, Event, Output, SaId, Timer};
+use crate::policy::Policy;
+use crate::spis::Spis;
 
 /// Bits of an [`AskId`] and an [`SaId`] that name the slot; the others count, so that neither is used twice.
 pub(crate) const SLOT_BITS: u32 = 24;
@@ -39,6 +42,16 @@ pub(crate) trait State: Send {
 
     /// The peer's SPI, once it is known.
     fn peer_spi(&self) -> Option<u64>;
+
+    /// Whether a datagram with these SPIs and this I flag is for it.
+    fn owns(&self, _ours: u64, theirs: u64, role: Role) -> bool {
+        self.role() == role && self.peer_spi().is_none_or(|spi| spi == theirs)
+    }
+
+    /// The SPI to give back when it is gone, if it has changed since the beginning.
+    fn our_spi(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an IKE_SA is to the endpoint's counts and limits.
@@ -90,6 +103,8 @@ pub(crate) struct Datagram {
     pub(crate) bytes: Vec<u8>,
     /// SPIr of the header.
     pub(crate) responder_spi: u64,
+    /// Which of the two SPIs is ours; 0 in a first message.
+    pub(crate) our_spi: u64,
     /// Exchange type.
     pub(crate) exchange: u8,
     /// Message ID.
@@ -104,12 +119,43 @@ pub(crate) struct Shared {
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) out: VecDeque<Output>,
     pub(crate) counters: Counters,
+    /// Our SPIs, with the slots that they name.
+    pub(crate) spis: Spis,
+    /// What peers that dialled us may rekey their IKE_SAs to.
+    pub(crate) ike: Arc<[IkeProposal]>,
+    /// What many IKE_SAs have in common, as long as one of them lives.
+    policies: Vec<Weak<Policy>>,
     next_id: u64,
 }
 
+/// So many different policies are shared.
+const POLICIES: usize = 32;
+
 impl Shared {
     pub(crate) fn new(crypto: Arc<dyn CryptoProvider>, entropy: Box<dyn Entropy>) -> Self {
-        Self { crypto, entropy, out: VecDeque::new(), counters: Counters::default(), next_id: 0 }
+        Self {
+            crypto,
+            entropy,
+            out: VecDeque::new(),
+            counters: Counters::default(),
+            spis: Spis::default(),
+            ike: Arc::from([]),
+            policies: Vec::new(),
+            next_id: 0,
+        }
+    }
+
+    /// `policy`, in the one copy that everybody has who has the same.
+    pub(crate) fn share(&mut self, policy: Policy) -> Arc<Policy> {
+        self.policies.retain(|p| p.strong_count() > 0);
+        if let Some(same) = self.policies.iter().filter_map(Weak::upgrade).find(|p| **p == policy) {
+            return same;
+        }
+        let policy = Arc::new(policy);
+        if self.policies.len() < POLICIES {
+            self.policies.push(Arc::downgrade(&policy));
+        }
+        policy
     }
 
     /// A number that has not been used, with the slot in its low bits.
@@ -184,6 +230,16 @@ impl Cx<'_> {
     /// A CHILD_SA's name.
     pub(crate) fn fresh_child(&mut self) -> ChildId {
         ChildId(self.shared.fresh_id(0))
+    }
+
+    /// A further SPI of ours, for an IKE_SA that takes this one's place.
+    pub(crate) fn reserve_spi(&mut self) -> u64 {
+        self.shared.spis.insert(&mut *self.shared.entropy, slot_of(self.sa.0))
+    }
+
+    /// That SPI names nothing any more.
+    pub(crate) fn release_spi(&mut self, spi: u64) {
+        self.shared.spis.remove(spi, slot_of(self.sa.0));
     }
 
     /// A message was not used.

@@ -3,7 +3,6 @@
 mod admission;
 mod cookie;
 mod first;
-mod table;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -22,7 +21,6 @@ use crate::state::{Counters, Cx, Datagram, Next, Role, Shared, Stage, State, slo
 
 use admission::HalfOpen;
 use cookie::Cookies;
-use table::Spis;
 use timers::Timers;
 
 /// Last responses that are kept for repetition. Peers that were refused must not fill our memory, nor keep others out.
@@ -34,8 +32,6 @@ const MOST_LINGERING: usize = 4096;
 pub struct Endpoint {
     shared: Shared,
     slots: Slab<Slot>,
-    /// Our SPIs, with the slots that they name.
-    spis: Spis,
     half_open: HalfOpen,
     cookies: Cookies,
     timers: Timers,
@@ -66,10 +62,11 @@ impl Endpoint {
         entropy: Box<dyn Entropy>,
         responder: Option<ResponderDefaults>,
     ) -> Self {
+        let mut shared = Shared::new(crypto, entropy);
+        shared.ike = responder.as_ref().map_or_else(|| Arc::from([]), |r| r.ike.as_slice().into());
         Self {
-            shared: Shared::new(crypto, entropy),
+            shared,
             slots: Slab::new(),
-            spis: Spis::default(),
             half_open: HalfOpen::default(),
             cookies: Cookies::default(),
             timers: Timers::default(),
@@ -124,6 +121,7 @@ impl Endpoint {
 
     /// Lets peers dial by these rules from now on, or no more. What exists stays.
     pub fn set_responder(&mut self, responder: Option<ResponderDefaults>) {
+        self.shared.ike = responder.as_ref().map_or_else(|| Arc::from([]), |r| r.ike.as_slice().into());
         self.responder = responder.map(Arc::new);
     }
 
@@ -177,6 +175,7 @@ impl Endpoint {
         let datagram = Datagram {
             path,
             responder_spi: header.responder_spi,
+            our_spi: if header.flags.initiator() { header.responder_spi } else { header.initiator_spi },
             exchange: header.exchange.0,
             message_id: header.message_id,
             is_response: header.flags.response(),
@@ -194,12 +193,12 @@ impl Endpoint {
     }
 
     fn known(&mut self, now: Instant, ours: u64, theirs: u64, role: Role, datagram: Datagram) {
-        let Some(key) = self.spis.get(ours) else {
+        let Some(key) = self.shared.spis.get(ours) else {
             // RFC 7296 §2.21.4: INVALID_IKE_SPI would be a MAY, and helps whoever floods us more than the peer.
             return self.stray();
         };
         let state = self.slots.get(key).and_then(|s| s.state.as_ref());
-        let fits = state.is_some_and(|s| s.role() == role && s.peer_spi().is_none_or(|spi| spi == theirs));
+        let fits = state.is_some_and(|s| s.owns(ours, theirs, role));
         if !fits {
             return self.stray();
         }
@@ -220,7 +219,7 @@ impl Endpoint {
     ) -> (usize, SaId, u64) {
         let entry = self.slots.vacant_entry();
         let key = entry.key();
-        let our_spi = self.spis.insert(&mut *self.shared.entropy, key);
+        let our_spi = self.shared.spis.insert(&mut *self.shared.entropy, key);
         let sa = SaId(self.shared.fresh_id(key));
         entry.insert(Slot { sa, our_spi, first, dialled, stage, deadline: None, state: None });
         (key, sa, our_spi)
@@ -263,6 +262,7 @@ impl Endpoint {
                 if state.stage() != Stage::Lingering || self.lingering < MOST_LINGERING {
                     self.settle(key, state);
                 } else {
+                    self.keep_spi(key, &*state);
                     self.remove(key);
                 }
             }
@@ -276,8 +276,15 @@ impl Endpoint {
         }
     }
 
+    fn keep_spi(&mut self, key: usize, state: &dyn State) {
+        if let (Some(slot), Some(spi)) = (self.slots.get_mut(key), state.our_spi()) {
+            slot.our_spi = spi;
+        }
+    }
+
     /// The slot is now in this state.
     fn settle(&mut self, key: usize, state: Box<dyn State>) {
+        self.keep_spi(key, &*state);
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
@@ -337,7 +344,7 @@ impl Endpoint {
         let Some(slot) = self.slots.try_remove(key) else {
             return;
         };
-        self.spis.remove(slot.our_spi);
+        self.shared.spis.remove(slot.our_spi, key);
         self.count(slot.stage, Stage::Dialling);
         if let Some((spi, address)) = slot.first {
             self.half_open.remove(spi, address);

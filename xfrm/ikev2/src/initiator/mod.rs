@@ -14,6 +14,7 @@ use crate::api::{Answer, Ask, AskId, ChildId, Event, InitiatorConfig, Timer};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::{Ike, Start};
+use crate::policy::Policy;
 use crate::state::{Cx, Datagram, Next, Role, Stage, State};
 use crate::task::Task;
 
@@ -87,17 +88,10 @@ impl Initiator {
 
 impl Dial {
     /// An IKE_SA that exists, as far as the server knows.
-    fn ike(self, cx: &Cx<'_>, handshake: Handshake) -> Box<Ike> {
-        Ike::new(
-            cx,
-            Start {
-                channel: handshake.channel,
-                remote_id: self.config.remote_id,
-                timing: self.config.timing,
-                lease: crate::api::Lease::default(),
-                answered: None,
-            },
-        )
+    fn ike(self, cx: &mut Cx<'_>, handshake: Handshake) -> Box<Ike> {
+        let policy = Policy::of_initiator(&self.config);
+        let lease = crate::api::Lease::default();
+        Ike::new(cx, Start { handshake, remote_id: self.config.remote_id, policy, lease, answered: None })
     }
 
     /// The server has let us in, and it is not to be: says so, then ends.

@@ -25,6 +25,7 @@ use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::{Child, Ike, Start};
 use crate::linger::Answered;
+use crate::policy::Policy;
 use crate::selectors;
 use crate::state::{Cx, Next, Role};
 use crate::wire::{at_most_one, only};
@@ -399,12 +400,11 @@ fn reply(lease: &Lease) -> Payload {
 /// Sends the answer; the IKE_SA is up.
 fn respond(
     cx: &mut Cx<'_>,
-    admitted: Admitted,
+    mut admitted: Admitted,
     payloads: &[Payload],
     lease: Lease,
 ) -> Result<Box<Ike>, Failure> {
-    let mut channel = admitted.handshake.channel;
-    let response = match channel.seal(cx, ExchangeType::IKE_AUTH, 1, true, payloads) {
+    let response = match admitted.handshake.channel.seal(cx, ExchangeType::IKE_AUTH, 1, true, payloads) {
         Ok(response) => response,
         Err(failure) => {
             release(cx, lease);
@@ -413,9 +413,9 @@ fn respond(
     };
     cx.transmit(admitted.asked.path, response.clone());
     let start = Start {
-        channel,
+        handshake: admitted.handshake,
         remote_id: admitted.remote,
-        timing: admitted.config.timing,
+        policy: Policy::of_responder(&admitted.config, std::sync::Arc::clone(&cx.shared.ike)),
         lease,
         answered: Some(Answered::new(1, admitted.asked.digest, response)),
     };

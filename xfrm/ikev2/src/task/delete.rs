@@ -38,7 +38,7 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
         })
     };
     if deletes().any(|d| *d == Delete::Ike) {
-        return Reply::last(Vec::new(), explain::closed_by_peer(ike.channel.path));
+        return Reply::last(Vec::new(), explain::closed_by_peer(ike.sa.channel.path));
     }
     let mut ours = Vec::new();
     for delete in deletes() {

@@ -14,7 +14,7 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
         match notify.kind {
             // RFC 7296 §2.21.2: the initiator has refused our AUTH.
             NotifyType::AUTHENTICATION_FAILED => {
-                return Reply::last(Vec::new(), explain::peer_refused_us(ike.channel.path));
+                return Reply::last(Vec::new(), explain::peer_refused_us(ike.sa.channel.path));
             }
             // RFC 7296 §2.21.3: fatal at both ends.
             NotifyType::INVALID_SYNTAX => {

@@ -28,37 +28,53 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// The request; `None` if there is nothing left to do.
-    pub(crate) fn build(self, ike: &mut Ike) -> Option<(ExchangeType, Vec<Payload>)> {
+    /// The first step of it.
+    pub(crate) fn begin(self, ike: &mut Ike, _: &mut Cx<'_>) -> Move {
         let payloads = match self {
             Self::Liveness => liveness::build(),
-            Self::DeleteChild(child) => delete::build_child(ike, child)?,
+            Self::DeleteChild(child) => match delete::build_child(ike, child) {
+                Some(payloads) => payloads,
+                None => return Move::Done,
+            },
             Self::DeleteIke => delete::build_ike(),
             Self::Reject => reject::build(),
         };
-        Some((ExchangeType::INFORMATIONAL, payloads))
+        Move::Send(Running::Informational(self), ExchangeType::INFORMATIONAL, payloads)
     }
+}
 
-    /// The response came. `Some` if the IKE_SA ends with it.
-    pub(crate) fn finished(
-        self,
-        ike: &mut Ike,
-        cx: &mut Cx<'_>,
-        response: &Message,
-    ) -> Option<Result<(), Failure>> {
+/// A task under way.
+pub(crate) enum Running {
+    /// One whose only step is its request.
+    Informational(Task),
+}
+
+/// The next step of a task under way.
+pub(crate) enum Move {
+    /// Send this request and wait for its response.
+    Send(Running, ExchangeType, Vec<Payload>),
+    /// Nothing is left to do.
+    Done,
+    /// The IKE_SA ends with it.
+    Ends(Result<(), Failure>),
+}
+
+impl Running {
+    /// The response came.
+    pub(crate) fn answered(self, ike: &mut Ike, cx: &mut Cx<'_>, response: &Message) -> Move {
         match self {
-            Self::Liveness => None,
-            Self::DeleteChild(child) => {
+            Self::Informational(Task::Liveness) => Move::Done,
+            Self::Informational(Task::DeleteChild(child)) => {
                 delete::child_deleted(ike, cx, child, response);
-                None
+                Move::Done
             }
-            Self::DeleteIke | Self::Reject => Some(Ok(())),
+            Self::Informational(Task::DeleteIke | Task::Reject) => Move::Ends(Ok(())),
         }
     }
 
     /// Whether nothing can come after it.
-    pub(crate) const fn is_last(self) -> bool {
-        matches!(self, Self::DeleteIke | Self::Reject)
+    pub(crate) const fn is_last(&self) -> bool {
+        matches!(self, Self::Informational(Task::DeleteIke | Task::Reject))
     }
 }
 

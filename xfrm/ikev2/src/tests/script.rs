@@ -163,6 +163,7 @@ impl Peer {
             path: self.path,
             bytes: transmit.payload.clone(),
             responder_spi: 0,
+            our_spi: 0,
             exchange: 0,
             message_id: 0,
             is_response: false,

@@ -28,9 +28,11 @@ impl Spis {
         self.0.get(&spi).copied()
     }
 
-    /// `spi` names nothing any more.
-    pub(crate) fn remove(&mut self, spi: u64) {
-        self.0.remove(&spi);
+    /// `spi`, if it names `slot`, names nothing any more.
+    pub(crate) fn remove(&mut self, spi: u64, slot: usize) {
+        if self.get(spi) == Some(slot) {
+            self.0.remove(&spi);
+        }
     }
 }
 

@@ -1,0 +1,173 @@
+//! Requests and responses of an IKE_SA that is up (RFC 7296 §2.1 to §2.3).
+
+use core::time::Duration;
+
+use adit_core::Failure;
+use adit_isakmp::payload::{Notify, NotifyType};
+use adit_isakmp::{ExchangeType, Message, Payload};
+
+use super::sa::Asked;
+use super::{Closing, Ike};
+use crate::api::{Event, Timing};
+use crate::channel::Unreadable;
+use crate::explain;
+use crate::linger::Answered;
+use crate::state::{Cx, Datagram, Next};
+use crate::task::{self, Move, Reply, Task};
+
+/// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
+const LAST_TRIES: u32 = 2;
+
+impl Ike {
+    /// Begins to close. An earlier reason stands.
+    pub(crate) fn begin_close(&mut self, cx: &mut Cx<'_>, task: Task, result: Result<(), Failure>) {
+        if self.closing.is_some() {
+            return;
+        }
+        let patience = self.last_timing().retransmit.saturating_mul(8);
+        self.closing = Some(Closing { result, by: cx.now + patience.max(Duration::from_millis(100)) });
+        self.queue.clear();
+        self.queue.push_back(task);
+        self.pump(cx);
+    }
+
+    /// Puts a task at the end of the queue.
+    pub(crate) fn enqueue(&mut self, cx: &mut Cx<'_>, task: Task) {
+        if self.closing.is_none() {
+            self.queue.push_back(task);
+            self.pump(cx);
+        }
+    }
+
+    /// Begins the next task, if none is under way.
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
+        while self.sa.current.is_none() {
+            let Some(task) = self.queue.pop_front() else {
+                return;
+            };
+            let next = task.begin(self, cx);
+            self.go(cx, next);
+        }
+    }
+
+    /// What a task wants next. `Some` if the IKE_SA ends with it.
+    fn go(&mut self, cx: &mut Cx<'_>, next: Move) -> Option<Result<(), Failure>> {
+        match next {
+            Move::Send(running, exchange, payloads) => {
+                let timing = if self.closing.is_some() { self.last_timing() } else { self.policy.timing };
+                self.sent = cx.now;
+                // What does not fit a message is as good as done: nothing of ours is near that.
+                let _ = self.sa.send(cx, running, exchange, &payloads, &timing);
+                None
+            }
+            Move::Done => None,
+            Move::Ends(result) => Some(result),
+        }
+    }
+
+    fn last_timing(&self) -> Timing {
+        let timing = self.policy.timing;
+        Timing { tries: timing.tries.min(LAST_TRIES), ..timing }
+    }
+
+    pub(super) fn request(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
+        let sa = &mut self.sa;
+        if datagram.message_id.wrapping_add(1) == sa.expected {
+            if let Some((answered, _)) = &sa.answered {
+                answered.repeat(cx, &datagram);
+            }
+            return Next::State(self);
+        }
+        if datagram.message_id != sa.expected {
+            cx.ignore();
+            return Next::State(self);
+        }
+        let asked = Asked {
+            message_id: datagram.message_id,
+            digest: Answered::digest(cx, &datagram.bytes),
+            path: datagram.path,
+            exchange: ExchangeType(datagram.exchange),
+        };
+        let reply = match sa.channel.open(cx, &mut datagram) {
+            Err(Unreadable::Forged) => return Next::State(self),
+            Err(Unreadable::Malformed(error)) => task::malformed(&error.to_string()),
+            Ok(message) => self.reply_to(cx, &message),
+        };
+        self.follow(cx, &datagram);
+        self.sa.expected = self.sa.expected.wrapping_add(1);
+        if let Err(failure) = self.sa.respond(cx, &asked, &reply.payloads) {
+            return self.finish(cx, Err(failure));
+        }
+        self.sent = cx.now;
+        match reply.ends {
+            Some(result) => self.finish(cx, result),
+            None => {
+                self.close_if_empty(cx);
+                Next::State(self)
+            }
+        }
+    }
+
+    fn reply_to(&mut self, cx: &mut Cx<'_>, message: &Message) -> Reply {
+        // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
+        if let Some(kind) = message.unsupported_critical() {
+            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+            return Reply::of(vec![Payload::Notify(notify)]);
+        }
+        match message.header.exchange {
+            ExchangeType::INFORMATIONAL => task::informational::answer(self, cx, message),
+            ExchangeType::CREATE_CHILD_SA => task::create_child::answer(self, message),
+            other => task::malformed(&format!("exchange type {other} after IKE_AUTH")),
+        }
+    }
+
+    /// A NATed peer is where its newest authenticated request came from (RFC 7296 §2.23), unless we are behind a NAT
+    /// ourselves: then the peer's address is what we dialled.
+    fn follow(&mut self, cx: &mut Cx<'_>, datagram: &Datagram) {
+        let channel = &mut self.sa.channel;
+        let moved = datagram.path.remote != channel.path.remote;
+        if moved && channel.nat.remote && !channel.nat.local {
+            channel.path.remote = datagram.path.remote;
+            cx.event(Event::PathChanged { path: channel.path });
+        }
+    }
+
+    pub(super) fn response(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
+        if !self.sa.awaits(datagram.message_id) {
+            cx.ignore();
+            return Next::State(self);
+        }
+        let Ok(message) = self.sa.channel.open(cx, &mut datagram) else {
+            return Next::State(self);
+        };
+        let Some(running) = self.sa.answered_by_peer() else {
+            return Next::State(self);
+        };
+        let next = running.answered(&mut self, cx, &message);
+        if let Some(result) = self.go(cx, next) {
+            let result = self.closing.take().map_or(result, |c| c.result);
+            return self.finish(cx, result);
+        }
+        self.close_if_empty(cx);
+        self.pump(cx);
+        Next::State(self)
+    }
+
+    /// An IKE_SA whose last CHILD_SA is gone carries nothing.
+    fn close_if_empty(&mut self, cx: &mut Cx<'_>) {
+        if self.children.is_empty() && self.childless.is_none() && self.closing.is_none() {
+            self.begin_close(cx, Task::DeleteIke, Err(explain::last_child_closed(&self.remote_id)));
+        }
+    }
+
+    /// Tells the peer once, without waiting, that the IKE_SA is gone, in the Message ID after the one that is on its
+    /// way: a peer that has answered that one reads it, another drops it and finds out by itself.
+    pub(crate) fn courtesy(&mut self, cx: &mut Cx<'_>) {
+        let id = self.sa.next_id.wrapping_add(u32::from(self.sa.retransmits_at().is_some()));
+        let payloads = [Payload::Delete(adit_isakmp::payload::Delete::Ike)];
+        let channel = &mut self.sa.channel;
+        if let Ok(bytes) = channel.seal(cx, ExchangeType::INFORMATIONAL, id, false, &payloads) {
+            cx.transmit(channel.path, bytes);
+        }
+    }
+}

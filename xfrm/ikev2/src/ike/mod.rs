@@ -1,0 +1,230 @@
+//! A connection after IKE_AUTH: its IKE_SA, its CHILD_SAs, and a queue of tasks. The same code for the original
+//! initiator and responder.
+
+mod child;
+mod exchange;
+mod sa;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use adit_core::{Failure, Identity, Instant};
+
+use crate::api::{Answer, AskId, ChildId, Event, Lease, Timer};
+use crate::channel::Handshake;
+use crate::explain;
+use crate::linger::{Answered, Linger};
+use crate::policy::Policy;
+use crate::request::Retry;
+use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::task::Task;
+
+pub(crate) use child::Child;
+pub(crate) use sa::Sa;
+
+/// Everything of one connection.
+pub(crate) struct Ike {
+    pub(crate) sa: Sa,
+    pub(crate) children: Vec<Child>,
+    pub(crate) remote_id: Identity,
+    pub(crate) policy: Arc<Policy>,
+    /// What the peer holds of ours, as responder.
+    lease: Lease,
+    queue: VecDeque<Task>,
+    /// When the last datagram was sent: a NAT mapping lives from it.
+    sent: Instant,
+    closing: Option<Closing>,
+    /// A responder's that has no CHILD_SA, because of this: it is closed when the time comes.
+    childless: Option<(Instant, Failure)>,
+}
+
+struct Closing {
+    result: Result<(), Failure>,
+    /// However the peer behaves, it ends now.
+    by: Instant,
+}
+
+/// What an IKE_SA starts from.
+pub(crate) struct Start {
+    /// Its keys. What only IKE_AUTH needed of it is let go.
+    pub(crate) handshake: Handshake,
+    pub(crate) remote_id: Identity,
+    pub(crate) policy: Policy,
+    pub(crate) lease: Lease,
+    pub(crate) answered: Option<Answered>,
+}
+
+impl Ike {
+    /// An IKE_SA after the one exchange of IKE_AUTH. Message ID 1 has been used by the original initiator.
+    pub(crate) fn new(cx: &mut Cx<'_>, start: Start) -> Box<Self> {
+        let channel = start.handshake.channel;
+        let (next_id, expected) = match channel.role {
+            Role::Initiator => (2, 0),
+            Role::Responder => (0, 2),
+        };
+        let sa = Sa {
+            channel,
+            suite: start.handshake.suite,
+            sk_d: start.handshake.keys.d,
+            next_id,
+            expected,
+            current: None,
+            answered: start.answered.map(|a| (a, cx.now)),
+        };
+        Box::new(Self {
+            sa,
+            children: Vec::new(),
+            remote_id: start.remote_id,
+            policy: cx.shared.share(start.policy),
+            lease: start.lease,
+            queue: VecDeque::new(),
+            sent: cx.now,
+            closing: None,
+            childless: None,
+        })
+    }
+
+    /// It has this CHILD_SA.
+    pub(crate) fn with_child(mut self: Box<Self>, child: Child) -> Box<Self> {
+        self.children = vec![child];
+        self
+    }
+
+    /// A responder's whose CHILD_SA failed: the peer may close it, or we do after a while (RFC 7296 §1.2: the IKE_SA
+    /// is up all the same).
+    pub(crate) fn without_child(mut self: Box<Self>, until: Instant, why: Failure) -> Box<Self> {
+        self.childless = Some((until, why));
+        self
+    }
+
+    /// An IKE_SA of an initiator that is not wanted after all: says so by `task`, and ends as `result`.
+    pub(crate) fn ending(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        task: Task,
+        result: Result<(), Failure>,
+    ) -> Next {
+        self.begin_close(cx, task, result);
+        Next::State(self)
+    }
+
+    /// It is over.
+    fn finish(mut self: Box<Self>, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        while !self.children.is_empty() {
+            self.drop_child(cx, 0);
+        }
+        if self.lease != Lease::default() {
+            cx.event(Event::Released(core::mem::take(&mut self.lease)));
+        }
+        // What a responder's IKE_SA without a CHILD_SA ends with is why it had none.
+        let result = match (self.childless.take(), self.closing.take()) {
+            (Some((_, why)), _) => Err(why),
+            (None, Some(closing)) => closing.result,
+            (None, None) => result,
+        };
+        match self.sa.answered.take() {
+            Some((answered, _)) => {
+                let channel = &self.sa.channel;
+                let linger = Linger::new(cx, answered, channel.role, channel.peer_spi());
+                Next::ClosedAfter(result, linger)
+            }
+            None => Next::Closed(result),
+        }
+    }
+
+    fn dead_peer_at(&self) -> Option<Instant> {
+        let patience = self.policy.timing.dead_peer;
+        let asks = self.sa.current.is_none() && self.closing.is_none() && !patience.is_zero();
+        asks.then(|| self.sa.channel.heard + patience)
+    }
+
+    /// RFC 3948 §4: only who is behind the NAT keeps its mapping alive.
+    fn keepalive_at(&self) -> Option<Instant> {
+        let interval = self.policy.timing.keepalive;
+        let behind = self.sa.channel.nat.local && !interval.is_zero();
+        behind.then(|| self.sent + interval)
+    }
+
+    fn lost(&self, cx: &Cx<'_>) -> Failure {
+        let silent = cx.now.since(self.sa.channel.heard);
+        explain::peer_lost(&self.remote_id, self.sa.channel.path, silent)
+    }
+}
+
+impl State for Ike {
+    fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
+        if datagram.is_response { self.response(cx, datagram) } else { self.request(cx, datagram) }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Cx<'_>, _: AskId, _: Answer) -> Next {
+        Next::State(self)
+    }
+
+    fn wake(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        if let Some(closing) = self.closing.take_if(|c| c.by <= cx.now) {
+            // The window may still be taken by a request that nobody answers. If the peer has answered it, it will
+            // read one more.
+            if self.sa.current.as_ref().is_some_and(|c| !c.running.is_last()) {
+                self.courtesy(cx);
+            }
+            return self.finish(cx, closing.result);
+        }
+        if let Some((_, why)) = self.childless.take_if(|(until, _)| *until <= cx.now) {
+            self.begin_close(cx, Task::DeleteIke, Err(why));
+        }
+        let (retry, sent) = self.sa.wake(cx);
+        if sent {
+            self.sent = cx.now;
+        }
+        if retry == Retry::GivenUp {
+            let lost = self.lost(cx);
+            let result = self.closing.take().map_or(Err(lost), |c| c.result);
+            return self.finish(cx, result);
+        }
+        if self.dead_peer_at().is_some_and(|at| at <= cx.now) {
+            self.enqueue(cx, Task::Liveness);
+        }
+        if self.keepalive_at().is_some_and(|at| at <= cx.now) {
+            cx.transmit(self.sa.channel.path, vec![0xff]);
+            self.sent = cx.now;
+        }
+        Next::State(self)
+    }
+
+    fn close(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        self.begin_close(cx, Task::DeleteIke, Ok(()));
+        Next::State(self)
+    }
+
+    fn close_child(mut self: Box<Self>, cx: &mut Cx<'_>, child: ChildId) -> Next {
+        if self.children.iter().any(|c| c.id == child) {
+            self.enqueue(cx, Task::DeleteChild(child));
+        }
+        Next::State(self)
+    }
+
+    fn deadline(&self) -> Option<(Instant, Timer)> {
+        let request = self.sa.retransmits_at().map(|at| (at, Timer::Retransmit));
+        let closing = self.closing.as_ref().map(|c| (c.by, Timer::Retransmit));
+        let childless = self.childless.as_ref().map(|(at, _)| (*at, Timer::HalfOpen));
+        let dead_peer = self.dead_peer_at().map(|at| (at, Timer::DeadPeer));
+        let keepalive = self.keepalive_at().map(|at| (at, Timer::Keepalive));
+        [request, closing, childless, dead_peer, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Established
+    }
+
+    fn role(&self) -> Role {
+        self.sa.channel.role
+    }
+
+    fn peer_spi(&self) -> Option<u64> {
+        Some(self.sa.channel.peer_spi())
+    }
+
+    fn our_spi(&self) -> Option<u64> {
+        Some(self.sa.our_spi())
+    }
+}

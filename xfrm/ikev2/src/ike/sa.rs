@@ -1,0 +1,126 @@
+//! One protected IKE_SA: its channel, its window of one in each direction (RFC 7296 §2.3), and what its keys make.
+//!
+//! An [`Ike`](super::Ike) has one, and beside it for a short time those that it was rekeyed from or to (§2.8).
+
+use core::time::Duration;
+
+use adit_core::{Failure, Instant, Path, Secret};
+use adit_isakmp::{ExchangeType, IkeSuite, Payload};
+
+use crate::api::{AskId, Timing};
+use crate::channel::Channel;
+use crate::linger::Answered;
+use crate::request::{Request, Retry};
+use crate::state::{Cx, Role};
+use crate::task::Running;
+
+/// RFC 7296 §2.1: a response may be forgotten after several minutes.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// One IKE_SA.
+pub(crate) struct Sa {
+    pub(crate) channel: Channel,
+    pub(crate) suite: IkeSuite,
+    /// SK_d: what CHILD_SAs' keys and the next IKE_SA's are made from.
+    pub(crate) sk_d: Secret,
+    /// Message ID of our next request.
+    pub(crate) next_id: u32,
+    /// Message ID of the peer's next request.
+    pub(crate) expected: u32,
+    pub(crate) current: Option<Box<Current>>,
+    pub(crate) answered: Option<(Answered, Instant)>,
+}
+
+/// What we are doing: one exchange at a time.
+pub(crate) struct Current {
+    pub(crate) running: Running,
+    pub(crate) waits: Waits,
+}
+
+/// What it waits for.
+pub(crate) enum Waits {
+    /// The response to this request.
+    Response(ExchangeType, Request),
+    /// The answer to an Ask, until then.
+    Answer(AskId, Instant),
+}
+
+/// A request of the peer, as its response needs it.
+pub(crate) struct Asked {
+    pub(crate) message_id: u32,
+    pub(crate) digest: [u8; 20],
+    pub(crate) path: Path,
+    pub(crate) exchange: ExchangeType,
+}
+
+impl Sa {
+    /// Our SPI.
+    pub(crate) const fn our_spi(&self) -> u64 {
+        match self.channel.role {
+            Role::Initiator => self.channel.spi_i,
+            Role::Responder => self.channel.spi_r,
+        }
+    }
+
+    /// Sends a request of ours.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        running: Running,
+        exchange: ExchangeType,
+        payloads: &[Payload],
+        timing: &Timing,
+    ) -> Result<(), Failure> {
+        let bytes = self.channel.seal(cx, exchange, self.next_id, false, payloads)?;
+        let request = Request::send(cx, self.channel.path, bytes, timing);
+        self.current = Some(Box::new(Current { running, waits: Waits::Response(exchange, request) }));
+        Ok(())
+    }
+
+    /// Sends the response to `asked`, and keeps it.
+    pub(crate) fn respond(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &Asked,
+        payloads: &[Payload],
+    ) -> Result<(), Failure> {
+        let response = self.channel.seal(cx, asked.exchange, asked.message_id, true, payloads)?;
+        cx.transmit(asked.path, response.clone());
+        self.answered = Some((Answered::new(asked.message_id, asked.digest, response), cx.now));
+        Ok(())
+    }
+
+    /// Whether the response to this Message ID is what we wait for.
+    pub(crate) fn awaits(&self, message_id: u32) -> bool {
+        message_id == self.next_id
+            && self.current.as_ref().is_some_and(|c| matches!(c.waits, Waits::Response(..)))
+    }
+
+    /// The response that we wait for has come.
+    pub(crate) fn answered_by_peer(&mut self) -> Option<Running> {
+        self.next_id = self.next_id.wrapping_add(1);
+        self.current.take().map(|c| c.running)
+    }
+
+    /// Sends the request again if that is due. `true`: it was sent.
+    pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) -> (Retry, bool) {
+        self.answered.take_if(|(_, at)| *at + REMEMBERED <= cx.now);
+        let path = self.channel.path;
+        match self.current.as_deref_mut() {
+            Some(Current { waits: Waits::Response(_, request), .. }) => {
+                let before = request.sent();
+                let retry = request.wake(cx, path);
+                (retry, request.sent() != before)
+            }
+            _ => (Retry::Waiting, false),
+        }
+    }
+
+    /// When the request is to be sent again.
+    pub(crate) fn retransmits_at(&self) -> Option<Instant> {
+        match self.current.as_deref()?.waits {
+            Waits::Response(_, ref request) => Some(request.deadline()),
+            Waits::Answer(..) => None,
+        }
+    }
+}
