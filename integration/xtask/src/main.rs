@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask` says what there is.
 
+mod bench;
 mod ci;
 mod demo;
 mod edges;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
   test         unit and simulation tests, the lab's set ci
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
+  bench        what it costs: ike [--record] [--sizes N,N…] [--rounds N]
   fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
   rfc          what the RFCs demand, and the code and tests that cite it: [--missing] [--md] [--invert N]
   check-edges  which crate may depend on which
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "test" => ci::test(),
         "lab" => lab::lab(rest),
         "demo" => demo::demo(rest),
+        "bench" => bench::bench(rest),
         "fuzz" => fuzz::fuzz(rest),
         "rfc" => rfc::rfc(rest),
         "check-edges" => edges::check(),

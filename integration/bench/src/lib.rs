@@ -1,0 +1,10 @@
+//! A load initiator of our own, and what it measures of a responder.
+
+mod answers;
+pub mod clock;
+pub mod daemon;
+pub mod ike;
+pub mod load;
+pub mod primitives;
+pub mod process;
+pub mod report;

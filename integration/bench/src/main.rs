@@ -1,0 +1,37 @@
+//! `adit-bench`: a load initiator, and what it measures of a responder. `cargo xtask bench` runs it.
+
+use std::process::Command;
+
+use adit_bench::ike;
+use anyhow::{Context, ensure};
+use clap::{Parser, Subcommand};
+use nix::sched::{CloneFlags, unshare};
+
+/// Measures what an IKE_SA costs a responder, and an initiator.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Processor time and memory of an IKE_SA, at several sizes
+    Ike(ike::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    enter_namespace()?;
+    match arguments.command {
+        Verb::Ike(arguments) => ike::run(&arguments),
+    }
+}
+
+/// A network of our own: ports 500 and 4500 are free there, and nobody else's packets cost anything.
+fn enter_namespace() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip (iproute2)")?;
+    ensure!(up.success(), "the loopback interface does not come up");
+    Ok(())
+}
