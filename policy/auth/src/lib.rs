@@ -6,4 +6,5 @@
 //!
 //! Everything here is pure: challenges come as arguments, verdicts of others (a RADIUS server, a person) as inputs.
 
+pub mod eap;
 pub mod mschap;

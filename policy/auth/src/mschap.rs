@@ -47,7 +47,7 @@ impl NtHash {
     }
 
     fn of_hash(&self) -> Zeroizing<[u8; 16]> {
-        Zeroizing::new(Md4::digest(&*self.0).into())
+        Zeroizing::new(Md4::digest(*self.0).into())
     }
 }
 
@@ -99,7 +99,7 @@ pub fn verify(hash: &NtHash, exchange: Exchange<'_>, response: &[u8; 24]) -> boo
 #[must_use]
 pub fn authenticator_response(hash: &NtHash, exchange: Exchange<'_>, response: &[u8; 24]) -> String {
     let mut first = Sha1::new();
-    first.update(&*hash.of_hash());
+    first.update(*hash.of_hash());
     first.update(response);
     first.update(b"Magic server to client signing constant");
     let mut second = Sha1::new();

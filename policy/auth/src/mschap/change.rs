@@ -40,7 +40,8 @@ impl PasswordChange {
     /// A password that does not fit.
     pub fn encrypt(old: &NtHash, new: &Secret, entropy: &mut dyn Entropy) -> Result<Self, ChangeError> {
         let text = core::str::from_utf8(new.expose()).map_err(|_| ChangeError::NotText)?;
-        let wide: Zeroizing<Vec<u8>> = Zeroizing::new(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        let wide: Zeroizing<Vec<u8>> =
+            Zeroizing::new(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
         let pad = (LONGEST * 2).checked_sub(wide.len()).ok_or(ChangeError::TooLong)?;
         let mut block = Zeroizing::new([0; BLOCK]);
         let (random, rest) = block.split_at_mut(pad);

@@ -33,7 +33,7 @@ impl MasterKeys {
     #[must_use]
     pub fn derive(hash: &NtHash, nt_response: &[u8; 24]) -> Self {
         let mut sha = Sha1::new();
-        sha.update(&*hash.of_hash());
+        sha.update(*hash.of_hash());
         sha.update(nt_response);
         sha.update(b"This is the MPPE Master Key");
         let digest: Zeroizing<[u8; 20]> = Zeroizing::new(sha.finalize().into());

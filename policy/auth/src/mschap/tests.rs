@@ -53,7 +53,12 @@ fn only_the_right_password_proves_anything() {
     let proof = authenticator_response(&right, exchange("User"), &response);
     let text = format!("{proof} M=Welcome");
     assert!(verify_authenticator(&right, exchange("User"), &response, text.as_bytes()));
-    assert!(verify_authenticator(&right, exchange("User"), &response, proof.to_lowercase().replace("s=", "S=").as_bytes()));
+    assert!(verify_authenticator(
+        &right,
+        exchange("User"),
+        &response,
+        proof.to_lowercase().replace("s=", "S=").as_bytes()
+    ));
     assert!(!verify_authenticator(&hash("other"), exchange("User"), &response, text.as_bytes()));
     assert!(!verify_authenticator(&right, exchange("User"), &response, &text.as_bytes()[..41]));
 }

@@ -1,0 +1,205 @@
+//! The peer's side of EAP (RFC 3748 §4, RFC 4137 §4).
+
+use adit_core::{Entropy, Failure, FailureCode, Secret, Step};
+
+use super::mschapv2::peer::Mschapv2Peer;
+use super::packet::{Code, Method, Packet, emit};
+use super::{Established, Verdict};
+
+/// Requests that are answered at most: a server that goes on for ever is given up.
+const MOST_REQUESTS: u32 = 200;
+
+/// What a peer needs.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// What EAP-Identity says; perhaps `anonymous@example.com` where the method hides the real one.
+    pub identity: String,
+    /// The name that the method proves; perhaps `CORP\ann`.
+    pub user: String,
+    /// Methods that we do, best first.
+    pub methods: Vec<Method>,
+}
+
+/// What the peer wants of a person, or of who holds the secrets. Answered by [`Peer::answer`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PeerAsk {
+    /// The password. `again`: the last one was wrong, and this is what the server says.
+    Password {
+        /// The server's words.
+        again: Option<String>,
+    },
+    /// A new password, since the old one has expired.
+    NewPassword {
+        /// The server's words.
+        message: String,
+    },
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum PeerStep {
+    /// Send this packet.
+    Send(Vec<u8>),
+    /// Find this out.
+    Ask(PeerAsk),
+    /// It is over.
+    Ended(Verdict),
+    /// Nothing.
+    Ignore,
+}
+
+/// What a method does with a Request.
+pub(super) enum MethodStep {
+    Respond(Vec<u8>),
+    Ask(PeerAsk),
+    Fail(Failure),
+    Ignore,
+}
+
+/// A conversation.
+pub struct Peer {
+    config: PeerConfig,
+    method: Option<Mschapv2Peer>,
+    /// The last Request's identifier and our Response.
+    last: Option<(u8, Vec<u8>)>,
+    /// The Request whose answer a person is asked for.
+    asking: Option<u8>,
+    requests: u32,
+    ended: bool,
+}
+
+impl Peer {
+    /// One that has heard nothing.
+    #[must_use]
+    pub const fn new(config: PeerConfig) -> Self {
+        Self { config, method: None, last: None, asking: None, requests: 0, ended: false }
+    }
+
+    /// An EAP packet came.
+    pub fn packet(&mut self, bytes: &[u8]) -> PeerStep {
+        let Ok(packet) = Packet::parse(bytes) else {
+            return PeerStep::Ignore;
+        };
+        if self.ended {
+            return PeerStep::Ignore;
+        }
+        match (packet.code, packet.method) {
+            (Code::Request, Some(method)) => self.request(packet, method),
+            (Code::Success, _) => self.success(),
+            (Code::Failure, _) => self.failed(),
+            _ => PeerStep::Ignore,
+        }
+    }
+
+    fn request(&mut self, packet: Packet<'_>, method: Method) -> PeerStep {
+        if let Some((identifier, response)) = &self.last
+            && *identifier == packet.identifier
+        {
+            return PeerStep::Send(response.clone());
+        }
+        if self.asking.is_some() {
+            // Sent again while a person thinks.
+            return PeerStep::Ignore;
+        }
+        self.requests = self.requests.saturating_add(1);
+        if self.requests > MOST_REQUESTS {
+            return self.end(Err(failure("the server asks without an end")));
+        }
+        match method {
+            Method::IDENTITY => {
+                let identity = self.config.identity.clone();
+                self.respond(packet.identifier, method, identity.as_bytes())
+            }
+            // RFC 3748 §5.2: shown to people by who wants to; the answer is empty.
+            Method::NOTIFICATION => self.respond(packet.identifier, method, &[]),
+            _ if self.method.is_some() || self.does(method) => self.method(packet, method),
+            _ => self.nak(packet.identifier),
+        }
+    }
+
+    fn does(&self, method: Method) -> bool {
+        method == Method::MSCHAPV2 && self.config.methods.contains(&method)
+    }
+
+    /// RFC 3748 §5.3.1: what we would rather do. None at all is said by a zero.
+    fn nak(&mut self, identifier: u8) -> PeerStep {
+        let methods: Vec<u8> = self.config.methods.iter().filter(|m| self.does(**m)).map(|m| m.0).collect();
+        let wanted = if methods.is_empty() { vec![0] } else { methods };
+        self.respond(identifier, Method::NAK, &wanted)
+    }
+
+    fn method(&mut self, packet: Packet<'_>, method: Method) -> PeerStep {
+        if method != Method::MSCHAPV2 {
+            // RFC 3748 §2.1: one method a conversation.
+            return PeerStep::Ignore;
+        }
+        let user = self.config.user.clone();
+        let step = self.method.get_or_insert_with(|| Mschapv2Peer::new(user)).request(packet.data);
+        self.take(packet.identifier, step)
+    }
+
+    /// The answer to a [`PeerAsk`].
+    pub fn answer(&mut self, entropy: &mut dyn Entropy, answer: Result<Secret, Failure>) -> PeerStep {
+        let Some(identifier) = self.asking.take() else {
+            return PeerStep::Ignore;
+        };
+        let secret = match answer {
+            Ok(secret) => secret,
+            Err(why) => return self.end(Err(why)),
+        };
+        let Some(method) = &mut self.method else {
+            return PeerStep::Ignore;
+        };
+        let step = method.answer(entropy, &secret);
+        self.take(identifier, step)
+    }
+
+    fn take(&mut self, identifier: u8, step: MethodStep) -> PeerStep {
+        match step {
+            MethodStep::Respond(data) => self.respond(identifier, Method::MSCHAPV2, &data),
+            MethodStep::Ask(ask) => {
+                self.asking = Some(identifier);
+                PeerStep::Ask(ask)
+            }
+            MethodStep::Fail(why) => self.end(Err(why)),
+            MethodStep::Ignore => PeerStep::Ignore,
+        }
+    }
+
+    fn respond(&mut self, identifier: u8, method: Method, data: &[u8]) -> PeerStep {
+        let response = emit(Code::Response, identifier, Some(method), data);
+        self.last = Some((identifier, response.clone()));
+        PeerStep::Send(response)
+    }
+
+    /// Nothing protects EAP-Success: it counts only where the method has succeeded.
+    fn success(&mut self) -> PeerStep {
+        match self.method.as_ref().and_then(Mschapv2Peer::msk) {
+            Some(msk) => {
+                let identity = self.config.user.clone();
+                self.end(Ok(Established { msk: Some(msk), method: Method::MSCHAPV2, identity }))
+            }
+            None => PeerStep::Ignore,
+        }
+    }
+
+    /// EAP-Failure could be anybody's, but in IKEv2 it comes protected, and then nothing better will come.
+    fn failed(&mut self) -> PeerStep {
+        let why = self.method.as_mut().and_then(Mschapv2Peer::refused);
+        self.end(Err(why.unwrap_or_else(|| {
+            failure("the server ended the conversation without a reason")
+                .said("EAP-Failure")
+                .hint("its log says why; often it wants another EAP method, or does not know the name")
+        })))
+    }
+
+    fn end(&mut self, verdict: Verdict) -> PeerStep {
+        self.ended = true;
+        self.method = None;
+        PeerStep::Ended(verdict)
+    }
+}
+
+fn failure(text: &str) -> Failure {
+    Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, format!("EAP: {text}"))
+}
