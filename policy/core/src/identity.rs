@@ -95,12 +95,15 @@ impl FromStr for Identity {
         if text.is_empty() {
             return Err(IdentityError::Empty);
         }
+        // [7296:3.5-6] [7296:3.5-5]
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
+        // [7296:3.5-5]
         if let Some(key) = text.strip_prefix("keyid:") {
             return Ok(Self::KeyId(key.as_bytes().to_vec()));
         }
+        // [7296:3.5-3] [7296:3.5-4]
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(IdentityError::Form);
         }
@@ -132,6 +135,7 @@ fn hex(f: &mut fmt::Formatter<'_>, prefix: &str, bytes: &[u8]) -> fmt::Result {
 mod tests {
     use super::*;
 
+    // [7296:3.5-3] [7296:3.5-4] [7296:3.5-5] [7296:3.5-6]
     #[test]
     fn text_becomes_the_right_type() {
         let kind = |s: &str| s.parse::<Identity>().unwrap().id_type();

@@ -19,6 +19,7 @@ impl TrafficSelector {
     /// Every protocol and port of `addresses`.
     #[must_use]
     pub const fn any_of(addresses: AddressRange) -> Self {
+        // [7296:3.13.1-1] [7296:3.13.1-2] [7296:3.13.1-3]
         Self { addresses, protocol: 0, first_port: 0, last_port: u16::MAX }
     }
 

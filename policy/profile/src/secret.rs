@@ -116,6 +116,7 @@ pub fn parse_psk_file(file: &str, content: &[u8], access: Access) -> Result<Secr
 /// A PSK as strongSwan writes it: text as it is, `0x` and hexadecimal digits, `0s` and Base64.
 pub(crate) fn parse_psk(text: &str) -> Result<Secret, (&'static str, &'static str)> {
     let bytes = match text.get(..2) {
+        // [7296:2.15-2]
         Some("0x" | "0X") => from_hex(text.get(2..).unwrap_or("")).ok_or((
             "the PSK starts with 0x but is not hexadecimal",
             "an even number of digits 0-9 a-f after 0x",
@@ -126,6 +127,7 @@ pub(crate) fn parse_psk(text: &str) -> Result<Secret, (&'static str, &'static st
                 ("the PSK starts with 0s but is not Base64", "Base64 (A-Z a-z 0-9 + /) after 0s")
             })?
         }
+        // [7296:2.15-1]
         _ => text.as_bytes().to_vec(),
     };
     if bytes.is_empty() {
@@ -173,9 +175,12 @@ mod tests {
 
     const CLOSED: Access = Access { mode: 0o100_640, gid: 0, adit_gid: Some(990) };
 
+    // [7296:2.15-1] [7296:2.15-2]
     #[test]
     fn a_psk_is_text_hexadecimal_or_base64() {
         assert!(parse_psk("swordfish").unwrap().equals(b"swordfish"));
+        let long = "x".repeat(200);
+        assert!(parse_psk(&long).unwrap().equals(long.as_bytes()));
         assert!(parse_psk("0x00ffA5").unwrap().equals(&[0, 0xff, 0xa5]));
         assert!(parse_psk("0sAAECAw==").unwrap().equals(&[0, 1, 2, 3]));
         assert!(parse_psk("0sAAECAw").unwrap().equals(&[0, 1, 2, 3]));

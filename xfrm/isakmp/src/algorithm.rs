@@ -92,8 +92,10 @@ impl Encryption {
     #[must_use]
     pub const fn transform(self) -> (u16, Option<u16>) {
         match self {
+            // [7296:2.13-1]
             Self::AesCbc(k) => (12, Some(k.bits())),
             Self::AesGcm16(k) => (20, Some(k.bits())),
+            // [7296:3.3.5-4]
             Self::ChaCha20Poly1305 => (28, None),
             Self::TripleDesCbc => (3, None),
         }
@@ -103,7 +105,9 @@ impl Encryption {
     #[must_use]
     pub fn from_transform(id: u16, key_length: Option<u16>) -> Option<Self> {
         match (id, key_length) {
+            // [7296:3.14-2] [7296:5-2]
             (12, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesCbc),
+            // [7296:3.3.5-5]
             (20, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesGcm16),
             (28, None | Some(256)) => Some(Self::ChaCha20Poly1305),
             (3, None) => Some(Self::TripleDesCbc),
@@ -186,6 +190,7 @@ impl Prf {
     #[must_use]
     pub const fn output_len(self) -> usize {
         match self {
+            // [7296:5-1] [7296:2.13-3]
             Self::HmacSha1 => 20,
             Self::HmacSha256 => 32,
             Self::HmacSha384 => 48,

@@ -12,6 +12,7 @@ pub const HEADER_LEN: usize = 28;
 pub const MAX_MESSAGE_LEN: usize = 65_535;
 
 /// IKEv2's version byte: major 2, minor 0.
+// [7296:3.1-7] [7296:3.1-4]
 pub const VERSION_2: u8 = 0x20;
 
 /// IKEv1's version byte: major 1, minor 0.
@@ -60,6 +61,7 @@ impl Flags {
     /// Whether every bit of `other` is set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
+        // [7296:3.1-12]
         self.0 & other.0 == other.0
     }
 
@@ -72,6 +74,7 @@ impl Flags {
     /// The flags of a message of this role.
     #[must_use]
     pub const fn of(original_initiator: bool, response: bool) -> Self {
+        // [7296:3.1-9] [7296:3.1-10] [7296:3.1-12] [7296:3.1-13]
         Self(if original_initiator { 0x08 } else { 0 } | if response { 0x20 } else { 0 })
     }
 
@@ -120,6 +123,7 @@ impl<'a> HeaderView<'a> {
     /// # Errors
     /// What is wrong and where.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, DecodeError> {
+        // [7296:2-1]
         if datagram.len() > MAX_MESSAGE_LEN {
             return Err(DecodeError::new(MAX_MESSAGE_LEN, "the message is longer than 65535 bytes"));
         }
@@ -140,6 +144,7 @@ impl<'a> HeaderView<'a> {
         if usize::try_from(length).ok() != Some(datagram.len()) {
             return Err(DecodeError::new(24, "the header's length is not the datagram's"));
         }
+        // [7296:3.1-2]
         if initiator_spi == 0 {
             return Err(DecodeError::new(0, "the initiator's SPI is 0"));
         }
@@ -169,6 +174,7 @@ impl Header {
     /// The major version.
     #[must_use]
     pub const fn major(&self) -> u8 {
+        // [7296:2.5-1] [7296:3.1-8]
         self.version >> 4
     }
 

@@ -57,6 +57,7 @@ impl IkeKeys {
         skeyseed: &Secret,
         exchange: &Exchange<'_>,
     ) -> Result<Self, TooMuchKeyMaterial> {
+        // [7296:2.13-3] [7296:2.14-1]
         let prf_len = suite.prf.output_len();
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
         let encryption_len = suite.encryption.key_material_len();
@@ -130,6 +131,7 @@ impl ChildKeys {
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
         let seed = [shared.map_or(&[][..], Secret::expose), nonces.0, nonces.1];
         let lengths = [encryption_len, integrity_len, encryption_len, integrity_len];
+        // [7296:2.17-1] [7296:2.17-2]
         let [ie, ia, re, ra] = split(crypto, prf, sk_d, &seed, lengths)?;
         Ok(Self {
             initiator: SaKeys { encryption: ie, integrity: ia },

@@ -46,6 +46,7 @@ impl Message {
     #[must_use]
     pub fn unsupported_critical(&self) -> Option<PayloadType> {
         self.payloads.iter().find_map(|p| match p {
+            // [7296:2.5-8] [7296:2.5-9] [7296:4-3]
             Payload::Unknown { kind, critical: true, .. } => Some(*kind),
             _ => None,
         })

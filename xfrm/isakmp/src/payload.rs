@@ -117,6 +117,7 @@ impl<'a> Payloads<'a> {
         let cut = "the generic payload header is cut off";
         let kind = self.next;
         let next = PayloadType(self.rest.u8(cut)?);
+        // [7296:3.2-7]
         let critical = self.rest.u8(cut)? & 0x80 != 0;
         let length_at = self.rest.at();
         let length = usize::from(self.rest.u16(cut)?);
@@ -126,6 +127,7 @@ impl<'a> Payloads<'a> {
         let at = self.rest.at();
         let body = self.rest.take(body_len, "the payload is longer than the message")?;
         self.next = next;
+        // [7296:3.1-1] [7296:3.14-1] [7383:2.5-1]
         if kind == PayloadType::SK || kind == PayloadType::SKF {
             self.rest.end("there are bytes after the encrypted payload")?;
             self.finished = true;
@@ -242,6 +244,7 @@ impl Payload {
     pub fn parse(raw: &RawPayload<'_>) -> Result<Self, DecodeError> {
         let r = Reader::new(raw.body, raw.at);
         Ok(match raw.kind {
+            // [7296:3.2-5] [7296:3.2-3]
             PayloadType::SA => Self::Sa(SecurityAssociation::read(r)?),
             PayloadType::KE => Self::Ke(KeyExchangeData::read(r)?),
             PayloadType::ID_I => Self::IdI(Identification::read(r)?),
@@ -252,6 +255,7 @@ impl Payload {
             PayloadType::NONCE => Self::Nonce(read_nonce(r)?),
             PayloadType::NOTIFY => Self::Notify(Notify::read(r)?),
             PayloadType::DELETE => Self::Delete(Delete::read(r)?),
+            // [7296:3.12-2]
             PayloadType::VENDOR => Self::Vendor(raw.body.to_vec()),
             PayloadType::TS_I => Self::TsI(TrafficSelectors::read(r)?),
             PayloadType::TS_R => Self::TsR(TrafficSelectors::read(r)?),
@@ -259,6 +263,7 @@ impl Payload {
             PayloadType::EAP => Self::Eap(Eap::read(r)?),
             PayloadType::SK => Self::Sk { first: raw.next, body: raw.body.to_vec() },
             PayloadType::SKF => read_fragment(raw.next, r)?,
+            // [7296:2.5-7] [7296:4-2]
             kind => Self::Unknown { kind, critical: raw.critical, body: raw.body.to_vec() },
         })
     }
@@ -293,6 +298,7 @@ impl Payload {
     }
 
     const fn critical(&self) -> bool {
+        // [7296:3.2-1] [7296:3.2-4] [7296:2.5-10] [7296:3.12-1]
         matches!(self, Self::Unknown { critical: true, .. })
     }
 }
@@ -324,6 +330,7 @@ pub fn emit_chain(payloads: &[Payload], out: &mut Vec<u8>) -> Result<(), EncodeE
             Payload::Sk { first, .. } | Payload::Skf { first, .. } => *first,
             _ => next,
         };
+        // [7296:3.2-6]
         out.extend_from_slice(&[next.0, if payload.critical() { 0x80 } else { 0 }, 0, 0]);
         payload.emit(out)?;
         patch_length(out, start, "a payload")?;
@@ -332,6 +339,7 @@ pub fn emit_chain(payloads: &[Payload], out: &mut Vec<u8>) -> Result<(), EncodeE
 }
 
 fn read_nonce(mut r: Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+    // [7296:3.9-1]
     if !(16..=256).contains(&r.len()) {
         return Err(r.error("a nonce has 16 to 256 bytes"));
     }
@@ -342,6 +350,7 @@ fn read_fragment(first: PayloadType, mut r: Reader<'_>) -> Result<Payload, Decod
     let at = r.at();
     let number = r.u16("the fragment number is cut off")?;
     let total = r.u16("the number of fragments is cut off")?;
+    // [7383:2.5-4] [7383:2.5-5] [7383:2.5-6] [7383:2.6-1]
     if number == 0 || number > total {
         return Err(DecodeError::new(at, "the fragment number is not in 1 to the number of fragments"));
     }

@@ -54,6 +54,7 @@ pub fn seal(
     // No padding beyond what the cipher needs; the content of padding is free (RFC 7296 §3.14).
     let block = cipher.block_len().max(1);
     let unpadded = plain.len().saturating_add(1);
+    // [7296:3.14-4]
     let padding = unpadded.next_multiple_of(block).saturating_sub(unpadded);
     let pad_length = u8::try_from(padding).map_err(|_| CryptoError::Length)?;
 
@@ -69,6 +70,7 @@ pub fn seal(
     out.resize(out.len().saturating_add(cipher.icv_len()), 0);
     patch_length_of_payload(&mut out)?;
     finish_length(&mut out)?;
+    // [7296:3.14-6]
     cipher.seal(&mut out, body)?;
     Ok(out)
 }
@@ -87,6 +89,7 @@ pub fn open(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Message, OpenE
         .and_then(unpad)
         .ok_or(OpenError::Inner(DecodeError::new(at, "the padding is longer than the content")))?;
     let payloads = parse_chain(first, plain, at).map_err(OpenError::Inner)?;
+    // [7296:3.1-1]
     if payloads.iter().any(|p| matches!(p, Payload::Sk { .. } | Payload::Skf { .. })) {
         let error = DecodeError::new(at, "an encrypted payload is inside another");
         return Err(OpenError::Inner(error));
@@ -110,6 +113,7 @@ fn find(datagram: &[u8]) -> Result<(Header, PayloadType, usize), DecodeError> {
 
 fn unpad(padded: &[u8]) -> Option<&[u8]> {
     let (pad_length, rest) = padded.split_last()?;
+    // [7296:3.14-5]
     rest.len().checked_sub(usize::from(*pad_length)).and_then(|n| rest.get(..n))
 }
 

@@ -35,6 +35,7 @@ fn esp_error(text: &str) -> String {
     text.parse::<EspProposal>().unwrap_err().to_string()
 }
 
+// [7296:3.3.4-2]
 #[test]
 fn strongswans_words_are_read() {
     let one = ike("aes256gcm16-prfsha256-x25519");
@@ -227,6 +228,7 @@ fn legacy_suites_are_named() {
     assert_eq!(chosen.unwrap().suite.legacy(), [""; 0]);
 }
 
+// [7296:2.13-1] [7296:3.3.1-5] [7296:3.3.5-3] [7296:3.3.5-1]
 #[test]
 fn an_offer_has_its_bytes() {
     let sa = offer_ike(&[ike("aes256gcm16-prfsha256-x25519")], &[]);
@@ -252,6 +254,7 @@ fn an_offer_has_its_bytes() {
     ]);
 }
 
+// [7296:2.7-1] [7296:3.4-4] [7296:3.3.1-4]
 #[test]
 fn the_responders_order_decides() {
     let ours =
@@ -306,6 +309,7 @@ fn no_choice_says_what_to_compare() {
     assert!(describe(&foreign).len() < 1000);
 }
 
+// [7296:3.3-5] [7296:3.3.6-4]
 #[test]
 fn integrity_none_beside_an_aead_is_repeated() {
     let ours = EspProposal::defaults();
@@ -349,6 +353,7 @@ fn a_missing_esn_transform_means_none() {
     assert!(choose_esp(&[esp("aes256gcm16-esn")], &offered, 2, false).is_err());
 }
 
+// [7296:3.3.6-6] [7296:3.3.6-7]
 #[test]
 fn what_is_not_understood_is_not_chosen() {
     let ours = IkeProposal::defaults();
@@ -365,6 +370,7 @@ fn what_is_not_understood_is_not_chosen() {
     );
 }
 
+// [7296:3.3.6-5] [7296:2.7-4]
 #[test]
 fn an_answer_must_have_been_offered() {
     let ours = [ike("aes256gcm16-aes128gcm16-prfsha256-x25519"), ike("aes256-sha256-x25519")];
@@ -412,6 +418,7 @@ proptest! {
         prop_assert_eq!(ike(&proposal.to_string()), proposal);
     }
 
+    // [7296:2.7-3] [7296:3.3.4-4]
     #[test]
     fn both_sides_agree_or_have_nothing_in_common(
         ours in proptest::collection::vec(any_ike(), 1..4),

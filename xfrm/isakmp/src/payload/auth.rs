@@ -66,11 +66,13 @@ impl Authentication {
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let method = AuthMethod(r.u8("the authentication method is cut off")?);
+        // [7296:3.8-2]
         r.take(3, "the AUTH payload's reserved bytes are cut off")?;
         Ok(Self { method, data: r.rest().to_vec() })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
+        // [7296:3.8-1]
         out.extend_from_slice(&[self.method.0, 0, 0, 0]);
         out.extend_from_slice(&self.data);
     }

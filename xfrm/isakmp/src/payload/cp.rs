@@ -64,6 +64,7 @@ const IP6_SUBNET: u16 = 15;
 impl Configuration {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let kind = ConfigType(r.u8("the configuration type is cut off")?);
+        // [7296:3.15-2]
         r.take(3, "the CP payload's reserved bytes are cut off")?;
         let mut attributes = Vec::new();
         while !r.is_empty() {
@@ -73,6 +74,7 @@ impl Configuration {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        // [7296:3.15-1]
         out.extend_from_slice(&[self.kind.0, 0, 0, 0]);
         self.attributes.iter().try_for_each(|a| a.write(out))
     }
@@ -97,6 +99,7 @@ impl ConfigAttribute {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let cut = "the configuration attribute is cut off";
         // The highest bit is reserved and ignored.
+        // [7296:3.15.1-1]
         let kind = r.u16(cut)? & 0x7fff;
         let length = usize::from(r.u16(cut)?);
         let value = r.part(length, cut)?;
@@ -108,6 +111,7 @@ impl ConfigAttribute {
             IP6_DNS => Self::Ip6Dns(optional(value, v6)?),
             IP4_SUBNET => Self::Ip4Subnet(optional(value, |r| Ok((v4(r)?, v4(r)?)))?),
             IP6_SUBNET => Self::Ip6Subnet(optional(value, v6_prefix)?),
+            // [7296:3.15.1-5] [7296:1.7-3]
             _ => Self::Unknown { kind, value: { value }.rest().to_vec() },
         })
     }

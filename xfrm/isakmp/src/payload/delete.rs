@@ -45,8 +45,10 @@ impl Delete {
             return Err(DecodeError::new(size_at, "SPI size and number of SPIs do not fit the payload"));
         }
         match (protocol, spi_size) {
+            // [7296:3.11-3]
             (Protocol::IKE, 0) if count == 0 => Ok(Self::Ike),
             (Protocol::IKE, _) => Err(DecodeError::new(size_at, "deleting an IKE_SA takes no SPI")),
+            // [7296:3.11-3]
             (Protocol::ESP | Protocol::AH, 4) => Ok(Self::Child {
                 protocol,
                 spis: r.rest().as_chunks::<4>().0.iter().map(|c| u32::from_be_bytes(*c)).collect(),
@@ -64,6 +66,7 @@ impl Delete {
             Self::Child { protocol, spis } => {
                 let count =
                     u16::try_from(spis.len()).map_err(|_| EncodeError { what: "the list of SPIs" })?;
+                // [7296:3.11-1] [7296:3.11-2]
                 out.extend_from_slice(&[protocol.0, 4]);
                 out.extend_from_slice(&count.to_be_bytes());
                 out.extend(spis.iter().flat_map(|spi| spi.to_be_bytes()));

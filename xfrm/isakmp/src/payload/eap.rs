@@ -20,6 +20,7 @@ impl Eap {
         let code = r.u8(cut)?;
         let identifier = r.u8(cut)?;
         let length_at = r.at();
+        // [7296:3.16-2]
         if usize::from(r.u16(cut)?) != total {
             return Err(DecodeError::new(length_at, "the EAP packet's length is not the payload's"));
         }

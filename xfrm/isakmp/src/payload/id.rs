@@ -31,6 +31,7 @@ impl Identification {
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let id_type = r.u8("the ID type is cut off")?;
+        // [7296:3.5-2]
         let reserved = r.array("the ID payload's reserved bytes are cut off")?;
         Ok(Self { id_type, reserved, data: r.rest().to_vec() })
     }
@@ -44,6 +45,7 @@ impl Identification {
 
 impl From<&Identity> for Identification {
     fn from(identity: &Identity) -> Self {
+        // [7296:3.5-1]
         Self { id_type: identity.id_type(), reserved: [0; 3], data: identity.data() }
     }
 }

@@ -27,6 +27,7 @@ impl KeyExchangeData {
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let method = r.u16("the key exchange method is cut off")?;
+        // [7296:2.5-6]
         r.u16("the KE payload's reserved bytes are cut off")?;
         Ok(Self { method, data: r.rest().to_vec() })
     }

@@ -210,12 +210,14 @@ impl Notify {
     /// About the IKE_SA of the message, or about nothing in particular.
     #[must_use]
     pub fn new(kind: NotifyType, data: impl Into<Vec<u8>>) -> Self {
+        // [7296:3.10-2] [7296:3.10-3]
         Self { protocol: Protocol::NONE, spi: Vec::new(), kind, data: data.into() }
     }
 
     /// About an ESP SA.
     #[must_use]
     pub fn esp(kind: NotifyType, spi: u32, data: impl Into<Vec<u8>>) -> Self {
+        // [7296:3.10-1]
         Self { protocol: Protocol::ESP, spi: spi.to_be_bytes().to_vec(), kind, data: data.into() }
     }
 

@@ -95,9 +95,11 @@ impl SecurityAssociation {
             let (more, proposal) = Proposal::read(&mut r)?;
             let previous = proposals.last().map(|p| p.number);
             // RFC 7296 §3.3.1: the first is 1, each following is one more. An answer has one with any number.
+            // [7296:3.3-3] [7296:3.3.1-3]
             if previous.is_some_and(|n| n.checked_add(1) != Some(proposal.number)) {
                 return Err(DecodeError::new(at, "the proposals are not numbered one by one"));
             }
+            // [7296:3.3-4]
             if more && previous.is_none() && proposal.number != 1 {
                 return Err(DecodeError::new(at, "the first proposal's number is not 1"));
             }
@@ -125,6 +127,7 @@ impl Proposal {
     fn read(outer: &mut Reader<'_>) -> Result<(bool, Self), DecodeError> {
         let cut = "the proposal is cut off";
         let more = follows(outer.u8(cut)?, PROPOSAL_FOLLOWS, outer)?;
+        // [7296:3.3.1-2]
         outer.u8(cut)?;
         let length_at = outer.at();
         let length = usize::from(outer.u16(cut)?);
@@ -154,11 +157,13 @@ impl Proposal {
         for i in 1..=count {
             let at = r.at();
             let (more, transform) = Transform::read(&mut r)?;
+            // [7296:3.3-2]
             if more != (i < count) {
                 return Err(DecodeError::new(at, "Last Substruc and the number of transforms disagree"));
             }
             transforms.push(transform);
         }
+        // [7296:3.3-2]
         r.end("there are bytes after the last transform")?;
         let proposal = Self { number, protocol, spi, transforms };
         Ok((more, proposal))
@@ -166,6 +171,7 @@ impl Proposal {
 
     fn write(&self, more: bool, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
+        // [7296:3.3.1-1]
         out.extend_from_slice(&[if more { PROPOSAL_FOLLOWS } else { 0 }, 0, 0, 0]);
         out.extend_from_slice(&[
             self.number,
@@ -192,6 +198,7 @@ impl Transform {
     fn read(outer: &mut Reader<'_>) -> Result<(bool, Self), DecodeError> {
         let cut = "the transform is cut off";
         let more = follows(outer.u8(cut)?, TRANSFORM_FOLLOWS, outer)?;
+        // [7296:3.3.2-2]
         outer.u8(cut)?;
         let length_at = outer.at();
         let length = usize::from(outer.u16(cut)?);
@@ -206,6 +213,7 @@ impl Transform {
             let attribute = Attribute::read(&mut r)?;
             match attribute.value {
                 AttributeValue::Short(bits)
+                    // [7296:3.3-6]
                     if attribute.kind == KEY_LENGTH && transform.key_length.is_none() =>
                 {
                     transform.key_length = Some(bits);
@@ -218,10 +226,12 @@ impl Transform {
 
     fn write(&self, more: bool, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
+        // [7296:3.3.2-1]
         out.extend_from_slice(&[if more { TRANSFORM_FOLLOWS } else { 0 }, 0, 0, 0]);
         out.extend_from_slice(&[self.kind.0, 0]);
         out.extend_from_slice(&self.id.to_be_bytes());
         if let Some(bits) = self.key_length {
+            // [7296:3.3.5-3]
             out.extend_from_slice(&(0x8000 | KEY_LENGTH).to_be_bytes());
             out.extend_from_slice(&bits.to_be_bytes());
         }
@@ -248,12 +258,14 @@ impl Attribute {
         let kind = self.kind & 0x7fff;
         match &self.value {
             AttributeValue::Short(value) => {
+                // [7296:3.3.5-1]
                 out.extend_from_slice(&(0x8000 | kind).to_be_bytes());
                 out.extend_from_slice(&value.to_be_bytes());
             }
             AttributeValue::Long(value) => {
                 let length =
                     u16::try_from(value.len()).map_err(|_| EncodeError { what: "a transform attribute" })?;
+                // [7296:3.3.5-2]
                 out.extend_from_slice(&kind.to_be_bytes());
                 out.extend_from_slice(&length.to_be_bytes());
                 out.extend_from_slice(value);

@@ -38,6 +38,7 @@ impl TrafficSelectors {
 
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let count = r.u8("the number of traffic selectors is cut off")?;
+        // [7296:3.13-1]
         r.take(3, "the TS payload's reserved bytes are cut off")?;
         let selectors = (0..count).map(|_| Selector::read(&mut r)).collect::<Result<_, _>>()?;
         r.end("there are bytes after the last traffic selector")?;
@@ -45,6 +46,7 @@ impl TrafficSelectors {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        // [7296:3.13-1] [7296:2.5-6]
         out.extend_from_slice(&[count8(self.0.len(), "the list of traffic selectors")?, 0, 0, 0]);
         self.0.iter().try_for_each(|s| s.write(out))
     }
@@ -90,6 +92,7 @@ impl Selector {
             return Err(DecodeError::new(ports_at.saturating_add(4), "the first address is above the last"));
         }
         // 65535 to 0 is OPAQUE.
+        // [7296:3.13.1-4]
         if ports.0 > ports.1 && ports != (u16::MAX, 0) {
             return Err(DecodeError::new(ports_at, "the first port is above the last"));
         }
@@ -110,7 +113,9 @@ impl Selector {
                     IpAddr::V6(_) => TS_IPV6_ADDR_RANGE,
                 };
                 out.extend_from_slice(&[kind, ts.protocol, 0, 0]);
+                // [7296:3.13.1-1]
                 out.extend_from_slice(&ts.first_port.to_be_bytes());
+                // [7296:3.13.1-2]
                 out.extend_from_slice(&ts.last_port.to_be_bytes());
                 for address in [ts.addresses.first, ts.addresses.last] {
                     match address {

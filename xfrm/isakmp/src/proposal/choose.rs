@@ -101,6 +101,7 @@ pub fn choose_ike(
     reply_spi: &[u8],
 ) -> Result<Chosen<IkeSuite>, NoProposal> {
     let theirs = || offered.proposals.iter().filter(|p| p.spi.len() == reply_spi.len());
+    // [7296:2.7-1] [7296:2.7-3] [7296:3.3.6-1] [7296:3.3.6-2]
     ours.iter()
         .find_map(|our| theirs().find_map(|p| Some((p, meet_ike(our, p)?))))
         .map(|(p, (suite, transforms))| chosen(p, suite, transforms, reply_spi))
@@ -151,6 +152,7 @@ pub fn accept_ike(
     let fault = |why| AnswerError { why, answered: describe(answer) };
     let answered = only_one(answer).map_err(fault)?;
     let our = numbered(ours, answered.number).ok_or_else(|| fault(UNKNOWN_NUMBER))?;
+    // [7296:3.3.6-5]
     let (suite, _) = meet_ike(our, answered).ok_or_else(|| fault(NOT_OFFERED))?;
     Ok(Accepted { suite, spi: answered.spi.clone() })
 }
@@ -182,7 +184,9 @@ fn chosen<S>(proposal: &Proposal, suite: S, transforms: Vec<Transform>, reply_sp
         spi: proposal.spi.clone(),
         reply: SecurityAssociation {
             proposals: vec![Proposal {
+                // [7296:3.3.1-4]
                 number: proposal.number,
+                // [7296:2.7-2]
                 protocol: proposal.protocol,
                 spi: reply_spi.to_vec(),
                 transforms,
@@ -192,6 +196,7 @@ fn chosen<S>(proposal: &Proposal, suite: S, transforms: Vec<Transform>, reply_sp
 }
 
 fn only_one(answer: &SecurityAssociation) -> Result<&Proposal, &'static str> {
+    // [7296:3.3.6-5]
     let [proposal] = answer.proposals.as_slice() else {
         return Err("an answer has exactly one proposal");
     };
@@ -199,6 +204,7 @@ fn only_one(answer: &SecurityAssociation) -> Result<&Proposal, &'static str> {
     kinds.sort_unstable();
     let before = kinds.len();
     kinds.dedup();
+    // [7296:2.7-4]
     if kinds.len() != before {
         return Err("an answer has at most one transform of each type");
     }
@@ -219,6 +225,7 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
     let (encryption, integrity, mut transforms) = meet_encryption(&ours.encryption, &ours.integrity, theirs)?;
     let (prf, prf_transform) = Prf::best(&ours.prf, theirs)?;
     let (ke, ke_transform) = KeMethod::best(&ours.ke, theirs)?;
+    // [7296:2.7-4] [7296:3.3.6-3]
     transforms.extend([prf_transform.clone(), ke_transform.clone()]);
     let suite = IkeSuite { encryption, integrity, prf, ke };
     Some((suite, transforms))
@@ -227,6 +234,7 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
 fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(EspSuite, Vec<Transform>)> {
     const KINDS: [TransformType; 4] =
         [TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
+    // [7296:2.7-2]
     if theirs.protocol != Protocol::ESP || !only_of(theirs, &KINDS) {
         return None;
     }
@@ -266,10 +274,12 @@ fn meet_encryption(
     encryption.iter().find_map(|e| {
         let (e, transform) = Encryption::best(&[*e], theirs)?;
         let mut transforms = vec![transform.clone()];
+        // [7296:3.3-5]
         if e.is_aead() {
             transforms.extend(none_or_absent(theirs, TransformType::INTEG)?.cloned());
             return Some((e, None, transforms));
         }
+        // [7296:2.7-5] [7296:5-2]
         let (i, transform) = Integrity::best(integrity, theirs)?;
         transforms.push(transform.clone());
         Some((e, Some(i), transforms))
@@ -286,6 +296,7 @@ fn none_or_absent(theirs: &Proposal, kind: TransformType) -> Option<Option<&Tran
 
 /// A proposal with a transform type that we don't understand is unacceptable (RFC 7296 §3.3.6).
 fn only_of(theirs: &Proposal, kinds: &[TransformType]) -> bool {
+    // [7296:3.3.6-6] [7296:3.3.3-1]
     theirs.transforms.iter().all(|t| kinds.contains(&t.kind))
 }
 

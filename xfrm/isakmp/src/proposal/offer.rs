@@ -25,6 +25,7 @@ pub fn offer_esp(proposals: &[EspProposal], spi: u32, with_ke: bool) -> Security
 /// (RFC 7296 §1.2, §1.3).
 #[must_use]
 pub fn wanted_ke(chosen: KeMethod, payload: &KeyExchangeData) -> Option<KeMethod> {
+    // [7296:3.4-4] [7296:3.4-2]
     (payload.method != chosen.transform_id()).then_some(chosen)
 }
 
@@ -55,8 +56,10 @@ fn numbered(
     protocol: Protocol,
     spi: &[u8],
 ) -> SecurityAssociation {
+    // [7296:3.3-1] [7296:3.3-4] [7296:3.3.1-3]
     let proposals = (1..=u8::MAX)
         .zip(proposals.take(MAX_PROPOSALS))
+        // [7296:3.3.1-5] [7296:3.3-3]
         .map(|(number, transforms)| Proposal { number, protocol, spi: spi.to_vec(), transforms })
         .collect();
     SecurityAssociation { proposals }
@@ -80,5 +83,6 @@ pub(super) fn esp_transforms(proposal: &EspProposal) -> Vec<Transform> {
 }
 
 fn transforms<A: Algorithm>(algorithms: &[A]) -> impl Iterator<Item = Transform> {
+    // [7296:3.3-7]
     algorithms.iter().map(|a| a.transform()).collect::<Vec<_>>().into_iter()
 }

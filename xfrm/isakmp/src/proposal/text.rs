@@ -252,6 +252,7 @@ impl FromStr for IkeProposal {
     type Err = ProposalError;
 
     /// [`IkeProposal::read`] without legacy algorithms.
+    // [7296:3.3.4-2]
     fn from_str(text: &str) -> Result<Self, ProposalError> {
         Self::read(text, false)
     }

@@ -23,7 +23,9 @@ pub(super) trait Algorithm: Copy + PartialEq {
 
     /// The best of `ours` that `proposal` has, with the peer's own transform, which is what an answer repeats.
     fn best<'a>(ours: &[Self], proposal: &'a Proposal) -> Option<(Self, &'a Transform)> {
+        // [7296:3.3.4-3] [7296:3.3.4-4]
         ours.iter().find_map(|algorithm| {
+            // [7296:3.3.6-4]
             proposal.of(Self::KIND).find(|t| Self::read(t) == Some(*algorithm)).map(|t| (*algorithm, t))
         })
     }
@@ -33,6 +35,7 @@ impl Algorithm for Encryption {
     const KIND: TransformType = TransformType::ENCR;
 
     fn read(t: &Transform) -> Option<Self> {
+        // [7296:3.3.6-7]
         t.others.is_empty().then(|| Self::from_transform(t.id, t.key_length)).flatten()
     }
 

@@ -66,6 +66,7 @@ fn nist_values_are_met() {
     assert_eq!(rekeyed.expose(), hex("3b03bce748c96d5e8306918d2ff89b68f0648da3"));
 }
 
+// [7296:2.17-1] [7296:2.17-2]
 #[test]
 fn child_keys_are_cut_in_order() {
     // RFC 7296 §2.17: initiator's before responder's, encryption before integrity.
@@ -129,6 +130,7 @@ fn suite(text: &str) -> IkeSuite {
     }
 }
 
+// [7296:2.13-3] [7296:2.14-1]
 #[test]
 fn sha2_256_with_cbc() {
     let (seed, keys) = Fixture::new().derive(&suite("aes256-sha256-x25519"));
@@ -162,6 +164,7 @@ fn sha2_384_with_an_aead() {
     assert!(child.initiator.integrity.is_empty() && child.responder.integrity.is_empty());
 }
 
+// [7296:2.13-3] [7296:2.14-1]
 #[test]
 fn sha2_512_with_an_aead() {
     let (_, keys) = Fixture::new().derive(&suite("aes256gcm16-prfsha512-x25519"));

@@ -54,6 +54,7 @@ fn what_was_sealed_opens() {
     }
 }
 
+// [7296:3.14-4]
 #[test]
 fn padding_fills_the_block_and_no_more() {
     for length in 0..40 {
@@ -66,6 +67,7 @@ fn padding_fills_the_block_and_no_more() {
     }
 }
 
+// [7296:3.14-6]
 #[test]
 fn no_bit_may_change() {
     let datagram = sealed(&payloads());
@@ -79,6 +81,7 @@ fn no_bit_may_change() {
     assert_eq!(open(&mut datagram.clone(), &*cipher(2)), Err(OpenError::Crypto(CryptoError::Integrity)));
 }
 
+// [7296:3.14-5]
 #[test]
 fn too_much_padding_is_malformed_inside() {
     // One block of plaintext: 15 bytes, then a Pad Length of 16.
@@ -101,6 +104,7 @@ fn an_open_message_is_not_taken_for_a_protected_one() {
     assert!(matches!(open(&mut datagram, &*cipher(1)), Err(OpenError::Outer(_))));
 }
 
+// [7296:3.1-1]
 #[test]
 fn encryption_is_not_nested() {
     let mut datagram = sealed(&[Payload::Sk { first: PayloadType::NONE, body: vec![0; 64] }]);
@@ -128,4 +132,19 @@ fn payloads_in_front_of_sk_are_left_out() {
 fn a_wrong_iv_is_refused() {
     let error = seal(&header(), &[], &*cipher(1), &[9; 8]);
     assert_eq!(error, Err(SealError::Crypto(CryptoError::Length)));
+}
+
+// [7296:3.14-5]
+#[test]
+fn more_padding_than_needed_is_taken() {
+    // Two blocks: 4 + 11 bytes of a payload, 16 of padding, Pad Length.
+    let content = [Payload::Vendor(vec![5; 11])];
+    let filler = [Payload::Vendor(vec![5; 11 + 16])];
+    let mut datagram = seal(&header(), &filler, &*cipher(1), &[9; 16]).unwrap();
+    let body = 32;
+    let plain = cipher(1).open(&mut datagram, body).unwrap();
+    datagram[plain.start + 3] = 15;
+    datagram[plain.end - 1] = 16;
+    cipher(1).seal(&mut datagram, body).unwrap();
+    assert_eq!(open(&mut datagram, &*cipher(1)).unwrap().payloads, content);
 }

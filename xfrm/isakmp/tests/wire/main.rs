@@ -7,5 +7,6 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod fields;
 mod refusals;
 mod roundtrip;

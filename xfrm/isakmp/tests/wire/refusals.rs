@@ -20,6 +20,7 @@ fn refused(datagram: &[u8]) -> (usize, &'static str) {
     Message::parse(datagram).map_err(|e| (e.at, e.why)).unwrap_err()
 }
 
+// [7296:3.1-10] [7296:3.1-13]
 #[test]
 fn a_header_is_read_by_its_fields() {
     let bytes = datagram(0, &[]);
@@ -32,6 +33,7 @@ fn a_header_is_read_by_its_fields() {
     assert_eq!(Message::parse(&bytes).unwrap().emit().unwrap(), bytes);
 }
 
+// [7296:3.1-2] [7296:2.5-2] [7296:3.1-6]
 #[test]
 fn a_header_is_refused_where_it_is_wrong() {
     let good = datagram(0, &[]);
@@ -55,6 +57,7 @@ fn a_header_is_refused_where_it_is_wrong() {
     assert_eq!(HeaderView::parse(&v3).unwrap().header().major(), 3);
 }
 
+// [7296:3.1-1] [7296:3.14-1] [7383:2.5-1]
 #[test]
 fn a_chain_is_refused_where_it_breaks() {
     assert_eq!(refused(&datagram(0, &[1])).0, 28);
@@ -76,6 +79,7 @@ fn sixty_four_payloads_are_enough() {
     assert_eq!(refused(&chain(65)), (28 + 64 * 4, "the message has more than 64 payloads"));
 }
 
+// [7296:2.5-7] [7296:2.5-8] [7296:2.5-9] [7296:4-2] [7296:4-3] [7296:3.2-3]
 #[test]
 fn an_unknown_payload_survives_with_its_critical_bit() {
     let bytes = datagram(200, &[0, 0x80, 0, 6, 1, 2]);
@@ -89,6 +93,7 @@ fn an_unknown_payload_survives_with_its_critical_bit() {
     assert_eq!(known.unsupported_critical(), None);
 }
 
+// [7296:3.3-2] [7296:3.3-3] [7296:3.3-4] [7296:3.3.1-3]
 #[test]
 #[rustfmt::skip]
 fn proposals_are_checked_for_their_substructures() {
@@ -131,6 +136,7 @@ fn proposals_are_checked_for_their_substructures() {
     );
 }
 
+// [7296:3.13.1-4]
 #[test]
 fn traffic_selectors_are_ranges_or_opaque() {
     let ts = |ports: [u8; 4], first: u8, last: u8| {
@@ -177,6 +183,7 @@ fn configuration_values_have_their_lengths() {
     assert_eq!(cp(&[&[0, 8, 0, 16], address].concat()).unwrap_err().0, 24);
 }
 
+// [7296:3.9-1] [7296:3.11-3] [7296:3.16-2] [7383:2.5-4] [7383:2.5-5] [7383:2.5-6] [7383:2.6-1]
 #[test]
 fn other_payloads_are_checked_for_their_lengths() {
     assert!(parse(PayloadType::NONCE, &[0; 15]).is_err());
@@ -204,6 +211,7 @@ fn notifies_have_names() {
     }
 }
 
+// [7296:2-1]
 #[test]
 fn what_is_too_long_is_not_written() {
     let header = HeaderView::parse(&datagram(0, &[])).unwrap().header();
