@@ -1,4 +1,5 @@
-//! Adit's cryptography: ring, and RustCrypto for what ring lacks (AES-CBC, the MODP groups).
+//! Adit's cryptography: ring, and RustCrypto for what ring lacks (AES-CBC, 3DES, AES-GCM with 192 bits, P-521, the MODP
+//! groups, ML-KEM).
 //!
 //! This is the door to the operating system's randomness. Cores are written against
 //! [`adit_isakmp::crypto::CryptoProvider`] and [`adit_core::Entropy`] and never depend on this crate: the
@@ -7,8 +8,10 @@
 //! Our own copies of keys are zeroized. ring's keys are not: ring has no way to do it.
 
 mod curve;
+mod ecp521;
 mod entropy;
 mod hash;
+mod mlkem;
 mod modp;
 mod primes;
 mod sk;
@@ -22,8 +25,7 @@ pub use entropy::OsEntropy;
 
 /// The product's [`CryptoProvider`].
 ///
-/// It has every algorithm of [`adit_isakmp::algorithm`] but AES-GCM with a key of 192 bits, which ring lacks
-/// and nobody asks for.
+/// It has every algorithm of [`adit_isakmp::algorithm`].
 #[derive(Debug)]
 pub struct Provider {
     random: SystemRandom,
@@ -69,9 +71,11 @@ impl CryptoProvider for Provider {
     }
 
     fn generate(&self, method: KeMethod) -> Result<Box<dyn KeyExchange>, CryptoError> {
-        match modp::group(method) {
-            Some(group) => modp::generate(method, group, &self.random),
-            None => curve::generate(method, &self.random),
+        match family(method) {
+            Family::Curve(curve) => curve.generate(&self.random),
+            Family::Modp(group) => modp::generate(method, group, &self.random),
+            Family::Ecp521 => ecp521::generate(&self.random),
+            Family::MlKem => mlkem::generate(method, &self.random),
         }
     }
 
@@ -80,8 +84,36 @@ impl CryptoProvider for Provider {
         if peer.len() != method.public_len() {
             return Err(CryptoError::BadPublicValue);
         }
-        let pair = self.generate(method)?;
-        let public = pair.public().to_vec();
-        Ok((public, pair.agree(peer)?))
+        match family(method) {
+            Family::Curve(curve) => curve.encapsulate(peer, &self.random),
+            Family::Modp(group) => modp::encapsulate(group, peer, &self.random),
+            Family::Ecp521 => ecp521::encapsulate(peer, &self.random),
+            Family::MlKem => mlkem::encapsulate(method, peer, &self.random),
+        }
+    }
+}
+
+/// Which code makes a method.
+enum Family {
+    Curve(curve::Curve),
+    Modp(&'static dyn modp::Modp),
+    Ecp521,
+    MlKem,
+}
+
+fn family(method: KeMethod) -> Family {
+    match method {
+        KeMethod::Curve25519 => Family::Curve(curve::X25519),
+        KeMethod::Ecp256 => Family::Curve(curve::P256),
+        KeMethod::Ecp384 => Family::Curve(curve::P384),
+        KeMethod::Ecp521 => Family::Ecp521,
+        KeMethod::Modp1024 => Family::Modp(&*modp::MODP_1024),
+        KeMethod::Modp1536 => Family::Modp(&*modp::MODP_1536),
+        KeMethod::Modp2048 => Family::Modp(&*modp::MODP_2048),
+        KeMethod::Modp3072 => Family::Modp(&*modp::MODP_3072),
+        KeMethod::Modp4096 => Family::Modp(&*modp::MODP_4096),
+        KeMethod::Modp6144 => Family::Modp(&*modp::MODP_6144),
+        KeMethod::Modp8192 => Family::Modp(&*modp::MODP_8192),
+        KeMethod::MlKem512 | KeMethod::MlKem768 | KeMethod::MlKem1024 => Family::MlKem,
     }
 }

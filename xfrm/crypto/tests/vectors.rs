@@ -88,7 +88,30 @@ fn aes_cbc_as_in_rfc_3602() {
     }
 }
 
-/// NIST's GCM test cases 4 and 16; their IV is the salt and the IV of RFC 5282.
+/// NIST's example of TDES in CBC mode (Cryptographic Standards and Guidelines, example values).
+#[test]
+fn triple_des_cbc_as_nist_gives_it() {
+    let plain = "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51";
+    let sealed = "2079c3d53aa763e193b79e2569ab5262516570481f25b50f73c0bda85c8e0da7";
+    let integrity = Integrity::HmacSha1_96;
+    let cipher = Provider::new()
+        .sk_cipher(
+            Encryption::TripleDesCbc,
+            Some(integrity),
+            secret("0123456789abcdef23456789abcdef01456789abcdef0123"),
+            Secret::new(vec![7; integrity.key_len()]),
+        )
+        .unwrap();
+    let mut message = [b"head".to_vec(), hex("f69f2445df4f9b17"), hex(plain), vec![0; 12]].concat();
+    cipher.seal(&mut message, 4).unwrap();
+    let end = message.len() - 12;
+    assert_eq!(message[12..end], hex(sealed));
+    assert_eq!(message[end..], prf(Prf::HmacSha1, &[7; 20], &[&message[..end]])[..12]);
+    assert_eq!(cipher.open(&mut message, 4), Ok(12..end));
+    assert_eq!(message[12..end], hex(plain));
+}
+
+/// NIST's GCM test cases 4, 10 and 16; their IV is the salt and the IV of RFC 5282.
 #[test]
 fn aes_gcm_as_nist_gives_it() {
     let plain = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
@@ -99,6 +122,12 @@ fn aes_gcm_as_nist_gives_it() {
             "feffe9928665731c6d6a8f9467308308",
             "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e\
              21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091 5bc94fbc3221a5db94fae95ae7121a47",
+        ),
+        (
+            KeyBits::B192,
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c",
+            "3980ca0b3c00e841eb06fac4872a2757859e1ceaa6efd984628593b40ca1e19c\
+             7d773d00c144c525ac619d18c84a3f4718e2448b2fe324d9ccda2710 2519498e80f1478f37ba55bd6d27618c",
         ),
         (
             KeyBits::B256,
@@ -148,6 +177,7 @@ fn ciphers() -> Vec<(String, Box<dyn SkCipher>)> {
     let mut out = Vec::new();
     let aead = [
         Encryption::AesGcm16(KeyBits::B128),
+        Encryption::AesGcm16(KeyBits::B192),
         Encryption::AesGcm16(KeyBits::B256),
         Encryption::ChaCha20Poly1305,
     ];
@@ -155,9 +185,9 @@ fn ciphers() -> Vec<(String, Box<dyn SkCipher>)> {
         let key = Secret::new(vec![1; e.key_material_len()]);
         out.push((e.to_string(), provider.sk_cipher(e, None, key, Secret::new(vec![])).unwrap()));
     }
-    for bits in [KeyBits::B128, KeyBits::B192, KeyBits::B256] {
+    let aes = [KeyBits::B128, KeyBits::B192, KeyBits::B256].map(Encryption::AesCbc);
+    for e in [&aes[..], &[Encryption::TripleDesCbc]].concat() {
         for integrity in Integrity::ALL {
-            let e = Encryption::AesCbc(bits);
             let key = Secret::new(vec![1; e.key_material_len()]);
             let integrity_key = Secret::new(vec![2; integrity.key_len()]);
             out.push((
@@ -218,7 +248,9 @@ fn wrong_shapes_and_keys_are_errors() {
         (cbc, None, 32, 0),
         (cbc, sha256, 32, 31),
         (cbc, sha256, 16, 32),
-        (Encryption::AesGcm16(KeyBits::B192), None, 28, 0),
+        (Encryption::AesGcm16(KeyBits::B192), None, 24, 0),
+        (Encryption::TripleDesCbc, None, 24, 0),
+        (Encryption::TripleDesCbc, sha256, 16, 32),
     ] {
         let made = provider.sk_cipher(encryption, integrity, zeros(key), zeros(integrity_key));
         assert!(
@@ -228,23 +260,14 @@ fn wrong_shapes_and_keys_are_errors() {
     }
 }
 
-const KE: [KeMethod; 6] = [
-    KeMethod::Curve25519,
-    KeMethod::Ecp256,
-    KeMethod::Ecp384,
-    KeMethod::Modp2048,
-    KeMethod::Modp3072,
-    KeMethod::Modp4096,
-];
-
 #[test]
 fn both_sides_agree_with_every_method() {
     let provider = Provider::new();
-    for method in KE {
+    for method in KeMethod::ALL.iter().copied() {
         let ours = provider.generate(method).unwrap();
         assert_eq!((ours.method(), ours.public().len()), (method, method.public_len()));
         let (public, theirs) = provider.encapsulate(method, ours.public()).unwrap();
-        assert_eq!(public.len(), method.public_len());
+        assert_eq!(public.len(), method.answer_len());
         assert!(ours.agree(&public).unwrap().equals(theirs.expose()), "{method}");
     }
 }
@@ -257,18 +280,21 @@ fn bad_public_values_are_refused() {
         let by_initiator = provider.generate(method).unwrap().agree(peer).map(|_| ());
         by_responder == Err(CryptoError::BadPublicValue) && by_initiator == Err(CryptoError::BadPublicValue)
     };
-    for method in KE {
+    for method in KeMethod::ALL.iter().copied() {
         let len = method.public_len();
         for bad in [0, 1, len - 1, len + 1] {
             assert!(refused(method, &vec![2; bad]), "{method} of {bad} bytes");
+        }
+        if method.is_kem() {
+            continue;
         }
         assert!(refused(method, &vec![0; len]), "{method} all zeros");
         if method != KeMethod::Curve25519 {
             assert!(refused(method, &vec![0xff; len]), "{method} all ones");
         }
     }
-    // On P-256 and P-384 no point but those of the curve: a good one with each bit of its end changed.
-    for method in [KeMethod::Ecp256, KeMethod::Ecp384] {
+    // On NIST's curves no point but those of the curve: a good one with each bit of its end changed.
+    for method in [KeMethod::Ecp256, KeMethod::Ecp384, KeMethod::Ecp521] {
         for bit in 0..8 {
             let mut point = provider.generate(method).unwrap().public().to_vec();
             *point.last_mut().unwrap() ^= 1 << bit;
@@ -285,6 +311,35 @@ fn bad_public_values_are_refused() {
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     ] {
         assert!(refused(KeMethod::Curve25519, &hex(point)), "{point}");
+    }
+}
+
+/// FIPS 203 §7.2: every coefficient of an encapsulation key is reduced. A ciphertext can only have a wrong length: one
+/// for another key gives another secret (§6.3).
+#[test]
+fn ml_kem_refuses_keys_that_are_not_reduced() {
+    let provider = Provider::new();
+    for method in KeMethod::ALL.iter().copied().filter(|m| m.is_kem()) {
+        let key = provider.generate(method).unwrap();
+        let encapsulate = |public: &[u8]| provider.encapsulate(method, public).map(|_| ());
+        for at in [0, 3, method.public_len() - 32 - 3] {
+            let mut public = key.public().to_vec();
+            assert_eq!(encapsulate(&public), Ok(()), "{method}");
+            // The first coefficient of three bytes becomes q = 3329 = 0xd01, the smallest that is not reduced.
+            public[at] = 0x01;
+            public[at + 1] = (public[at + 1] & 0xf0) | 0x0d;
+            assert_eq!(encapsulate(&public), Err(CryptoError::BadPublicValue), "{method} at {at}");
+            public[at] = 0x00;
+            assert_eq!(encapsulate(&public), Ok(()), "{method} at {at}");
+        }
+        assert_eq!(encapsulate(&vec![0xff; method.public_len()]), Err(CryptoError::BadPublicValue));
+        let (mut ciphertext, secret) = provider.encapsulate(method, key.public()).unwrap();
+        ciphertext[7] ^= 1;
+        assert!(!key.agree(&ciphertext).unwrap().equals(secret.expose()), "{method}");
+        for len in [0, method.answer_len() - 1, method.answer_len() + 1] {
+            let agreed = provider.generate(method).unwrap().agree(&vec![1; len]);
+            assert!(matches!(agreed, Err(CryptoError::BadPublicValue)), "{method} {len}");
+        }
     }
 }
 
@@ -356,6 +411,24 @@ ecp!(
     "11187331C279962D93D604243FD592CB9D0A926F422E47187521287E7156C5C4D603135569B9E9D09CF5D4A270F59746"
 );
 
+ecp!(
+    ecp521_as_in_rfc_5903,
+    p521,
+    Ecp521,
+    "0037ADE9319A89F4DABDB3EF411AACCCA5123C61ACAB57B5393DCE47608172A095AA85A30FE1C2952C6771D937BA9777F5957B26\
+     39BAB072462F68C27A57382D4A52",
+    "0015417E84DBF28C0AD3C278713349DC7DF153C897A1891BD98BAB4357C9ECBEE1E3BF42E00B8E380AEAE57C2D107564941885942AF5A7F46\
+     01723C4195D176CED3E 017CAE20B6641D2EEB695786D8C946146239D099E18E1D5A514C739D7CB4A10AD8A788015AC405D7799DC75E7B7D5B\
+     6CF2261A6A7F1507438BF01BEB6CA3926F9582",
+    "0145BA99A847AF43793FDD0E872E7CDFA16BE30FDC780F97BCCC3F078380201E9C677D600B343757A3BDBF2A3163E4C2F869CCA745\
+     8AA4A4EFFC311F5CB151685EB9",
+    "00D0B3975AC4B799F5BEA16D5E13E9AF971D5E9B984C9F39728B5E5739735A219B97C356436ADC6E95BB0352F6BE64A6C2912D4EF2D043\
+     3CED2B6171640012D9460F 015C68226383956E3BD066E797B623C27CE0EAC2F551A10C2C724D9852077B87220B6536C5C408A1D2AEBB8E86D678AE\
+     49CB57091F4732296579AB44FCD17F0FC56A",
+    "01144C7D79AE6956BC8EDB8E7C787C4521CB086FA64407F97894E5E6B2D79B04D1427E73CA4BAA240A34786859810C06B3C715A3\
+     A8CC3151F2BEE417996D19F3DDEA"
+);
+
 /// Seeds that failed are kept beside this file.
 fn seeds() -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
     Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))
@@ -373,7 +446,7 @@ proptest! {
 
     #[test]
     fn no_public_value_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        for method in [KeMethod::Curve25519, KeMethod::Ecp256, KeMethod::Ecp384] {
+        for method in [KeMethod::Curve25519, KeMethod::Ecp256, KeMethod::Ecp384, KeMethod::Ecp521] {
             let _ = Provider::new().encapsulate(method, &bytes);
         }
     }

@@ -86,7 +86,7 @@ fn connection(esp: &str) -> ResponderConfig {
         local_id: name("b.example.com"),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
-        esp: vec![esp.parse().unwrap()],
+        esp: vec![adit_isakmp::proposal::EspProposal::read(esp, true).unwrap()],
         local_ts: any(),
         remote_ts: any(),
         addresses: false,
@@ -98,7 +98,7 @@ fn connection(esp: &str) -> ResponderConfig {
 
 fn up(ike: &str, esp: &str) -> (Node, Node) {
     let mut server = Node::new(Some(ResponderDefaults {
-        ike: vec![ike.parse().unwrap()],
+        ike: vec![adit_isakmp::proposal::IkeProposal::read(ike, true).unwrap()],
         cookie_threshold: 0,
         half_open_limit: 10,
         half_open_per_address: 10,
@@ -109,8 +109,8 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
     let mut client = Node::new(None);
     let config = InitiatorConfig {
         path: Path { local: "192.0.2.1:500".parse().unwrap(), remote: "192.0.2.2:500".parse().unwrap() },
-        ike: vec![ike.parse().unwrap()],
-        esp: vec![esp.parse().unwrap()],
+        ike: vec![adit_isakmp::proposal::IkeProposal::read(ike, true).unwrap()],
+        esp: vec![adit_isakmp::proposal::EspProposal::read(esp, true).unwrap()],
         local_id: name("a.example.com"),
         remote_id: name("b.example.com"),
         local_auth: LocalAuth::Psk,
@@ -148,6 +148,10 @@ fn every_algorithm_of_the_product_brings_a_tunnel_up() {
         ("aes256-sha384-modp3072", "aes256-sha384"),
         ("aes256-sha512-x25519", "aes256-sha512"),
         ("aes192-sha256-modp4096", "aes192-sha256"),
+        ("aes192gcm16-prfsha256-ecp521", "aes192gcm16"),
+        ("aes256gcm16-prfsha384-mlkem768", "aes256gcm16"),
+        ("aes256-sha1-modp8192", "aes256-sha1"),
+        ("3des-sha1-modp1024", "3des-sha1"),
     ];
     for (ike, esp) in suites {
         let (client, server) = up(ike, esp);

@@ -46,10 +46,11 @@ const CBC: [Encryption; 2] = [Encryption::AesCbc(KeyBits::B256), Encryption::Aes
 const INTEGRITY: [Integrity; 3] =
     [Integrity::HmacSha256_128, Integrity::HmacSha384_192, Integrity::HmacSha512_256];
 const PRF: [Prf; 3] = [Prf::HmacSha256, Prf::HmacSha384, Prf::HmacSha512];
-const KE: [KeMethod; 6] = [
+const KE: [KeMethod; 7] = [
     KeMethod::Curve25519,
     KeMethod::Ecp256,
     KeMethod::Ecp384,
+    KeMethod::Ecp521,
     KeMethod::Modp3072,
     KeMethod::Modp4096,
     KeMethod::Modp2048,

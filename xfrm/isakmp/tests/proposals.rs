@@ -141,11 +141,11 @@ fn defaults_are_strong_and_in_order() {
     let [aead, cbc] = &IkeProposal::defaults()[..] else { panic!("two") };
     assert_eq!(
         aead.to_string(),
-        "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp3072-modp4096-modp2048"
+        "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-ecp521-modp3072-modp4096-modp2048"
     );
     assert_eq!(
         cbc.to_string(),
-        "aes256-aes128-sha256-sha384-sha512-x25519-ecp256-ecp384-modp3072-modp4096-modp2048"
+        "aes256-aes128-sha256-sha384-sha512-x25519-ecp256-ecp384-ecp521-modp3072-modp4096-modp2048"
     );
     assert!(EspProposal::defaults().iter().all(|p| p.esn == [true, false]));
     // In IKE_AUTH there is no key exchange, and proposals that differ only in it are one.
