@@ -36,7 +36,9 @@ pub(crate) fn usable_schemes(
     ours: &[SignatureScheme],
     peer_hashes: Option<&[u16]>,
 ) -> Result<(Vec<SignatureScheme>, SignatureEncoding), Failure> {
+    // [7427:3-1]
     if let Some(hashes) = peer_hashes {
+        // [7427:4-1]
         let usable: Vec<_> = ours.iter().copied().filter(|s| hashes.contains(&hash_algorithm(*s))).collect();
         if usable.is_empty() {
             return Err(explain::no_common_signature());
@@ -128,6 +130,7 @@ mod tests {
     use super::*;
     use SignatureScheme as S;
 
+    // [7427:4-1] [7427:3-1]
     #[test]
     fn schemes_follow_what_the_peer_announced() {
         let rsa = [S::RsaPssSha512, S::RsaPssSha256];

@@ -133,12 +133,15 @@ impl Channel {
         let header = Header {
             initiator_spi: self.spi_i,
             responder_spi: self.spi_r,
+            // [7296:2.5-4] [7296:3.1-4] [7296:3.1-7]
             version: VERSION_2,
             exchange,
+            // [7296:3.1-10] [7296:3.1-13]
             flags: Flags::of(self.role == Role::Initiator, response),
             message_id,
         };
         let mut iv = vec![0; self.sealing.iv_len()];
+        // [7296:3.14-3]
         if self.sealing.iv_is_random() {
             cx.shared.entropy.public(&mut iv);
         } else {

@@ -31,6 +31,7 @@ impl Answered {
 
     /// Sends the response again, to where the request came from, if it is the same request bit for bit.
     pub(crate) fn repeat(&self, cx: &mut Cx<'_>, datagram: &Datagram) {
+        // [7296:2.1-1] [7296:2.1-2]
         let same = datagram.message_id == self.message_id
             && !datagram.is_response
             && Self::digest(cx, &datagram.bytes) == self.digest;

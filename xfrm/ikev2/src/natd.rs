@@ -22,6 +22,7 @@ pub(crate) struct Nat {
 impl Nat {
     /// Whether ESP goes in UDP.
     pub(crate) const fn encapsulates(self) -> bool {
+        // [7296:2.23-5]
         self.local || self.remote || self.forced
     }
 
@@ -40,6 +41,7 @@ impl Nat {
         message.notify(NotifyType::NAT_DETECTION_SOURCE_IP)?;
         let mut sources = message.notifies().filter(|n| n.kind == NotifyType::NAT_DETECTION_SOURCE_IP);
         Some(Self {
+            // [7296:2.23-8]
             local: destination.data != local,
             remote: !sources.any(|n| n.data == remote),
             forced: false,
@@ -57,6 +59,7 @@ pub(crate) fn payloads(
     let hash = |end| nat_detection_hash(crypto, spis.0, spis.1, end);
     let source = fake_source.unwrap_or_else(|| hash(path.local));
     [
+        // [7296:2.23-7]
         Payload::Notify(Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, source)),
         Payload::Notify(Notify::new(NotifyType::NAT_DETECTION_DESTINATION_IP, hash(path.remote))),
     ]

@@ -46,12 +46,15 @@ impl Request {
         if cx.now < self.next {
             return Retry::Waiting;
         }
+        // [7296:2.1-6] [7296:2.4-4]
         if self.sent >= self.tries {
             return Retry::GivenUp;
         }
+        // [7296:2.1-3] [7296:2.1-7] [7296:2.2-1] [7296:2.3-6]
         cx.transmit(path, self.bytes.clone());
         cx.shared.counters.retransmitted = cx.shared.counters.retransmitted.saturating_add(1);
         self.sent = self.sent.saturating_add(1);
+        // [7296:2.4-6]
         self.interval = self.interval.saturating_mul(2);
         self.next = cx.now + jittered(cx, self.interval);
         Retry::Waiting

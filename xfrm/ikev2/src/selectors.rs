@@ -17,6 +17,7 @@ pub(crate) fn everything() -> [TrafficSelector; 2] {
 /// What `proposed` and `allowed` have in common, in the order of `proposed`, nothing twice.
 pub(crate) fn narrow(proposed: &[TrafficSelector], allowed: &[TrafficSelector]) -> Vec<TrafficSelector> {
     let mut out: Vec<TrafficSelector> = Vec::new();
+    // [7296:2.9-1]
     let common = proposed.iter().flat_map(|p| allowed.iter().filter_map(|a| p.intersection(*a)));
     for ts in common {
         if out.iter().any(|o| o.covers(ts)) {

@@ -16,6 +16,7 @@ impl Spis {
     pub(crate) fn insert(&mut self, entropy: &mut dyn Entropy, slot: usize) -> u64 {
         loop {
             let spi = entropy.public_u64();
+            // [7296:2.6-1] [7296:3.1-2]
             if spi != 0 && !self.0.contains_key(&spi) {
                 self.0.insert(spi, slot);
                 return spi;
@@ -53,5 +54,37 @@ impl Hasher for Itself {
 
     fn write_u64(&mut self, value: u64) {
         self.0 = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives these numbers, one after the other.
+    struct Numbers(Vec<u64>);
+
+    impl Entropy for Numbers {
+        fn public(&mut self, out: &mut [u8]) {
+            let number = self.0.remove(0);
+            out.copy_from_slice(&number.to_be_bytes());
+        }
+
+        fn secret(&mut self, out: &mut [u8]) {
+            self.public(out);
+        }
+    }
+
+    // [7296:2.6-1] [7296:3.1-2]
+    #[test]
+    fn an_spi_is_not_zero_and_nobody_elses() {
+        let mut entropy = Numbers(vec![0, 5, 5, 0, 6, 5]);
+        let mut spis = Spis::default();
+        let first = spis.insert(&mut entropy, 1);
+        let second = spis.insert(&mut entropy, 2);
+        assert!(first != 0 && second != 0 && first != second);
+        assert_eq!((spis.get(first), spis.get(second), spis.get(0)), (Some(1), Some(2), None));
+        spis.remove(first, 1);
+        assert_eq!(spis.insert(&mut entropy, 3), first);
     }
 }

@@ -166,7 +166,9 @@ impl Shared {
 
     /// 32 unpredictable public bytes: enough for every PRF that we know (RFC 7296 §2.10: half its key).
     pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        // [7296:2.10-1]
         let mut nonce = vec![0; 32];
+        // [7296:3.9-2] [7296:2.10-1]
         self.entropy.public(&mut nonce);
         nonce
     }

@@ -4,6 +4,7 @@
 /// exchange what may come more than once; these may not).
 macro_rules! only {
     ($message:expr, $kind:path) => {{
+        // [7296:2.5-11]
         let mut found = $message.payloads.iter().filter_map(|p| match p {
             $kind(payload) => Some(payload),
             _ => None,

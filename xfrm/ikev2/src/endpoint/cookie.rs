@@ -55,6 +55,7 @@ impl Cookies {
             *next_version = next_version.wrapping_add(1);
             Generation { version: *next_version, secret: Secret::new(secret), expires: now + LIFETIME }
         });
+        // [7296:2.6-2]
         let mut cookie = vec![generation.version];
         cookie.extend_from_slice(&generation.mac(crypto, claim));
         cookie
@@ -75,6 +76,7 @@ impl Cookies {
         [&self.current, &self.previous]
             .into_iter()
             .flatten()
+            // [7296:2.6-4]
             .any(|g| g.version == *version && Secret::from(&g.mac(crypto, claim)[..]).equals(mac))
     }
 

@@ -71,6 +71,7 @@ fn cookie_in(body: &[u8]) -> Option<&[u8]> {
 impl Endpoint {
     /// A message without a responder's SPI.
     pub(super) fn first_message(&mut self, now: Instant, datagram: Datagram, spi_i: u64) {
+        // [7296:1.5-1] [7296:2.21.4-1] [7296:3.1-11]
         if datagram.is_response || datagram.exchange != ExchangeType::IKE_SA_INIT.0 {
             return self.stray();
         }
@@ -139,6 +140,7 @@ impl Endpoint {
         match (proven, crowded(here.proven)) {
             (true, false) => Verdict::Welcome { proven },
             (true, true) => Verdict::Refused,
+            // [7296:2.6-4]
             (false, _) => {
                 let entropy = &mut *self.shared.entropy;
                 let cookie = self.cookies.make(now, crypto, entropy, claim);
@@ -150,6 +152,7 @@ impl Endpoint {
     /// RFC 7296 §2.5: whoever speaks a later version hears which one we speak. Never in answer to a response, and
     /// never longer than what it answers.
     pub(super) fn wrong_version(&mut self, asked: Asked, header: &Header) {
+        // [7296:3.1-11] [7296:1.5-1]
         if header.flags.response() || self.responder.is_none() {
             return self.stray();
         }
@@ -161,10 +164,12 @@ impl Endpoint {
     /// Whoever asks in another's name must not be amplified: an answer is no longer than what it answers.
     fn reply_in_clear(&mut self, asked: Asked, request: &Header, notify: Notify) {
         let header =
+            // [7296:3.1-10]
             Header { version: VERSION_2, flags: Flags::of(!request.flags.initiator(), true), ..*request };
         let payloads = vec![Payload::Notify(notify)];
         match (Message { header, payloads }).emit() {
             Ok(payload) if payload.len() <= asked.length => {
+                // [7296:2.11-1] [7296:2.11-2]
                 let transmit = adit_core::Transmit { path: asked.path, payload };
                 self.shared.out.push_back(Output::Transmit(transmit));
             }

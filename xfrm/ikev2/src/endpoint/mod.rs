@@ -166,6 +166,7 @@ impl Endpoint {
             return self.stray();
         };
         let header = view.header();
+        // [7296:2.5-2] [7296:3.1-6]
         if header.major() > 2 {
             return self.wrong_version(first::Asked { path, length: bytes.len() }, &header);
         }
@@ -193,11 +194,13 @@ impl Endpoint {
     }
 
     fn known(&mut self, now: Instant, ours: u64, theirs: u64, role: Role, datagram: Datagram) {
+        // [7296:2.4-3]
         let Some(key) = self.shared.spis.get(ours) else {
             // RFC 7296 §2.21.4: INVALID_IKE_SPI would be a MAY, and helps whoever floods us more than the peer.
             return self.stray();
         };
         let state = self.slots.get(key).and_then(|s| s.state.as_ref());
+        // [7296:1.5-1] [7296:2.21.4-1]
         let fits = state.is_some_and(|s| s.owns(ours, theirs, role));
         if !fits {
             return self.stray();

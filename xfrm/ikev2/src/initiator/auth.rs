@@ -135,8 +135,10 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication
     let mut out = vec![Payload::IdI(Identification::from(&config.local_id))];
     // Sent even if nobody asked: some servers ask for no certificate and want one.
     if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
+        // [7296:1.2-1] [7296:3.6-2]
         out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
     }
+    // [7296:2.4-2]
     if first {
         out.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
     }
@@ -147,6 +149,7 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication
     out.push(Payload::Auth(auth));
     let wanted = wanted_addresses(config);
     if !wanted.is_empty() {
+        // [7296:2.19-1] [7296:2.19-2] [7296:2.19-3] [7296:4-7]
         out.push(Payload::Configuration(Configuration { kind: ConfigType::CFG_REQUEST, attributes: wanted }));
     }
     out.push(Payload::Sa(offer_esp(&config.esp, spi, false)));
@@ -158,6 +161,7 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication
 fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
     let mut out = Vec::new();
     if config.request_v4 {
+        // [7296:2.19-4]
         out.extend([ConfigAttribute::Ip4Address(None), ConfigAttribute::Ip4Dns(None)]);
     }
     if config.request_v6 {
@@ -174,6 +178,7 @@ pub(super) fn proposed(list: &[TrafficSelector]) -> Vec<TrafficSelector> {
 impl AuthSent {
     pub(super) fn datagram(mut self, dial: Dial, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
         let in_place =
+            // [7296:1-1] [7296:1.4-1]
             datagram.is_response && datagram.message_id == 1 && datagram.exchange == ExchangeType::IKE_AUTH.0;
         if !in_place {
             cx.ignore();
@@ -196,6 +201,7 @@ impl AuthSent {
         let unusable = |why: String| {
             explain::misbehaved(Step::Authenticate, format!("the server's answer to IKE_AUTH: {why}"))
         };
+        // [7296:2.5-8] [7296:4-3]
         if let Some(kind) = answer.unsupported_critical() {
             let why = unusable(format!("it has a critical payload of unknown type {}", kind.0));
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
@@ -242,12 +248,14 @@ impl AuthSent {
     ) -> Next {
         let Self { handshake, inbound_spi, psk: kept, .. } = self;
         // An identity that is not the one that was dialled is refused, however well it is proven.
+        // [7296:1.2-3]
         if id.identity().is_none_or(|id| !id.matches(&dial.config.remote_id)) {
             let why = explain::wrong_identity(&dial.config, &proof::describe(id));
             return dial.refuse(cx, handshake, Task::Reject, why);
         }
         let verifying = Verifying { handshake, inbound_spi, answer };
         match &dial.config.remote_auth {
+            // [7296:4-10]
             RemoteAuth::Psk if auth.method != AuthMethod::SHARED_KEY => {
                 let why = explain::other_method("pre-shared key", &auth.method.to_string());
                 dial.refuse(cx, verifying.handshake, Task::Reject, why)
@@ -305,6 +313,7 @@ impl Verifying {
         };
         let octets = proof::octets(cx, &self.handshake, Role::Responder, id);
         let expected = proof::by_key(cx, &self.handshake, &key, &octets);
+        // [7296:1.2-2]
         if !expected.equals(&auth.data) {
             let why = explain::wrong_psk(&dial.config);
             return dial.refuse(cx, self.handshake, Task::Reject, why);

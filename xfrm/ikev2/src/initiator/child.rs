@@ -95,6 +95,7 @@ fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> 
     // Where the CHILD_SA failed, an error stands in place of SA, TSi and TSr. One that nobody knows is a failure
     // whatever stands beside it (RFC 7296 §3.10.1).
     let has_sa = answer.payloads.iter().any(|p| matches!(p, Payload::Sa(_)));
+    // [7296:2.21.2-2] [7296:3.10.1-1]
     let fails = |n: &&Notify| n.kind.is_error() && (!has_sa || n.kind.name().is_none());
     if let Some(notify) = answer.notifies().find(fails) {
         return Err(explain::child_refused(config, notify));
@@ -177,6 +178,7 @@ impl Installing {
         let Self { handshake, child, inbound_spi, granted } = self;
         let outbound_spi = granted.outbound_spi;
         let channel = &handshake.channel;
+        // [7296:4-4]
         cx.event(Event::Established(Box::new(Established {
             path: channel.path,
             encapsulated: channel.nat.encapsulates(),

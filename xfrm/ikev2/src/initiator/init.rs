@@ -112,16 +112,21 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
     let natd = natd::payloads(&*cx.shared.crypto, (dial.spi, 0), dial.config.path, attempt.fake_source);
     let mut payloads = Vec::with_capacity(8);
     if let Some(cookie) = &attempt.cookie {
+        // [7296:2.6-3]
         payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.clone())));
     }
+    // [7296:1.2-5]
     payloads.push(Payload::Sa(offer_ike(&dial.config.ike, &[])));
+    // [7296:3.4-2]
     payloads.push(Payload::Ke(KeyExchangeData::new(attempt.method, key.public().to_vec())));
     payloads.push(Payload::Nonce(attempt.nonce.clone()));
+    // [7296:2.23-7]
     payloads.extend(natd);
     payloads
         .push(Payload::Notify(Notify::new(NotifyType::SIGNATURE_HASH_ALGORITHMS, emit_hashes(OUR_HASHES))));
     let header = Header {
         initiator_spi: dial.spi,
+        // [7296:3.1-3]
         responder_spi: 0,
         version: VERSION_2,
         exchange: ExchangeType::IKE_SA_INIT,
@@ -185,10 +190,12 @@ impl InitSent {
             cx.ignore();
             return Initiator::sent(dial, Phase::InitSent(self));
         }
+        // [7296:2.6-2] [7296:2.4-5]
         if !(1..=64).contains(&cookie.len()) || self.attempt.restarts >= RESTARTS {
             return self.ignore(dial, cx, "it asks for cookies without end".into());
         }
         self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        // [7296:2.6.1-1] [7296:2.6-3]
         self.attempt.cookie = Some(cookie.to_vec());
         send(dial, cx, self.attempt, self.key)
     }
@@ -207,6 +214,7 @@ impl InitSent {
             return self.ignore(dial, cx, "it wants one key exchange method after another".into());
         }
         self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        // [7296:1.2-4]
         self.attempt.method = method;
         generate(dial, cx, self.attempt)
     }
@@ -258,6 +266,7 @@ impl InitSent {
             nat.forced = dial.config.force_encapsulation;
         }
         // RFC 7296 §2.23: everything that follows goes over the other port.
+        // [7296:2.23-2] [7296:2.23-3] [7296:2.23-8]
         if nat.encapsulates() {
             path.local.set_port(dial.config.local_nat_port);
             path.remote.set_port(dial.config.nat_port);

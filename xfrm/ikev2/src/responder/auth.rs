@@ -40,6 +40,7 @@ pub(super) fn begin(
     asked: Asked,
     message: Message,
 ) -> Next {
+    // [7296:2.5-8] [7296:2.21.2-1] [7296:4-3]
     if let Some(kind) = message.unsupported_critical() {
         let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
         let text = format!("IKE_AUTH has a critical payload of unknown type {}", kind.0);
@@ -54,6 +55,7 @@ pub(super) fn begin(
     let (id, wanted, auth) = match parts {
         Ok(parts) => parts,
         Err(why) => {
+            // [7296:2.21.2-1] [7296:3.10.1-4]
             let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
             let why = explain::misbehaved(Step::Authenticate, format!("IKE_AUTH: {why}"));
             return refuse(cx, handshake, &asked, &[notify], why);
@@ -96,10 +98,12 @@ impl Choosing {
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         let ask = match &config.remote_auth {
+            // [7296:4-10]
             RemoteAuth::Psk if claim.auth.method != AuthMethod::SHARED_KEY => {
                 let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
                 return claim.refuse(cx, why);
             }
+            // [7296:1.2-3]
             RemoteAuth::Psk => Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() },
             RemoteAuth::Certificate { .. } => {
                 let signature = match proof::received(&claim.auth) {
@@ -135,6 +139,7 @@ impl Checking {
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         let expected = proof::by_key(cx, &claim.handshake, &key, &octets);
+        // [7296:1.2-2]
         if !expected.equals(&claim.auth.data) {
             return claim.refuse(cx, "it has another pre-shared key, or nobody here has this name");
         }

@@ -117,10 +117,12 @@ pub(super) fn begin(
             return refuse(cx, admitted.handshake, &admitted.asked, &[notify], why);
         }
     };
+    // [7296:2.19-5]
     if !admitted.config.addresses {
         return narrow(half, cx, admitted, wish, Lease::default());
     }
     let (v4, v6) = match requested(&message) {
+        // [7296:2.19-6]
         (None, None) => {
             let refusal = admitted.refusal(NotifyType::FAILED_CP_REQUIRED, "it asked for no address");
             return prove(half, cx, admitted, Err(refusal));
@@ -141,6 +143,7 @@ fn requested(message: &Message) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     for attribute in attributes.flatten() {
         match attribute {
             ConfigAttribute::Ip4Address(a) => {
+                // [7296:4-8]
                 v4.get_or_insert(a.unwrap_or(Ipv4Addr::UNSPECIFIED));
             }
             ConfigAttribute::Ip6Address(a) => {
@@ -343,6 +346,7 @@ impl Proving {
             inbound_spi: ready.inbound_spi,
             lease: ready.lease,
         };
+        // [7296:2.8-4]
         Responder::asking(half, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
     }
 }
@@ -393,6 +397,7 @@ fn reply(lease: &Lease) -> Payload {
     });
     Payload::Configuration(Configuration {
         kind: ConfigType::CFG_REPLY,
+        // [7296:4-9] [7296:2.20-1]
         attributes: v4.into_iter().chain(v6).chain(dns).collect(),
     })
 }
@@ -447,6 +452,7 @@ impl Installing {
         }
         let mut payloads = proof_payloads(&admitted.config, auth);
         if admitted.config.addresses {
+            // [7296:4-9] [7296:2.19-2]
             payloads.push(reply(&self.lease));
         }
         payloads.push(Payload::Sa(self.wish.reply));
@@ -476,6 +482,7 @@ impl Installing {
         };
         match respond(cx, admitted, &payloads, self.lease) {
             Ok(ike) => {
+                // [7296:4-4]
                 cx.event(Event::Established(Box::new(established)));
                 Next::State(ike.with_child(child))
             }

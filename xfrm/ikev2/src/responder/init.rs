@@ -53,6 +53,7 @@ impl First {
         message: &Message,
     ) -> Result<Self, NoResponse> {
         let spi_i = message.header.initiator_spi;
+        // [7296:2.5-8] [7296:2.21.2-1] [7296:4-3]
         if let Some(kind) = message.unsupported_critical() {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
             return Err(NoResponse::Notify(notify));
@@ -63,6 +64,7 @@ impl First {
         let nonce = only!(message, Payload::Nonce).map_err(nothing)?;
         let chosen = choose_ike(&defaults.ike, sa, &[])
             .map_err(|_| NoResponse::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])))?;
+        // [7296:3.4-4]
         if let Some(method) = wanted_ke(chosen.suite.ke, ke) {
             let wanted = method.transform_id().to_be_bytes();
             return Err(NoResponse::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted)));
@@ -146,6 +148,7 @@ impl Encapsulating {
         };
         match Handshake::derive(cx, agreed, &shared) {
             Ok(mut handshake) => {
+                // [7296:2.11-1] [7296:2.11-2] [7296:2.23-1]
                 cx.transmit(first.path, response.clone());
                 handshake.message_i = first.bytes;
                 handshake.message_r = response;
@@ -165,6 +168,7 @@ impl Encapsulating {
         ];
         if first.nat.is_some() {
             let spis = (first.spi_i, self.spi_r);
+            // [7296:2.23-7]
             payloads.extend(natd::payloads(&*cx.shared.crypto, spis, first.path, None));
         }
         if first.peer_hashes.is_some() {
@@ -202,6 +206,7 @@ impl InitAnswered {
         }
         // RFC 7296 §2.1: the same first message again gets the same answer again.
         if datagram.exchange == ExchangeType::IKE_SA_INIT.0 {
+            // [7296:2.1-1] [7296:2.4-5]
             if datagram.bytes == self.handshake.message_i && self.sent < MOST_RESPONSES {
                 self.sent = self.sent.saturating_add(1);
                 cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
@@ -211,6 +216,7 @@ impl InitAnswered {
             }
             return self.stay(half);
         }
+        // [7296:1-1] [7296:1.4-1]
         if datagram.exchange != ExchangeType::IKE_AUTH.0 || datagram.message_id != 1 {
             cx.ignore();
             return self.stay(half);
@@ -225,6 +231,7 @@ impl InitAnswered {
             }
             Ok(message) => {
                 // It has the keys: from now on it is where this came from, after the move to port 4500.
+                // [7296:2.23-1]
                 self.handshake.channel.path = datagram.path;
                 auth::begin(half, cx, self.handshake, asked, message)
             }

@@ -53,6 +53,7 @@ fn bad_public_values_count_like_any_first_message() {
     assert_eq!(server.events.iter().filter(|(_, e)| matches!(e, Event::Closed(_))).count(), 10);
 }
 
+// [7296:2.4-5] [7296:2.1-1]
 #[test]
 fn a_first_message_is_answered_a_few_times_only() {
     let mut server = Node::server();
@@ -113,6 +114,7 @@ fn a_first_message_that_is_larger_than_any_is_not_kept() {
     assert_eq!(server.endpoint.half_open(), 1);
 }
 
+// [7296:2.6-3]
 #[test]
 fn with_a_cookie_in_front_the_message_is_the_same() {
     let mut client = Node::client();

@@ -41,6 +41,7 @@ fn child_closed(node: &Node) -> Vec<(u32, u32)> {
         .collect()
 }
 
+// [7296:1.4-2] [7296:1.4.1-1]
 #[test]
 fn closing_tells_the_peer_and_leaves_nothing() {
     let (mut client, mut server, sa) = up();
@@ -65,6 +66,7 @@ fn the_server_closes_as_well() {
     assert!(client.endpoint.is_empty() && server.endpoint.is_empty());
 }
 
+// [7296:2.3-3]
 #[test]
 fn both_close_at_once() {
     let (mut client, mut server, sa) = up();
@@ -101,6 +103,7 @@ fn silence_is_asked_about_and_an_answer_is_enough() {
     assert!(at >= Instant::ZERO + seconds(150));
 }
 
+// [7296:2.1-3] [7296:2.1-6] [7296:2.1-7] [7296:2.2-1] [7296:2.3-6] [7296:2.4-4]
 #[test]
 fn a_dead_peer_is_given_up_after_the_same_bytes_again_and_again() {
     let (mut client, _, _) = up();
@@ -121,6 +124,7 @@ fn a_dead_peer_is_given_up_after_the_same_bytes_again_and_again() {
     assert!(client.endpoint.is_empty() && client.endpoint.deadline().is_none());
 }
 
+// [7296:2.1-1] [7296:2.1-2] [7296:2.1-4] [7296:2.1-5] [7296:2.3-7] [7296:2.3-8]
 #[test]
 fn requests_outside_the_window_are_dropped_and_the_last_one_is_answered_again() {
     let (mut server, mut peer) = server_with_peer();
@@ -154,6 +158,7 @@ fn responses_that_nobody_waits_for_are_dropped() {
     assert_eq!(server.endpoint.counters().ignored, 3);
 }
 
+// [7296:2.4-3]
 #[test]
 fn garbage_is_dropped_and_counted() {
     let (mut server, mut peer) = server_with_peer();
@@ -171,6 +176,7 @@ fn garbage_is_dropped_and_counted() {
     assert_eq!(server.sent().len(), 1);
 }
 
+// [7296:1.4-4] [7296:3.10.1-2] [7296:3.10.1-3] [7296:4-5]
 #[test]
 fn unknown_notices_are_answered_with_nothing() {
     let (mut server, mut peer) = server_with_peer();
@@ -185,6 +191,7 @@ fn unknown_notices_are_answered_with_nothing() {
     assert!(server.closed().is_none());
 }
 
+// [7296:2.5-8] [7296:2.21.2-1] [7296:2.21.3-1] [7296:4-3]
 #[test]
 fn a_critical_payload_is_refused_and_the_ike_sa_lives() {
     let (mut server, mut peer) = server_with_peer();
@@ -215,6 +222,7 @@ fn more_children_and_rekeying_are_declined_in_the_rfcs_words() {
     assert!(server.closed().is_none());
 }
 
+// [7296:1.4.1-1] [7296:1.4.1-2] [7296:1.4.1-3] [7296:1.4-3]
 #[test]
 fn the_peer_deletes_its_child_and_hears_of_ours() {
     let (mut server, mut peer) = server_with_peer();
@@ -233,6 +241,7 @@ fn the_peer_deletes_its_child_and_hears_of_ours() {
     assert_eq!(server.released(), 1);
 }
 
+// [7296:1.4.1-4] [7296:1.4.1-5] [7296:2.3-3] [7296:2.4-8]
 #[test]
 fn we_delete_a_child_and_requests_may_cross() {
     for crosses in [false, true] {
@@ -253,6 +262,7 @@ fn we_delete_a_child_and_requests_may_cross() {
     }
 }
 
+// [7296:2.21.3-1] [7296:3.10.1-4]
 #[test]
 fn invalid_syntax_is_fatal_at_both_ends() {
     let (mut server, mut peer) = server_with_peer();
@@ -314,6 +324,7 @@ fn who_is_behind_a_nat_keeps_it_open_with_one_byte() {
     assert_eq!(server.endpoint.deadline().unwrap().1, Timer::DeadPeer);
 }
 
+// [7296:2.11-1] [7296:2.23-1]
 #[test]
 fn a_client_whose_nat_has_moved_is_followed_when_it_has_proven_itself() {
     let (mut client, mut server) = behind_nat();

@@ -5,6 +5,7 @@ use adit_isakmp::payload::NotifyType;
 
 use super::*;
 
+// [7296:4-4] [7296:4-9]
 #[test]
 fn a_tunnel_comes_up_in_four_messages() {
     let (client, server, _) = up();
@@ -56,6 +57,7 @@ fn certificates() -> (Node, Node) {
     (client, server)
 }
 
+// [7296:1.2-1] [7296:3.6-2] [7296:4-10]
 #[test]
 fn certificates_prove_both_ends() {
     let (mut client, mut server) = certificates();
@@ -69,6 +71,7 @@ fn certificates_prove_both_ends() {
     );
 }
 
+// [7296:1.2-2]
 #[test]
 fn a_certificate_that_is_not_believed_is_refused_and_said_so() {
     let (mut client, mut server) = certificates();
@@ -82,6 +85,7 @@ fn a_certificate_that_is_not_believed_is_refused_and_said_so() {
     assert!(client.endpoint.is_empty() && server.endpoint.is_empty());
 }
 
+// [7296:1.2-2] [7296:1.2-3]
 #[test]
 fn a_wrong_key_and_an_unknown_name_are_the_same_to_the_peer() {
     let mut seen = Vec::new();
@@ -103,6 +107,7 @@ fn a_wrong_key_and_an_unknown_name_are_the_same_to_the_peer() {
     assert_eq!(seen[0], seen[1]);
 }
 
+// [7296:2.8-4]
 #[test]
 fn every_refusal_on_the_way_gives_everything_back() {
     // What the server says no to, what the client hears of it, and whether a lease came back.
@@ -172,6 +177,7 @@ fn a_driver_that_never_answers_is_not_waited_for_forever() {
     }
 }
 
+// [7296:2.1-3] [7296:2.1-6] [7296:2.1-7] [7296:2.2-1] [7296:2.3-6] [7296:2.4-4] [7296:2.4-6]
 #[test]
 fn a_server_that_does_not_answer_is_given_up_with_figures() {
     let mut client = Node::client();
@@ -196,6 +202,7 @@ fn a_server_that_does_not_answer_is_given_up_with_figures() {
     assert!(failure.hint.as_ref().unwrap().contains("4500"));
 }
 
+// [7296:1.2-4] [7296:3.4-4]
 #[test]
 fn a_guess_that_the_server_does_not_want_costs_one_round_trip() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -224,6 +231,7 @@ fn a_cookie_is_asked_for_and_brought_without_any_memory() {
     assert_eq!(server.endpoint.counters().cookies, 1);
 }
 
+// [7296:2.11-1] [7296:2.11-2] [7296:2.23-1] [7296:2.23-2] [7296:2.23-5] [7296:2.23-8]
 #[test]
 fn a_nat_is_found_and_everything_moves_to_4500() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -252,6 +260,7 @@ fn a_nat_is_found_and_everything_moves_to_4500() {
     assert_eq!(server.children[0].path.remote.port(), 20_002);
 }
 
+// [7296:2.23-5]
 #[test]
 fn forced_encapsulation_needs_no_nat() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -262,6 +271,7 @@ fn forced_encapsulation_needs_no_nat() {
     assert_eq!(ours.path.remote.port(), 4500);
 }
 
+// [7296:3.3.4-4] [7296:2.21.2-2]
 #[test]
 fn nothing_in_common_is_explained_at_both_ends() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -273,6 +283,7 @@ fn nothing_in_common_is_explained_at_both_ends() {
     assert!(server.endpoint.is_empty());
 }
 
+// [7296:2.19-6]
 #[test]
 fn who_asks_for_no_address_where_one_is_needed_hears_so() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -282,6 +293,7 @@ fn who_asks_for_no_address_where_one_is_needed_hears_so() {
     assert!(!server.asked.iter().any(|a| a == "Lease"));
 }
 
+// [7296:2.9-1]
 #[test]
 fn sites_are_narrowed_to_what_both_allow() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -308,6 +320,7 @@ fn sites_are_narrowed_to_what_both_allow() {
     assert!(!server.asked.iter().any(|a| a == "Lease"));
 }
 
+// [7296:2.4-2]
 #[test]
 fn initial_contact_is_said_by_the_first_of_two_only() {
     use super::script::Peer;
@@ -339,6 +352,7 @@ fn closing_while_it_dials_leaves_nothing_at_either_end() {
     assert_eq!(server.released(), 1);
 }
 
+// [7296:2.1-1] [7296:2.1-2] [7296:2.1-4]
 #[test]
 fn a_request_repeated_gets_the_same_answer_bit_for_bit() {
     let (mut client, mut server) = (Node::client(), Node::server());
@@ -360,6 +374,7 @@ fn a_request_repeated_gets_the_same_answer_bit_for_bit() {
     assert_eq!(client.children.len(), 1);
 }
 
+// [7296:2.1-4] [7296:2.1-5]
 #[test]
 fn a_refusal_is_repeated_too() {
     let (mut client, mut server) = (Node::client(), Node::server());

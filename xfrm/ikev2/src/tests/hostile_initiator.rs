@@ -30,6 +30,7 @@ fn the_script_itself_gets_in() {
     assert_eq!(kinds, [36, 39, 47, 33, 44, 45]);
 }
 
+// [7296:1.2-2]
 #[test]
 fn a_wrong_proof_is_told_nothing_but_that() {
     for data in [vec![0; 32], vec![], vec![7; 31], vec![7; 100]] {
@@ -42,6 +43,7 @@ fn a_wrong_proof_is_told_nothing_but_that() {
     }
 }
 
+// [7296:4-10]
 #[test]
 fn other_methods_than_the_connection_has_are_refused() {
     for method in [AuthMethod::RSA_SIGNATURE, AuthMethod::NULL, AuthMethod::DIGITAL_SIGNATURE, AuthMethod(99)]
@@ -69,6 +71,7 @@ fn an_identity_of_an_unknown_type_is_refused() {
     assert!(server.endpoint.is_empty());
 }
 
+// [7296:3.5-2]
 #[test]
 fn an_id_is_proven_as_it_was_sent_with_its_reserved_bytes() {
     let mut server = Node::server();
@@ -83,6 +86,7 @@ fn an_id_is_proven_as_it_was_sent_with_its_reserved_bytes() {
     assert_eq!(server.established().expect("up").remote_id, name("ann@example.com"));
 }
 
+// [7296:2.21.2-1] [7296:3.10.1-4]
 #[test]
 fn malformed_requests_end_in_invalid_syntax() {
     for index in [0, 3, 4, 5] {
@@ -104,6 +108,7 @@ fn malformed_requests_end_in_invalid_syntax() {
     assert!(server.endpoint.is_empty());
 }
 
+// [7296:2.5-8] [7296:2.21.2-1] [7296:4-3]
 #[test]
 fn a_critical_payload_is_named_in_the_refusal() {
     let (server, _, answer) = asked(|p| {
@@ -231,6 +236,7 @@ fn first_messages_that_are_no_good_cost_nothing() {
     assert!(server.sent().is_empty() && server.asked.is_empty() && server.endpoint.is_empty());
 }
 
+// [7296:2.5-2] [7296:3.1-6] [7296:2.5-8] [7296:3.1-10]
 #[test]
 fn unprotected_answers_say_what_is_wrong_and_keep_nothing() {
     let mut client = Node::client();
@@ -259,6 +265,7 @@ fn unprotected_answers_say_what_is_wrong_and_keep_nothing() {
     assert!(server.endpoint.is_empty());
 }
 
+// [7296:3.10.1-2] [7296:3.10.1-3]
 #[test]
 fn errors_in_a_request_do_not_let_anybody_in_or_out() {
     let (server, _, _) = asked(|p| {

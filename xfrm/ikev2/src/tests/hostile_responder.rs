@@ -49,6 +49,7 @@ fn the_script_itself_gets_in() {
     assert_eq!(client.children[0].outbound_spi, 0x0909_0909);
 }
 
+// [7296:1.2-3]
 #[test]
 fn another_identity_is_refused_however_well_it_is_proven() {
     let (mut client, mut peer, request) = authenticating();
@@ -72,6 +73,7 @@ fn an_id_is_proven_as_it_was_sent_with_its_reserved_bytes() {
     assert!(client.established().is_some());
 }
 
+// [7296:3.10.1-1]
 #[test]
 fn an_unknown_error_fails_the_child_whatever_stands_beside_it() {
     let (client, peer) = answered(|p| {
@@ -80,6 +82,7 @@ fn an_unknown_error_fails_the_child_whatever_stands_beside_it() {
     turned_down(client, peer, None);
 }
 
+// [7296:1.2-2]
 #[test]
 fn a_server_without_the_key_is_refused() {
     let (mut client, mut peer, request) = authenticating();
@@ -122,6 +125,7 @@ fn selectors_that_leave_the_address_out_are_refused() {
     assert_eq!(turned_down(client, peer, None).code, FailureCode::TrafficSelectors);
 }
 
+// [7296:3.3.6-5]
 #[test]
 fn esp_algorithms_that_were_not_offered_are_refused() {
     for other in ["aes128gcm16", "aes256-sha256", "chacha20poly1305"] {
@@ -157,6 +161,7 @@ fn no_address_is_no_tunnel() {
     assert_eq!(turned_down(client, peer, None).code, FailureCode::NoAddress);
 }
 
+// [7296:2.5-7] [7296:2.5-8] [7296:2.5-9] [7296:4-2] [7296:4-3]
 #[test]
 fn an_unknown_critical_payload_is_refused_and_another_ignored() {
     let unknown = |critical| Payload::Unknown { kind: PayloadType(200), critical, body: vec![1, 2, 3] };
@@ -174,6 +179,7 @@ fn a_server_that_wants_eap_is_explained() {
     assert!(failure.text.contains("EAP"), "{failure}");
 }
 
+// [7296:2.21.2-2]
 #[test]
 fn an_error_instead_of_a_child_closes_what_is_up() {
     let cases = [
@@ -214,6 +220,7 @@ fn a_windows_error_number_is_named() {
     assert_eq!(client.failure().peer.as_deref(), Some("MS_STATUS 13801"));
 }
 
+// [7296:4-10]
 #[test]
 fn a_psk_server_may_not_come_with_a_signature() {
     let (mut client, mut peer, request) = authenticating();
@@ -224,6 +231,7 @@ fn a_psk_server_may_not_come_with_a_signature() {
     turned_down(client, peer, Some(NotifyType::AUTHENTICATION_FAILED));
 }
 
+// [7427:4-1]
 #[test]
 fn a_certificate_server_may_not_come_with_a_key_or_with_sha1() {
     for auth in [
@@ -348,6 +356,7 @@ fn a_key_exchange_method_that_was_not_offered_is_not_followed() {
     assert!(client.sent().is_empty() && client.closed().is_none());
 }
 
+// [7296:2.4-5] [7296:2.6-3]
 #[test]
 fn cookies_are_followed_a_few_times_only() {
     let mut client = Node::client();
@@ -378,6 +387,7 @@ fn whoever_is_not_the_server_is_not_heard() {
     assert!(client.sent().is_empty());
 }
 
+// [7296:1-1] [7296:2.4-3]
 #[test]
 fn an_answer_in_clear_or_with_another_message_id_is_not_heard() {
     let (mut client, mut peer, _) = authenticating();

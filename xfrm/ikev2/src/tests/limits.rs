@@ -59,6 +59,7 @@ fn a_crowded_address_with_a_cookie_is_still_one_address() {
     assert_eq!(server.endpoint.counters().refused, 2);
 }
 
+// [7296:2.6-4]
 #[test]
 fn cookies_are_bound_to_address_spi_and_nonce_and_grow_old() {
     let mut server = Node::server();

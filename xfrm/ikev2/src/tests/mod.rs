@@ -2,10 +2,12 @@
 
 mod abuse;
 mod established;
+mod exchanges;
 mod handshake;
 mod hostile_initiator;
 mod hostile_responder;
 mod limits;
+mod messages;
 mod script;
 
 use std::sync::Arc;

@@ -252,7 +252,6 @@ impl FromStr for IkeProposal {
     type Err = ProposalError;
 
     /// [`IkeProposal::read`] without legacy algorithms.
-    // [7296:3.3.4-2]
     fn from_str(text: &str) -> Result<Self, ProposalError> {
         Self::read(text, false)
     }
@@ -267,6 +266,7 @@ impl IkeProposal {
     /// [`ProposalError`].
     pub fn read(text: &str, legacy: bool) -> Result<Self, ProposalError> {
         let words = Words::parse(text, true, legacy)?;
+        // [7296:3.3.4-2]
         words.check_integrity()?;
         let prf = if words.prf.is_empty() {
             words.integrity.iter().copied().map(implied_prf).collect()

@@ -86,6 +86,7 @@ fn the_generic_header_has_no_flag_and_seven_bits_that_mean_nothing() {
     payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
     payloads.push(Payload::Delete(Delete::Ike));
     payloads.push(Payload::Cert(Certificate::x509(vec![1])));
+    payloads.push(Payload::Unknown { kind: PayloadType(200), critical: false, body: vec![1] });
     let message = Message { header: HEADER, payloads };
     let good = message.emit().unwrap();
     let mut at = 28;
