@@ -87,6 +87,7 @@ fn what_was_read_is_written_the_same() {
     }
 }
 
+// [7296:3.3.4-2]
 #[test]
 fn a_mistake_is_explained() {
     let typo = ike_error("aes265-sha256-modp2048");
