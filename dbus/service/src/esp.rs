@@ -86,9 +86,6 @@ pub fn kernel_child(agreed: ChildSa, numbers: Numbers) -> Result<TunnelSa, Failu
             format!("the agreed traffic cannot be carried: {e}"),
         )
     })?;
-    let Some(outbound) = agreed.outbound else {
-        return Err(Failure::new(FailureCode::Internal, Step::Child, "a CHILD_SA without outbound keys"));
-    };
     let keys =
         |keys: EspKeys| xfrm::EspKeys { algorithm, encryption: keys.encryption, integrity: keys.integrity };
     let encap = agreed
@@ -101,8 +98,8 @@ pub fn kernel_child(agreed: ChildSa, numbers: Numbers) -> Result<TunnelSa, Failu
         mode: plan.mode,
         spi_in: agreed.inbound_spi,
         spi_out: agreed.outbound_spi,
-        keys_in: keys(agreed.inbound),
-        keys_out: keys(outbound),
+        keys_in: Some(keys(agreed.inbound)),
+        keys_out: agreed.outbound.map(keys),
         esn: agreed.suite.esn,
         replay_window: xfrm::ChildSa::DEFAULT_REPLAY_WINDOW,
         if_id: plan.if_id,

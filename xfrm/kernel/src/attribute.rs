@@ -106,6 +106,15 @@ fn push_algorithm(out: &mut SecretBuffer, kind: u16, name: &str, icv_bits: Optio
     out.grow(length.next_multiple_of(4) - length);
 }
 
+/// One attribute, padded.
+pub(crate) fn push_attribute(out: &mut SecretBuffer, kind: u16, value: &[u8]) {
+    let length = 4 + value.len();
+    out.extend(&(length as u16).to_ne_bytes());
+    out.extend(&kind.to_ne_bytes());
+    out.extend(value);
+    out.grow(length.next_multiple_of(4) - length);
+}
+
 /// The value of the first attribute of this kind, unparsed: nothing else is copied out of an answer with keys in it.
 pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let found = NlasIterator::new(attributes).map_while(Result::ok).find(|a| a.kind() == kind)?;

@@ -29,7 +29,7 @@ pub struct Lifetimes {
     pub hard_seconds: Option<u64>,
 }
 
-/// A CHILD_SA to install: both states, and the policies that come with it (none for a rekey).
+/// A CHILD_SA to install: both states or one of them, and the policies that come with it (none for a rekey).
 #[derive(Debug)]
 pub struct ChildSa {
     /// Our outer address.
@@ -44,10 +44,10 @@ pub struct ChildSa {
     pub spi_in: u32,
     /// The peer's SPI.
     pub spi_out: u32,
-    /// Keys for what the peer sends.
-    pub keys_in: EspKeys,
-    /// Keys for what we send.
-    pub keys_out: EspKeys,
+    /// Keys for what the peer sends. `None`: the inbound state stands already, and the outbound one joins it.
+    pub keys_in: Option<EspKeys>,
+    /// Keys for what we send. `None`: the peer cannot read it yet (RFC 7296 §2.8), the outbound state comes later.
+    pub keys_out: Option<EspKeys>,
     /// Extended sequence numbers (RFC 4303 §2.2.1).
     pub esn: bool,
     /// Packets of replay window, up to 4096 in steps of 32. 0 turns the check off (not with ESN).
@@ -100,8 +100,10 @@ impl ChildSa {
         if self.esn && self.replay_window == 0 {
             return invalid("extended sequence numbers need a replay window");
         }
-        self.keys_in.check()?;
-        self.keys_out.check()
+        if self.keys_in.is_none() && self.keys_out.is_none() {
+            return invalid("no keys, so no state");
+        }
+        [&self.keys_in, &self.keys_out].into_iter().flatten().try_for_each(EspKeys::check)
     }
 }
 

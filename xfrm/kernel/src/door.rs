@@ -1,8 +1,8 @@
 use core::ops::RangeInclusive;
 
 use crate::{
-    AllocateSpi, Capabilities, ChildSa, EventStream, Policy, PolicyId, StateId, StateRecord, Statistics,
-    XfrmError,
+    AllocateSpi, Capabilities, ChildSa, EventStream, Policy, PolicyId, Relocation, StateId, StateRecord,
+    Statistics, XfrmError,
 };
 
 /// The reqids that Adit gives to its states and policies. What carries one is ours, also after a crash.
@@ -25,14 +25,28 @@ pub trait XfrmDoor: Send + Sync {
     /// The kernel refused, or has no IPsec.
     fn allocate_spi(&self, request: &AllocateSpi) -> Result<u32, XfrmError>;
 
-    /// Installs a pair of states and the policies given with them, in one batch: inbound first, so that nothing that
-    /// the peer sends is lost. All or nothing: if the kernel refuses one part, what it took is removed again.
+    /// Installs a pair of states, or one of them, and the policies given with them, in one batch: inbound first, so that
+    /// nothing that the peer sends is lost. All or nothing: if the kernel refuses one part, what it took is removed again.
     ///
     /// A larval state that the kernel dropped meanwhile is no error.
     ///
     /// # Errors
     /// The first refusal, with the kernel's own text.
     fn install(&self, child: ChildSa) -> Result<(), XfrmError>;
+
+    /// Follows a peer to another address or port, as [`Relocation`] says: no packet is lost, and no (SPI, sequence number)
+    /// is sent twice. Where the address differs, every outbound state is found under the new one afterwards.
+    ///
+    /// # Errors
+    /// [`XfrmError::Immovable`], or the first refusal. The states are as they were; their ports may be the new ones.
+    fn relocate(&self, relocation: &Relocation) -> Result<(), XfrmError>;
+
+    /// Lets the kernel find policies whose peer's side is a single address by a hash of it, whatever our side is. For
+    /// servers, whose policies are many. It holds for the whole network namespace, and changes nothing but speed.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn hash_by_peer(&self) -> Result<(), XfrmError>;
 
     /// Adds policies, or replaces those with the same selector, direction, mark and if_id in one step (no packet sees
     /// a gap).

@@ -16,6 +16,8 @@ pub enum Operation {
     AddState(StateId),
     /// UPDSA of a larval state.
     CompleteState(StateId),
+    /// UPDSA of a state that carries.
+    UpdateState(StateId),
     /// DELSA.
     DeleteState(StateId),
     /// GETSA.
@@ -26,6 +28,8 @@ pub enum Operation {
     UpdatePolicy(PolicyId),
     /// DELPOLICY.
     DeletePolicy(PolicyId),
+    /// NEWSPDINFO.
+    HashPolicies,
     /// A dump of states.
     DumpStates,
     /// A dump of policies.
@@ -42,11 +46,13 @@ impl fmt::Display for Operation {
             Self::AllocateSpi => f.write_str("allocating an SPI"),
             Self::AddState(id) => write!(f, "adding state {id}"),
             Self::CompleteState(id) => write!(f, "completing state {id}"),
+            Self::UpdateState(id) => write!(f, "changing state {id}"),
             Self::DeleteState(id) => write!(f, "deleting state {id}"),
             Self::GetState(id) => write!(f, "reading state {id}"),
             Self::AddPolicy(id) => write!(f, "adding policy {id}"),
             Self::UpdatePolicy(id) => write!(f, "replacing policy {id}"),
             Self::DeletePolicy(id) => write!(f, "deleting policy {id}"),
+            Self::HashPolicies => f.write_str("setting how policies are found"),
             Self::DumpStates => f.write_str("listing states"),
             Self::DumpPolicies => f.write_str("listing policies"),
             Self::ProbeInterface => f.write_str("looking for the xfrm interface"),
@@ -71,6 +77,10 @@ pub enum XfrmError {
         /// Its own explanation (extended acknowledgement), if it gave one.
         text: Option<String>,
     },
+    /// A state that carries cannot be copied: the kernel hides its keys, or its sequence numbers are near their end. A
+    /// rekey makes a new one.
+    #[error("{0} cannot be moved: {1}")]
+    Immovable(StateId, &'static str),
     /// The request makes no sense; the kernel was not asked.
     #[error("{0}")]
     Invalid(String),
@@ -105,7 +115,7 @@ impl XfrmError {
         match self {
             Self::Unavailable(_) => of(FailureCode::KernelUnsupported).hint("modprobe xfrm_user"),
             Self::Invalid(_) => of(FailureCode::Internal),
-            Self::Dialogue { .. } => of(FailureCode::KernelRefused),
+            Self::Dialogue { .. } | Self::Immovable(..) => of(FailureCode::KernelRefused),
             Self::Refused { errno: Errno::EPERM, .. } => of(FailureCode::KernelRefused)
                 .hint("aditd needs CAP_NET_ADMIN: start it as a service (systemctl start adit) or as root"),
             Self::Refused { errno: Errno::EPROTONOSUPPORT, .. } => {

@@ -5,13 +5,15 @@ use netlink_packet_xfrm as nl;
 use netlink_sys::protocols::NETLINK_XFRM;
 use nix::errno::Errno;
 
-use crate::attribute::find;
+use crate::attribute::{SecretBuffer, find};
 use crate::event::{address, if_id, mark};
 use crate::link::{Link, Verdict};
+use crate::relocate::StateCopy;
 use crate::request::Batch;
 use crate::{
     AllocateSpi, Capabilities, ChildSa, Direction, EventStream, Mode, OUR_IF_IDS, OUR_REQIDS, Operation,
-    Policy, PolicyId, PortMatch, Selector, StateId, StateRecord, Statistics, XfrmDoor, XfrmError, capability,
+    Policy, PolicyId, PortMatch, Relocation, Selector, StateId, StateRecord, Statistics, XfrmDoor, XfrmError,
+    capability,
 };
 
 /// The kernel of this network namespace.
@@ -54,7 +56,8 @@ impl KernelXfrm {
     /// Removes again what a failed installation left; the larval state too.
     fn roll_back(&self, child: &ChildSa, done: &[(Operation, Verdict)]) {
         let stands = |(operation, verdict): &(Operation, Verdict)| verdict.is_ok().then(|| operation.clone());
-        let (mut states, mut policies) = (vec![child.inbound()], Vec::new());
+        let mut policies = Vec::new();
+        let mut states: Vec<StateId> = child.keys_in.iter().map(|_| child.inbound()).collect();
         for operation in done.iter().filter_map(stands) {
             match operation {
                 Operation::AddState(id) if id != child.inbound() => states.push(id),
@@ -77,7 +80,8 @@ impl KernelXfrm {
             },
             |_| (),
         )?;
-        let larval_gone = matches!(verdicts.first(), Some((_, Err((Errno::ESRCH, _)))));
+        let larval_gone =
+            matches!(verdicts.first(), Some((Operation::CompleteState(_), Err((Errno::ESRCH, _)))));
         if larval_gone {
             let again = self.exchange(|batch| batch.inbound(child, false, dir), |_| ())?;
             if let (Some(first), Some(second)) = (verdicts.first_mut(), again.into_iter().next()) {
@@ -85,6 +89,20 @@ impl KernelXfrm {
             }
         }
         Ok(verdicts)
+    }
+
+    /// States with their keys. One that does not exist (any more) is left out.
+    fn copies(&self, ids: &[StateId]) -> Result<Vec<(StateId, StateCopy)>, XfrmError> {
+        let mut out = Vec::new();
+        let verdicts = self.exchange(
+            |batch| ids.iter().for_each(|id| batch.get_state(id)),
+            |m| {
+                let id = state_record(m).map(|r| r.id);
+                out.extend(id.and_then(|id| Some((id, StateCopy::read(id, m)?))));
+            },
+        )?;
+        all_taken(verdicts.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
+        Ok(out)
     }
 
     /// A batch of removals: what is gone already is no error.
@@ -130,6 +148,53 @@ impl XfrmDoor for KernelXfrm {
             self.roll_back(&child, &verdicts);
         }
         all_taken(verdicts)
+    }
+
+    fn relocate(&self, to: &Relocation) -> Result<(), XfrmError> {
+        let encap = to.encap;
+        let stays = |id: &StateId| id.destination == to.remote;
+        let (mut in_place, mut ahead, mut old) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(encap) = encap {
+            for (id, copy) in self.copies(&to.inbound)? {
+                in_place.push((Operation::UpdateState(id), copy.with_ports(encap, true)));
+            }
+        }
+        for (id, copy) in self.copies(&to.outbound)? {
+            match encap {
+                _ if !stays(&id) => {
+                    let new = StateId { destination: to.remote, ..id };
+                    ahead.push((Operation::AddState(new), copy.ahead_at(to)?));
+                    old.push(id);
+                }
+                Some(encap) => in_place.push((Operation::UpdateState(id), copy.with_ports(encap, false))),
+                None => {}
+            }
+        }
+        let added = self.exchange(|batch| push_copies(batch, &ahead), |_| ())?;
+        if added.iter().any(|(_, v)| v.is_err()) {
+            let stand = added.iter().filter(|(_, v)| v.is_ok()).filter_map(|(o, _)| match o {
+                Operation::AddState(id) => Some(*id),
+                _ => None,
+            });
+            self.remove_states(&stand.collect::<Vec<_>>());
+            return all_taken(added);
+        }
+        let moved = self.exchange(
+            |batch| {
+                if !old.is_empty() {
+                    to.policies.iter().for_each(|p| batch.policy(p, true));
+                }
+                old.iter().for_each(|id| batch.delete_state(id));
+                push_copies(batch, &in_place);
+            },
+            |_| (),
+        )?;
+        // What has expired in between is somebody else's news.
+        all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())
+    }
+
+    fn hash_by_peer(&self) -> Result<(), XfrmError> {
+        all_taken(self.exchange(|batch| batch.hash_policies((0, 32), (0, 128)), |_| ())?)
     }
 
     fn update_policies(&self, policies: &[Policy]) -> Result<(), XfrmError> {
@@ -182,7 +247,11 @@ impl XfrmDoor for KernelXfrm {
 /// which ones did is just what is not known.
 fn everything(child: &ChildSa) -> impl Iterator<Item = Operation> {
     let policies = child.policies.iter().map(|p| Operation::AddPolicy(p.id));
-    core::iter::once(Operation::AddState(child.outbound())).chain(policies)
+    child.keys_out.iter().map(|_| Operation::AddState(child.outbound())).chain(policies)
+}
+
+fn push_copies(batch: &mut Batch, copies: &[(Operation, SecretBuffer)]) {
+    copies.iter().for_each(|(operation, payload)| batch.copied_state(operation.clone(), payload));
 }
 
 fn refusal((operation, verdict): (Operation, Verdict)) -> Option<XfrmError> {

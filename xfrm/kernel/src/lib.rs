@@ -8,8 +8,9 @@
 //! and queues its answers before it returns, so no operation waits for anything but the kernel's own work. The first
 //! use of an algorithm may load a module (milliseconds to seconds): callers run installations off the event loop.
 //!
-//! Keys are moved in as [`adit_core::Secret`], written once into a request buffer that is zeroized after it was sent,
-//! and never read back: answers of the kernel that repeat keys are zeroized unparsed.
+//! Keys are moved in as [`adit_core::Secret`] and written once into a request buffer that is zeroized after it was sent.
+//! Answers of the kernel that repeat keys are zeroized unparsed. Only a state that has to follow its peer to another
+//! address is read back with its keys, straight into the next request.
 
 mod algorithm;
 mod attribute;
@@ -24,6 +25,7 @@ mod link;
 mod policy;
 #[cfg(feature = "recording")]
 mod recording;
+mod relocate;
 mod request;
 mod selector;
 mod state;
@@ -38,5 +40,6 @@ pub use kernel::KernelXfrm;
 pub use policy::{Action, Direction, Policy, PolicyId, PolicyPlan, Template};
 #[cfg(feature = "recording")]
 pub use recording::{Recorded, RecordingXfrm};
+pub use relocate::Relocation;
 pub use selector::{PortMatch, Selector, SelectorError};
 pub use state::{AllocateSpi, Mark, Mode, StateId, StateRecord, Statistics};

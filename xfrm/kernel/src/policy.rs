@@ -1,5 +1,5 @@
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_core::TrafficSelector;
 
@@ -28,7 +28,8 @@ pub enum Action {
 /// Which state carries (or must have carried) the packets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Template {
-    /// Outer source. Exact, so that a move finds the policy.
+    /// Outer source; unspecified: any. Inbound it is: a state that follows its peer keeps the source that it began with,
+    /// and the next one has another; the reqid tells whose they are.
     pub source: IpAddr,
     /// Outer destination.
     pub destination: IpAddr,
@@ -108,10 +109,11 @@ impl PolicyPlan {
         remote: &[TrafficSelector],
     ) -> Result<Vec<Policy>, SelectorError> {
         let pairs = Selector::pairs(local, remote)?;
-        Ok(pairs.into_iter().flat_map(|selector| self.for_pair(selector)).collect())
+        Ok(pairs.into_iter().flat_map(|selector| self.of_pair(selector)).collect())
     }
 
-    fn for_pair(&self, selector: Selector) -> impl Iterator<Item = Policy> {
+    /// The policies for one pair: its outbound selector, as [`Selector::pairs`] gives it.
+    pub fn of_pair(&self, selector: Selector) -> impl Iterator<Item = Policy> + use<> {
         let forward = (self.mode == Mode::Tunnel).then_some(Direction::Forward);
         let plan = *self;
         [Direction::Out, Direction::In].into_iter().chain(forward).map(move |d| plan.policy(d, selector))
@@ -120,7 +122,7 @@ impl PolicyPlan {
     fn policy(&self, direction: Direction, outbound: Selector) -> Policy {
         let (selector, source, destination) = match direction {
             Direction::Out => (outbound, self.local, self.remote),
-            Direction::In | Direction::Forward => (outbound.reversed(), self.remote, self.local),
+            Direction::In | Direction::Forward => (outbound.reversed(), unspecified(self.remote), self.local),
         };
         let narrow = 2 * (u32::from(selector.source.length) + u32::from(selector.destination.length))
             + 8 * u32::from(selector.protocol != 0)
@@ -132,6 +134,13 @@ impl PolicyPlan {
             action: Action::Allow,
             template: Some(Template { source, destination, reqid: self.reqid, mode: self.mode }),
         }
+    }
+}
+
+const fn unspecified(of: IpAddr) -> IpAddr {
+    match of {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 

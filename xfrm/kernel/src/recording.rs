@@ -1,3 +1,4 @@
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -6,7 +7,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     Algorithm, AllocateSpi, Capabilities, Capability, ChildSa, EventStream, Feature, Operation, Policy,
-    PolicyId, StateId, StateRecord, Statistics, Support, XfrmDoor, XfrmError, XfrmEvent,
+    PolicyId, Relocation, StateId, StateRecord, Statistics, Support, UdpEncap, XfrmDoor, XfrmError,
+    XfrmEvent,
 };
 
 /// Something that a [`RecordingXfrm`] was asked, in order.
@@ -14,14 +16,23 @@ use crate::{
 pub enum Recorded {
     /// An SPI was given out.
     AllocatedSpi(u32),
-    /// Both states of a CHILD_SA, and its policies.
+    /// A CHILD_SA's states, and its policies.
     Installed {
-        /// The inbound state.
-        inbound: StateId,
-        /// The outbound state.
-        outbound: StateId,
+        /// The inbound state, unless it stood already.
+        inbound: Option<StateId>,
+        /// The outbound state, unless it comes later.
+        outbound: Option<StateId>,
         /// The policies.
         policies: Vec<PolicyId>,
+    },
+    /// Outbound states followed their peer: as they were found before.
+    Relocated {
+        /// Where the peer is now.
+        remote: IpAddr,
+        /// The ports now.
+        encap: Option<UdpEncap>,
+        /// The outbound states, as they were found before.
+        outbound: Vec<StateId>,
     },
     /// Policies were replaced or added.
     UpdatedPolicies(Vec<PolicyId>),
@@ -77,6 +88,12 @@ impl RecordingXfrm {
         self.with(|b| (b.states.len(), b.policies.len()))
     }
 
+    /// A policy that stands.
+    #[must_use]
+    pub fn policy(&self, id: &PolicyId) -> Option<Policy> {
+        self.with(|b| b.policies.get(id).copied())
+    }
+
     /// Tells an event to everybody who listens.
     pub fn tell(&self, event: &XfrmEvent) {
         self.with(|b| b.listeners.retain(|l| l.send(event.clone()).is_ok()));
@@ -114,6 +131,8 @@ impl XfrmDoor for RecordingXfrm {
     fn install(&self, child: ChildSa) -> Result<(), XfrmError> {
         child.check()?;
         let (inbound, outbound) = (child.inbound(), child.outbound());
+        let inbound = child.keys_in.as_ref().map(|_| inbound);
+        let outbound = child.keys_out.as_ref().map(|_| outbound);
         self.with(|b| {
             let taken = child.policies.iter().find(|p| b.policies.contains_key(&p.id));
             let refused = match taken {
@@ -121,13 +140,14 @@ impl XfrmDoor for RecordingXfrm {
                     let operation = Operation::AddPolicy(p.id);
                     Err(XfrmError::Refused { operation, errno: Errno::EEXIST, text: None })
                 }
-                None => b.permit(Operation::CompleteState(inbound)),
+                None => b.permit(Operation::CompleteState(child.inbound())),
             };
             if refused.is_err() {
-                b.states.remove(&inbound);
+                inbound.map(|id| b.states.remove(&id));
                 return refused;
             }
-            for (id, source) in [(inbound, child.remote), (outbound, child.local)] {
+            let ways = [(inbound, child.remote), (outbound, child.local)];
+            for (id, source) in ways.into_iter().filter_map(|(id, source)| Some((id?, source))) {
                 let ChildSa { reqid, if_id, mode, .. } = child;
                 b.states.insert(id, StateRecord { id, source, reqid, if_id, mode });
             }
@@ -136,6 +156,26 @@ impl XfrmDoor for RecordingXfrm {
             b.log.push(Recorded::Installed { inbound, outbound, policies });
             Ok(())
         })
+    }
+
+    fn relocate(&self, to: &Relocation) -> Result<(), XfrmError> {
+        self.with(|b| {
+            b.permit(Operation::UpdateState(StateId { destination: to.remote, spi: 0, mark: None }))?;
+            for old in &to.outbound {
+                if let Some(record) = b.states.remove(old) {
+                    let id = StateId { destination: to.remote, ..*old };
+                    b.states.insert(id, StateRecord { id, source: to.local, ..record });
+                }
+            }
+            b.policies.extend(to.policies.iter().map(|p| (p.id, *p)));
+            let Relocation { remote, encap, ref outbound, .. } = *to;
+            b.log.push(Recorded::Relocated { remote, encap, outbound: outbound.clone() });
+            Ok(())
+        })
+    }
+
+    fn hash_by_peer(&self) -> Result<(), XfrmError> {
+        Ok(())
     }
 
     fn update_policies(&self, policies: &[Policy]) -> Result<(), XfrmError> {

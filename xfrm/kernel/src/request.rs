@@ -6,7 +6,7 @@ use netlink_packet_core::{Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_xfrm as nl;
 use netlink_packet_xfrm::XfrmAttrs;
 
-use crate::attribute::{SaDir, SecretBuffer, push_keys};
+use crate::attribute::{SaDir, SecretBuffer, push_attribute, push_keys};
 use crate::child::ChildSa;
 use crate::{
     Action, AllocateSpi, Direction, Lifetimes, Mark, Mode, Operation, Policy, PolicyId, Selector, StateId,
@@ -93,11 +93,13 @@ impl Batch {
         self.state(nl::XFRM_MSG_NEWSA, Operation::AddState(child.outbound()), child, SaDir::Out, dir);
     }
 
+    /// Nothing, where the child has no keys for that way.
     fn state(&mut self, kind: u16, operation: Operation, child: &ChildSa, way: SaDir, dir: bool) {
         let (source, destination, spi, keys) = match way {
             SaDir::In => (child.remote, child.local, child.spi_in, &child.keys_in),
             SaDir::Out => (child.local, child.remote, child.spi_out, &child.keys_out),
         };
+        let Some(keys) = keys else { return };
         let mut info = sa_info(source, destination, spi, child.mode, child.reqid);
         info.lifetime_cfg = lifetimes(child.lifetimes);
         if child.esn {
@@ -110,6 +112,27 @@ impl Batch {
         self.request(kind, NLM_F_ACK, operation, |out| {
             emit(out, &info, &attributes);
             push_keys(out, keys);
+        });
+    }
+
+    /// A state as [`StateCopy`](crate::relocate::StateCopy) has it: added beside others, or laid over the one that stands.
+    pub(crate) fn copied_state(&mut self, operation: Operation, payload: &SecretBuffer) {
+        let kind = match operation {
+            Operation::AddState(_) => nl::XFRM_MSG_NEWSA,
+            _ => nl::XFRM_MSG_UPDSA,
+        };
+        self.request(kind, NLM_F_ACK, operation, |out| out.extend(payload.as_slice()));
+    }
+
+    /// From which prefix lengths on the kernel finds policies by a hash of their addresses: (local, remote).
+    pub(crate) fn hash_policies(&mut self, v4: (u8, u8), v6: (u8, u8)) {
+        self.request(nl::XFRM_MSG_NEWSPDINFO, NLM_F_ACK, Operation::HashPolicies, |out| {
+            out.grow(4);
+            for (kind, (local, remote)) in
+                [(nl::XFRMA_SPD_IPV4_HTHRESH, v4), (nl::XFRMA_SPD_IPV6_HTHRESH, v6)]
+            {
+                push_attribute(out, kind, &[local, remote]);
+            }
         });
     }
 

@@ -19,8 +19,8 @@ use std::process::Command;
 
 use adit_core::{Prefix, Secret, TrafficSelector};
 use adit_xfrm_kernel::{
-    Algorithm, AllocateSpi, ChildSa, EspKeys, Feature, KernelXfrm, Lifetimes, Mark, Mode, Operation,
-    PolicyPlan, UdpEncap, XfrmDoor, XfrmError, XfrmEvent,
+    Algorithm, AllocateSpi, ChildSa, Direction, EspKeys, Feature, KernelXfrm, Lifetimes, Mark, Mode,
+    Operation, PolicyPlan, Relocation, StateId, UdpEncap, XfrmDoor, XfrmError, XfrmEvent,
 };
 
 const IF_ID: u32 = 0x4100_0007;
@@ -75,8 +75,8 @@ fn child(algorithm: Algorithm, spi_in: u32, spi_out: u32) -> ChildSa {
         mode: Mode::Tunnel,
         spi_in,
         spi_out,
-        keys_in: keys(algorithm),
-        keys_out: keys(algorithm),
+        keys_in: Some(keys(algorithm)),
+        keys_out: Some(keys(algorithm)),
         esn: true,
         replay_window: ChildSa::DEFAULT_REPLAY_WINDOW,
         if_id: Some(IF_ID),
@@ -225,6 +225,114 @@ fn a_missing_state_has_no_counters() {
     in_namespace("a_missing_state_has_no_counters", |door| {
         let id = child(Algorithm::ChaCha20Poly1305, 256, 257).inbound();
         assert_eq!(door.query(&id).unwrap(), None);
+    });
+}
+
+/// Whether this kernel has ESP; the tests that need it hold on those that do.
+fn has_esp(door: &KernelXfrm) -> bool {
+    let able = door.capabilities().unwrap();
+    let has = able.has(Feature::EspV4) && able.has(Feature::Algorithm(GCM));
+    println!("ESP here: {has}");
+    has
+}
+
+const GCM: Algorithm = Algorithm::AesGcm16 { bits: 256 };
+
+fn outbound_counter(remote: &str) -> String {
+    let out = Command::new("ip").args(["xfrm", "state", "list", "dst", remote]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let at = text.find("oseq 0x").expect(&text);
+    text[at + 7..].chars().take_while(char::is_ascii_hexdigit).collect()
+}
+
+#[test]
+fn the_outbound_state_joins_when_the_peer_can_read_it() {
+    in_namespace("the_outbound_state_joins_when_the_peer_can_read_it", |door| {
+        if !has_esp(door) {
+            return;
+        }
+        let spi = allocate(door);
+        let whole = || ChildSa { policies: vec![], ..child(GCM, spi, 0xC0FF_EE01) };
+        door.install(ChildSa { keys_out: None, ..whole() }).unwrap();
+        assert_eq!(door.states().unwrap().len(), 1);
+        door.install(ChildSa { keys_in: None, ..whole() }).unwrap();
+        assert_eq!(door.states().unwrap().len(), 2);
+        // Refused, and the inbound state is not what pays for it.
+        assert!(door.install(ChildSa { keys_in: None, ..whole() }).is_err());
+        assert!(door.states().unwrap().iter().any(|s| s.id.spi == spi));
+    });
+}
+
+#[test]
+fn a_peer_that_moves_is_followed() {
+    in_namespace("a_peer_that_moves_is_followed", |door| {
+        if !has_esp(door) {
+            return;
+        }
+        let whole = child(GCM, allocate(door), 0xC0FF_EE01);
+        let (inbound, outbound, policies) = (whole.inbound(), whole.outbound(), whole.policies.clone());
+        door.install(whole).unwrap();
+        let mut to = Relocation {
+            local: address("192.0.2.1"),
+            remote: address("198.51.100.1"),
+            encap: Some(UdpEncap { local_port: 4500, remote_port: 61001 }),
+            inbound: vec![inbound],
+            outbound: vec![outbound],
+            policies: vec![],
+        };
+        door.relocate(&to).unwrap();
+        assert_eq!(outbound_counter("198.51.100.1"), "0");
+        let listed = Command::new("ip").args(["xfrm", "state"]).output().unwrap().stdout;
+        assert_eq!(String::from_utf8(listed).unwrap().matches("61001").count(), 2);
+
+        to.remote = address("203.0.113.9");
+        to.policies = policies.into_iter().filter(|p| p.id.direction == Direction::Out).collect();
+        for policy in &mut to.policies {
+            policy.template.as_mut().unwrap().destination = to.remote;
+        }
+        door.relocate(&to).unwrap();
+        let states = door.states().unwrap();
+        assert_eq!((states.len(), door.policies().unwrap().len()), (2, 6));
+        let new = StateId { destination: to.remote, ..outbound };
+        assert!(states.iter().any(|s| s.id == new && s.if_id == Some(IF_ID) && s.reqid == REQID));
+        assert_eq!(outbound_counter("203.0.113.9"), "10000");
+        assert_eq!(door.query(&outbound).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_limit_tells_which_state_and_how() {
+    in_namespace("a_limit_tells_which_state_and_how", |door| {
+        if !has_esp(door) {
+            return;
+        }
+        runtime().block_on(async {
+            let mut events = door.subscribe().unwrap();
+            let lifetimes =
+                Lifetimes { soft_seconds: Some(1), hard_seconds: Some(2), ..Lifetimes::default() };
+            let whole = ChildSa { lifetimes, keys_in: None, ..child(GCM, 256, 0xC0FF_EE01) };
+            let id = whole.outbound();
+            door.install(whole).unwrap();
+            for expected in [false, true] {
+                match events.next().await.unwrap() {
+                    XfrmEvent::Expired { state, reqid, hard, .. } => {
+                        assert_eq!((state, reqid, hard), (id, REQID, expected));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(door.states().unwrap(), []);
+        });
+    });
+}
+
+#[test]
+fn a_server_s_policies_are_hashed_by_the_peer_s_address() {
+    in_namespace("a_server_s_policies_are_hashed_by_the_peer_s_address", |door| {
+        door.hash_by_peer().unwrap();
+        let out = Command::new("ip").args(["-s", "-s", "xfrm", "policy", "count"]).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(text.contains("local 0 remote 32") && text.contains("local 0 remote 128"), "{text}");
     });
 }
 
