@@ -200,7 +200,7 @@ fn read(path: &Path, name: Option<&str>, output: Output) -> Result<(String, Zero
     let (text, access) = content(path)
         .map_err(|e| bad(format!("{shown} cannot be read: {e}"), "name a profile, as TOML".into()))?;
     let source = Source { file: &shown, text: &text, access };
-    match parse_profile(&profile_name, &source, &|_, _| Ok(())) {
+    match parse_profile(&profile_name, &source, &|_, _| Ok(Vec::new())) {
         Ok(_) => Ok((name, text)),
         Err(errors) if output.json => Err(Ended::failed(&name, errors.into())),
         Err(errors) => {

@@ -62,7 +62,7 @@ mod tests {
         let text =
             "server = \"vpn.example.com\"\nauth = \"spk\"\nlocal-id = \"alice\"\npsk = \"0xswordfish\"\n";
         let source = Source { file: "corp.toml", text, access: None };
-        let errors = parse_profile(&"corp".parse().unwrap(), &source, &|_, _| Ok(())).unwrap_err();
+        let errors = parse_profile(&"corp".parse().unwrap(), &source, &|_, _| Ok(Vec::new())).unwrap_err();
         let shown = mistakes(&errors, text, Palette { colour: false }, 80);
         assert_eq!(
             shown,

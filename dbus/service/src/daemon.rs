@@ -166,7 +166,7 @@ impl Daemon {
             // Twice up is up: the caller follows the connection that there is.
             return Ok(id);
         }
-        let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server.to_string()));
+        let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server()));
         let handle = client::start(Dial { id, profile, daemon: Arc::clone(self) });
         lock(&self.clients).insert(id, handle);
         Ok(id)

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
     Access, CertSource, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName, PskSource,
-    ServerConfig, Source, SuiteKind, check_secret_file, parse_profile, parse_psk_file, parse_server,
+    ServerConfig, Source, SuiteCheck, SuiteKind, check_secret_file, parse_profile, parse_psk_file,
+    parse_server,
 };
 use nix::unistd::Group;
 use ring::digest;
@@ -267,10 +268,10 @@ fn not_read(path: &Path, error: &std::io::Error) -> Failure {
     if hint.is_empty() { failure } else { failure.hint(hint) }
 }
 
-fn check_suite(kind: SuiteKind, text: &str) -> Result<(), String> {
+fn check_suite(kind: SuiteKind, text: &str) -> SuiteCheck {
     match kind {
-        SuiteKind::Ike => crate::suites::ike(text).map(drop),
-        SuiteKind::Esp => crate::suites::esp(text).map(drop),
+        SuiteKind::Ike => crate::suites::check_ike(text),
+        SuiteKind::Esp => crate::suites::check_esp(text),
     }
 }
 
@@ -293,5 +294,15 @@ mod tests {
         let failure = files.psk(profile.psk.as_ref().unwrap()).unwrap_err();
         assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
         assert!(failure.hint.unwrap().contains("the configuration names this file"));
+    }
+
+    #[test]
+    fn proposals_of_old_peers_are_read_and_need_a_word() {
+        let legacy = |kind, text| check_suite(kind, text).unwrap();
+        assert!(legacy(SuiteKind::Ike, "aes256-sha256-modp2048").is_empty());
+        assert_eq!(legacy(SuiteKind::Ike, "3des-sha1-modp1024"), ["3des", "modp1024"]);
+        assert_eq!(legacy(SuiteKind::Esp, "3des-sha1"), ["3des"]);
+        let why = check_suite(SuiteKind::Ike, "aes256-sha256-rot13").unwrap_err();
+        assert!(why.contains("modp2048") && !why.contains("modp1024"), "{why}");
     }
 }

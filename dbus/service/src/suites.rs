@@ -1,40 +1,62 @@
 //! Proposals: text of a configuration to what is offered, and what was agreed to what the kernel takes.
 
 use adit_core::Failure;
+use adit_ikev2::api::Timing;
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 use adit_isakmp::{Encryption, EspSuite, Integrity};
 use adit_plan::EspOverhead;
-use adit_profile::Suite;
+use adit_profile::{Rekeying, Suite, SuiteCheck};
 use adit_xfrm_kernel as xfrm;
 
-/// Reads an IKE_SA proposal.
+/// Whether `text` is an IKE_SA proposal, and which of its algorithms need `legacy = true`.
 ///
 /// # Errors
 /// What is wrong with it, and what is allowed.
-pub fn ike(text: &str) -> Result<IkeProposal, String> {
-    text.parse::<IkeProposal>().map_err(|e| e.to_string())
+pub fn check_ike(text: &str) -> SuiteCheck {
+    // What is allowed is told without what is not meant to be used.
+    let strict = IkeProposal::read(text, false).map_err(|e| e.to_string());
+    IkeProposal::read(text, true).map(|p| p.legacy()).or(strict.map(|_| Vec::new()))
 }
 
-/// Reads a CHILD_SA proposal.
+/// Whether `text` is a CHILD_SA proposal, likewise.
 ///
 /// # Errors
 /// What is wrong with it, and what is allowed.
-pub fn esp(text: &str) -> Result<EspProposal, String> {
-    text.parse::<EspProposal>().map_err(|e| e.to_string())
+pub fn check_esp(text: &str) -> SuiteCheck {
+    let strict = EspProposal::read(text, false).map_err(|e| e.to_string());
+    EspProposal::read(text, true).map(|p| p.legacy()).or(strict.map(|_| Vec::new()))
 }
 
-/// A configuration's IKE_SA proposals, or the defaults.
+/// A configuration's IKE_SA proposals, or the defaults. With `legacy`, what old peers have comes after the defaults.
 #[must_use]
-pub fn ike_proposals(suites: &[Suite]) -> Vec<IkeProposal> {
-    let read: Vec<IkeProposal> = suites.iter().filter_map(|s| ike(&s.text).ok()).collect();
-    if read.is_empty() { IkeProposal::defaults() } else { read }
+pub fn ike_proposals(suites: &[Suite], legacy: bool) -> Vec<IkeProposal> {
+    let read: Vec<_> = suites.iter().filter_map(|s| IkeProposal::read(&s.text, legacy).ok()).collect();
+    match (read.is_empty(), legacy) {
+        (false, _) => read,
+        (true, false) => IkeProposal::defaults(),
+        (true, true) => [IkeProposal::defaults(), IkeProposal::legacy_defaults()].concat(),
+    }
 }
 
-/// A configuration's CHILD_SA proposals, or the defaults.
+/// A configuration's CHILD_SA proposals, or the defaults, likewise.
 #[must_use]
-pub fn esp_proposals(suites: &[Suite]) -> Vec<EspProposal> {
-    let read: Vec<EspProposal> = suites.iter().filter_map(|s| esp(&s.text).ok()).collect();
-    if read.is_empty() { EspProposal::defaults() } else { read }
+pub fn esp_proposals(suites: &[Suite], legacy: bool) -> Vec<EspProposal> {
+    let read: Vec<_> = suites.iter().filter_map(|s| EspProposal::read(&s.text, legacy).ok()).collect();
+    match (read.is_empty(), legacy) {
+        (false, _) => read,
+        (true, false) => EspProposal::defaults(),
+        (true, true) => [EspProposal::defaults(), EspProposal::legacy_defaults()].concat(),
+    }
+}
+
+/// When keys are replaced, as the core takes it.
+#[must_use]
+pub fn timing(rekeying: Rekeying) -> Timing {
+    Timing {
+        rekey_ike: rekeying.ike.unwrap_or_default(),
+        rekey_child: rekeying.child.unwrap_or_default(),
+        ..Timing::default()
+    }
 }
 
 /// The kernel's algorithm for an agreed suite.

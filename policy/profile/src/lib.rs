@@ -9,7 +9,10 @@ mod error;
 mod profile;
 mod profile_read;
 mod read;
+mod sa;
+mod sa_read;
 mod secret;
+mod selector;
 mod server;
 mod server_read;
 mod show;
@@ -18,8 +21,12 @@ mod value;
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;
+pub use read::CheckSuite;
+pub use sa::{ChildRule, Mode, Rekeying, Start, Uniqueness};
 pub use secret::{CertSource, Directory, FileRef, KeySource, PskSource, check_secret_file, parse_psk_file};
 pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 pub use server_read::parse_server;
 pub use show::Setting;
-pub use value::{FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind};
+pub use value::{
+    FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteCheck, SuiteKind,
+};

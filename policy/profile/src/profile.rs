@@ -1,8 +1,9 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use adit_core::{Identity, Prefix};
+use adit_core::{Identity, Prefix, TrafficSelector};
 
+use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PskSource};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
 
@@ -66,7 +67,7 @@ impl Dns {
     }
 }
 
-/// Which kinds of address to ask the server for. At least one is set.
+/// Which kinds of address to ask the server for. None: networks are behind both ends, or it is transport mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Families {
     /// An IPv4 address.
@@ -80,18 +81,19 @@ pub struct Families {
 pub struct Profile {
     /// The file's name without `.toml`.
     pub name: ProfileName,
-    /// Where the server is.
-    pub server: ServerName,
+    /// Where the server is: its gateways, in the order in which they are tried. Never empty.
+    pub servers: Vec<ServerName>,
+    /// When it is raised. Default: by hand.
+    pub start: Start,
     /// How we prove ourselves.
     pub auth: AuthMethod,
     /// How the server must prove itself. Default: as we do.
     pub remote_auth: AuthMethod,
     /// Who we claim to be. Always there with a PSK; without it the certificate's own name is used.
     pub local_id: Option<Identity>,
-    /// Who the server must prove to be. Default: the server's name or address.
-    pub remote_id: Identity,
-    /// Whether `remote_id` was written in the file.
-    pub(crate) remote_id_written: bool,
+    /// Who the server must prove to be. `None`: the name or address of the gateway that is dialled, see
+    /// [`Profile::identity_of`].
+    pub remote_id: Option<Identity>,
     /// The PSK, for whichever side uses one. Always there if one does.
     pub psk: Option<PskSource>,
     /// Authorities for the server's certificate. Empty: the system's trust store.
@@ -104,11 +106,25 @@ pub struct Profile {
     pub ike: Vec<Suite>,
     /// CHILD_SA proposals, best first. Empty: the default ones.
     pub esp: Vec<Suite>,
-    /// What goes into the tunnel.
+    /// Whether algorithms that protect little (3DES, MODP-1024, MODP-1536) may be used. Default: no.
+    pub legacy: bool,
+    /// When keys are replaced.
+    pub rekeying: Rekeying,
+    /// Age at which both sides authenticate again. `None`, the default: never.
+    pub reauthenticate: Option<Duration>,
+    /// Size in bytes, IP header included, from which on IKE messages are sent in fragments. Default: 1280.
+    pub fragment_size: u16,
+    /// What the first CHILD_SA carries. Default: whole packets.
+    pub mode: Mode,
+    /// What goes into the tunnel. Always `Split` in transport mode.
     pub tunnel: Tunnel,
-    /// With a split tunnel, the networks to ask for. Empty: whatever the server offers. Host bits are clear.
-    pub remote_subnets: Vec<Prefix>,
-    /// Which addresses to ask for. Default: both.
+    /// Our side of the traffic selectors. Empty: our address.
+    pub local_subnets: Vec<TrafficSelector>,
+    /// With a split tunnel, what to ask for. Empty: whatever the server offers; in transport mode the server itself.
+    pub remote_subnets: Vec<TrafficSelector>,
+    /// CHILD_SAs beside the first one.
+    pub children: Vec<ChildRule>,
+    /// Which addresses to ask for. Default: both; with `local_subnets` and in transport mode none.
     pub addresses: Families,
     /// Silence after which the peer is asked whether it is alive. Default: 30 s.
     pub dpd: Duration,
@@ -125,20 +141,26 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The server's host.
+    /// The gateways as one text: `vpn1.example.com, vpn2.example.com`.
     #[must_use]
-    pub const fn host(&self) -> &Host {
-        &self.server.host
+    pub fn server(&self) -> String {
+        let names: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        names.join(", ")
     }
 
-    /// The server's UDP port for the first packet: 500 unless the profile says otherwise. A port other than 500 is
-    /// one that speaks UDP encapsulation, as 4500 does (RFC 7296 §2.23).
+    /// Who that gateway must prove to be.
     #[must_use]
-    pub const fn port(&self) -> u16 {
-        match self.server.port {
-            Some(port) => port,
-            None => 500,
-        }
+    pub fn identity_of(&self, gateway: &ServerName) -> Identity {
+        self.remote_id.clone().unwrap_or_else(|| match &gateway.host {
+            Host::Name(name) => Identity::Fqdn(name.clone()),
+            Host::Address(address) => Identity::Address(*address),
+        })
+    }
+
+    /// The networks of `remote_subnets`, whatever protocols and ports are asked for in them.
+    #[must_use]
+    pub fn remote_networks(&self) -> Vec<Prefix> {
+        self.remote_subnets.iter().flat_map(|ts| ts.addresses.prefixes()).collect()
     }
 
     /// Every file that the profile refers to.

@@ -1,13 +1,15 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use adit_core::{Identity, Prefix};
+use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::error::{ProfileErrors, Source};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
+use crate::sa::{ChildRule, Mode, Start};
+use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, KeySource, PskSource};
-use crate::value::{Host, NameError, ProfileName, ServerName, SuiteKind, parse_identity, quoted};
+use crate::value::{Host, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted};
 
 pub(crate) const AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate)];
@@ -22,6 +24,7 @@ pub(crate) const KEYS: &[&str] = &[
     "version",
     "server",
     "port",
+    "start",
     "auth",
     "remote-auth",
     "local-id",
@@ -33,8 +36,18 @@ pub(crate) const KEYS: &[&str] = &[
     "key",
     "ike",
     "esp",
+    "legacy",
+    "rekey-ike",
+    "rekey-child",
+    "rekey-bytes",
+    "rekey-packets",
+    "reauthenticate",
+    "fragment-size",
+    "mode",
     "tunnel",
+    "local-subnets",
     "remote-subnets",
+    "child",
     "addresses",
     "dpd",
     "interface",
@@ -44,14 +57,14 @@ pub(crate) const KEYS: &[&str] = &[
     "local-address",
 ];
 
-/// Reads a profile. `check` says whether a proposal's text is one that Adit can make, and what is allowed if not.
+/// Reads a profile. `check` says whether a proposal's text is one that Adit can make.
 ///
 /// # Errors
 /// Every mistake of the file.
 pub fn parse_profile(
     name: &ProfileName,
     source: &Source<'_>,
-    check: &dyn Fn(SuiteKind, &str) -> Result<(), String>,
+    check: CheckSuite<'_>,
 ) -> Result<Profile, ProfileErrors> {
     let mut reader = Reader::new(*source);
     let profile = document(&mut reader).and_then(|root| {
@@ -75,32 +88,24 @@ fn profile(
 ) -> Option<Profile> {
     reader.only(table, KEYS);
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
-    let server = server(reader, table);
+    reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
+    let servers = servers(reader, table);
     let auth = required_choice(reader, table, "auth", AUTH, r#"add auth = "psk" or auth = "certificate""#);
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(auth);
-    let tunnel = reader.choice(table, "tunnel", TUNNEL).unwrap_or(Tunnel::Full);
     let credentials = credentials(reader, table, auth, remote_auth);
     let remote_id = reader.parse(table, "remote-id", parse_identity);
-    let remote_subnets = remote_subnets(reader, table, tunnel);
     let (ike, esp) = (
         reader.suites(table, "ike", SuiteKind::Ike, check),
         reader.suites(table, "esp", SuiteKind::Esp, check),
     );
-    let addresses = families(reader, table);
-    let dpd = reader.duration(table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT);
-    let interface = reader.parse(table, "interface", str::parse);
-    let mtu = mtu(reader, table, addresses);
-    let dns = reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto);
-    let force_encapsulation = reader.boolean(table, "force-encapsulation").unwrap_or(false);
-    let local_address = local_address(reader, table, server.as_ref());
-    let (server, auth, remote_auth) = (server?, auth?, remote_auth?);
-    Some(Profile {
+    let traffic = traffic(reader, table, &esp, check);
+    let mtu = mtu(reader, table, traffic.addresses);
+    let local_address = local_address(reader, table, &servers);
+    let profile = Profile {
         name: name.clone(),
-        remote_id_written: remote_id.is_some(),
-        remote_id: remote_id.unwrap_or_else(|| identity_of(&server.host)),
-        server,
-        auth,
-        remote_auth,
+        start: reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual),
+        remote_id,
+        servers,
         local_id: credentials.local_id,
         psk: credentials.psk,
         ca: credentials.ca,
@@ -108,32 +113,50 @@ fn profile(
         key: credentials.key,
         ike,
         esp,
-        tunnel,
-        remote_subnets,
-        addresses,
-        dpd,
-        interface,
+        legacy: reader.legacy,
+        rekeying: rekeying(reader, table),
+        reauthenticate: reauthenticate(reader, table),
+        fragment_size: fragment_size(reader, table),
+        mode: traffic.mode,
+        tunnel: traffic.tunnel,
+        local_subnets: traffic.local_subnets,
+        remote_subnets: traffic.remote_subnets,
+        children: traffic.children,
+        addresses: traffic.addresses,
+        dpd: reader.duration(table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
+        interface: reader.parse(table, "interface", str::parse),
         mtu,
-        dns,
-        force_encapsulation,
+        dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
+        force_encapsulation: reader.boolean(table, "force-encapsulation").unwrap_or(false),
         local_address,
-    })
+        // Last, so that whatever else is wrong has been found.
+        auth: auth?,
+        remote_auth: remote_auth?,
+    };
+    (!profile.servers.is_empty()).then_some(profile)
 }
 
-fn server(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ServerName> {
-    if entry(table, "server").is_none() {
-        reader.missing(table, "server", r#"add server = "vpn.example.com""#);
+/// The gateways; `port` is that of each which names none.
+fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerName> {
+    let help = r#"add server = "vpn.example.com""#;
+    let written = entry(table, "server");
+    if written.is_none() {
+        reader.missing(table, "server", help);
     }
     let port = reader.integer::<u16>(table, "port", 1..=65535);
-    let mut server: ServerName = reader.parse(table, "server", str::parse)?;
-    if let (Some(port), Some(after)) = (port, server.port)
-        && let Some((_, span)) = entry(table, "port")
+    let errors = reader.errors.len();
+    let mut servers: Vec<ServerName> = reader.parse_list(table, "server", str::parse);
+    if let (Some((_, span)), true, true) = (written, servers.is_empty(), reader.errors.len() == errors) {
+        reader.error(span, "`server` is empty", help);
+    }
+    if let (Some(port), Some((_, span))) = (port, entry(table, "port"))
+        && let Some(after) = servers.iter().find_map(|s| s.port)
     {
         let message = format!("`port` is {port}, but `server` already ends in :{after}");
         reader.error(span, message, "write the port once");
     }
-    server.port = server.port.or(port);
-    Some(server)
+    servers.iter_mut().for_each(|s| s.port = s.port.or(port));
+    servers
 }
 
 struct Credentials {
@@ -206,28 +229,58 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
     }
 }
 
-fn remote_subnets(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel) -> Vec<Prefix> {
-    let subnets = reader.parse_list(table, "remote-subnets", parse_network);
+struct Traffic {
+    mode: Mode,
+    tunnel: Tunnel,
+    local_subnets: Vec<TrafficSelector>,
+    remote_subnets: Vec<TrafficSelector>,
+    children: Vec<ChildRule>,
+    addresses: Families,
+}
+
+fn traffic(reader: &mut Reader<'_>, table: &Table<'_>, esp: &[Suite], check: CheckSuite<'_>) -> Traffic {
+    let mode = reader.choice(table, "mode", Mode::WORDS).unwrap_or(Mode::Tunnel);
+    let default = if mode == Mode::Transport { Tunnel::Split } else { Tunnel::Full };
+    let tunnel = reader.choice(table, "tunnel", TUNNEL).unwrap_or(default);
+    let local_subnets = selectors(reader, table, "local-subnets");
+    let remote_subnets = selectors(reader, table, "remote-subnets");
+    let parent = Parent { tunnel, mode, local_subnets: &local_subnets, esp };
+    let children = children(reader, table, &parent, check);
+    let addresses = families(reader, table, mode, &local_subnets);
     if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
         let help = r#"add tunnel = "split", or take the line out"#;
         reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
     }
-    subnets
+    if let (Mode::Transport, Tunnel::Full, Some((_, span))) = (mode, tunnel, entry(table, "tunnel")) {
+        let help = "take the line out, or the one with mode";
+        reader.error(
+            span,
+            "`tunnel`: transport mode carries only what the two hosts say to each other",
+            help,
+        );
+    }
+    Traffic { mode, tunnel, local_subnets, remote_subnets, children, addresses }
 }
 
-fn families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
+fn families(reader: &mut Reader<'_>, table: &Table<'_>, mode: Mode, local: &[TrafficSelector]) -> Families {
     let parse = |text: &str| match text {
         "ipv4" => Ok(true),
         "ipv6" => Ok(false),
         _ => Err(NameError::new(format!("{} is not a kind of address", quoted(text)), r#""ipv4", "ipv6""#)),
     };
     let Some((_, span)) = entry(table, "addresses") else {
-        return Families { ipv4: true, ipv6: true };
+        let ask = mode == Mode::Tunnel && local.is_empty();
+        return Families { ipv4: ask, ipv6: ask };
     };
     let errors = reader.errors.len();
     let kinds = reader.parse_list(table, "addresses", parse);
-    if kinds.is_empty() && reader.errors.len() == errors {
-        reader.error(span, "`addresses` is empty", r#"allowed: ["ipv4"], ["ipv6"], ["ipv4", "ipv6"]"#);
+    let has = entry(table, "local-subnets").is_some();
+    if kinds.is_empty() && reader.errors.len() == errors && mode == Mode::Tunnel && !has {
+        let help = r#"add local-subnets = ["10.1.0.0/16"], or ask for "ipv4", "ipv6" or both"#;
+        reader.error(span, "`addresses` is empty: nothing on our side could go into the tunnel", help);
+    } else if !kinds.is_empty() && mode == Mode::Transport {
+        let help = "take the line out, or the one with mode";
+        reader.error(span, "`addresses` has no use: in transport mode there are none inside", help);
     }
     Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) }
 }
@@ -242,23 +295,17 @@ fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Optio
     Some(mtu)
 }
 
-fn local_address(reader: &mut Reader<'_>, table: &Table<'_>, server: Option<&ServerName>) -> Option<IpAddr> {
-    let address = reader.parse(table, "local-address", parse_address)?;
-    if let Some(Host::Address(remote)) = server.map(|s| &s.host)
-        && remote.is_ipv4() != address.is_ipv4()
-        && let Some((_, span)) = entry(table, "local-address")
-    {
+fn local_address(reader: &mut Reader<'_>, table: &Table<'_>, servers: &[ServerName]) -> Option<IpAddr> {
+    let address: IpAddr = reader.parse(table, "local-address", parse_address)?;
+    let beyond = servers.iter().find_map(|s| match s.host {
+        Host::Address(remote) if remote.is_ipv4() != address.is_ipv4() => Some(remote),
+        _ => None,
+    });
+    if let (Some(remote), Some((_, span))) = (beyond, entry(table, "local-address")) {
         let message = format!("`local-address`: {address} cannot reach {remote}");
         reader.error(span, message, "allowed: an address of the server's family");
     }
     Some(address)
-}
-
-fn identity_of(host: &Host) -> Identity {
-    match host {
-        Host::Name(name) => Identity::Fqdn(name.clone()),
-        Host::Address(address) => Identity::Address(*address),
-    }
 }
 
 pub(crate) fn required_choice<T: Copy>(

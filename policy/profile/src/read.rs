@@ -5,15 +5,17 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::error::{ProfileError, Source, is_secret};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PskSource, exposed, parse_psk};
-use crate::value::{NameError, Suite, SuiteKind, parse_duration, quoted, show_duration};
+use crate::value::{NameError, Suite, SuiteCheck, SuiteKind, parse_duration, quoted, show_duration};
 
 /// How a proposal's text is checked; the parser of proposals lives with the protocol.
-pub(crate) type CheckSuite<'c> = &'c dyn Fn(SuiteKind, &str) -> Result<(), String>;
+pub type CheckSuite<'c> = &'c dyn Fn(SuiteKind, &str) -> SuiteCheck;
 
 /// Reads values out of a parsed file and collects every mistake on the way.
 pub(crate) struct Reader<'s> {
     pub(crate) source: Source<'s>,
     pub(crate) errors: Vec<ProfileError>,
+    /// Whether the file has said `legacy = true`.
+    pub(crate) legacy: bool,
 }
 
 /// A table of the file, and how messages call it: `` or `[listen] `.
@@ -33,7 +35,7 @@ pub(crate) struct Text<'t> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: Source<'s>) -> Self {
-        Self { source, errors: Vec::new() }
+        Self { source, errors: Vec::new(), legacy: false }
     }
 
     pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
@@ -226,6 +228,26 @@ impl<'s> Reader<'s> {
         })
     }
 
+    /// A duration, or `"never"`: then `Some(None)`.
+    pub(crate) fn duration_or_never(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        let allowed = format!(
+            "{} to {}, written as 30s, 5m or 8h, or \"never\"",
+            show_duration(*range.start()),
+            show_duration(*range.end())
+        );
+        self.parse(table, key, |text| match text {
+            "never" => Ok(None),
+            _ => parse_duration(text).filter(|d| range.contains(d)).map(Some).ok_or_else(|| {
+                NameError::new(format!("{} is not a duration it can have", quoted(text)), allowed)
+            }),
+        })
+    }
+
     pub(crate) fn suites(
         &mut self,
         table: &Table<'_>,
@@ -246,7 +268,10 @@ impl<'s> Reader<'s> {
         let mut out = Vec::new();
         for Text { text, span } in texts {
             match check(kind, text) {
-                Ok(()) => out.push(Suite { text: text.to_owned(), span }),
+                Ok(legacy) => {
+                    self.refuse_legacy(table, key, text, &span, &legacy);
+                    out.push(Suite { text: text.to_owned(), span });
+                }
                 Err(allowed) => {
                     let message =
                         format!("{}`{key}`: {} is not a proposal Adit can make", table.title, quoted(text));
@@ -255,6 +280,22 @@ impl<'s> Reader<'s> {
             }
         }
         out
+    }
+
+    fn refuse_legacy(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        text: &str,
+        span: &Range<usize>,
+        legacy: &[String],
+    ) {
+        if self.legacy || legacy.is_empty() {
+            return;
+        }
+        let names = legacy.join(" and ");
+        let message = format!("{}`{key}`: {} has {names}, which can be broken", table.title, quoted(text));
+        self.error(span.clone(), message, "if the peer can do nothing better, add legacy = true");
     }
 
     /// `psk` or `psk-file`, never both.

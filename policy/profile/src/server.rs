@@ -3,9 +3,10 @@ use core::net::IpAddr;
 use core::str::FromStr;
 use core::time::Duration;
 
-use adit_core::{AddressRange, Identity, Prefix};
+use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
 use crate::profile::AuthMethod;
+use crate::sa::{Rekeying, Uniqueness};
 use crate::secret::{CertSource, FileRef, KeySource, PskSource};
 use crate::value::{InterfaceName, NameError, ProfileName, Suite, parse_identity};
 
@@ -16,7 +17,7 @@ pub struct ServerConfig {
     pub listen: Listen,
     /// How the server itself appears.
     pub ikev2: Ike,
-    /// Who may connect and what they get: the first that matches a client's identity counts. At least one.
+    /// Who may connect and what they get: the first that matches a client's identity and address counts. At least one.
     pub connections: Vec<ConnectionRule>,
     /// The address pools that connections refer to by name.
     pub pools: Vec<Pool>,
@@ -53,6 +54,14 @@ pub struct Ike {
     pub ike: Vec<Suite>,
     /// CHILD_SA proposals, best first. Empty: the default ones.
     pub esp: Vec<Suite>,
+    /// Whether algorithms that protect little (3DES, MODP-1024, MODP-1536) may be used. Default: no.
+    pub legacy: bool,
+    /// When keys are replaced.
+    pub rekeying: Rekeying,
+    /// Size in bytes, IP header included, from which on IKE messages are sent in fragments. Default: 1280.
+    pub fragment_size: u16,
+    /// What becomes of a client's older connections, where a connection does not say. Default: replaced.
+    pub uniqueness: Uniqueness,
     /// Silence after which a client is asked whether it is alive. Default: 30 s.
     pub dpd: Duration,
 }
@@ -62,8 +71,10 @@ pub struct Ike {
 pub struct ConnectionRule {
     /// Its name, as status shows it.
     pub name: ProfileName,
-    /// The client identities it is for.
+    /// The client identities it is for: those of `match` and of `group`.
     pub matches: Vec<IdentityPattern>,
+    /// Where its clients come from. Empty: anywhere.
+    pub addresses: Vec<Prefix>,
     /// How the client proves itself.
     pub auth: AuthMethod,
     /// How the server proves itself to these clients. Default: with its certificate if it has one, else as the client.
@@ -72,10 +83,17 @@ pub struct ConnectionRule {
     pub psk: Option<PskSource>,
     /// Authorities for client certificates. Always there with `auth = "certificate"`: a server trusts no public ones.
     pub ca: Vec<CertSource>,
-    /// The name of the pool that addresses come from; one of [`ServerConfig::pools`].
-    pub pool: String,
+    /// The name of the pool that addresses come from; one of [`ServerConfig::pools`]. `None`: clients get no address,
+    /// and there are `remote_subnets`, or it is `transport`.
+    pub pool: Option<String>,
     /// What clients may reach. Default: everything.
-    pub subnets: Vec<Prefix>,
+    pub subnets: Vec<TrafficSelector>,
+    /// What may be behind a client that is a site.
+    pub remote_subnets: Vec<TrafficSelector>,
+    /// Whether a client that asks for transport mode gets it.
+    pub transport: bool,
+    /// What becomes of a client's older connections. Default: as `[ikev2]` says.
+    pub uniqueness: Uniqueness,
     /// DNS servers for these clients; `None`: the pool's.
     pub dns: Option<Vec<IpAddr>>,
 }
@@ -131,10 +149,12 @@ impl ServerConfig {
         self.pools.iter().find(|p| p.name == name)
     }
 
-    /// The first connection that is for `identity`. Nothing is proven yet.
+    /// The first connection that is for `identity` at `address`. Nothing is proven yet.
     #[must_use]
-    pub fn connection_for(&self, identity: &Identity) -> Option<&ConnectionRule> {
-        self.connections.iter().find(|c| c.matches.iter().any(|m| m.matches(identity)))
+    pub fn connection_for(&self, identity: &Identity, address: IpAddr) -> Option<&ConnectionRule> {
+        let from =
+            |c: &ConnectionRule| c.addresses.is_empty() || c.addresses.iter().any(|p| p.contains(address));
+        self.connections.iter().find(|c| from(c) && c.matches.iter().any(|m| m.matches(identity)))
     }
 
     /// Every file that the configuration refers to.

@@ -1,32 +1,63 @@
 use core::net::IpAddr;
 
-use adit_core::{AddressRange, Prefix};
+use adit_core::{AddressRange, Prefix, TrafficSelector};
 
 use crate::error::{ProfileErrors, Source};
 use crate::profile::AuthMethod;
 use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
 use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
+use crate::sa::{Rekeying, Uniqueness};
+use crate::sa_read::{FRAGMENT_DEFAULT, fragment_size, rekeying, selectors};
 use crate::server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
 
-const TOP: &[&str] = &["version", "listen", "ikev2", "connection", "pool", "network", "limits"];
+const TOP: &[&str] = &["version", "listen", "ikev2", "connection", "group", "pool", "network", "limits"];
 const LISTEN: &[&str] = &["addresses", "ports"];
-const IKEV2: &[&str] = &["identity", "certificate", "key", "psk", "psk-file", "ike", "esp", "dpd"];
-const CONNECTION: &[&str] =
-    &["name", "match", "auth", "server-auth", "psk", "psk-file", "ca", "pool", "subnets", "dns"];
+const IKEV2: &[&str] = &[
+    "identity",
+    "certificate",
+    "key",
+    "psk",
+    "psk-file",
+    "ike",
+    "esp",
+    "legacy",
+    "rekey-ike",
+    "rekey-child",
+    "rekey-bytes",
+    "rekey-packets",
+    "fragment-size",
+    "uniqueness",
+    "dpd",
+];
+const CONNECTION: &[&str] = &[
+    "name",
+    "match",
+    "group",
+    "address",
+    "auth",
+    "server-auth",
+    "psk",
+    "psk-file",
+    "ca",
+    "pool",
+    "subnets",
+    "remote-subnets",
+    "transport",
+    "uniqueness",
+    "dns",
+];
+const GROUP: &[&str] = &["members"];
 const POOL: &[&str] = &["ranges", "ranges6", "dns", "on-subnet"];
 const NETWORK: &[&str] = &["forward", "nat", "nat-interface"];
 const LIMITS: &[&str] = &["half-open", "clients"];
 const NAT: &[(&str, Nat)] = &[("off", Nat::Off), ("masquerade", Nat::Masquerade)];
 
-/// Reads `server.toml`. `check` says whether a proposal's text is one that Adit can make, and what is allowed if not.
+/// Reads `server.toml`. `check` says whether a proposal's text is one that Adit can make.
 ///
 /// # Errors
 /// Every mistake of the file.
-pub fn parse_server(
-    source: &Source<'_>,
-    check: &dyn Fn(SuiteKind, &str) -> Result<(), String>,
-) -> Result<ServerConfig, ProfileErrors> {
+pub fn parse_server(source: &Source<'_>, check: CheckSuite<'_>) -> Result<ServerConfig, ProfileErrors> {
     let mut reader = Reader::new(*source);
     let config = document(&mut reader).map(|root| {
         let end = source.text.trim_end().len();
@@ -46,7 +77,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let _: Option<u8> = reader.integer(top, "version", 1..=1);
     let listen = listen(reader, top);
     let ikev2 = ikev2(reader, top, check);
-    let pools = pools(reader, top);
+    let (pools, groups) = (pools(reader, top), groups(reader, top));
     let network = network(reader, top);
     let limits = limits(reader, top);
     let tables = reader.tables(top, "connection");
@@ -58,7 +89,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         );
     }
     let connections: Vec<ConnectionRule> =
-        tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools)).collect();
+        tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools, &groups)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     ServerConfig { listen, ikev2, connections, pools, network, limits }
 }
@@ -92,10 +123,15 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
             psk: None,
             ike: Vec::new(),
             esp: Vec::new(),
+            legacy: false,
+            rekeying: Rekeying::default(),
+            fragment_size: FRAGMENT_DEFAULT,
+            uniqueness: Uniqueness::default(),
             dpd: DPD_DEFAULT,
         };
     };
     reader.only(&table, IKEV2);
+    reader.legacy = reader.boolean(&table, "legacy").unwrap_or(false);
     let ike = Ike {
         identity: reader.parse(&table, "identity", parse_identity),
         certificate: reader.certificates(&table, "certificate"),
@@ -103,6 +139,10 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         psk: reader.psk(&table),
         ike: reader.suites(&table, "ike", SuiteKind::Ike, check),
         esp: reader.suites(&table, "esp", SuiteKind::Esp, check),
+        legacy: reader.legacy,
+        rekeying: rekeying(reader, &table),
+        fragment_size: fragment_size(reader, &table),
+        uniqueness: reader.choice(&table, "uniqueness", Uniqueness::WORDS).unwrap_or_default(),
         dpd: reader.duration(&table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
     };
     match (entry(&table, "certificate").is_some(), entry(&table, "key").is_some()) {
@@ -124,36 +164,120 @@ fn connection(
     table: &Table<'_>,
     ikev2: &Ike,
     pools: &[Pool],
+    groups: &[Group],
 ) -> Option<ConnectionRule> {
     reader.only(table, CONNECTION);
-    for (key, help) in [
-        ("name", r#"add name = "staff""#),
-        ("match", r#"add match = ["*@example.com"], or match = ["*"]"#),
-        ("pool", r#"add pool = "NAME", a [pool.NAME] of this file"#),
-    ] {
-        if entry(table, key).is_none() {
-            reader.missing(table, key, help);
-        }
+    if entry(table, "name").is_none() {
+        reader.missing(table, "name", r#"add name = "staff""#);
+    }
+    if entry(table, "match").is_none() && entry(table, "group").is_none() {
+        reader.missing(table, "match", r#"add match = ["*@example.com"], or match = ["*"]"#);
     }
     let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
-    let matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
+    let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
+    matches.extend(members(reader, table, groups));
     let auth_help = r#"add auth = "psk" or auth = "certificate""#;
     let auth = required_choice(reader, table, "auth", AUTH, auth_help);
     let server_auth = reader.choice(table, "server-auth", AUTH);
     let psk = reader.psk(table);
     let ca = reader.certificates(table, "ca");
+    let addresses = reader.parse_list(table, "address", parse_network);
     let pool = pool_of(reader, table, pools);
-    let mut subnets = reader.parse_list(table, "subnets", parse_network);
-    if subnets.is_empty() {
-        subnets = vec![Prefix::ANY_V4, Prefix::ANY_V6];
-    }
+    let traffic = traffic(reader, table);
+    let uniqueness = reader.choice(table, "uniqueness", Uniqueness::WORDS).unwrap_or(ikev2.uniqueness);
     let dns = entry(table, "dns").is_some().then(|| reader.parse_list(table, "dns", parse_address));
     let auth = auth?;
     let default = if ikev2.certificate.is_empty() { auth } else { AuthMethod::Certificate };
     let server_auth = server_auth.unwrap_or(default);
-    let rule = ConnectionRule { name: name?, matches, auth, server_auth, psk, ca, pool: pool?, subnets, dns };
+    let Traffic { subnets, remote_subnets, transport } = traffic;
+    let rule = ConnectionRule {
+        name: name?,
+        matches,
+        addresses,
+        auth,
+        server_auth,
+        psk,
+        ca,
+        pool,
+        subnets,
+        remote_subnets,
+        transport,
+        uniqueness,
+        dns,
+    };
     needs_of_connection(reader, table, &rule, ikev2);
     Some(rule)
+}
+
+struct Traffic {
+    subnets: Vec<TrafficSelector>,
+    remote_subnets: Vec<TrafficSelector>,
+    transport: bool,
+}
+
+/// Both sides of the traffic selectors. Whoever gets no address must have networks behind it, or be a host that speaks
+/// for itself.
+fn traffic(reader: &mut Reader<'_>, table: &Table<'_>) -> Traffic {
+    let mut subnets = selectors(reader, table, "subnets");
+    if subnets.is_empty() {
+        subnets = [Prefix::ANY_V4, Prefix::ANY_V6].map(Into::into).into();
+    }
+    let remote_subnets = selectors(reader, table, "remote-subnets");
+    let transport = reader.boolean(table, "transport").unwrap_or(false);
+    let has = |key| entry(table, key).is_some();
+    if !has("pool") && !has("remote-subnets") && !transport {
+        let help = r#"add pool = "NAME", a [pool.NAME] of this file; or, for a site, remote-subnets = ["10.2.0.0/16"]"#;
+        reader.missing(table, "pool", help);
+    }
+    if let (true, Some((_, span))) = (has("remote-subnets"), entry(table, "pool")) {
+        let message = format!("{}both `pool` and `remote-subnets`", table.title);
+        reader.error(
+            span,
+            message,
+            "clients get an address, or have networks behind them: make two [[connection]]s",
+        );
+    }
+    Traffic { subnets, remote_subnets, transport }
+}
+
+/// `[group.NAME]`: identities that connections refer to by one name.
+struct Group {
+    name: String,
+    members: Vec<IdentityPattern>,
+}
+
+fn groups(reader: &mut Reader<'_>, top: &Table<'_>) -> Vec<Group> {
+    let Some(all) = reader.table(top, "group") else {
+        return Vec::new();
+    };
+    let names: Vec<&str> = all.entries.keys().map(|k| k.get_ref().as_ref()).collect();
+    let mut out = Vec::new();
+    for name in names {
+        let Some(mut table) = reader.table(&all, name) else { continue };
+        table.title = format!("[group.{}] ", name.escape_debug());
+        reader.only(&table, GROUP);
+        if entry(&table, "members").is_none() {
+            reader.missing(&table, "members", r#"add members = ["alice@example.com", "*@lab.example.com"]"#);
+        }
+        out.push(Group { name: name.to_owned(), members: reader.parse_list(&table, "members", str::parse) });
+    }
+    out
+}
+
+fn members(reader: &mut Reader<'_>, table: &Table<'_>, groups: &[Group]) -> Vec<IdentityPattern> {
+    let mut out = Vec::new();
+    for wanted in reader.strings(table, "group") {
+        if let Some(group) = groups.iter().find(|g| g.name == wanted.text) {
+            out.extend_from_slice(&group.members);
+            continue;
+        }
+        let help = match nearest(wanted.text, groups.iter().map(|g| g.name.as_str())) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "add [group.NAME] with members".to_owned(),
+        };
+        reader.error(wanted.span, format!("{}there is no group {}", table.title, quoted(wanted.text)), help);
+    }
+    out
 }
 
 fn pool_of(reader: &mut Reader<'_>, table: &Table<'_>, pools: &[Pool]) -> Option<String> {

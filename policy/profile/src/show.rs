@@ -1,6 +1,12 @@
-use crate::profile::{AuthMethod, Profile};
+use core::time::Duration;
+
+use adit_core::TrafficSelector;
+
+use crate::profile::{AuthMethod, Dns, Profile};
+use crate::sa::{ChildRule, Mode, Rekeying, Start};
+use crate::sa_read::FRAGMENT_DEFAULT;
 use crate::secret::{CertSource, KeySource, PskSource};
-use crate::value::show_duration;
+use crate::value::{Suite, show_duration};
 
 /// One line of a profile as people may see it: never a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,7 +27,9 @@ impl Profile {
     pub fn settings(&self) -> Vec<Setting> {
         let mut out = self.settings_of_peers();
         out.extend(self.settings_of_credentials());
-        out.extend(self.settings_of_tunnel());
+        out.extend(self.settings_of_algorithms());
+        out.extend(self.settings_of_traffic());
+        out.extend(self.settings_of_host());
         out
     }
 
@@ -32,17 +40,26 @@ impl Profile {
             HIDDEN => format!("# {} = {HIDDEN}\n", s.key),
             value => format!("{} = {value}\n", s.key),
         };
-        self.settings().into_iter().filter(|s| !s.default).map(line).collect()
+        let said = self.settings().into_iter().filter(|s| !s.default && s.key != CHILD);
+        said.map(line).chain(self.children.iter().map(child_table)).collect()
     }
 
     fn settings_of_peers(&self) -> Vec<Setting> {
-        let mut out =
-            vec![said("server", string(&self.server.to_string())), said("auth", string(self.auth.as_str()))];
+        let servers = match self.servers.as_slice() {
+            [one] => string(&one.to_string()),
+            several => list(several.iter().map(|s| string(&s.to_string()))),
+        };
+        let mut out = vec![said("server", servers), said("auth", string(self.auth.as_str()))];
+        let start = string(self.start.as_str());
+        out.push(Setting { key: "start", value: start, default: self.start == Start::Manual });
         let remote_auth = string(self.remote_auth.as_str());
         out.push(Setting { key: "remote-auth", value: remote_auth, default: self.remote_auth == self.auth });
         out.extend(self.local_id.as_ref().map(|id| said("local-id", string(&id.to_string()))));
-        let remote_id = string(&self.remote_id.to_string());
-        out.push(Setting { key: "remote-id", value: remote_id, default: !self.remote_id_written });
+        match (&self.remote_id, self.servers.as_slice()) {
+            (Some(id), _) => out.push(said("remote-id", string(&id.to_string()))),
+            (None, [one]) => out.push(when("remote-id", string(&self.identity_of(one).to_string()), true)),
+            (None, _) => out.push(when("remote-id", "the name of the gateway that is dialled".into(), true)),
+        }
         out
     }
 
@@ -66,38 +83,102 @@ impl Profile {
             Some(KeySource::File(file)) => out.push(said("key", string(file.name.as_str()))),
             None => {}
         }
-        for (key, suites) in [("ike", &self.ike), ("esp", &self.esp)] {
-            if !suites.is_empty() {
-                out.push(said(key, list(suites.iter().map(|s| string(&s.text)))));
-            }
-        }
         out
     }
 
-    fn settings_of_tunnel(&self) -> Vec<Setting> {
-        let when = |key, value, default| Setting { key, value, default };
-        let mut out = vec![said("tunnel", string(self.tunnel.as_str()))];
-        if !self.remote_subnets.is_empty() {
-            out.push(said(
-                "remote-subnets",
-                list(self.remote_subnets.iter().map(|p| string(&p.to_string()))),
-            ));
+    fn settings_of_algorithms(&self) -> Vec<Setting> {
+        let mut out = Vec::new();
+        for (key, suites) in [("ike", &self.ike), ("esp", &self.esp)] {
+            if !suites.is_empty() {
+                out.push(said(key, proposals(suites)));
+            }
         }
+        out.push(when("legacy", self.legacy.to_string(), !self.legacy));
+        let (now, default) = (self.rekeying, Rekeying::default());
+        out.push(when("rekey-ike", age(now.ike), now.ike == default.ike));
+        out.push(when("rekey-child", age(now.child), now.child == default.child));
+        out.extend(now.bytes.map(|n| said("rekey-bytes", n.to_string())));
+        out.extend(now.packets.map(|n| said("rekey-packets", n.to_string())));
+        out.push(when("reauthenticate", age(self.reauthenticate), self.reauthenticate.is_none()));
+        let size = self.fragment_size;
+        out.push(when("fragment-size", size.to_string(), size == FRAGMENT_DEFAULT));
+        out
+    }
+
+    fn settings_of_traffic(&self) -> Vec<Setting> {
+        let transport = self.mode == Mode::Transport;
+        let mut out = vec![when("mode", string(self.mode.as_str()), !transport)];
+        out.push(when("tunnel", string(self.tunnel.as_str()), transport));
+        for (key, subnets) in
+            [("local-subnets", &self.local_subnets), ("remote-subnets", &self.remote_subnets)]
+        {
+            if !subnets.is_empty() {
+                out.push(said(key, selectors(subnets)));
+            }
+        }
+        out.extend(self.children.iter().map(|c| said(CHILD, child_line(c))));
         let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
         let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
-        out.push(when("addresses", asked, self.addresses.ipv4 && self.addresses.ipv6));
-        out.push(when("dpd", string(&show_duration(self.dpd)), self.dpd == crate::profile_read::DPD_DEFAULT));
+        let ask = !transport && self.local_subnets.is_empty();
+        out.push(when("addresses", asked, self.addresses.ipv4 == ask && self.addresses.ipv6 == ask));
+        out
+    }
+
+    fn settings_of_host(&self) -> Vec<Setting> {
+        let dpd = string(&show_duration(self.dpd));
+        let mut out = vec![when("dpd", dpd, self.dpd == crate::profile_read::DPD_DEFAULT)];
         out.extend(self.interface.as_ref().map(|i| said("interface", string(i.as_str()))));
         out.extend(self.mtu.map(|mtu| said("mtu", mtu.to_string())));
-        out.push(when("dns", string(self.dns.as_str()), self.dns == crate::profile::Dns::Auto));
-        out.push(when(
-            "force-encapsulation",
-            self.force_encapsulation.to_string(),
-            !self.force_encapsulation,
-        ));
+        out.push(when("dns", string(self.dns.as_str()), self.dns == Dns::Auto));
+        let forced = self.force_encapsulation;
+        out.push(when("force-encapsulation", forced.to_string(), !forced));
         out.extend(self.local_address.map(|a| said("local-address", string(&a.to_string()))));
         out
     }
+}
+
+/// The key of tables, which stand at a file's end.
+const CHILD: &str = "child";
+
+fn child_keys(child: &ChildRule) -> Vec<(&'static str, String)> {
+    let mut out = vec![("name", string(child.name.as_str())), ("mode", string(child.mode.as_str()))];
+    for (key, subnets) in [("local-subnets", &child.local_subnets), ("remote-subnets", &child.remote_subnets)]
+    {
+        if !subnets.is_empty() {
+            out.push((key, selectors(subnets)));
+        }
+    }
+    if !child.esp.is_empty() {
+        out.push(("esp", proposals(&child.esp)));
+    }
+    out
+}
+
+fn child_line(child: &ChildRule) -> String {
+    let pairs: Vec<String> =
+        child_keys(child).iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+fn child_table(child: &ChildRule) -> String {
+    let lines: String = child_keys(child).iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    format!("\n[[{CHILD}]]\n{lines}")
+}
+
+fn when(key: &'static str, value: String, default: bool) -> Setting {
+    Setting { key, value, default }
+}
+
+fn proposals(suites: &[Suite]) -> String {
+    list(suites.iter().map(|s| string(&s.text)))
+}
+
+fn selectors(selectors: &[TrafficSelector]) -> String {
+    list(selectors.iter().map(|ts| string(&ts.to_string())))
+}
+
+fn age(age: Option<Duration>) -> String {
+    string(&age.map_or_else(|| "never".to_owned(), show_duration))
 }
 
 fn said(key: &'static str, value: String) -> Setting {

@@ -146,6 +146,15 @@ pub struct ServerName {
     pub port: Option<u16>,
 }
 
+impl ServerName {
+    /// The UDP port for the first packet: 500 unless the file says otherwise. A port other than 500 is one that speaks
+    /// UDP encapsulation, as 4500 does (RFC 7296 §2.23).
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(500)
+    }
+}
+
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.host, self.port) {
@@ -229,6 +238,10 @@ pub enum SuiteKind {
     /// The CHILD_SA.
     Esp,
 }
+
+/// What a proposal's text is: the names of those of its algorithms that are taken with `legacy = true` only; or why it is
+/// not a proposal, and what is allowed.
+pub type SuiteCheck = Result<Vec<String>, String>;
 
 /// A proposal in strongSwan's notation (`aes256gcm16-prfsha256-x25519`), with the bytes of the text that hold it.
 #[derive(Clone, PartialEq, Eq, Debug)]

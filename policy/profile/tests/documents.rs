@@ -3,14 +3,15 @@
 
 use adit_core::{Identity, Prefix};
 use adit_profile::{
-    Access, AuthMethod, Profile, PskSource, Source, SuiteKind, Tunnel, parse_profile, parse_server,
+    Access, AuthMethod, Mode, Profile, PskSource, Rekeying, Source, Start, SuiteCheck, SuiteKind, Tunnel,
+    Uniqueness, parse_profile, parse_server,
 };
 use proptest::prelude::*;
 
 const PAGE: &str = include_str!("../../../docs/profiles.md");
 
-fn check(_: SuiteKind, _: &str) -> Result<(), String> {
-    Ok(())
+fn check(_: SuiteKind, _: &str) -> SuiteCheck {
+    Ok(Vec::new())
 }
 
 fn parse(text: &str) -> Profile {
@@ -53,15 +54,82 @@ fn the_five_lines_mean_what_they_say() {
     let (profiles, _) = blocks();
     let profile = parse(&profiles[0]);
     assert_eq!(profiles[0].lines().count(), 5);
-    assert_eq!(profile.server.to_string(), "vpn.example.com");
-    assert_eq!((profile.auth, profile.remote_auth, profile.port()), (AuthMethod::Psk, AuthMethod::Psk, 500));
+    assert_eq!(profile.server(), "vpn.example.com");
+    assert_eq!(
+        (profile.auth, profile.remote_auth, profile.servers[0].port()),
+        (AuthMethod::Psk, AuthMethod::Psk, 500)
+    );
     assert_eq!(profile.local_id, Some(Identity::Email("alice@example.com".into())));
-    assert_eq!(profile.remote_id, Identity::Fqdn("vpn.example.com".into()));
+    assert_eq!(profile.identity_of(&profile.servers[0]), Identity::Fqdn("vpn.example.com".into()));
     assert_eq!(profile.tunnel, Tunnel::Full);
     assert!(profile.addresses.ipv4 && profile.addresses.ipv6);
     assert_eq!(profile.dpd.as_secs(), 30);
     let files: Vec<String> = profile.files().iter().map(|f| f.path()).collect();
     assert_eq!(files, ["/etc/adit/secrets/corp.psk"]);
+}
+
+#[test]
+fn a_site_says_what_is_behind_both_ends() {
+    let profile = parse(
+        "server = [\"gw1.example.com\", \"192.0.2.1\"]\nport = 4500\nauth = \"psk\"\nlocal-id = \"branch\"\n\
+         psk-file = \"a.psk\"\ntunnel = \"split\"\nlocal-subnets = \"10.1.0.0/16\"\n\
+         remote-subnets = [\"10.0.0.0/16\", \"10.3.0.0/16[tcp/443]\"]\nstart = \"boot\"\nrekey-ike = \"never\"\n\
+         rekey-child = \"10m\"\nrekey-bytes = 1_000_000_000\nreauthenticate = \"8h\"\nfragment-size = 576\n\
+         [[child]]\nname = \"voice\"\nremote-subnets = \"10.2.0.0/16[udp/5004-5005]\"\nesp = \"aes128gcm16\"\n",
+    );
+    // Networks are behind both ends: no address is asked for.
+    assert!(!profile.addresses.ipv4 && !profile.addresses.ipv6);
+    assert_eq!(profile.start, Start::Boot);
+    let ends: Vec<String> =
+        profile.servers.iter().map(|s| format!("{s} {}", profile.identity_of(s))).collect();
+    assert_eq!(ends, ["gw1.example.com:4500 gw1.example.com", "192.0.2.1:4500 192.0.2.1"]);
+    let rekeying =
+        Rekeying { ike: None, child: Some(std::time::Duration::from_mins(10)), ..Rekeying::default() };
+    assert_eq!(profile.rekeying, Rekeying { bytes: Some(1_000_000_000), ..rekeying });
+    assert_eq!((profile.reauthenticate.unwrap().as_secs(), profile.fragment_size), (28_800, 576));
+    let networks: Vec<String> = profile.remote_networks().iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/16", "10.3.0.0/16"]);
+    let child = &profile.children[0];
+    assert_eq!(
+        (child.local_subnets.as_slice(), child.mode),
+        (profile.local_subnets.as_slice(), Mode::Tunnel)
+    );
+    assert_eq!(child.remote_subnets[0].to_string(), "10.2.0.0/16[17/5004-5005]");
+    assert_eq!(parse(&profile.to_toml()).settings(), profile.settings());
+}
+
+#[test]
+fn transport_mode_asks_for_no_address_and_no_full_tunnel() {
+    let profile = parse(
+        "server = \"192.0.2.1\"\nauth = \"psk\"\nlocal-id = \"a\"\npsk-file = \"a.psk\"\nmode = \"transport\"\n",
+    );
+    assert_eq!((profile.mode, profile.tunnel), (Mode::Transport, Tunnel::Split));
+    assert!(!profile.addresses.ipv4 && !profile.addresses.ipv6);
+    assert_eq!(parse(&profile.to_toml()).settings(), profile.settings());
+}
+
+#[test]
+fn a_connection_is_chosen_by_identity_group_and_address() {
+    let text = "[ikev2]\nidentity = \"vpn.example.com\"\npsk-file = \"all.psk\"\nuniqueness = \"keep\"\n\
+                [group.admins]\nmembers = [\"root@example.com\", \"*.ops.example.com\"]\n\
+                [[connection]]\nname = \"admins\"\ngroup = \"admins\"\naddress = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n\
+                auth = \"psk\"\npool = \"p\"\n\
+                [[connection]]\nname = \"branch\"\nmatch = \"branch.example.com\"\nauth = \"psk\"\n\
+                remote-subnets = \"10.2.0.0/16\"\nuniqueness = \"refuse\"\n\
+                [[connection]]\nname = \"rest\"\nmatch = \"*\"\nauth = \"psk\"\ntransport = true\n\
+                [pool.p]\nranges = \"10.9.0.0/24\"\n";
+    let source = Source { file: "server.toml", text, access: None };
+    let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}"));
+    let chosen = |id: &str, from: &str| {
+        let found = config.connection_for(&id.parse().unwrap(), from.parse().unwrap());
+        found.map(|c| (c.name.to_string(), c.uniqueness)).unwrap()
+    };
+    assert_eq!(chosen("root@example.com", "10.7.0.1"), ("admins".into(), Uniqueness::Keep));
+    assert_eq!(chosen("a.ops.example.com", "2001:db8::7"), ("admins".into(), Uniqueness::Keep));
+    assert_eq!(chosen("root@example.com", "192.0.2.1"), ("rest".into(), Uniqueness::Keep));
+    assert_eq!(chosen("branch.example.com", "10.7.0.1"), ("branch".into(), Uniqueness::Refuse));
+    assert_eq!(config.connections[1].remote_subnets[0].to_string(), "10.2.0.0/16");
+    assert!(config.connections[1].pool.is_none() && config.connections[2].transport);
 }
 
 #[test]
@@ -72,9 +140,10 @@ fn the_pages_server_parses() {
         let source = Source { file: "server.toml", text: &text, access: None };
         let config = parse_server(&source, &check).unwrap_or_else(|e| panic!("{e}\n{text}"));
         for rule in &config.connections {
-            assert!(config.pool(&rule.pool).is_some());
+            assert!(rule.pool.as_ref().is_none_or(|pool| config.pool(pool).is_some()));
         }
-        let alice = config.connection_for(&"alice@example.com".parse().unwrap()).unwrap();
+        let from = "198.51.100.7".parse().unwrap();
+        let alice = config.connection_for(&"alice@example.com".parse().unwrap(), from).unwrap();
         assert!(!alice.subnets.is_empty());
     }
 }
@@ -90,7 +159,8 @@ fn a_minimal_server_gets_the_defaults() {
     assert!(!config.network.forward);
     let rule = &config.connections[0];
     assert_eq!(rule.server_auth, AuthMethod::Psk);
-    assert_eq!(rule.subnets, [Prefix::ANY_V4, Prefix::ANY_V6]);
+    assert_eq!(rule.subnets, [Prefix::ANY_V4, Prefix::ANY_V6].map(Into::into));
+    assert_eq!(rule.uniqueness, Uniqueness::Replace);
     assert_eq!(config.files().len(), 1);
 }
 

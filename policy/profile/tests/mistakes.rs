@@ -2,10 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use adit_core::{Failure, FailureCode};
-use adit_profile::{Access, ProfileErrors, Source, SuiteKind, parse_profile, parse_server, redact};
+use adit_profile::{
+    Access, ProfileErrors, Source, SuiteCheck, SuiteKind, parse_profile, parse_server, redact,
+};
 
-fn check(_: SuiteKind, text: &str) -> Result<(), String> {
-    if text.starts_with("aes") { Ok(()) } else { Err("allowed: aes256gcm16-prfsha256-x25519".into()) }
+fn check(_: SuiteKind, text: &str) -> SuiteCheck {
+    let legacy =
+        ["3des", "modp1024"].into_iter().filter(|word| text.contains(word)).map(str::to_owned).collect();
+    let known = ["aes", "3des"].iter().any(|word| text.starts_with(word));
+    if known { Ok(legacy) } else { Err("allowed: aes256gcm16-prfsha256-x25519".into()) }
 }
 
 fn source(text: &str) -> Source<'_> {
@@ -75,8 +80,8 @@ corp.toml:7:18: `remote-subnets` has no use: a full tunnel takes everything
   help: add tunnel = "split", or take the line out
 corp.toml:7:19: `remote-subnets`: "10.0.0.1/8" has bits beyond its prefix
   help: allowed: 10.0.0.0/8, or 10.0.0.1/32
-corp.toml:8:13: `addresses` is empty
-  help: allowed: ["ipv4"], ["ipv6"], ["ipv4", "ipv6"]
+corp.toml:8:13: `addresses` is empty: nothing on our side could go into the tunnel
+  help: add local-subnets = ["10.1.0.0/16"], or ask for "ipv4", "ipv6" or both
 corp.toml:9:7: `dpd`: "1s" is not a duration it can have
   help: allowed: 5s to 1h, written as 30s, 5m or 8h
 corp.toml:10:13: `interface`: "a/b" is not an interface's name
@@ -86,7 +91,120 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, auth, remote-auth, local-id, remote-id, psk, psk-file, ca, certificate, key, ike, esp, tunnel, remote-subnets, addresses, dpd, interface, mtu, dns, force-encapsulation, local-address"#
+  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, ca, certificate, key, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, force-encapsulation, local-address"#
+    );
+}
+
+#[test]
+fn algorithms_that_can_be_broken_need_a_word() {
+    let text = "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n\
+                ike = [\"aes256-sha256-modp2048\", \"3des-sha1-modp1024\"]\n";
+    assert_eq!(
+        profile_errors(text).to_string(),
+        r#"corp.toml:5:34: `ike`: "3des-sha1-modp1024" has 3des and modp1024, which can be broken
+  help: if the peer can do nothing better, add legacy = true"#
+    );
+    let text = format!("{text}legacy = true\n");
+    assert!(parse_profile(&"corp".parse().unwrap(), &source(&text), &check).unwrap().legacy);
+}
+
+#[test]
+fn mistakes_of_sites_and_children() {
+    let text = r#"
+server = []
+auth = "psk"
+local-id = "branch.example.com"
+psk-file = "branch.psk"
+mode = "transport"
+tunnel = "full"
+addresses = ["ipv4"]
+rekey-ike = "1s"
+rekey-child = "sometimes"
+rekey-bytes = 5
+reauthenticate = 8
+fragment-size = 500
+start = "bot"
+local-subnets = []
+[[child]]
+name = "voice"
+local-subnets = "10.1.0.0/16[tpc/80]"
+[[child]]
+name = "voice"
+remote-subnets = "10.2.0.1/16"
+color = "red"
+"#;
+    assert_eq!(
+        profile_errors(text).to_string(),
+        r#"corp.toml:2:10: `server` is empty
+  help: add server = "vpn.example.com"
+corp.toml:7:10: `tunnel`: transport mode carries only what the two hosts say to each other
+  help: take the line out, or the one with mode
+corp.toml:8:13: `addresses` has no use: in transport mode there are none inside
+  help: take the line out, or the one with mode
+corp.toml:9:13: `rekey-ike`: "1s" is not a duration it can have
+  help: allowed: 5s to 720h, written as 30s, 5m or 8h, or "never"
+corp.toml:10:15: `rekey-child`: "sometimes" is not a duration it can have
+  help: allowed: 5s to 720h, written as 30s, 5m or 8h, or "never"
+corp.toml:11:15: `rekey-bytes`: 5 is out of range
+  help: allowed: a number from 1000000 to 9223372036854775807
+corp.toml:12:18: `reauthenticate` is the number 8
+  help: allowed: a string in quotes
+corp.toml:13:17: `fragment-size`: 500 is out of range
+  help: allowed: a number from 576 to 65535
+corp.toml:14:9: `start`: "bot" is not a value it can have
+  help: allowed: "manual", "boot", "on-demand"; did you mean "boot"?
+corp.toml:15:17: `local-subnets` is empty
+  help: add networks: ["10.0.0.0/8"], or take the line out
+corp.toml:18:17: [[child]] 1: `local-subnets`: "10.1.0.0/16[tpc/80]" has no protocol that is known by the name "tpc"
+  help: allowed: a number from 1 to 255, or icmp, tcp, udp, gre, ipv6-icmp, icmpv6, l2tp, sctp, udplite
+corp.toml:19:1: two [[child]]s are called "voice"
+  help: give each its own name
+corp.toml:21:18: [[child]] 2: `remote-subnets`: "10.2.0.1/16" has bits beyond its prefix
+  help: allowed: 10.2.0.0/16, or 10.2.0.1/32
+corp.toml:22:1: [[child]] 2: unknown key "color"
+  help: known here: name, local-subnets, remote-subnets, esp, mode"#
+    );
+}
+
+#[test]
+fn mistakes_of_connections_that_are_sites() {
+    let text = r#"
+[ikev2]
+identity = "vpn.example.com"
+psk-file = "a.psk"
+uniqueness = "never"
+[group.admins]
+[[connection]]
+name = "a"
+group = "admin"
+auth = "psk"
+address = "10.0.0.1/8"
+[[connection]]
+name = "b"
+match = "*"
+auth = "psk"
+pool = "p"
+remote-subnets = "10.2.0.0/16"
+transport = "yes"
+[pool.p]
+ranges = "10.9.0.0/24"
+"#;
+    assert_eq!(
+        server_errors(text),
+        r#"corp.toml:5:14: [ikev2] `uniqueness`: "never" is not a value it can have
+  help: allowed: "replace", "keep", "refuse"
+corp.toml:6:1: [group.admins] `members` is missing
+  help: add members = ["alice@example.com", "*@lab.example.com"]
+corp.toml:7:1: [[connection]] 1: `pool` is missing
+  help: add pool = "NAME", a [pool.NAME] of this file; or, for a site, remote-subnets = ["10.2.0.0/16"]
+corp.toml:9:9: [[connection]] 1: there is no group "admin"
+  help: did you mean "admins"?
+corp.toml:11:11: [[connection]] 1: `address`: "10.0.0.1/8" has bits beyond its prefix
+  help: allowed: 10.0.0.0/8, or 10.0.0.1/32
+corp.toml:16:8: [[connection]] 2: both `pool` and `remote-subnets`
+  help: clients get an address, or have networks behind them: make two [[connection]]s
+corp.toml:18:13: [[connection]] 2: `transport` is the string "yes"
+  help: allowed: true or false, without quotes"#
     );
 }
 

@@ -28,7 +28,7 @@ impl ProfileObject {
 
     #[zbus(property)]
     fn server(&self) -> String {
-        self.text(|p| p.server.to_string())
+        self.text(adit_profile::Profile::server)
     }
 
     #[zbus(property)]

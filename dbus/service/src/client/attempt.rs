@@ -4,21 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
-use adit_ikev2::api::{ChildMode, Established, Event, InitiatorConfig, LocalAuth, RemoteAuth, SaId, Timing};
-use adit_profile::{AuthMethod, Profile, Tunnel};
+use adit_core::{Failure, FailureCode, Step};
+use adit_ikev2::api::{Established, Event, SaId};
+use adit_profile::{AuthMethod, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
 
+use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::install::Installation;
 use super::resolve::resolve;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
-use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::{ConnectionId, State};
-use crate::suites;
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 6;
@@ -98,8 +97,8 @@ struct Attempt {
     daemon: Arc<Daemon>,
     installation: Arc<Installation>,
     stopped: watch::Receiver<bool>,
-    /// Where the server was when its name was looked up last.
-    known: Vec<SocketAddr>,
+    /// Where each gateway was when its name was looked up last.
+    known: Vec<Vec<SocketAddr>>,
     live: Option<Live>,
 }
 
@@ -170,36 +169,50 @@ impl Attempt {
         }
     }
 
+    /// Dials the gateways in order, each at each of its addresses. Another is tried where one is not there or has no
+    /// room; what one refuses, all would.
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials()?;
-        let addresses = self.addresses().await?;
+        self.look_up().await?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
+        let profile = Arc::clone(&self.profile);
         let mut last = None;
-        for remote in addresses.into_iter().take(MOST_ADDRESSES) {
-            match self.dial(&ike, remote, own.as_ref(), trusted.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.code == FailureCode::ServerUnreachable => last = Some(failure),
-                Err(failure) => return Err(failure),
+        for (gateway, addresses) in profile.servers.iter().zip(self.known.clone()) {
+            for remote in addresses.into_iter().take(MOST_ADDRESSES) {
+                match self.dial(&ike, gateway, remote, own.as_ref(), trusted.clone()).await {
+                    Ok(()) => return Ok(()),
+                    Err(failure) if elsewhere(failure.code) => last = Some(failure),
+                    Err(failure) => return Err(failure),
+                }
             }
         }
         Err(last.unwrap_or_else(|| internal("the server has no address")))
     }
 
-    /// Where the server is. A full tunnel's block, once it stands, lets no DNS query out: then it is where it was.
-    async fn addresses(&mut self) -> Result<Vec<SocketAddr>, Failure> {
-        if self.profile.tunnel == Tunnel::Full && !self.known.is_empty() {
-            return Ok(self.known.clone());
+    /// Finds out where the gateways are: all of them before the first is dialled, since a full tunnel's block, once it
+    /// stands, lets no DNS query out. Then they are where they were.
+    async fn look_up(&mut self) -> Result<(), Failure> {
+        let profile = Arc::clone(&self.profile);
+        let known = self.known.iter().any(|addresses| !addresses.is_empty());
+        if profile.tunnel == Tunnel::Full && known {
+            return Ok(());
         }
-        self.progress(Step::Resolve, &format!("IKEv2: resolving {}", self.profile.host()));
-        match resolve(&self.profile).await {
-            Ok(found) => {
-                self.known.clone_from(&found);
-                Ok(found)
-            }
-            // DNS often comes back later than the network.
-            Err(_) if !self.known.is_empty() => Ok(self.known.clone()),
-            Err(failure) => Err(failure),
+        let names: Vec<String> = profile.servers.iter().map(|s| s.host.to_string()).collect();
+        self.progress(Step::Resolve, &format!("IKEv2: resolving {}", names.join(", ")));
+        let lookups = profile.servers.iter().map(|gateway| resolve(gateway, profile.local_address));
+        let (mut last, mut found) = (None, Vec::new());
+        for (index, result) in futures_util::future::join_all(lookups).await.into_iter().enumerate() {
+            found.push(result.unwrap_or_else(|failure| {
+                last = Some(failure);
+                // DNS often comes back later than the network.
+                self.known.get(index).cloned().unwrap_or_default()
+            }));
+        }
+        self.known = found;
+        match last {
+            Some(failure) if self.known.iter().all(Vec::is_empty) => Err(failure),
+            _ => Ok(()),
         }
     }
 
@@ -241,6 +254,7 @@ impl Attempt {
     async fn dial(
         &mut self,
         ike: &IkeDriver,
+        gateway: &ServerName,
         remote: SocketAddr,
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
@@ -250,7 +264,9 @@ impl Attempt {
             self.installation.block().await?;
         }
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();
-        let config = self.configuration(ike, remote, &uplink, own, authorities)?;
+        let target =
+            Target { gateway, remote, source: uplink.source, ports: ike.sockets().ports(), own, authorities };
+        let config = initiator(&self.profile, target)?;
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(config.path.local);
             f.remote = Some(remote);
@@ -273,48 +289,6 @@ impl Attempt {
         self.until_established(remote).await
     }
 
-    fn configuration(
-        &self,
-        ike: &IkeDriver,
-        remote: SocketAddr,
-        uplink: &PathInfo,
-        own: Option<&OwnCertificate>,
-        authorities: Vec<[u8; 20]>,
-    ) -> Result<InitiatorConfig, Failure> {
-        let profile = &self.profile;
-        let ports = ike.sockets().ports();
-        // A port other than 500 speaks UDP encapsulation from the first packet (RFC 7296 §2.23).
-        let local_port = if remote.port() == 500 { ports.ike } else { ports.nat };
-        let source = profile.local_address.unwrap_or(uplink.source);
-        let everything: Vec<TrafficSelector> = [Prefix::ANY_V4, Prefix::ANY_V6].map(Into::into).into();
-        let remote_ts = match (profile.tunnel, profile.remote_subnets.is_empty()) {
-            (Tunnel::Split, false) => profile.remote_subnets.iter().map(|p| (*p).into()).collect(),
-            _ => everything.clone(),
-        };
-        Ok(InitiatorConfig {
-            path: Path { local: SocketAddr::new(source, local_port), remote },
-            ike: suites::ike_proposals(&profile.ike),
-            esp: suites::esp_proposals(&profile.esp),
-            local_id: local_identity(profile, own, source)?,
-            remote_id: profile.remote_id.clone(),
-            local_auth: own.map_or(LocalAuth::Psk, OwnCertificate::local_auth),
-            remote_auth: match profile.remote_auth {
-                AuthMethod::Psk => RemoteAuth::Psk,
-                AuthMethod::Certificate => RemoteAuth::Certificate { authorities },
-            },
-            request_v4: profile.addresses.ipv4,
-            request_v6: profile.addresses.ipv6,
-            mode: ChildMode::Tunnel,
-            more_children: Vec::new(),
-            local_ts: everything,
-            remote_ts,
-            force_encapsulation: profile.force_encapsulation,
-            nat_port: if remote.port() == 500 { 4500 } else { remote.port() },
-            local_nat_port: ports.nat,
-            timing: Timing { dead_peer: profile.dpd, ..Timing::default() },
-        })
-    }
-
     async fn until_established(&mut self, remote: SocketAddr) -> Result<(), Failure> {
         loop {
             match self.next_event().await {
@@ -329,7 +303,8 @@ impl Attempt {
                 }
                 Event::Closed(result) => {
                     self.live = None;
-                    return Err(result.err().unwrap_or_else(|| internal("the IKE_SA was closed")));
+                    let failure = result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
+                    return Err(hint_at_legacy(failure, &self.profile));
                 }
                 _ => {}
             }
@@ -423,16 +398,20 @@ impl Attempt {
     }
 }
 
-fn local_identity(
-    profile: &Profile,
-    own: Option<&OwnCertificate>,
-    source: std::net::IpAddr,
-) -> Result<Identity, Failure> {
-    match (&profile.local_id, own) {
-        (Some(id), _) => Ok(id.clone()),
-        (None, Some(own)) => own.identity(),
-        (None, None) => Ok(Identity::Address(source)),
+/// Whether another gateway, or another address, may do better.
+const fn elsewhere(code: FailureCode) -> bool {
+    matches!(code, FailureCode::ServerUnreachable | FailureCode::PeerBusy)
+}
+
+/// Names the way out where a server takes nothing but what can be broken.
+fn hint_at_legacy(failure: Failure, profile: &Profile) -> Failure {
+    if failure.code != FailureCode::ProposalMismatch || profile.legacy {
+        return failure;
     }
+    let hint = failure.hint.clone().map(|h| format!("{h}; ")).unwrap_or_default();
+    let more = "or add  legacy = true  if it is one that takes only 3DES or MODP-1024, as Windows' RRAS and Azure do by \
+                default: both can be broken";
+    failure.hint(format!("{hint}{more}"))
 }
 
 fn describe(step: Step, remote: SocketAddr) -> Option<String> {
@@ -452,4 +431,27 @@ fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
 
 fn internal(text: &str) -> Failure {
     Failure::new(FailureCode::Internal, Step::Established, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_profile::{Source, parse_profile};
+
+    use super::*;
+
+    #[test]
+    fn a_server_of_old_algorithms_only_is_told_how_to_reach() {
+        let parse = |more: &str| {
+            let text = format!("server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n{more}");
+            let source = Source { file: "t", text: &text, access: None };
+            parse_profile(&"t".parse().unwrap(), &source, &|_, _| Ok(Vec::new())).unwrap()
+        };
+        let refused = || {
+            Failure::new(FailureCode::ProposalMismatch, Step::IkeInit, "none of the proposals")
+                .hint("add one")
+        };
+        let hint = hint_at_legacy(refused(), &parse("")).hint.unwrap();
+        assert!(hint.starts_with("add one; or add  legacy = true  if"), "{hint}");
+        assert_eq!(hint_at_legacy(refused(), &parse("legacy = true\n")).hint.unwrap(), "add one");
+    }
 }

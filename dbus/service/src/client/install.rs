@@ -152,7 +152,7 @@ impl Installation {
             v6: child.lease.v6,
             remote_ts: child.remote_ts.clone(),
             full: self.profile.tunnel == Tunnel::Full,
-            subnets: self.profile.remote_subnets.clone(),
+            subnets: self.profile.remote_networks(),
         });
         let mtu = self.mtu(slot, &child);
         let sources: Vec<IpAddr> = plan.addresses.iter().map(|a| a.address).collect();

@@ -1,6 +1,7 @@
 //! A connection that we dial: from `up` to the last undo.
 
 mod attempt;
+mod configuration;
 mod context;
 mod install;
 mod resolve;

@@ -5,18 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_profile::{Host, Profile};
+use adit_profile::{Host, ServerName};
 
 /// How long the system's resolver gets: by itself it asks silent servers for half a minute and more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The server's addresses, in the resolver's order (RFC 6724), each once, with the port for the first packet.
+/// A gateway's addresses, in the resolver's order (RFC 6724), each once, with the port for the first packet; only those
+/// that can be reached from `local`, where the profile has one.
 ///
 /// # Errors
 /// The name has no address, or nobody answers for it.
-pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failure> {
-    let port = profile.port();
-    let name = match profile.host() {
+pub(crate) async fn resolve(gateway: &ServerName, local: Option<IpAddr>) -> Result<Vec<SocketAddr>, Failure> {
+    let port = gateway.port();
+    let name = match &gateway.host {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
         Host::Name(name) => name,
     };
@@ -30,7 +31,7 @@ pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failur
         .map_err(|_| unresolved(&format_args!("no DNS server answered in {} s", PATIENCE.as_secs())))?
         .map_err(|e| unresolved(&e))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in found.filter(|a| fits(a.ip(), profile)) {
+    for address in found.filter(|a| local.is_none_or(|local| local.is_ipv4() == a.is_ipv4())) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -41,8 +42,4 @@ pub(crate) async fn resolve(profile: &Profile) -> Result<Vec<SocketAddr>, Failur
             .hint("a local-address in the profile allows only its own family"));
     }
     Ok(addresses)
-}
-
-fn fits(address: IpAddr, profile: &Profile) -> bool {
-    profile.local_address.is_none_or(|local| local.is_ipv4() == address.is_ipv4())
 }

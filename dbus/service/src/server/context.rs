@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step, TrafficSelector};
 use adit_ikev2::api::{
     Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId, Uniqueness,
 };
@@ -129,7 +129,7 @@ impl Inner {
         if self.closing.load(Ordering::Acquire) {
             return Err(Failure::new(FailureCode::Cancelled, Step::Authenticate, "the server is going down"));
         }
-        let found = self.config.connection_for(remote);
+        let found = self.config.connection_for(remote, path.remote.ip());
         // A name that nobody knows gets as far as one with a wrong key: the answer must not tell which it was.
         let rule = found.or(self.config.connections.first()).ok_or_else(|| unexpected("a connection"))?;
         let index = self.config.connections.iter().position(|c| std::ptr::eq(c, rule)).unwrap_or(0);
@@ -147,12 +147,12 @@ impl Inner {
             local_id: self.identity(path)?,
             local_auth,
             remote_auth: self.remote_auth(index, rule),
-            esp: suites::esp_proposals(&self.config.ikev2.esp),
-            local_ts: self.reachable(rule),
-            remote_ts: Vec::new(),
-            addresses: true,
-            transport: false,
-            uniqueness: Uniqueness::Replace,
+            esp: suites::esp_proposals(&self.config.ikev2.esp, self.config.ikev2.legacy),
+            local_ts: own_side(rule, path),
+            remote_ts: peers_side(rule, path),
+            addresses: rule.pool.is_some(),
+            transport: rule.transport,
+            uniqueness: uniqueness(rule.uniqueness),
             timing: self.timing(),
         })
     }
@@ -164,13 +164,6 @@ impl Inner {
                 let anchors = self.anchors.get(index).and_then(Option::as_ref);
                 RemoteAuth::Certificate { authorities: anchors.map(|a| a.key_hashes()).unwrap_or_default() }
             }
-        }
-    }
-
-    fn reachable(&self, rule: &ConnectionRule) -> Vec<adit_core::TrafficSelector> {
-        match rule.subnets.is_empty() {
-            true => [Prefix::ANY_V4, Prefix::ANY_V6].map(Into::into).into(),
-            false => rule.subnets.iter().map(|p| (*p).into()).collect(),
         }
     }
 
@@ -201,13 +194,14 @@ impl Inner {
     fn lease(&self, sa: SaId, remote: &Identity, request: Request) -> Result<Lease, Failure> {
         let (index, _) = self.rule(sa).ok_or_else(|| unexpected("a lease"))?;
         let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a lease"))?;
-        let configured = self.config.pool(&rule.pool).ok_or_else(|| unexpected("a pool"))?;
+        let name = rule.pool.as_deref().ok_or_else(|| unexpected("a pool"))?;
+        let configured = self.config.pool(name).ok_or_else(|| unexpected("a pool"))?;
         let leased = {
             let mut pools = self.pools();
-            let pool = pools.get_mut(&rule.pool).ok_or_else(|| unexpected("a pool"))?;
+            let pool = pools.get_mut(name).ok_or_else(|| unexpected("a pool"))?;
             pool.lease(sa.0, remote, request).map_err(Failure::from)?
         };
-        self.guest_facts(sa, |facts| facts.pool = Some((rule.pool.clone(), sa.0)));
+        self.guest_facts(sa, |facts| facts.pool = Some((name.to_owned(), sa.0)));
         let dns: Vec<IpAddr> = rule.dns.clone().unwrap_or_else(|| configured.dns.clone());
         Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
     }
@@ -239,6 +233,31 @@ impl Inner {
         tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
         let connection = self.daemon.registry().add(shown);
         self.guest_facts(sa, |facts| facts.connection = Some(connection));
+    }
+}
+
+/// Our side of the traffic selectors. In transport mode there is only this host.
+fn own_side(rule: &ConnectionRule, path: Path) -> Vec<TrafficSelector> {
+    let everything = [Prefix::ANY_V4, Prefix::ANY_V6].map(TrafficSelector::from);
+    match rule.transport && rule.pool.is_none() && rule.subnets == everything {
+        true => vec![Prefix::host(path.local.ip()).into()],
+        false => rule.subnets.clone(),
+    }
+}
+
+/// What the peer may have behind itself, where it gets no address from us.
+fn peers_side(rule: &ConnectionRule, path: Path) -> Vec<TrafficSelector> {
+    match rule.remote_subnets.is_empty() && rule.pool.is_none() {
+        true => vec![Prefix::host(path.remote.ip()).into()],
+        false => rule.remote_subnets.clone(),
+    }
+}
+
+const fn uniqueness(written: adit_profile::Uniqueness) -> Uniqueness {
+    match written {
+        adit_profile::Uniqueness::Replace => Uniqueness::Replace,
+        adit_profile::Uniqueness::Keep => Uniqueness::Keep,
+        adit_profile::Uniqueness::Refuse => Uniqueness::Refuse,
     }
 }
 

@@ -198,7 +198,7 @@ impl Inner {
         authorities.sort_unstable();
         authorities.dedup();
         ResponderDefaults {
-            ike: suites::ike_proposals(&self.config.ikev2.ike),
+            ike: suites::ike_proposals(&self.config.ikev2.ike, self.config.ikev2.legacy),
             // A cookie costs honest clients one round trip; a tenth of the limit is nothing that they reach.
             cookie_threshold: (half_open / 10).max(1),
             half_open_limit: half_open,
@@ -210,7 +210,7 @@ impl Inner {
     }
 
     fn timing(&self) -> Timing {
-        Timing { dead_peer: self.config.ikev2.dpd, ..Timing::default() }
+        Timing { dead_peer: self.config.ikev2.dpd, ..suites::timing(self.config.ikev2.rekeying) }
     }
 
     fn guests(&self) -> MutexGuard<'_, BTreeMap<SaId, Arc<Guest>>> {
