@@ -381,6 +381,8 @@ impl Host {
         match self.kernel.remove(now, child, replaced_by.is_some()) {
             Some(pair) if (pair.inbound_spi, pair.outbound_spi) == spis => Ok(()),
             Some(pair) => Err(format!("{}: {pair:?} was closed by other SPIs", self.name)),
+            // It was refused, and the core never heard of that.
+            None if self.installing.values().any(|c| *c == child) => Ok(()),
             None => Err(format!("{}: {child:?} was closed, but not installed", self.name)),
         }
     }

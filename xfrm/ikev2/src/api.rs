@@ -271,7 +271,8 @@ pub enum Event {
         /// The new one.
         path: Path,
     },
-    /// A CHILD_SA is gone: its states and policies are to be removed.
+    /// A CHILD_SA is gone: its states and policies are to be removed. So is one whose [`Ask::Install`] was not answered
+    /// within a minute: whatever was done for it, or would be, is to be taken back.
     ChildClosed {
         /// Which one.
         child: ChildId,
@@ -279,8 +280,9 @@ pub enum Event {
         inbound_spi: u32,
         /// Its outbound SPI.
         outbound_spi: u32,
-        /// The CHILD_SA that was made in its place (RFC 7296 §2.8). The inbound state may then still have packets on
-        /// the way: it is removed some seconds later, the outbound one at once, and the policies stay.
+        /// The CHILD_SA that carries in its place (RFC 7296 §2.8): the one that was made for that, or, where this one
+        /// was made to replace another and came to nothing, that other one. The inbound state may then still have
+        /// packets on the way: it is removed some seconds later, the outbound one at once, and the policies stay.
         replaced_by: Option<ChildId>,
     },
     /// One more CHILD_SA is up, or one in another's place. (`Ask::Install` was answered before.)

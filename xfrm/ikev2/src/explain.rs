@@ -4,7 +4,9 @@ use core::fmt::Display;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Path, Step};
+use adit_core::{Failure, FailureCode, Identity, Path, Step, TrafficSelector};
+use adit_isakmp::KeMethod;
+use adit_isakmp::crypto::CryptoError;
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
@@ -189,6 +191,49 @@ pub(crate) fn child_refused(config: &InitiatorConfig, notify: &Notify) -> Failur
         ),
     };
     Failure::new(code, step, text).said(said(notify)).hint(hint)
+}
+
+/// The peer refused a CHILD_SA after the first one.
+pub(crate) fn create_refused(
+    esp: &[EspProposal],
+    ts: (&[TrafficSelector], &[TrafficSelector]),
+    notify: &Notify,
+) -> Failure {
+    let (code, text) = match notify.kind {
+        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => (
+            FailureCode::ProposalMismatch,
+            format!("the peer accepts none of the ESP proposals: {}", offered_esp(esp)),
+        ),
+        NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => (
+            FailureCode::TrafficSelectors,
+            format!("the peer does not carry traffic from {} to {}", list(ts.0), list(ts.1)),
+        ),
+        NotifyType::TEMPORARY_FAILURE | NotifyType::NO_ADDITIONAL_SAS => {
+            (FailureCode::PeerBusy, "the peer takes no further CHILD_SA".to_owned())
+        }
+        _ => (FailureCode::PeerMisbehaved, "the peer refused a CHILD_SA".to_owned()),
+    };
+    Failure::new(code, Step::Child, text).said(said(notify))
+}
+
+/// A key exchange of ours could not be computed.
+pub(crate) fn crypto_failed(step: Step, method: Option<KeMethod>, error: CryptoError) -> Failure {
+    let code = match error {
+        CryptoError::BadPublicValue => FailureCode::PeerMisbehaved,
+        CryptoError::Unsupported | CryptoError::Integrity | CryptoError::Length => FailureCode::Internal,
+    };
+    let name = method.map_or_else(String::new, |m| format!(" {m}"));
+    Failure::new(code, step, format!("key exchange{name}: {error}"))
+}
+
+/// The peer has said TEMPORARY_FAILURE for minutes (RFC 7296 §2.25).
+pub(crate) fn out_of_step(peer: &Identity) -> Failure {
+    Failure::new(
+        FailureCode::PeerMisbehaved,
+        Step::Established,
+        format!("{peer} has put everything off for minutes: it does not have what we have"),
+    )
+    .said("TEMPORARY_FAILURE")
 }
 
 /// The server says that it is somebody else.

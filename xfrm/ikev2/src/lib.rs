@@ -35,7 +35,7 @@ mod auth;
 mod channel;
 mod endpoint;
 mod explain;
-#[allow(dead_code, reason = "rekeying comes next")]
+
 mod ike;
 mod initiator;
 mod linger;
@@ -45,7 +45,7 @@ mod request;
 mod responder;
 mod selectors;
 mod spis;
-#[allow(dead_code, reason = "rekeying comes next")]
+
 mod state;
 mod task;
 #[cfg(test)]

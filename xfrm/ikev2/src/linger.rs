@@ -7,7 +7,7 @@ use core::time::Duration;
 use adit_core::Instant;
 
 use crate::api::{Answer, AskId, ChildId, Timer};
-use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 
 /// Longer than three retransmissions of most peers.
 const TIME: Duration = Duration::from_secs(20);
@@ -30,17 +30,19 @@ impl Answered {
     }
 
     /// Sends the response again, to where the request came from, if it is the same request bit for bit.
-    pub(crate) fn repeat(&self, cx: &mut Cx<'_>, datagram: &Datagram) {
+    /// `false`: it was not.
+    pub(crate) fn repeat(&self, cx: &mut Cx<'_>, datagram: &Datagram) -> bool {
         // [7296:2.1-1] [7296:2.1-2]
         let same = datagram.message_id == self.message_id
             && !datagram.is_response
             && Self::digest(cx, &datagram.bytes) == self.digest;
         if !same {
             cx.ignore();
-            return;
+            return false;
         }
         cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
         cx.transmit(datagram.path, self.response.clone());
+        true
     }
 }
 
@@ -80,6 +82,10 @@ impl State for Linger {
     }
 
     fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn input(self: Box<Self>, _: &mut Cx<'_>, _: Order) -> Next {
         Next::State(self)
     }
 
@@ -125,6 +131,10 @@ impl State for Spent {
     }
 
     fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn input(self: Box<Self>, _: &mut Cx<'_>, _: Order) -> Next {
         Next::State(self)
     }
 

@@ -32,16 +32,13 @@ pub(crate) struct Policy {
 impl Policy {
     /// An initiator's.
     pub(crate) fn of_initiator(config: &InitiatorConfig) -> Self {
-        let side = |list: &[TrafficSelector]| {
-            if list.is_empty() { selectors::everything().to_vec() } else { list.to_vec() }
-        };
         Self {
             name: None,
             local_id: config.local_id.clone(),
             ike: config.ike.as_slice().into(),
             esp: config.esp.as_slice().into(),
-            local_ts: side(&config.local_ts),
-            remote_ts: side(&config.remote_ts),
+            local_ts: selectors::or_everything(&config.local_ts),
+            remote_ts: selectors::or_everything(&config.remote_ts),
             addresses: false,
             transport: true,
             timing: config.timing,

@@ -14,6 +14,11 @@ pub(crate) fn everything() -> [TrafficSelector; 2] {
     [Prefix::ANY_V4.into(), Prefix::ANY_V6.into()]
 }
 
+/// The list, or everything where it says nothing.
+pub(crate) fn or_everything(list: &[TrafficSelector]) -> Vec<TrafficSelector> {
+    if list.is_empty() { everything().to_vec() } else { list.to_vec() }
+}
+
 /// What `proposed` and `allowed` have in common, in the order of `proposed`, nothing twice.
 pub(crate) fn narrow(proposed: &[TrafficSelector], allowed: &[TrafficSelector]) -> Vec<TrafficSelector> {
     let mut out: Vec<TrafficSelector> = Vec::new();

@@ -1,5 +1,6 @@
 //! What every state of an IKE_SA has in common, and what it may use while it works on one input.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -7,7 +8,7 @@ use adit_core::{Entropy, Failure, Instant, Path, Transmit};
 use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::proposal::IkeProposal;
 
-use crate::api::{Answer, Ask, AskId, ChildId, Event, Output, SaId, Timer};
+use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, Event, Output, SaId, Timer};
 use crate::policy::Policy;
 use crate::spis::Spis;
 
@@ -31,6 +32,9 @@ pub(crate) trait State: Send {
     /// The driver wants one CHILD_SA gone.
     fn close_child(self: Box<Self>, cx: &mut Cx<'_>, child: ChildId) -> Next;
 
+    /// The driver wants something else of one that is up.
+    fn input(self: Box<Self>, cx: &mut Cx<'_>, order: Order) -> Next;
+
     /// When it wants to be woken, and why.
     fn deadline(&self) -> Option<(Instant, Timer)>;
 
@@ -52,6 +56,14 @@ pub(crate) trait State: Send {
     fn our_spi(&self) -> Option<u64> {
         None
     }
+}
+
+/// What a driver may want of an IKE_SA that is up.
+pub(crate) enum Order {
+    /// Rekey a CHILD_SA, or the IKE_SA.
+    Rekey(Option<ChildId>),
+    /// One more CHILD_SA.
+    Add(Box<ChildConfig>),
 }
 
 /// What an IKE_SA is to the endpoint's counts and limits.
@@ -103,6 +115,7 @@ pub(crate) struct Datagram {
     pub(crate) bytes: Vec<u8>,
     /// SPIr of the header.
     pub(crate) responder_spi: u64,
+    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// Which of the two SPIs is ours; 0 in a first message.
     pub(crate) our_spi: u64,
     /// Exchange type.
@@ -234,11 +247,33 @@ impl Cx<'_> {
         ChildId(self.shared.fresh_id(0))
     }
 
+    /// After `time` and up to an eighth more, so that many don't do the same at once.
+    pub(crate) fn after(&mut self, time: Duration) -> Instant {
+        self.now + time + self.random(time / 8)
+    }
+
+    /// After `time` less up to a tenth of it; `None`: never.
+    pub(crate) fn after_most_of(&mut self, time: Duration) -> Option<Instant> {
+        (!time.is_zero()).then(|| self.now + time.saturating_sub(self.random(time / 10)))
+    }
+
+    /// After some seconds: when what stood in the way is probably over (RFC 7296 §2.25).
+    pub(crate) fn soon(&mut self) -> Instant {
+        self.now + Duration::from_secs(5) + self.random(Duration::from_secs(5))
+    }
+
+    fn random(&mut self, below: Duration) -> Duration {
+        let below = u64::try_from(below.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(self.shared.entropy.public_u64() % below)
+    }
+
+    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// A further SPI of ours, for an IKE_SA that takes this one's place.
     pub(crate) fn reserve_spi(&mut self) -> u64 {
         self.shared.spis.insert(&mut *self.shared.entropy, slot_of(self.sa.0))
     }
 
+    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// That SPI names nothing any more.
     pub(crate) fn release_spi(&mut self, spi: u64) {
         self.shared.spis.remove(spi, slot_of(self.sa.0));

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::api::{Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timer};
 use crate::initiator::Initiator;
-use crate::state::{Counters, Cx, Datagram, Next, Role, Shared, Stage, State, slot_of};
+use crate::state::{Counters, Cx, Datagram, Next, Order, Role, Shared, Stage, State, slot_of};
 
 use admission::HalfOpen;
 use cookie::Cookies;
@@ -98,7 +98,13 @@ impl Endpoint {
             Input::CloseChild { sa, child } => {
                 self.step_of(now, sa, |state, cx| state.close_child(cx, child));
             }
-            Input::Rekey { .. } | Input::AddChild { .. } | Input::Mapping { .. } | Input::Wake => {}
+            Input::Rekey { sa, child } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Rekey(child)));
+            }
+            Input::AddChild { sa, child } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Add(child)));
+            }
+            Input::Mapping { .. } | Input::Wake => {}
         }
         self.wake(now);
     }

@@ -6,17 +6,21 @@ use adit_core::Failure;
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use super::sa::Asked;
-use super::{Closing, Ike};
+use super::child::PATIENCE;
+use super::sa::{Answering, Asked, Current, Waits};
+use super::{Closing, Ike, Kernel};
 use crate::api::{Event, Timing};
 use crate::channel::Unreadable;
 use crate::explain;
 use crate::linger::Answered;
 use crate::state::{Cx, Datagram, Next};
-use crate::task::{self, Move, Reply, Task};
+use crate::task::{self, Move, Reply, Task, Turn};
 
 /// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
 const LAST_TRIES: u32 = 2;
+
+/// The driver gets this long for an Ask of which a response depends: the peer does not wait much longer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Ike {
     /// Begins to close. An earlier reason stands.
@@ -27,31 +31,36 @@ impl Ike {
         let patience = self.last_timing().retransmit.saturating_mul(8);
         self.closing = Some(Closing { result, by: cx.now + patience.max(Duration::from_millis(100)) });
         self.queue.clear();
+        self.postponed.clear();
         self.queue.push_back(task);
-        self.pump(cx);
+        // What has no request on its way can be left.
+        self.sa.take_current(|_, _| true);
     }
 
     /// Puts a task at the end of the queue.
-    pub(crate) fn enqueue(&mut self, cx: &mut Cx<'_>, task: Task) {
+    pub(crate) fn enqueue(&mut self, task: Task) {
         if self.closing.is_none() {
             self.queue.push_back(task);
-            self.pump(cx);
         }
     }
 
-    /// Begins the next task, if none is under way.
-    pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
+    /// After every input: begins the next task, if none is under way.
+    pub(super) fn settle(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
+        self.close_if_empty(cx);
         while self.sa.current.is_none() {
             let Some(task) = self.queue.pop_front() else {
-                return;
+                break;
             };
-            let next = task.begin(self, cx);
-            self.go(cx, next);
+            let next = task.begin(&mut self, cx);
+            if let Some(result) = self.go(cx, next) {
+                return self.finish(cx, result);
+            }
         }
+        Next::State(self)
     }
 
     /// What a task wants next. `Some` if the IKE_SA ends with it.
-    fn go(&mut self, cx: &mut Cx<'_>, next: Move) -> Option<Result<(), Failure>> {
+    pub(super) fn go(&mut self, cx: &mut Cx<'_>, next: Move) -> Option<Result<(), Failure>> {
         match next {
             Move::Send(running, exchange, payloads) => {
                 let timing = if self.closing.is_some() { self.last_timing() } else { self.policy.timing };
@@ -60,8 +69,31 @@ impl Ike {
                 let _ = self.sa.send(cx, running, exchange, &payloads, &timing);
                 None
             }
+            Move::Wait(running, id) => {
+                let waits = Waits::Answer(id, cx.now + PATIENCE);
+                self.sa.current = Some(Box::new(Current { running, waits }));
+                None
+            }
             Move::Done => None,
-            Move::Ends(result) => Some(result),
+            Move::Ends(result) => Some(self.closing.take().map_or(result, |c| c.result)),
+        }
+    }
+
+    /// What a request of the peer wants next. `Some` if the IKE_SA ends with it.
+    pub(super) fn turn(&mut self, cx: &mut Cx<'_>, asked: Asked, turn: Turn) -> Option<Result<(), Failure>> {
+        match turn {
+            Turn::Reply(reply) => {
+                if let Err(failure) = self.sa.respond(cx, &asked, &reply.payloads) {
+                    return Some(Err(failure));
+                }
+                self.sent = cx.now;
+                reply.ends
+            }
+            Turn::Wait(job, waits) => {
+                let until = cx.now + ANSWER_PATIENCE;
+                self.sa.answering = Some(Box::new(Answering { asked, job, waits, until }));
+                None
+            }
         }
     }
 
@@ -73,12 +105,15 @@ impl Ike {
     pub(super) fn request(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
         let sa = &mut self.sa;
         if datagram.message_id.wrapping_add(1) == sa.expected {
-            if let Some((answered, _)) = &sa.answered {
-                answered.repeat(cx, &datagram);
+            match (&sa.answering, &sa.answered) {
+                (None, Some((answered, _))) if answered.repeat(cx, &datagram) => self.repeated(cx),
+                (None, Some(_)) => {}
+                // It is being worked on, or so old that the answer is forgotten.
+                _ => cx.ignore(),
             }
             return Next::State(self);
         }
-        if datagram.message_id != sa.expected {
+        if datagram.message_id != sa.expected || sa.answering.is_some() {
             cx.ignore();
             return Next::State(self);
         }
@@ -88,36 +123,35 @@ impl Ike {
             path: datagram.path,
             exchange: ExchangeType(datagram.exchange),
         };
-        let reply = match sa.channel.open(cx, &mut datagram) {
+        let opened = match sa.channel.open(cx, &mut datagram) {
             Err(Unreadable::Forged) => return Next::State(self),
-            Err(Unreadable::Malformed(error)) => task::malformed(&error.to_string()),
-            Ok(message) => self.reply_to(cx, &message),
+            Err(Unreadable::Malformed(error)) => Err(error),
+            Ok(message) => Ok(message),
         };
+        sa.expected = sa.expected.wrapping_add(1);
+        sa.answered = None;
         self.follow(cx, &datagram);
-        self.sa.expected = self.sa.expected.wrapping_add(1);
-        if let Err(failure) = self.sa.respond(cx, &asked, &reply.payloads) {
-            return self.finish(cx, Err(failure));
-        }
-        self.sent = cx.now;
-        match reply.ends {
+        self.peer_has_all(cx);
+        let turn = match opened {
+            Ok(message) => self.take_up(cx, &message),
+            Err(error) => Turn::Reply(task::malformed(&error.to_string())),
+        };
+        match self.turn(cx, asked, turn) {
             Some(result) => self.finish(cx, result),
-            None => {
-                self.close_if_empty(cx);
-                Next::State(self)
-            }
+            None => self.settle(cx),
         }
     }
 
-    fn reply_to(&mut self, cx: &mut Cx<'_>, message: &Message) -> Reply {
+    fn take_up(&mut self, cx: &mut Cx<'_>, message: &Message) -> Turn {
         // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
         if let Some(kind) = message.unsupported_critical() {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return Reply::of(vec![Payload::Notify(notify)]);
+            return Turn::Reply(Reply::of(vec![Payload::Notify(notify)]));
         }
         match message.header.exchange {
-            ExchangeType::INFORMATIONAL => task::informational::answer(self, cx, message),
-            ExchangeType::CREATE_CHILD_SA => task::create_child::answer(self, message),
-            other => task::malformed(&format!("exchange type {other} after IKE_AUTH")),
+            ExchangeType::INFORMATIONAL => Turn::Reply(task::informational::answer(self, cx, message)),
+            ExchangeType::CREATE_CHILD_SA => task::create::answer(self, cx, message),
+            other => Turn::Reply(task::malformed(&format!("exchange type {other} after IKE_AUTH"))),
         }
     }
 
@@ -133,7 +167,7 @@ impl Ike {
     }
 
     pub(super) fn response(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
-        if !self.sa.awaits(datagram.message_id) {
+        if !self.sa.awaits(datagram.message_id, ExchangeType(datagram.exchange)) {
             cx.ignore();
             return Next::State(self);
         }
@@ -144,18 +178,16 @@ impl Ike {
             return Next::State(self);
         };
         let next = running.answered(&mut self, cx, &message);
-        if let Some(result) = self.go(cx, next) {
-            let result = self.closing.take().map_or(result, |c| c.result);
-            return self.finish(cx, result);
+        match self.go(cx, next) {
+            Some(result) => self.finish(cx, result),
+            None => self.settle(cx),
         }
-        self.close_if_empty(cx);
-        self.pump(cx);
-        Next::State(self)
     }
 
     /// An IKE_SA whose last CHILD_SA is gone carries nothing.
     fn close_if_empty(&mut self, cx: &mut Cx<'_>) {
-        if self.children.is_empty() && self.childless.is_none() && self.closing.is_none() {
+        let idle = self.closing.is_none() && self.childless.is_none() && !self.creates();
+        if idle && self.children.iter().all(|c| c.kernel == Kernel::Doomed) {
             self.begin_close(cx, Task::DeleteIke, Err(explain::last_child_closed(&self.remote_id)));
         }
     }

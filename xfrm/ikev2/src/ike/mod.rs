@@ -4,6 +4,7 @@
 mod child;
 mod exchange;
 mod sa;
+mod under_way;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::explain;
 use crate::linger::{Answered, Linger};
 use crate::policy::Policy;
 use crate::request::Retry;
-use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 use crate::task::Task;
 
-pub(crate) use child::Child;
+pub(crate) use child::{Child, Kernel, TIDY_AFTER};
 pub(crate) use sa::Sa;
 
 /// Everything of one connection.
@@ -28,9 +29,17 @@ pub(crate) struct Ike {
     pub(crate) children: Vec<Child>,
     pub(crate) remote_id: Identity,
     pub(crate) policy: Arc<Policy>,
-    /// What the peer holds of ours, as responder.
-    lease: Lease,
+    /// Whether we dialled.
+    pub(crate) dialled: bool,
+    /// What we hold of the peer's, as initiator; what it holds of ours, as responder.
+    pub(crate) lease: Lease,
+    /// The peer rekeys CHILD_SAs without a key exchange.
+    pub(crate) without_pfs: bool,
     queue: VecDeque<Task>,
+    /// What is to be tried again then.
+    postponed: Vec<(Instant, Task)>,
+    /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
+    put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
     sent: Instant,
     closing: Option<Closing>,
@@ -69,10 +78,15 @@ impl Ike {
             next_id,
             expected,
             current: None,
+            answering: None,
             answered: start.answered.map(|a| (a, cx.now)),
         };
         Box::new(Self {
+            dialled: sa.channel.role == Role::Initiator,
             sa,
+            without_pfs: false,
+            postponed: Vec::new(),
+            put_off: None,
             children: Vec::new(),
             remote_id: start.remote_id,
             policy: cx.shared.share(start.policy),
@@ -85,7 +99,9 @@ impl Ike {
     }
 
     /// It has this CHILD_SA.
-    pub(crate) fn with_child(mut self: Box<Self>, child: Child) -> Box<Self> {
+    pub(crate) fn with_child(mut self: Box<Self>, cx: &mut Cx<'_>, mut child: Child) -> Box<Self> {
+        child.esp = Arc::clone(&self.policy.esp);
+        child.due = self.rekey_child_at(cx);
         self.children = vec![child];
         self
     }
@@ -105,15 +121,17 @@ impl Ike {
         result: Result<(), Failure>,
     ) -> Next {
         self.begin_close(cx, task, result);
-        Next::State(self)
+        self.settle(cx)
     }
 
     /// It is over.
     fn finish(mut self: Box<Self>, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
-        while !self.children.is_empty() {
-            self.drop_child(cx, 0);
+        for child in core::mem::take(&mut self.children) {
+            if child.kernel == Kernel::In {
+                child.closed(cx, None);
+            }
         }
-        if self.lease != Lease::default() {
+        if !self.dialled && self.lease != Lease::default() {
             cx.event(Event::Released(core::mem::take(&mut self.lease)));
         }
         // What a responder's IKE_SA without a CHILD_SA ends with is why it had none.
@@ -130,6 +148,18 @@ impl Ike {
             }
             None => Next::Closed(result),
         }
+    }
+
+    /// What a driver did not answer in time.
+    fn give_up_waiting(&mut self, cx: &mut Cx<'_>) -> Option<Result<(), Failure>> {
+        let now = cx.now;
+        if let Some(running) = self.sa.take_current(|_, until| until <= now) {
+            let next = running.unanswered(self, cx);
+            return self.go(cx, next);
+        }
+        let answering = self.sa.take_answering(|_, until| until <= now)?;
+        let turn = answering.job.unanswered(self, cx);
+        self.turn(cx, answering.asked, turn)
     }
 
     fn dead_peer_at(&self) -> Option<Instant> {
@@ -156,8 +186,21 @@ impl State for Ike {
         if datagram.is_response { self.response(cx, datagram) } else { self.request(cx, datagram) }
     }
 
-    fn answer(self: Box<Self>, _: &mut Cx<'_>, _: AskId, _: Answer) -> Next {
-        Next::State(self)
+    fn answer(mut self: Box<Self>, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Next {
+        let ends = if let Some(running) = self.sa.take_current(|waits, _| waits == id) {
+            let next = running.answer(&mut self, cx, id, answer);
+            self.go(cx, next)
+        } else if let Some(answering) = self.sa.take_answering(|waits, _| waits == id) {
+            let turn = answering.job.answer(&mut self, cx, id, answer);
+            self.turn(cx, answering.asked, turn)
+        } else {
+            self.outbound_answered(id, &answer);
+            None
+        };
+        match ends {
+            Some(result) => self.finish(cx, result),
+            None => self.settle(cx),
+        }
     }
 
     fn wake(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
@@ -181,26 +224,40 @@ impl State for Ike {
             let result = self.closing.take().map_or(Err(lost), |c| c.result);
             return self.finish(cx, result);
         }
+        if let Some(result) = self.give_up_waiting(cx) {
+            return self.finish(cx, result);
+        }
+        self.wake_children(cx);
+        self.take_up_postponed(cx);
         if self.dead_peer_at().is_some_and(|at| at <= cx.now) {
-            self.enqueue(cx, Task::Liveness);
+            self.enqueue(Task::Liveness);
         }
         if self.keepalive_at().is_some_and(|at| at <= cx.now) {
             cx.transmit(self.sa.channel.path, vec![0xff]);
             self.sent = cx.now;
         }
-        Next::State(self)
+        self.settle(cx)
     }
 
     fn close(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
         self.begin_close(cx, Task::DeleteIke, Ok(()));
-        Next::State(self)
+        self.settle(cx)
+    }
+
+    fn input(mut self: Box<Self>, cx: &mut Cx<'_>, order: Order) -> Next {
+        match order {
+            Order::Rekey(Some(child)) => self.enqueue(Task::Rekey(child)),
+            Order::Rekey(None) => {}
+            Order::Add(child) => self.enqueue(Task::New(child)),
+        }
+        self.settle(cx)
     }
 
     fn close_child(mut self: Box<Self>, cx: &mut Cx<'_>, child: ChildId) -> Next {
         if self.children.iter().any(|c| c.id == child) {
-            self.enqueue(cx, Task::DeleteChild(child));
+            self.enqueue(Task::DeleteChild(child));
         }
-        Next::State(self)
+        self.settle(cx)
     }
 
     fn deadline(&self) -> Option<(Instant, Timer)> {
@@ -209,7 +266,13 @@ impl State for Ike {
         let childless = self.childless.as_ref().map(|(at, _)| (*at, Timer::HalfOpen));
         let dead_peer = self.dead_peer_at().map(|at| (at, Timer::DeadPeer));
         let keepalive = self.keepalive_at().map(|at| (at, Timer::Keepalive));
-        [request, closing, childless, dead_peer, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let asks = self.sa.gives_up_at().map(|at| (at, Timer::Retransmit));
+        let rekey = [self.children_at(), self.postponed_at()].into_iter().flatten().min();
+        let rekey = rekey.map(|at| (at, Timer::Rekey));
+        [request, closing, childless, dead_peer, keepalive, asks, rekey]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
     fn stage(&self) -> Stage {

@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::linger::Answered;
 use crate::request::{Request, Retry};
 use crate::state::{Cx, Role};
-use crate::task::Running;
+use crate::task::{Job, Running};
 
 /// RFC 7296 §2.1: a response may be forgotten after several minutes.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -28,6 +28,7 @@ pub(crate) struct Sa {
     /// Message ID of the peer's next request.
     pub(crate) expected: u32,
     pub(crate) current: Option<Box<Current>>,
+    pub(crate) answering: Option<Box<Answering>>,
     pub(crate) answered: Option<(Answered, Instant)>,
 }
 
@@ -43,6 +44,15 @@ pub(crate) enum Waits {
     Response(ExchangeType, Request),
     /// The answer to an Ask, until then.
     Answer(AskId, Instant),
+}
+
+/// What we are about to answer.
+pub(crate) struct Answering {
+    pub(crate) asked: Asked,
+    pub(crate) job: Job,
+    pub(crate) waits: AskId,
+    /// Then the peer is told to come back later.
+    pub(crate) until: Instant,
 }
 
 /// A request of the peer, as its response needs it.
@@ -90,10 +100,10 @@ impl Sa {
         Ok(())
     }
 
-    /// Whether the response to this Message ID is what we wait for.
-    pub(crate) fn awaits(&self, message_id: u32) -> bool {
-        message_id == self.next_id
-            && self.current.as_ref().is_some_and(|c| matches!(c.waits, Waits::Response(..)))
+    /// Whether a response with this Message ID and of this exchange is what we wait for.
+    pub(crate) fn awaits(&self, message_id: u32, exchange: ExchangeType) -> bool {
+        let waits = self.current.as_deref().map(|c| &c.waits);
+        message_id == self.next_id && matches!(waits, Some(Waits::Response(ours, _)) if *ours == exchange)
     }
 
     /// The response that we wait for has come.
@@ -114,6 +124,30 @@ impl Sa {
             }
             _ => (Retry::Waiting, false),
         }
+    }
+
+    /// What we do, if it waits for this answer, or for one that did not come in time.
+    pub(crate) fn take_current(&mut self, which: impl Fn(AskId, Instant) -> bool) -> Option<Running> {
+        let waits = |c: &mut Box<Current>| matches!(c.waits, Waits::Answer(id, until) if which(id, until));
+        self.current.take_if(waits).map(|c| c.running)
+    }
+
+    /// What we answer, likewise.
+    pub(crate) fn take_answering(
+        &mut self,
+        which: impl Fn(AskId, Instant) -> bool,
+    ) -> Option<Box<Answering>> {
+        self.answering.take_if(|a| which(a.waits, a.until))
+    }
+
+    /// When an Ask has taken too long.
+    pub(crate) fn gives_up_at(&self) -> Option<Instant> {
+        let current = match self.current.as_deref().map(|c| &c.waits) {
+            Some(Waits::Answer(_, until)) => Some(*until),
+            Some(Waits::Response(..)) | None => None,
+        };
+        let answering = self.answering.as_ref().map(|a| a.until);
+        [current, answering].into_iter().flatten().min()
     }
 
     /// When the request is to be sent again.

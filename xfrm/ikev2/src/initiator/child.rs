@@ -176,7 +176,8 @@ impl Installing {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
         let Self { handshake, child, inbound_spi, granted } = self;
-        let outbound_spi = granted.outbound_spi;
+        let (ts, lease) = ((&*granted.local_ts, &*granted.remote_ts), granted.lease.clone());
+        let entry = Child::new(child, (inbound_spi, granted.outbound_spi), ChildMode::Tunnel, ts);
         let channel = &handshake.channel;
         // [7296:4-4]
         cx.event(Event::Established(Box::new(Established {
@@ -194,11 +195,8 @@ impl Installing {
             lease: granted.lease,
             connection: None,
         })));
-        Next::State(dial.ike(cx, handshake).with_child(Child {
-            id: child,
-            inbound_spi,
-            outbound_spi,
-            deleting: false,
-        }))
+        let mut ike = dial.ike(cx, handshake).with_child(cx, entry);
+        ike.lease = lease;
+        Next::State(ike)
     }
 }

@@ -15,7 +15,7 @@ use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::{Ike, Start};
 use crate::policy::Policy;
-use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 use crate::task::Task;
 
 /// The driver gets this long for one Ask: a person may have to find a token.
@@ -162,6 +162,10 @@ impl State for Initiator {
     }
 
     fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn input(self: Box<Self>, _: &mut Cx<'_>, _: Order) -> Next {
         Next::State(self)
     }
 

@@ -458,6 +458,8 @@ impl Installing {
         payloads.push(Payload::Sa(self.wish.reply));
         payloads.push(Payload::TsI(self.remote_ts.iter().copied().collect()));
         payloads.push(Payload::TsR(self.local_ts.iter().copied().collect()));
+        let spis = (self.inbound_spi, self.wish.outbound_spi);
+        let child = Child::new(self.child, spis, ChildMode::Tunnel, (&self.local_ts, &self.remote_ts));
         let channel = &admitted.handshake.channel;
         let established = Established {
             path: channel.path,
@@ -474,17 +476,11 @@ impl Installing {
             lease: self.lease.clone(),
             connection: Some(admitted.config.name.clone()),
         };
-        let child = Child {
-            id: self.child,
-            inbound_spi: self.inbound_spi,
-            outbound_spi: self.wish.outbound_spi,
-            deleting: false,
-        };
         match respond(cx, admitted, &payloads, self.lease) {
             Ok(ike) => {
                 // [7296:4-4]
                 cx.event(Event::Established(Box::new(established)));
-                Next::State(ike.with_child(child))
+                Next::State(ike.with_child(cx, child))
             }
             Err(failure) => Next::failed(failure),
         }

@@ -18,7 +18,7 @@ use crate::api::{Answer, Ask, AskId, ChildId, Event, Lease, Timer};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::linger::{Answered, Linger, Spent};
-use crate::state::{Cx, Datagram, Next, Role, Stage, State};
+use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 
 /// An IKE_SA that a peer has begun and that is not up yet.
 pub(crate) struct Responder {
@@ -161,6 +161,10 @@ impl State for Responder {
     }
 
     fn close_child(self: Box<Self>, _: &mut Cx<'_>, _: ChildId) -> Next {
+        Next::State(self)
+    }
+
+    fn input(self: Box<Self>, _: &mut Cx<'_>, _: Order) -> Next {
         Next::State(self)
     }
 

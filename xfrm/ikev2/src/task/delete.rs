@@ -16,17 +16,15 @@ pub(crate) fn build_ike() -> Vec<Payload> {
 
 /// The request that deletes one CHILD_SA, named by our inbound SPI.
 pub(crate) fn build_child(ike: &mut Ike, child: ChildId) -> Option<Vec<Payload>> {
-    let child = ike.children.iter_mut().find(|c| c.id == child)?;
+    let child = ike.child(child).filter(|c| !c.deleting)?;
     child.deleting = true;
     Some(vec![Payload::Delete(Delete::esp(child.inbound_spi))])
 }
 
 /// The peer has answered our deletion of a CHILD_SA. Whether it named its half or not (both requests may have
 /// crossed), the pair is gone.
-pub(crate) fn child_deleted(ike: &mut Ike, cx: &mut Cx<'_>, child: ChildId, _response: &Message) {
-    if let Some(index) = ike.children.iter().position(|c| c.id == child) {
-        ike.drop_child(cx, index);
-    }
+pub(crate) fn child_deleted(ike: &mut Ike, cx: &mut Cx<'_>, child: ChildId) {
+    ike.drop_child(cx, child);
 }
 
 /// The peer deletes: the IKE_SA if any payload says so, else CHILD_SAs.
@@ -47,14 +45,14 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
         };
         for spi in spis {
             // The peer names what it receives on, which is what we send on. SPIs that we don't have are no error.
-            let Some(index) = ike.children.iter().position(|c| c.outbound_spi == *spi) else {
+            let Some(child) = ike.children.iter().find(|c| c.outbound_spi == *spi) else {
                 continue;
             };
             // Where our own request is on its way, the answer names nothing.
-            if let Some(child) = ike.children.get(index).filter(|c| !c.deleting) {
+            if !child.deleting {
                 ours.push(child.inbound_spi);
             }
-            ike.drop_child(cx, index);
+            ike.drop_child(cx, child.id);
         }
     }
     if ours.is_empty() {

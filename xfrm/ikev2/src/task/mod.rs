@@ -1,6 +1,6 @@
 //! What an established IKE_SA does: one file for each job of the RFC, with what it asks and what it answers.
 
-pub(crate) mod create_child;
+pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod informational;
 pub(crate) mod liveness;
@@ -10,12 +10,14 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use crate::api::ChildId;
+use crate::api::{Answer, AskId, ChildConfig, ChildId};
 use crate::ike::Ike;
 use crate::state::Cx;
 
+use create::{Create, Grant};
+
 /// A request that we make, now or when the window is free.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) enum Task {
     /// Ask whether the peer lives.
     Liveness,
@@ -25,12 +27,18 @@ pub(crate) enum Task {
     DeleteIke,
     /// Tell the responder that its AUTH was refused.
     Reject,
+    /// Negotiate one more CHILD_SA.
+    New(Box<ChildConfig>),
+    /// Negotiate a CHILD_SA in place of this one.
+    Rekey(ChildId),
 }
 
 impl Task {
     /// The first step of it.
-    pub(crate) fn begin(self, ike: &mut Ike, _: &mut Cx<'_>) -> Move {
+    pub(crate) fn begin(self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
         let payloads = match self {
+            Self::New(config) => return create::begin_new(ike, cx, config),
+            Self::Rekey(child) => return create::begin_rekey(ike, cx, child),
             Self::Liveness => liveness::build(),
             Self::DeleteChild(child) => match delete::build_child(ike, child) {
                 Some(payloads) => payloads,
@@ -47,12 +55,16 @@ impl Task {
 pub(crate) enum Running {
     /// One whose only step is its request.
     Informational(Task),
+    /// A CHILD_SA.
+    Create(Box<Create>),
 }
 
 /// The next step of a task under way.
 pub(crate) enum Move {
     /// Send this request and wait for its response.
     Send(Running, ExchangeType, Vec<Payload>),
+    /// Wait for the answer to this Ask.
+    Wait(Running, AskId),
     /// Nothing is left to do.
     Done,
     /// The IKE_SA ends with it.
@@ -63,18 +75,72 @@ impl Running {
     /// The response came.
     pub(crate) fn answered(self, ike: &mut Ike, cx: &mut Cx<'_>, response: &Message) -> Move {
         match self {
-            Self::Informational(Task::Liveness) => Move::Done,
             Self::Informational(Task::DeleteChild(child)) => {
-                delete::child_deleted(ike, cx, child, response);
+                delete::child_deleted(ike, cx, child);
                 Move::Done
             }
             Self::Informational(Task::DeleteIke | Task::Reject) => Move::Ends(Ok(())),
+            Self::Informational(_) => Move::Done,
+            Self::Create(create) => create.answered(ike, cx, response),
+        }
+    }
+
+    /// The answer to an Ask of ours came.
+    pub(crate) fn answer(self, ike: &mut Ike, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Move {
+        match self {
+            Self::Create(create) => create.answer(ike, cx, id, answer),
+            Self::Informational(_) => Move::Done,
+        }
+    }
+
+    /// It did not come in time.
+    pub(crate) fn unanswered(self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+        match self {
+            Self::Create(create) => create.unanswered(ike, cx),
+            Self::Informational(_) => Move::Done,
         }
     }
 
     /// Whether nothing can come after it.
     pub(crate) const fn is_last(&self) -> bool {
         matches!(self, Self::Informational(Task::DeleteIke | Task::Reject))
+    }
+}
+
+/// What comes of a request of the peer.
+pub(crate) enum Turn {
+    /// This is the response.
+    Reply(Reply),
+    /// The response waits for the answer to this Ask.
+    Wait(Job, AskId),
+}
+
+/// A request of the peer that is being worked on.
+pub(crate) enum Job {
+    /// A CHILD_SA.
+    Grant(Box<Grant>),
+}
+
+impl Turn {
+    /// The response is one notify.
+    pub(crate) fn notify(kind: NotifyType) -> Self {
+        Self::Reply(Reply::of(vec![Payload::Notify(Notify::new(kind, []))]))
+    }
+}
+
+impl Job {
+    /// The answer to an Ask of ours came.
+    pub(crate) fn answer(self, ike: &mut Ike, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Turn {
+        match self {
+            Self::Grant(grant) => grant.answer(ike, cx, id, answer),
+        }
+    }
+
+    /// It did not come in time.
+    pub(crate) fn unanswered(self, ike: &mut Ike, cx: &mut Cx<'_>) -> Turn {
+        match self {
+            Self::Grant(grant) => grant.unanswered(ike, cx),
+        }
     }
 }
 
@@ -89,11 +155,6 @@ impl Reply {
     /// The IKE_SA goes on.
     pub(crate) const fn of(payloads: Vec<Payload>) -> Self {
         Self { payloads, ends: None }
-    }
-
-    /// One notify; the IKE_SA goes on.
-    pub(crate) fn notify(kind: NotifyType) -> Self {
-        Self::of(vec![Payload::Notify(Notify::new(kind, []))])
     }
 
     /// The IKE_SA ends.

@@ -8,6 +8,7 @@ mod hostile_initiator;
 mod hostile_responder;
 mod limits;
 mod messages;
+mod rekey_child;
 mod script;
 
 use std::sync::Arc;
@@ -174,7 +175,12 @@ impl Node {
                 self.children.push(*child);
                 Answer::Installed(Ok(()))
             }
-            Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
+            Ask::InstallOutbound { .. } if refuse => Answer::Installed(Err(no())),
+            Ask::InstallOutbound { child, keys } => {
+                let pair = self.children.iter_mut().find(|c| c.child == child).expect("installed before");
+                assert!(pair.outbound.replace(keys).is_none(), "twice");
+                Answer::Installed(Ok(()))
+            }
         }
     }
 
@@ -182,6 +188,42 @@ impl Node {
         let mut out = vec![0; 32];
         self.crypto.prf(adit_isakmp::Prf::HmacSha256, certificate, &[message.expose()], &mut out);
         out
+    }
+
+    /// The CHILD_SAs that are up, as (inbound SPI, outbound SPI).
+    fn up(&self) -> Vec<(u32, u32)> {
+        let closed = |id| self.closed_children().iter().any(|(child, _)| *child == id);
+        let up = self.children.iter().filter(|c| !closed(c.child));
+        up.map(|c| (c.inbound_spi, c.outbound_spi)).collect()
+    }
+
+    /// The CHILD_SAs that are closed, and what replaced them.
+    fn closed_children(&self) -> Vec<(ChildId, Option<ChildId>)> {
+        let closed = |(_, e): &(SaId, Event)| match e {
+            Event::ChildClosed { child, replaced_by, .. } => Some((*child, *replaced_by)),
+            _ => None,
+        };
+        self.events.iter().filter_map(closed).collect()
+    }
+
+    /// The CHILD_SAs after the first one that came up, and what they replace.
+    fn ups(&self) -> Vec<(ChildId, Option<ChildId>)> {
+        let up = |(_, e): &(SaId, Event)| match e {
+            Event::ChildUp(up) => Some((up.child, up.replaces)),
+            _ => None,
+        };
+        self.events.iter().filter_map(up).collect()
+    }
+
+    /// Its IKE_SA.
+    fn sa(&self) -> SaId {
+        self.events[0].0
+    }
+
+    /// Asks for a rekey of the newest CHILD_SA.
+    fn rekey(&mut self, now: Instant) {
+        let (sa, child) = (self.sa(), self.children.last().map(|c| c.child));
+        self.give(now, Input::Rekey { sa, child });
     }
 
     /// Everything that was sent since the last time.
