@@ -2,7 +2,7 @@ use adit_core::Secret;
 use adit_isakmp::algorithm::KeMethod;
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
 use ring::agreement::{self, EphemeralPrivateKey, PublicKey, UnparsedPublicKey};
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// SEC 1's mark of an uncompressed point, which RFC 5903 §7 leaves off on the wire.
 const UNCOMPRESSED: u8 = 4;
@@ -48,20 +48,23 @@ impl Curve {
         Ok((self.wire(&public).to_vec(), secret))
     }
 
-    fn pair(self, random: &SystemRandom) -> Result<(EphemeralPrivateKey, PublicKey), CryptoError> {
+    pub(crate) fn pair(
+        self,
+        random: &dyn SecureRandom,
+    ) -> Result<(EphemeralPrivateKey, PublicKey), CryptoError> {
         let private =
             EphemeralPrivateKey::generate(self.algorithm, random).map_err(|_| CryptoError::Unsupported)?;
         let public = private.compute_public_key().map_err(|_| CryptoError::Unsupported)?;
         Ok((private, public))
     }
 
-    fn wire(self, public: &PublicKey) -> &[u8] {
+    pub(crate) fn wire(self, public: &PublicKey) -> &[u8] {
         public.as_ref().get(self.mark..).unwrap_or_default()
     }
 
     /// ring refuses points that are not on the curve, and X25519's all-zero result (RFC 8031 §3). Of the NIST
     /// curves the secret is the x coordinate alone (RFC 5903 §7).
-    fn agree(self, private: EphemeralPrivateKey, peer: &[u8]) -> Result<Secret, CryptoError> {
+    pub(crate) fn agree(self, private: EphemeralPrivateKey, peer: &[u8]) -> Result<Secret, CryptoError> {
         if peer.len() != self.method.public_len() {
             return Err(CryptoError::BadPublicValue);
         }

@@ -67,7 +67,7 @@ fn public(private: &SecretKey) -> Result<Vec<u8>, CryptoError> {
 }
 
 /// The x coordinate alone (RFC 5903 §7). Points that are not on the curve are refused.
-fn agree(private: &SecretKey, peer: &[u8]) -> Result<Secret, CryptoError> {
+pub(crate) fn agree(private: &SecretKey, peer: &[u8]) -> Result<Secret, CryptoError> {
     if peer.len() != KeMethod::Ecp521.public_len() {
         return Err(CryptoError::BadPublicValue);
     }

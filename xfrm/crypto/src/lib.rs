@@ -15,6 +15,8 @@ mod mlkem;
 mod modp;
 mod primes;
 mod sk;
+#[cfg(test)]
+mod wycheproof;
 
 use adit_core::Secret;
 use adit_isakmp::algorithm::{Encryption, Integrity, KeMethod, Prf};

@@ -12,10 +12,14 @@ use crate::entropy;
 pub(crate) fn generate(method: KeMethod, random: &SystemRandom) -> Result<Box<dyn KeyExchange>, CryptoError> {
     let mut seed = Zeroizing::new(Seed::default());
     entropy::fill(random, &mut seed);
+    from_seed(method, &seed)
+}
+
+pub(crate) fn from_seed(method: KeMethod, seed: &Seed) -> Result<Box<dyn KeyExchange>, CryptoError> {
     match method {
-        KeMethod::MlKem512 => Ok(MlKemKey::<MlKem512>::boxed(method, &seed)),
-        KeMethod::MlKem768 => Ok(MlKemKey::<MlKem768>::boxed(method, &seed)),
-        KeMethod::MlKem1024 => Ok(MlKemKey::<MlKem1024>::boxed(method, &seed)),
+        KeMethod::MlKem512 => Ok(MlKemKey::<MlKem512>::boxed(method, seed)),
+        KeMethod::MlKem768 => Ok(MlKemKey::<MlKem768>::boxed(method, seed)),
+        KeMethod::MlKem1024 => Ok(MlKemKey::<MlKem1024>::boxed(method, seed)),
         _ => Err(CryptoError::Unsupported),
     }
 }
@@ -27,12 +31,23 @@ pub(crate) fn encapsulate(
     peer: &[u8],
     random: &SystemRandom,
 ) -> Result<(Vec<u8>, Secret), CryptoError> {
+    // FIPS 203's m: 32 random bytes, once.
+    let mut message = Zeroizing::new(B32::default());
+    entropy::fill(random, &mut message);
+    encapsulate_message(method, peer, &message)
+}
+
+pub(crate) fn encapsulate_message(
+    method: KeMethod,
+    peer: &[u8],
+    message: &B32,
+) -> Result<(Vec<u8>, Secret), CryptoError> {
     macro_rules! encapsulate {
         ($set:ty) => {{
             let key =
                 Key::<EncapsulationKey<$set>>::try_from(peer).map_err(|_| CryptoError::BadPublicValue)?;
             let key = EncapsulationKey::<$set>::new(&key).map_err(|_| CryptoError::BadPublicValue)?;
-            let (ciphertext, shared) = key.encapsulate_deterministic(&message(random));
+            let (ciphertext, shared) = key.encapsulate_deterministic(message);
             (ciphertext.to_vec(), Zeroizing::new(shared))
         }};
     }
@@ -43,13 +58,6 @@ pub(crate) fn encapsulate(
         _ => return Err(CryptoError::Unsupported),
     };
     Ok((ciphertext, Secret::from(shared.as_slice())))
-}
-
-/// FIPS 203's m: 32 random bytes, once.
-fn message(random: &SystemRandom) -> Zeroizing<B32> {
-    let mut message = Zeroizing::new(B32::default());
-    entropy::fill(random, &mut message);
-    message
 }
 
 struct MlKemKey<P: Kem> {

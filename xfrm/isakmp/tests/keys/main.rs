@@ -9,6 +9,7 @@
 
 mod derivation;
 mod identifiers;
+mod nist;
 mod protection;
 mod provider;
 
