@@ -11,7 +11,7 @@ use adit_core::{Identity, Instant, Path, Prefix, Transmit};
 use adit_crypto::{OsEntropy, Provider};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    ChildMode, Event, InitiatorConfig, Input, LocalAuth, Output, RemoteAuth, SaId, Timing,
+    ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, LocalAuth, Output, RemoteAuth, SaId, Timing,
 };
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -271,6 +271,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         local_ts: any(),
         remote_ts: any(),
         force_encapsulation: false,
+        fragment_size: FRAGMENT_SIZE,
         nat_port: target.server.port(),
         local_nat_port: local.port(),
         timing: quiet(),

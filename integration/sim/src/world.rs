@@ -112,6 +112,7 @@ struct Client {
     ike: Vec<IkeProposal>,
     esp: Vec<EspProposal>,
     force_encapsulation: bool,
+    fragment_size: u16,
     timing: Timing,
     /// Whether each end can prove itself to the other.
     welcome: bool,
@@ -204,6 +205,7 @@ impl World {
             half_open_per_address: self.random.pick(&[1, 10]).unwrap_or(1),
             limit: 1000,
             authorities: Vec::new(),
+            fragment_size: self.random.pick(&[576, 1280]).unwrap_or(576),
             timing,
         };
         let certificate = self.random.chance(300);
@@ -262,6 +264,7 @@ impl World {
             ike: ike(offered.unwrap_or_default()),
             esp: esp(self.random.pick(&OFFERED_ESP).unwrap_or_default()),
             force_encapsulation: self.random.chance(200),
+            fragment_size: self.random.pick(&[576, 1280]).unwrap_or(576),
             timing,
             welcome,
             proves_itself,

@@ -458,6 +458,9 @@ pub struct InitiatorConfig {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side to propose.
     pub remote_ts: Vec<TrafficSelector>,
+    /// Bytes of the IP packets that hold the fragments of a longer IKE message, header included (RFC 7383 §2.5.1): 576
+    /// (IPv6: 1280) to 65,535. [`FRAGMENT_SIZE`] where nothing else is known.
+    pub fragment_size: u16,
     /// Behave as behind a NAT even where none is (a firewall that drops ESP).
     pub force_encapsulation: bool,
     /// Port of the peer after the move (4500, or the server's own).
@@ -534,6 +537,9 @@ pub enum RemoteAuth {
     },
 }
 
+/// The IP packet that every network carries: 1280 bytes (RFC 8200 §5).
+pub const FRAGMENT_SIZE: u16 = 1280;
+
 /// Timers of one IKE_SA.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
@@ -590,6 +596,8 @@ pub struct ResponderDefaults {
     pub half_open_per_address: usize,
     /// Established IKE_SAs that may exist at all.
     pub limit: usize,
+    /// Bytes of the IP packets that hold the fragments of a longer IKE message, as in [`InitiatorConfig`].
+    pub fragment_size: u16,
     /// CERTREQ hashes to send in IKE_SA_INIT: SHA-1 of the public keys of all authorities that any connection trusts.
     pub authorities: Vec<[u8; 20]>,
     /// Timers until a [`ResponderConfig`] is chosen.

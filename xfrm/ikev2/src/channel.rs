@@ -5,9 +5,11 @@ use core::fmt;
 use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step};
 use adit_isakmp::crypto::SkCipher;
 use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed};
-use adit_isakmp::sk::{self, OpenError};
+use adit_isakmp::sk::{self, OpenError, Opened};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, VERSION_2};
 
+use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
+use crate::linger::Answered;
 use crate::natd::Nat;
 use crate::state::{Cx, Datagram, Role};
 
@@ -20,6 +22,12 @@ pub(crate) struct Channel {
     pub(crate) nat: Nat,
     /// When the last authentic message came.
     pub(crate) heard: Instant,
+    /// Bytes of a message that the path takes; longer ones go in fragments. `None`: the peer can't put them together.
+    limit: Option<u16>,
+    /// A request and a response of the peer, of which fragments have come.
+    assembling: [Option<Box<Assembly>>; 2],
+    /// What a repetition of the message that was opened last is known by, if it came in fragments.
+    pub(crate) fragmented: Option<[u8; 20]>,
     sealing: Box<dyn SkCipher>,
     opening: Box<dyn SkCipher>,
     counter: u64,
@@ -59,12 +67,16 @@ pub(crate) struct Agreed {
     pub(crate) nonce_i: Vec<u8>,
     pub(crate) nonce_r: Vec<u8>,
     pub(crate) peer_hashes: Option<Vec<u16>>,
+    /// Bytes of an IP packet that hold a fragment, where both sides do that (RFC 7383 §2.3).
+    pub(crate) fragment_size: Option<u16>,
 }
 
 /// Why a datagram on an IKE_SA gave no message.
 pub(crate) enum Unreadable {
     /// Not authentic, or not protected: as if it had never come.
     Forged,
+    /// It is authentic, and a part of a message whose other parts are still to come.
+    Incomplete,
     /// The peer itself made it, and it is malformed: INVALID_SYNTAX (RFC 7296 §2.21.3).
     Malformed(adit_core::DecodeError),
 }
@@ -97,6 +109,10 @@ impl Handshake {
                 path: agreed.path,
                 nat: agreed.nat,
                 heard: cx.now,
+                // [7383:2.4-1]
+                limit: agreed.fragment_size.map(|size| limit(agreed.path, size)),
+                assembling: [None, None],
+                fragmented: None,
                 sealing,
                 opening,
                 counter: 0,
@@ -129,7 +145,7 @@ impl Channel {
         message_id: u32,
         response: bool,
         payloads: &[Payload],
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Datagrams, Failure> {
         let header = Header {
             initiator_spi: self.spi_i,
             responder_spi: self.spi_r,
@@ -140,17 +156,22 @@ impl Channel {
             flags: Flags::of(self.role == Role::Initiator, response),
             message_id,
         };
-        let mut iv = vec![0; self.sealing.iv_len()];
-        // [7296:3.14-3]
-        if self.sealing.iv_is_random() {
-            cx.shared.entropy.public(&mut iv);
-        } else {
-            self.counter = self.counter.wrapping_add(1);
-            for (to, from) in iv.iter_mut().rev().zip(self.counter.to_le_bytes()) {
-                *to = from;
+        let limit = self.limit.map_or(usize::MAX, usize::from);
+        let (sealing, counter) = (&*self.sealing, &mut self.counter);
+        let iv = || {
+            let mut iv = vec![0; sealing.iv_len()];
+            // [7296:3.14-3]
+            if sealing.iv_is_random() {
+                cx.shared.entropy.public(&mut iv);
+            } else {
+                *counter = counter.wrapping_add(1);
+                for (to, from) in iv.iter_mut().rev().zip(counter.to_le_bytes()) {
+                    *to = from;
+                }
             }
-        }
-        sk::seal(&header, payloads, &*self.sealing, &iv).map_err(|error| {
+            iv
+        };
+        sk::seal_within(&header, payloads, sealing, limit, iv).map(Datagrams::new).map_err(|error| {
             Failure::new(
                 FailureCode::Internal,
                 Step::Established,
@@ -160,22 +181,82 @@ impl Channel {
         })
     }
 
-    /// Opens a message of the peer. Only what this returns may be believed to come from who has the keys.
+    /// Opens a message of the peer, or takes a part of one. Only what this returns may be believed to come from who has
+    /// the keys. The caller has checked that the Message ID is the one whose turn it is.
     pub(crate) fn open(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> Result<Message, Unreadable> {
-        match sk::open(&mut datagram.bytes, &*self.opening) {
-            Ok(message) => {
+        self.fragmented = None;
+        let digest =
+            (sk::fragment_number(&datagram.bytes) == Some(1)).then(|| Answered::digest(cx, &datagram.bytes));
+        let seen = Seen { digest, longest: datagram.bytes.len() };
+        let opened = self.open_any(cx, datagram)?;
+        let [requests, responses] = &mut self.assembling;
+        let place = if datagram.is_response { responses } else { requests };
+        let fragment = match opened {
+            // Whole messages win (RFC 7383 §2.6).
+            Opened::Message(message) => {
+                *place = None;
+                return Ok(message);
+            }
+            Opened::Fragment(fragment) => fragment,
+        };
+        let whole = Assembly::add(place, cx.now, fragment, seen).ok_or(Unreadable::Incomplete)?;
+        self.fragmented = whole.seen.digest;
+        // What came through is a hint at what goes through.
+        let through = u16::try_from(whole.seen.longest).unwrap_or(u16::MAX).max(least(self.path));
+        self.limit = self.limit.map(|limit| limit.min(through));
+        sk::read(whole.header, whole.first, &whole.content, 0).map_err(Unreadable::Malformed)
+    }
+
+    fn open_any(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> Result<Opened, Unreadable> {
+        match sk::open_any(&mut datagram.bytes, &*self.opening) {
+            Ok(opened) => {
                 self.heard = cx.now;
-                Ok(message)
+                Ok(opened)
             }
             Err(OpenError::Inner(error)) => {
                 self.heard = cx.now;
                 Err(Unreadable::Malformed(error))
             }
+            // [7383:2.6-1] [7383:2.6-3]
             Err(OpenError::Outer(_) | OpenError::Crypto(_)) => {
                 cx.shared.counters.forged = cx.shared.counters.forged.saturating_add(1);
                 Err(Unreadable::Forged)
             }
         }
+    }
+
+    /// Whether this is, authentically, the first fragment of a message: of one that was answered it brings the answer
+    /// again, also where the peer has cut it anew (RFC 7383 §2.6.1).
+    pub(crate) fn is_first_fragment(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> bool {
+        // [7383:2.6.1-1] [7383:2.6.1-2]
+        sk::fragment_number(&datagram.bytes) == Some(1)
+            && matches!(self.open_any(cx, datagram), Ok(Opened::Fragment(_)))
+    }
+
+    /// Cuts messages smaller from now on, as small as makes sense. `false`: they were already, or are never cut.
+    pub(crate) fn cut_smaller(&mut self) -> bool {
+        let least = least(self.path);
+        // [7383:2.5.2-2] [7383:2.5.2-4]
+        match &mut self.limit {
+            Some(limit) if *limit > least => {
+                *limit = least;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets fragments whose others have not come in time.
+    pub(crate) fn tidy(&mut self, cx: &Cx<'_>) {
+        for place in &mut self.assembling {
+            // [7383:2.6-5]
+            place.take_if(|a| a.until() <= cx.now);
+        }
+    }
+
+    /// When that is due.
+    pub(crate) fn tidy_at(&self) -> Option<Instant> {
+        self.assembling.iter().flatten().map(|a| a.until()).min()
     }
 
     /// The peer's SPI.

@@ -35,6 +35,7 @@ mod auth;
 mod channel;
 mod endpoint;
 mod explain;
+mod fragments;
 
 mod ike;
 mod initiator;

@@ -4,9 +4,10 @@
 
 use core::time::Duration;
 
-use adit_core::Instant;
+use adit_core::{Instant, Path};
 
 use crate::api::{Answer, AskId, ChildId, Timer};
+use crate::fragments::Datagrams;
 use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 
 /// Longer than three retransmissions of most peers.
@@ -16,7 +17,7 @@ const TIME: Duration = Duration::from_secs(20);
 pub(crate) struct Answered {
     message_id: u32,
     digest: [u8; 20],
-    response: Vec<u8>,
+    response: Datagrams,
 }
 
 impl Answered {
@@ -25,7 +26,7 @@ impl Answered {
         cx.shared.crypto.sha1(&[request])
     }
 
-    pub(crate) const fn new(message_id: u32, digest: [u8; 20], response: Vec<u8>) -> Self {
+    pub(crate) const fn new(message_id: u32, digest: [u8; 20], response: Datagrams) -> Self {
         Self { message_id, digest, response }
     }
 
@@ -40,9 +41,14 @@ impl Answered {
             cx.ignore();
             return false;
         }
-        cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
-        cx.transmit(datagram.path, self.response.clone());
+        self.repeat_to(cx, datagram.path);
         true
+    }
+
+    /// Sends the response again.
+    pub(crate) fn repeat_to(&self, cx: &mut Cx<'_>, path: Path) {
+        cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
+        self.response.transmit(cx, path);
     }
 }
 

@@ -2,19 +2,35 @@
 
 use core::time::Duration;
 
-use adit_core::{Instant, Path};
+use adit_core::{Failure, Instant, Path};
+use adit_isakmp::{ExchangeType, Payload};
 
 use crate::api::Timing;
+use crate::channel::Channel;
+use crate::fragments::Datagrams;
 use crate::state::Cx;
+
+/// A request in fragments that nobody has answered after so many times is cut anew, smaller: routers may drop what they
+/// would have to fragment (RFC 7383 §2.5.2).
+const SMALLER_AFTER: u32 = 3;
 
 /// One outstanding request.
 pub(crate) struct Request {
-    bytes: Vec<u8>,
+    datagrams: Datagrams,
+    /// Of one in fragments: what it was made of.
+    content: Option<Box<Content>>,
     first_sent: Instant,
     next: Instant,
     interval: Duration,
     sent: u32,
     tries: u32,
+}
+
+struct Content {
+    exchange: ExchangeType,
+    message_id: u32,
+    payloads: Vec<Payload>,
+    interval: Duration,
 }
 
 /// What the time has brought.
@@ -27,18 +43,50 @@ pub(crate) enum Retry {
 }
 
 impl Request {
-    /// Sends `bytes` for the first time.
-    pub(crate) fn send(cx: &mut Cx<'_>, path: Path, bytes: Vec<u8>, timing: &Timing) -> Self {
-        cx.transmit(path, bytes.clone());
+    /// Sends `datagrams` for the first time.
+    pub(crate) fn send(cx: &mut Cx<'_>, path: Path, datagrams: Datagrams, timing: &Timing) -> Self {
+        datagrams.transmit(cx, path);
         let interval = timing.retransmit.max(Duration::from_millis(1));
         Self {
-            bytes,
+            datagrams,
+            content: None,
             first_sent: cx.now,
             next: cx.now + jittered(cx, interval),
             interval,
             sent: 1,
             tries: timing.tries.saturating_add(1),
         }
+    }
+
+    /// Protects and sends a request for the first time.
+    pub(crate) fn seal_and_send(
+        cx: &mut Cx<'_>,
+        channel: &mut Channel,
+        (exchange, message_id): (ExchangeType, u32),
+        payloads: Vec<Payload>,
+        timing: &Timing,
+    ) -> Result<Self, Failure> {
+        let datagrams = channel.seal(cx, exchange, message_id, false, &payloads)?;
+        let cut = datagrams.fragmented();
+        let mut request = Self::send(cx, channel.path, datagrams, timing);
+        let interval = request.interval;
+        request.content = cut.then(|| Box::new(Content { exchange, message_id, payloads, interval }));
+        Ok(request)
+    }
+
+    /// Sends it again if that is due; one in fragments after a while in smaller ones.
+    pub(crate) fn wake_on(&mut self, cx: &mut Cx<'_>, channel: &mut Channel) -> Retry {
+        // [7383:2.5.2-1]
+        let due = cx.now >= self.next && self.sent >= SMALLER_AFTER && self.sent < self.tries;
+        if let Some(content) = self.content.take_if(|_| due && channel.cut_smaller()) {
+            let Content { exchange, message_id, payloads, interval } = *content;
+            if let Ok(datagrams) = channel.seal(cx, exchange, message_id, false, &payloads) {
+                self.datagrams = datagrams;
+                // [7383:2.5.2-3] It gets the time of a new one.
+                self.interval = interval / 2;
+            }
+        }
+        self.wake(cx, channel.path)
     }
 
     /// Sends it again if that is due.
@@ -51,7 +99,7 @@ impl Request {
             return Retry::GivenUp;
         }
         // [7296:2.1-3] [7296:2.1-7] [7296:2.2-1] [7296:2.3-6]
-        cx.transmit(path, self.bytes.clone());
+        self.datagrams.transmit(cx, path);
         cx.shared.counters.retransmitted = cx.shared.counters.retransmitted.saturating_add(1);
         self.sent = self.sent.saturating_add(1);
         // [7296:2.4-6]
@@ -75,9 +123,9 @@ impl Request {
         now.since(self.first_sent)
     }
 
-    /// The bytes that were sent.
+    /// The first message as it was sent; none of it is ever cut.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.datagrams.first()
     }
 }
 

@@ -104,6 +104,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         half_open_per_address: 10,
         limit: 10,
         authorities: Vec::new(),
+        fragment_size: FRAGMENT_SIZE,
         timing: Timing::default(),
     }));
     let mut client = Node::new(None);
@@ -122,6 +123,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         local_ts: any(),
         remote_ts: any(),
         force_encapsulation: false,
+        fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,
         timing: Timing::default(),

@@ -205,6 +205,7 @@ impl Inner {
             half_open_per_address: (half_open / 4).max(1),
             limit: usize::try_from(limits.clients).unwrap_or(usize::MAX),
             authorities,
+            fragment_size: self.config.ikev2.fragment_size,
             timing: self.timing(),
         }
     }

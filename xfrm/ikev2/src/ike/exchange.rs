@@ -66,7 +66,7 @@ impl Ike {
                 let timing = if self.closing.is_some() { self.last_timing() } else { self.policy.timing };
                 self.sent = cx.now;
                 // What does not fit a message is as good as done: nothing of ours is near that.
-                let _ = self.sa.send(cx, running, exchange, &payloads, &timing);
+                let _ = self.sa.send(cx, running, exchange, payloads, &timing);
                 None
             }
             Move::Wait(running, id) => {
@@ -107,6 +107,10 @@ impl Ike {
         if datagram.message_id.wrapping_add(1) == sa.expected {
             match (&sa.answering, &sa.answered) {
                 (None, Some((answered, _))) if answered.repeat(cx, &datagram) => self.repeated(cx),
+                (None, Some((answered, _))) if sa.channel.is_first_fragment(cx, &mut datagram) => {
+                    answered.repeat_to(cx, datagram.path);
+                    self.repeated(cx);
+                }
                 (None, Some(_)) => {}
                 // It is being worked on, or so old that the answer is forgotten.
                 _ => cx.ignore(),
@@ -117,17 +121,18 @@ impl Ike {
             cx.ignore();
             return Next::State(self);
         }
-        let asked = Asked {
+        let mut asked = Asked {
             message_id: datagram.message_id,
             digest: Answered::digest(cx, &datagram.bytes),
             path: datagram.path,
             exchange: ExchangeType(datagram.exchange),
         };
         let opened = match sa.channel.open(cx, &mut datagram) {
-            Err(Unreadable::Forged) => return Next::State(self),
+            Err(Unreadable::Forged | Unreadable::Incomplete) => return Next::State(self),
             Err(Unreadable::Malformed(error)) => Err(error),
             Ok(message) => Ok(message),
         };
+        asked.digest = sa.channel.fragmented.unwrap_or(asked.digest);
         sa.expected = sa.expected.wrapping_add(1);
         sa.answered = None;
         self.follow(cx, &datagram);
@@ -198,8 +203,8 @@ impl Ike {
         let id = self.sa.next_id.wrapping_add(u32::from(self.sa.retransmits_at().is_some()));
         let payloads = [Payload::Delete(adit_isakmp::payload::Delete::Ike)];
         let channel = &mut self.sa.channel;
-        if let Ok(bytes) = channel.seal(cx, ExchangeType::INFORMATIONAL, id, false, &payloads) {
-            cx.transmit(channel.path, bytes);
+        if let Ok(datagrams) = channel.seal(cx, ExchangeType::INFORMATIONAL, id, false, &payloads) {
+            datagrams.transmit(cx, channel.path);
         }
     }
 }

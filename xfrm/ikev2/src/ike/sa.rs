@@ -78,11 +78,11 @@ impl Sa {
         cx: &mut Cx<'_>,
         running: Running,
         exchange: ExchangeType,
-        payloads: &[Payload],
+        payloads: Vec<Payload>,
         timing: &Timing,
     ) -> Result<(), Failure> {
-        let bytes = self.channel.seal(cx, exchange, self.next_id, false, payloads)?;
-        let request = Request::send(cx, self.channel.path, bytes, timing);
+        let what = (exchange, self.next_id);
+        let request = Request::seal_and_send(cx, &mut self.channel, what, payloads, timing)?;
         self.current = Some(Box::new(Current { running, waits: Waits::Response(exchange, request) }));
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Sa {
         payloads: &[Payload],
     ) -> Result<(), Failure> {
         let response = self.channel.seal(cx, asked.exchange, asked.message_id, true, payloads)?;
-        cx.transmit(asked.path, response.clone());
+        response.transmit(cx, asked.path);
         self.answered = Some((Answered::new(asked.message_id, asked.digest, response), cx.now));
         Ok(())
     }
@@ -115,11 +115,11 @@ impl Sa {
     /// Sends the request again if that is due. `true`: it was sent.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) -> (Retry, bool) {
         self.answered.take_if(|(_, at)| *at + REMEMBERED <= cx.now);
-        let path = self.channel.path;
+        self.channel.tidy(cx);
         match self.current.as_deref_mut() {
             Some(Current { waits: Waits::Response(_, request), .. }) => {
                 let before = request.sent();
-                let retry = request.wake(cx, path);
+                let retry = request.wake_on(cx, &mut self.channel);
                 (retry, request.sent() != before)
             }
             _ => (Retry::Waiting, false),
@@ -140,14 +140,14 @@ impl Sa {
         self.answering.take_if(|a| which(a.waits, a.until))
     }
 
-    /// When an Ask has taken too long.
+    /// When an Ask, or the rest of a message, has taken too long.
     pub(crate) fn gives_up_at(&self) -> Option<Instant> {
         let current = match self.current.as_deref().map(|c| &c.waits) {
             Some(Waits::Answer(_, until)) => Some(*until),
             Some(Waits::Response(..)) | None => None,
         };
         let answering = self.answering.as_ref().map(|a| a.until);
-        [current, answering].into_iter().flatten().min()
+        [current, answering, self.channel.tidy_at()].into_iter().flatten().min()
     }
 
     /// When the request is to be sent again.

@@ -117,12 +117,12 @@ impl Proving {
     fn send(self, dial: Dial, cx: &mut Cx<'_>, auth: Authentication, psk: Option<Secret>) -> Next {
         let mut handshake = self.handshake;
         let payloads = request(&dial.config, cx.first_contact, self.inbound_spi, auth);
-        let sealed = handshake.channel.seal(cx, ExchangeType::IKE_AUTH, 1, false, &payloads);
-        let bytes = match sealed {
-            Ok(bytes) => bytes,
+        let (what, timing) = ((ExchangeType::IKE_AUTH, 1), &dial.config.timing);
+        let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
+        let request = match sent {
+            Ok(request) => request,
             Err(failure) => return Next::failed(failure),
         };
-        let request = Request::send(cx, handshake.channel.path, bytes, &dial.config.timing);
         Initiator::sent(
             dial,
             Phase::AuthSent(AuthSent { handshake, inbound_spi: self.inbound_spi, psk, request }),
@@ -186,7 +186,7 @@ impl AuthSent {
         }
         match self.handshake.channel.open(cx, &mut datagram) {
             Ok(message) => self.answered(dial, cx, message),
-            Err(Unreadable::Forged) => Initiator::sent(dial, Phase::AuthSent(self)),
+            Err(Unreadable::Forged | Unreadable::Incomplete) => Initiator::sent(dial, Phase::AuthSent(self)),
             Err(Unreadable::Malformed(error)) => {
                 let why = explain::misbehaved(
                     Step::Authenticate,
@@ -273,7 +273,7 @@ impl AuthSent {
 
     pub(super) fn wake(mut self, dial: Dial, cx: &mut Cx<'_>) -> Next {
         let path = self.handshake.channel.path;
-        if self.request.wake(cx, path) == Retry::Waiting {
+        if self.request.wake_on(cx, &mut self.handshake.channel) == Retry::Waiting {
             return Initiator::sent(dial, Phase::AuthSent(self));
         }
         let age = self.request.age(cx.now);

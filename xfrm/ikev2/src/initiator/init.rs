@@ -124,6 +124,7 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
     payloads.extend(natd);
     payloads
         .push(Payload::Notify(Notify::new(NotifyType::SIGNATURE_HASH_ALGORITHMS, emit_hashes(OUR_HASHES))));
+    payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, [])));
     let header = Header {
         initiator_spi: dial.spi,
         // [7296:3.1-3]
@@ -141,7 +142,7 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
         }
     };
     let timing = Timing { tries: dial.config.timing.init_tries, ..dial.config.timing };
-    let request = Request::send(cx, dial.config.path, bytes, &timing);
+    let request = Request::send(cx, dial.config.path, bytes.into(), &timing);
     Initiator::sent(dial, Phase::InitSent(InitSent { attempt, key, request, refused: None, unusable: None }))
 }
 
@@ -284,6 +285,9 @@ impl InitSent {
             nonce_i: self.attempt.nonce,
             nonce_r: answered.nonce,
             peer_hashes,
+            fragment_size: message
+                .notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
+                .map(|_| dial.config.fragment_size),
         };
         let ask = Ask::Agree { key: self.key, peer: answered.public };
         let agreeing =

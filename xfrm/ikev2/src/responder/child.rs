@@ -416,7 +416,7 @@ fn respond(
             return Err(failure);
         }
     };
-    cx.transmit(admitted.asked.path, response.clone());
+    response.transmit(cx, admitted.asked.path);
     let start = Start {
         handshake: admitted.handshake,
         remote_id: admitted.remote,

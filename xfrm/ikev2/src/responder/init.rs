@@ -30,6 +30,8 @@ pub(crate) struct First {
     nonce: Vec<u8>,
     nat: Option<NatHashes>,
     peer_hashes: Option<Vec<u16>>,
+    /// Whether the peer puts fragments together.
+    fragments: bool,
 }
 
 /// What the peer says of its addresses; judged when our SPI is known to be part of no hash (it is 0 in a request).
@@ -81,6 +83,7 @@ impl First {
             nonce: nonce.clone(),
             nat: Nat::detect(cx_crypto, (spi_i, 0), datagram.path, message).map(NatHashes),
             peer_hashes,
+            fragments: message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some(),
             bytes: datagram.bytes,
         })
     }
@@ -91,7 +94,12 @@ impl First {
         let half =
             Half { spi_i: self.spi_i, until: cx.now + defaults.timing.half_open.max(Duration::from_secs(1)) };
         let ask = Ask::Encapsulate { method: self.suite.ke, peer: self.public.clone() };
-        let encapsulating = Encapsulating { first: self, spi_r, authorities: defaults.authorities.clone() };
+        let encapsulating = Encapsulating {
+            first: self,
+            spi_r,
+            authorities: defaults.authorities.clone(),
+            fragment_size: defaults.fragment_size,
+        };
         Responder::asking(half, cx, ask, Phase::Encapsulating(encapsulating))
     }
 }
@@ -101,6 +109,7 @@ pub(super) struct Encapsulating {
     first: First,
     spi_r: u64,
     authorities: Vec<[u8; 20]>,
+    fragment_size: u16,
 }
 
 /// The response is out; IKE_AUTH is to come.
@@ -145,6 +154,7 @@ impl Encapsulating {
             nonce_i: first.nonce,
             nonce_r,
             peer_hashes: first.peer_hashes,
+            fragment_size: first.fragments.then_some(self.fragment_size),
         };
         match Handshake::derive(cx, agreed, &shared) {
             Ok(mut handshake) => {
@@ -176,6 +186,9 @@ impl Encapsulating {
                 NotifyType::SIGNATURE_HASH_ALGORITHMS,
                 emit_hashes(OUR_HASHES),
             )));
+        }
+        if first.fragments {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, [])));
         }
         if !self.authorities.is_empty() {
             payloads.push(Payload::CertReq(CertificateRequest::x509(&self.authorities)));
@@ -221,9 +234,11 @@ impl InitAnswered {
             cx.ignore();
             return self.stay(half);
         }
-        let asked = Asked { digest: Answered::digest(cx, &datagram.bytes), path: datagram.path };
-        match self.handshake.channel.open(cx, &mut datagram) {
-            Err(Unreadable::Forged) => self.stay(half),
+        let mut asked = Asked { digest: Answered::digest(cx, &datagram.bytes), path: datagram.path };
+        let opened = self.handshake.channel.open(cx, &mut datagram);
+        asked.digest = self.handshake.channel.fragmented.unwrap_or(asked.digest);
+        match opened {
+            Err(Unreadable::Forged | Unreadable::Incomplete) => self.stay(half),
             Err(Unreadable::Malformed(error)) => {
                 let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
                 let why = explain::misbehaved(Step::Authenticate, format!("IKE_AUTH can't be read: {error}"));

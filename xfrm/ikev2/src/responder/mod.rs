@@ -105,7 +105,7 @@ fn refuse(
         Ok(response) => response,
         Err(failure) => return Next::failed(failure),
     };
-    cx.transmit(asked.path, response.clone());
+    response.transmit(cx, asked.path);
     let answered = Answered::new(1, asked.digest, response);
     let linger = Linger::new(cx, answered, Role::Responder, handshake.channel.spi_i);
     Next::ClosedAfter(Err(why), linger)

@@ -399,14 +399,15 @@ fn first_messages_are_as_the_rfc_lists_them() {
     client.dial(Instant::ZERO, config());
     let message = Message::parse(&client.one().payload).unwrap();
     let kinds: Vec<u8> = message.payloads.iter().map(|p| p.kind().0).collect();
-    assert_eq!(kinds, [33, 34, 40, 41, 41, 41]);
+    assert_eq!(kinds, [33, 34, 40, 41, 41, 41, 41]);
     let notifies: Vec<_> = message.notifies().map(|n| n.kind).collect();
     assert_eq!(
         notifies,
         [
             NotifyType::NAT_DETECTION_SOURCE_IP,
             NotifyType::NAT_DETECTION_DESTINATION_IP,
-            NotifyType::SIGNATURE_HASH_ALGORITHMS
+            NotifyType::SIGNATURE_HASH_ALGORITHMS,
+            NotifyType::IKEV2_FRAGMENTATION_SUPPORTED
         ]
     );
 }

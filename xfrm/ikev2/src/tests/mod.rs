@@ -3,6 +3,7 @@
 mod abuse;
 mod established;
 mod exchanges;
+mod fragments;
 mod handshake;
 mod hostile_initiator;
 mod hostile_responder;
@@ -313,6 +314,7 @@ fn defaults() -> ResponderDefaults {
         half_open_per_address: 5,
         limit: 100,
         authorities: Vec::new(),
+        fragment_size: FRAGMENT_SIZE,
         timing: Timing::default(),
     }
 }
@@ -349,6 +351,7 @@ fn config() -> InitiatorConfig {
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         force_encapsulation: false,
+        fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,
         timing: Timing::default(),

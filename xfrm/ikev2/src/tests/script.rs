@@ -93,6 +93,7 @@ impl Peer {
             nonce_i,
             nonce_r,
             peer_hashes: None,
+            fragment_size: None,
         };
         let mut hs = Handshake::derive(&bench.cx(), agreed, &shared).unwrap();
         hs.message_i = request.payload.clone();
@@ -138,6 +139,7 @@ impl Peer {
             nonce_i,
             nonce_r,
             peer_hashes: None,
+            fragment_size: None,
         };
         let mut hs = Handshake::derive(&bench.cx(), agreed, &shared).unwrap();
         hs.message_i = message_i;
@@ -153,8 +155,8 @@ impl Peer {
         response: bool,
         payloads: &[Payload],
     ) -> Input {
-        let payload = self.hs.channel.seal(&mut self.bench.cx(), exchange, id, response, payloads).unwrap();
-        arrives(&Transmit { path: self.path, payload })
+        let sealed = self.hs.channel.seal(&mut self.bench.cx(), exchange, id, response, payloads).unwrap();
+        arrives(&Transmit { path: self.path, payload: sealed.first().to_vec() })
     }
 
     /// Opens a message for the peer.

@@ -4,8 +4,9 @@ use adit_core::Secret;
 use adit_isakmp::algorithm::KeyBits;
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, SkCipher};
 use adit_isakmp::payload::{Delete, Notify, NotifyType, Payload, PayloadType};
-use adit_isakmp::sk::{OpenError, SealError, open, seal};
+use adit_isakmp::sk::{OpenError, Opened, SealError, open, open_any, read, seal, seal_within};
 use adit_isakmp::{Encryption, ExchangeType, Flags, Header, Integrity, Message, VERSION_2};
+use proptest::prelude::*;
 
 use crate::provider::Provider;
 
@@ -147,4 +148,78 @@ fn more_padding_than_needed_is_taken() {
     datagram[plain.end - 1] = 16;
     cipher(1).seal(&mut datagram, body).unwrap();
     assert_eq!(open(&mut datagram, &*cipher(1)).unwrap().payloads, content);
+}
+
+/// Cut to fit, opened one by one, put together.
+fn there_and_back(content: &[Payload], limit: usize) -> (usize, Message) {
+    let mut n = 0_u8;
+    let iv = || {
+        n = n.wrapping_add(1);
+        vec![n; 16]
+    };
+    let datagrams = seal_within(&header(), content, &*cipher(1), limit, iv).unwrap();
+    assert!(datagrams.iter().all(|d| d.len() <= limit));
+    let total = datagrams.len();
+    let (mut first, mut whole) = (PayloadType::NONE, Vec::new());
+    for (datagram, expected) in datagrams.into_iter().zip(1_u16..) {
+        // [7383:2.5-1] [7383:2.5-7]
+        let outer = Message::parse(&datagram).unwrap();
+        assert_eq!(outer.header, header());
+        let mut bytes = datagram.clone();
+        match open_any(&mut bytes, &*cipher(1)).unwrap() {
+            Opened::Message(message) => return (total, message),
+            Opened::Fragment(fragment) => {
+                assert!(matches!(&outer.payloads[..], [Payload::Skf { .. }]));
+                assert_eq!((fragment.number, usize::from(fragment.total)), (expected, total));
+                // [7383:2.5-2] [7383:2.5-3]
+                match expected {
+                    1 => first = fragment.first,
+                    _ => assert_eq!(fragment.first, PayloadType::NONE),
+                }
+                whole.extend_from_slice(&fragment.content);
+            }
+        }
+        // A fragment is no message by itself.
+        assert!(matches!(open(&mut datagram.clone(), &*cipher(1)), Err(OpenError::Outer(_))));
+    }
+    (total, read(header(), first, &whole, 0).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn what_was_cut_is_put_together(lengths in proptest::collection::vec(0_usize..3000, 0..6), limit in 100_usize..1500) {
+        let content: Vec<Payload> = lengths.iter().map(|n| Payload::Vendor(vec![7; *n])).collect();
+        let (total, message) = there_and_back(&content, limit);
+        prop_assert_eq!(&message, &Message { header: header(), payloads: content });
+        let whole = seal(&message.header, &message.payloads, &*cipher(1), &[9; 16]).unwrap();
+        prop_assert_eq!(total == 1, whole.len() <= limit);
+    }
+}
+
+// [7383:2.5-4] [7383:2.5-5] [7383:2.5-6]
+#[test]
+fn numbers_that_make_no_sense_are_no_fragment() {
+    let mut n = 0;
+    let iv = || {
+        n += 1;
+        vec![n; 16]
+    };
+    let content = [Payload::Vendor(vec![7; 900])];
+    let fragment = seal_within(&header(), &content, &*cipher(1), 500, iv).unwrap().remove(0);
+    for numbers in [[0, 0, 0, 2], [0, 3, 0, 2], [0, 1, 0, 0], [0, 0, 0, 0]] {
+        let mut changed = fragment.clone();
+        changed[32..36].copy_from_slice(&numbers);
+        assert!(matches!(open_any(&mut changed, &*cipher(1)), Err(OpenError::Outer(_))));
+    }
+    // Numbers are authenticated.
+    let mut changed = fragment;
+    changed[35] += 1;
+    assert!(matches!(open_any(&mut changed, &*cipher(1)), Err(OpenError::Crypto(_))));
+}
+
+#[test]
+fn nothing_fits_a_limit_without_room() {
+    let content = [Payload::Vendor(vec![7; 900])];
+    let sealed = seal_within(&header(), &content, &*cipher(1), 60, || vec![0; 16]);
+    assert_eq!(sealed, Err(SealError::Crypto(CryptoError::Length)));
 }
