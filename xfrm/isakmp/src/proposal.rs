@@ -83,7 +83,9 @@ impl IkeProposal {
             prf: [&PRF[..], &[Prf::HmacSha1]].concat(),
             ke: [&KE[..], &LEGACY_KE].concat(),
         };
-        vec![of(&AEAD, &[]), of(&legacy_ciphers(), &legacy_integrity())]
+        let mut all = vec![of(&AEAD, &[])];
+        all.extend(legacy_ciphers().iter().map(|(ciphers, integrity)| of(ciphers, integrity)));
+        all
     }
 
     /// Its legacy algorithms, for people.
@@ -93,12 +95,14 @@ impl IkeProposal {
     }
 }
 
-fn legacy_ciphers() -> Vec<Encryption> {
-    [&CBC[..], &[Encryption::TripleDesCbc]].concat()
-}
-
-fn legacy_integrity() -> Vec<Integrity> {
-    [&INTEGRITY[..], &[Integrity::HmacSha1_96]].concat()
+/// A proposal each, best first: Windows offers 3DES before AES-256, and the order of proposals is what a choice keeps to.
+fn legacy_ciphers() -> [(Vec<Encryption>, Vec<Integrity>); 3] {
+    let sha1 = vec![Integrity::HmacSha1_96];
+    [
+        (CBC.to_vec(), INTEGRITY.to_vec()),
+        (CBC.to_vec(), sha1.clone()),
+        (vec![Encryption::TripleDesCbc], [&INTEGRITY[..], &sha1].concat()),
+    ]
 }
 
 fn legacy(encryption: &[Encryption], ke: &[KeMethod]) -> Vec<String> {
@@ -130,12 +134,12 @@ impl EspProposal {
             ke: ke.to_vec(),
             esn: vec![true, false],
         };
-        let (ciphers, integrity) = (legacy_ciphers(), legacy_integrity());
-        vec![
-            of(&AEAD, &[], &LEGACY_KE),
-            of(&ciphers, &integrity, &[&KE[..], &LEGACY_KE].concat()),
-            of(&ciphers, &integrity, &[]),
-        ]
+        let ke = [&KE[..], &LEGACY_KE].concat();
+        let mut all = vec![of(&AEAD, &[], &LEGACY_KE)];
+        for (ciphers, integrity) in legacy_ciphers() {
+            all.extend([of(&ciphers, &integrity, &ke), of(&ciphers, &integrity, &[])]);
+        }
+        all
     }
 
     /// Its legacy algorithms, for people.

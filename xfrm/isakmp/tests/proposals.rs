@@ -219,6 +219,22 @@ fn windows_gateways_are_met() {
     }
 }
 
+/// Windows 7 offers 3DES first, and better things after it: 3DES is only for who has nothing better.
+#[test]
+fn a_legacy_peer_gets_the_best_that_it_has() {
+    let offers = ["3des-sha1", "aes256-sha1", "3des-sha256", "aes256-sha256", "3des-sha384", "aes256-sha384"];
+    let windows: Vec<_> = offers.iter().map(|words| ike(&format!("{words}-modp1024"))).collect();
+    let meet = |theirs: &[IkeProposal]| {
+        choose_ike(&IkeProposal::legacy_defaults(), &offer_ike(theirs, &[]), &[]).unwrap().suite.to_string()
+    };
+    assert_eq!(meet(&windows), "aes256-sha256-prfsha256-modp1024");
+    assert_eq!(meet(&windows[..2]), "aes256-sha1-prfsha1-modp1024");
+    assert_eq!(meet(&windows[..1]), "3des-sha1-prfsha1-modp1024");
+    let windows: Vec<_> = ["3des-sha1", "aes128-sha1", "3des-sha256"].into_iter().map(esp).collect();
+    let chosen = choose_esp(&EspProposal::legacy_defaults(), &offer_esp(&windows, 1, false), 2, false);
+    assert_eq!(chosen.unwrap().suite.to_string(), "aes128-sha1");
+}
+
 #[test]
 fn legacy_suites_are_named() {
     let chosen =
