@@ -3,6 +3,7 @@
 mod answers;
 pub mod clock;
 pub mod daemon;
+pub mod dial;
 pub mod ike;
 pub mod load;
 pub mod primitives;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::ike;
+use adit_bench::{dial, ike};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -18,13 +18,18 @@ struct Arguments {
 enum Verb {
     /// Processor time and memory of an IKE_SA, at several sizes
     Ike(ike::Arguments),
+    /// Many clients of one server, up until SIGTERM
+    Dial(dial::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    enter_namespace()?;
     match arguments.command {
-        Verb::Ike(arguments) => ike::run(&arguments),
+        Verb::Ike(arguments) => {
+            enter_namespace()?;
+            ike::run(&arguments)
+        }
+        Verb::Dial(arguments) => dial::run(&arguments),
     }
 }
 

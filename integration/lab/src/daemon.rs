@@ -171,6 +171,12 @@ fn known(host: &Host, program: &str) -> (Command, Ready) {
             (command, Ready::Notify)
         }
         "charon-systemd" => (host.command("charon-systemd"), Ready::Notify),
+        "libreswan" => {
+            let mut command = host.command("sh");
+            let start = "ipsec initnss >/dev/null; mkdir -p /run/pluto; exec /usr/libexec/ipsec/pluto --nofork --stderrlog";
+            command.args(["-c", start]);
+            (command, Ready::Notify)
+        }
         "sink" => {
             let mut command = host.command("adit-lab");
             command.arg("sink");

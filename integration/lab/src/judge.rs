@@ -1,6 +1,10 @@
 //! Whether a wire carried what a scenario says, and nothing else.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use adit_lab::scenario::{Scenario, Wire};
 
@@ -69,6 +73,10 @@ struct Seen {
     other: BTreeMap<String, usize>,
     /// Packets that carry the marker.
     marked: usize,
+    /// Sequence numbers of each SPI, for each destination.
+    sequences: BTreeMap<(IpAddr, u32), BTreeSet<u32>>,
+    /// The first one that came twice.
+    twice: Option<(IpAddr, u32, u32)>,
 }
 
 fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
@@ -84,6 +92,16 @@ fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
     }
     if seen.marked > 0 {
         return Err(format!("in clear: {} packets carry the plaintext marker", seen.marked));
+    }
+    if let Some((to, spi, number)) = seen.twice {
+        return Err(format!("SPI {spi:#010x} to {to} has sequence number {number} twice"));
+    }
+    if seen.sequences.len() < wire.spis {
+        return Err(format!(
+            "it carried {} SAs, and at least {} should be there",
+            seen.sequences.len(),
+            wire.spis
+        ));
     }
     let esp = format!("{} ESP, {} ESP in UDP", seen.esp, seen.esp_in_udp);
     let is_right = match wire.esp.as_str() {
@@ -104,7 +122,14 @@ impl Seen {
         let mut seen = Self::default();
         let marker = Scenario::marker().as_bytes();
         for packet in packets {
-            match wire::kind(&packet.frame, also) {
+            let kind = wire::kind(&packet.frame, also);
+            if matches!(kind, Kind::Esp | Kind::EspInUdp)
+                && let Some((to, spi, number)) = wire::sequence(&packet.frame)
+                && !seen.sequences.entry((to, spi)).or_default().insert(number)
+            {
+                seen.twice.get_or_insert((to, spi, number));
+            }
+            match kind {
                 Kind::Ike | Kind::Keepalive => seen.ike += 1,
                 Kind::Esp => seen.esp += 1,
                 Kind::EspInUdp => seen.esp_in_udp += 1,
@@ -119,11 +144,12 @@ impl Seen {
     }
 
     fn told(&self, on: &[String]) -> String {
-        let Self { ike, esp, esp_in_udp, marked, .. } = self;
+        let Self { ike, esp, esp_in_udp, marked, sequences, .. } = self;
         let mut parts = vec![format!("{ike} IKE")];
         parts.extend((*esp > 0).then(|| format!("{esp} ESP")));
         parts.extend((*esp_in_udp > 0).then(|| format!("{esp_in_udp} ESP in UDP")));
-        format!("wire {}: {}; packets with plaintext: {marked}", on.join(", "), parts.join(", "))
+        let (on, parts, spis) = (on.join(", "), parts.join(", "), sequences.len());
+        format!("wire {on}: {parts}, {spis} SPIs; packets with plaintext: {marked}")
     }
 }
 
@@ -143,6 +169,7 @@ mod tests {
             to_last_of_tunnel: false,
             esp,
             also: Vec::new(),
+            spis: 0,
         }
     }
 
@@ -162,6 +189,17 @@ mod tests {
         assert!(one(&wire("esp-only", "none"), &[&esp]).is_err());
         assert!(one(&wire("esp-only", "any"), &[]).is_err());
         assert!(one(&wire("esp-only", "any"), &[&esp, &ping]).unwrap_err().contains("ICMP"));
+    }
+
+    #[test]
+    fn a_sequence_number_that_comes_twice_is_seen() {
+        let esp = |number: u8| packet(50, &[0xc0, 0, 0, 1, 0, 0, 0, number]);
+        let (first, second) = (esp(1), esp(2));
+        assert!(one(&wire("esp-only", "esp"), &[&first, &second]).is_ok());
+        assert!(one(&wire("esp-only", "esp"), &[&first, &second, &first]).unwrap_err().contains("twice"));
+        let two = Wire { spis: 2, ..wire("esp-only", "esp") };
+        assert!(one(&two, &[&first, &second]).unwrap_err().contains("1 SAs"));
+        assert!(one(&two, &[&first, &packet(50, &[0xc0, 0, 0, 2, 0, 0, 0, 1])]).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -33,28 +33,36 @@ pub fn of(scenario: &Scenario) -> Needs {
     if !scenario.certificate.is_empty() {
         add(&[], &["openssl"]);
     }
+    needs.roots.extend(scenario.host.values().filter_map(|host| host.root.clone()));
     needs
 }
 
-/// What of it this machine lacks: first modules, then programs. Modules are loaded where they can be.
+/// What of it this machine lacks: modules, programs, roots. Modules are loaded where they can be.
 #[must_use]
-pub fn lacking(needs: &Needs) -> [Vec<String>; 2] {
+pub fn lacking(needs: &Needs) -> [Vec<String>; 3] {
     let modules = needs.modules.iter().filter(|module| !has_module(module)).cloned();
     let programs =
         needs.programs.iter().chain(&needs.binaries).filter(|program| !has_program(program)).cloned();
-    [modules.collect(), programs.collect()]
+    let roots = needs.roots.iter().filter(|name| !root(name).is_dir()).cloned();
+    [modules.collect(), programs.collect(), roots.collect()]
 }
 
 /// What is lacking, in words; empty where nothing is.
 #[must_use]
-pub fn told([modules, programs]: &[Vec<String>; 2]) -> String {
+pub fn told([modules, programs, roots]: &[Vec<String>; 3]) -> String {
     let part =
         |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
-    [part("kernel modules", modules), part("programs", programs)]
+    [part("kernel modules", modules), part("programs", programs), part("the peers' roots", roots)]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// Where the root of a peer is that can't be installed beside the others.
+#[must_use]
+pub fn root(name: &str) -> PathBuf {
+    Path::new("/roots").join(name)
 }
 
 /// Loaded, built in, or loadable.

@@ -58,6 +58,9 @@ pub struct Needs {
     /// Our own programs: `aditd`, `ctl`.
     #[serde(default)]
     pub binaries: Vec<String>,
+    /// Roots of peers that can't be installed beside the others: what the hosts name as `root`.
+    #[serde(skip)]
+    pub roots: Vec<String>,
 }
 
 /// A layer-2 segment: a bridge outside of every host. Delay and loss hold for each frame that crosses it.
@@ -76,6 +79,9 @@ pub struct Network {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
+    /// Root of its own for what is not installed beside the others: `libreswan` (5.2) or `strongswan-5.9.8` (Debian 12's).
+    /// Its `/usr`, `/etc` and `/var` are then that root's, and so are the programs that its steps run.
+    pub root: Option<String>,
     /// Its interfaces, in order.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
@@ -175,7 +181,7 @@ pub struct Step {
     pub run: Option<String>,
     /// Shell command that is tried until it ends in 0, where no event tells.
     pub until: Option<String>,
-    /// Program that stays: a known daemon (`aditd`, `charon-systemd`, `sink`) or a shell command.
+    /// Program that stays: a known daemon (`aditd`, `charon-systemd`, `libreswan`, `sink`) or a shell command.
     pub start: Option<String>,
     /// Name of what is started, for `stop`, `kill` and the log; the first word of `start` where absent.
     #[serde(rename = "as")]
@@ -248,7 +254,7 @@ pub struct Expect {
 pub struct Wire {
     /// Interfaces whose wire is read: `HOST:INTERFACE`.
     pub on: Vec<String>,
-    /// `esp-only`: IKE, ESP, ESP in UDP, ARP, neighbour discovery, DHCP, and no marker. `marker`: the marker must be seen (a
+    /// `esp-only`: IKE, ESP, ESP in UDP, ARP, neighbour discovery, DHCP, no marker, and no sequence number of an SPI twice. `marker`: the marker must be seen (a
     /// check of the check).
     pub allow: String,
     /// Label of the step at whose beginning reading starts; the first step where absent.
@@ -265,6 +271,9 @@ pub struct Wire {
     /// ESP that must be among the packets: `esp`, `udp`, `any`, or `none` where there must be none.
     #[serde(default = "default_esp")]
     pub esp: String,
+    /// Least number of SAs, told apart by destination and SPI, that must have carried something.
+    #[serde(default)]
+    pub spis: usize,
     /// Further UDP or TCP ports that may appear, as `udp:53`.
     #[serde(default)]
     pub also: Vec<String>,

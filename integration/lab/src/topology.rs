@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_lab::scenario::{self, NatKind, Scenario};
+use adit_lab::{
+    needs,
+    scenario::{self, NatKind, Scenario},
+};
 
 use crate::host::Host;
 
@@ -57,7 +60,7 @@ impl Topology {
         topology.links(scenario)?;
         for (name, host) in &topology.hosts {
             let Some(described) = scenario.host.get(name) else { continue };
-            mounts(host, work)?;
+            mounts(host, described.root.as_deref(), work)?;
             files(host, &scenario.folder.join(name), stage)?;
             network(host, described)?;
         }
@@ -192,23 +195,26 @@ impl Drop for Topology {
     }
 }
 
-/// The mount namespace.
-fn mounts(host: &Host, work: &Path) -> Result<(), String> {
+/// The mount namespace. A peer's own root gives `/usr`, and what `/etc` and `/var` are laid over.
+fn mounts(host: &Host, root: Option<&str>, work: &Path) -> Result<(), String> {
     let at = |e: std::io::Error| format!("{}: {e}", host.folder.display());
     fs::create_dir_all(&host.folder).map_err(at)?;
     fs::write(&host.mounts, "").map_err(at)?;
     let (own, work) = (host.folder.display(), work.display());
+    let root = root.map(|name| needs::root(name).display().to_string()).unwrap_or_default();
     let overlay = |of: &str| {
         format!(
             "mkdir -p {own}/{of} {own}/{of}.work\n\
-             mount -t overlay overlay -o lowerdir=/{of},upperdir={own}/{of},workdir={own}/{of}.work /{of}\n"
+             mount -t overlay overlay -o lowerdir={root}/{of},upperdir={own}/{of},workdir={own}/{of}.work /{of}\n"
         )
     };
     let script = format!(
         "mount --bind {work} /mnt\n{}{}mount -t tmpfs -o mode=755 run /run\nmount -t tmpfs -o mode=1777 tmp /tmp\n\
-         mount -t sysfs sysfs /sys\nmkdir -p /run/lock /run/dbus /var/log\n",
+         mount -t sysfs sysfs /sys\nmkdir -p /run/lock /run/dbus /var/log\n\
+         [ -e /var/run ] || ln -s /run /var/run\n{}",
         overlay("etc"),
-        overlay("var")
+        overlay("var"),
+        if root.is_empty() { String::new() } else { format!("mount --bind {root}/usr /usr\n") }
     );
     let mut unshare = Command::new("nsenter");
     unshare.arg(format!("--net=/run/netns/{}", host.netns));

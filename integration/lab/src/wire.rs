@@ -69,6 +69,26 @@ pub(crate) fn kind(frame: &[u8], also: &[String]) -> Kind {
     known.unwrap_or_else(|| Kind::Other(format!("cut off: {} bytes", frame.len())))
 }
 
+/// Destination, SPI and sequence number of an ESP packet, bare or in UDP: what never comes twice (RFC 4303 §2.2).
+pub(crate) fn sequence(frame: &[u8]) -> Option<(IpAddr, u32, u32)> {
+    let packet = frame.get(14..)?;
+    let to;
+    let (protocol, payload) = match frame.get(12..14)? {
+        [0x08, 0x00] => {
+            to = IpAddr::from(<[u8; 4]>::try_from(packet.get(16..20)?).ok()?);
+            (*packet.get(9)?, packet.get(usize::from(packet.first()? & 0x0f) * 4..)?)
+        }
+        [0x86, 0xdd] => {
+            to = IpAddr::from(<[u8; 16]>::try_from(packet.get(24..40)?).ok()?);
+            (*packet.get(6)?, packet.get(40..)?)
+        }
+        _ => return None,
+    };
+    let esp = if protocol == 17 { payload.get(8..)? } else { payload };
+    let number = |at: usize| Some(u32::from_be_bytes(esp.get(at..at + 4)?.try_into().ok()?));
+    Some((to, number(0)?, number(4)?))
+}
+
 fn ipv4(packet: &[u8], also: &[String]) -> Option<Kind> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let offset = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff;
@@ -150,7 +170,7 @@ fn udp(ports: [u16; 2], payload: &[u8]) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, kind, packets};
+    use super::{Kind, kind, packets, sequence};
 
     /// An Ethernet frame with an IPv4 packet.
     fn frame(protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -167,6 +187,16 @@ mod tests {
         assert_eq!(kind(&udp(&[0, 0, 0, 0, 1, 2]), &[]), Kind::Ike);
         assert_eq!(kind(&udp(&[1, 2, 3, 4, 0, 0, 0, 1]), &[]), Kind::EspInUdp);
         assert_eq!(kind(&frame(50, &[1]), &[]), Kind::Esp);
+    }
+
+    #[test]
+    fn reads_the_sequence_number_of_both_forms_of_esp() {
+        let to = "192.0.2.2".parse().unwrap();
+        let esp = [0xc0, 0, 0, 1, 0, 0, 0, 7];
+        assert_eq!(sequence(&frame(50, &esp)), Some((to, 0xc000_0001, 7)));
+        let udp = [&[0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0], &esp[..]].concat();
+        assert_eq!(sequence(&frame(17, &udp)), Some((to, 0xc000_0001, 7)));
+        assert_eq!(sequence(&frame(50, &esp[..7])), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: decides where the scenarios run, gets that ready, and runs them there.
 
 mod debian;
+mod peers;
 mod record;
 mod setup;
 mod stage;
@@ -145,8 +146,9 @@ fn lacking(scenarios: &[Scenario]) -> String {
         let needs = needs::of(scenario);
         all.modules.extend(needs.modules);
         all.programs.extend(needs.programs);
+        all.roots.extend(needs.roots);
     }
-    for names in [&mut all.modules, &mut all.programs] {
+    for names in [&mut all.modules, &mut all.programs, &mut all.roots] {
         names.sort();
         names.dedup();
     }

@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use super::debian::{self, Mirror};
+use super::{
+    debian::{self, Mirror},
+    peers,
+};
 use crate::shell::{output, run_logged};
 
 /// Packages of the root, beside what `debootstrap --variant=minbase` takes: the peers, and what scenarios call.
@@ -60,8 +63,15 @@ pub(crate) fn image(cache: &Path) -> Result<Image, String> {
 /// A number that changes with the recipe.
 fn recipe() -> u64 {
     // FNV-1a: stable between runs and releases of Rust, which std's hasher does not promise.
-    let text = [PACKAGES, include_str!("setup.rs"), include_str!("init.sh"), include_str!("initrd.sh")];
-    text.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    let text = [
+        PACKAGES,
+        include_str!("setup.rs"),
+        include_str!("init.sh"),
+        include_str!("initrd.sh"),
+        peers::SCRIPT,
+    ];
+    let roots = peers::ROOTS.as_flattened();
+    text.iter().chain(roots).flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
@@ -85,6 +95,8 @@ fn build(folder: &Path, log: &Path) -> Result<(), String> {
     debootstrap(&mirror, &root, log)?;
     step("the peers' packages");
     chroot(&root, &format!("apt-get install -y --no-install-recommends {PACKAGES}"), log)?;
+    step("peers with a root of their own");
+    peers::make(&root, &mirror.address, log)?;
     step("the kernel");
     let version = kernel(&root, folder, log)?;
     step("initrd and image");
@@ -111,7 +123,8 @@ fn debootstrap(mirror: &Mirror, root: &Path, log: &Path) -> Result<(), String> {
     write(&root.join("etc/apt/apt.conf.d/90lab"), options)
 }
 
-fn chroot(root: &Path, command: &str, log: &Path) -> Result<(), String> {
+/// A shell script inside the root.
+pub(super) fn chroot(root: &Path, command: &str, log: &Path) -> Result<(), String> {
     let mut chroot = Command::new("unshare");
     chroot.args(["--mount", "chroot"]).arg(root).args(["/bin/sh", "-ec", command]);
     chroot

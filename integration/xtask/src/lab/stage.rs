@@ -75,12 +75,14 @@ impl Stage {
     }
 }
 
-/// Builds the runner, and our daemon and command where a scenario needs them; the paths of what was built.
+/// Builds the runner, and those of our programs that a scenario needs; the paths of what was built.
 ///
 /// The development profile is what the tests have built already (dependencies fully optimised, checks on).
 fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> {
     let mut packages = vec![("adit-lab", "adit-lab")];
-    for (package, binary) in [("adit-service", "aditd"), ("ctl", "ctl")] {
+    for (package, binary) in
+        [("adit-service", "aditd"), ("ctl", "ctl"), ("adit-peer", "adit-peer"), ("adit-bench", "adit-bench")]
+    {
         if scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary)) {
             packages.push((package, binary));
         }
