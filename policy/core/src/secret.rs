@@ -6,6 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Bytes that nobody may see: zeroized when dropped, not `Clone`, redacted in `Debug`.
 ///
 /// A secret is moved, not copied, to where it is used; [`Secret::expose`] marks each place that reads it.
+// [7296:2.12-1]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret(Box<[u8]>);
 
@@ -64,6 +65,16 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // [7296:2.12-1]
+    #[test]
+    fn it_is_wiped_when_it_goes() {
+        fn wiped<T: ZeroizeOnDrop>(_: &T) {}
+        let mut secret = Secret::from(&b"key"[..]);
+        wiped(&secret);
+        secret.zeroize();
+        assert!(secret.expose().iter().all(|b| *b == 0));
+    }
 
     #[test]
     fn debug_shows_nothing() {

@@ -132,6 +132,7 @@ impl<const L: usize> Modp for Group<L> {
 
     /// Refuses values outside 2..=p-2 (RFC 6989 §2.1), and a result of 1, which such values can't give.
     fn agree(&self, exponent: &Exponent, peer: &[u8]) -> Result<Secret, CryptoError> {
+        // [7296:3.4-1]
         if peer.len() != Uint::<L>::BYTES {
             return Err(CryptoError::BadPublicValue);
         }
@@ -150,6 +151,7 @@ impl<const L: usize> Modp for Group<L> {
 
 fn to_bytes<const L: usize>(number: &Uint<L>) -> Vec<u8> {
     let mut out = Vec::with_capacity(L * size_of::<Word>());
+    // [7296:3.4-1]
     for word in number.as_words().iter().rev() {
         out.extend_from_slice(&word.to_be_bytes());
     }

@@ -260,6 +260,7 @@ fn wrong_shapes_and_keys_are_errors() {
     }
 }
 
+// [7296:3.4-1]
 #[test]
 fn both_sides_agree_with_every_method() {
     let provider = Provider::new();
@@ -272,6 +273,7 @@ fn both_sides_agree_with_every_method() {
     }
 }
 
+// [7296:3.4-1]
 #[test]
 fn bad_public_values_are_refused() {
     let provider = Provider::new();

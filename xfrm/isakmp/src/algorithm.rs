@@ -105,9 +105,8 @@ impl Encryption {
     #[must_use]
     pub fn from_transform(id: u16, key_length: Option<u16>) -> Option<Self> {
         match (id, key_length) {
-            // [7296:3.14-2] [7296:5-2]
             (12, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesCbc),
-            // [7296:3.3.5-5]
+            // [7296:3.3.5-5] [7296:3.14-2]
             (20, Some(bits)) => KeyBits::from_bits(bits).map(Self::AesGcm16),
             (28, None | Some(256)) => Some(Self::ChaCha20Poly1305),
             (3, None) => Some(Self::TripleDesCbc),

@@ -202,6 +202,7 @@ fn an_answer_with_more_than_was_asked_is_refused() {
 }
 
 // [7296:3.3.4-2] [7296:3.3.4-3] [7296:3.3.4-4]
+// [7296:5-2]
 #[test]
 fn only_what_is_configured_is_chosen() {
     let offer = offer_ike(&[ike("aes256gcm16-aes128gcm16-prfsha512-prfsha256-x25519-ecp256")], &[]);

@@ -1,6 +1,7 @@
 //! Both roles against each other, and each against a scripted peer that has the keys and no manners.
 
 mod abuse;
+mod create_child;
 mod established;
 mod exchanges;
 mod fragments;

@@ -43,6 +43,7 @@ fn sealed(payloads: &[Payload]) -> Vec<u8> {
     seal(&header(), payloads, &*cipher(1), &[9; 16]).unwrap()
 }
 
+// [7296:3.14-6]
 #[test]
 fn what_was_sealed_opens() {
     for content in [payloads(), Vec::new()] {

@@ -100,6 +100,7 @@ fn the_generic_header_has_no_flag_and_seven_bits_that_mean_nothing() {
 }
 
 // [7296:2.5-1] [7296:3.1-7] [7296:3.1-8] [7296:3.1-9] [7296:3.1-12]
+// [7296:3.1-10]
 #[test]
 fn a_minor_version_and_other_flags_mean_nothing() {
     assert_eq!(VERSION_2, 0x20);
@@ -209,6 +210,35 @@ fn attributes_are_written_in_their_own_form() {
     let bytes = body(&sa);
     assert_eq!(bytes[16..], [0x80, 14, 1, 0, 0x80, 20, 1, 2, 0, 21, 0, 1, 7]);
     assert_eq!(read(PayloadType::SA, &bytes), sa);
+}
+
+// [7296:3.3-2]
+#[test]
+fn an_sa_payload_has_nothing_beside_its_substructures() {
+    let sa = offer_ike(&["aes256gcm16-prfsha256-x25519".parse().unwrap()], &[]);
+    let good = body(&Payload::Sa(sa));
+    let refused = |edit: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        edit(&mut bytes);
+        let raw = RawPayload {
+            kind: PayloadType::SA,
+            next: PayloadType::NONE,
+            critical: false,
+            at: 0,
+            body: &bytes,
+        };
+        Payload::parse(&raw).is_err()
+    };
+    assert!(!refused(&|_| {}));
+    // A byte after the last transform, inside the proposal and behind it; a transform too many and too few.
+    assert!(refused(&|b| {
+        b.push(0);
+        b[3] += 1;
+    }));
+    assert!(refused(&|b| b.push(0)));
+    assert!(refused(&|b| b[7] += 1));
+    assert!(refused(&|b| b[7] -= 1));
+    assert!(refused(&|b| b[3] -= 1));
 }
 
 // [7296:3.16-2]

@@ -185,6 +185,7 @@ fn header() -> impl Strategy<Value = Header> {
 
 proptest! {
     // [7296:3.2-5]
+    // [7296:3.2-4] [7296:2.5-10]
     #[test]
     fn a_message_reads_as_it_was_written(
         header in header(),
