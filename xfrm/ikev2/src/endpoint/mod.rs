@@ -201,6 +201,7 @@ impl Endpoint {
 
     fn known(&mut self, now: Instant, ours: u64, theirs: u64, role: Role, datagram: Datagram) {
         // [7296:2.4-3]
+        // [7296:2.21.4-4]
         let Some(key) = self.shared.spis.get(ours) else {
             // RFC 7296 §2.21.4: INVALID_IKE_SPI would be a MAY, and helps whoever floods us more than the peer.
             return self.stray();

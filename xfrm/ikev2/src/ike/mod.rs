@@ -183,6 +183,7 @@ impl Ike {
 
 impl State for Ike {
     fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
+        // [7296:2.3-3]
         if datagram.is_response { self.response(cx, datagram) } else { self.request(cx, datagram) }
     }
 

@@ -82,6 +82,7 @@ impl Sa {
         timing: &Timing,
     ) -> Result<(), Failure> {
         let what = (exchange, self.next_id);
+        // [7296:1.4-2] [7296:1.4-3]
         let request = Request::seal_and_send(cx, &mut self.channel, what, payloads, timing)?;
         self.current = Some(Box::new(Current { running, waits: Waits::Response(exchange, request) }));
         Ok(())
@@ -95,7 +96,9 @@ impl Sa {
         payloads: &[Payload],
     ) -> Result<(), Failure> {
         let response = self.channel.seal(cx, asked.exchange, asked.message_id, true, payloads)?;
+        // [7296:1.4-4] [7296:4-5]
         response.transmit(cx, asked.path);
+        // [7296:2.1-4] [7296:2.3-7]
         self.answered = Some((Answered::new(asked.message_id, asked.digest, response), cx.now));
         Ok(())
     }

@@ -94,6 +94,7 @@ impl Ike {
             self.begin_close(cx, Task::DeleteIke, Err(why));
             return Move::Done;
         }
+        // [7296:2.25-1]
         let at = cx.soon();
         match task {
             Task::Rekey(id) => {

@@ -17,13 +17,16 @@ pub(crate) fn build_ike() -> Vec<Payload> {
 /// The request that deletes one CHILD_SA, named by our inbound SPI.
 pub(crate) fn build_child(ike: &mut Ike, child: ChildId) -> Option<Vec<Payload>> {
     let child = ike.child(child).filter(|c| !c.deleting)?;
+    // [7296:1.4.1-5]
     child.deleting = true;
+    // [7296:1.4.1-2] [7296:2.4-8]
     Some(vec![Payload::Delete(Delete::esp(child.inbound_spi))])
 }
 
 /// The peer has answered our deletion of a CHILD_SA. Whether it named its half or not (both requests may have
 /// crossed), the pair is gone.
 pub(crate) fn child_deleted(ike: &mut Ike, cx: &mut Cx<'_>, child: ChildId) {
+    // [7296:1.4.1-6] [7296:1.4.1-1]
     ike.drop_child(cx, child);
 }
 
@@ -45,13 +48,16 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
         };
         for spi in spis {
             // The peer names what it receives on, which is what we send on. SPIs that we don't have are no error.
+            // [7296:1.4.1-3]
             let Some(child) = ike.children.iter().find(|c| c.outbound_spi == *spi) else {
                 continue;
             };
             // Where our own request is on its way, the answer names nothing.
+            // [7296:1.4.1-4] [7296:1.4.1-5]
             if !child.deleting {
                 ours.push(child.inbound_spi);
             }
+            // [7296:1.4.1-3] [7296:1.4.1-1]
             ike.drop_child(cx, child.id);
         }
     }

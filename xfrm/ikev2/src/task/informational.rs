@@ -20,6 +20,7 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
             NotifyType::INVALID_SYNTAX => {
                 return Reply::last(Vec::new(), explain::peer_found_us_malformed());
             }
+            // [7296:3.10.1-2] [7296:3.10.1-3] [7296:2.21.4-5]
             _ => {}
         }
     }

@@ -170,6 +170,7 @@ pub(crate) fn malformed(why: &str) -> Reply {
         Step::Established,
         format!("the peer sent a request that makes no sense: {why}"),
     );
+    // [7296:2.21.3-1] [7296:3.10.1-4]
     let notify = Notify::new(NotifyType::INVALID_SYNTAX, []);
     Reply::last(vec![Payload::Notify(notify)], failure)
 }

@@ -99,6 +99,7 @@ pub(crate) fn begin_rekey(ike: &mut Ike, cx: &mut Cx<'_>, old: ChildId) -> Move 
         purpose: Purpose::Rekey(old),
         esp: Arc::clone(&child.esp),
         mode: child.mode,
+        // [7296:2.9.2-1]
         local_ts: child.local_ts.to_vec(),
         remote_ts: child.remote_ts.to_vec(),
         inbound_spi: 0,
@@ -170,6 +171,7 @@ impl Create {
                 // What the IKE_SA uses, both ends have.
                 let usable = |m: KeMethod| self.esp.iter().any(|p| p.ke.contains(&m)).then_some(m);
                 let first = self.esp.iter().find_map(|p| p.ke.first()).copied();
+                // [7296:1.3-2] [7296:1.3-1]
                 self.method = usable(ike.sa.suite.ke).or(first);
                 self.generate(ike, cx)
             }
@@ -225,12 +227,14 @@ impl Create {
         }
         let mut payloads = Vec::with_capacity(7);
         let old = self.old().and_then(|old| ike.child(old)).filter(|c| !c.lost);
+        // [7296:1.3.3-1] [7296:3.10-1]
         payloads.extend(old.map(|c| Payload::Notify(Notify::esp(NotifyType::REKEY_SA, c.inbound_spi, []))));
         if self.mode == ChildMode::Transport {
             payloads.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
         }
         payloads.push(Payload::Sa(offer_esp(&self.esp, self.inbound_spi, true)));
         payloads.push(Payload::Nonce(self.nonce.clone()));
+        // [7296:3.4-3] [7296:1.3-1]
         if let (Some(key), Some(method)) = (&key, self.method) {
             payloads.push(Payload::Ke(KeyExchangeData::new(method, key.public().to_vec())));
         }
@@ -313,6 +317,7 @@ impl Create {
         let transport = response.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
         let mode = if transport { ChildMode::Transport } else { ChildMode::Tunnel };
         // RFC 7296 §1.3.1: whoever does not accept tunnel mode deletes the SA.
+        // [7296:1.3.1-2]
         if mode != self.mode {
             return Err(spoilt("it has another mode (tunnel, transport) than was asked for".into()));
         }
@@ -483,6 +488,7 @@ impl Create {
             }
             NotifyType::TEMPORARY_FAILURE => {
                 return match self.purpose {
+                    // [7296:2.25-1]
                     Purpose::Rekey(old) => ike.later(cx, Task::Rekey(old)),
                     Purpose::New(config) => ike.later(cx, Task::New(config)),
                 };

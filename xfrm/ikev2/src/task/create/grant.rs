@@ -94,7 +94,9 @@ impl Rules {
         Ok(Self {
             old: Some(old.id),
             esp: Arc::clone(&old.esp),
+            // [7296:2.9.2-2]
             local_ts: old.local_ts.to_vec(),
+            // [7296:2.9.2-2]
             remote_ts: old.remote_ts.to_vec(),
             mode: Some(old.mode),
             name: old.name.clone(),
@@ -143,6 +145,7 @@ impl<'a> Wish<'a> {
             let Some(public) = public else {
                 return Err("it has no KE".into());
             };
+            // [7296:1.3-3] [7296:3.4-4]
             if let Some(wanted) = wanted_ke(method, public) {
                 let data = wanted.transform_id().to_be_bytes();
                 return Ok(Err(Notify::new(NotifyType::INVALID_KE_PAYLOAD, data)));
@@ -196,6 +199,7 @@ impl Grant {
             reply: wish.chosen.reply,
             nonce_i: wish.nonce.to_vec(),
             nonce_r,
+            // [7296:3.3.6-8]
             public: wish.public.filter(|_| has_ke).map(|ke| ke.data.clone()),
             phase: Phase::Allocating,
         });
@@ -283,6 +287,7 @@ impl Grant {
         // RFC 7296 §2.8: what is to be replaced goes on until the peer has the new one.
         let (now, later) = if self.old().is_some() { (None, Some(outbound)) } else { (Some(outbound), None) };
         let sa = self.made.sa(ike, inbound, now);
+        // [7296:2.8-4]
         let ask = cx.ask(Ask::Install(sa));
         ike.children.push(self.made.child(Arc::clone(&self.esp), self.name.clone()));
         self.wait(Phase::Installing(later), ask)
@@ -299,6 +304,7 @@ impl Grant {
         // Ours has won already (RFC 7296 §2.8.1), and the peer is about to delete this one.
         let survivor = old.as_ref().and_then(|old| old.replaced_by);
         if let (Some(old), None) = (old, survivor) {
+            // [7296:2.8.1-1]
             old.replaced_by = Some(id);
             old.due = tidy;
         }
@@ -325,6 +331,7 @@ impl Grant {
     /// `[N(USE_TRANSPORT_MODE),] SA, Nr, [KEr,] TSi, TSr`
     fn payloads(self: Box<Self>) -> Vec<Payload> {
         let mut out = Vec::with_capacity(6);
+        // [7296:1.3.1-1]
         if self.made.mode == ChildMode::Transport {
             out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
         }
