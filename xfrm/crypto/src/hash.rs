@@ -3,16 +3,42 @@ use ring::{digest, hmac};
 
 /// prf(key, parts) into `out`, which has the prf's length.
 pub(crate) fn prf(prf: Prf, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
-    let algorithm = match prf {
+    debug_assert_eq!(out.len(), prf.output_len());
+    let tag = hmac_of(&hmac::Key::new(prf_algorithm(prf), key), parts);
+    fill(out, tag.as_ref());
+}
+
+/// prf+ (RFC 7296 §2.13) into `out`: the key is prepared once for all blocks.
+pub(crate) fn prf_plus(prf: Prf, key: &[u8], seed: &[&[u8]], out: &mut [u8]) {
+    let key = hmac::Key::new(prf_algorithm(prf), key);
+    let mut previous: Option<hmac::Tag> = None;
+    for (number, block) in (1..=u8::MAX).zip(out.chunks_mut(prf.output_len())) {
+        let mut context = hmac::Context::with_key(&key);
+        if let Some(previous) = &previous {
+            context.update(previous.as_ref());
+        }
+        for part in seed {
+            context.update(part);
+        }
+        context.update(&[number]);
+        let tag = context.sign();
+        fill(block, tag.as_ref());
+        previous = Some(tag);
+    }
+}
+
+fn fill(out: &mut [u8], from: &[u8]) {
+    for (to, from) in out.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+const fn prf_algorithm(prf: Prf) -> hmac::Algorithm {
+    match prf {
         Prf::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         Prf::HmacSha256 => hmac::HMAC_SHA256,
         Prf::HmacSha384 => hmac::HMAC_SHA384,
         Prf::HmacSha512 => hmac::HMAC_SHA512,
-    };
-    debug_assert_eq!(out.len(), prf.output_len());
-    let tag = hmac_of(&hmac::Key::new(algorithm, key), parts);
-    for (to, from) in out.iter_mut().zip(tag.as_ref()) {
-        *to = *from;
     }
 }
 
@@ -39,8 +65,6 @@ pub(crate) fn sha1(parts: &[&[u8]]) -> [u8; 20] {
         context.update(part);
     }
     let mut out = [0; 20];
-    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
+    fill(&mut out, context.finish().as_ref());
     out
 }

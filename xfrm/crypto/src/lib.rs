@@ -58,6 +58,10 @@ impl CryptoProvider for Provider {
         hash::prf(prf, key, parts, out);
     }
 
+    fn prf_plus(&self, prf: Prf, key: &[u8], seed: &[&[u8]], out: &mut [u8]) {
+        hash::prf_plus(prf, key, seed, out);
+    }
+
     fn sha1(&self, parts: &[&[u8]]) -> [u8; 20] {
         hash::sha1(parts)
     }

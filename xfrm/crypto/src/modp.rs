@@ -1,3 +1,5 @@
+mod comb;
+
 use std::sync::LazyLock;
 
 use adit_core::Secret;
@@ -8,6 +10,7 @@ use crypto_bigint::{Odd, U384, U1024, U1536, U2048, U3072, U4096, U6144, U8192, 
 use ring::rand::SystemRandom;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::comb::Comb;
 use crate::{entropy, primes};
 
 /// A MODP group of RFC 2409 or RFC 3526: a safe prime p = 2q + 1 and the generator 2 of its subgroup of order q.
@@ -17,6 +20,7 @@ use crate::{entropy, primes};
 pub(crate) struct Group<const L: usize> {
     params: FixedMontyParams<L>,
     exponent_bits: u32,
+    generator: Comb<L>,
 }
 
 /// A group without its size in the type.
@@ -104,11 +108,18 @@ impl Exponent {
         }
         Self(U384::from_be_slice(&*bytes))
     }
+
+    /// Its bit of this number, 0 beyond its end. Which one is asked for is no secret.
+    fn bit(&self, number: u32) -> Word {
+        let word = self.0.as_words().get((number / Word::BITS) as usize);
+        word.map_or(0, |word| (word >> (number % Word::BITS)) & 1)
+    }
 }
 
 impl<const L: usize> Group<L> {
     fn new(prime: &Odd<Uint<L>>, exponent_bits: u32) -> Self {
-        Self { params: FixedMontyParams::new_vartime(*prime), exponent_bits }
+        let params = FixedMontyParams::new_vartime(*prime);
+        Self { params, exponent_bits, generator: Comb::new(&params, exponent_bits) }
     }
 
     /// In constant time with respect to the exponent's value; its length is the group's.
@@ -127,7 +138,7 @@ impl<const L: usize> Modp for Group<L> {
     }
 
     fn public(&self, exponent: &Exponent) -> Vec<u8> {
-        to_bytes(&self.power(&Uint::from(2_u8), exponent))
+        to_bytes(&self.generator.power(exponent, &self.params))
     }
 
     /// Refuses values outside 2..=p-2 (RFC 6989 §2.1), and a result of 1, which such values can't give.

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use adit_core::Secret;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::algorithm::{Encryption, Integrity, KeMethod, Prf};
 
@@ -12,6 +13,20 @@ use crate::algorithm::{Encryption, Integrity, KeMethod, Prf};
 pub trait CryptoProvider: Send + Sync {
     /// `prf(key, parts[0] | parts[1] | …)`; fills all of `out`, which has `prf.output_len()` bytes.
     fn prf(&self, prf: Prf, key: &[u8], parts: &[&[u8]], out: &mut [u8]);
+
+    /// prf+ (RFC 7296 §2.13) fills `out`: `T1 = prf(key, seed | 1)`, `Tn = prf(key, Tn-1 | seed | n)`. At most 255
+    /// blocks of the prf's output; what is beyond them is left as it was.
+    fn prf_plus(&self, prf: Prf, key: &[u8], seed: &[&[u8]], out: &mut [u8]) {
+        let mut previous = Zeroizing::new(Vec::new());
+        for (number, to) in (1..=u8::MAX).zip(out.chunks_mut(prf.output_len())) {
+            let mut block = Zeroizing::new(vec![0; prf.output_len()]);
+            let counter = [number];
+            let parts = [&[&previous[..]], seed, &[&counter]].concat();
+            self.prf(prf, key, &parts, &mut block);
+            to.iter_mut().zip(block.iter()).for_each(|(to, from)| *to = *from);
+            previous = block;
+        }
+    }
 
     /// SHA-1 of the concatenated parts: for NAT detection (RFC 7296 §2.23) and certificate requests, never for
     /// security.

@@ -193,24 +193,10 @@ pub fn prf_plus(
     seed: &[&[u8]],
     length: usize,
 ) -> Result<Secret, TooMuchKeyMaterial> {
-    let block_len = prf.output_len();
-    let blocks = u8::try_from(length.div_ceil(block_len)).map_err(|_| TooMuchKeyMaterial)?;
-    // Reserved whole: a vector that grows leaves copies of itself behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(block_len.saturating_mul(usize::from(blocks))));
-    let mut block = Zeroizing::new(vec![0; block_len]);
-    for number in 1..=blocks {
-        let previous = block.clone();
-        let counter = [number];
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(seed.len().saturating_add(2));
-        if number > 1 {
-            parts.push(&previous);
-        }
-        parts.extend_from_slice(seed);
-        parts.push(&counter);
-        crypto.prf(prf, key.expose(), &parts, &mut block);
-        out.extend_from_slice(&block);
-    }
-    Ok(Secret::from(out.get(..length).unwrap_or_default()))
+    u8::try_from(length.div_ceil(prf.output_len())).map_err(|_| TooMuchKeyMaterial)?;
+    let mut out = vec![0; length];
+    crypto.prf_plus(prf, key.expose(), seed, &mut out);
+    Ok(Secret::new(out))
 }
 
 /// Takes `lengths` bytes each from prf+.

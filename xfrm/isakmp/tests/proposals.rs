@@ -236,6 +236,24 @@ fn a_legacy_peer_gets_the_best_that_it_has() {
 }
 
 #[test]
+fn no_choice_names_legacy_where_it_would_help() {
+    let refused = |theirs: &str, ours: &[IkeProposal]| {
+        choose_ike(ours, &offer_ike(&[ike(theirs)], &[]), &[]).unwrap_err().to_string()
+    };
+    let ours = IkeProposal::defaults();
+    assert!(
+        refused("aes256-sha1-modp1024", &ours)
+            .ends_with("; what it offers needs legacy = true, since it can be broken")
+    );
+    assert!(!refused("aes256gcm16-prfsha256-mlkem1024", &ours).contains("legacy"));
+    // Nor where what is configured is only narrow, or where SHA-1 is all that is missing.
+    assert!(!refused("aes256-sha256-modp2048", &[ike("aes256gcm16-prfsha256-x25519")]).contains("legacy"));
+    assert!(!refused("aes256-sha1-modp2048", &ours).contains("legacy"));
+    let refused = choose_esp(&EspProposal::defaults(), &offer_esp(&[esp("3des-sha1")], 1, false), 2, false);
+    assert!(refused.unwrap_err().legacy);
+}
+
+#[test]
 fn legacy_suites_are_named() {
     let chosen =
         choose_ike(&[ike("3des-sha1-modp1024")], &offer_ike(&IkeProposal::legacy_defaults(), &[]), &[]);

@@ -233,6 +233,18 @@ fn exponents_have_their_groups_length_and_differ() {
     }
 }
 
+/// The generator's table gives what a power without a table does.
+#[test]
+fn the_generator_has_its_powers() {
+    let group = &*MODP_1536;
+    let random = SystemRandom::new();
+    let some = (0..16).map(|_| Exponent::generate(group.exponent_bits, &random));
+    let edges = ["0", "1", "2", "3f", "ffffffffffffffffffffffffffffffffffffffffffffffff"].map(exponent);
+    for exponent in some.chain(edges) {
+        assert_eq!(group.public(&exponent), to_bytes(&group.power(&Uint::from(2_u8), &exponent)));
+    }
+}
+
 /// What comes out shorter than p keeps its leading zeros (RFC 7296 §2.14).
 #[test]
 fn leading_zeros_stay() {

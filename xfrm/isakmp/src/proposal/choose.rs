@@ -60,6 +60,8 @@ pub struct NoProposal {
     pub allowed: String,
     /// The first type of algorithm in which both have nothing in common ("key exchange method"), if there is one.
     pub nothing_common: Option<&'static str>,
+    /// Whether it offers nothing but what needs `legacy = true`, since it can be broken.
+    pub legacy: bool,
 }
 
 impl core::error::Error for NoProposal {}
@@ -70,7 +72,12 @@ impl fmt::Display for NoProposal {
             Some(kind) => write!(f, "no common {kind}")?,
             None => f.write_str("no common proposal")?,
         }
-        write!(f, ": offered {}; allowed {}", self.offered, self.allowed)
+        write!(f, ": offered {}; allowed {}", self.offered, self.allowed)?;
+        if self.legacy {
+            f.write_str("; what it offers needs legacy = true, since it can be broken")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -111,6 +118,9 @@ pub fn choose_ike(
                 offered: describe(offered),
                 allowed: ike_text(ours),
                 nothing_common: common_lack(&allowed, offered),
+                legacy: IkeProposal::legacy_defaults().iter().any(|our| {
+                    theirs().any(|p| meet_ike(our, p).is_some_and(|(suite, _)| !suite.legacy().is_empty()))
+                }),
             }
         })
 }
@@ -136,6 +146,11 @@ pub fn choose_esp(
                 offered: describe(offered),
                 allowed: esp_text(&ours),
                 nothing_common: common_lack(&allowed, offered),
+                legacy: as_offered(&EspProposal::legacy_defaults(), with_ke).iter().any(|our| {
+                    offered.proposals.iter().any(|p| {
+                        meet_esp(our, p, with_ke).is_some_and(|(suite, _)| !suite.legacy().is_empty())
+                    })
+                }),
             }
         })
 }
