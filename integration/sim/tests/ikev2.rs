@@ -7,6 +7,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (9, "a server that had verified a certificate was taken for one that let a stranger in"),
     (179, "a CHILD_SA that lost to one that had not come up yet was said to be replaced by it"),
     (626, "a CHILD_SA whose installation had been refused unheard was closed as if it were there"),
+    (477, "a liveness check that waited for a rekey was wanted again and again"),
+    (3657, "a CHILD_SA whose installation was answered while its IKE_SA closed was not closed"),
     (194, "peers that had been refused counted as half-open, and kept a welcome one out"),
 ];
 

@@ -4,9 +4,9 @@ use core::fmt;
 
 use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step};
 use adit_isakmp::crypto::SkCipher;
-use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed};
+use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed, skeyseed_rekey};
 use adit_isakmp::sk::{self, OpenError, Opened};
-use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, VERSION_2};
+use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, Prf, VERSION_2};
 
 use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
 use crate::linger::Answered;
@@ -84,16 +84,25 @@ pub(crate) enum Unreadable {
 impl Handshake {
     /// Derives all keys (RFC 7296 §2.14). The messages are filled in by the caller.
     pub(crate) fn derive(cx: &Cx<'_>, agreed: Agreed, shared: &Secret) -> Result<Self, Failure> {
+        let seed = skeyseed(&*cx.shared.crypto, agreed.suite.prf, &agreed.exchange(), shared);
+        Self::from_seed(cx, agreed, &seed)
+    }
+
+    /// The same for an IKE_SA that replaces another (§2.18), whose prf and SK_d are `old`.
+    pub(crate) fn succeed(
+        cx: &Cx<'_>,
+        agreed: Agreed,
+        old: (Prf, &Secret),
+        shared: &Secret,
+    ) -> Result<Self, Failure> {
+        let seed = skeyseed_rekey(&*cx.shared.crypto, old.0, old.1, &agreed.exchange(), shared);
+        Self::from_seed(cx, agreed, &seed)
+    }
+
+    fn from_seed(cx: &Cx<'_>, agreed: Agreed, seed: &Secret) -> Result<Self, Failure> {
         let crypto = &*cx.shared.crypto;
-        let exchange = Exchange {
-            initiator_nonce: &agreed.nonce_i,
-            responder_nonce: &agreed.nonce_r,
-            initiator_spi: agreed.spi_i,
-            responder_spi: agreed.spi_r,
-        };
         let suite = agreed.suite;
-        let seed = skeyseed(crypto, suite.prf, &exchange, shared);
-        let keys = IkeKeys::derive(crypto, &suite, &seed, &exchange).map_err(internal)?;
+        let keys = IkeKeys::derive(crypto, &suite, seed, &agreed.exchange()).map_err(internal)?;
         let cipher = |key, integrity| crypto.sk_cipher(suite.encryption, suite.integrity, key, integrity);
         let from_initiator = cipher(keys.ei, keys.ai).map_err(internal)?;
         let from_responder = cipher(keys.er, keys.ar).map_err(internal)?;
@@ -125,6 +134,17 @@ impl Handshake {
             message_r: Vec::new(),
             peer_hashes: agreed.peer_hashes,
         })
+    }
+}
+
+impl Agreed {
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange {
+            initiator_nonce: &self.nonce_i,
+            responder_nonce: &self.nonce_r,
+            initiator_spi: self.spi_i,
+            responder_spi: self.spi_r,
+        }
     }
 }
 
@@ -244,6 +264,11 @@ impl Channel {
             }
             _ => false,
         }
+    }
+
+    /// What was found out about the path and the peer goes on (RFC 7383 §2.3: once for an IKE_SA and all its rekeys).
+    pub(crate) const fn inherit(&mut self, old: &Self) {
+        self.limit = old.limit;
     }
 
     /// Forgets fragments whose others have not come in time.

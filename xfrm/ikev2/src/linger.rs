@@ -56,13 +56,15 @@ impl Answered {
 pub(crate) struct Linger {
     answered: Answered,
     role: Role,
+    our_spi: u64,
     peer_spi: u64,
     until: Instant,
 }
 
 impl Linger {
-    pub(crate) fn new(cx: &Cx<'_>, answered: Answered, role: Role, peer_spi: u64) -> Box<Self> {
-        Box::new(Self { answered, role, peer_spi, until: cx.now + TIME })
+    /// `spis`: ours, the peer's.
+    pub(crate) fn new(cx: &Cx<'_>, answered: Answered, role: Role, spis: (u64, u64)) -> Box<Self> {
+        Box::new(Self { answered, role, our_spi: spis.0, peer_spi: spis.1, until: cx.now + TIME })
     }
 }
 
@@ -109,6 +111,10 @@ impl State for Linger {
 
     fn peer_spi(&self) -> Option<u64> {
         Some(self.peer_spi)
+    }
+
+    fn our_spi(&self) -> Option<u64> {
+        Some(self.our_spi)
     }
 }
 

@@ -29,6 +29,12 @@ impl Spis {
         self.0.get(&spi).copied()
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// `spi`, if it names `slot`, names nothing any more.
     pub(crate) fn remove(&mut self, spi: u64, slot: usize) {
         if self.get(spi) == Some(slot) {

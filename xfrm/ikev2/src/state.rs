@@ -115,7 +115,6 @@ pub(crate) struct Datagram {
     pub(crate) bytes: Vec<u8>,
     /// SPIr of the header.
     pub(crate) responder_spi: u64,
-    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// Which of the two SPIs is ours; 0 in a first message.
     pub(crate) our_spi: u64,
     /// Exchange type.
@@ -267,13 +266,11 @@ impl Cx<'_> {
         Duration::from_nanos(self.shared.entropy.public_u64() % below)
     }
 
-    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// A further SPI of ours, for an IKE_SA that takes this one's place.
     pub(crate) fn reserve_spi(&mut self) -> u64 {
         self.shared.spis.insert(&mut *self.shared.entropy, slot_of(self.sa.0))
     }
 
-    #[expect(dead_code, reason = "rekeying the IKE_SA comes next")]
     /// That SPI names nothing any more.
     pub(crate) fn release_spi(&mut self, spi: u64) {
         self.shared.spis.remove(spi, slot_of(self.sa.0));

@@ -161,6 +161,12 @@ impl Endpoint {
         self.lingering
     }
 
+    /// How many SPIs name something.
+    #[cfg(test)]
+    pub(crate) fn spis(&self) -> usize {
+        self.shared.spis.len()
+    }
+
     /// What has been seen and thrown away.
     #[must_use]
     pub const fn counters(&self) -> Counters {

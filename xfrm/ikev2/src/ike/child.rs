@@ -33,6 +33,8 @@ pub(crate) struct Child {
     pub(crate) local_ts: Box<[TrafficSelector]>,
     pub(crate) remote_ts: Box<[TrafficSelector]>,
     pub(crate) kernel: Kernel,
+    /// The Ask that is to install it, or did.
+    pub(crate) installing: Option<AskId>,
     /// We have asked the peer to delete it (RFC 7296 §1.4.1: the responses to two such requests that cross name
     /// nothing).
     pub(crate) deleting: bool,
@@ -89,6 +91,7 @@ impl Child {
             local_ts: ts.0.into(),
             remote_ts: ts.1.into(),
             kernel: Kernel::In,
+            installing: None,
             deleting: false,
             lost: false,
             replaces: None,
@@ -220,6 +223,15 @@ impl Ike {
         }
     }
 
+    /// The answer to [`Ask::Install`] of one that nobody waits for any more, since the IKE_SA is being closed.
+    pub(super) fn installed_late(&mut self, cx: &mut Cx<'_>, id: AskId, answer: &Answer) {
+        let waits = |c: &&mut Child| c.installing == Some(id) && c.kernel != Kernel::In;
+        if let (Some(child), Answer::Installed(result)) = (self.children.iter_mut().find(waits), answer) {
+            let (id, kernel) = (child.id, if result.is_ok() { Kernel::In } else { Kernel::Out });
+            self.child_installed(cx, id, kernel);
+        }
+    }
+
     /// The answer to [`Ask::InstallOutbound`], if it is one.
     pub(super) fn outbound_answered(&mut self, id: AskId, answer: &Answer) {
         let waits = |c: &&mut Child| c.outbound.as_ref().is_some_and(|o| o.asked == Some(id));
@@ -240,8 +252,9 @@ impl Ike {
         }
         let undecided = self.rekeying();
         let one = |c: &Child| {
-            let blocked = |o: &&Outbound| o.keys.is_some() && undecided == Some(o.old);
-            let outbound = c.outbound.as_deref().filter(|o| !blocked(o)).map(|o| o.at);
+            let stays = c.replaced_by.is_none() && !c.deleting;
+            let ready = |o: &&Outbound| o.keys.is_none() || (stays && undecided != Some(o.old));
+            let outbound = c.outbound.as_deref().filter(ready).map(|o| o.at);
             [c.due.filter(|_| !c.deleting), outbound].into_iter().flatten().min()
         };
         self.children.iter().filter_map(one).min()

@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use adit_core::Failure;
-use adit_isakmp::payload::{Notify, NotifyType};
+use adit_core::{Failure, Step};
+use adit_isakmp::payload::{Notify, NotifyType, Protocol};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::child::PATIENCE;
 use super::sa::{Answering, Asked, Current, Waits};
-use super::{Closing, Ike, Kernel};
+use super::{Closing, Ike, Kernel, Sa};
 use crate::api::{Event, Timing};
 use crate::channel::Unreadable;
 use crate::explain;
@@ -18,6 +18,9 @@ use crate::task::{self, Move, Reply, Task, Turn};
 
 /// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
 const LAST_TRIES: u32 = 2;
+
+/// Where Message IDs come to an end, a rekey that was refused is tried again so soon.
+const WORN_FOR: Duration = Duration::from_secs(60);
 
 /// The driver gets this long for an Ask of which a response depends: the peer does not wait much longer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +37,9 @@ impl Ike {
         self.postponed.clear();
         self.queue.push_back(task);
         // What has no request on its way can be left.
-        self.sa.take_current(|_, _| true);
+        if let Some(running) = self.sa.take_current(|_, _| true) {
+            running.abandoned(cx);
+        }
     }
 
     /// Puts a task at the end of the queue.
@@ -47,7 +52,15 @@ impl Ike {
     /// After every input: begins the next task, if none is under way.
     pub(super) fn settle(mut self: Box<Self>, cx: &mut Cx<'_>) -> Next {
         self.close_if_empty(cx);
-        while self.sa.current.is_none() {
+        if self.sa.is_spent() {
+            let spent = explain::misbehaved(Step::Established, "the IKE_SA has had all its messages");
+            return self.finish(cx, Err(spent));
+        }
+        if self.sa.is_worn() && self.rekey_at.is_none_or(|at| at > cx.now + WORN_FOR) {
+            self.rekey_at = Some(cx.soon());
+        }
+        self.delete_others(cx);
+        while self.sa.current.is_none() && (self.closing.is_some() || !self.is_being_replaced()) {
             let Some(task) = self.queue.pop_front() else {
                 break;
             };
@@ -80,18 +93,32 @@ impl Ike {
     }
 
     /// What a request of the peer wants next. `Some` if the IKE_SA ends with it.
-    pub(super) fn turn(&mut self, cx: &mut Cx<'_>, asked: Asked, turn: Turn) -> Option<Result<(), Failure>> {
+    pub(super) fn turn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        spi: u64,
+        asked: Asked,
+        turn: Turn,
+    ) -> Option<Result<(), Failure>> {
         match turn {
             Turn::Reply(reply) => {
-                if let Err(failure) = self.sa.respond(cx, &asked, &reply.payloads) {
+                if let Err(failure) = self.sa_of(spi)?.respond(cx, &asked, &reply.payloads) {
                     return Some(Err(failure));
                 }
                 self.sent = cx.now;
-                reply.ends
+                if let Some(new) = reply.successor {
+                    self.succeeded_by_peer(cx, new.0, new.1);
+                }
+                // RFC 7296 §2.8.2: where there is another one, only this one ends.
+                let ends = reply.ends?;
+                if spi == self.sa.our_spi() {
+                    self.take_candidate(cx);
+                }
+                if self.other_gone(cx, spi) { None } else { Some(ends) }
             }
             Turn::Wait(job, waits) => {
                 let until = cx.now + ANSWER_PATIENCE;
-                self.sa.answering = Some(Box::new(Answering { asked, job, waits, until }));
+                self.sa_of(spi)?.answering = Some(Box::new(Answering { asked, job, waits, until }));
                 None
             }
         }
@@ -103,7 +130,11 @@ impl Ike {
     }
 
     pub(super) fn request(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
-        let sa = &mut self.sa;
+        let spi = datagram.our_spi;
+        let (in_use, gone) = (spi == self.sa.our_spi(), self.is_gone(spi));
+        let Some(sa) = self.sa_of(spi) else {
+            return Next::State(self);
+        };
         if datagram.message_id.wrapping_add(1) == sa.expected {
             match (&sa.answering, &sa.answered) {
                 (None, Some((answered, _))) if answered.repeat(cx, &datagram) => self.repeated(cx),
@@ -117,7 +148,7 @@ impl Ike {
             }
             return Next::State(self);
         }
-        if datagram.message_id != sa.expected || sa.answering.is_some() {
+        if datagram.message_id != sa.expected || sa.answering.is_some() || gone {
             cx.ignore();
             return Next::State(self);
         }
@@ -136,18 +167,20 @@ impl Ike {
         sa.expected = sa.expected.wrapping_add(1);
         sa.answered = None;
         self.follow(cx, &datagram);
-        self.peer_has_all(cx);
+        if in_use {
+            self.peer_has_all(cx);
+        }
         let turn = match opened {
-            Ok(message) => self.take_up(cx, &message),
+            Ok(message) => self.take_up(cx, in_use, &message),
             Err(error) => Turn::Reply(task::malformed(&error.to_string())),
         };
-        match self.turn(cx, asked, turn) {
+        match self.turn(cx, spi, asked, turn) {
             Some(result) => self.finish(cx, result),
             None => self.settle(cx),
         }
     }
 
-    fn take_up(&mut self, cx: &mut Cx<'_>, message: &Message) -> Turn {
+    fn take_up(&mut self, cx: &mut Cx<'_>, in_use: bool, message: &Message) -> Turn {
         // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
         if let Some(kind) = message.unsupported_critical() {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
@@ -155,6 +188,11 @@ impl Ike {
         }
         match message.header.exchange {
             ExchangeType::INFORMATIONAL => Turn::Reply(task::informational::answer(self, cx, message)),
+            // RFC 7296 §2.25.2: it is being closed, or may be.
+            ExchangeType::CREATE_CHILD_SA if !in_use => Turn::notify(NotifyType::TEMPORARY_FAILURE),
+            ExchangeType::CREATE_CHILD_SA if rekeys_ike(message) => {
+                task::rekey_ike::answer(self, cx, message)
+            }
             ExchangeType::CREATE_CHILD_SA => task::create::answer(self, cx, message),
             other => Turn::Reply(task::malformed(&format!("exchange type {other} after IKE_AUTH"))),
         }
@@ -163,25 +201,36 @@ impl Ike {
     /// A NATed peer is where its newest authenticated request came from (RFC 7296 §2.23), unless we are behind a NAT
     /// ourselves: then the peer's address is what we dialled.
     fn follow(&mut self, cx: &mut Cx<'_>, datagram: &Datagram) {
-        let channel = &mut self.sa.channel;
+        let channel = &self.sa.channel;
         let moved = datagram.path.remote != channel.path.remote;
         if moved && channel.nat.remote && !channel.nat.local {
-            channel.path.remote = datagram.path.remote;
-            cx.event(Event::PathChanged { path: channel.path });
+            for sa in core::iter::once(&mut self.sa).chain(self.others.iter_mut().map(|o| &mut o.sa)) {
+                sa.channel.path.remote = datagram.path.remote;
+            }
+            cx.event(Event::PathChanged { path: self.sa.channel.path });
         }
     }
 
     pub(super) fn response(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
-        if !self.sa.awaits(datagram.message_id, ExchangeType(datagram.exchange)) {
+        let spi = datagram.our_spi;
+        let awaits = |sa: &&mut Sa| sa.awaits(datagram.message_id, ExchangeType(datagram.exchange));
+        let Some(sa) = self.sa_of(spi).filter(awaits) else {
             cx.ignore();
             return Next::State(self);
+        };
+        let Ok(message) = sa.channel.open(cx, &mut datagram) else {
+            return Next::State(self);
+        };
+        let Some(running) = sa.answered_by_peer() else {
+            return Next::State(self);
+        };
+        if spi != self.sa.our_spi() {
+            // Nothing but its own deletion, and liveness checks that it had begun with.
+            if running.is_last() {
+                self.other_gone(cx, spi);
+            }
+            return self.settle(cx);
         }
-        let Ok(message) = self.sa.channel.open(cx, &mut datagram) else {
-            return Next::State(self);
-        };
-        let Some(running) = self.sa.answered_by_peer() else {
-            return Next::State(self);
-        };
         let next = running.answered(&mut self, cx, &message);
         match self.go(cx, next) {
             Some(result) => self.finish(cx, result),
@@ -207,4 +256,13 @@ impl Ike {
             datagrams.transmit(cx, channel.path);
         }
     }
+}
+
+/// Whether this is about the IKE_SA itself (RFC 7296 §1.3.2).
+fn rekeys_ike(message: &Message) -> bool {
+    let of_ike = |p: &Payload| match p {
+        Payload::Sa(sa) => sa.proposals.iter().any(|p| p.protocol == Protocol::IKE),
+        _ => false,
+    };
+    message.payloads.iter().any(of_ike)
 }

@@ -3,6 +3,7 @@
 
 mod child;
 mod exchange;
+mod others;
 mod sa;
 mod under_way;
 
@@ -21,11 +22,15 @@ use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 use crate::task::Task;
 
 pub(crate) use child::{Child, Kernel, TIDY_AFTER};
+use others::Other;
+use sa::Answering;
 pub(crate) use sa::Sa;
 
 /// Everything of one connection.
 pub(crate) struct Ike {
     pub(crate) sa: Sa,
+    /// Those that it was rekeyed from, and the like: rarely any, and never for long.
+    others: Vec<Other>,
     pub(crate) children: Vec<Child>,
     pub(crate) remote_id: Identity,
     pub(crate) policy: Arc<Policy>,
@@ -38,6 +43,8 @@ pub(crate) struct Ike {
     queue: VecDeque<Task>,
     /// What is to be tried again then.
     postponed: Vec<(Instant, Task)>,
+    /// When to rekey the IKE_SA.
+    pub(crate) rekey_at: Option<Instant>,
     /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
     put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
@@ -72,18 +79,17 @@ impl Ike {
             Role::Responder => (0, 2),
         };
         let sa = Sa {
-            channel,
-            suite: start.handshake.suite,
-            sk_d: start.handshake.keys.d,
             next_id,
             expected,
-            current: None,
-            answering: None,
             answered: start.answered.map(|a| (a, cx.now)),
+            ..Sa::new(channel, start.handshake.suite, start.handshake.keys.d)
         };
+        let rekey_at = cx.after_most_of(start.policy.timing.rekey_ike);
         Box::new(Self {
             dialled: sa.channel.role == Role::Initiator,
             sa,
+            others: Vec::new(),
+            rekey_at,
             without_pfs: false,
             postponed: Vec::new(),
             put_off: None,
@@ -142,11 +148,16 @@ impl Ike {
         };
         match self.sa.answered.take() {
             Some((answered, _)) => {
+                let ours = self.sa.our_spi();
+                self.release_spis(cx, Some(ours));
                 let channel = &self.sa.channel;
-                let linger = Linger::new(cx, answered, channel.role, channel.peer_spi());
+                let linger = Linger::new(cx, answered, channel.role, (ours, channel.peer_spi()));
                 Next::ClosedAfter(result, linger)
             }
-            None => Next::Closed(result),
+            None => {
+                self.release_spis(cx, None);
+                Next::Closed(result)
+            }
         }
     }
 
@@ -157,14 +168,20 @@ impl Ike {
             let next = running.unanswered(self, cx);
             return self.go(cx, next);
         }
-        let answering = self.sa.take_answering(|_, until| until <= now)?;
+        let (spi, answering) = self.take_answering(|_, until| until <= now)?;
         let turn = answering.job.unanswered(self, cx);
-        self.turn(cx, answering.asked, turn)
+        self.turn(cx, spi, answering.asked, turn)
+    }
+
+    fn take_answering(&mut self, which: impl Fn(AskId, Instant) -> bool) -> Option<(u64, Box<Answering>)> {
+        let all = core::iter::once(&mut self.sa).chain(self.others.iter_mut().map(|o| &mut o.sa));
+        all.filter_map(|sa| Some((sa.our_spi(), sa.take_answering(&which)?))).next()
     }
 
     fn dead_peer_at(&self) -> Option<Instant> {
         let patience = self.policy.timing.dead_peer;
-        let asks = self.sa.current.is_none() && self.closing.is_none() && !patience.is_zero();
+        let idle = self.sa.current.is_none() && self.closing.is_none() && !self.is_being_replaced();
+        let asks = idle && !patience.is_zero();
         asks.then(|| self.sa.channel.heard + patience)
     }
 
@@ -191,11 +208,12 @@ impl State for Ike {
         let ends = if let Some(running) = self.sa.take_current(|waits, _| waits == id) {
             let next = running.answer(&mut self, cx, id, answer);
             self.go(cx, next)
-        } else if let Some(answering) = self.sa.take_answering(|waits, _| waits == id) {
+        } else if let Some((spi, answering)) = self.take_answering(|waits, _| waits == id) {
             let turn = answering.job.answer(&mut self, cx, id, answer);
-            self.turn(cx, answering.asked, turn)
+            self.turn(cx, spi, answering.asked, turn)
         } else {
             self.outbound_answered(id, &answer);
+            self.installed_late(cx, id, &answer);
             None
         };
         match ends {
@@ -220,7 +238,10 @@ impl State for Ike {
         if sent {
             self.sent = cx.now;
         }
-        if retry == Retry::GivenUp {
+        let spi = self.sa.our_spi();
+        if retry == Retry::GivenUp && self.take_candidate(cx) {
+            self.other_gone(cx, spi);
+        } else if retry == Retry::GivenUp {
             let lost = self.lost(cx);
             let result = self.closing.take().map_or(Err(lost), |c| c.result);
             return self.finish(cx, result);
@@ -228,7 +249,11 @@ impl State for Ike {
         if let Some(result) = self.give_up_waiting(cx) {
             return self.finish(cx, result);
         }
+        self.wake_others(cx);
         self.wake_children(cx);
+        if self.rekey_at.take_if(|at| *at <= cx.now).is_some() {
+            self.want_rekey();
+        }
         self.take_up_postponed(cx);
         if self.dead_peer_at().is_some_and(|at| at <= cx.now) {
             self.enqueue(Task::Liveness);
@@ -248,7 +273,7 @@ impl State for Ike {
     fn input(mut self: Box<Self>, cx: &mut Cx<'_>, order: Order) -> Next {
         match order {
             Order::Rekey(Some(child)) => self.enqueue(Task::Rekey(child)),
-            Order::Rekey(None) => {}
+            Order::Rekey(None) => self.want_rekey(),
             Order::Add(child) => self.enqueue(Task::New(child)),
         }
         self.settle(cx)
@@ -268,9 +293,11 @@ impl State for Ike {
         let dead_peer = self.dead_peer_at().map(|at| (at, Timer::DeadPeer));
         let keepalive = self.keepalive_at().map(|at| (at, Timer::Keepalive));
         let asks = self.sa.gives_up_at().map(|at| (at, Timer::Retransmit));
-        let rekey = [self.children_at(), self.postponed_at()].into_iter().flatten().min();
+        let rekey_ike = self.rekey_at.filter(|_| self.closing.is_none());
+        let rekey = [self.children_at(), self.postponed_at(), rekey_ike].into_iter().flatten().min();
         let rekey = rekey.map(|at| (at, Timer::Rekey));
-        [request, closing, childless, dead_peer, keepalive, asks, rekey]
+        let others = self.others_at().map(|at| (at, Timer::Retransmit));
+        [request, closing, childless, dead_peer, keepalive, asks, rekey, others]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -290,5 +317,9 @@ impl State for Ike {
 
     fn our_spi(&self) -> Option<u64> {
         Some(self.sa.our_spi())
+    }
+
+    fn owns(&self, ours: u64, theirs: u64, role: Role) -> bool {
+        self.has_sa(ours, theirs, role)
     }
 }

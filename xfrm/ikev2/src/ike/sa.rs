@@ -14,6 +14,9 @@ use crate::request::{Request, Retry};
 use crate::state::{Cx, Role};
 use crate::task::{Job, Running};
 
+/// RFC 7296 §2.2: Message IDs never wrap. From here on the IKE_SA is to be rekeyed.
+const MANY_MESSAGES: u32 = 1 << 31;
+
 /// RFC 7296 §2.1: a response may be forgotten after several minutes.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
@@ -64,12 +67,27 @@ pub(crate) struct Asked {
 }
 
 impl Sa {
+    /// One on which nothing has been said yet.
+    pub(crate) const fn new(channel: Channel, suite: IkeSuite, sk_d: Secret) -> Self {
+        Self { channel, suite, sk_d, next_id: 0, expected: 0, current: None, answering: None, answered: None }
+    }
+
     /// Our SPI.
     pub(crate) const fn our_spi(&self) -> u64 {
         match self.channel.role {
             Role::Initiator => self.channel.spi_i,
             Role::Responder => self.channel.spi_r,
         }
+    }
+
+    /// Whether its Message IDs are coming to an end.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.next_id.max(self.expected) >= MANY_MESSAGES
+    }
+
+    /// Whether they have.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.next_id.max(self.expected) == u32::MAX
     }
 
     /// Sends a request of ours.

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use adit_core::{Instant, TrafficSelector};
 
-use super::Ike;
 use super::sa::Current;
+use super::{Ike, Sa};
 use crate::api::ChildId;
 use crate::explain;
 use crate::selectors;
@@ -40,7 +40,7 @@ impl Ike {
     pub(crate) fn granting(&self) -> Option<ChildId> {
         match self.sa.answering.as_ref().map(|a| &a.job) {
             Some(Job::Grant(grant)) => grant.old(),
-            None => None,
+            Some(Job::GrantIke(_)) | None => None,
         }
     }
 
@@ -62,9 +62,45 @@ impl Ike {
         self.closing.is_some()
     }
 
-    /// Whether we are rekeying the IKE_SA.
-    pub(crate) const fn rekeys_itself(&self) -> bool {
-        false
+    /// Whether we are rekeying the IKE_SA, as far as the peer may know.
+    pub(crate) fn rekeys_itself(&self) -> bool {
+        let rekey = self.sa.current.as_deref().map(|c| &c.running);
+        matches!(rekey, Some(Running::Rekey(rekey)) if rekey.was_sent()) || self.has_candidate()
+    }
+
+    /// The peer makes an IKE_SA in place of this one. If we are doing the same, one of both goes (RFC 7296 §2.8.2).
+    pub(super) fn succeeded_by_peer(&mut self, cx: &mut Cx<'_>, new: Sa, lowest: Vec<u8>) {
+        match self.sa.current.as_deref_mut().map(|c| &mut c.running) {
+            Some(Running::Rekey(rekey)) if rekey.was_sent() => {
+                rekey.collides(lowest);
+                self.keep_candidate(new);
+            }
+            _ => self.succeed(cx, new, false),
+        }
+    }
+
+    /// Rekeys the IKE_SA, unless that is under way.
+    pub(super) fn want_rekey(&mut self) {
+        let under_way = self.sa.current.as_deref().is_some_and(|c| matches!(c.running, Running::Rekey(_)));
+        if !under_way && !self.queue.iter().any(|t| matches!(t, Task::RekeyIke)) {
+            self.enqueue(Task::RekeyIke);
+        }
+    }
+
+    /// Whether the peer waits for an answer that waits for the driver.
+    pub(crate) const fn answers(&self) -> bool {
+        self.sa.answering.is_some()
+    }
+
+    /// Whether nothing is to be begun on the IKE_SA: the peer is getting another one.
+    pub(super) fn is_being_replaced(&self) -> bool {
+        self.sa.answering.as_ref().is_some_and(|a| matches!(a.job, Job::GrantIke(_)))
+    }
+
+    /// Whether we are making or deleting a CHILD_SA.
+    pub(crate) fn changes_children(&self) -> bool {
+        let running = self.sa.current.as_deref().map(|c| &c.running);
+        matches!(running, Some(Running::Create(_) | Running::Informational(Task::DeleteChild(_))))
     }
 
     /// The peer makes `rival` in place of `old`. If we are doing the same, one of both goes (RFC 7296 §2.8.1).
@@ -102,6 +138,7 @@ impl Ike {
                     child.due = Some(at);
                 }
             }
+            Task::RekeyIke => self.rekey_at = Some(at),
             task => self.postponed.push((at, task)),
         }
         Move::Done

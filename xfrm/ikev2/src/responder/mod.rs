@@ -107,7 +107,8 @@ fn refuse(
     };
     response.transmit(cx, asked.path);
     let answered = Answered::new(1, asked.digest, response);
-    let linger = Linger::new(cx, answered, Role::Responder, handshake.channel.spi_i);
+    let spis = (handshake.channel.spi_r, handshake.channel.spi_i);
+    let linger = Linger::new(cx, answered, Role::Responder, spis);
     Next::ClosedAfter(Err(why), linger)
 }
 

@@ -5,16 +5,18 @@ pub(crate) mod delete;
 pub(crate) mod informational;
 pub(crate) mod liveness;
 pub(crate) mod reject;
+pub(crate) mod rekey_ike;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use crate::api::{Answer, AskId, ChildConfig, ChildId};
-use crate::ike::Ike;
+use crate::ike::{Ike, Sa};
 use crate::state::Cx;
 
 use create::{Create, Grant};
+use rekey_ike::{GrantIke, Rekey};
 
 /// A request that we make, now or when the window is free.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) enum Task {
     New(Box<ChildConfig>),
     /// Negotiate a CHILD_SA in place of this one.
     Rekey(ChildId),
+    /// Negotiate an IKE_SA in place of this one.
+    RekeyIke,
 }
 
 impl Task {
@@ -39,6 +43,7 @@ impl Task {
         let payloads = match self {
             Self::New(config) => return create::begin_new(ike, cx, config),
             Self::Rekey(child) => return create::begin_rekey(ike, cx, child),
+            Self::RekeyIke => return rekey_ike::begin(ike, cx),
             Self::Liveness => liveness::build(),
             Self::DeleteChild(child) => match delete::build_child(ike, child) {
                 Some(payloads) => payloads,
@@ -57,6 +62,8 @@ pub(crate) enum Running {
     Informational(Task),
     /// A CHILD_SA.
     Create(Box<Create>),
+    /// An IKE_SA.
+    Rekey(Box<Rekey>),
 }
 
 /// The next step of a task under way.
@@ -82,6 +89,7 @@ impl Running {
             Self::Informational(Task::DeleteIke | Task::Reject) => Move::Ends(Ok(())),
             Self::Informational(_) => Move::Done,
             Self::Create(create) => create.answered(ike, cx, response),
+            Self::Rekey(rekey) => rekey.answered(ike, cx, response),
         }
     }
 
@@ -89,6 +97,7 @@ impl Running {
     pub(crate) fn answer(self, ike: &mut Ike, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Move {
         match self {
             Self::Create(create) => create.answer(ike, cx, id, answer),
+            Self::Rekey(rekey) => rekey.answer(ike, cx, id, answer),
             Self::Informational(_) => Move::Done,
         }
     }
@@ -97,7 +106,15 @@ impl Running {
     pub(crate) fn unanswered(self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
         match self {
             Self::Create(create) => create.unanswered(ike, cx),
+            Self::Rekey(rekey) => rekey.unanswered(ike, cx),
             Self::Informational(_) => Move::Done,
+        }
+    }
+
+    /// Nothing comes of it.
+    pub(crate) fn abandoned(self, cx: &mut Cx<'_>) {
+        if let Self::Rekey(rekey) = self {
+            rekey.abandoned(cx);
         }
     }
 
@@ -119,6 +136,8 @@ pub(crate) enum Turn {
 pub(crate) enum Job {
     /// A CHILD_SA.
     Grant(Box<Grant>),
+    /// An IKE_SA.
+    GrantIke(Box<GrantIke>),
 }
 
 impl Turn {
@@ -133,6 +152,7 @@ impl Job {
     pub(crate) fn answer(self, ike: &mut Ike, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Turn {
         match self {
             Self::Grant(grant) => grant.answer(ike, cx, id, answer),
+            Self::GrantIke(grant) => grant.answer(ike, cx, id, answer),
         }
     }
 
@@ -140,6 +160,7 @@ impl Job {
     pub(crate) fn unanswered(self, ike: &mut Ike, cx: &mut Cx<'_>) -> Turn {
         match self {
             Self::Grant(grant) => grant.unanswered(ike, cx),
+            Self::GrantIke(grant) => grant.unanswered(cx),
         }
     }
 }
@@ -149,17 +170,19 @@ pub(crate) struct Reply {
     pub(crate) payloads: Vec<Payload>,
     /// The IKE_SA ends with this answer.
     pub(crate) ends: Option<Result<(), Failure>>,
+    /// This IKE_SA takes its place, made with this lowest nonce.
+    pub(crate) successor: Option<Box<(Sa, Vec<u8>)>>,
 }
 
 impl Reply {
     /// The IKE_SA goes on.
     pub(crate) const fn of(payloads: Vec<Payload>) -> Self {
-        Self { payloads, ends: None }
+        Self { payloads, ends: None, successor: None }
     }
 
     /// The IKE_SA ends.
     pub(crate) const fn last(payloads: Vec<Payload>, why: Failure) -> Self {
-        Self { payloads, ends: Some(Err(why)) }
+        Self { payloads, ends: Some(Err(why)), successor: None }
     }
 }
 

@@ -11,6 +11,7 @@ mod hostile_responder;
 mod limits;
 mod messages;
 mod rekey_child;
+mod rekey_ike;
 mod script;
 
 use std::sync::Arc;
@@ -217,6 +218,17 @@ impl Node {
         self.events.iter().filter_map(up).collect()
     }
 
+    /// How often its IKE_SA was rekeyed.
+    fn rekeyed(&self) -> usize {
+        self.events.iter().filter(|(_, e)| matches!(e, Event::Rekeyed { .. })).count()
+    }
+
+    /// Asks for a rekey of the IKE_SA.
+    fn rekey_ike(&mut self, now: Instant) {
+        let sa = self.sa();
+        self.give(now, Input::Rekey { sa, child: None });
+    }
+
     /// Its IKE_SA.
     fn sa(&self) -> SaId {
         self.events[0].0
@@ -286,6 +298,20 @@ fn carry(now: Instant, a: &mut Node, b: &mut Node) {
         }
         from_a.iter().for_each(|t| b.give(now, arrives(t)));
         from_b.iter().for_each(|t| a.give(now, arrives(t)));
+    }
+}
+
+/// Lets both live on until `until`.
+fn live(a: &mut Node, b: &mut Node, until: Instant) {
+    while let Some((at, a_first)) = [(a.endpoint.deadline(), true), (b.endpoint.deadline(), false)]
+        .into_iter()
+        .filter_map(|(d, which)| Some((d?.0, which)))
+        .min()
+        .filter(|(at, _)| *at <= until)
+    {
+        let node = if a_first { &mut *a } else { &mut *b };
+        node.give(at, Input::Wake);
+        carry(at, a, b);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What both ends have, and that it is the same.
-fn agree(a: &Node, b: &Node) -> Vec<(u32, u32)> {
+pub(super) fn agree(a: &Node, b: &Node) -> Vec<(u32, u32)> {
     let (ours, theirs) = (a.up(), b.up());
     let crossed: Vec<_> = theirs.iter().map(|(i, o)| (*o, *i)).collect();
     let (mut left, mut right) = (ours.clone(), crossed);
@@ -50,7 +50,7 @@ fn a_rekey_makes_a_new_pair_and_deletes_the_old_one() {
     }
 }
 
-fn pair(ours: &'static str, theirs: fn() -> ResponderConfig) -> (Node, Node) {
+pub(super) fn pair(ours: &'static str, theirs: fn() -> ResponderConfig) -> (Node, Node) {
     let (mut client, mut server) = (Node::client(), Node::server());
     server.connection = theirs;
     let esp = ours.split(", ").map(|p| p.parse().unwrap()).collect();

@@ -373,7 +373,7 @@ impl Create {
             None => Arc::clone(&self.esp),
         };
         let ask = cx.ask(Ask::Install(sa));
-        ike.children.push(made.child(esp, name));
+        ike.children.push(made.child(ask, esp, name));
         self.wait(Phase::Installing(made, nonce), ask)
     }
 

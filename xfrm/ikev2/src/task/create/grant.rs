@@ -289,7 +289,7 @@ impl Grant {
         let sa = self.made.sa(ike, inbound, now);
         // [7296:2.8-4]
         let ask = cx.ask(Ask::Install(sa));
-        ike.children.push(self.made.child(Arc::clone(&self.esp), self.name.clone()));
+        ike.children.push(self.made.child(ask, Arc::clone(&self.esp), self.name.clone()));
         self.wait(Phase::Installing(later), ask)
     }
 

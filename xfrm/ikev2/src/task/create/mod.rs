@@ -32,7 +32,7 @@ use adit_isakmp::EspSuite;
 use adit_isakmp::keys::{ChildKeys, SaKeys};
 use adit_isakmp::proposal::EspProposal;
 
-use crate::api::{ChildId, ChildMode, ChildSa, EspKeys};
+use crate::api::{AskId, ChildId, ChildMode, ChildSa, EspKeys};
 use crate::ike::{Child, Ike, Kernel};
 use crate::state::Cx;
 
@@ -106,14 +106,14 @@ impl Made {
     }
 
     /// Its place in the table, while it is being installed.
-    fn child(&self, esp: Arc<[EspProposal]>, name: Option<Box<str>>) -> Child {
+    fn child(&self, asked: AskId, esp: Arc<[EspProposal]>, name: Option<Box<str>>) -> Child {
         let ts = (self.local_ts.as_slice(), self.remote_ts.as_slice());
         let child = Child::new(self.child, (self.inbound_spi, self.outbound_spi), self.mode, ts);
-        Child { esp, name, replaces: self.replaces, kernel: Kernel::Asked, ..child }
+        Child { esp, name, replaces: self.replaces, kernel: Kernel::Asked, installing: Some(asked), ..child }
     }
 }
 
 /// The lower of the two nonces of an exchange, octet by octet (RFC 7296 §2.8.1).
-pub(super) fn lower(nonces: (&[u8], &[u8])) -> Vec<u8> {
+pub(crate) fn lower(nonces: (&[u8], &[u8])) -> Vec<u8> {
     nonces.0.min(nonces.1).to_vec()
 }
