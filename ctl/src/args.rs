@@ -71,6 +71,11 @@ pub(crate) enum Command {
     },
     /// Show what happens, as it happens
     Monitor,
+    /// Read the profiles and server.toml again, and carry out what changed
+    ///
+    /// A server's clients stay in, but those of a [[connection]] or pool that is gone or is another. A file with a mistake
+    /// changes nothing.
+    Reload,
     /// Check what Adit needs of this host, and say what to type
     Doctor,
     /// List the exit statuses

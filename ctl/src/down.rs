@@ -23,6 +23,8 @@ pub(crate) async fn down(args: &Down, bus: BusChoice, output: Output) -> Result<
         return Err(Ended::failed(name, failure));
     };
     let call = |e: &zbus::Error| Ended::call(name, e).or(Status::DEACTIVATION);
+    // A server's client has no object until it is asked for.
+    let _ = session::details(&connection, status).await;
     let proxy = ConnectionProxy::new(&connection, status.path.as_str()).await.map_err(|e| call(&e))?;
     if args.waiting.no_wait {
         // The reply comes when it is down; the call is on its way when it has been sent.

@@ -1,7 +1,9 @@
 //! What `--json` prints. [`SCHEMA`] changes when a field goes or changes its meaning; new fields may come without.
 
 use adit_core::Failure;
-use adit_dbus_api::{ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic};
+use adit_dbus_api::{
+    ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic,
+};
 use serde::Serialize;
 
 use crate::exit::{Status, word};
@@ -56,6 +58,21 @@ impl<'f> FailureJson<'f> {
 }
 
 #[derive(Serialize)]
+struct ChildJson<'c> {
+    name: &'c str,
+    mode: &'c str,
+    esp_suite: &'c str,
+    local: &'c [String],
+    remote: &'c [String],
+}
+
+impl<'c> ChildJson<'c> {
+    fn new((name, mode, esp_suite, local, remote): &'c ChildParts) -> Self {
+        Self { name, mode, esp_suite, local, remote }
+    }
+}
+
+#[derive(Serialize)]
 pub(crate) struct ConnectionJson<'c> {
     path: &'c str,
     name: &'c str,
@@ -75,6 +92,11 @@ pub(crate) struct ConnectionJson<'c> {
     local_identity: &'c str,
     ike_suite: &'c str,
     esp_suite: &'c str,
+    gateway: &'c str,
+    children: Vec<ChildJson<'c>>,
+    legacy: &'c [String],
+    rekeys: u64,
+    next_rekey: u64,
     traffic: Option<Traffic>,
     last_error: Option<FailureJson<'c>>,
 }
@@ -100,6 +122,11 @@ impl<'c> ConnectionJson<'c> {
             local_identity: &c.local_identity,
             ike_suite: &c.ike_suite,
             esp_suite: &c.esp_suite,
+            gateway: &c.gateway,
+            children: c.children.iter().map(ChildJson::new).collect(),
+            legacy: &c.legacy,
+            rekeys: c.rekeys,
+            next_rekey: c.next_rekey,
             traffic,
             last_error: c.last_error.as_ref().map(|f| FailureJson::new(&c.profile, f, Status::of(f.code))),
         }
@@ -161,7 +188,7 @@ mod tests {
         let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
         assert_eq!(
             text,
-            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","name":"corp","path":"/org/adit1/connection/7","remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0}},"schema":1}"#
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0}},"schema":1}"#
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(

@@ -11,6 +11,7 @@ mod monitor;
 mod output;
 mod pages;
 mod read;
+mod reload;
 mod render;
 mod session;
 mod steps;
@@ -51,6 +52,7 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::List => read::list(cli.bus, output).await,
         Command::Show { name } => read::show(name, cli.bus, output).await,
         Command::Monitor => monitor::monitor(cli.bus, output).await,
+        Command::Reload => reload::reload(cli.bus, output).await,
         Command::Doctor => doctor::doctor(cli.bus, output).await,
         Command::ExitCodes => output.say(&exit::table()),
         Command::Manpages { directory } => pages::manpages(directory).map_err(|error| {

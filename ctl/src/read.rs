@@ -13,15 +13,17 @@ pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -
     let connection = session::open(bus).await?;
     let snapshot = session::snapshot(&connection).await?;
     let Some(name) = name else {
-        let mut all = Vec::new();
-        for c in &snapshot.connections {
-            let traffic = if output.json { session::traffic_of(&connection, c).await } else { None };
-            all.push(ConnectionJson::new(c, traffic));
-        }
         if output.json {
+            let mut all = Vec::new();
+            for c in &snapshot.connections {
+                let Some(c) = session::details(&connection, c).await else { continue };
+                let traffic = session::traffic_of(&connection, &c).await;
+                all.push((c, traffic));
+            }
+            let all: Vec<_> = all.iter().map(|(c, traffic)| ConnectionJson::new(c, *traffic)).collect();
             return output.line(&json::document("connections", &all));
         }
-        if all.is_empty() {
+        if snapshot.connections.is_empty() {
             output.complain("nothing is connected; ctl list shows the profiles\n");
             return Ok(());
         }
@@ -35,11 +37,14 @@ pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -
         let state = state_of(profile, &snapshot);
         return output.say(&render::profile(profile, &state, output.out, output.width));
     };
-    let traffic = session::traffic_of(&connection, found).await;
+    let Some(found) = session::details(&connection, found).await else {
+        return Err(snapshot.no_profile(name));
+    };
+    let traffic = session::traffic_of(&connection, &found).await;
     if output.json {
-        return output.line(&json::document("connection", &ConnectionJson::new(found, traffic)));
+        return output.line(&json::document("connection", &ConnectionJson::new(&found, traffic)));
     }
-    output.say(&render::block(found, traffic, now(), output.out, output.width))
+    output.say(&render::block(&found, traffic, now(), output.out, output.width))
 }
 
 /// `ctl list`.

@@ -1,7 +1,7 @@
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    Bus, ConnectionProxy, ConnectionState, ConnectionStatus, ObjectManagerProxy, ProfileSummary, Properties,
-    Traffic, connect, names,
+    Bus, ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, ObjectManagerProxy,
+    ProfileSummary, Properties, Traffic, connect, names,
 };
 use zbus::Connection;
 use zbus::fdo::PropertiesProxy;
@@ -9,7 +9,8 @@ use zbus::fdo::PropertiesProxy;
 use crate::args::BusChoice;
 use crate::ended::Ended;
 
-/// Everything that the daemon has, at one moment, in the order of names.
+/// Everything that the daemon has, at one moment, in the order of names; of connections what a line of `ctl status`
+/// shows.
 pub(crate) struct Snapshot {
     pub(crate) profiles: Vec<ProfileSummary>,
     pub(crate) connections: Vec<ConnectionStatus>,
@@ -44,8 +45,9 @@ pub(crate) async fn snapshot(connection: &Connection) -> Result<Snapshot, Ended>
     };
     let mut profiles: Vec<_> =
         of(names::PROFILE).iter().map(|(path, p)| ProfileSummary::from_properties(path, p)).collect();
-    let mut connections: Vec<_> =
-        of(names::CONNECTION).iter().map(|(path, p)| ConnectionStatus::from_properties(path, p)).collect();
+    let manager = ManagerProxy::new(connection).await.map_err(call)?;
+    let rows = manager.list_connections().await.map_err(call)?;
+    let mut connections: Vec<ConnectionStatus> = rows.into_iter().map(ConnectionStatus::from).collect();
     profiles.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     connections.sort_by(|a, b| (&a.profile, path_number(&a.path)).cmp(&(&b.profile, path_number(&b.path))));
     Ok(Snapshot { profiles, connections })
@@ -54,6 +56,13 @@ pub(crate) async fn snapshot(connection: &Connection) -> Result<Snapshot, Ended>
 /// `/org/adit1/connection/10` comes after `/9`.
 fn path_number(path: &str) -> u64 {
     path.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Everything about one connection of a snapshot, whose object stands from then on. `None`: it has gone meanwhile.
+pub(crate) async fn details(connection: &Connection, status: &ConnectionStatus) -> Option<ConnectionStatus> {
+    let manager = ManagerProxy::new(connection).await.ok()?;
+    let path = manager.get_connection(path_number(&status.path)).await.ok()?;
+    status_of(connection, path.as_str()).await.ok()
 }
 
 /// The properties of one connection.

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, DoctorCheck, LastErrorParts, failure_to_parts, names};
+use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck, LastErrorParts, failure_to_parts, names};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::{Mutex, Notify};
@@ -53,6 +53,31 @@ impl Manager {
     }
 
     fn reload(&self) {}
+
+    async fn list_connections(&self, #[zbus(object_server)] server: &ObjectServer) -> Vec<ConnectionRow> {
+        let mut rows = Vec::new();
+        for number in [1, 9] {
+            let path = format!("{}/{number}", names::CONNECTIONS);
+            let Ok(tunnel) = server.interface::<_, Tunnel>(path.as_str()).await else { continue };
+            let tunnel = tunnel.get().await;
+            rows.push(ConnectionRow {
+                number,
+                profile: tunnel.profile.clone(),
+                role: "client".into(),
+                state: tunnel.state.into(),
+                since: 0,
+                interface: "adit0".into(),
+                addresses: vec!["172.23.91.1/32".into()],
+                remote_endpoint: "198.51.100.1:4500".into(),
+                remote_identity: String::new(),
+            });
+        }
+        rows
+    }
+
+    fn get_connection(&self, number: u64) -> OwnedObjectPath {
+        OwnedObjectPath::try_from(format!("{}/{number}", names::CONNECTIONS)).unwrap()
+    }
 
     fn doctor(&self) -> Vec<DoctorCheck> {
         let check = |id: &str, status: &str, text: &str, hint: &str| DoctorCheck {
@@ -301,6 +326,13 @@ async fn a_failure_says_what_where_who_why_and_what_next() {
         (11, &1.into(), &"authentication-failed".into())
     );
     assert_eq!(value["failure"]["peer"], "AUTHENTICATION_FAILED");
+}
+
+#[tokio::test]
+async fn reload_says_that_it_is_done() {
+    let service = Service::start();
+    let (status, out, _) = service.ctl(&["reload"]).await;
+    assert_eq!((status, out.as_str()), (0, "the configuration was read again\n"));
 }
 
 #[tokio::test]

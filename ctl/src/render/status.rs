@@ -1,4 +1,4 @@
-use adit_dbus_api::{ConnectionState, ConnectionStatus, Role, Traffic};
+use adit_dbus_api::{ChildParts, ConnectionState, ConnectionStatus, Role, Traffic};
 
 use super::human::{ago, count, date, size};
 use super::{Palette, clean, columns, wrap};
@@ -52,7 +52,7 @@ pub(crate) fn block(
     };
     let state = palette.state(c.state.as_str(), c.state.as_str());
     let mut out = format!("{}: {state}{since}\n", palette.bold(clean(&c.profile)));
-    for (label, text) in facts(c, traffic) {
+    for (label, text) in facts(c, traffic, now) {
         if !text.is_empty() {
             let text = wrap(&clean(&text), 14, 14, width);
             out.push_str(&format!("  {}{text}\n", palette.dim(format!("{label:<12}"))));
@@ -61,7 +61,7 @@ pub(crate) fn block(
     out
 }
 
-fn facts(c: &ConnectionStatus, traffic: Option<Traffic>) -> Vec<(&'static str, String)> {
+fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'static str, String)> {
     let (server, client) = (c.server.as_str(), c.role == Role::Client);
     let proven = match (client, server == c.remote_identity, c.remote_identity.as_str()) {
         (_, _, "") => server.to_owned(),
@@ -76,6 +76,7 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>) -> Vec<(&'static str, S
     let up = c.state == ConnectionState::Connected;
     let mut out = vec![
         (if client { "server" } else { "client" }, proven),
+        ("gateway", if c.gateway == server { String::new() } else { c.gateway.clone() }),
         ("we are", c.local_identity.clone()),
         ("path", path),
         ("interface", c.interface.clone()),
@@ -89,6 +90,13 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>) -> Vec<(&'static str, S
         out.push(("sent", way(t.bytes_out, t.packets_out)));
     }
     out.extend([("IKE", c.ike_suite.clone()), ("ESP", c.esp_suite.clone())]);
+    if !c.legacy.is_empty() {
+        out.push(("legacy", format!("{}: can be broken (legacy = true)", c.legacy.join(", "))));
+    }
+    // The one and only says no more than what stands above.
+    let several = c.children.iter().filter(|_| c.children.len() > 1);
+    out.extend(several.map(|child| ("child", child_of(child))));
+    out.push(("rekeys", rekeys(c, now)));
     if !up {
         out.push(("step", c.step.clone()));
     }
@@ -98,6 +106,19 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>) -> Vec<(&'static str, S
         out.push(("next", failure.hint.clone().unwrap_or_default()));
     }
     out
+}
+
+fn child_of((name, mode, esp, local, remote): &ChildParts) -> String {
+    let name = if name.is_empty() { "first" } else { name };
+    format!("{name}: {} to {} ({mode}, {esp})", local.join(", "), remote.join(", "))
+}
+
+fn rekeys(c: &ConnectionStatus, now: u64) -> String {
+    match (c.rekeys, c.next_rekey) {
+        (0, 0) => String::new(),
+        (n, 0) => count(n),
+        (n, next) => format!("{}, next within {}", count(n), ago(next.saturating_sub(now))),
+    }
 }
 
 fn path_of(remote: &str, encapsulated: bool) -> String {
@@ -135,6 +156,17 @@ pub(crate) mod tests {
             local_identity: "alice@example.com".into(),
             ike_suite: "aes256gcm16-prfsha256-x25519".into(),
             esp_suite: "aes256gcm16".into(),
+            gateway: "vpn.example.com".into(),
+            children: vec![(
+                String::new(),
+                "tunnel".into(),
+                "aes256gcm16".into(),
+                vec!["172.23.91.1/32".into()],
+                vec!["0.0.0.0/0".into()],
+            )],
+            legacy: vec![],
+            rekeys: 2,
+            next_rekey: 1_795_178_407,
             last_error: None,
         }
     }
@@ -157,6 +189,10 @@ pub(crate) mod tests {
             remote_identity: String::new(),
             ike_suite: String::new(),
             esp_suite: String::new(),
+            gateway: String::new(),
+            children: vec![],
+            rekeys: 0,
+            next_rekey: 0,
             last_error: Some(failure),
             ..connected()
         }
@@ -205,8 +241,27 @@ corp: connected since 2026-11-20 11:40:07 UTC (3m12s)
   sent        340 KiB (512 packets)
   IKE         aes256gcm16-prfsha256-x25519
   ESP         aes256gcm16
+  rekeys      2, next within 56m48s
 "
         );
+        let child = |name: &str| {
+            let (_, mode, esp, local, remote) = connected().children.remove(0);
+            (name.to_owned(), mode, esp, local, remote)
+        };
+        let old = ConnectionStatus {
+            gateway: "198.51.100.1".into(),
+            legacy: vec!["3des".into(), "modp1024".into()],
+            children: vec![child(""), child("voice")],
+            ..connected()
+        };
+        let shown = block(&old, None, NOW, PLAIN, 100);
+        for line in [
+            "  gateway     198.51.100.1\n",
+            "  legacy      3des, modp1024: can be broken (legacy = true)\n",
+            "  child       voice: 172.23.91.1/32 to 0.0.0.0/0 (tunnel, aes256gcm16)\n",
+        ] {
+            assert!(shown.contains(line), "{shown}");
+        }
         assert_eq!(
             block(&failed(), None, NOW, PLAIN, 80),
             "\

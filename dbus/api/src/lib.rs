@@ -10,6 +10,7 @@ mod error;
 pub mod introspection;
 pub mod names;
 mod proxies;
+mod row;
 mod status;
 
 pub use connect::{Bus, ConnectError, connect, connect_private, connect_system};
@@ -18,7 +19,8 @@ pub use proxies::{
     ConnectionProxy, Introduced, ManagerProxy, ObjectManagerProxy, ProfileProxy, Progress, ProgressStream,
     StateChanged, StateChangedStream, signals,
 };
+pub use row::ConnectionRow;
 pub use status::{
-    ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, Problem, ProfileSummary,
-    Properties, Role, SettingLine, Traffic, failure_from_parts, failure_to_parts,
+    ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, Problem,
+    ProfileSummary, Properties, Role, SettingLine, Traffic, failure_from_parts, failure_to_parts,
 };

@@ -5,7 +5,8 @@ use zbus::names::OwnedInterfaceName;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant, message, proxy};
 
 use crate::names;
-use crate::status::{DoctorCheck, LastErrorParts};
+use crate::row::ConnectionRow;
+use crate::status::{ChildParts, DoctorCheck, LastErrorParts};
 
 /// What an object says on each of its interfaces.
 pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
@@ -24,8 +25,14 @@ pub trait Manager {
         options: HashMap<&str, Variant<'_>>,
     ) -> zbus::Result<OwnedObjectPath>;
 
-    /// Reads the profiles and `server.toml` again. Standing connections stay.
+    /// Reads the profiles and `server.toml` again, and carries out what changed.
     fn reload(&self) -> zbus::Result<()>;
+
+    /// Every connection, a row each, by number.
+    fn list_connections(&self) -> zbus::Result<Vec<ConnectionRow>>;
+
+    /// The path of a connection whose object stands from now on, on this D-Bus connection.
+    fn get_connection(&self, number: u64) -> zbus::Result<OwnedObjectPath>;
 
     /// Checks what Adit needs of this host.
     fn doctor(&self) -> zbus::Result<Vec<DoctorCheck>>;
@@ -158,6 +165,26 @@ pub trait Connection {
     /// The CHILD_SA's.
     #[zbus(property)]
     fn esp_suite(&self) -> zbus::Result<String>;
+
+    /// The gateway in use.
+    #[zbus(property)]
+    fn gateway(&self) -> zbus::Result<String>;
+
+    /// The CHILD_SAs.
+    #[zbus(property)]
+    fn children(&self) -> zbus::Result<Vec<ChildParts>>;
+
+    /// Algorithms in use that can be broken.
+    #[zbus(property)]
+    fn legacy(&self) -> zbus::Result<Vec<String>>;
+
+    /// How often keys were replaced.
+    #[zbus(property)]
+    fn rekeys(&self) -> zbus::Result<u64>;
+
+    /// When keys are to be replaced next, at the latest.
+    #[zbus(property)]
+    fn next_rekey(&self) -> zbus::Result<u64>;
 
     /// The last failure: code, text, hint, details (`step`, `peer`). An empty code: none.
     #[zbus(property)]

@@ -10,6 +10,10 @@ pub type Properties = HashMap<String, OwnedVariant>;
 /// `LastError` on the wire: code, text, hint, details. An empty code: no error.
 pub type LastErrorParts = (String, String, String, HashMap<String, OwnedVariant>);
 
+/// A CHILD_SA on the wire: name (empty: the first one), mode, algorithms, our side and the peer's side of the traffic
+/// selectors.
+pub type ChildParts = (String, String, String, Vec<String>, Vec<String>);
+
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -110,6 +114,16 @@ pub struct ConnectionStatus {
     pub ike_suite: String,
     /// The CHILD_SA's algorithms.
     pub esp_suite: String,
+    /// The gateway in use, of those that the profile names.
+    pub gateway: String,
+    /// CHILD_SAs, the first one first.
+    pub children: Vec<ChildParts>,
+    /// Algorithms in use that can be broken: an old peer's, by `legacy = true`.
+    pub legacy: Vec<String>,
+    /// How often keys were replaced.
+    pub rekeys: u64,
+    /// When keys are to be replaced next, at the latest: seconds since 1970-01-01 UTC; 0: not known, or never.
+    pub next_rekey: u64,
     /// The last failure.
     pub last_error: Option<Failure>,
 }
@@ -138,6 +152,11 @@ impl ConnectionStatus {
             local_identity: p.text("LocalIdentity"),
             ike_suite: p.text("IkeSuite"),
             esp_suite: p.text("EspSuite"),
+            gateway: p.text("Gateway"),
+            children: p.read("Children").unwrap_or_default(),
+            legacy: p.read("Legacy").unwrap_or_default(),
+            rekeys: p.read("Rekeys").unwrap_or(0),
+            next_rekey: p.read("NextRekey").unwrap_or(0),
             last_error: p.read::<LastErrorParts>("LastError").and_then(|parts| failure_from_parts(&parts)),
         }
     }

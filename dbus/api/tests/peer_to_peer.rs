@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    ApiError, ConnectionProxy, ConnectionState, ConnectionStatus, DoctorCheck, LastErrorParts, ManagerProxy,
-    ObjectManagerProxy, ProfileProxy, ProfileSummary, Traffic, connect_private, failure_of, failure_to_parts,
-    introspection, names, signals,
+    ApiError, ChildParts, ConnectionProxy, ConnectionRow, ConnectionState, ConnectionStatus, DoctorCheck,
+    LastErrorParts, ManagerProxy, ObjectManagerProxy, ProfileProxy, ProfileSummary, Traffic, connect_private,
+    failure_of, failure_to_parts, introspection, names, signals,
 };
 use futures_util::StreamExt;
 use zbus::object_server::SignalEmitter;
@@ -55,6 +55,24 @@ impl Manager {
 
     fn reload(&self) -> fdo::Result<()> {
         Err(fdo::Error::AccessDenied("group adit".into()))
+    }
+
+    fn list_connections(&self) -> Vec<ConnectionRow> {
+        vec![ConnectionRow {
+            number: 7,
+            profile: "corp".into(),
+            role: "server".into(),
+            state: "connected".into(),
+            since: 1_700_000_000,
+            interface: "adits0".into(),
+            addresses: vec!["10.9.0.10/32".into()],
+            remote_endpoint: "192.0.2.7:4500".into(),
+            remote_identity: "alice@example.com".into(),
+        }]
+    }
+
+    fn get_connection(&self, number: u64) -> OwnedObjectPath {
+        OwnedObjectPath::try_from(format!("/org/adit1/connection/{number}")).unwrap()
     }
 
     fn doctor(&self) -> Vec<DoctorCheck> {
@@ -199,6 +217,27 @@ impl Tunnel {
         "aes256gcm16".into()
     }
     #[zbus(property)]
+    fn gateway(&self) -> String {
+        "vpn.example.com".into()
+    }
+    #[zbus(property)]
+    fn children(&self) -> Vec<ChildParts> {
+        let everything = || vec!["0.0.0.0/0".into()];
+        vec![(String::new(), "tunnel".into(), "aes256gcm16".into(), everything(), everything())]
+    }
+    #[zbus(property)]
+    fn legacy(&self) -> Vec<String> {
+        vec!["3des".into()]
+    }
+    #[zbus(property)]
+    fn rekeys(&self) -> u64 {
+        3
+    }
+    #[zbus(property)]
+    fn next_rekey(&self) -> u64 {
+        1_700_003_600
+    }
+    #[zbus(property)]
     fn last_error(&self) -> LastErrorParts {
         failure_to_parts(Some(&failure()))
     }
@@ -238,6 +277,10 @@ async fn calls_and_properties_go_through_without_a_bus() {
     assert_eq!(manager.version().await.unwrap(), "0.1.0");
     assert_eq!(manager.listening().await.unwrap(), ["192.0.2.1:500"]);
     assert_eq!(manager.doctor().await.unwrap()[0].text, "is there");
+    let row = manager.list_connections().await.unwrap().remove(0);
+    let status = ConnectionStatus::from(row);
+    assert_eq!((status.path.as_str(), status.since), ("/org/adit1/connection/7", 1_700_000_000));
+    assert_eq!(manager.get_connection(7).await.unwrap().as_str(), status.path);
     let path = manager.up("corp", HashMap::new()).await.unwrap();
     let tunnel = ConnectionProxy::new(&client, &path).await.unwrap();
     tunnel.provide_secret("psk", b"x").await.unwrap();
@@ -268,6 +311,11 @@ async fn one_call_gives_everything_as_values() {
         (&["10.9.0.10/32".into()][..], &["0.0.0.0/0".into()][..])
     );
     assert_eq!(status.last_error, Some(failure()));
+    assert_eq!(
+        (status.rekeys, status.next_rekey, status.legacy.as_slice()),
+        (3, 1_700_003_600, &["3des".into()][..])
+    );
+    assert_eq!(status.children[0].2, "aes256gcm16");
     let path = "/org/adit1/profile/1";
     let profile = ProfileSummary::from_properties(path, properties(path, names::PROFILE));
     assert_eq!((profile.name.as_str(), profile.problems.len(), profile.connection), ("corp", 1, None));

@@ -9,7 +9,7 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_isakmp::crypto::CryptoProvider;
-use adit_profile::Profile;
+use adit_profile::{Profile, Start};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -148,7 +148,7 @@ impl Daemon {
     /// There is no such profile, it has mistakes, or it is up already.
     pub async fn up(self: &Arc<Self>, name: &str) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile(name)?;
-        self.dial(profile).await
+        self.dial(profile, false).await
     }
 
     /// Raises a profile whose content the caller hands over.
@@ -157,17 +157,17 @@ impl Daemon {
     /// It has mistakes, or one of that name is up already.
     pub async fn up_content(self: &Arc<Self>, name: &str, toml: &str) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile_from_content(name, toml)?;
-        self.dial(profile).await
+        self.dial(profile, false).await
     }
 
-    async fn dial(self: &Arc<Self>, profile: Profile) -> Result<ConnectionId, Failure> {
+    async fn dial(self: &Arc<Self>, profile: Profile, persistent: bool) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
         if let Some(id) = self.registry.live_client(&name) {
             // Twice up is up: the caller follows the connection that there is.
             return Ok(id);
         }
         let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server()));
-        let handle = client::start(Dial { id, profile, daemon: Arc::clone(self) });
+        let handle = client::start(Dial { id, profile, daemon: Arc::clone(self), persistent });
         lock(&self.clients).insert(id, handle);
         Ok(id)
     }
@@ -231,12 +231,29 @@ impl Daemon {
     /// # Errors
     /// `server.toml` has mistakes or cannot be carried out; the server that ran goes on.
     pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
-        let profiles = self.files.profiles().into_iter().map(Arc::new).collect();
-        *lock(&self.profiles) = profiles;
+        let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
+        let boot = boot_names(&profiles);
+        let before = boot_names(&std::mem::replace(&mut *lock(&self.profiles), profiles));
         self.registry.profiles_changed();
         let result = self.reload_server().await;
         lock(&self.server_facts).problem = result.as_ref().err().cloned();
+        // The server has its ports first: a client takes others where it must.
+        self.dial_at_boot(boot.difference(&before)).await;
         result
+    }
+
+    /// Raises profiles that are to be up whenever the daemon runs. One that somebody took down stays down until the
+    /// daemon starts again.
+    async fn dial_at_boot(self: &Arc<Self>, names: impl Iterator<Item = &String>) {
+        for name in names {
+            let dialled = match self.files.profile(name) {
+                Ok(profile) => self.dial(profile, true).await.map(drop),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = dialled {
+                warn!(profile = name, code = %failure.code, "not raised: {failure}");
+            }
+        }
     }
 
     /// A server whose configuration is the same goes on undisturbed.
@@ -247,18 +264,24 @@ impl Daemon {
         if server.is_some() && server.as_ref().map(Server::fingerprint) == fingerprint {
             return Ok(());
         }
-        if let Some(old) = server.take() {
-            old.stop().await;
-            lock(&self.server_facts).listening.clear();
-        }
-        if let Some((config, fingerprint)) = config {
-            let ports = Ports { ike: config.listen.port, nat: config.listen.nat_port };
-            let ike = self.ike(ports, true).await?;
-            let started = Server::start(config, fingerprint, self, ike).await?;
-            lock(&self.server_facts).listening = started.listening();
-            *server = Some(started);
-        }
-        Ok(())
+        let Some((config, fingerprint)) = config else {
+            if let Some(old) = server.take() {
+                old.stop().await;
+                lock(&self.server_facts).listening.clear();
+            }
+            return Ok(());
+        };
+        let result = match server.as_mut() {
+            Some(running) => running.reload(config, fingerprint).await,
+            None => {
+                let ports = Ports { ike: config.listen.port, nat: config.listen.nat_port };
+                let ike = self.ike(ports, true).await?;
+                *server = Some(Server::start(config, fingerprint, self, ike).await?);
+                Ok(())
+            }
+        };
+        lock(&self.server_facts).listening = server.as_ref().map(Server::listening).unwrap_or_default();
+        result
     }
 
     /// The IKE driver; its sockets are bound by whoever needs it first.
@@ -362,6 +385,12 @@ impl Daemon {
     pub(crate) fn forget_client(&self, id: ConnectionId) {
         lock(&self.clients).remove(&id);
     }
+}
+
+/// The profiles that are raised when the daemon starts.
+fn boot_names(profiles: &[Arc<ProfileFile>]) -> BTreeSet<String> {
+    let at_boot = |file: &&Arc<ProfileFile>| file.content.as_ref().is_ok_and(|p| p.start == Start::Boot);
+    profiles.iter().filter(at_boot).map(|file| file.name.clone()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

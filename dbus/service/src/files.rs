@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName, PskSource,
-    ServerConfig, Source, SuiteCheck, SuiteKind, check_secret_file, parse_profile, parse_psk_file,
+    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName,
+    PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, check_secret_file, parse_profile, parse_psk_file,
     parse_server,
 };
 use nix::unistd::Group;
@@ -143,6 +143,26 @@ impl Files {
             digest.update(b"\0next\0");
         }
         Ok(Some((config, Fingerprint(digest.finish().as_ref().to_vec()))))
+    }
+
+    /// What the clients of a connection are let in by, and where to: the same fingerprint is the same connection.
+    #[must_use]
+    pub fn connection_fingerprint(&self, config: &ServerConfig, rule: &ConnectionRule) -> Fingerprint {
+        let mut digest = digest::Context::new(&digest::SHA256);
+        let addresses = rule.pool.as_deref().and_then(|name| config.pool(name));
+        let addresses = addresses.map(|p| (&p.ranges, &p.ranges6, &p.on_subnet));
+        let who = (&rule.matches, &rule.addresses, rule.auth, rule.server_auth);
+        let what = (&rule.subnets, &rule.remote_subnets, rule.transport, &rule.pool, addresses);
+        digest.update(format!("{who:?} {what:?}").as_bytes());
+        // A file that is missing or exposed is reported by whoever uses it.
+        if let Some(Ok(psk)) = rule.psk.as_ref().or(config.ikev2.psk.as_ref()).map(|psk| self.psk(psk)) {
+            digest.update(psk.expose());
+        }
+        if let Ok(ca) = self.certificates(&rule.ca) {
+            digest.update(b"\0ca\0");
+            digest.update(&ca);
+        }
+        Fingerprint(digest.finish().as_ref().to_vec())
     }
 
     /// A pre-shared key.

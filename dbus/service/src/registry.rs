@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, Prefix};
+use adit_core::{Failure, Prefix, TrafficSelector};
+use adit_ikev2::api::{ChildId, ChildMode};
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -60,6 +61,23 @@ impl State {
     }
 }
 
+/// What is known of a CHILD_SA.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChildFacts {
+    /// The core's number for it.
+    pub id: ChildId,
+    /// The `[[child]]`'s; empty: the first one.
+    pub name: String,
+    /// What it carries.
+    pub mode: ChildMode,
+    /// What protects it.
+    pub esp_suite: String,
+    /// Our side of the traffic selectors.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote: Vec<TrafficSelector>,
+}
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -97,6 +115,16 @@ pub struct Facts {
     pub ike_suite: String,
     /// What protects the CHILD_SA.
     pub esp_suite: String,
+    /// The gateway in use.
+    pub gateway: String,
+    /// CHILD_SAs that are shown one by one: a dialled connection's.
+    pub children: Vec<ChildFacts>,
+    /// Algorithms in use that are taken with `legacy = true` only.
+    pub legacy: Vec<String>,
+    /// How often keys were replaced.
+    pub rekeys: u64,
+    /// When keys are to be replaced next, at the latest, seconds since 1970; 0: never, or not known.
+    pub next_rekey: u64,
     /// Why it failed.
     pub last_error: Option<Failure>,
 }
@@ -123,6 +151,11 @@ impl Facts {
             remote_id: String::new(),
             ike_suite: String::new(),
             esp_suite: String::new(),
+            gateway: String::new(),
+            children: Vec::new(),
+            legacy: Vec::new(),
+            rekeys: 0,
+            next_rekey: 0,
             last_error: None,
         }
     }
@@ -133,14 +166,14 @@ impl Facts {
 pub enum Notice {
     /// A connection came into being.
     Added(ConnectionId),
-    /// Facts changed.
-    Changed(ConnectionId),
+    /// Facts changed: what they were, and what they are.
+    Changed(ConnectionId, Arc<(Facts, Facts)>),
     /// It passed to another state.
     State(ConnectionId, State, State, String),
     /// It goes on: the step and a sentence for a person.
     Progress(ConnectionId, String, String),
     /// It is gone.
-    Removed(ConnectionId),
+    Removed(ConnectionId, Role),
     /// The profiles were read anew.
     Profiles,
 }
@@ -173,15 +206,16 @@ impl Registry {
     /// Adds a connection. Ended ones of the same profile and role make room.
     pub fn add(&self, facts: Facts) -> ConnectionId {
         let mut table = self.lock();
-        let stale: Vec<ConnectionId> = table
-            .facts
-            .iter()
-            .filter(|(_, f)| f.role == facts.role && f.profile == facts.profile && f.state.is_final())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stale {
-            table.facts.remove(&id);
-            self.announce(Notice::Removed(id));
+        // A server's clients go when they end, and there may be 20,000 to look through.
+        if facts.role == Role::Client {
+            let stale =
+                |f: &Facts| f.role == Role::Client && f.profile == facts.profile && f.state.is_final();
+            let stale: Vec<ConnectionId> =
+                table.facts.iter().filter(|(_, f)| stale(f)).map(|(id, _)| *id).collect();
+            for id in stale {
+                table.facts.remove(&id);
+                self.announce(Notice::Removed(id, Role::Client));
+            }
         }
         table.last += 1;
         let id = ConnectionId(table.last);
@@ -193,8 +227,9 @@ impl Registry {
 
     /// Forgets a connection.
     pub fn remove(&self, id: ConnectionId) {
-        if self.lock().facts.remove(&id).is_some() {
-            self.announce(Notice::Removed(id));
+        let removed = self.lock().facts.remove(&id);
+        if let Some(facts) = removed {
+            self.announce(Notice::Removed(id, facts.role));
         }
     }
 
@@ -207,7 +242,12 @@ impl Registry {
     /// Every connection, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<(ConnectionId, Facts)> {
-        self.lock().facts.iter().map(|(id, f)| (*id, f.clone())).collect()
+        self.read(|id, facts| Some((id, facts.clone())))
+    }
+
+    /// What `read` makes of every connection, oldest first.
+    pub fn read<T>(&self, mut read: impl FnMut(ConnectionId, &Facts) -> Option<T>) -> Vec<T> {
+        self.lock().facts.iter().filter_map(|(id, f)| read(*id, f)).collect()
     }
 
     /// The connection of a profile of ours that has not ended.
@@ -226,31 +266,41 @@ impl Registry {
 
     /// Changes facts, and announces it.
     pub fn update(&self, id: ConnectionId, change: impl FnOnce(&mut Facts)) {
-        if let Some(facts) = self.lock().facts.get_mut(&id) {
+        let changed = {
+            let mut table = self.lock();
+            let Some(facts) = table.facts.get_mut(&id) else { return };
+            let old = self.listened().then(|| facts.clone());
             change(facts);
-        } else {
-            return;
+            old.map(|old| Arc::new((old, facts.clone())))
+        };
+        if let Some(changed) = changed {
+            self.announce(Notice::Changed(id, changed));
         }
-        self.announce(Notice::Changed(id));
+    }
+
+    /// Whether anybody would hear an announcement.
+    fn listened(&self) -> bool {
+        self.notices.receiver_count() > 0
     }
 
     /// Passes to another state, and announces it. A connection that has ended stays so.
     pub fn set_state(&self, id: ConnectionId, new: State, reason: &str, failure: Option<Failure>) {
-        let old = {
+        let changed = {
             let mut table = self.lock();
             let Some(facts) = table.facts.get_mut(&id) else { return };
-            let old = facts.state;
-            if old == new || old.is_final() {
+            if facts.state == new || facts.state.is_final() {
                 return;
             }
+            let old = facts.clone();
             facts.state = new;
             facts.since = clock::wall().0;
             if failure.is_some() {
                 facts.last_error = failure;
             }
-            old
+            Arc::new((old, facts.clone()))
         };
-        self.announce(Notice::Changed(id));
+        let old = changed.0.state;
+        self.announce(Notice::Changed(id, changed));
         self.announce(Notice::State(id, old, new, reason.to_owned()));
     }
 

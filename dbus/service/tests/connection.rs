@@ -23,7 +23,7 @@ use adit_isakmp::{Encryption, Integrity, KeMethod, Prf};
 use adit_service::BusChoice;
 use adit_service::daemon::{Daemon, Doors, Settings};
 use adit_service::host::{RecordedHost, RecordingHost};
-use adit_service::registry::{ConnectionId, Notice, Role, State};
+use adit_service::registry::{ConnectionId, Facts, Notice, Role, State};
 use adit_xfrm_kernel::RecordingXfrm;
 
 const PSK: &str = "correct horse battery staple";
@@ -53,7 +53,7 @@ fn comes_up_and_leaves_nothing() {
         let mut server_notices = pair.server.daemon.registry().subscribe();
         pair.client.daemon.down(id).await.unwrap();
         assert!(pair.client.daemon.registry().get(id).is_none());
-        while !matches!(server_notices.recv().await.unwrap(), Notice::Removed(_)) {}
+        while !matches!(server_notices.recv().await.unwrap(), Notice::Removed(..)) {}
         pair.server.daemon.stop().await;
         for node in [&pair.client, &pair.server] {
             assert_eq!(node.xfrm.standing(), (0, 0));
@@ -132,6 +132,98 @@ fn no_secret_reaches_the_log() {
     });
 }
 
+#[test]
+fn a_new_configuration_changes_what_changed() {
+    in_namespace("a_new_configuration_changes_what_changed", async {
+        let pair = Pair::start("psk = \"correct horse battery staple\"").await;
+        let id = pair.client.daemon.up("corp").await.unwrap();
+        assert_eq!(pair.client.until_settled(id).await, State::Connected);
+        let before = pair.server.connected(Role::Server);
+        assert_eq!(before.len(), 1);
+        let reload = async |text: &str| {
+            pair.server.write("server.toml", text);
+            pair.server.daemon.reload().await
+        };
+
+        // More for others, and other limits: whoever is in stays in.
+        let more = "[[connection]]\nname = \"guests\"\nmatch = \"*\"\nauth = \"psk\"\npool = \"hall\"\n\
+                    [pool.hall]\nranges = [\"10.10.0.0/24\"]\n[limits]\nclients = 5\n";
+        let made = |host: &RecordingHost| format!("{:?}", host.log()).matches("10.10.0").count();
+        reload(&format!("{}{more}", server_toml())).await.unwrap();
+        assert_eq!(pair.server.connected(Role::Server), before);
+        assert_ne!(made(&pair.server.host), 0);
+
+        // A mistake changes nothing.
+        assert_eq!(reload("[listen").await.unwrap_err().code, FailureCode::ConfigurationInvalid);
+        assert_eq!(pair.server.connected(Role::Server), before);
+        assert!(pair.server.daemon.server_problem().is_some());
+
+        // Another pool: its client is told, and comes back by itself into the new one.
+        let mut notices = pair.client.daemon.registry().subscribe();
+        reload(&server_toml().replace("10.9.0.10-10.9.0.20", "10.9.0.30-10.9.0.40")).await.unwrap();
+        assert!(pair.server.daemon.server_problem().is_none());
+        for wanted in [State::Connecting, State::Connected] {
+            let reached = async {
+                while !matches!(notices.recv().await.unwrap(), Notice::State(_, _, new, _) if new == wanted) {
+                }
+            };
+            tokio::time::timeout(PATIENCE, reached).await.expect("the client comes back");
+        }
+        let facts = pair.client.daemon.registry().get(id).unwrap();
+        assert_eq!(facts.addresses[0].to_string(), "10.9.0.30/32");
+        pair.client.daemon.down(id).await.unwrap();
+        pair.server.daemon.stop().await;
+        assert_eq!(pair.server.xfrm.standing(), (0, 0));
+        assert!(!pair.server.folder.join("state/journal/server.journal").exists());
+    });
+}
+
+/// Each site dials the other when its daemon starts. What each has dialled stays: it sends by that one.
+#[test]
+fn two_sites_that_dial_each_other_settle() {
+    in_namespace("two_sites_that_dial_each_other_settle", async {
+        let site = |us: &str, other: &str, net: u8, far: u8, ports: &str, server: &str| {
+            let toml = format!(
+                "[listen]\nports = {ports}\n[ikev2]\nidentity = \"{us}\"\npsk = \"{PSK}\"\n\
+                 [[connection]]\nname = \"from\"\nmatch = \"{other}\"\nauth = \"psk\"\n\
+                 subnets = \"10.{net}.0.0/16\"\nremote-subnets = \"10.{far}.0.0/16\"\n"
+            );
+            let profile = format!(
+                "server = \"{server}\"\nauth = \"psk\"\nlocal-id = \"{us}\"\nremote-id = \"{other}\"\n\
+                 psk = \"{PSK}\"\nstart = \"boot\"\ntunnel = \"split\"\n\
+                 local-subnets = \"10.{net}.0.0/16\"\nremote-subnets = \"10.{far}.0.0/16\"\n"
+            );
+            [("server.toml", toml), ("profiles/to.toml", profile)]
+        };
+        let (a, b) = ("a.example.com", "b.example.com");
+        let a_is = Node::start("a", &site(a, b, 1, 2, "[500, 4500]", "127.0.0.1:4501")).await;
+        let b_is = Node::start("b", &site(b, a, 2, 1, "[501, 4501]", "127.0.0.1")).await;
+        for node in [&a_is, &b_is] {
+            node.until(|n| n.connected(Role::Client).len() == 1 && n.connected(Role::Server).len() == 1)
+                .await;
+        }
+        let (dialled, heard) = (b_is.connected(Role::Client), a_is.connected(Role::Server));
+        // One of them goes; the other stands as it did.
+        let id = a_is.connected(Role::Client)[0];
+        a_is.daemon.down(id).await.unwrap();
+        b_is.until(|n| n.connected(Role::Server).is_empty()).await;
+        assert_eq!((b_is.connected(Role::Client), a_is.connected(Role::Server)), (dialled, heard));
+        a_is.daemon.stop().await;
+        b_is.daemon.stop().await;
+        for node in [&a_is, &b_is] {
+            assert_eq!(node.xfrm.standing(), (0, 0));
+        }
+    });
+}
+
+fn server_toml() -> String {
+    format!(
+        "[ikev2]\nidentity = \"vpn.example.com\"\npsk = \"{PSK}\"\n\
+         [[connection]]\nname = \"staff\"\nmatch = [\"*@example.com\"]\nauth = \"psk\"\npool = \"office\"\n\
+         [pool.office]\nranges = [\"10.9.0.10-10.9.0.20\"]\n"
+    )
+}
+
 struct Pair {
     server: Node,
     client: Node,
@@ -147,29 +239,21 @@ struct Node {
 
 impl Pair {
     async fn start(credential: &str) -> Self {
-        let server = format!(
-            "[ikev2]\nidentity = \"vpn.example.com\"\npsk = \"{PSK}\"\n\
-             [[connection]]\nname = \"staff\"\nmatch = [\"*@example.com\"]\nauth = \"psk\"\npool = \"office\"\n\
-             [pool.office]\nranges = [\"10.9.0.10-10.9.0.20\"]\n"
-        );
         let profile = format!(
             "server = \"127.0.0.1\"\nauth = \"psk\"\nlocal-id = \"client@example.com\"\n\
              remote-id = \"vpn.example.com\"\n{credential}\n"
         );
         // The server first: it must have ports 500 and 4500, and the client then takes others.
-        let server = Node::start("server", "server.toml", &server).await;
-        let client = Node::start("client", "profiles/corp.toml", &profile).await;
+        let server = Node::start("server", &[("server.toml", server_toml())]).await;
+        let client = Node::start("client", &[("profiles/corp.toml", profile)]).await;
         Self { server, client }
     }
 }
 
 impl Node {
-    async fn start(name: &str, file: &str, content: &str) -> Self {
+    async fn start(name: &str, files: &[(&str, String)]) -> Self {
         let folder = std::env::temp_dir().join(format!("adit-{}-{name}", std::process::id()));
-        let path = folder.join("etc").join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        files.iter().for_each(|(file, content)| write(&folder, file, content));
         let (xfrm, host) = (Arc::new(RecordingXfrm::default()), Arc::new(RecordingHost::default()));
         let crypto = Arc::new(Watched { inner: Provider::new(), secrets: Mutex::default() });
         let doors = Doors {
@@ -188,6 +272,27 @@ impl Node {
         Self { daemon, xfrm, host, crypto, folder }
     }
 
+    fn write(&self, file: &str, content: &str) {
+        write(&self.folder, file, content);
+    }
+
+    /// Its connections of that role that are up.
+    fn connected(&self, role: Role) -> Vec<ConnectionId> {
+        let up = |id, f: &Facts| (f.role == role && f.state == State::Connected).then_some(id);
+        self.daemon.registry().read(up)
+    }
+
+    /// Waits until that is so.
+    async fn until(&self, so: impl Fn(&Self) -> bool) {
+        let mut notices = self.daemon.registry().subscribe();
+        let reached = async {
+            while !so(self) {
+                notices.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("it comes to be so");
+    }
+
     /// Waits until a connection is up, or over.
     async fn until_settled(&self, id: ConnectionId) -> State {
         let settled = async {
@@ -203,6 +308,13 @@ impl Node {
         };
         tokio::time::timeout(PATIENCE, settled).await.expect("the connection settles")
     }
+}
+
+fn write(folder: &Path, file: &str, content: &str) {
+    let path = folder.join("etc").join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 impl Drop for Node {

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, LastErrorParts, failure_to_parts};
+use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, failure_to_parts};
+use adit_ikev2::api::ChildMode;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, interface};
 
 use super::gate::Gate;
 use crate::daemon::Daemon;
-use crate::registry::{ConnectionId, Facts, Role};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Role};
 
 pub(crate) struct ConnectionObject {
     pub(super) daemon: Arc<Daemon>,
@@ -30,6 +31,17 @@ pub(super) fn role_word(role: Role) -> String {
         Role::Client => "client".to_owned(),
         Role::Server => "server".to_owned(),
     }
+}
+
+pub(super) fn children(facts: &Facts) -> Vec<ChildParts> {
+    let mode = |mode| match mode {
+        ChildMode::Tunnel => "tunnel".to_owned(),
+        ChildMode::Transport => "transport".to_owned(),
+    };
+    let child = |c: &ChildFacts| {
+        (c.name.clone(), mode(c.mode), c.esp_suite.clone(), texts(&c.local), texts(&c.remote))
+    };
+    facts.children.iter().map(child).collect()
 }
 
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
@@ -166,6 +178,31 @@ impl ConnectionObject {
     #[zbus(property)]
     fn esp_suite(&self) -> String {
         self.read(|f| f.esp_suite)
+    }
+
+    #[zbus(property)]
+    fn gateway(&self) -> String {
+        self.read(|f| f.gateway)
+    }
+
+    #[zbus(property)]
+    fn children(&self) -> Vec<ChildParts> {
+        self.read(|f| children(&f))
+    }
+
+    #[zbus(property)]
+    fn legacy(&self) -> Vec<String> {
+        self.read(|f| f.legacy)
+    }
+
+    #[zbus(property)]
+    fn rekeys(&self) -> u64 {
+        self.read(|f| f.rekeys)
+    }
+
+    #[zbus(property)]
+    fn next_rekey(&self) -> u64 {
+        self.read(|f| f.next_rekey)
     }
 
     #[zbus(property)]

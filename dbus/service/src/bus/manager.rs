@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, DoctorCheck};
+use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck};
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 
+use super::connection::{role_word, text, texts};
 use super::gate::Gate;
 use super::objects::{connection_path, show_connection};
 use crate::daemon::Daemon;
-use crate::registry::ConnectionId;
+use crate::registry::{ConnectionId, Facts};
 
 pub(crate) struct ManagerObject {
     pub(super) daemon: Arc<Daemon>,
@@ -26,6 +27,20 @@ impl ManagerObject {
             Failure::new(FailureCode::Internal, Step::Profile, format!("the connection has no object: {e}"))
         })?;
         Ok(connection_path(id))
+    }
+}
+
+fn row(id: ConnectionId, facts: &Facts) -> ConnectionRow {
+    ConnectionRow {
+        number: id.0,
+        profile: facts.profile.clone(),
+        role: role_word(facts.role),
+        state: facts.state.as_str().to_owned(),
+        since: facts.since,
+        interface: facts.interface.clone(),
+        addresses: texts(&facts.addresses),
+        remote_endpoint: text(facts.remote),
+        remote_identity: facts.remote_id.clone(),
     }
 }
 
@@ -63,6 +78,30 @@ impl ManagerObject {
     ) -> Result<(), ApiError> {
         self.gate.admit(bus, &header).await?;
         Ok(self.daemon.reload().await?)
+    }
+
+    async fn list_connections(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<Vec<ConnectionRow>, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.registry().read(|id, facts| Some(row(id, facts))))
+    }
+
+    async fn get_connection(
+        &self,
+        number: u64,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        let id = ConnectionId(number);
+        if self.daemon.registry().get(id).is_none() {
+            let failure = Failure::new(FailureCode::NotFound, Step::Profile, "there is no such connection");
+            return Err(failure.hint("ctl status  shows the connections").into());
+        }
+        self.shown(bus, id).await
     }
 
     async fn doctor(

@@ -1,6 +1,6 @@
 //! The objects on one D-Bus connection, kept in step with the registry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use adit_core::Failure;
@@ -12,12 +12,12 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
 
-use super::connection::{ConnectionObject, text, texts};
+use super::connection::{ConnectionObject, children, role_word, text, texts};
 use super::gate::Gate;
 use super::manager::ManagerObject;
 use super::profile::ProfileObject;
 use crate::daemon::Daemon;
-use crate::registry::{ConnectionId, Facts, Notice, State};
+use crate::registry::{ConnectionId, Facts, Notice, Role, State};
 
 /// A connection's object path.
 pub(crate) fn connection_path(id: ConnectionId) -> OwnedObjectPath {
@@ -43,7 +43,8 @@ pub(crate) struct Objects {
     daemon: Arc<Daemon>,
     gate: Gate,
     notices: broadcast::Receiver<Notice>,
-    shown: BTreeMap<ConnectionId, Facts>,
+    /// Of whom it has been told on this D-Bus connection.
+    told: BTreeSet<ConnectionId>,
     profiles: Vec<OwnedObjectPath>,
 }
 
@@ -58,11 +59,14 @@ impl Objects {
         let notices = daemon.registry().subscribe();
         let manager = ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone() };
         let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
-        let (mut shown, mut profiles) = (BTreeMap::new(), Vec::new());
-        for (id, facts) in daemon.registry().all() {
-            let object = ConnectionObject { daemon: Arc::clone(&daemon), gate: gate.clone(), id };
-            builder = builder.serve_at(connection_path(id), object);
-            shown.insert(id, facts);
+        let (mut told, mut profiles) = (BTreeSet::new(), Vec::new());
+        for (id, role) in daemon.registry().read(|id, facts| Some((id, facts.role))) {
+            told.insert(id);
+            // A server's client gets an object when somebody asks for it: there may be 20,000.
+            if role == Role::Client {
+                let object = ConnectionObject { daemon: Arc::clone(&daemon), gate: gate.clone(), id };
+                builder = builder.serve_at(connection_path(id), object);
+            }
         }
         for (n, file) in daemon.profiles().into_iter().enumerate() {
             let object = ProfileObject { daemon: Arc::clone(&daemon), file };
@@ -70,7 +74,7 @@ impl Objects {
             profiles.push(profile_path(n));
         }
         let connection = builder.build().await?;
-        Ok(Self { connection, daemon, gate, notices, shown, profiles })
+        Ok(Self { connection, daemon, gate, notices, told, profiles })
     }
 
     /// The connection that they are on.
@@ -95,16 +99,20 @@ impl Objects {
         }
     }
 
+    /// After notices were lost: what has gone and come since, and all that is known of our own connections.
     async fn show_everything(&mut self) -> zbus::Result<()> {
-        let all = self.daemon.registry().all();
-        let gone: Vec<ConnectionId> =
-            self.shown.keys().copied().filter(|id| all.iter().all(|(a, _)| a != id)).collect();
+        let now = self.daemon.registry().read(|id, facts| Some((id, facts.role)));
+        let ids: BTreeSet<ConnectionId> = now.iter().map(|(id, _)| *id).collect();
+        let gone: Vec<ConnectionId> = self.told.difference(&ids).copied().collect();
         for id in gone {
-            self.remove(id).await?;
+            self.remove(id, Role::Server).await?;
         }
-        for (id, _) in all {
+        for (id, role) in now {
             self.add(id).await?;
-            self.changed(id).await?;
+            let facts = self.daemon.registry().get(id).filter(|_| role == Role::Client);
+            if let Some(new) = facts {
+                self.changed(id, &Facts::new(new.role, "", ""), &new).await?;
+            }
         }
         self.show_profiles().await
     }
@@ -112,8 +120,8 @@ impl Objects {
     async fn apply(&mut self, notice: Notice) -> zbus::Result<()> {
         match notice {
             Notice::Added(id) => self.add(id).await,
-            Notice::Changed(id) => self.changed(id).await,
-            Notice::Removed(id) => self.remove(id).await,
+            Notice::Changed(id, facts) => self.changed(id, &facts.0, &facts.1).await,
+            Notice::Removed(id, role) => self.remove(id, role).await,
             Notice::Profiles => self.show_profiles().await,
             Notice::Progress(id, step, text) => {
                 ConnectionObject::progress(&self.emitter(id)?, &step, &text).await
@@ -127,36 +135,60 @@ impl Objects {
     }
 
     async fn add(&mut self, id: ConnectionId) -> zbus::Result<()> {
-        let Some(facts) = self.daemon.registry().get(id) else { return Ok(()) };
-        if self.shown.contains_key(&id) {
+        if self.told.contains(&id) {
             return Ok(());
         }
-        show_connection(&self.connection, &self.daemon, &self.gate, id).await?;
-        self.shown.insert(id, facts);
-        Ok(())
+        let Some(facts) = self.daemon.registry().get(id) else { return Ok(()) };
+        self.told.insert(id);
+        match facts.role {
+            Role::Client => show_connection(&self.connection, &self.daemon, &self.gate, id).await,
+            Role::Server => self.tell_of(id, &facts).await,
+        }
     }
 
-    async fn remove(&mut self, id: ConnectionId) -> zbus::Result<()> {
-        self.shown.remove(&id);
+    /// Tells of a server's client that has no object yet.
+    async fn tell_of(&self, id: ConnectionId, facts: &Facts) -> zbus::Result<()> {
+        let properties = HashMap::from([
+            ("Profile", Variant::from(facts.profile.as_str())),
+            ("Role", role_word(facts.role).into()),
+            ("State", facts.state.as_str().into()),
+            ("RemoteEndpoint", text(facts.remote).into()),
+            ("RemoteIdentity", facts.remote_id.as_str().into()),
+        ]);
+        let interfaces = HashMap::from([(InterfaceName::try_from(names::CONNECTION)?, properties)]);
+        ObjectManager::interfaces_added(&self.root()?, connection_path(id).into(), interfaces).await
+    }
+
+    async fn remove(&mut self, id: ConnectionId, role: Role) -> zbus::Result<()> {
+        let told = self.told.remove(&id);
         match self.connection.object_server().remove::<ConnectionObject, _>(connection_path(id)).await {
+            Err(zbus::Error::InterfaceNotFound) if told && role == Role::Server => {
+                let interfaces = vec![InterfaceName::try_from(names::CONNECTION)?];
+                ObjectManager::interfaces_removed(
+                    &self.root()?,
+                    connection_path(id).into(),
+                    interfaces.into(),
+                )
+                .await
+            }
             // It came and went before anybody was told.
             Ok(_) | Err(zbus::Error::InterfaceNotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// One PropertiesChanged with all that differs from what was shown before.
-    async fn changed(&mut self, id: ConnectionId) -> zbus::Result<()> {
-        let (Some(new), Some(old)) = (self.daemon.registry().get(id), self.shown.get(&id)) else {
+    fn root(&self) -> zbus::Result<SignalEmitter<'static>> {
+        SignalEmitter::new(&self.connection, names::ROOT)
+    }
+
+    /// One PropertiesChanged with all that differs.
+    async fn changed(&self, id: ConnectionId, old: &Facts, new: &Facts) -> zbus::Result<()> {
+        let changes = differences(old, new);
+        if changes.is_empty() {
             return Ok(());
-        };
-        let changes = differences(old, &new);
-        if !changes.is_empty() {
-            let interface = InterfaceName::try_from(names::CONNECTION)?;
-            Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await?;
         }
-        self.shown.insert(id, new);
-        Ok(())
+        let interface = InterfaceName::try_from(names::CONNECTION)?;
+        Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await
     }
 
     async fn show_profiles(&mut self) -> zbus::Result<()> {
@@ -212,6 +244,11 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());
     compare("IkeSuite", old.ike_suite == new.ike_suite, new.ike_suite.as_str().into());
     compare("EspSuite", old.esp_suite == new.esp_suite, new.esp_suite.as_str().into());
+    compare("Gateway", old.gateway == new.gateway, new.gateway.as_str().into());
+    compare("Children", old.children == new.children, children(new).into());
+    compare("Legacy", old.legacy == new.legacy, new.legacy.clone().into());
+    compare("Rekeys", old.rekeys == new.rekeys, new.rekeys.into());
+    compare("NextRekey", old.next_rekey == new.next_rekey, new.next_rekey.into());
     compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_ref()));
     out
 }
@@ -232,23 +269,25 @@ mod tests {
     use crate::bus::gate::Caller;
     use crate::daemon::{Doors, Settings};
     use crate::host::RecordingHost;
-    use crate::registry::Role;
 
-    #[tokio::test]
-    async fn what_up_answers_can_be_used_before_anything_was_announced() {
-        let folder = tempfile::tempdir().unwrap();
-        let (config, state) = (folder.path().join("etc"), folder.path().join("state"));
+    /// A daemon, its objects on a D-Bus connection, and who calls.
+    async fn pair(
+        folder: &std::path::Path,
+        fill: impl FnOnce(&Daemon),
+    ) -> (Arc<Daemon>, Objects, Connection) {
+        let (config, state) = (folder.join("etc"), folder.join("state"));
         std::fs::create_dir_all(config.join("profiles")).unwrap();
         let profile =
             "server = \"192.0.2.1\"\nauth = \"psk\"\nlocal-id = \"a@example.com\"\npsk-file = \"a.psk\"\n";
         std::fs::write(config.join("profiles/corp.toml"), profile).unwrap();
-        let settings = Settings { config, state, socket: folder.path().join("sock"), bus: BusChoice::None };
+        let settings = Settings { config, state, socket: folder.join("sock"), bus: BusChoice::None };
         let doors = Doors {
             xfrm: Arc::new(adit_xfrm_kernel::RecordingXfrm::default()),
             host: Arc::new(RecordingHost::default()),
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
         let daemon = Arc::new(Daemon::new(settings, doors));
+        fill(&daemon);
         let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
         let builder = |stream: tokio::net::UnixStream| {
             zbus::connection::Builder::unix_stream(stream.into_std().unwrap()).p2p()
@@ -256,23 +295,104 @@ mod tests {
         let gate = Gate::Peer(Caller { uid: 0, gids: Vec::new() });
         let served = Objects::serve(builder(ours).server(zbus::Guid::generate()), Arc::clone(&daemon), gate);
         let (objects, caller) = tokio::join!(served, builder(theirs).build());
-        let (objects, caller) = (objects.unwrap(), caller.unwrap());
+        (daemon, objects.unwrap(), caller.unwrap())
+    }
+
+    async fn state_of(caller: &Connection, path: &ObjectPath<'_>) -> zbus::Result<zbus::Message> {
+        let properties = Some("org.freedesktop.DBus.Properties");
+        caller.call_method(None::<&str>, path, properties, "Get", &(names::CONNECTION, "State")).await
+    }
+
+    #[tokio::test]
+    async fn what_up_answers_can_be_used_before_anything_was_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, objects, caller) = pair(folder.path(), |_| {}).await;
 
         // It is up already, so that Up dials nobody; and nobody follows the notices of it.
         let id = daemon.registry().add(Facts::new(Role::Client, "corp", "192.0.2.1"));
         let path = ManagerProxy::new(&caller).await.unwrap().up("corp", HashMap::new()).await.unwrap();
-        let state = || {
-            let properties = Some("org.freedesktop.DBus.Properties");
-            caller.call_method(None::<&str>, &path, properties, "Get", &(names::CONNECTION, "State"))
-        };
-        assert!(state().await.is_ok());
+        assert!(state_of(&caller, &path).await.is_ok());
 
         // It is announced, and gone before that was read.
         daemon.registry().remove(id);
         let following = tokio::spawn(objects.follow());
-        while state().await.is_ok() {
+        while state_of(&caller, &path).await.is_ok() {
             tokio::task::yield_now().await;
         }
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn twenty_thousand_clients_are_one_reply_and_no_object() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, objects, caller) = pair(folder.path(), |daemon| {
+            daemon.registry().add(Facts::new(Role::Client, "corp", "192.0.2.1"));
+            for n in 0..20_000_u32 {
+                let mut facts = Facts::new(Role::Server, "staff", "");
+                facts.remote_id = format!("user{n}@example.com");
+                facts.interface = "adits0".into();
+                facts.addresses =
+                    vec![adit_core::Prefix::host(std::net::Ipv4Addr::from_bits(0x0A09_0000 + n).into())];
+                facts.remote = Some(std::net::SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 4500));
+                daemon.registry().add(facts);
+            }
+        })
+        .await;
+        let manager = ManagerProxy::new(&caller).await.unwrap();
+        let begun = std::time::Instant::now();
+        let rows = manager.list_connections().await.unwrap();
+        println!("20,000 clients listed in {:?}", begun.elapsed());
+        assert_eq!(rows.len(), 20_001);
+        assert_eq!(
+            (rows[1].remote_identity.as_str(), rows[0].role.as_str()),
+            ("user0@example.com", "client")
+        );
+        let managed = adit_dbus_api::ObjectManagerProxy::new(&caller).await.unwrap();
+        let objects_of = managed.get_managed_objects().await.unwrap();
+        let shown = objects_of.keys().filter(|p| p.as_str().starts_with(&format!("{}/", names::CONNECTIONS)));
+        assert_eq!(shown.count(), 1);
+
+        // A client's object stands when it is asked for, and goes with the client.
+        let last = rows.last().unwrap().number;
+        assert!(state_of(&caller, &connection_path(ConnectionId(last))).await.is_err());
+        let path = manager.get_connection(last).await.unwrap();
+        assert!(state_of(&caller, &path).await.is_ok());
+        assert!(manager.get_connection(last + 1).await.is_err());
+        let following = tokio::spawn(objects.follow());
+        daemon.registry().remove(ConnectionId(last));
+        while state_of(&caller, &path).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_and_go_are_told_of_without_an_object() {
+        use futures_util::StreamExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, objects, caller) = pair(folder.path(), |_| {}).await;
+        let mut stream = adit_dbus_api::signals(&caller).await.unwrap();
+        let following = tokio::spawn(objects.follow());
+        let id = daemon.registry().add(Facts::new(Role::Server, "staff", ""));
+        // What is said of it; the objects that were there before are announced, too.
+        let mut said_of_it = async || loop {
+            let message = stream.next().await.unwrap().unwrap();
+            let member = message.header().member().map(|m| m.as_str().to_owned()).unwrap();
+            if member != "InterfacesAdded" {
+                return member;
+            }
+            let body = message.body();
+            let (path, _) = body.deserialize::<(OwnedObjectPath, adit_dbus_api::Introduced)>().unwrap();
+            if path == connection_path(id) {
+                return member;
+            }
+        };
+        // Told while it is known; a client that has left before that is none to tell of.
+        assert_eq!(said_of_it().await, "InterfacesAdded");
+        daemon.registry().update(id, |f| f.rekeys = 1);
+        assert_eq!(said_of_it().await, "PropertiesChanged");
+        daemon.registry().remove(id);
+        assert_eq!(said_of_it().await, "InterfacesRemoved");
         following.abort();
     }
 }

@@ -14,6 +14,7 @@ use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::install::Installation;
 use super::resolve::resolve;
+use super::shown::Shown;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::ike::{IkeDriver, Ports};
@@ -25,6 +26,8 @@ const MOST_ADDRESSES: usize = 6;
 const CLOSE: Duration = Duration::from_secs(5);
 /// Pauses between attempts to come back: they double from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Pause after a re-authentication that failed, while the connection that it was to follow still stands.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A connection to raise.
 pub struct Dial {
@@ -34,6 +37,8 @@ pub struct Dial {
     pub profile: Profile,
     /// Everything else.
     pub daemon: Arc<Daemon>,
+    /// Whether to go on where the first attempt fails, as after one that succeeded.
+    pub persistent: bool,
 }
 
 /// A handle on the task.
@@ -75,6 +80,7 @@ pub fn start(dial: Dial) -> ClientHandle {
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
     let installation = Arc::new(Installation::new(dial.id, &profile, &dial.daemon));
+    let shown = Shown::new(dial.id, dial.daemon.registry(), &profile);
     let attempt = Attempt {
         id: dial.id,
         profile,
@@ -83,6 +89,10 @@ pub fn start(dial: Dial) -> ClientHandle {
         stopped,
         known: Vec::new(),
         live: None,
+        renewal: None,
+        renew_at: None,
+        persistent: dial.persistent,
+        shown,
     };
     tokio::spawn(async move {
         let result = attempt.run().await;
@@ -100,13 +110,28 @@ struct Attempt {
     /// Where each gateway was when its name was looked up last.
     known: Vec<Vec<SocketAddr>>,
     live: Option<Live>,
+    /// The IKE_SA that is to take the place of `live`, on its way up.
+    renewal: Option<Live>,
+    /// When to try that again.
+    renew_at: Option<tokio::time::Instant>,
+    persistent: bool,
+    shown: Shown,
 }
 
 /// An IKE_SA of ours that has not been closed.
 struct Live {
     ike: IkeDriver,
     sa: SaId,
+    gateway: ServerName,
+    remote: SocketAddr,
     events: mpsc::UnboundedReceiver<(SaId, Event)>,
+}
+
+/// What is heard while the connection stands.
+enum Heard {
+    Current(Event),
+    Renewal(Event),
+    TimeToRenew,
 }
 
 enum Ended {
@@ -138,7 +163,7 @@ impl Attempt {
     /// tunnel's block stands in between: only `down` ends it.
     async fn up_and_hold(&mut self) -> Ended {
         let mut pause = PAUSES.0;
-        let mut was_up = false;
+        let mut was_up = self.persistent;
         loop {
             let failure = match self.unless_stopped(Self::connect).await {
                 None => return Ended::Stopped,
@@ -153,6 +178,7 @@ impl Attempt {
                 }
             };
             self.live = None;
+            self.end_renewal();
             self.installation.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
             self.daemon.registry().set_state(
@@ -251,6 +277,7 @@ impl Attempt {
         Ok((own, trusted))
     }
 
+    /// Dials, and waits until it is up.
     async fn dial(
         &mut self,
         ike: &IkeDriver,
@@ -259,6 +286,19 @@ impl Attempt {
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
     ) -> Result<(), Failure> {
+        let live = self.initiate(ike, gateway, remote, own, anchors).await?;
+        self.live = Some(live);
+        self.until_established(remote).await
+    }
+
+    async fn initiate(
+        &self,
+        ike: &IkeDriver,
+        gateway: &ServerName,
+        remote: SocketAddr,
+        own: Option<&OwnCertificate>,
+        anchors: Option<Arc<adit_pki::TrustAnchors>>,
+    ) -> Result<Live, Failure> {
         let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote, &e))?;
         if self.profile.tunnel == Tunnel::Full {
             self.installation.block().await?;
@@ -267,11 +307,13 @@ impl Attempt {
         let target =
             Target { gateway, remote, source: uplink.source, ports: ike.sockets().ports(), own, authorities };
         let config = initiator(&self.profile, target)?;
-        self.daemon.registry().update(self.id, |f| {
-            f.local = Some(config.path.local);
-            f.remote = Some(remote);
-            f.local_id = config.local_id.to_string();
-        });
+        if self.live.is_none() {
+            self.daemon.registry().update(self.id, |f| {
+                f.local = Some(config.path.local);
+                f.remote = Some(remote);
+                f.local_id = config.local_id.to_string();
+            });
+        }
         let (sender, events) = mpsc::unbounded_channel();
         let context = ClientContext {
             profile: Arc::clone(&self.profile),
@@ -285,13 +327,12 @@ impl Attempt {
         let Some(sa) = ike.initiate(config, Arc::new(context)).await else {
             return Err(internal("the IKE driver is gone"));
         };
-        self.live = Some(Live { ike: ike.clone(), sa, events });
-        self.until_established(remote).await
+        Ok(Live { ike: ike.clone(), sa, gateway: gateway.clone(), remote, events })
     }
 
     async fn until_established(&mut self, remote: SocketAddr) -> Result<(), Failure> {
         loop {
-            match self.next_event().await {
+            match next_event(self.live.as_mut()).await {
                 Event::Progress(step) => {
                     if let Some(text) = describe(step, remote) {
                         self.progress(step, &text);
@@ -311,18 +352,9 @@ impl Attempt {
         }
     }
 
-    fn established(&self, facts: &Established) {
-        self.daemon.registry().update(self.id, |f| {
-            f.local = Some(facts.path.local);
-            f.remote = Some(facts.path.remote);
-            f.encapsulated = facts.encapsulated;
-            f.local_id = facts.local_id.to_string();
-            f.remote_id = facts.remote_id.to_string();
-            f.ike_suite = facts.ike.to_string();
-            f.esp_suite = facts.esp.to_string();
-            f.dns.clone_from(&facts.lease.dns);
-            f.last_error = None;
-        });
+    fn established(&mut self, facts: &Established) {
+        let gateway = self.live.as_ref().map(|live| live.gateway.host.to_string()).unwrap_or_default();
+        self.shown.established(facts, &gateway);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
@@ -332,30 +364,103 @@ impl Attempt {
     /// Returns when the peer is lost or has closed the connection.
     async fn hold(&mut self) -> Failure {
         loop {
-            match self.next_event().await {
+            let event = match self.hear().await {
+                Heard::Current(event) => event,
+                Heard::Renewal(event) => {
+                    self.renewal_said(event);
+                    continue;
+                }
+                Heard::TimeToRenew => {
+                    self.renew().await;
+                    continue;
+                }
+            };
+            match event {
                 Event::Closed(result) => {
                     self.live = None;
                     return result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
                 }
-                Event::ChildClosed { .. } => {
-                    return Failure::new(
-                        FailureCode::PeerClosed,
-                        Step::Established,
-                        "the server closed the CHILD_SA.",
-                    );
+                Event::ChildUp(up) => self.shown.child_up(&up),
+                Event::ChildClosed { child, replaced_by, .. } => {
+                    let left = self.shown.child_closed(child);
+                    if left == 0 && replaced_by.is_none() {
+                        let text = "the server closed the CHILD_SA.";
+                        return Failure::new(FailureCode::PeerClosed, Step::Established, text);
+                    }
                 }
+                Event::ChildRefused { name, why } => {
+                    self.progress(Step::Child, &format!("IKEv2: no CHILD_SA {name}: {why}"));
+                }
+                Event::Rekeyed { ike } => self.shown.rekeyed(ike),
+                Event::ReauthenticationDue => self.renew().await,
                 _ => {}
             }
         }
     }
 
-    async fn next_event(&mut self) -> Event {
-        match &mut self.live {
-            Some(live) => match live.events.recv().await {
-                Some((_, event)) => event,
-                None => Event::Closed(Err(internal("the IKE driver is gone"))),
-            },
-            None => Event::Closed(Err(internal("there is no IKE_SA"))),
+    async fn hear(&mut self) -> Heard {
+        let again = self.renew_at;
+        let time = async {
+            match again {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = next_event(self.live.as_mut()) => Heard::Current(event),
+            event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
+            () = time => Heard::TimeToRenew,
+        }
+    }
+
+    /// Authenticates again: dials a second IKE_SA, which takes over when it is up. Until then this one carries on.
+    async fn renew(&mut self) {
+        self.renew_at = None;
+        let Some((ike, gateway, remote)) =
+            self.live.as_ref().map(|live| (live.ike.clone(), live.gateway.clone(), live.remote))
+        else {
+            return;
+        };
+        if self.renewal.is_some() {
+            return;
+        }
+        let begun = match self.credentials() {
+            Ok((own, trusted)) => self.initiate(&ike, &gateway, remote, own.as_ref(), trusted).await,
+            Err(failure) => Err(failure),
+        };
+        match begun {
+            Ok(live) => self.renewal = Some(live),
+            Err(failure) => self.renew_later(&failure),
+        }
+    }
+
+    fn renewal_said(&mut self, event: Event) {
+        match event {
+            Event::Established(facts) => {
+                let old = std::mem::replace(&mut self.live, self.renewal.take());
+                self.established(&facts);
+                if let Some(old) = old {
+                    old.ike.close(old.sa);
+                }
+            }
+            Event::Closed(result) => {
+                self.renewal = None;
+                self.renew_later(&result.err().unwrap_or_else(|| internal("the IKE_SA was closed")));
+            }
+            _ => {}
+        }
+    }
+
+    fn renew_later(&mut self, failure: &Failure) {
+        self.renew_at = Some(tokio::time::Instant::now() + AGAIN);
+        let text = format!("re-authentication failed: {failure} Trying again in {} s.", AGAIN.as_secs());
+        self.progress(Step::Established, &text);
+    }
+
+    fn end_renewal(&mut self) {
+        self.renew_at = None;
+        if let Some(renewal) = self.renewal.take() {
+            renewal.ike.close(renewal.sa);
         }
     }
 
@@ -363,8 +468,9 @@ impl Attempt {
     async fn take_down(&mut self) -> Result<(), Failure> {
         // No installation may begin any more; one that has begun is waited for.
         self.installation.close().await;
+        self.end_renewal();
         if let Some(live) = self.live.take() {
-            let Live { ike, sa, mut events } = live;
+            let Live { ike, sa, mut events, .. } = live;
             ike.close(sa);
             let closed = async {
                 while let Some((_, event)) = events.recv().await {
@@ -395,6 +501,16 @@ impl Attempt {
 
     fn state(&self, state: State, reason: &str) {
         self.daemon.registry().set_state(self.id, state, reason, None);
+    }
+}
+
+async fn next_event(live: Option<&mut Live>) -> Event {
+    match live {
+        Some(live) => match live.events.recv().await {
+            Some((_, event)) => event,
+            None => Event::Closed(Err(internal("the IKE driver is gone"))),
+        },
+        None => Event::Closed(Err(internal("there is no IKE_SA"))),
     }
 }
 

@@ -80,7 +80,7 @@ fn more_children(profile: &Profile, ends: Ends) -> Vec<ChildConfig> {
     profile.children.iter().map(child).collect()
 }
 
-const fn child_mode(mode: Mode) -> ChildMode {
+pub(super) const fn child_mode(mode: Mode) -> ChildMode {
     match mode {
         Mode::Tunnel => ChildMode::Tunnel,
         Mode::Transport => ChildMode::Transport,

@@ -5,5 +5,6 @@ mod configuration;
 mod context;
 mod install;
 mod resolve;
+mod shown;
 
 pub use attempt::{ClientHandle, Dial, start};

@@ -25,6 +25,9 @@ const STAND_IN: usize = 32;
 
 impl SaContext for Arc<Inner> {
     fn ask(&self, sa: SaId, ask: Ask) -> Pending {
+        if let Some(next) = self.successor_for(sa) {
+            return next.ask(sa, ask);
+        }
         match ask {
             Ask::Connection { remote, path, .. } => {
                 Pending::Now(Answer::Connection(self.connection(sa, &remote, path).map(Box::new)))
@@ -68,6 +71,9 @@ impl SaContext for Arc<Inner> {
     }
 
     fn event(&self, sa: SaId, event: Event) {
+        if let Some(next) = self.successor_for(sa) {
+            return next.event(sa, event);
+        }
         match event {
             Event::Established(facts) => self.established(sa, &facts),
             Event::ChildClosed { .. } => {
@@ -91,6 +97,11 @@ impl SaContext for Arc<Inner> {
 }
 
 impl Inner {
+    /// The next configuration's server, for a peer that has not come to be this one's guest.
+    fn successor_for(&self, sa: SaId) -> Option<&Arc<Self>> {
+        self.successor.get().filter(|_| !self.guests().contains_key(&sa))
+    }
+
     /// Why a peer is gone. One that never was a client may be anybody, as often as it likes: of those only so much is
     /// written.
     fn tell(&self, sa: SaId, failure: &Failure) {
@@ -198,7 +209,7 @@ impl Inner {
         let configured = self.config.pool(name).ok_or_else(|| unexpected("a pool"))?;
         let leased = {
             let mut pools = self.pools();
-            let pool = pools.get_mut(name).ok_or_else(|| unexpected("a pool"))?;
+            let (_, pool) = pools.get_mut(name).ok_or_else(|| unexpected("a pool"))?;
             pool.lease(sa.0, remote, request).map_err(Failure::from)?
         };
         self.guest_facts(sa, |facts| facts.pool = Some((name.to_owned(), sa.0)));
@@ -230,6 +241,7 @@ impl Inner {
         shown.remote_id = facts.remote_id.to_string();
         shown.ike_suite = facts.ike.to_string();
         shown.esp_suite = facts.esp.to_string();
+        shown.legacy = [facts.ike.legacy(), facts.esp.legacy()].concat();
         tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
         let connection = self.daemon.registry().add(shown);
         self.guest_facts(sa, |facts| facts.connection = Some(connection));

@@ -122,7 +122,7 @@ impl Guest {
             (facts.pool.take(), facts.connection.take())
         };
         if let Some((pool, owner)) = lease
-            && let Some(pool) = server.pools().get_mut(&pool)
+            && let Some((_, pool)) = server.pools().get_mut(&pool)
         {
             pool.release(owner);
         }

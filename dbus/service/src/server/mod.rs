@@ -3,6 +3,7 @@
 mod context;
 mod guest;
 mod network;
+mod reload;
 mod strangers;
 #[cfg(feature = "recording")]
 #[cfg(test)]
@@ -10,10 +11,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{AddressRange, Failure, FailureCode, Step};
 use adit_ikev2::api::{ResponderDefaults, SaId, Timing};
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
@@ -26,8 +27,8 @@ use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::files::Fingerprint;
-use crate::host::Changes;
-use crate::ike::{IkeDriver, Listen};
+use crate::host::{Change, Changes};
+use crate::ike::{IkeDriver, Listen, Ports};
 use crate::registry::ConnectionId;
 use crate::suites;
 use guest::Guest;
@@ -39,9 +40,17 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A running server.
 pub struct Server {
     inner: Arc<Inner>,
+    /// Of the configurations before, those by which clients are still in.
+    older: Vec<Arc<Inner>>,
     fingerprint: Fingerprint,
     ike: IkeDriver,
 }
+
+/// Pools by name, each with the addresses that it was made of.
+type Pools = BTreeMap<String, (Vec<AddressRange>, Pool)>;
+
+/// Changes of this host, and the numbers of their undos; `None` where it was so already.
+type Made = Vec<(Change, Option<u64>)>;
 
 struct Inner {
     config: ServerConfig,
@@ -49,15 +58,21 @@ struct Inner {
     own: Option<OwnCertificate>,
     /// One for each `[[connection]]`, in order; `None` where clients have no certificates.
     anchors: Vec<Option<Arc<TrustAnchors>>>,
-    pools: Mutex<BTreeMap<String, Pool>>,
+    /// What each `[[connection]]` is known by.
+    connection_prints: Vec<Fingerprint>,
+    pools: Arc<Mutex<Pools>>,
     guests: Mutex<BTreeMap<SaId, Arc<Guest>>>,
     /// Nobody comes in any more, however far they were.
     closing: AtomicBool,
+    /// The server by the next configuration: it answers for peers that have not said yet who they are.
+    successor: OnceLock<Arc<Inner>>,
     /// What may be logged of peers that are nobody's yet.
     strangers: Strangers,
     /// Announces each guest that has left.
     left: tokio::sync::Notify,
-    changes: Changes,
+    changes: Arc<Changes>,
+    /// What was changed whoever is connected, and the numbers of the undos.
+    made: Arc<tokio::sync::Mutex<Made>>,
     numbers: Numbers,
     link: String,
 }
@@ -73,15 +88,26 @@ impl Server {
         daemon: &Arc<Daemon>,
         ike: IkeDriver,
     ) -> Result<Self, Failure> {
-        let inner = Inner::new(config, daemon).await?;
+        let inner = Inner::new(config, daemon, None).await?;
         if let Err(failure) = inner.set_up_network().await {
             inner.tear_down_network().await;
             return Err(failure);
         }
-        let listen = Listen { defaults: inner.defaults(), addresses: inner.config.listen.addresses.clone() };
-        ike.set_responder(Some((listen, Arc::new(Arc::clone(&inner)) as _)));
         info!(connections = inner.config.connections.len(), "server: letting peers in");
-        Ok(Self { inner, fingerprint, ike })
+        let server = Self { inner, older: Vec::new(), fingerprint, ike };
+        server.let_in();
+        Ok(server)
+    }
+
+    fn let_in(&self) {
+        let inner = &self.inner;
+        let listen = Listen { defaults: inner.defaults(), addresses: inner.config.listen.addresses.clone() };
+        self.ike.set_responder(Some((listen, Arc::new(Arc::clone(inner)) as _)));
+    }
+
+    /// The configuration in force, and those before by which clients are still in.
+    fn all(&self) -> impl Iterator<Item = &Arc<Inner>> {
+        std::iter::once(&self.inner).chain(&self.older)
     }
 
     /// What its configuration is known by.
@@ -105,23 +131,23 @@ impl Server {
     /// Tells every peer, waits a little for their answers, and undoes what was changed.
     pub async fn stop(self) {
         self.ike.set_responder(None);
-        self.inner.closing.store(true, Ordering::Release);
-        let sas: Vec<SaId> = self.inner.guests().keys().copied().collect();
-        sas.iter().for_each(|sa| self.ike.close(*sa));
+        for inner in self.all() {
+            inner.closing.store(true, Ordering::Release);
+            let sas: Vec<SaId> = inner.guests().keys().copied().collect();
+            sas.iter().for_each(|sa| self.ike.close(*sa));
+        }
         let all_left = async {
-            loop {
-                let left = self.inner.left.notified();
-                if self.inner.guests().is_empty() {
-                    return;
-                }
-                left.await;
+            for inner in self.all() {
+                inner.until_empty().await;
             }
         };
         if tokio::time::timeout(FAREWELL, all_left).await.is_err() {
-            let rest: Vec<SaId> = self.inner.guests().keys().copied().collect();
-            info!(clients = rest.len(), "did not answer our DELETE");
-            for sa in rest {
-                self.inner.take_away(sa).await;
+            for inner in self.all() {
+                let rest: Vec<SaId> = inner.guests().keys().copied().collect();
+                info!(clients = rest.len(), "did not answer our DELETE");
+                for sa in rest {
+                    inner.take_away(sa).await;
+                }
             }
         }
         self.inner.tear_down_network().await;
@@ -129,21 +155,11 @@ impl Server {
 
     /// Sends a client away; whether there was one.
     pub async fn disconnect(&self, id: ConnectionId) -> bool {
-        let sa = self.inner.guests().iter().find(|(_, g)| g.connection() == Some(id)).map(|(sa, _)| *sa);
-        let Some(sa) = sa else { return false };
+        let Some((inner, sa, _)) = self.guest_of(id) else { return false };
         self.ike.close(sa);
-        let gone = async {
-            loop {
-                let left = self.inner.left.notified();
-                if !self.inner.guests().contains_key(&sa) {
-                    return;
-                }
-                left.await;
-            }
-        };
-        if tokio::time::timeout(FAREWELL, gone).await.is_err() {
+        if tokio::time::timeout(FAREWELL, inner.until_left(sa)).await.is_err() {
             info!(sa = sa.0, "did not answer our DELETE");
-            self.inner.take_away(sa).await;
+            inner.take_away(sa).await;
         }
         true
     }
@@ -151,13 +167,25 @@ impl Server {
     /// The inbound and outbound state of a client.
     #[must_use]
     pub fn states(&self, id: ConnectionId) -> Option<(StateId, StateId)> {
-        self.inner.guests().values().find(|g| g.connection() == Some(id)).and_then(|g| g.states())
+        self.guest_of(id).and_then(|(_, _, guest)| guest.states())
+    }
+
+    fn guest_of(&self, id: ConnectionId) -> Option<(&Arc<Inner>, SaId, Arc<Guest>)> {
+        self.all().find_map(|inner| {
+            let guests = inner.guests();
+            let (sa, guest) = guests.iter().find(|(_, g)| g.connection() == Some(id))?;
+            Some((inner, *sa, Arc::clone(guest)))
+        })
     }
 }
 
 impl Inner {
-    /// Reads what the configuration names; changes nothing on this host yet.
-    async fn new(config: ServerConfig, daemon: &Arc<Daemon>) -> Result<Arc<Self>, Failure> {
+    /// Reads what the configuration names; changes nothing on this host yet. What is there `before` is shared.
+    async fn new(
+        config: ServerConfig,
+        daemon: &Arc<Daemon>,
+        before: Option<&Self>,
+    ) -> Result<Arc<Self>, Failure> {
         let files = daemon.files();
         let own = match &config.ikev2.key {
             Some(key) if !config.ikev2.certificate.is_empty() => {
@@ -170,20 +198,32 @@ impl Inner {
             AuthMethod::Psk => Ok(None),
         };
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
-        let pools = pools(&config)?;
-        let numbers = daemon.numbers();
-        let changes = daemon.changes("server")?;
-        let link = daemon.reserve_link_name(Some("adits0")).await?;
+        let print = |rule| files.connection_fingerprint(&config, rule);
+        let connection_prints = config.connections.iter().map(print).collect();
+        let (pools, numbers, changes, made, link) = match before {
+            Some(b) => {
+                (Arc::clone(&b.pools), b.numbers, Arc::clone(&b.changes), Arc::clone(&b.made), b.link.clone())
+            }
+            None => {
+                let pools = Arc::new(Mutex::new(pools(&config)?));
+                let changes = Arc::new(daemon.changes("server")?);
+                let link = daemon.reserve_link_name(Some("adits0")).await?;
+                (pools, daemon.numbers(), changes, Arc::default(), link)
+            }
+        };
         Ok(Arc::new(Self {
             daemon: Arc::clone(daemon),
             own,
             anchors,
-            pools: Mutex::new(pools),
+            connection_prints,
+            pools,
             guests: Mutex::default(),
             closing: AtomicBool::new(false),
+            successor: OnceLock::new(),
             strangers: Strangers::new(clock::now()),
             left: tokio::sync::Notify::new(),
             changes,
+            made,
             numbers,
             link,
             config,
@@ -218,7 +258,33 @@ impl Inner {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pools(&self) -> MutexGuard<'_, BTreeMap<String, Pool>> {
+    fn ports(&self) -> Ports {
+        Ports { ike: self.config.listen.port, nat: self.config.listen.nat_port }
+    }
+
+    /// Returns when a guest has left.
+    async fn until_left(&self, sa: SaId) {
+        loop {
+            let left = self.left.notified();
+            if !self.guests().contains_key(&sa) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Returns when every guest has left.
+    async fn until_empty(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.guests().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,14 +310,15 @@ impl Inner {
     }
 }
 
-fn pools(config: &ServerConfig) -> Result<BTreeMap<String, Pool>, Failure> {
+fn pools(config: &ServerConfig) -> Result<Pools, Failure> {
     let mut out = BTreeMap::new();
     for pool in &config.pools {
-        let ranges = pool.ranges.iter().chain(&pool.ranges6).map(|r| PoolRange::Range(*r)).collect();
+        let addresses: Vec<AddressRange> = pool.ranges.iter().chain(&pool.ranges6).copied().collect();
+        let ranges = addresses.iter().map(|r| PoolRange::Range(*r)).collect();
         let made = Pool::new(&pool.name, &PoolConfig::new(ranges)).map_err(|e| {
             Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, format!("pool {}: {e}", pool.name))
         })?;
-        out.insert(pool.name.clone(), made);
+        out.insert(pool.name.clone(), (addresses, made));
     }
     Ok(out)
 }

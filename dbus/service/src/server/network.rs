@@ -18,18 +18,20 @@ const ETHERNET: u16 = 1500;
 const WIDEST: EspOverhead = EspOverhead { iv: 16, icv: 32, block: 16 };
 
 impl Inner {
-    pub(super) async fn set_up_network(&self) -> Result<(), Failure> {
-        let changes = self.network_changes().await?;
-        self.changes.make_all(&changes).await.map_err(|e| refused(&e))
-    }
-
-    async fn network_changes(&self) -> Result<Vec<Change>, Failure> {
+    /// What the configuration wants of this host.
+    pub(super) async fn network_changes(&self) -> Result<Vec<Change>, Failure> {
         // One link for all clients: its MTU fits the client with the most overhead.
         let how = Encapsulation { outer: IpAddr::V6(Ipv6Addr::UNSPECIFIED), udp: true, esp: WIDEST };
         let mtu = u32::from(inner_mtu(ETHERNET, how, true));
         let mut out = vec![Change::XfrmLink { name: self.link.clone(), if_id: self.numbers.if_id, mtu }];
-        let ranges: Vec<AddressRange> =
+        let pools: Vec<AddressRange> =
             self.config.pools.iter().flat_map(|p| p.ranges.iter().chain(&p.ranges6)).copied().collect();
+        // What is behind sites goes into their tunnels or nowhere.
+        let sites = self.config.connections.iter().flat_map(|c| &c.remote_subnets).map(|ts| ts.addresses);
+        let mut ranges = pools.clone();
+        ranges.extend(sites);
+        ranges.sort_unstable();
+        ranges.dedup();
         let route = |destination: Prefix| {
             let target = Target::Link(self.link.clone());
             Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
@@ -50,13 +52,13 @@ impl Inner {
         }
         if network.nat == NatChoice::Masquerade {
             let uplinks = network.nat_interface.iter().map(|n| n.as_str().to_owned()).collect();
-            out.push(Nat { pools: ranges, tunnels: vec![self.link.clone()], uplinks }.change());
+            out.push(Nat { pools, tunnels: vec![self.link.clone()], uplinks }.change());
         }
         Ok(out)
     }
 }
 
-fn refused(error: &impl std::fmt::Display) -> Failure {
+pub(super) fn refused(error: &impl std::fmt::Display) -> Failure {
     Failure::new(FailureCode::KernelRefused, Step::Network, format!("the server's network: {error}"))
         .hint("ctl doctor  shows what this host lacks")
 }

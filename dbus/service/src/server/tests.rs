@@ -141,7 +141,7 @@ impl Server {
         };
         let daemon = Arc::new(Daemon::new(Settings { config, state, socket, bus: BusChoice::None }, doors));
         let (config, _) = daemon.files().server().unwrap().unwrap();
-        Self { inner: Inner::new(config, &daemon).await.unwrap(), _folder: folder }
+        Self { inner: Inner::new(config, &daemon, None).await.unwrap(), _folder: folder }
     }
 
     async fn ask(&self, sa: u64, ask: Ask) -> Answer {

@@ -1,0 +1,18 @@
+use adit_dbus_api::ManagerProxy;
+
+use crate::args::BusChoice;
+use crate::ended::Ended;
+use crate::json;
+use crate::output::Output;
+use crate::session;
+
+/// `ctl reload`: ends when what changed has been carried out.
+pub(crate) async fn reload(bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let connection = session::open(bus).await?;
+    let call = |e: zbus::Error| Ended::call("", &e);
+    ManagerProxy::new(&connection).await.map_err(call)?.reload().await.map_err(call)?;
+    if output.json {
+        return output.line(&json::document("reloaded", &true));
+    }
+    output.line("the configuration was read again")
+}

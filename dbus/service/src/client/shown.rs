@@ -1,0 +1,165 @@
+//! What people see of a dialled connection: its facts in the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_ikev2::api::{ChildId, ChildUp, Established};
+use adit_isakmp::IkeSuite;
+use adit_profile::Profile;
+
+use crate::clock;
+use crate::registry::{ChildFacts, ConnectionId, Facts, Registry};
+
+/// Keeps the facts in step with what the IKE_SA does.
+pub(super) struct Shown {
+    id: ConnectionId,
+    registry: Arc<Registry>,
+    profile: Arc<Profile>,
+    /// When the IKE_SA, and the CHILD_SA that is oldest, are to be rekeyed at the latest; 0: never.
+    due: (u64, u64),
+}
+
+impl Shown {
+    pub(super) fn new(id: ConnectionId, registry: &Arc<Registry>, profile: &Arc<Profile>) -> Self {
+        Self { id, registry: Arc::clone(registry), profile: Arc::clone(profile), due: (0, 0) }
+    }
+
+    pub(super) fn established(&mut self, up: &Established, gateway: &str) {
+        let rekeying = self.profile.rekeying;
+        self.due = (in_time(rekeying.ike), in_time(rekeying.child));
+        let child = ChildFacts {
+            id: up.child,
+            name: String::new(),
+            mode: super::configuration::child_mode(self.profile.mode),
+            esp_suite: up.esp.to_string(),
+            local: up.local_ts.clone(),
+            remote: up.remote_ts.clone(),
+        };
+        self.update(|f| {
+            f.local = Some(up.path.local);
+            f.remote = Some(up.path.remote);
+            f.encapsulated = up.encapsulated;
+            f.local_id = up.local_id.to_string();
+            f.remote_id = up.remote_id.to_string();
+            f.ike_suite = up.ike.to_string();
+            f.esp_suite = up.esp.to_string();
+            f.legacy = [up.ike.legacy(), up.esp.legacy()].concat();
+            f.dns.clone_from(&up.lease.dns);
+            gateway.clone_into(&mut f.gateway);
+            f.children = vec![child];
+            f.last_error = None;
+        });
+    }
+
+    /// The IKE_SA has other keys.
+    pub(super) fn rekeyed(&mut self, ike: IkeSuite) {
+        self.due.0 = in_time(self.profile.rekeying.ike);
+        self.update(|f| {
+            f.ike_suite = ike.to_string();
+            f.rekeys += 1;
+            add_legacy(f, ike.legacy());
+        });
+    }
+
+    /// One more CHILD_SA, or one in another's place.
+    pub(super) fn child_up(&mut self, up: &ChildUp) {
+        if up.replaces.is_some() {
+            self.due.1 = in_time(self.profile.rekeying.child);
+        }
+        self.update(|f| {
+            let former = f.children.iter_mut().find(|c| Some(c.id) == up.replaces);
+            let name = former.as_ref().map(|c| c.name.clone());
+            let child = ChildFacts {
+                id: up.child,
+                name: name.or_else(|| up.name.clone()).unwrap_or_default(),
+                mode: up.mode,
+                esp_suite: up.esp.to_string(),
+                local: up.local_ts.clone(),
+                remote: up.remote_ts.clone(),
+            };
+            if child.name.is_empty() {
+                f.esp_suite.clone_from(&child.esp_suite);
+            }
+            match former {
+                Some(former) => {
+                    *former = child;
+                    f.rekeys += 1;
+                }
+                None => f.children.push(child),
+            }
+            add_legacy(f, up.esp.legacy());
+        });
+    }
+
+    /// A CHILD_SA is gone; how many are left.
+    pub(super) fn child_closed(&self, child: ChildId) -> usize {
+        self.update(|f| f.children.retain(|c| c.id != child));
+        self.registry.get(self.id).map_or(0, |f| f.children.len())
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Facts)) {
+        let next = [self.due.0, self.due.1].into_iter().filter(|at| *at != 0).min().unwrap_or(0);
+        self.registry.update(self.id, |f| {
+            f.next_rekey = next;
+            change(f);
+        });
+    }
+}
+
+fn in_time(age: Option<Duration>) -> u64 {
+    age.map_or(0, |age| clock::wall().0 + age.as_secs())
+}
+
+fn add_legacy(facts: &mut Facts, more: Vec<String>) {
+    for name in more {
+        if !facts.legacy.contains(&name) {
+            facts.legacy.push(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ikev2::api::ChildMode;
+    use adit_isakmp::algorithm::{Encryption, EspSuite, KeyBits};
+    use adit_profile::{Source, parse_profile};
+
+    use super::*;
+    use crate::registry::Role;
+
+    #[test]
+    fn rekeys_are_counted_and_a_child_keeps_its_name() {
+        let text =
+            "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\nrekey-ike = \"never\"\n";
+        let source = Source { file: "t", text, access: None };
+        let profile = parse_profile(&"t".parse().unwrap(), &source, &|_, _| Ok(Vec::new())).unwrap();
+        let registry = Registry::new();
+        let id = registry.add(Facts::new(Role::Client, "t", "a"));
+        let mut shown = Shown::new(id, &registry, &Arc::new(profile));
+        let esp = EspSuite {
+            encryption: Encryption::AesGcm16(KeyBits::B256),
+            integrity: None,
+            ke: None,
+            esn: true,
+        };
+        let up = |child, replaces, name: Option<&str>| ChildUp {
+            child: ChildId(child),
+            replaces,
+            name: name.map(str::to_owned),
+            esp,
+            mode: ChildMode::Tunnel,
+            local_ts: Vec::new(),
+            remote_ts: Vec::new(),
+        };
+        shown.child_up(&up(1, None, Some("voice")));
+        shown.child_up(&up(2, Some(ChildId(1)), None));
+        let facts = registry.get(id).unwrap();
+        assert_eq!((facts.rekeys, facts.children.len()), (1, 1));
+        assert_eq!((facts.children[0].id, facts.children[0].name.as_str()), (ChildId(2), "voice"));
+        assert!(facts.next_rekey >= clock::wall().0 + 3_590);
+
+        // What was replaced goes later, and takes nothing along.
+        assert_eq!(shown.child_closed(ChildId(1)), 1);
+        assert_eq!(shown.child_closed(ChildId(2)), 0);
+    }
+}
