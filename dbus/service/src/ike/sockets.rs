@@ -109,6 +109,7 @@ impl IkeSockets {
             }
         };
         let bytes = buffer.get(..received.length)?;
+        // [7296:2-2]
         let message = if socket.encapsulates() { bytes.strip_prefix(&NON_ESP_MARKER) } else { Some(bytes) };
         Some(match message {
             Some(message) => {
@@ -124,6 +125,7 @@ impl IkeSockets {
             warn!(local = %transmit.path.local, "no socket for this address");
             return;
         };
+        // [7296:2-2]
         let marker: &[u8] = match socket.encapsulates() && transmit.payload != KEEPALIVE {
             true => &NON_ESP_MARKER,
             false => &[],
@@ -169,6 +171,7 @@ mod tests {
         assert_eq!(seen, [true; 2]);
     }
 
+    // [7296:2-2]
     #[tokio::test]
     async fn what_is_no_message_is_one_datagram_like_any() {
         let sockets = bound();

@@ -75,7 +75,8 @@ fn walk(root: &Path, folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), String
 
 fn citations(file: &Path, text: &str) -> Vec<Citation> {
     let lines: Vec<&str> = text.lines().collect();
-    let own_tests = lines.iter().position(|l| l.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
+    let begins = |pair: &[&str]| matches!(pair, ["#[cfg(test)]", next] if next.starts_with("mod ") && next.ends_with('{'));
+    let own_tests = lines.windows(2).position(begins).unwrap_or(usize::MAX);
     let is_case = file.extension().is_some_and(|e| e == "toml");
     let mark = if is_case { "#" } else { "//" };
     let mut out = Vec::new();

@@ -60,6 +60,7 @@ impl Ike {
             self.rekey_at = Some(cx.soon());
         }
         self.delete_others(cx);
+        // [7296:2.3-2] [7296:2.3-4]
         while self.sa.current.is_none() && (self.closing.is_some() || !self.is_being_replaced()) {
             let Some(task) = self.queue.pop_front() else {
                 break;
@@ -135,6 +136,7 @@ impl Ike {
         let Some(sa) = self.sa_of(spi) else {
             return Next::State(self);
         };
+        // [7296:2.1-1] [7296:2.1-2]
         if datagram.message_id.wrapping_add(1) == sa.expected {
             match (&sa.answering, &sa.answered) {
                 (None, Some((answered, _))) if answered.repeat(cx, &datagram) => self.repeated(cx),
@@ -148,6 +150,7 @@ impl Ike {
             }
             return Next::State(self);
         }
+        // [7296:2.1-5] [7296:2.3-8]
         if datagram.message_id != sa.expected || sa.answering.is_some() || gone {
             cx.ignore();
             return Next::State(self);
@@ -182,6 +185,7 @@ impl Ike {
 
     fn take_up(&mut self, cx: &mut Cx<'_>, in_use: bool, message: &Message) -> Turn {
         // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
+        // [7296:2.5-8] [7296:2.21.2-1] [7296:2.21.3-1] [7296:4-3]
         if let Some(kind) = message.unsupported_critical() {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
             return Turn::Reply(Reply::of(vec![Payload::Notify(notify)]));
@@ -203,6 +207,7 @@ impl Ike {
     fn follow(&mut self, cx: &mut Cx<'_>, datagram: &Datagram) {
         let channel = &self.sa.channel;
         let moved = datagram.path.remote != channel.path.remote;
+        // [7296:2.23-1]
         if moved && channel.nat.remote && !channel.nat.local {
             for sa in core::iter::once(&mut self.sa).chain(self.others.iter_mut().map(|o| &mut o.sa)) {
                 sa.channel.path.remote = datagram.path.remote;

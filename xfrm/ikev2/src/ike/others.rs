@@ -47,6 +47,7 @@ impl Ike {
     /// A new IKE_SA that takes the place of the one in use. `ours`: we have asked for it, and delete the old one.
     pub(crate) fn succeed(&mut self, cx: &mut Cx<'_>, new: Sa, ours: bool) {
         let ike: IkeSuite = new.suite;
+        // [7296:2.8-3]
         let standing = if ours { Standing::Deleting } else { Standing::Replaced(cx.now + TIDY_AFTER) };
         let mut old = core::mem::replace(&mut self.sa, new);
         // What waits for the driver has not begun as far as the peer knows.
@@ -142,6 +143,7 @@ impl Ike {
     pub(super) fn delete_others(&mut self, cx: &mut Cx<'_>) {
         let timing = self.policy.timing;
         for other in &mut self.others {
+            // [7296:2.8-3]
             if other.standing == Standing::Deleting && other.sa.current.is_none() {
                 let task = Running::Informational(Task::DeleteIke);
                 let _ = other.sa.send(cx, task, ExchangeType::INFORMATIONAL, delete::build_ike(), &timing);

@@ -69,6 +69,7 @@ pub(crate) struct Asked {
 impl Sa {
     /// One on which nothing has been said yet.
     pub(crate) const fn new(channel: Channel, suite: IkeSuite, sk_d: Secret) -> Self {
+        // [7296:2.18-3]
         Self { channel, suite, sk_d, next_id: 0, expected: 0, current: None, answering: None, answered: None }
     }
 
@@ -82,11 +83,13 @@ impl Sa {
 
     /// Whether its Message IDs are coming to an end.
     pub(crate) fn is_worn(&self) -> bool {
+        // [7296:2.2-2]
         self.next_id.max(self.expected) >= MANY_MESSAGES
     }
 
     /// Whether they have.
     pub(crate) fn is_spent(&self) -> bool {
+        // [7296:2.2-2]
         self.next_id.max(self.expected) == u32::MAX
     }
 

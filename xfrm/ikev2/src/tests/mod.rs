@@ -2,6 +2,7 @@
 
 mod abuse;
 mod create_child;
+mod create_ike;
 mod established;
 mod exchanges;
 mod fragments;

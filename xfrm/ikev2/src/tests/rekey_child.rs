@@ -19,6 +19,7 @@ pub(super) fn agree(a: &Node, b: &Node) -> Vec<(u32, u32)> {
     ours
 }
 
+// [7296:2.8.1-1] [7296:2.9.2-1]
 #[test]
 fn a_rekey_makes_a_new_pair_and_deletes_the_old_one() {
     for by_client in [true, false] {
@@ -60,6 +61,7 @@ pub(super) fn pair(ours: &'static str, theirs: fn() -> ResponderConfig) -> (Node
     (client, server)
 }
 
+// [7296:1.3-1]
 #[test]
 fn with_perfect_forward_secrecy_there_is_a_key_exchange() {
     let (mut client, mut server) = pair("aes256gcm16-x25519", || ResponderConfig {
@@ -76,6 +78,7 @@ fn with_perfect_forward_secrecy_there_is_a_key_exchange() {
     assert_eq!(client.children[1].suite.ke, Some(adit_isakmp::KeMethod::Curve25519));
 }
 
+// [7296:1.3-2] [7296:1.3-3]
 #[test]
 fn another_key_exchange_that_we_offered_is_followed_once() {
     let (mut client, mut server) = pair("aes256gcm16-ecp256-ecp384", || ResponderConfig {

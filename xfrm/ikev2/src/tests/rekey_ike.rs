@@ -31,6 +31,7 @@ fn well(now: Instant, client: &mut Node, server: &mut Node) {
     assert_eq!((client.endpoint.lingering(), server.endpoint.lingering()), (0, 0));
 }
 
+// [7296:2.8.2-1] [7296:2.8-3]
 #[test]
 fn a_rekey_keeps_the_children_and_deletes_the_old_one() {
     for by_client in [true, false] {
@@ -77,6 +78,7 @@ fn the_guess_is_what_is_in_use_and_another_is_followed_once() {
     well(Instant::ZERO, &mut client, &mut server);
 }
 
+// [7296:2.8.2-1]
 #[test]
 fn rfc_2_8_2_both_rekey_at_once_and_the_lowest_nonce_loses() {
     let (mut won, mut lost) = (0, 0);

@@ -149,6 +149,7 @@ registry! {
         /// RFC 9838.
         GROUP_SENDER = 16429,
         /// RFC 7383.
+        // [7383:2.3-3]
         IKEV2_FRAGMENTATION_SUPPORTED = 16430,
         /// RFC 7427.
         SIGNATURE_HASH_ALGORITHMS = 16431,
@@ -211,6 +212,7 @@ impl Notify {
     #[must_use]
     pub fn new(kind: NotifyType, data: impl Into<Vec<u8>>) -> Self {
         // [7296:3.10-2] [7296:3.10-3]
+        // [7383:2.3-1] [7383:2.3-2]
         Self { protocol: Protocol::NONE, spi: Vec::new(), kind, data: data.into() }
     }
 

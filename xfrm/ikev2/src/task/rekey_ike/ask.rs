@@ -68,6 +68,7 @@ pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
 
 impl Rekey {
     fn generate(mut self: Box<Self>, cx: &mut Cx<'_>) -> Move {
+        // [7296:2.18-1]
         let ask = cx.ask(Ask::Generate(self.method));
         self.phase = Phase::Generating;
         Move::Wait(Running::Rekey(self), ask)
@@ -127,6 +128,7 @@ impl Rekey {
         let payloads = vec![
             Payload::Sa(offer_ike(&self.offer, &self.spi.to_be_bytes())),
             Payload::Nonce(self.nonce.clone()),
+            // [7296:1.3.2-1]
             Payload::Ke(KeyExchangeData::new(self.method, key.public().to_vec())),
         ];
         self.phase = Phase::Sent(key);
@@ -191,6 +193,7 @@ impl Rekey {
         };
         // RFC 7296 §2.8.2: the one with the lowest nonce goes.
         let lowest = lower(ends.nonces);
+        // [7296:2.8.2-1]
         if self.rival.as_ref().is_some_and(|theirs| lowest < *theirs) && ike.take_candidate(cx) {
             ike.delete_redundant(new);
             return Move::Done;

@@ -57,6 +57,7 @@ type Wish<'a> = (Chosen<IkeSuite>, &'a Vec<u8>, &'a KeyExchangeData);
 fn read<'a>(ours: &[IkeProposal], message: &'a Message) -> Result<Result<Wish<'a>, Notify>, String> {
     let sa = only!(message, Payload::Sa)?;
     let nonce = only!(message, Payload::Nonce)?;
+    // [7296:1.3.2-1] [7296:2.18-2]
     let public = only!(message, Payload::Ke)?;
     // What the peer's value is for goes first, so that it need not ask again: some can't.
     let mut fitting = ours.to_vec();

@@ -37,6 +37,7 @@ fn proposals(ike: &Ike) -> Vec<IkeProposal> {
         encryption: vec![suite.encryption],
         integrity: suite.integrity.into_iter().collect(),
         prf: vec![suite.prf],
+        // [7296:2.18-2]
         ke: vec![suite.ke],
     };
     let rest = ike.policy.ike.iter().filter(|p| **p != in_use).cloned();
