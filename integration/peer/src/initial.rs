@@ -215,5 +215,6 @@ pub(crate) fn suite(answer: &[Proposal]) -> Result<IkeSuite, String> {
         integrity: one(TransformType::INTEG)?.and_then(|t| Integrity::from_transform_id(t.id)),
         prf: Prf::from_transform_id(prf.id).ok_or_else(|| unknown("PRF"))?,
         ke: KeMethod::from_transform_id(ke.id).ok_or_else(|| unknown("key exchange"))?,
+        additional: Default::default(),
     })
 }

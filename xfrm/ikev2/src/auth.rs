@@ -20,7 +20,11 @@ pub(crate) fn octets(cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification
         Role::Initiator => (&hs.message_i, &hs.nonce_r, &hs.keys.pi),
         Role::Responder => (&hs.message_r, &hs.nonce_i, &hs.keys.pr),
     };
-    signed_octets(&*cx.shared.crypto, hs.suite.prf, message, nonce, key, &id.body())
+    let octets = signed_octets(&*cx.shared.crypto, hs.suite.prf, message, nonce, key, &id.body());
+    match hs.int_auth() {
+        Some(int_auth) => Secret::new([octets.expose(), int_auth.expose()].concat()),
+        None => octets,
+    }
 }
 
 /// AUTH by a shared key.

@@ -6,9 +6,11 @@ use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step};
 use adit_isakmp::crypto::SkCipher;
 use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed, skeyseed_rekey};
 use adit_isakmp::sk::{self, OpenError, Opened};
-use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, Prf, VERSION_2};
+use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, PayloadType, Prf, VERSION_2};
+use zeroize::Zeroizing;
 
 use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
+use crate::intermediate::Intermediate;
 use crate::linger::Answered;
 use crate::natd::Nat;
 use crate::state::{Cx, Datagram, Role};
@@ -30,7 +32,15 @@ pub(crate) struct Channel {
     pub(crate) fragmented: Option<[u8; 20]>,
     sealing: Box<dyn SkCipher>,
     opening: Box<dyn SkCipher>,
+    /// What the peer's last request was opened with, where an additional key exchange has changed the keys since.
+    previous: Option<Box<dyn SkCipher>>,
     counter: u64,
+}
+
+/// A message, and what IntAuth is made of (RFC 9242 §3.3.2).
+pub(crate) struct Recorded {
+    pub(crate) message: Message,
+    pub(crate) whole: Zeroizing<Vec<u8>>,
 }
 
 /// What IKE_SA_INIT has agreed on, as both sides need it until AUTH is checked.
@@ -47,6 +57,8 @@ pub(crate) struct Handshake {
     pub(crate) message_r: Vec<u8>,
     /// The peer's SIGNATURE_HASH_ALGORITHMS, if it sent any (RFC 7427 §4).
     pub(crate) peer_hashes: Option<Vec<u16>>,
+    /// The IKE_INTERMEDIATE exchanges so far.
+    pub(crate) intermediate: Intermediate,
 }
 
 /// The keys that outlive IKE_SA_INIT.
@@ -124,6 +136,7 @@ impl Handshake {
                 fragmented: None,
                 sealing,
                 opening,
+                previous: None,
                 counter: 0,
             },
             suite,
@@ -133,6 +146,7 @@ impl Handshake {
             message_i: Vec::new(),
             message_r: Vec::new(),
             peer_hashes: agreed.peer_hashes,
+            intermediate: Intermediate::default(),
         })
     }
 }
@@ -148,7 +162,7 @@ impl Agreed {
     }
 }
 
-fn internal(error: impl fmt::Display) -> Failure {
+pub(crate) fn internal(error: impl fmt::Display) -> Failure {
     Failure::new(
         FailureCode::Internal,
         Step::IkeInit,
@@ -166,16 +180,7 @@ impl Channel {
         response: bool,
         payloads: &[Payload],
     ) -> Result<Datagrams, Failure> {
-        let header = Header {
-            initiator_spi: self.spi_i,
-            responder_spi: self.spi_r,
-            // [7296:2.5-4] [7296:3.1-4] [7296:3.1-7]
-            version: VERSION_2,
-            exchange,
-            // [7296:3.1-10] [7296:3.1-13]
-            flags: Flags::of(self.role == Role::Initiator, response),
-            message_id,
-        };
+        let header = self.header(exchange, message_id, response);
         let limit = self.limit.map_or(usize::MAX, usize::from);
         let (sealing, counter) = (&*self.sealing, &mut self.counter);
         let iv = || {
@@ -201,9 +206,51 @@ impl Channel {
         })
     }
 
+    const fn header(&self, exchange: ExchangeType, message_id: u32, response: bool) -> Header {
+        Header {
+            initiator_spi: self.spi_i,
+            responder_spi: self.spi_r,
+            // [7296:2.5-4] [7296:3.1-4] [7296:3.1-7]
+            version: VERSION_2,
+            exchange,
+            // [7296:3.1-10] [7296:3.1-13]
+            flags: Flags::of(matches!(self.role, Role::Initiator), response),
+            message_id,
+        }
+    }
+
+    /// What IntAuth is made of, of a message of ours.
+    pub(crate) fn whole(
+        &self,
+        exchange: ExchangeType,
+        message_id: u32,
+        response: bool,
+        payloads: &[Payload],
+    ) -> Zeroizing<Vec<u8>> {
+        let header = self.header(exchange, message_id, response);
+        sk::payloads_as_whole(&header, payloads).unwrap_or_default()
+    }
+
+    /// Goes on with other keys. Those until now are still good for knowing a request that was answered.
+    pub(crate) fn change_keys(&mut self, sealing: Box<dyn SkCipher>, opening: Box<dyn SkCipher>) {
+        self.sealing = sealing;
+        self.previous = Some(core::mem::replace(&mut self.opening, opening));
+        self.counter = 0;
+        self.assembling = [None, None];
+    }
+
     /// Opens a message of the peer, or takes a part of one. Only what this returns may be believed to come from who has
     /// the keys. The caller has checked that the Message ID is the one whose turn it is.
     pub(crate) fn open(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> Result<Message, Unreadable> {
+        self.open_recorded(cx, datagram).map(|recorded| recorded.message)
+    }
+
+    /// [`Self::open`], with what the message was made of.
+    pub(crate) fn open_recorded(
+        &mut self,
+        cx: &mut Cx<'_>,
+        datagram: &mut Datagram,
+    ) -> Result<Recorded, Unreadable> {
         self.fragmented = None;
         let digest =
             (sk::fragment_number(&datagram.bytes) == Some(1)).then(|| Answered::digest(cx, &datagram.bytes));
@@ -213,9 +260,10 @@ impl Channel {
         let place = if datagram.is_response { responses } else { requests };
         let fragment = match opened {
             // Whole messages win (RFC 7383 §2.6).
-            Opened::Message(message) => {
+            Opened::Message(message, inner) => {
                 *place = None;
-                return Ok(message);
+                let content = datagram.bytes.get(inner.content).unwrap_or_default();
+                return Ok(recorded(message, inner.first, inner.reserved, content));
             }
             Opened::Fragment(fragment) => fragment,
         };
@@ -224,17 +272,21 @@ impl Channel {
         // What came through is a hint at what goes through.
         let through = u16::try_from(whole.seen.longest).unwrap_or(u16::MAX).max(least(self.path));
         self.limit = self.limit.map(|limit| limit.min(through));
-        sk::read(whole.header, whole.first, &whole.content, 0).map_err(Unreadable::Malformed)
+        sk::read(whole.header, whole.first, &whole.content, 0)
+            .map(|message| recorded(message, whole.first, whole.reserved, &whole.content))
+            .map_err(Unreadable::Malformed)
     }
 
     fn open_any(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> Result<Opened, Unreadable> {
         match sk::open_any(&mut datagram.bytes, &*self.opening) {
             Ok(opened) => {
                 self.heard = cx.now;
+                self.previous = None;
                 Ok(opened)
             }
             Err(OpenError::Inner(error)) => {
                 self.heard = cx.now;
+                self.previous = None;
                 Err(Unreadable::Malformed(error))
             }
             // [7383:2.6-1] [7383:2.6-3]
@@ -249,8 +301,17 @@ impl Channel {
     /// again, also where the peer has cut it anew (RFC 7383 §2.6.1).
     pub(crate) fn is_first_fragment(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) -> bool {
         // [7383:2.6.1-1] [7383:2.6.1-2]
-        sk::fragment_number(&datagram.bytes) == Some(1)
-            && matches!(self.open_any(cx, datagram), Ok(Opened::Fragment(_)))
+        if sk::fragment_number(&datagram.bytes) != Some(1) {
+            return false;
+        }
+        match self.previous.take() {
+            Some(previous) => {
+                let opened = sk::open_any(&mut datagram.bytes, &*previous);
+                self.previous = Some(previous);
+                matches!(opened, Ok(Opened::Fragment(_)))
+            }
+            None => matches!(self.open_any(cx, datagram), Ok(Opened::Fragment(_))),
+        }
     }
 
     /// Cuts messages smaller from now on, as small as makes sense. `false`: they were already, or are never cut.
@@ -291,4 +352,10 @@ impl Channel {
             Role::Responder => self.spi_i,
         }
     }
+}
+
+/// A message that could be read fits its length fields.
+fn recorded(message: Message, first: PayloadType, reserved: u8, content: &[u8]) -> Recorded {
+    let whole = sk::as_whole(&message.header, first, reserved, content).unwrap_or_default();
+    Recorded { message, whole }
 }

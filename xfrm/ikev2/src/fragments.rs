@@ -84,6 +84,7 @@ pub(crate) struct Assembly {
     header: Header,
     total: u16,
     first: PayloadType,
+    reserved: u8,
     parts: BTreeMap<u16, Zeroizing<Vec<u8>>>,
     bytes: usize,
     until: Instant,
@@ -103,6 +104,7 @@ pub(crate) struct Seen {
 pub(crate) struct Whole {
     pub(crate) header: Header,
     pub(crate) first: PayloadType,
+    pub(crate) reserved: u8,
     pub(crate) content: Zeroizing<Vec<u8>>,
     pub(crate) seen: Seen,
 }
@@ -146,6 +148,7 @@ impl Assembly {
             header: fragment.header,
             total: fragment.total,
             first: PayloadType::NONE,
+            reserved: 0,
             parts: BTreeMap::new(),
             bytes: 0,
             until: now + PATIENCE,
@@ -163,6 +166,7 @@ impl Assembly {
         self.seen.longest = self.seen.longest.max(seen.longest);
         if fragment.number == 1 {
             self.first = fragment.first;
+            self.reserved = fragment.reserved;
             self.seen.digest = seen.digest;
         }
         self.parts.insert(fragment.number, fragment.content);
@@ -173,6 +177,6 @@ impl Assembly {
         for part in self.parts.values() {
             content.extend_from_slice(part);
         }
-        Whole { header: self.header, first: self.first, content, seen: self.seen }
+        Whole { header: self.header, first: self.first, reserved: self.reserved, content, seen: self.seen }
     }
 }

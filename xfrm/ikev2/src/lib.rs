@@ -39,6 +39,7 @@ mod fragments;
 
 mod ike;
 mod initiator;
+mod intermediate;
 mod linger;
 mod natd;
 mod policy;

@@ -30,6 +30,11 @@ impl Answered {
         Self { message_id, digest, response }
     }
 
+    /// Whether it answers a request with this Message ID.
+    pub(crate) const fn is_of(&self, message_id: u32) -> bool {
+        self.message_id == message_id
+    }
+
     /// Sends the response again, to where the request came from, if it is the same request bit for bit.
     /// `false`: it was not.
     pub(crate) fn repeat(&self, cx: &mut Cx<'_>, datagram: &Datagram) -> bool {

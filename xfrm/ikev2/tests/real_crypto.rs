@@ -152,6 +152,8 @@ fn every_algorithm_of_the_product_brings_a_tunnel_up() {
         ("aes192-sha256-modp4096", "aes192-sha256"),
         ("aes192gcm16-prfsha256-ecp521", "aes192gcm16"),
         ("aes256gcm16-prfsha384-mlkem768", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16"),
+        ("aes256-sha256-ecp256-ke1_mlkem1024-ke2_x25519", "aes256-sha256"),
         ("aes256-sha1-modp8192", "aes256-sha1"),
         ("3des-sha1-modp1024", "3des-sha1"),
     ];

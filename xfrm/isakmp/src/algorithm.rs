@@ -320,6 +320,42 @@ impl KeMethod {
     }
 }
 
+/// Additional key exchanges (transform types 6 to 12, RFC 9370 §2.2.1): which method each of the seven has, if it takes
+/// place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct AdditionalKe([Option<KeMethod>; AdditionalKe::TYPES]);
+
+impl AdditionalKe {
+    /// So many transform types there are.
+    pub const TYPES: usize = 7;
+
+    /// Those of the seven that take place.
+    #[must_use]
+    pub const fn new(methods: [Option<KeMethod>; Self::TYPES]) -> Self {
+        Self(methods)
+    }
+
+    /// The methods, in the order in which they take place.
+    pub fn methods(&self) -> impl Iterator<Item = KeMethod> + '_ {
+        // [9370:2.2.2-1] [9370:2.2.1-4]
+        self.0.iter().copied().flatten()
+    }
+
+    /// How many take place.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.methods().count()
+    }
+}
+
+impl fmt::Display for AdditionalKe {
+    /// strongSwan's notation, each word with a hyphen before it: `-ke1_mlkem768`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbered = (1..).zip(self.0).filter_map(|(number, ke)| Some((number, ke?)));
+        numbered.into_iter().try_for_each(|(number, ke): (u8, KeMethod)| write!(f, "-ke{number}_{ke}"))
+    }
+}
+
 /// What an IKE_SA uses: one algorithm of each type.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IkeSuite {
@@ -331,24 +367,26 @@ pub struct IkeSuite {
     pub prf: Prf,
     /// Key exchange.
     pub ke: KeMethod,
+    /// Additional key exchanges.
+    pub additional: AdditionalKe,
 }
 
 impl IkeSuite {
     /// Its legacy algorithms, for people: empty but with an old peer.
     #[must_use]
     pub fn legacy(&self) -> Vec<String> {
-        legacy(self.encryption, Some(self.ke))
+        legacy(self.encryption, core::iter::once(self.ke).chain(self.additional.methods()))
     }
 }
 
 impl fmt::Display for IkeSuite {
-    /// strongSwan's notation: `aes256gcm16-prfsha256-x25519`, `aes256-sha256-prfsha256-modp2048`.
+    /// strongSwan's notation: `aes256gcm16-prfsha256-x25519-ke1_mlkem768`, `aes256-sha256-prfsha256-modp2048`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.encryption)?;
         if let Some(integrity) = self.integrity {
             write!(f, "-{integrity}")?;
         }
-        write!(f, "-{}-{}", self.prf, self.ke)
+        write!(f, "-{}-{}{}", self.prf, self.ke, self.additional)
     }
 }
 
@@ -369,11 +407,11 @@ impl EspSuite {
     /// Its legacy algorithms, for people: empty but with an old peer.
     #[must_use]
     pub fn legacy(&self) -> Vec<String> {
-        legacy(self.encryption, self.ke)
+        legacy(self.encryption, self.ke.into_iter())
     }
 }
 
-fn legacy(encryption: Encryption, ke: Option<KeMethod>) -> Vec<String> {
+fn legacy(encryption: Encryption, ke: impl Iterator<Item = KeMethod>) -> Vec<String> {
     let encryption = encryption.is_legacy().then(|| encryption.to_string());
     let ke = ke.filter(|ke| ke.is_legacy()).map(|ke| ke.to_string());
     encryption.into_iter().chain(ke).collect()

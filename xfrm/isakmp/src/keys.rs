@@ -95,6 +95,35 @@ pub fn skeyseed_rekey(
     prf_secret(crypto, old_prf, old_sk_d.expose(), &parts)
 }
 
+/// SKEYSEED(n) after an additional key exchange (RFC 9370 §2.2.2): `prf(SK_d(n-1), SK(n) | Ni | Nr)`, with the nonces of
+/// IKE_SA_INIT.
+#[must_use]
+pub fn skeyseed_additional(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    sk_d: &Secret,
+    exchange: &Exchange<'_>,
+    shared: &Secret,
+) -> Secret {
+    // [9370:2.2.2-3]
+    skeyseed_rekey(crypto, prf, sk_d, exchange, shared)
+}
+
+/// IntAuth_iN or IntAuth_rN (RFC 9242 §3.3.2): `prf(SK_pN, IntAuth_N-1 | A | P)`. `message` is A and P as
+/// [`crate::sk::as_whole`] gives them.
+#[must_use]
+pub fn int_auth(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    sk_p: &Secret,
+    previous: Option<&Secret>,
+    message: &[u8],
+) -> Secret {
+    let previous = previous.map_or(&[][..], Secret::expose);
+    // [9242:3.3.2-1]
+    prf_secret(crypto, prf, sk_p.expose(), &[previous, message])
+}
+
 /// Keys of one direction of a CHILD_SA.
 #[derive(Debug)]
 pub struct SaKeys {

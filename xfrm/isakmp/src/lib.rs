@@ -15,7 +15,7 @@ pub mod signature;
 pub mod sk;
 mod wire;
 
-pub use algorithm::{Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
+pub use algorithm::{AdditionalKe, Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
 pub use header::{
     ExchangeType, Flags, HEADER_LEN, Header, HeaderView, MAX_MESSAGE_LEN, VERSION_1, VERSION_2,
 };

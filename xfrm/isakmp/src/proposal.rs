@@ -11,7 +11,7 @@ pub use describe::describe;
 pub use offer::{offer_esp, offer_ike, offers_ke, wanted_ke};
 pub use text::ProposalError;
 
-use crate::algorithm::{Encryption, Integrity, KeMethod, KeyBits, Prf};
+use crate::algorithm::{AdditionalKe, Encryption, Integrity, KeMethod, KeyBits, Prf};
 
 /// An IKE_SA proposal: any one algorithm of each list (RFC 7296 §3.3). Each list is best first. An AEAD and a
 /// cipher that needs integrity never share a proposal.
@@ -25,6 +25,9 @@ pub struct IkeProposal {
     pub prf: Vec<Prf>,
     /// Key exchange methods.
     pub ke: Vec<KeMethod>,
+    /// Methods of the additional key exchanges 1 to 7 (RFC 9370); `None` among them: it need not take place. An empty
+    /// list: it does not.
+    pub additional: [Vec<Option<KeMethod>>; AdditionalKe::TYPES],
 }
 
 /// A CHILD_SA proposal.
@@ -69,6 +72,7 @@ impl IkeProposal {
             integrity: integrity.to_vec(),
             prf: PRF.to_vec(),
             ke: KE.to_vec(),
+            additional: Default::default(),
         };
         vec![of(&AEAD, &[]), of(&CBC, &INTEGRITY)]
     }
@@ -82,6 +86,7 @@ impl IkeProposal {
             integrity: integrity.to_vec(),
             prf: [&PRF[..], &[Prf::HmacSha1]].concat(),
             ke: [&KE[..], &LEGACY_KE].concat(),
+            additional: Default::default(),
         };
         let mut all = vec![of(&AEAD, &[])];
         all.extend(legacy_ciphers().iter().map(|(ciphers, integrity)| of(ciphers, integrity)));
@@ -91,7 +96,29 @@ impl IkeProposal {
     /// Its legacy algorithms, for people.
     #[must_use]
     pub fn legacy(&self) -> Vec<String> {
-        legacy(&self.encryption, &self.ke)
+        let methods = self.ke.iter().chain(self.additional.iter().flatten().flatten());
+        legacy(&self.encryption, methods)
+    }
+
+    /// Whether it has additional key exchanges.
+    #[must_use]
+    pub fn has_additional(&self) -> bool {
+        self.additional.iter().flatten().any(Option::is_some)
+    }
+
+    /// Those of `proposals` that need no additional key exchange, and what they are without any: for a peer that has
+    /// not announced IKE_INTERMEDIATE.
+    #[must_use]
+    pub fn without_intermediate(proposals: &[Self]) -> Vec<Self> {
+        // [9370:2.2.1-2]
+        let optional = |p: &&Self| p.additional.iter().all(|list| list.is_empty() || list.contains(&None));
+        proposals.iter().filter(optional).map(Self::alone).collect()
+    }
+
+    /// The same without additional key exchanges.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self { additional: Default::default(), ..self.clone() }
     }
 }
 
@@ -105,9 +132,9 @@ fn legacy_ciphers() -> [(Vec<Encryption>, Vec<Integrity>); 3] {
     ]
 }
 
-fn legacy(encryption: &[Encryption], ke: &[KeMethod]) -> Vec<String> {
+fn legacy<'a>(encryption: &[Encryption], ke: impl IntoIterator<Item = &'a KeMethod>) -> Vec<String> {
     let encryption = encryption.iter().filter(|e| e.is_legacy()).map(ToString::to_string);
-    encryption.chain(ke.iter().filter(|ke| ke.is_legacy()).map(ToString::to_string)).collect()
+    encryption.chain(ke.into_iter().filter(|ke| ke.is_legacy()).map(ToString::to_string)).collect()
 }
 
 impl EspProposal {

@@ -1,5 +1,7 @@
 //! SK and SKF: encrypted and authenticated messages, whole (RFC 7296 §3.14, RFC 5282) or in fragments (RFC 7383 §2.5).
 
+use core::ops::Range;
+
 use adit_core::DecodeError;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -48,16 +50,28 @@ pub struct Fragment {
     pub total: u16,
     /// The type of the first payload inside the whole message; of the first fragment only.
     pub first: PayloadType,
+    /// The byte with the critical bit of its payload's header.
+    pub reserved: u8,
     /// Its part of the content.
     pub content: Zeroizing<Vec<u8>>,
 }
 
 /// What a protected datagram holds.
 pub enum Opened {
-    /// A message.
-    Message(Message),
+    /// A message, and what it was made of.
+    Message(Message, Inner),
     /// A part of one.
     Fragment(Fragment),
+}
+
+/// Where the content of a message lies in its datagram, once that is decrypted.
+pub struct Inner {
+    /// The type of the first payload inside.
+    pub first: PayloadType,
+    /// The byte with the critical bit of SK's header.
+    pub reserved: u8,
+    /// The payloads inside, without padding.
+    pub content: Range<usize>,
 }
 
 /// What stands between the generic payload header and the IV.
@@ -169,7 +183,7 @@ fn seal_part(
 /// [`OpenError`].
 pub fn open(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Message, OpenError> {
     match open_any(datagram, cipher)? {
-        Opened::Message(message) => Ok(message),
+        Opened::Message(message, _) => Ok(message),
         Opened::Fragment(_) => Err(OpenError::Outer(DecodeError::new(16, "the message is a fragment"))),
     }
 }
@@ -181,7 +195,7 @@ pub fn open(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Message, OpenE
 /// [`OpenError`]. After an error the datagram's bytes are worthless.
 pub fn open_any(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Opened, OpenError> {
     let found = find(datagram).map_err(OpenError::Outer)?;
-    let Found { header, first, body, numbers } = found;
+    let Found { header, first, reserved, body, numbers } = found;
     let padded = cipher.open(datagram, body).map_err(OpenError::Crypto)?;
     let at = padded.start;
     let plain = datagram
@@ -189,10 +203,13 @@ pub fn open_any(datagram: &mut [u8], cipher: &dyn SkCipher) -> Result<Opened, Op
         .and_then(unpad)
         .ok_or(OpenError::Inner(DecodeError::new(at, "the padding is longer than the content")))?;
     match numbers {
-        None => read(header, first, plain, at).map(Opened::Message).map_err(OpenError::Inner),
+        None => {
+            let inner = Inner { first, reserved, content: at..at.saturating_add(plain.len()) };
+            read(header, first, plain, at).map(|m| Opened::Message(m, inner)).map_err(OpenError::Inner)
+        }
         Some((number, total)) => {
             let content = Zeroizing::new(plain.to_vec());
-            Ok(Opened::Fragment(Fragment { header, number, total, first, content }))
+            Ok(Opened::Fragment(Fragment { header, number, total, first, reserved, content }))
         }
     }
 }
@@ -210,6 +227,40 @@ pub fn read(header: Header, first: PayloadType, content: &[u8], at: usize) -> Re
     Ok(Message { header, payloads })
 }
 
+/// A and P of a message's IntAuth (RFC 9242 §3.3.2): the message as it would be in clear, with SK's header around its
+/// content, and with neither IV nor padding nor ICV. Whether it was cut into fragments makes no difference; `reserved` is
+/// that of the first one then.
+///
+/// # Errors
+/// It is too long.
+pub fn as_whole(
+    header: &Header,
+    first: PayloadType,
+    reserved: u8,
+    content: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, EncodeError> {
+    let length = HEADER_LEN.saturating_add(GENERIC_LEN).saturating_add(content.len());
+    let mut out = Zeroizing::new(Vec::with_capacity(length));
+    // [9242:3.3.2-1] [9242:3.3.2-2]
+    header.emit(PayloadType::SK, &mut out);
+    // [9242:3.3.2-3]
+    out.extend_from_slice(&[first.0, reserved, 0, 0]);
+    out.extend_from_slice(content);
+    patch_length_of_payload(&mut out)?;
+    finish_length(&mut out)?;
+    Ok(out)
+}
+
+/// [`as_whole`] of a message that is to be sent.
+///
+/// # Errors
+/// It is too long.
+pub fn payloads_as_whole(header: &Header, payloads: &[Payload]) -> Result<Zeroizing<Vec<u8>>, EncodeError> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(2048));
+    emit_chain(payloads, &mut plain)?;
+    as_whole(header, first_kind(payloads), 0, &plain)
+}
+
 /// The number of a fragment, as it says in clear: nothing is proven.
 #[must_use]
 pub fn fragment_number(datagram: &[u8]) -> Option<u16> {
@@ -220,6 +271,7 @@ struct Found {
     header: Header,
     /// The type of the first payload inside.
     first: PayloadType,
+    reserved: u8,
     /// Where the IV begins.
     body: usize,
     numbers: Option<(u16, u16)>,
@@ -231,9 +283,11 @@ fn find(datagram: &[u8]) -> Result<Found, DecodeError> {
     header.check_ikev2()?;
     for raw in Payloads::new(view.next_payload(), view.body(), HEADER_LEN) {
         let raw = raw?;
+        let flags = raw.at.checked_sub(GENERIC_LEN - 1).and_then(|at| datagram.get(at));
+        let reserved = flags.copied().unwrap_or(0);
         match (raw.kind, raw.body) {
             (PayloadType::SK, _) => {
-                return Ok(Found { header, first: raw.next, body: raw.at, numbers: None });
+                return Ok(Found { header, first: raw.next, reserved, body: raw.at, numbers: None });
             }
             (PayloadType::SKF, [a, b, c, d, ..]) => {
                 let numbers = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
@@ -242,7 +296,7 @@ fn find(datagram: &[u8]) -> Result<Found, DecodeError> {
                     return Err(DecodeError::new(raw.at, "a fragment's number is not among its total"));
                 }
                 let body = raw.at.saturating_add(NUMBERS_LEN);
-                return Ok(Found { header, first: raw.next, body, numbers: Some(numbers) });
+                return Ok(Found { header, first: raw.next, reserved, body, numbers: Some(numbers) });
             }
             _ => {}
         }

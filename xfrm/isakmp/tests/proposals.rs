@@ -443,8 +443,15 @@ fn any_ike() -> impl Strategy<Value = IkeProposal> {
         (subsequence(aead, 1..=3), Just(Vec::new())),
         (subsequence(cbc, 1..=4), subsequence(Integrity::ALL, 1..=4)),
     ];
-    (encryption, subsequence(Prf::ALL, 1..=4), subsequence(KeMethod::ALL, 1..=6))
-        .prop_map(|((encryption, integrity), prf, ke)| IkeProposal { encryption, integrity, prf, ke })
+    (encryption, subsequence(Prf::ALL, 1..=4), subsequence(KeMethod::ALL, 1..=6)).prop_map(
+        |((encryption, integrity), prf, ke)| IkeProposal {
+            encryption,
+            integrity,
+            prf,
+            ke,
+            additional: Default::default(),
+        },
+    )
 }
 
 proptest! {

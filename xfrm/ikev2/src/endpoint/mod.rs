@@ -13,6 +13,7 @@ use core::net::IpAddr;
 use adit_core::{Entropy, Failure, Identity, Instant, Path};
 use adit_isakmp::HeaderView;
 use adit_isakmp::crypto::CryptoProvider;
+use adit_isakmp::proposal::IkeProposal;
 use slab::Slab;
 
 use crate::api::{Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timer};
@@ -63,7 +64,7 @@ impl Endpoint {
         responder: Option<ResponderDefaults>,
     ) -> Self {
         let mut shared = Shared::new(crypto, entropy);
-        shared.ike = responder.as_ref().map_or_else(|| Arc::from([]), |r| r.ike.as_slice().into());
+        shared.ike = without_additional(responder.as_ref());
         Self {
             shared,
             slots: Slab::new(),
@@ -127,7 +128,7 @@ impl Endpoint {
 
     /// Lets peers dial by these rules from now on, or no more. What exists stays.
     pub fn set_responder(&mut self, responder: Option<ResponderDefaults>) {
-        self.shared.ike = responder.as_ref().map_or_else(|| Arc::from([]), |r| r.ike.as_slice().into());
+        self.shared.ike = without_additional(responder.as_ref());
         self.responder = responder.map(Arc::new);
     }
 
@@ -386,4 +387,9 @@ impl Endpoint {
         let slots = &self.slots;
         self.timers.settle(slots.len(), |key| slots.get(key).and_then(|s| s.deadline));
     }
+}
+
+/// What IKE_SAs may be rekeyed to: additional key exchanges take place in IKE_INTERMEDIATE only.
+fn without_additional(responder: Option<&ResponderDefaults>) -> Arc<[IkeProposal]> {
+    responder.into_iter().flat_map(|r| &r.ike).map(IkeProposal::alone).collect()
 }

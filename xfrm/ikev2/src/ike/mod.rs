@@ -71,12 +71,13 @@ pub(crate) struct Start {
 }
 
 impl Ike {
-    /// An IKE_SA after the one exchange of IKE_AUTH. Message ID 1 has been used by the original initiator.
+    /// An IKE_SA after IKE_AUTH, whose Message ID is the last that the original initiator has used.
     pub(crate) fn new(cx: &mut Cx<'_>, start: Start) -> Box<Self> {
+        let next = start.handshake.auth_id().saturating_add(1);
         let channel = start.handshake.channel;
         let (next_id, expected) = match channel.role {
-            Role::Initiator => (2, 0),
-            Role::Responder => (0, 2),
+            Role::Initiator => (next, 0),
+            Role::Responder => (0, next),
         };
         let sa = Sa {
             next_id,

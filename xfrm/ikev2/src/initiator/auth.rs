@@ -117,7 +117,7 @@ impl Proving {
     fn send(self, dial: Dial, cx: &mut Cx<'_>, auth: Authentication, psk: Option<Secret>) -> Next {
         let mut handshake = self.handshake;
         let payloads = request(&dial.config, cx.first_contact, self.inbound_spi, auth);
-        let (what, timing) = ((ExchangeType::IKE_AUTH, 1), &dial.config.timing);
+        let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
         let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
         let request = match sent {
             Ok(request) => request,
@@ -179,7 +179,9 @@ impl AuthSent {
     pub(super) fn datagram(mut self, dial: Dial, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
         let in_place =
             // [7296:1-1] [7296:1.4-1]
-            datagram.is_response && datagram.message_id == 1 && datagram.exchange == ExchangeType::IKE_AUTH.0;
+            datagram.is_response
+                && datagram.message_id == self.handshake.auth_id()
+                && datagram.exchange == ExchangeType::IKE_AUTH.0;
         if !in_place {
             cx.ignore();
             return Initiator::sent(dial, Phase::AuthSent(self));

@@ -8,11 +8,11 @@
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
 use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
-use adit_isakmp::proposal::{accept_ike, offer_ike, offers_ke};
+use adit_isakmp::proposal::{IkeProposal, accept_ike, offer_ike, offers_ke};
 use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, KeMethod, Message, Payload, VERSION_2};
 
-use super::{Dial, Initiator, Phase, auth};
+use super::{Dial, Initiator, Phase, intermediate};
 use crate::api::{Ask, Timing};
 use crate::channel::{Agreed, Handshake};
 use crate::explain;
@@ -99,7 +99,7 @@ impl Generating {
     }
 }
 
-fn crypto_failed(method: KeMethod, error: CryptoError) -> Failure {
+pub(super) fn crypto_failed(method: KeMethod, error: CryptoError) -> Failure {
     let code = match error {
         CryptoError::BadPublicValue => FailureCode::PeerMisbehaved,
         CryptoError::Unsupported | CryptoError::Integrity | CryptoError::Length => FailureCode::Internal,
@@ -125,6 +125,10 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
     payloads
         .push(Payload::Notify(Notify::new(NotifyType::SIGNATURE_HASH_ALGORITHMS, emit_hashes(OUR_HASHES))));
     payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, [])));
+    if dial.config.ike.iter().any(IkeProposal::has_additional) {
+        // [9370:2.2.1-1]
+        payloads.push(Payload::Notify(Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, [])));
+    }
     let header = Header {
         initiator_spi: dial.spi,
         // [7296:3.1-3]
@@ -248,6 +252,10 @@ impl InitSent {
         if suite.ke != self.attempt.method || ke.known() != Some(suite.ke) {
             return Err("its key exchange is not the one that was asked for".into());
         }
+        let announced = message.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some();
+        if suite.additional.count() > 0 && !announced {
+            return Err("it chose additional key exchanges, and has no exchange for them".into());
+        }
         Ok(Answered { suite, public: ke.data.clone(), nonce: nonce.clone() })
     }
 
@@ -321,7 +329,7 @@ impl Agreeing {
             Ok(mut handshake) => {
                 handshake.message_i = self.message_i;
                 handshake.message_r = self.message_r;
-                auth::begin(dial, cx, handshake)
+                intermediate::begin(dial, cx, handshake)
             }
             Err(failure) => Next::failed(failure),
         }

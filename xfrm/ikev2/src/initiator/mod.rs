@@ -1,10 +1,11 @@
 //! An initiator until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Generate → IKE_SA_INIT sent → Agree → AllocateSpi → Psk or Sign → IKE_AUTH sent → Psk or Verify → Install → up.
+//! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → Psk or Sign → IKE_AUTH sent → Psk or Verify → Install → up.
 
 mod auth;
 mod child;
 mod init;
+mod intermediate;
 
 use core::time::Duration;
 
@@ -39,6 +40,9 @@ enum Phase {
     Generating(init::Generating),
     InitSent(init::InitSent),
     Agreeing(init::Agreeing),
+    KeGenerating(intermediate::Generating),
+    KeSent(intermediate::Sent),
+    KeAgreeing(intermediate::Agreeing),
     Allocating(auth::Allocating),
     Proving(auth::Proving),
     AuthSent(auth::AuthSent),
@@ -71,6 +75,9 @@ impl Initiator {
             Phase::Generating(_)
             | Phase::InitSent(_)
             | Phase::Agreeing(_)
+            | Phase::KeGenerating(_)
+            | Phase::KeSent(_)
+            | Phase::KeAgreeing(_)
             | Phase::Allocating(_)
             | Phase::Proving(_)
             | Phase::AuthSent(_) => None,
@@ -79,7 +86,12 @@ impl Initiator {
 
     const fn step(&self) -> Step {
         match self.phase {
-            Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => Step::IkeInit,
+            Phase::Generating(_)
+            | Phase::InitSent(_)
+            | Phase::Agreeing(_)
+            | Phase::KeGenerating(_)
+            | Phase::KeSent(_)
+            | Phase::KeAgreeing(_) => Step::IkeInit,
             Phase::Allocating(_) | Phase::Installing(_) => Step::Kernel,
             Phase::Proving(_) | Phase::AuthSent(_) | Phase::Verifying(_) => Step::Authenticate,
         }
@@ -104,6 +116,7 @@ impl State for Initiator {
     fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
         match self.phase {
             Phase::InitSent(phase) => phase.datagram(self.dial, cx, datagram),
+            Phase::KeSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::AuthSent(phase) => phase.datagram(self.dial, cx, datagram),
             // A duplicate of a response that was taken already, or a request that comes too early: the server sends
             // it again.
@@ -122,6 +135,8 @@ impl State for Initiator {
         match (phase, answer) {
             (Phase::Generating(p), Answer::Generated(result)) => p.generated(dial, cx, result),
             (Phase::Agreeing(p), Answer::Agreed(result)) => p.agreed(dial, cx, result),
+            (Phase::KeGenerating(p), Answer::Generated(result)) => p.generated(dial, cx, result),
+            (Phase::KeAgreeing(p), Answer::Agreed(result)) => p.agreed(dial, cx, result),
             (Phase::Allocating(p), Answer::Spi(result)) => p.allocated(dial, cx, result),
             (Phase::Proving(p), Answer::Psk(result)) => p.key(dial, cx, result),
             (Phase::Proving(p), Answer::Signed(result)) => p.signed(dial, cx, result),
@@ -143,6 +158,7 @@ impl State for Initiator {
         }
         match self.phase {
             Phase::InitSent(phase) => phase.wake(self.dial, cx),
+            Phase::KeSent(phase) => phase.wake(self.dial, cx),
             Phase::AuthSent(phase) => phase.wake(self.dial, cx),
             phase => Next::State(Box::new(Self { phase, ..*self })),
         }
@@ -172,9 +188,12 @@ impl State for Initiator {
     fn deadline(&self) -> Option<(Instant, Timer)> {
         match &self.phase {
             Phase::InitSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
+            Phase::KeSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::AuthSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::Generating(_)
             | Phase::Agreeing(_)
+            | Phase::KeGenerating(_)
+            | Phase::KeAgreeing(_)
             | Phase::Allocating(_)
             | Phase::Proving(_)
             | Phase::Verifying(_)
@@ -193,6 +212,9 @@ impl State for Initiator {
     fn peer_spi(&self) -> Option<u64> {
         let handshake = match &self.phase {
             Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => return None,
+            Phase::KeGenerating(p) => &p.handshake,
+            Phase::KeSent(p) => &p.handshake,
+            Phase::KeAgreeing(p) => &p.handshake,
             Phase::Allocating(p) => &p.handshake,
             Phase::Proving(p) => &p.handshake,
             Phase::AuthSent(p) => &p.handshake,

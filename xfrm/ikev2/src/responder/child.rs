@@ -409,7 +409,9 @@ fn respond(
     payloads: &[Payload],
     lease: Lease,
 ) -> Result<Box<Ike>, Failure> {
-    let response = match admitted.handshake.channel.seal(cx, ExchangeType::IKE_AUTH, 1, true, payloads) {
+    let message_id = admitted.handshake.auth_id();
+    let channel = &mut admitted.handshake.channel;
+    let response = match channel.seal(cx, ExchangeType::IKE_AUTH, message_id, true, payloads) {
         Ok(response) => response,
         Err(failure) => {
             release(cx, lease);
@@ -422,7 +424,7 @@ fn respond(
         remote_id: admitted.remote,
         policy: Policy::of_responder(&admitted.config, std::sync::Arc::clone(&cx.shared.ike)),
         lease,
-        answered: Some(Answered::new(1, admitted.asked.digest, response)),
+        answered: Some(Answered::new(message_id, admitted.asked.digest, response)),
     };
     Ok(Ike::new(cx, start))
 }

@@ -6,11 +6,11 @@ use core::time::Duration;
 use adit_core::{Failure, Path, Secret, Step};
 use adit_isakmp::crypto::CryptoError;
 use adit_isakmp::payload::{CertificateRequest, KeyExchangeData, Notify, NotifyType, SecurityAssociation};
-use adit_isakmp::proposal::{choose_ike, wanted_ke};
+use adit_isakmp::proposal::{IkeProposal, choose_ike, wanted_ke};
 use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, VERSION_2};
 
-use super::{Asked, Half, Phase, Responder, auth, refuse};
+use super::{Asked, Half, Phase, Responder, auth, intermediate, refuse_exchange};
 use crate::api::{Ask, Event, ResponderDefaults};
 use crate::channel::{Agreed, Handshake, Unreadable};
 use crate::explain;
@@ -64,8 +64,15 @@ impl First {
         let sa = only!(message, Payload::Sa).map_err(nothing)?;
         let ke = only!(message, Payload::Ke).map_err(nothing)?;
         let nonce = only!(message, Payload::Nonce).map_err(nothing)?;
-        let chosen = choose_ike(&defaults.ike, sa, &[])
-            .map_err(|_| NoResponse::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])))?;
+        // [9242:3.1-1]
+        let chosen = if message.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some() {
+            choose_ike(&defaults.ike, sa, &[])
+        } else {
+            // [9370:2.2.1-2]
+            choose_ike(&IkeProposal::without_intermediate(&defaults.ike), sa, &[])
+        };
+        let chosen =
+            chosen.map_err(|_| NoResponse::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])))?;
         // [7296:3.4-4]
         if let Some(method) = wanted_ke(chosen.suite.ke, ke) {
             let wanted = method.transform_id().to_be_bytes();
@@ -117,6 +124,8 @@ pub(super) struct InitAnswered {
     handshake: Handshake,
     /// How often it was sent.
     sent: u32,
+    /// The last IKE_INTERMEDIATE.
+    answered: Option<Answered>,
 }
 
 /// An IKE_SA_INIT response is sent so often at most. More than any client asks, and too little for whoever asks in
@@ -162,7 +171,10 @@ impl Encapsulating {
                 cx.transmit(first.path, response.clone());
                 handshake.message_i = first.bytes;
                 handshake.message_r = response;
-                Responder::sent(half, Phase::InitAnswered(InitAnswered { handshake, sent: 1 }))
+                Responder::sent(
+                    half,
+                    Phase::InitAnswered(InitAnswered { handshake, sent: 1, answered: None }),
+                )
             }
             Err(failure) => Next::failed(failure),
         }
@@ -190,6 +202,9 @@ impl Encapsulating {
         if first.fragments {
             payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, [])));
         }
+        if first.suite.additional.count() > 0 {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, [])));
+        }
         if !self.authorities.is_empty() {
             payloads.push(Payload::CertReq(CertificateRequest::x509(&self.authorities)));
         }
@@ -208,6 +223,11 @@ impl Encapsulating {
 }
 
 impl InitAnswered {
+    /// The response to IKE_INTERMEDIATE is out; another one or IKE_AUTH is to come.
+    pub(super) const fn after_intermediate(handshake: Handshake, answered: Answered) -> Self {
+        Self { handshake, sent: MOST_RESPONSES, answered: Some(answered) }
+    }
+
     fn stay(self, half: Half) -> Next {
         Responder::sent(half, Phase::InitAnswered(self))
     }
@@ -229,27 +249,51 @@ impl InitAnswered {
             }
             return self.stay(half);
         }
-        // [7296:1-1] [7296:1.4-1]
-        if datagram.exchange != ExchangeType::IKE_AUTH.0 || datagram.message_id != 1 {
-            cx.ignore();
+        let next = self.handshake.next_additional();
+        let expected = match next {
+            Some((message_id, _)) => (ExchangeType::IKE_INTERMEDIATE.0, message_id),
+            None => (ExchangeType::IKE_AUTH.0, self.handshake.auth_id()),
+        };
+        // [7296:1-1] [7296:1.4-1] [9242:3.2-4] [9242:5-1]
+        if (datagram.exchange, datagram.message_id) != expected {
+            self.repeat(cx, &mut datagram);
             return self.stay(half);
         }
         let mut asked = Asked { digest: Answered::digest(cx, &datagram.bytes), path: datagram.path };
-        let opened = self.handshake.channel.open(cx, &mut datagram);
+        let opened = self.handshake.channel.open_recorded(cx, &mut datagram);
         asked.digest = self.handshake.channel.fragmented.unwrap_or(asked.digest);
         match opened {
             Err(Unreadable::Forged | Unreadable::Incomplete) => self.stay(half),
             Err(Unreadable::Malformed(error)) => {
                 let notify = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
-                let why = explain::misbehaved(Step::Authenticate, format!("IKE_AUTH can't be read: {error}"));
-                refuse(cx, self.handshake, &asked, &[notify], why)
+                let exchange = ExchangeType(expected.0);
+                let why =
+                    explain::misbehaved(Step::Authenticate, format!("{exchange} can't be read: {error}"));
+                refuse_exchange(cx, self.handshake, &asked, (exchange, expected.1), &[notify], why)
             }
-            Ok(message) => {
+            Ok(recorded) => {
                 // It has the keys: from now on it is where this came from, after the move to port 4500.
                 // [7296:2.23-1]
                 self.handshake.channel.path = datagram.path;
-                auth::begin(half, cx, self.handshake, asked, message)
+                match next {
+                    Some(next) => intermediate::begin(half, cx, self.handshake, asked, &recorded, next),
+                    None => auth::begin(half, cx, self.handshake, asked, recorded.message),
+                }
             }
+        }
+    }
+
+    /// A request of IKE_INTERMEDIATE that was answered already gets the same answer.
+    fn repeat(&mut self, cx: &mut Cx<'_>, datagram: &mut Datagram) {
+        let Some(answered) = &self.answered else {
+            return cx.ignore();
+        };
+        let again =
+            datagram.exchange == ExchangeType::IKE_INTERMEDIATE.0 && answered.is_of(datagram.message_id);
+        if !again {
+            cx.ignore();
+        } else if !answered.repeat(cx, datagram) && self.handshake.channel.is_first_fragment(cx, datagram) {
+            answered.repeat_to(cx, datagram.path);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A responder until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Encapsulate → IKE_SA_INIT answered → Connection → Psk or Verify → Lease → AllocateSpi → Psk or Sign → Install →
+//! Encapsulate → IKE_SA_INIT answered → [Encapsulate → IKE_INTERMEDIATE answered →]* Connection → Psk or Verify → Lease → AllocateSpi → Psk or Sign → Install →
 //! IKE_AUTH answered.
 //!
 //! The order is the same for everybody, so that a wrong key and an unknown name cost the same and look the same.
@@ -8,6 +8,7 @@
 mod auth;
 mod child;
 mod init;
+mod intermediate;
 
 pub(crate) use init::{First, NoResponse};
 
@@ -47,6 +48,7 @@ impl Half {
 enum Phase {
     Encapsulating(init::Encapsulating),
     InitAnswered(init::InitAnswered),
+    KeEncapsulating(intermediate::Encapsulating),
     Choosing(auth::Choosing),
     Checking(auth::Checking),
     Leasing(child::Leasing),
@@ -74,6 +76,7 @@ impl Responder {
             Phase::Installing(p) => p.lease,
             Phase::Encapsulating(_)
             | Phase::InitAnswered(_)
+            | Phase::KeEncapsulating(_)
             | Phase::Choosing(_)
             | Phase::Checking(_)
             | Phase::Leasing(_) => Lease::default(),
@@ -93,20 +96,27 @@ pub(crate) struct Asked {
 }
 
 /// Refuses IKE_AUTH and forgets the IKE_SA, but for this answer.
-fn refuse(
+fn refuse(cx: &mut Cx<'_>, handshake: Handshake, asked: &Asked, payloads: &[Payload], why: Failure) -> Next {
+    let exchange = (ExchangeType::IKE_AUTH, handshake.auth_id());
+    refuse_exchange(cx, handshake, asked, exchange, payloads, why)
+}
+
+/// Refuses a request and forgets the IKE_SA, but for this answer.
+fn refuse_exchange(
     cx: &mut Cx<'_>,
     mut handshake: Handshake,
     asked: &Asked,
+    (exchange, message_id): (ExchangeType, u32),
     payloads: &[Payload],
     why: Failure,
 ) -> Next {
-    let sealed = handshake.channel.seal(cx, ExchangeType::IKE_AUTH, 1, true, payloads);
+    let sealed = handshake.channel.seal(cx, exchange, message_id, true, payloads);
     let response = match sealed {
         Ok(response) => response,
         Err(failure) => return Next::failed(failure),
     };
     response.transmit(cx, asked.path);
-    let answered = Answered::new(1, asked.digest, response);
+    let answered = Answered::new(message_id, asked.digest, response);
     let spis = (handshake.channel.spi_r, handshake.channel.spi_i);
     let linger = Linger::new(cx, answered, Role::Responder, spis);
     Next::ClosedAfter(Err(why), linger)
@@ -137,6 +147,7 @@ impl State for Responder {
         let Self { half, waiting, phase } = *self;
         match (phase, answer) {
             (Phase::Encapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
+            (Phase::KeEncapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
             (Phase::Choosing(p), Answer::Connection(result)) => p.chosen(half, cx, result),
             (Phase::Checking(p), Answer::Psk(result)) => p.key(half, cx, result),
             (Phase::Checking(p), Answer::Verified(result)) => p.verified(half, cx, result),

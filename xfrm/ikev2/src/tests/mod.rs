@@ -9,6 +9,7 @@ mod fragments;
 mod handshake;
 mod hostile_initiator;
 mod hostile_responder;
+mod intermediate;
 mod limits;
 mod messages;
 mod rekey_child;

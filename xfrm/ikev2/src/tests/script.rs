@@ -135,6 +135,7 @@ impl Peer {
                 integrity: None,
                 prf: adit_isakmp::Prf::HmacSha256,
                 ke: KeMethod::Curve25519,
+                additional: Default::default(),
             },
             nonce_i,
             nonce_r,

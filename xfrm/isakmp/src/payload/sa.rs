@@ -29,6 +29,10 @@ registry! {
         KE = 4,
         /// Extended Sequence Numbers (Sequence Numbers since RFC 9827).
         ESN = 5,
+        /// Additional Key Exchange 1 (RFC 9370). Those up to 7 follow.
+        ADDKE1 = 6,
+        /// Additional Key Exchange 7.
+        ADDKE7 = 12,
     }
 }
 

@@ -8,9 +8,9 @@ use core::fmt;
 
 use super::describe::{common_lack, describe, esp_text, ike_text};
 use super::offer::{as_offered, esp_transforms, ike_transforms};
-use super::transform::{Algorithm, Esn, NONE};
+use super::transform::{Algorithm, Esn, NONE, addke, addke_number, read_addke};
 use super::{EspProposal, IkeProposal};
-use crate::algorithm::{Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
+use crate::algorithm::{AdditionalKe, Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
 use crate::payload::{Proposal, Protocol, SecurityAssociation, Transform, TransformType};
 
 /// What a responder chose.
@@ -234,7 +234,8 @@ fn numbered<P>(ours: &[P], number: u8) -> Option<&P> {
 fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Transform>)> {
     const KINDS: [TransformType; 4] =
         [TransformType::ENCR, TransformType::INTEG, TransformType::PRF, TransformType::KE];
-    if theirs.protocol != Protocol::IKE || !only_of(theirs, &KINDS) {
+    let known = theirs.transforms.iter().all(|t| KINDS.contains(&t.kind) || addke_number(t.kind).is_some());
+    if theirs.protocol != Protocol::IKE || !known {
         return None;
     }
     let (encryption, integrity, mut transforms) = meet_encryption(&ours.encryption, &ours.integrity, theirs)?;
@@ -242,8 +243,40 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
     let (ke, ke_transform) = KeMethod::best(&ours.ke, theirs)?;
     // [7296:2.7-4] [7296:3.3.6-3]
     transforms.extend([prf_transform.clone(), ke_transform.clone()]);
-    let suite = IkeSuite { encryption, integrity, prf, ke };
+    let additional = meet_additional(ours, ke, theirs, &mut transforms)?;
+    let suite = IkeSuite { encryption, integrity, prf, ke, additional };
     Some((suite, transforms))
+}
+
+/// Additional key exchanges (RFC 9370 §2.2.1): of each type one method, and none twice, also not that of the first
+/// key exchange. A type that only one side has does not matter if that side has NONE among it.
+fn meet_additional(
+    ours: &IkeProposal,
+    ke: KeMethod,
+    theirs: &Proposal,
+    transforms: &mut Vec<Transform>,
+) -> Option<AdditionalKe> {
+    let mut methods = [None; AdditionalKe::TYPES];
+    let mut taken = vec![ke];
+    for ((number, wanted), method) in (1..).zip(&ours.additional).zip(&mut methods) {
+        let mut offered = theirs.of(addke(number)).peekable();
+        if offered.peek().is_none() {
+            if wanted.is_empty() || wanted.contains(&None) {
+                continue;
+            }
+            return None;
+        }
+        let offered: Vec<_> = offered.filter_map(|t| Some((read_addke(t)?, t))).collect();
+        let wanted = if wanted.is_empty() { &[None][..] } else { wanted };
+        // [9370:2.2.1-3] [9370:2.2.1-5]
+        let free = |m: &Option<KeMethod>| m.is_none_or(|m| !taken.contains(&m));
+        let both = |m: &Option<KeMethod>| offered.iter().find(|(o, _)| o == m);
+        let (chosen, transform) = wanted.iter().filter(|m| free(m)).find_map(both)?;
+        *method = *chosen;
+        taken.extend(*chosen);
+        transforms.push((*transform).clone());
+    }
+    Some(AdditionalKe::new(methods))
 }
 
 fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(EspSuite, Vec<Transform>)> {

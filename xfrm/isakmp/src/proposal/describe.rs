@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use super::transform::{Algorithm, Esn};
+use super::transform::{Algorithm, Esn, addke_number, read_addke};
 use super::{EspProposal, IkeProposal};
 use crate::algorithm::{Encryption, Integrity, KeMethod, Prf};
 use crate::payload::{Protocol, SecurityAssociation, Transform, TransformType};
@@ -63,6 +63,7 @@ pub(super) fn common_lack(allowed: &[Transform], offered: &SecurityAssociation) 
         (TransformType::PRF, "PRF"),
         (TransformType::KE, "key exchange method"),
         (TransformType::ESN, "choice of extended sequence numbers"),
+        (TransformType::ADDKE1, "additional key exchange method"),
     ]
     .into_iter()
     .find(|(kind, _)| {
@@ -80,7 +81,11 @@ fn word(t: &Transform) -> String {
         TransformType::INTEG => Integrity::read(t).map(|a| a.to_string()),
         TransformType::KE => KeMethod::read(t).map(|a| a.to_string()),
         TransformType::ESN => Esn::read(t).map(|a| if a.0 { "esn" } else { "noesn" }.into()),
-        _ => None,
+        kind => addke_number(kind).map(|number| match read_addke(t) {
+            Some(Some(method)) => format!("ke{number}_{method}"),
+            Some(None) => format!("ke{number}_none"),
+            None => format!("ke{number}_{}", t.id),
+        }),
     };
     known.unwrap_or_else(|| foreign(t))
 }

@@ -1,6 +1,6 @@
 //! What we offer.
 
-use super::transform::{Algorithm, Esn};
+use super::transform::{Algorithm, Esn, addke_transform};
 use super::{EspProposal, IkeProposal};
 use crate::algorithm::KeMethod;
 use crate::payload::{KeyExchangeData, Proposal, Protocol, SecurityAssociation, Transform};
@@ -70,7 +70,13 @@ pub(super) fn ike_transforms(proposal: &IkeProposal) -> Vec<Transform> {
         .chain(transforms(&proposal.integrity))
         .chain(transforms(&proposal.prf))
         .chain(transforms(&proposal.ke))
+        .chain(additional(proposal))
         .collect()
+}
+
+fn additional(proposal: &IkeProposal) -> impl Iterator<Item = Transform> {
+    let numbered = (1..).zip(&proposal.additional);
+    numbered.flat_map(|(number, methods)| methods.iter().map(move |m| addke_transform(number, *m)))
 }
 
 pub(super) fn esp_transforms(proposal: &EspProposal) -> Vec<Transform> {

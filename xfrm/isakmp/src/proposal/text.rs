@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{EspProposal, IkeProposal};
-use crate::algorithm::{Encryption, Integrity, KeMethod, KeyBits, Prf};
+use crate::algorithm::{AdditionalKe, Encryption, Integrity, KeMethod, KeyBits, Prf};
 
 /// Why text is not a proposal: what a person wrote, and what to write instead.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,6 +192,7 @@ struct Words {
     integrity: Vec<Integrity>,
     prf: Vec<Prf>,
     ke: Vec<KeMethod>,
+    additional: [Vec<Option<KeMethod>>; AdditionalKe::TYPES],
     esn: Vec<bool>,
 }
 
@@ -205,6 +206,13 @@ impl Words {
         }
         let mut out = Self::default();
         for word in text.split('-').map(str::trim) {
+            if let Some((number, method)) = additional(word) {
+                let method = additional_method(word, method, ike, legacy)?;
+                if let Some(list) = out.additional.get_mut(number) {
+                    add(list, method);
+                }
+                continue;
+            }
             match known(word, ike, legacy)? {
                 E(a) => add(&mut out.encryption, a),
                 I(a) => add(&mut out.integrity, a),
@@ -281,8 +289,13 @@ impl IkeProposal {
         if words.ke.is_empty() {
             return Err(ProposalError::Missing { what: "key exchange method; add for example x25519" });
         }
-        let of =
-            |encryption, integrity| Self { encryption, integrity, prf: prf.clone(), ke: words.ke.clone() };
+        let of = |encryption, integrity| Self {
+            encryption,
+            integrity,
+            prf: prf.clone(),
+            ke: words.ke.clone(),
+            additional: words.additional.clone(),
+        };
         match (words.has_aead(), words.has_other()) {
             (true, true) => Err(ProposalError::Mixed {
                 split: [
@@ -340,6 +353,11 @@ impl fmt::Display for IkeProposal {
             words.extend(self.prf.iter().map(ToString::to_string));
         }
         words.extend(self.ke.iter().map(ToString::to_string));
+        for (number, methods) in (1..).zip(&self.additional) {
+            let number: u8 = number;
+            let word = |m: &Option<KeMethod>| m.map_or_else(|| "none".into(), |m| m.to_string());
+            words.extend(methods.iter().map(|m| format!("ke{number}_{}", word(m))));
+        }
         f.write_str(&words.join("-"))
     }
 }
@@ -367,6 +385,35 @@ const fn implied_prf(integrity: Integrity) -> Prf {
         Integrity::HmacSha256_128 => Prf::HmacSha256,
         Integrity::HmacSha384_192 => Prf::HmacSha384,
         Integrity::HmacSha512_256 => Prf::HmacSha512,
+    }
+}
+
+/// The parts of `ke1_mlkem768`: which of the additional key exchanges, counted from 0, and its method.
+fn additional(word: &str) -> Option<(usize, &str)> {
+    let (number, method) = word.get(2..)?.split_once('_')?;
+    let number: usize = number.parse().ok()?;
+    let numbered = word.get(..2)?.eq_ignore_ascii_case("ke") && (1..=AdditionalKe::TYPES).contains(&number);
+    numbered.then(|| (number.saturating_sub(1), method))
+}
+
+/// `None`: it need not take place.
+fn additional_method(
+    word: &str,
+    method: &str,
+    ike: bool,
+    legacy: bool,
+) -> Result<Option<KeMethod>, ProposalError> {
+    if !ike {
+        return Err(misplaced(word, "Adit does additional key exchanges in IKE proposals only"));
+    }
+    if method.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    match known(method, ike, legacy)? {
+        Ke(ke) => Ok(Some(ke)),
+        E(_) | I(_) | P(_) | Esn(_) => {
+            Err(misplaced(word, "an additional key exchange needs a key exchange method"))
+        }
     }
 }
 

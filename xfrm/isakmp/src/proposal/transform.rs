@@ -78,6 +78,30 @@ impl Algorithm for Esn {
     }
 }
 
+/// The transform type of the additional key exchange `number`, 1 to 7.
+pub(super) const fn addke(number: u8) -> TransformType {
+    TransformType(TransformType::ADDKE1.0.saturating_add(number).saturating_sub(1))
+}
+
+/// The number of the additional key exchange of this type.
+pub(super) fn addke_number(kind: TransformType) -> Option<u8> {
+    let known = TransformType::ADDKE1.0..=TransformType::ADDKE7.0;
+    known.contains(&kind.0).then(|| kind.0.saturating_sub(TransformType::ADDKE1.0).saturating_add(1))
+}
+
+/// The transform that offers a method of an additional key exchange, or that it need not take place.
+pub(super) fn addke_transform(number: u8, method: Option<KeMethod>) -> Transform {
+    Transform::new(addke(number), method.map_or(NONE, KeMethod::transform_id))
+}
+
+/// The method of an additional key exchange; `Some(None)`: NONE.
+pub(super) fn read_addke(t: &Transform) -> Option<Option<KeMethod>> {
+    match without_attributes(t)? {
+        NONE => Some(None),
+        id => KeMethod::from_transform_id(id).map(Some),
+    }
+}
+
 /// The transform ID, if there is no attribute, which would mean something that nobody knows.
 fn without_attributes(t: &Transform) -> Option<u16> {
     (t.key_length.is_none() && t.others.is_empty()).then_some(t.id)

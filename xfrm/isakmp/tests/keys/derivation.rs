@@ -91,6 +91,7 @@ fn suite(text: &str) -> IkeSuite {
         integrity: proposal.integrity.first().copied(),
         prf: proposal.prf[0],
         ke: proposal.ke[0],
+        additional: Default::default(),
     }
 }
 

@@ -69,7 +69,13 @@ fn check_case(crypto: &dyn CryptoProvider, case: &[(&str, &str)]) -> Prf {
 
 fn suite(prf: Prf) -> IkeSuite {
     let encryption = Encryption::AesCbc(KeyBits::B128);
-    IkeSuite { encryption, integrity: Some(Integrity::HmacSha1_96), prf, ke: KeMethod::Modp2048 }
+    IkeSuite {
+        encryption,
+        integrity: Some(Integrity::HmacSha1_96),
+        prf,
+        ke: KeMethod::Modp2048,
+        additional: Default::default(),
+    }
 }
 
 fn esp() -> EspSuite {

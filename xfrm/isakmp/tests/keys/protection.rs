@@ -4,7 +4,9 @@ use adit_core::Secret;
 use adit_isakmp::algorithm::KeyBits;
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, SkCipher};
 use adit_isakmp::payload::{Delete, Notify, NotifyType, Payload, PayloadType};
-use adit_isakmp::sk::{OpenError, Opened, SealError, open, open_any, read, seal, seal_within};
+use adit_isakmp::sk::{
+    OpenError, Opened, SealError, as_whole, open, open_any, payloads_as_whole, read, seal, seal_within,
+};
 use adit_isakmp::{Encryption, ExchangeType, Flags, Header, Integrity, Message, VERSION_2};
 use proptest::prelude::*;
 
@@ -168,7 +170,7 @@ fn there_and_back(content: &[Payload], limit: usize) -> (usize, Message) {
         assert_eq!(outer.header, header());
         let mut bytes = datagram.clone();
         match open_any(&mut bytes, &*cipher(1)).unwrap() {
-            Opened::Message(message) => return (total, message),
+            Opened::Message(message, _) => return (total, message),
             Opened::Fragment(fragment) => {
                 assert!(matches!(&outer.payloads[..], [Payload::Skf { .. }]));
                 assert_eq!((fragment.number, usize::from(fragment.total)), (expected, total));
@@ -195,6 +197,41 @@ proptest! {
         let whole = seal(&message.header, &message.payloads, &*cipher(1), &[9; 16]).unwrap();
         prop_assert_eq!(total == 1, whole.len() <= limit);
     }
+}
+
+// [9242:3.3.2-1] [9242:3.3.2-2] [9242:3.3.2-3]
+#[test]
+fn what_int_auth_is_over_is_the_message_in_clear_however_it_was_sent() {
+    let content = [Payload::Vendor(vec![7; 900]), Payload::Nonce(vec![1; 32])];
+    let whole = payloads_as_whole(&header(), &content).unwrap();
+    // Lengths and all, it is the message with SK as if it were any payload.
+    let inner = Message { header: header(), payloads: content.to_vec() }.emit().unwrap();
+    assert_eq!(whole[..16], inner[..16]);
+    assert_eq!((whole[16], &whole[17..24]), (46, &inner[17..24]));
+    assert_eq!(whole[24..28], u32::try_from(inner.len() + 4).unwrap().to_be_bytes());
+    assert_eq!(whole[28..30], [inner[16], 0]);
+    assert_eq!(whole[30..32], u16::try_from(inner.len() - 28 + 4).unwrap().to_be_bytes());
+    assert_eq!(whole[32..], inner[28..]);
+
+    let mut datagram = seal(&header(), &content, &*cipher(1), &[9; 16]).unwrap();
+    let Opened::Message(message, of) = open_any(&mut datagram, &*cipher(1)).unwrap() else {
+        panic!("it is whole");
+    };
+    let again = as_whole(&message.header, of.first, of.reserved, &datagram[of.content]).unwrap();
+    assert_eq!(again, whole);
+
+    let sealed = seal_within(&header(), &content, &*cipher(1), 500, || vec![9; 16]).unwrap();
+    let (mut first, mut reserved, mut plain) = (PayloadType::NONE, 0, Vec::new());
+    for mut datagram in sealed {
+        let Opened::Fragment(fragment) = open_any(&mut datagram, &*cipher(1)).unwrap() else {
+            panic!("it is a fragment");
+        };
+        if fragment.number == 1 {
+            (first, reserved) = (fragment.first, fragment.reserved);
+        }
+        plain.extend_from_slice(&fragment.content);
+    }
+    assert_eq!(as_whole(&header(), first, reserved, &plain).unwrap(), whole);
 }
 
 // [7383:2.5-4] [7383:2.5-5] [7383:2.5-6]

@@ -39,6 +39,7 @@ fn proposals(ike: &Ike) -> Vec<IkeProposal> {
         prf: vec![suite.prf],
         // [7296:2.18-2]
         ke: vec![suite.ke],
+        additional: Default::default(),
     };
     let rest = ike.policy.ike.iter().filter(|p| **p != in_use).cloned();
     core::iter::once(in_use.clone()).chain(rest).collect()
