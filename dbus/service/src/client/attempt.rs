@@ -366,10 +366,10 @@ impl Attempt {
         loop {
             let event = match self.hear().await {
                 Heard::Current(event) => event,
-                Heard::Renewal(event) => {
-                    self.renewal_said(event);
-                    continue;
-                }
+                Heard::Renewal(event) => match self.renewal_said(event) {
+                    Some(failure) => return failure,
+                    None => continue,
+                },
                 Heard::TimeToRenew => {
                     self.renew().await;
                     continue;
@@ -378,12 +378,15 @@ impl Attempt {
             match event {
                 Event::Closed(result) => {
                     self.live = None;
-                    return result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
+                    // A server ends the old one as soon as it has let the new one in, which may be known here later.
+                    if self.renewal.is_none() {
+                        return result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
+                    }
                 }
                 Event::ChildUp(up) => self.shown.child_up(&up),
                 Event::ChildClosed { child, replaced_by, .. } => {
                     let left = self.shown.child_closed(child);
-                    if left == 0 && replaced_by.is_none() {
+                    if left == 0 && replaced_by.is_none() && self.renewal.is_none() {
                         let text = "the server closed the CHILD_SA.";
                         return Failure::new(FailureCode::PeerClosed, Step::Established, text);
                     }
@@ -407,7 +410,7 @@ impl Attempt {
             }
         };
         tokio::select! {
-            event = next_event(self.live.as_mut()) => Heard::Current(event),
+            event = next_event(self.live.as_mut()), if self.live.is_some() => Heard::Current(event),
             event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
             () = time => Heard::TimeToRenew,
         }
@@ -434,7 +437,8 @@ impl Attempt {
         }
     }
 
-    fn renewal_said(&mut self, event: Event) {
+    /// A failure where there is nothing to go back to.
+    fn renewal_said(&mut self, event: Event) -> Option<Failure> {
         match event {
             Event::Established(facts) => {
                 let old = std::mem::replace(&mut self.live, self.renewal.take());
@@ -445,10 +449,15 @@ impl Attempt {
             }
             Event::Closed(result) => {
                 self.renewal = None;
-                self.renew_later(&result.err().unwrap_or_else(|| internal("the IKE_SA was closed")));
+                let failure = result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
+                if self.live.is_none() {
+                    return Some(failure);
+                }
+                self.renew_later(&failure);
             }
             _ => {}
         }
+        None
     }
 
     fn renew_later(&mut self, failure: &Failure) {
