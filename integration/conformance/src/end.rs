@@ -8,7 +8,7 @@ use adit_core::{
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
     Answer, Ask, ChildId, ChildMode, Event, InitiatorConfig, Input, Lease, LocalAuth, Output, RemoteAuth,
-    ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
+    ResponderConfig, ResponderDefaults, SaId, Timer, Timing, Uniqueness,
 };
 use adit_isakmp::ExchangeType;
 use adit_isakmp::crypto::CryptoProvider;
@@ -116,8 +116,10 @@ impl End {
                     return Err("there is no deadline".into());
                 };
                 self.now = at;
-                let seconds = at.since(Instant::ZERO).as_secs();
-                self.line(&format!("time: {seconds} s, {why:?}"));
+                // Retransmission and rekeys have random times.
+                let exact = !matches!(why, Timer::Retransmit | Timer::Rekey);
+                let seconds = exact.then(|| format!(", {} s", at.since(Instant::ZERO).as_secs()));
+                self.line(&format!("time: {why:?}{}", seconds.unwrap_or_default()));
                 self.endpoint.handle(at, Input::Wake);
                 self.drain()?;
             }
@@ -259,7 +261,7 @@ impl End {
             Event::ReauthenticationDue => "reauthentication is due".into(),
             Event::Released(_) => "the addresses are free".into(),
             Event::Closed(Ok(())) => "closed".into(),
-            Event::Closed(Err(why)) => format!("failed: {} [{:?}]", why.text, why.code),
+            Event::Closed(Err(why)) => format!("failed: {} [{:?}]", without_seconds(&why.text), why.code),
         };
         self.line(&format!("adit: {text}"));
     }
@@ -382,6 +384,18 @@ impl Settings {
             timing: Timing::default(),
         })
     }
+}
+
+/// "for 97 s" depends on random times.
+fn without_seconds(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_number = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit());
+    let is_unit = |w: Option<&&str>| w.is_some_and(|w| w.trim_end_matches(')') == "s");
+    let shown = words
+        .iter()
+        .enumerate()
+        .map(|(i, word)| if is_number(word) && is_unit(words.get(i.saturating_add(1))) { "…" } else { word });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 fn name(text: &str) -> Result<adit_core::Identity, String> {
