@@ -23,9 +23,8 @@ fn word(kind: NotifyType) -> String {
 
 /// What an IKE notify says, with the number that Microsoft puts into MS_STATUS.
 fn said(notify: &Notify) -> String {
-    let code = <[u8; 4]>::try_from(notify.data.as_slice()).map(u32::from_be_bytes);
-    match (notify.kind, code) {
-        (NotifyType::MS_STATUS, Ok(code)) => format!("MS_STATUS {code}"),
+    match (notify.kind, notify.data_u32()) {
+        (NotifyType::MS_STATUS, Some(code)) => format!("MS_STATUS {code}"),
         (kind, _) => word(kind),
     }
 }
@@ -135,15 +134,53 @@ pub(crate) fn auth_refused(config: &InitiatorConfig, notify: &Notify) -> Failure
             format!("the server knows {us}, but does not let it in"),
         )
         .hint("ask the server's administrator"),
-        NotifyType::MS_STATUS => Failure::new(
-            FailureCode::AuthenticationFailed,
-            Step::Authenticate,
-            format!("the server refused us as {us} with a Windows error code"),
-        )
-        .hint("look the number up in Microsoft's list of RAS and IPsec errors"),
+        NotifyType::MS_STATUS => {
+            let (code, meaning, hint) = ms_status(notify.data_u32());
+            let text = format!("the server refused us as {us} with a Windows error code: {meaning}");
+            Failure::new(code, Step::Authenticate, text).hint(hint)
+        }
         _ => return child_refused(config, notify),
     };
     failure.said(said(notify))
+}
+
+/// What Windows means by the number in MS_STATUS, and what may be done.
+const fn ms_status(number: Option<u32>) -> (FailureCode, &'static str, &'static str) {
+    use FailureCode::{AuthenticationFailed, ProposalMismatch};
+    match number {
+        Some(13801) => (
+            AuthenticationFailed,
+            "authentication credentials are unacceptable (13801)",
+            "check that our certificate is for client authentication, that the server trusts its authority, and that \
+             the server's own certificate names the server",
+        ),
+        Some(13806) => (
+            AuthenticationFailed,
+            "no valid machine certificate was found (13806)",
+            "the server has no certificate of its own for IKE, or wants one of us from an authority that it trusts",
+        ),
+        Some(13816) => (
+            ProposalMismatch,
+            "it could not process the request (13816)",
+            "Windows says so of a key exchange for a CHILD_SA where it is not set up for perfect forward secrecy: take \
+             the key exchange methods out of `esp`",
+        ),
+        Some(13863) => (
+            ProposalMismatch,
+            "it does not take this request from us (13863)",
+            "Windows says so of a rekey that it did not begin itself, behind a NAT: let it rekey",
+        ),
+        Some(13868) => (
+            ProposalMismatch,
+            "its policy and our proposals have nothing in common (13868)",
+            "compare `ike` and `esp` with Get-VpnServerIPsecConfiguration; with its defaults, set legacy = true",
+        ),
+        _ => (
+            AuthenticationFailed,
+            "its number is in Microsoft's list of errors",
+            "look the number up in Microsoft's list of RAS and IPsec errors",
+        ),
+    }
 }
 
 /// The server let us in, but gave no CHILD_SA.

@@ -252,6 +252,10 @@ impl InitSent {
         if suite.ke != self.attempt.method || ke.known() != Some(suite.ke) {
             return Err("its key exchange is not the one that was asked for".into());
         }
+        // [7296:2.10-1]
+        if nonce.len().saturating_mul(2) < suite.prf.output_len() {
+            return Err("its nonce is shorter than half the PRF's key".into());
+        }
         let announced = message.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some();
         if suite.additional.count() > 0 && !announced {
             return Err("it chose additional key exchanges, and has no exchange for them".into());

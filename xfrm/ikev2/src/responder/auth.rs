@@ -97,17 +97,20 @@ impl Choosing {
             Err(why) => return claim.refuse(cx, why),
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
-        let ask = match &config.remote_auth {
-            // [7296:4-10]
-            RemoteAuth::Psk if claim.auth.method != AuthMethod::SHARED_KEY => {
-                let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
-                return claim.refuse(cx, why);
-            }
+        // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
+        // known from one that is not. The connection's word is the last.
+        let ask = match claim.auth.method {
             // [7296:1.2-3]
-            RemoteAuth::Psk => Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() },
-            RemoteAuth::Certificate { .. } => {
+            AuthMethod::SHARED_KEY => {
+                Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() }
+            }
+            _ => {
                 let signature = match proof::received(&claim.auth) {
                     Ok(signature) => signature,
+                    Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
+                        let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
+                        return claim.refuse(cx, why);
+                    }
                     Err(why) => return claim.refuse(cx, why),
                 };
                 let Some(certificates) = proof::certificates(&claim.message.payloads) else {
@@ -130,27 +133,33 @@ impl Choosing {
 impl Checking {
     pub(super) fn key(self, half: Half, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
         let Self { claim, config } = self;
-        let key = match (result, &config.remote_auth) {
-            (Ok(key), RemoteAuth::Psk) => key,
-            (Ok(_), RemoteAuth::Certificate { .. }) => {
-                return claim.refuse(cx, "it has to show a certificate");
-            }
-            (Err(why), _) => return claim.refuse(cx, why),
+        let key = match result {
+            Ok(key) => key,
+            Err(why) => return claim.refuse(cx, why),
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         let expected = proof::by_key(cx, &claim.handshake, &key, &octets);
-        // [7296:1.2-2]
-        if !expected.equals(&claim.auth.data) {
-            return claim.refuse(cx, "it has another pre-shared key, or nobody here has this name");
+        let proven = expected.equals(&claim.auth.data);
+        match &config.remote_auth {
+            // [7296:4-10]
+            RemoteAuth::Certificate { .. } => claim.refuse(cx, "it has to show a certificate"),
+            RemoteAuth::Psk if claim.auth.method != AuthMethod::SHARED_KEY => {
+                let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
+                claim.refuse(cx, why)
+            }
+            // [7296:1.2-2]
+            RemoteAuth::Psk if !proven => {
+                claim.refuse(cx, "it has another pre-shared key, or nobody here has this name")
+            }
+            RemoteAuth::Psk => child::begin(half, cx, claim, config, Some(key)),
         }
-        child::begin(half, cx, claim, config, Some(key))
     }
 
     pub(super) fn verified(self, half: Half, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
         let Self { claim, config } = self;
         match (result, &config.remote_auth) {
             (Ok(()), RemoteAuth::Certificate { .. }) => child::begin(half, cx, claim, config, None),
-            (Ok(()), RemoteAuth::Psk) => claim.refuse(cx, "it has to prove itself with a pre-shared key"),
+            (_, RemoteAuth::Psk) => claim.refuse(cx, "it has to prove itself with a pre-shared key"),
             (Err(why), _) => claim.refuse(cx, why),
         }
     }

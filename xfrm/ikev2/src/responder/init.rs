@@ -73,6 +73,10 @@ impl First {
         };
         let chosen =
             chosen.map_err(|_| NoResponse::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])))?;
+        // [7296:2.10-1]
+        if nonce.len().saturating_mul(2) < chosen.suite.prf.output_len() {
+            return Err(NoResponse::Nothing);
+        }
         // [7296:3.4-4]
         if let Some(method) = wanted_ke(chosen.suite.ke, ke) {
             let wanted = method.transform_id().to_be_bytes();

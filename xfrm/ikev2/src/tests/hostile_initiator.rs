@@ -56,6 +56,23 @@ fn other_methods_than_the_connection_has_are_refused() {
 }
 
 #[test]
+fn the_work_is_what_the_proof_needs_whatever_the_connection_wants() {
+    let mut server = Node::server();
+    server.connection = || {
+        let (local_auth, remote_auth) = by_certificate(b"server cert", &[SignatureScheme::Ed25519]);
+        ResponderConfig { local_auth, remote_auth, ..connection() }
+    };
+    let mut peer = Peer::dial(&mut server);
+    // Its key is right, and a key is not what is wanted.
+    let input = peer.ask_auth(|_| {});
+    server.give(Instant::ZERO, input);
+    let answer = peer.open(&server.one());
+    assert_eq!(told(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+    assert_eq!(server.asked, ["Encapsulate", "Connection", "Psk"]);
+    assert!(server.established().is_none() && server.endpoint.is_empty());
+}
+
+#[test]
 fn eap_is_refused_and_named() {
     let (server, _, answer) = asked(|p| drop(p.remove(1)));
     assert_eq!(told(&answer), [NotifyType::AUTHENTICATION_FAILED]);

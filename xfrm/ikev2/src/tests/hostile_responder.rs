@@ -218,6 +218,13 @@ fn a_windows_error_number_is_named() {
         *p = vec![Payload::Notify(Notify::new(NotifyType::MS_STATUS, 13801_u32.to_be_bytes()))];
     });
     assert_eq!(client.failure().peer.as_deref(), Some("MS_STATUS 13801"));
+    for number in [13801_u32, 13806, 13816, 13863, 13868] {
+        let (client, _) = answered(|p| {
+            *p = vec![Payload::Notify(Notify::new(NotifyType::MS_STATUS, number.to_be_bytes()))];
+        });
+        let failure = client.failure();
+        assert!(failure.text.contains(&number.to_string()) && failure.hint.is_some(), "{failure}");
+    }
 }
 
 // [7296:4-10]

@@ -356,3 +356,31 @@ fn the_first_certificate_is_the_one_that_signs() {
     );
     assert_eq!(request.header.exchange, ExchangeType::IKE_AUTH);
 }
+
+// [7296:2.10-1]
+#[test]
+fn a_nonce_shorter_than_half_the_key_of_the_prf_is_refused_by_both() {
+    let with_nonce = |transmit: &Transmit, len: usize| {
+        let mut message = Message::parse(&transmit.payload).unwrap();
+        for payload in &mut message.payloads {
+            if let Payload::Nonce(nonce) = payload {
+                nonce.resize(len, 7);
+            }
+        }
+        arrives(&Transmit { path: transmit.path, payload: message.emit().unwrap() })
+    };
+    let ike: Vec<adit_isakmp::proposal::IkeProposal> = vec!["aes256gcm16-prfsha512-x25519".parse().unwrap()];
+    let (mut client, mut server) =
+        (Node::client(), Node::new(SERVER, 2, Some(ResponderDefaults { ike: ike.clone(), ..defaults() })));
+    client.dial(Instant::ZERO, InitiatorConfig { ike, ..config() });
+    let first = client.one();
+    server.give(Instant::ZERO, with_nonce(&first, 31));
+    assert!(server.sent().is_empty() && server.endpoint.is_empty());
+    server.give(Instant::ZERO, arrives(&first));
+    let answer = server.one();
+    client.give(Instant::ZERO, with_nonce(&answer, 31));
+    assert!(client.sent().is_empty());
+    client.give(Instant::ZERO, arrives(&answer));
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert!(client.established().is_some());
+}

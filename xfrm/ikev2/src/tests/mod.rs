@@ -15,6 +15,7 @@ mod messages;
 mod rekey_child;
 mod rekey_ike;
 mod script;
+mod session;
 
 use std::sync::Arc;
 

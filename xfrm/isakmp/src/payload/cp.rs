@@ -44,7 +44,7 @@ pub enum ConfigAttribute {
     Ip4Subnet(Option<(Ipv4Addr, Ipv4Addr)>),
     /// INTERNAL_IP6_SUBNET (15) with its prefix length, 0 to 128.
     Ip6Subnet(Option<(Ipv6Addr, u8)>),
-    /// Any other.
+    /// Any other, and one of the above whose value has not its form: to be passed over.
     Unknown {
         /// Attribute Type, 15 bits.
         kind: u16,
@@ -102,17 +102,22 @@ impl ConfigAttribute {
         // [7296:3.15.1-1]
         let kind = r.u16(cut)? & 0x7fff;
         let length = usize::from(r.u16(cut)?);
-        let value = r.part(length, cut)?;
-        Ok(match kind {
+        let value = r.part(length, cut)?.rest();
+        // [7296:3.15.1-5] [7296:1.7-3]
+        Ok(Self::known(kind, value).unwrap_or_else(|| Self::Unknown { kind, value: value.to_vec() }))
+    }
+
+    /// Peers have sent lengths that are not the attribute's: that is no reason to refuse the message.
+    fn known(kind: u16, value: &[u8]) -> Option<Self> {
+        Some(match kind {
             IP4_ADDRESS => Self::Ip4Address(optional(value, v4)?),
             IP4_NETMASK => Self::Ip4Netmask(optional(value, v4)?),
             IP4_DNS => Self::Ip4Dns(optional(value, v4)?),
             IP6_ADDRESS => Self::Ip6Address(optional(value, v6_prefix)?),
             IP6_DNS => Self::Ip6Dns(optional(value, v6)?),
-            IP4_SUBNET => Self::Ip4Subnet(optional(value, |r| Ok((v4(r)?, v4(r)?)))?),
+            IP4_SUBNET => Self::Ip4Subnet(optional(value, subnet)?),
             IP6_SUBNET => Self::Ip6Subnet(optional(value, v6_prefix)?),
-            // [7296:3.15.1-5] [7296:1.7-3]
-            _ => Self::Unknown { kind, value: { value }.rest().to_vec() },
+            _ => return None,
         })
     }
 
@@ -143,34 +148,25 @@ impl ConfigAttribute {
     }
 }
 
-/// Nothing, or exactly what `read` takes.
-fn optional<'a, T>(
-    mut value: Reader<'a>,
-    read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
-) -> Result<Option<T>, DecodeError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let out = read(&mut value)?;
-    value.end(WRONG_LENGTH)?;
-    Ok(Some(out))
+/// Nothing, or what `read` takes whole; `None`: neither.
+fn optional<T>(value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<Option<T>> {
+    if value.is_empty() { Some(None) } else { read(value).map(Some) }
 }
 
-const WRONG_LENGTH: &str = "the configuration attribute has a wrong length";
-
-fn v4(r: &mut Reader<'_>) -> Result<Ipv4Addr, DecodeError> {
-    r.array::<4>(WRONG_LENGTH).map(Ipv4Addr::from)
+fn v4(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
 
-fn v6(r: &mut Reader<'_>) -> Result<Ipv6Addr, DecodeError> {
-    r.array::<16>(WRONG_LENGTH).map(Ipv6Addr::from)
+fn v6(value: &[u8]) -> Option<Ipv6Addr> {
+    <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
 }
 
-fn v6_prefix(r: &mut Reader<'_>) -> Result<(Ipv6Addr, u8), DecodeError> {
-    let address = v6(r)?;
-    let at = r.at();
-    match r.u8(WRONG_LENGTH)? {
-        length @ 0..=128 => Ok((address, length)),
-        _ => Err(DecodeError::new(at, "an IPv6 prefix length is above 128")),
-    }
+fn subnet(value: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let (address, mask) = value.split_at_checked(4)?;
+    Some((v4(address)?, v4(mask)?))
+}
+
+fn v6_prefix(value: &[u8]) -> Option<(Ipv6Addr, u8)> {
+    let (length, address) = value.split_last()?;
+    Some((v6(address)?, *length)).filter(|(_, length)| *length <= 128)
 }

@@ -229,6 +229,12 @@ impl Notify {
         self.data.as_slice().try_into().ok().map(u16::from_be_bytes)
     }
 
+    /// The data as a 32-bit number, if it has four bytes: MS_STATUS.
+    #[must_use]
+    pub fn data_u32(&self) -> Option<u32> {
+        self.data.as_slice().try_into().ok().map(u32::from_be_bytes)
+    }
+
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let cut = "the Notify payload is cut off";
         let protocol = Protocol(r.u8(cut)?);
