@@ -10,7 +10,7 @@ use adit_isakmp::crypto::CryptoError;
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
-use crate::api::{InitiatorConfig, LocalAuth, RemoteAuth};
+use crate::api::{ChildMode, InitiatorConfig, LocalAuth, RemoteAuth};
 
 fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let texts: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();
@@ -261,6 +261,23 @@ pub(crate) fn crypto_failed(step: Step, method: Option<KeMethod>, error: CryptoE
     };
     let name = method.map_or_else(String::new, |m| format!(" {m}"));
     Failure::new(code, step, format!("key exchange{name}: {error}"))
+}
+
+/// The same peer has come in anew.
+pub(crate) fn replaced(peer: &Identity) -> Failure {
+    let text = format!("{peer} has come in anew");
+    Failure::new(FailureCode::PeerClosed, Step::Established, text)
+}
+
+/// Transport mode was asked for and tunnel mode was got, or the other way round.
+pub(crate) fn other_mode(asked: ChildMode) -> Failure {
+    let (asked, got) = match asked {
+        ChildMode::Transport => ("transport", "tunnel"),
+        ChildMode::Tunnel => ("tunnel", "transport"),
+    };
+    let text = format!("the server gave {got} mode, not {asked} mode");
+    Failure::new(FailureCode::ProposalMismatch, Step::Child, text)
+        .hint("make `mode` in the profile what the server has for this connection")
 }
 
 /// The peer has said TEMPORARY_FAILURE for minutes (RFC 7296 §2.25).

@@ -118,6 +118,11 @@ impl Request {
         self.sent
     }
 
+    /// When it was sent first.
+    pub(crate) const fn first_sent(&self) -> Instant {
+        self.first_sent
+    }
+
     /// How long ago it was sent first.
     pub(crate) const fn age(&self, now: Instant) -> Duration {
         now.since(self.first_sent)

@@ -1,10 +1,11 @@
 //! What every state of an IKE_SA has in common, and what it may use while it works on one input.
 
+use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 
-use adit_core::{Entropy, Failure, Instant, Path, Transmit};
+use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
 use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::proposal::IkeProposal;
 
@@ -64,6 +65,12 @@ pub(crate) enum Order {
     Rekey(Option<ChildId>),
     /// One more CHILD_SA.
     Add(Box<ChildConfig>),
+    /// The peer's ESP comes from here now.
+    Mapping(SocketAddr),
+    /// The same peer has come in anew.
+    Replaced,
+    /// What the same peer had besides is gone.
+    Inherits,
 }
 
 /// What an IKE_SA is to the endpoint's counts and limits.
@@ -135,6 +142,12 @@ pub(crate) struct Shared {
     pub(crate) spis: Spis,
     /// What peers that dialled us may rekey their IKE_SAs to.
     pub(crate) ike: Arc<[IkeProposal]>,
+    /// Who is up with us as responder, by [`key_of`](Self::key_of) both identities.
+    pub(crate) peers: BTreeSet<([u8; 20], SaId)>,
+    /// IKE_SAs whose peer has come in anew.
+    pub(crate) replaced: Vec<SaId>,
+    /// IKE_SAs whose peer had another one, which is gone.
+    pub(crate) heirs: Vec<SaId>,
     /// What many IKE_SAs have in common, as long as one of them lives.
     policies: Vec<Weak<Policy>>,
     next_id: u64,
@@ -152,9 +165,26 @@ impl Shared {
             counters: Counters::default(),
             spis: Spis::default(),
             ike: Arc::from([]),
+            peers: BTreeSet::new(),
+            replaced: Vec::new(),
+            heirs: Vec::new(),
             policies: Vec::new(),
             next_id: 0,
         }
+    }
+
+    /// What stands for two identities, ours and the peer's, in an index.
+    pub(crate) fn key_of(&self, local: &Identity, remote: &Identity) -> [u8; 20] {
+        let (ours, theirs) = (local.data(), remote.data());
+        let length = u64::try_from(ours.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let kinds = [local.id_type(), remote.id_type()];
+        self.crypto.sha1(&[&kinds, &length, &ours, &theirs])
+    }
+
+    /// The IKE_SAs of these two that are up, with us as responder.
+    pub(crate) fn up_with(&self, local: &Identity, remote: &Identity) -> impl Iterator<Item = SaId> {
+        let key = self.key_of(local, remote);
+        self.peers.range((key, SaId(0))..=(key, SaId(u64::MAX))).map(|(_, sa)| *sa)
     }
 
     /// `policy`, in the one copy that everybody has who has the same.

@@ -72,7 +72,10 @@ impl World {
         for client in clients {
             for (from, to) in [(client, server), (server, client)] {
                 let between = |p: &&Pair| p.remote_id == *to.identity();
-                for pair in from.kernel.senders().filter(between) {
+                // Where a second IKE_SA is taking over from a first one, what is installed last carries.
+                let last = from.kernel.senders().filter(between).max_by_key(|p| p.outbound_since);
+                let in_use = last.map(|p| p.sa);
+                for pair in from.kernel.senders().filter(between).filter(|p| Some(p.sa) == in_use) {
                     let key = pair.outbound_key.as_deref().unwrap_or_default();
                     if !to.kernel.reads(self.now, pair.outbound_spi, key) {
                         return Err(format!("{} sends by {pair:?}, which {} can't read", from.name, to.name));

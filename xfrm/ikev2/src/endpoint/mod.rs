@@ -105,9 +105,19 @@ impl Endpoint {
             Input::AddChild { sa, child } => {
                 self.step_of(now, sa, |state, cx| state.input(cx, Order::Add(child)));
             }
-            Input::Mapping { .. } | Input::Wake => {}
+            Input::Mapping { sa, remote } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Mapping(remote)));
+            }
+            Input::Wake => {}
         }
         self.wake(now);
+        for sa in core::mem::take(&mut self.shared.heirs) {
+            self.step_of(now, sa, |state, cx| state.input(cx, Order::Inherits));
+        }
+        for sa in core::mem::take(&mut self.shared.replaced) {
+            self.step_of(now, sa, |state, cx| state.input(cx, Order::Replaced));
+        }
+        self.timers_settle();
     }
 
     /// The next thing to do for the driver.

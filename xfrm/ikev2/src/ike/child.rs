@@ -14,6 +14,9 @@ use crate::task::Task;
 /// RFC 7296 §2.8: a responder to a rekey sends on the new SA when it knows that the initiator has it, or after so long.
 const OUTBOUND_AFTER: Duration = Duration::from_secs(5);
 
+/// A peer that comes in anew while it is up has the new one after so long at the latest.
+const CARRIED_FOR: Duration = Duration::from_secs(1);
+
 /// What the peer should have deleted by then (§2.8), we delete.
 pub(crate) const TIDY_AFTER: Duration = Duration::from_secs(60);
 
@@ -191,6 +194,22 @@ impl Ike {
         }
     }
 
+    /// What the same peer has here already goes (RFC 7296 §2.4).
+    pub(crate) fn take_over(&mut self, cx: &mut Cx<'_>) {
+        self.takes_over = false;
+        let up: Vec<_> = cx.shared.up_with(&self.policy.local_id, &self.remote_id).collect();
+        cx.shared.replaced.extend(up.into_iter().filter(|sa| *sa != cx.sa));
+    }
+
+    /// The same, when the peer has this one: until then the other one carries.
+    pub(crate) fn take_over_later(&mut self, cx: &Cx<'_>, (id, keys): (ChildId, EspKeys), replaces: bool) {
+        self.takes_over = replaces;
+        self.keep_outbound(cx, id, keys, id);
+        if let Some(outbound) = self.child(id).and_then(|c| c.outbound.as_deref_mut()) {
+            outbound.at = cx.now + CARRIED_FOR;
+        }
+    }
+
     /// The peer has asked again for what we answered: it has not heard yet.
     pub(crate) fn repeated(&mut self, cx: &Cx<'_>) {
         for outbound in self.children.iter_mut().filter_map(|c| c.outbound.as_deref_mut()) {
@@ -233,7 +252,7 @@ impl Ike {
     }
 
     /// The answer to [`Ask::InstallOutbound`], if it is one.
-    pub(super) fn outbound_answered(&mut self, id: AskId, answer: &Answer) {
+    pub(super) fn outbound_answered(&mut self, cx: &mut Cx<'_>, id: AskId, answer: &Answer) {
         let waits = |c: &&mut Child| c.outbound.as_ref().is_some_and(|o| o.asked == Some(id));
         let (Some(child), Answer::Installed(result)) = (self.children.iter_mut().find(waits), answer) else {
             return;
@@ -242,6 +261,8 @@ impl Ike {
         let id = child.id;
         if result.is_err() {
             self.enqueue(Task::DeleteChild(id));
+        } else if self.takes_over {
+            self.take_over(cx);
         }
     }
 

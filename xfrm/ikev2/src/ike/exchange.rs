@@ -1,5 +1,6 @@
 //! Requests and responses of an IKE_SA that is up (RFC 7296 §2.1 to §2.3).
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use adit_core::{Failure, Step};
@@ -205,13 +206,18 @@ impl Ike {
     /// A NATed peer is where its newest authenticated request came from (RFC 7296 §2.23), unless we are behind a NAT
     /// ourselves: then the peer's address is what we dialled.
     fn follow(&mut self, cx: &mut Cx<'_>, datagram: &Datagram) {
+        self.moved_to(cx, datagram.path.remote);
+    }
+
+    /// The peer has proven that it is there.
+    pub(super) fn moved_to(&mut self, cx: &mut Cx<'_>, remote: SocketAddr) {
         let channel = &self.sa.channel;
-        let moved = datagram.path.remote != channel.path.remote;
         // [7296:2.23-1]
-        if moved && channel.nat.remote && !channel.nat.local {
+        if remote != channel.path.remote && channel.nat.remote && !channel.nat.local {
             for sa in core::iter::once(&mut self.sa).chain(self.others.iter_mut().map(|o| &mut o.sa)) {
-                sa.channel.path.remote = datagram.path.remote;
+                sa.channel.path.remote = remote;
             }
+            self.moved = cx.now;
             cx.event(Event::PathChanged { path: self.sa.channel.path });
         }
     }
@@ -226,9 +232,14 @@ impl Ike {
         let Ok(message) = sa.channel.open(cx, &mut datagram) else {
             return Next::State(self);
         };
+        let asked_at = sa.asked_at();
         let Some(running) = sa.answered_by_peer() else {
             return Next::State(self);
         };
+        // One that was on its way while the peer moved may come from where it was before.
+        if asked_at.is_some_and(|at| at > self.moved) {
+            self.follow(cx, &datagram);
+        }
         if spi != self.sa.our_spi() {
             // Nothing but its own deletion, and liveness checks that it had begun with.
             if running.is_last() {

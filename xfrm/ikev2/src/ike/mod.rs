@@ -10,9 +10,11 @@ mod under_way;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use core::time::Duration;
+
 use adit_core::{Failure, Identity, Instant};
 
-use crate::api::{Answer, AskId, ChildId, Event, Lease, Timer};
+use crate::api::{Answer, AskId, ChildConfig, ChildId, Event, Lease, Timer};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::linger::{Answered, Linger};
@@ -45,6 +47,12 @@ pub(crate) struct Ike {
     postponed: Vec<(Instant, Task)>,
     /// When to rekey the IKE_SA.
     pub(crate) rekey_at: Option<Instant>,
+    /// When the peer wants, or we want, identities proven again.
+    reauthenticate_at: Option<Instant>,
+    /// What the same peer has here besides goes when this one is in use.
+    takes_over: bool,
+    /// When the peer was last seen to move.
+    moved: Instant,
     /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
     put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
@@ -86,9 +94,19 @@ impl Ike {
             ..Sa::new(channel, start.handshake.suite, start.handshake.keys.d)
         };
         let rekey_at = cx.after_most_of(start.policy.timing.rekey_ike);
+        let dialled = sa.channel.role == Role::Initiator;
+        let reauthenticate = start.policy.timing.reauthenticate;
+        let reauthenticate_at = cx.after_most_of(reauthenticate).filter(|_| dialled);
+        if !dialled {
+            let key = cx.shared.key_of(&start.policy.local_id, &start.remote_id);
+            cx.shared.peers.insert((key, cx.sa));
+        }
         Box::new(Self {
-            dialled: sa.channel.role == Role::Initiator,
+            dialled,
             sa,
+            reauthenticate_at,
+            takes_over: false,
+            moved: cx.now,
             others: Vec::new(),
             rekey_at,
             without_pfs: false,
@@ -131,12 +149,34 @@ impl Ike {
         self.settle(cx)
     }
 
+    /// After IKE_AUTH: what else the connection is to have.
+    pub(crate) fn with_more(mut self: Box<Self>, cx: &mut Cx<'_>, children: Vec<ChildConfig>) -> Next {
+        children.into_iter().for_each(|child| self.enqueue(Task::New(Box::new(child))));
+        self.settle(cx)
+    }
+
+    /// The peer wants its peer to prove itself again within so many seconds (RFC 4478 §3). Some time is left for that.
+    pub(crate) fn authenticated_for(&mut self, cx: &Cx<'_>, lifetime: Duration) {
+        if self.dialled {
+            let margin = (lifetime / 10).max(Duration::from_secs(30)).min(lifetime / 2);
+            let at = cx.now + lifetime.saturating_sub(margin);
+            self.reauthenticate_at = Some(self.reauthenticate_at.map_or(at, |before| before.min(at)));
+        }
+    }
+
     /// It is over.
     fn finish(mut self: Box<Self>, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
         for child in core::mem::take(&mut self.children) {
             if child.kernel == Kernel::In {
                 child.closed(cx, None);
             }
+        }
+        if !self.dialled {
+            let key = cx.shared.key_of(&self.policy.local_id, &self.remote_id);
+            cx.shared.peers.remove(&(key, cx.sa));
+            // What it has besides is all that carries now.
+            let heirs: Vec<_> = cx.shared.up_with(&self.policy.local_id, &self.remote_id).collect();
+            cx.shared.heirs.extend(heirs);
         }
         if !self.dialled && self.lease != Lease::default() {
             cx.event(Event::Released(core::mem::take(&mut self.lease)));
@@ -213,7 +253,7 @@ impl State for Ike {
             let turn = answering.job.answer(&mut self, cx, id, answer);
             self.turn(cx, spi, answering.asked, turn)
         } else {
-            self.outbound_answered(id, &answer);
+            self.outbound_answered(cx, id, &answer);
             self.installed_late(cx, id, &answer);
             None
         };
@@ -255,6 +295,9 @@ impl State for Ike {
         if self.rekey_at.take_if(|at| *at <= cx.now).is_some() {
             self.want_rekey();
         }
+        if self.reauthenticate_at.take_if(|at| *at <= cx.now).is_some() && self.closing.is_none() {
+            cx.event(Event::ReauthenticationDue);
+        }
         self.take_up_postponed(cx);
         if self.dead_peer_at().is_some_and(|at| at <= cx.now) {
             self.enqueue(Task::Liveness);
@@ -276,6 +319,12 @@ impl State for Ike {
             Order::Rekey(Some(child)) => self.enqueue(Task::Rekey(child)),
             Order::Rekey(None) => self.want_rekey(),
             Order::Add(child) => self.enqueue(Task::New(child)),
+            Order::Mapping(remote) => self.moved_to(cx, remote),
+            Order::Inherits => self.peer_has_all(cx),
+            Order::Replaced => {
+                let why = explain::replaced(&self.remote_id);
+                self.begin_close(cx, Task::DeleteIke, Err(why));
+            }
         }
         self.settle(cx)
     }
@@ -295,7 +344,8 @@ impl State for Ike {
         let keepalive = self.keepalive_at().map(|at| (at, Timer::Keepalive));
         let asks = self.sa.gives_up_at().map(|at| (at, Timer::Retransmit));
         let rekey_ike = self.rekey_at.filter(|_| self.closing.is_none());
-        let rekey = [self.children_at(), self.postponed_at(), rekey_ike].into_iter().flatten().min();
+        let prove = self.reauthenticate_at.filter(|_| self.closing.is_none());
+        let rekey = [self.children_at(), self.postponed_at(), rekey_ike, prove].into_iter().flatten().min();
         let rekey = rekey.map(|at| (at, Timer::Rekey));
         let others = self.others_at().map(|at| (at, Timer::Retransmit));
         [request, closing, childless, dead_peer, keepalive, asks, rekey, others]

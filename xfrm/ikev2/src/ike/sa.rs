@@ -130,6 +130,14 @@ impl Sa {
         message_id == self.next_id && matches!(waits, Some(Waits::Response(ours, _)) if *ours == exchange)
     }
 
+    /// When our request was sent first.
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        match self.current.as_deref()?.waits {
+            Waits::Response(_, ref request) => Some(request.first_sent()),
+            Waits::Answer(..) => None,
+        }
+    }
+
     /// The response that we wait for has come.
     pub(crate) fn answered_by_peer(&mut self) -> Option<Running> {
         self.next_id = self.next_id.wrapping_add(1);

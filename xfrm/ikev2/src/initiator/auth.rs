@@ -10,7 +10,7 @@ use adit_isakmp::proposal::offer_esp;
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::{Dial, Initiator, Phase, child};
-use crate::api::{Ask, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
+use crate::api::{Ask, ChildMode, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
 use crate::auth as proof;
 use crate::channel::{Handshake, Unreadable};
 use crate::explain;
@@ -151,6 +151,9 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication
     if !wanted.is_empty() {
         // [7296:2.19-1] [7296:2.19-2] [7296:2.19-3] [7296:4-7]
         out.push(Payload::Configuration(Configuration { kind: ConfigType::CFG_REQUEST, attributes: wanted }));
+    }
+    if config.mode == ChildMode::Transport {
+        out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
     }
     out.push(Payload::Sa(offer_esp(&config.esp, spi, false)));
     out.push(Payload::TsI(proposed(&config.local_ts).into_iter().collect()));

@@ -1,9 +1,11 @@
 //! The first CHILD_SA of an initiator (RFC 7296 §1.2, §2.9, §2.17, §2.19). The server has proven itself; what it
 //! grants has to be within what was asked.
 
+use core::time::Duration;
+
 use adit_core::{Failure, FailureCode, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
-use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Notify};
+use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Notify, NotifyType};
 use adit_isakmp::proposal::accept_esp;
 use adit_isakmp::{EspSuite, Message, Payload};
 
@@ -15,6 +17,7 @@ use crate::ike::Child;
 use crate::selectors;
 use crate::state::{Cx, Next};
 use crate::task::Task;
+use crate::task::informational::auth_lifetime;
 use crate::wire::only;
 
 /// Name servers that are taken from one answer.
@@ -26,12 +29,15 @@ pub(super) struct Installing {
     child: ChildId,
     inbound_spi: u32,
     granted: Granted,
+    /// How long the server lets our proof count.
+    lifetime: Option<Duration>,
 }
 
 /// What the server grants.
 struct Granted {
     suite: EspSuite,
     outbound_spi: u32,
+    mode: ChildMode,
     local_ts: Vec<TrafficSelector>,
     remote_ts: Vec<TrafficSelector>,
     lease: Lease,
@@ -49,6 +55,7 @@ pub(super) fn begin(
         Ok(granted) => granted,
         Err(why) => return dial.refuse(cx, handshake, Task::DeleteIke, why),
     };
+    let lifetime = auth_lifetime(answer);
     let keys = ChildKeys::derive(
         &*cx.shared.crypto,
         handshake.suite.prf,
@@ -69,7 +76,7 @@ pub(super) fn begin(
     let sa = ChildSa {
         child,
         replaces: None,
-        mode: ChildMode::Tunnel,
+        mode: granted.mode,
         path: handshake.channel.path,
         encapsulated: handshake.channel.nat.encapsulates(),
         suite: granted.suite,
@@ -86,7 +93,7 @@ pub(super) fn begin(
         remote_id: dial.config.remote_id.clone(),
         connection: None,
     };
-    let installing = Installing { handshake, child, inbound_spi, granted };
+    let installing = Installing { handshake, child, inbound_spi, granted, lifetime };
     Initiator::asking(dial, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
 }
 
@@ -140,7 +147,13 @@ fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> 
             "the server gave an address that its traffic selectors do not let through",
         ));
     }
-    Ok(Granted { suite: accepted.suite, outbound_spi, local_ts, remote_ts, lease })
+    // RFC 7296 §1.3.1: who does not accept tunnel mode instead deletes the SA.
+    let transport = answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
+    let mode = if transport { ChildMode::Transport } else { ChildMode::Tunnel };
+    if mode != config.mode {
+        return Err(explain::other_mode(config.mode));
+    }
+    Ok(Granted { suite: accepted.suite, outbound_spi, mode, local_ts, remote_ts, lease })
 }
 
 /// CFG_REPLY (RFC 7296 §3.15): only what was asked for.
@@ -171,13 +184,14 @@ fn usable(address: &core::net::IpAddr) -> bool {
 }
 
 impl Installing {
-    pub(super) fn installed(self, dial: Dial, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+    pub(super) fn installed(self, mut dial: Dial, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
         if let Err(why) = result {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
-        let Self { handshake, child, inbound_spi, granted } = self;
+        let Self { handshake, child, inbound_spi, granted, lifetime } = self;
+        let more = core::mem::take(&mut dial.config.more_children);
         let (ts, lease) = ((&*granted.local_ts, &*granted.remote_ts), granted.lease.clone());
-        let entry = Child::new(child, (inbound_spi, granted.outbound_spi), ChildMode::Tunnel, ts);
+        let entry = Child::new(child, (inbound_spi, granted.outbound_spi), granted.mode, ts);
         let channel = &handshake.channel;
         // [7296:4-4]
         cx.event(Event::Established(Box::new(Established {
@@ -197,6 +211,9 @@ impl Installing {
         })));
         let mut ike = dial.ike(cx, handshake).with_child(cx, entry);
         ike.lease = lease;
-        Next::State(ike)
+        if let Some(lifetime) = lifetime {
+            ike.authenticated_for(cx, lifetime);
+        }
+        ike.with_more(cx, more)
     }
 }

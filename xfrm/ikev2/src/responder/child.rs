@@ -18,7 +18,7 @@ use super::auth::{Claim, failed};
 use super::{Asked, Half, Phase, Responder, refuse, release};
 use crate::api::{
     Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig,
-    SignatureEncoding,
+    SignatureEncoding, Uniqueness,
 };
 use crate::auth as proof;
 use crate::channel::Handshake;
@@ -37,6 +37,10 @@ struct Admitted {
     remote: Identity,
     config: Box<ResponderConfig>,
     psk: Option<Secret>,
+    /// What it has here already goes when it is up (RFC 7296 §2.4).
+    replaces: bool,
+    /// That carries until the peer has the new one.
+    carried: bool,
 }
 
 /// The CHILD_SA that it asked for, as far as it can be had.
@@ -44,6 +48,7 @@ struct Wish {
     suite: EspSuite,
     reply: SecurityAssociation,
     outbound_spi: u32,
+    mode: ChildMode,
     tsi: Vec<TrafficSelector>,
     tsr: Vec<TrafficSelector>,
 }
@@ -96,6 +101,8 @@ pub(super) struct Installing {
     remote_ts: Vec<TrafficSelector>,
     inbound_spi: u32,
     pub(super) lease: Lease,
+    /// The keys of an outbound SA that waits.
+    later: Option<EspKeys>,
 }
 
 pub(super) fn begin(
@@ -106,8 +113,21 @@ pub(super) fn begin(
     psk: Option<Secret>,
 ) -> Next {
     let message = claim.message;
-    let admitted =
-        Admitted { handshake: claim.handshake, asked: claim.asked, remote: claim.remote, config, psk };
+    let up = cx.shared.up_with(&config.local_id, &claim.remote).next().is_some();
+    if up && config.uniqueness == Uniqueness::Refuse {
+        let why = explain::not_let_in(&claim.remote.to_string(), "it is here already");
+        return refuse(cx, claim.handshake, &claim.asked, &[failed()], why);
+    }
+    let initial = message.notify(NotifyType::INITIAL_CONTACT).is_some();
+    let admitted = Admitted {
+        handshake: claim.handshake,
+        asked: claim.asked,
+        remote: claim.remote,
+        replaces: initial || config.uniqueness == Uniqueness::Replace,
+        carried: up && !initial,
+        config,
+        psk,
+    };
     let wish = match Wish::read(&admitted, &message) {
         Ok(Ok(wish)) => wish,
         Ok(Err(refusal)) => return prove(half, cx, admitted, Err(refusal)),
@@ -170,6 +190,9 @@ impl Wish {
             }
         };
         let outbound_spi = chosen.peer_spi();
+        // RFC 7296 §1.3.1: who asks for transport mode may get tunnel mode.
+        let asked = message.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
+        let transport = asked && admitted.config.transport;
         // RFC 4303 §2.1: 0 is never sent, 1 to 255 are reserved.
         if outbound_spi < 256 {
             return Err(format!("its SPI is {outbound_spi}"));
@@ -178,6 +201,7 @@ impl Wish {
             suite: chosen.suite,
             reply: chosen.reply,
             outbound_spi,
+            mode: if transport { ChildMode::Transport } else { ChildMode::Tunnel },
             tsi: tsi.ranges().collect(),
             tsr: tsr.ranges().collect(),
         }))
@@ -335,7 +359,8 @@ impl Proving {
             }
         };
         let child = cx.fresh_child();
-        let sa = ready.sa(&self.admitted, child, keys);
+        let mut sa = ready.sa(&self.admitted, child, keys);
+        let later = if self.admitted.carried { sa.outbound.take() } else { None };
         let installing = Installing {
             admitted: self.admitted,
             auth,
@@ -345,6 +370,7 @@ impl Proving {
             remote_ts: ready.remote_ts,
             inbound_spi: ready.inbound_spi,
             lease: ready.lease,
+            later,
         };
         // [7296:2.8-4]
         Responder::asking(half, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
@@ -357,7 +383,7 @@ impl Ready {
         ChildSa {
             child,
             replaces: None,
-            mode: ChildMode::Tunnel,
+            mode: self.wish.mode,
             path: channel.path,
             encapsulated: channel.nat.encapsulates(),
             suite: self.wish.suite,
@@ -457,11 +483,14 @@ impl Installing {
             // [7296:4-9] [7296:2.19-2]
             payloads.push(reply(&self.lease));
         }
+        if self.wish.mode == ChildMode::Transport {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
+        }
         payloads.push(Payload::Sa(self.wish.reply));
         payloads.push(Payload::TsI(self.remote_ts.iter().copied().collect()));
         payloads.push(Payload::TsR(self.local_ts.iter().copied().collect()));
         let spis = (self.inbound_spi, self.wish.outbound_spi);
-        let child = Child::new(self.child, spis, ChildMode::Tunnel, (&self.local_ts, &self.remote_ts));
+        let child = Child::new(self.child, spis, self.wish.mode, (&self.local_ts, &self.remote_ts));
         let channel = &admitted.handshake.channel;
         let established = Established {
             path: channel.path,
@@ -478,11 +507,18 @@ impl Installing {
             lease: self.lease.clone(),
             connection: Some(admitted.config.name.clone()),
         };
+        let replaces = admitted.replaces;
         match respond(cx, admitted, &payloads, self.lease) {
             Ok(ike) => {
                 // [7296:4-4]
                 cx.event(Event::Established(Box::new(established)));
-                Next::State(ike.with_child(cx, child))
+                let mut ike = ike.with_child(cx, child);
+                match self.later {
+                    Some(keys) => ike.take_over_later(cx, (self.child, keys), replaces),
+                    None if replaces => ike.take_over(cx),
+                    None => {}
+                }
+                Next::State(ike)
             }
             Err(failure) => Next::failed(failure),
         }

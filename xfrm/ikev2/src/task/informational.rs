@@ -1,5 +1,7 @@
 //! The peer's INFORMATIONAL requests (RFC 7296 §1.4): liveness checks, deletions, notices.
 
+use core::time::Duration;
+
 use adit_isakmp::Message;
 use adit_isakmp::payload::NotifyType;
 
@@ -24,5 +26,15 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
             _ => {}
         }
     }
+    if let Some(lifetime) = auth_lifetime(message) {
+        ike.authenticated_for(cx, lifetime);
+    }
     delete::answer(ike, cx, message)
+}
+
+/// AUTH_LIFETIME (RFC 4478 §3): seconds.
+pub(crate) fn auth_lifetime(message: &Message) -> Option<Duration> {
+    let notify = message.notify(NotifyType::AUTH_LIFETIME)?;
+    let seconds = <[u8; 4]>::try_from(notify.data.as_slice()).ok().map(u32::from_be_bytes)?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }

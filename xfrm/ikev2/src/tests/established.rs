@@ -365,3 +365,55 @@ fn late_answers_and_inputs_for_what_is_gone_are_ignored() {
     client.give(Instant::ZERO, Input::Answer { id: AskId(u64::MAX), answer: Answer::Installed(Ok(())) });
     assert_eq!(client.events.len(), events);
 }
+
+fn moves(node: &Node) -> Vec<SocketAddr> {
+    let moved =
+        |(_, e): &(SaId, Event)| if let Event::PathChanged { path } = e { Some(path.remote) } else { None };
+    node.events.iter().filter_map(moved).collect()
+}
+
+#[test]
+fn esp_of_a_client_whose_nat_has_moved_is_followed() {
+    let (mut client, mut server) = behind_nat();
+    let sa = server.events[0].0;
+    let remote = "203.0.113.9:30000".parse().unwrap();
+    for _ in 0..2 {
+        server.give(Instant::ZERO, Input::Mapping { sa, remote });
+    }
+    assert_eq!(moves(&server), [remote]);
+    // Who is behind the NAT itself dials what it dialled.
+    let sa = client.events[0].0;
+    client.give(Instant::ZERO, Input::Mapping { sa, remote });
+    assert_eq!(moves(&client), []);
+    // A response from there is followed as well (RFC 7296 §2.23).
+    server.rekey(Instant::ZERO + seconds(1));
+    let request = server.one();
+    assert_eq!(request.path.remote, remote);
+    let local = SocketAddr::new("192.0.2.7".parse().unwrap(), 4500);
+    let path = Path { local, remote: request.path.local };
+    client.give(Instant::ZERO, Input::Datagram { path, payload: request.payload });
+    let response = client.one();
+    let newer = "203.0.113.9:30001".parse().unwrap();
+    let path = Path { local: response.path.remote, remote: newer };
+    server.give(Instant::ZERO + seconds(1), Input::Datagram { path, payload: response.payload });
+    assert_eq!(moves(&server), [remote, newer]);
+}
+
+#[test]
+fn a_response_from_before_a_move_moves_nothing_back() {
+    let (mut client, mut server) = behind_nat();
+    server.rekey(Instant::ZERO + seconds(1));
+    let request = server.one();
+    let local = SocketAddr::new("192.0.2.7".parse().unwrap(), 4500);
+    let path = Path { local, remote: request.path.local };
+    client.give(Instant::ZERO, Input::Datagram { path, payload: request.payload });
+    let late = client.one();
+    // Meanwhile it has moved, and ESP has shown that.
+    let remote = "203.0.113.9:30000".parse().unwrap();
+    let sa = server.events[0].0;
+    server.give(Instant::ZERO + seconds(2), Input::Mapping { sa, remote });
+    let before = Path { local: late.path.remote, remote: "203.0.113.9:20000".parse().unwrap() };
+    server.give(Instant::ZERO + seconds(3), Input::Datagram { path: before, payload: late.payload });
+    assert_eq!(server.children.len(), 2, "the response itself counts");
+    assert_eq!(moves(&server), [remote]);
+}

@@ -123,6 +123,7 @@ fn no_more_than_the_limit_are_up() {
 fn a_thousand_are_up_at_once() {
     let mut server = Node::server();
     server.endpoint.set_responder(Some(ResponderDefaults { limit: 2000, ..defaults() }));
+    server.connection = || ResponderConfig { uniqueness: Uniqueness::Keep, ..connection() };
     let mut client = Node::client();
     for _ in 0..1000 {
         client.dial(Instant::ZERO, config());

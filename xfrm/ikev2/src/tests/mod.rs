@@ -16,6 +16,8 @@ mod rekey_child;
 mod rekey_ike;
 mod script;
 mod session;
+mod several;
+mod uniqueness;
 
 use std::sync::Arc;
 

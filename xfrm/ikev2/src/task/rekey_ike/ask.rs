@@ -111,7 +111,7 @@ impl Rekey {
     }
 
     /// An Ask was not answered in time.
-    pub(crate) fn unanswered(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+    pub(crate) fn unanswered(&self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
         match self.phase {
             Phase::Agreeing(_) => self.broken(ike, cx, explain::unanswered(Step::Established)),
             Phase::Generating | Phase::Sent(_) => self.refused_for(ike, cx, REFUSED_FOR),
@@ -171,7 +171,7 @@ impl Rekey {
     }
 
     fn agreed(
-        self: Box<Self>,
+        &self,
         ike: &mut Ike,
         cx: &mut Cx<'_>,
         granted: &Granted,

@@ -93,7 +93,7 @@ impl GrantIke {
     }
 
     /// It was not answered in time.
-    pub(crate) fn unanswered(self: Box<Self>, cx: &mut Cx<'_>) -> Turn {
+    pub(crate) fn unanswered(&self, cx: &mut Cx<'_>) -> Turn {
         self.refuse(cx, NotifyType::TEMPORARY_FAILURE)
     }
 
@@ -103,7 +103,7 @@ impl GrantIke {
     }
 
     /// `SA, Nr, KEr`
-    fn made(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, public: Vec<u8>, shared: &Secret) -> Turn {
+    fn made(self, ike: &mut Ike, cx: &mut Cx<'_>, public: Vec<u8>, shared: &Secret) -> Turn {
         let suite = self.chosen.suite;
         let nonces = (self.nonce_i.as_slice(), self.nonce_r.as_slice());
         let ends = Ends { role: Role::Responder, spi_i: self.spi_i, spi_r: self.spi_r, suite, nonces };
