@@ -218,16 +218,17 @@ impl Task {
         }
     }
 
-    /// The common curves and ML-KEM cost less than a switch of threads; P-521 and MODP groups cost milliseconds.
+    /// X25519, P-256 and ML-KEM cost a tenth of a millisecond at most, so they are done at once. The others would keep
+    /// everybody waiting: half a millisecond for P-384, ten for MODP-8192 (`cargo bench -p adit-crypto`).
     fn key_exchange(&self, method: KeMethod, work: impl FnOnce() -> Answer + Send + 'static) -> Pending {
         match method {
             KeMethod::Curve25519
             | KeMethod::Ecp256
-            | KeMethod::Ecp384
             | KeMethod::MlKem512
             | KeMethod::MlKem768
             | KeMethod::MlKem1024 => Pending::Now(work()),
-            KeMethod::Ecp521
+            KeMethod::Ecp384
+            | KeMethod::Ecp521
             | KeMethod::Modp1024
             | KeMethod::Modp1536
             | KeMethod::Modp2048
