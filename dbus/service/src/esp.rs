@@ -1,7 +1,5 @@
 //! What IKE agreed, as the kernel takes it.
 
-use std::sync::Arc;
-
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::{ChildSa, EspKeys};
 use adit_xfrm_kernel::{
@@ -47,20 +45,14 @@ pub struct TunnelSa {
 }
 
 /// Reserves an inbound SPI; also says what its larval state is found by, since a reservation that is not used has to
-/// be given back.
+/// be given back. One system call, of microseconds: no other thread is woken for it.
 ///
 /// # Errors
 /// The kernel refused.
-pub async fn allocate_spi(
-    xfrm: Arc<dyn XfrmDoor>,
-    path: Path,
-    numbers: Numbers,
-) -> Result<(u32, StateId), Failure> {
+pub fn allocate_spi(xfrm: &dyn XfrmDoor, path: Path, numbers: Numbers) -> Result<(u32, StateId), Failure> {
     let (local, remote) = (path.local.ip(), path.remote.ip());
     let request = AllocateSpi::tunnel(local, remote, numbers.reqid, Some(numbers.if_id));
-    let allocated = tokio::task::spawn_blocking(move || xfrm.allocate_spi(&request)).await;
-    let died = |_| Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died");
-    let spi = allocated.map_err(died)??;
+    let spi = xfrm.allocate_spi(&request)?;
     Ok((spi, StateId { destination: local, spi, mark: None }))
 }
 

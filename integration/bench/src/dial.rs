@@ -51,6 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         psk: arguments.psk.clone(),
         ike: "aes128gcm16-prfsha256-x25519".to_owned(),
         esp: "aes128gcm16".to_owned(),
+        addresses: true,
     };
     let mut load = Load::new(target, &arguments.from)?;
     let outcome = load.bring_up(arguments.count, arguments.window)?;

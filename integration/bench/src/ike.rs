@@ -1,15 +1,16 @@
 //! `ike`: what the daemon takes for an IKE_SA, while one thousand, five thousand, twenty thousand stand.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::charon;
 use crate::daemon::Daemon;
 use crate::load::{Load, Outcome, Target};
 use crate::primitives::{self, Line};
-use crate::process::Memory;
+use crate::process::{Measured, Memory};
 use crate::report::{self, Table};
 
 /// What is wanted.
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// The command line
     #[arg(long, value_name = "PROGRAM")]
     ctl: PathBuf,
+    /// strongSwan's charon, for comparison: one that has the load-tester plugin
+    #[arg(long, value_name = "PROGRAM")]
+    charon: Option<PathBuf>,
     /// Where the daemon's files go
     #[arg(long, value_name = "FOLDER")]
     work: PathBuf,
@@ -38,6 +42,8 @@ pub struct Arguments {
     record: Option<PathBuf>,
 }
 
+/// Where we dial from.
+const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// IKE_SAs over which a cost is taken.
 const STRETCH: usize = 1000;
 
@@ -66,18 +72,16 @@ struct Round {
 /// # Errors
 /// The daemon does not start, or lets somebody not in.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let target = Target {
-        server: ([127, 0, 0, 1], 500).into(),
-        remote_id: "vpn.bench.example".parse()?,
-        domain: "bench.example".into(),
-        psk: "correct horse battery staple".into(),
-        ike: "aes128gcm16-prfsha256-x25519".into(),
-        esp: "aes128gcm16".into(),
-    };
+    let target = Target::here()?;
     let account = primitives::account(&target)?;
-    let rounds =
-        (0..arguments.rounds).map(|_| round(arguments, &target)).collect::<anyhow::Result<Vec<_>>>()?;
-    let text = shown(arguments, &target, &account, &rounds);
+    let (mut rounds, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.rounds {
+        rounds.push(ours(arguments, &target)?);
+        if let Some(program) = &arguments.charon {
+            theirs.push(charon(arguments, program, &target)?);
+        }
+    }
+    let text = shown(arguments, &target, &account, (&rounds, &theirs));
     print!("{text}");
     match &arguments.record {
         Some(document) => report::record(document, "ike", &text),
@@ -85,22 +89,46 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn round(arguments: &Arguments, target: &Target) -> anyhow::Result<Round> {
+/// With the daemon.
+fn ours(arguments: &Arguments, target: &Target) -> anyhow::Result<Round> {
     let daemon = Daemon::start(&arguments.daemon, &arguments.work.join("daemon"), target)?;
     let idle = daemon.process.memory()?;
-    let mut load = Load::new(target.clone(), &[IpAddr::from([127, 0, 0, 1])])?;
+    let load = Load::new(target.clone(), &[SOURCE])?;
+    round(arguments, &daemon.process, idle, load, &|size| {
+        let (time, shown) = daemon.status(&arguments.ctl)?;
+        ensure!(shown >= size, "ctl status shows {shown} connections, and {size} stand");
+        Ok(time)
+    })
+}
+
+/// With charon. Its first IKE_SA shows that it listens.
+fn charon(arguments: &Arguments, program: &Path, target: &Target) -> anyhow::Result<Round> {
+    let process = charon::start(program, &arguments.work.join("charon"), target)?;
+    let mut load = Load::new(Target { addresses: false, ..target.clone() }, &[SOURCE])?;
+    complete(&load.bring_up(1, 1)?)?;
+    let idle = process.memory()?;
+    round(arguments, &process, idle, load, &|_| Ok(Duration::ZERO))
+}
+
+fn round(
+    arguments: &Arguments,
+    responder: &Measured,
+    idle: Memory,
+    mut load: Load,
+    status: &dyn Fn(usize) -> anyhow::Result<Duration>,
+) -> anyhow::Result<Round> {
     let mut points = Vec::new();
     for size in &arguments.sizes {
         let before = size.saturating_sub(STRETCH).saturating_sub(load.up());
         complete(&load.bring_up(before, arguments.window)?)?;
-        let cpu = daemon.process.cpu()?;
+        let cpu = responder.cpu()?;
         let stretch = size.saturating_sub(load.up());
         let outcome = load.bring_up(stretch, arguments.window)?;
         complete(&outcome)?;
         let per = |time: Duration| time / u32::try_from(stretch.max(1)).unwrap_or(u32::MAX);
-        let cpu = per(daemon.process.cpu()?.saturating_sub(cpu));
-        let (status, shown) = daemon.status(&arguments.ctl)?;
-        ensure!(shown >= *size, "ctl status shows {shown} connections, and {size} stand");
+        let cpu = per(responder.cpu()?.saturating_sub(cpu));
+        // Before anybody asks for a list, which takes memory too.
+        let memory = responder.memory()?;
         points.push(Point {
             size: *size,
             cpu,
@@ -108,8 +136,8 @@ fn round(arguments: &Arguments, target: &Target) -> anyhow::Result<Round> {
             rate: outcome.rate(),
             median: outcome.latency(0.5),
             p99: outcome.latency(0.99),
-            memory: daemon.process.memory()?,
-            status,
+            memory,
+            status: status(*size)?,
         });
     }
     Ok(Round { idle, points })
@@ -132,41 +160,48 @@ fn median<T: PartialOrd + Copy + Default>(values: impl Iterator<Item = T>) -> T 
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn shown(arguments: &Arguments, target: &Target, account: &[Line], rounds: &[Round]) -> String {
+fn shown(
+    arguments: &Arguments,
+    target: &Target,
+    account: &[Line],
+    (rounds, theirs): (&[Round], &[Round]),
+) -> String {
     let sum = primitives::sum(account).as_secs_f64();
-    let sizes = &arguments.sizes;
-    let at = |figure: &dyn Fn(&Round, &Point) -> f64| -> Vec<f64> {
-        let of_size = |n| median(rounds.iter().filter_map(|r| r.points.get(n).map(|p| figure(r, p))));
-        (0..sizes.len()).map(of_size).collect()
-    };
-    let mut heads = vec!["", "aim"];
-    let named: Vec<String> = sizes.iter().map(|n| format!("{n} SAs")).collect();
-    heads.extend(named.iter().map(String::as_str));
-    let mut table = Table::new(&heads);
-    let mut row = |what: &str, aim: &str, cells: Vec<String>| {
+    let mut heads = vec![String::new(), "aim".to_owned()];
+    heads.extend(arguments.sizes.iter().map(|n| format!("{n} SAs")));
+    let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut row = |what: &str, aim: &str, values: Vec<f64>, unit: f64, digits: usize| {
+        let cells = values.iter().map(|v| format!("{:.digits$}", v * unit));
         table.row([what.to_owned(), aim.to_owned()].into_iter().chain(cells));
     };
-    let cpu = at(&|_, p| p.cpu.as_secs_f64());
-    let fixed = |values: &[f64], unit: f64, digits: usize| -> Vec<String> {
-        values.iter().map(|v| format!("{:.digits$}", v * unit)).collect()
-    };
-    row("CPU a SA, ms", "0.15", fixed(&cpu, 1e3, 3));
-    row("… times the primitives", "1.5", fixed(&cpu, 1.0 / sum, 2));
+    let cpu = at(rounds, &|_, p| p.cpu.as_secs_f64());
     let first = cpu.first().copied().unwrap_or_default().max(f64::MIN_POSITIVE);
-    row("… times that of the first size", "1.15", fixed(&cpu, 1.0 / first, 2));
-    let grown = |p: &Point, idle: u64, now: u64| now.saturating_sub(idle) as f64 / p.size.max(1) as f64;
-    let resident = at(&|r, p| grown(p, r.idle.resident, p.memory.resident));
-    row("memory a SA, kB", "6", fixed(&resident, 1e-3, 1));
-    row("ctl status, ms", "100", fixed(&at(&|_, p| p.status.as_secs_f64()), 1e3, 0));
-    row("SAs a second (both ends on this machine)", "", fixed(&at(&|_, p| p.rate), 1.0, 0));
-    row("latency, median, ms", "", fixed(&at(&|_, p| p.median.as_secs_f64()), 1e3, 1));
-    row("latency, 99 of 100, ms", "", fixed(&at(&|_, p| p.p99.as_secs_f64()), 1e3, 1));
-    row("our initiator's CPU a SA, ms", "", fixed(&at(&|_, p| p.own_cpu.as_secs_f64()), 1e3, 3));
-    let idle = median(rounds.iter().map(|r| r.idle.resident)) as f64 / 1e6;
-    let private = median(rounds.iter().map(|r| r.idle.private)) as f64 / 1e6;
+    row("CPU a SA, ms", "0.15", cpu.clone(), 1e3, 3);
+    row("… times the primitives", "1.5", cpu.clone(), 1.0 / sum, 2);
+    row("… times that of the first size", "1.15", cpu, 1.0 / first, 2);
+    row("memory a SA, kB", "6", at(rounds, &grown), 1e-3, 1);
+    row("ctl status, ms", "100", at(rounds, &|_, p| p.status.as_secs_f64()), 1e3, 0);
+    row("SAs a second (both ends on this machine)", "", at(rounds, &|_, p| p.rate), 1.0, 0);
+    row("latency, median, ms", "", at(rounds, &|_, p| p.median.as_secs_f64()), 1e3, 1);
+    row("latency, 99 of 100, ms", "", at(rounds, &|_, p| p.p99.as_secs_f64()), 1e3, 1);
+    row("our initiator's CPU a SA, ms", "", at(rounds, &|_, p| p.own_cpu.as_secs_f64()), 1e3, 3);
+    if !theirs.is_empty() {
+        row("charon: CPU a SA, ms", "", at(theirs, &|_, p| p.cpu.as_secs_f64()), 1e3, 3);
+        row("charon: memory a SA, kB", "", at(theirs, &grown), 1e-3, 1);
+        row("charon: SAs a second", "", at(theirs, &|_, p| p.rate), 1.0, 0);
+    }
+    let megabytes = |values: &mut dyn Iterator<Item = u64>| median(values) as f64 / 1e6;
+    let mut idle = format!(
+        "Idle: {:.1} MB resident (aim: 8), {:.1} MB of it private.",
+        megabytes(&mut rounds.iter().map(|r| r.idle.resident)),
+        megabytes(&mut rounds.iter().map(|r| r.idle.private))
+    );
+    if !theirs.is_empty() {
+        let resident = megabytes(&mut theirs.iter().map(|r| r.idle.resident));
+        idle.push_str(&format!(" charon, after its first SA: {resident:.1} MB resident."));
+    }
     format!(
-        "IKE_SA {}, CHILD_SA {}, pre-shared key; {} at a time; medians of {}.\n\n{}\n\
-         Idle: {idle:.1} MB resident (aim: 8), {private:.1} MB of it private.\n\n{}",
+        "IKE_SA {}, CHILD_SA {}, pre-shared key; {} at a time; medians of {}.\n\n{}\n{idle}\n\n{}",
         target.ike,
         target.esp,
         arguments.window,
@@ -174,4 +209,16 @@ fn shown(arguments: &Arguments, target: &Target, account: &[Line], rounds: &[Rou
         table.text(),
         primitives::shown(account)
     )
+}
+
+/// The median of a figure, at each size.
+fn at(rounds: &[Round], figure: &dyn Fn(&Round, &Point) -> f64) -> Vec<f64> {
+    let sizes = rounds.first().map_or(0, |r| r.points.len());
+    let of_size = |n| median(rounds.iter().filter_map(|r| r.points.get(n).map(|p| figure(r, p))));
+    (0..sizes).map(of_size).collect()
+}
+
+/// Bytes of memory for each SA that stands.
+fn grown(round: &Round, point: &Point) -> f64 {
+    point.memory.resident.saturating_sub(round.idle.resident) as f64 / point.size.max(1) as f64
 }

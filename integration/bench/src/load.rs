@@ -41,6 +41,26 @@ pub struct Target {
     pub ike: String,
     /// The one CHILD_SA proposal.
     pub esp: String,
+    /// Whether clients ask for an address.
+    pub addresses: bool,
+}
+
+impl Target {
+    /// A daemon on this host's loopback.
+    ///
+    /// # Errors
+    /// None.
+    pub fn here() -> anyhow::Result<Self> {
+        Ok(Self {
+            server: ([127, 0, 0, 1], 500).into(),
+            remote_id: "vpn.bench.example".parse()?,
+            domain: "bench.example".into(),
+            psk: "correct horse battery staple".into(),
+            ike: "aes128gcm16-prfsha256-x25519".into(),
+            esp: "aes128gcm16".into(),
+            addresses: true,
+        })
+    }
 }
 
 /// What a stretch of work came to.
@@ -128,6 +148,35 @@ impl Load {
                     return Ok(());
                 }
                 load.turn()?;
+            }
+        })
+    }
+
+    /// Brings `count` more IKE_SAs up, evenly over `time`; `meanwhile` is called again and again.
+    ///
+    /// # Errors
+    /// As [`bring_up`](Self::bring_up).
+    pub fn pace(
+        &mut self,
+        count: usize,
+        time: Duration,
+        meanwhile: &mut dyn FnMut(Instant),
+    ) -> anyhow::Result<Outcome> {
+        let (begun, first) = (clock::now(), self.dialled);
+        let each = time / u32::try_from(count.max(1))?;
+        self.measured(|load| {
+            loop {
+                let now = clock::now();
+                meanwhile(now);
+                let dialled = load.dialled.saturating_sub(first);
+                let due = begun + each.saturating_mul(u32::try_from(dialled)?);
+                if dialled < count && due <= now {
+                    load.dial()?;
+                } else if dialled == count && load.pending.is_empty() && now.since(begun) >= time {
+                    return Ok(());
+                } else {
+                    load.turn()?;
+                }
             }
         })
     }
@@ -264,7 +313,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         remote_id: target.remote_id.clone(),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
-        request_v4: true,
+        request_v4: target.addresses,
         request_v6: false,
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{dial, ike};
+use adit_bench::{dial, flood, ike};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -20,6 +20,8 @@ enum Verb {
     Ike(ike::Arguments),
     /// Many clients of one server, up until SIGTERM
     Dial(dial::Arguments),
+    /// Spoofed first messages, and honest clients who all get in
+    Flood(flood::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -30,6 +32,10 @@ fn main() -> anyhow::Result<()> {
             ike::run(&arguments)
         }
         Verb::Dial(arguments) => dial::run(&arguments),
+        Verb::Flood(arguments) => {
+            enter_namespace()?;
+            flood::run(&arguments)
+        }
     }
 }
 

@@ -5,11 +5,13 @@ use std::process::Command;
 use crate::shell::{cargo, has, is_root, root, run, target};
 
 const USAGE: &str = "cargo xtask bench ike [--record] [--sizes N,N…] [--rounds N] [--window N]
+cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
+  flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
 
-The figures are this machine's; none of them makes it fail.";
+Times are this machine's; none of them makes it fail.";
 
 /// What is measured, optimised as it is shipped.
 const PROGRAMS: [&str; 3] = ["aditd-record", "ctl", "adit-bench"];
@@ -23,7 +25,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         return Err(USAGE.into());
     };
     match what.as_str() {
-        "ike" => {
+        "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
         }

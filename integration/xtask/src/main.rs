@@ -18,7 +18,7 @@ cargo xtask COMMAND
   test         unit and simulation tests, the lab's set ci
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
-  bench        what it costs: ike [--record] [--sizes N,N…] [--rounds N]
+  bench        what it costs: ike or flood [--record] …
   fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
   rfc          what the RFCs demand, and the code and tests that cite it: [--missing] [--md] [--invert N]
   check-edges  which crate may depend on which

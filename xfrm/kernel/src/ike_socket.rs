@@ -71,8 +71,11 @@ impl IkeSocket {
         if mark != 0 {
             setsockopt(&fd, sockopt::Mark, &mark)?;
         }
-        // The limit of the system may be lower: then that is what we get.
-        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        // With CAP_NET_ADMIN beyond the system's limit, which a flood fills in the time that a busy processor takes to
+        // come back to us; without it as much as that allows.
+        if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
         if encapsulates {
             take_esp_in_udp(&fd)?;

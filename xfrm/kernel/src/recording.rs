@@ -57,6 +57,8 @@ struct Books {
     refuse: Option<Errno>,
     lacking: Vec<Feature>,
     listeners: Vec<mpsc::UnboundedSender<XfrmEvent>>,
+    /// Nothing is written down: what stands is the kernel's memory, and a load test measures the daemon's.
+    forgets: bool,
 }
 
 impl RecordingXfrm {
@@ -64,6 +66,12 @@ impl RecordingXfrm {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that agrees to everything and remembers nothing of it, for load tests.
+    #[must_use]
+    pub fn forgetful() -> Self {
+        Self { books: Mutex::new(Books { forgets: true, ..Books::default() }) }
     }
 
     /// The next operation that changes something is refused with this.
@@ -105,6 +113,12 @@ impl RecordingXfrm {
 }
 
 impl Books {
+    fn write(&mut self, line: Recorded) {
+        if !self.forgets {
+            self.log.push(line);
+        }
+    }
+
     fn permit(&mut self, operation: Operation) -> Result<(), XfrmError> {
         match self.refuse.take() {
             Some(errno) => Err(XfrmError::Refused { operation, errno, text: None }),
@@ -120,10 +134,13 @@ impl XfrmDoor for RecordingXfrm {
             b.permit(Operation::AllocateSpi)?;
             let spi = request.min.saturating_add(b.next_spi).min(request.max);
             b.next_spi += 1;
+            if b.forgets {
+                return Ok(spi);
+            }
             let id = StateId { destination: request.local, spi, mark: request.mark };
             let AllocateSpi { remote: source, reqid, if_id, mode, .. } = *request;
             b.states.insert(id, StateRecord { id, source, reqid, if_id, mode });
-            b.log.push(Recorded::AllocatedSpi(spi));
+            b.write(Recorded::AllocatedSpi(spi));
             Ok(spi)
         })
     }
@@ -134,6 +151,9 @@ impl XfrmDoor for RecordingXfrm {
         let inbound = child.keys_in.as_ref().map(|_| inbound);
         let outbound = child.keys_out.as_ref().map(|_| outbound);
         self.with(|b| {
+            if b.forgets {
+                return Ok(());
+            }
             let taken = child.policies.iter().find(|p| b.policies.contains_key(&p.id));
             let refused = match taken {
                 Some(p) => {
@@ -153,7 +173,7 @@ impl XfrmDoor for RecordingXfrm {
             }
             b.policies.extend(child.policies.iter().map(|p| (p.id, *p)));
             let policies = child.policies.iter().map(|p| p.id).collect();
-            b.log.push(Recorded::Installed { inbound, outbound, policies });
+            b.write(Recorded::Installed { inbound, outbound, policies });
             Ok(())
         })
     }
@@ -169,7 +189,7 @@ impl XfrmDoor for RecordingXfrm {
             }
             b.policies.extend(to.policies.iter().map(|p| (p.id, *p)));
             let Relocation { remote, encap, ref outbound, .. } = *to;
-            b.log.push(Recorded::Relocated { remote, encap, outbound: outbound.clone() });
+            b.write(Recorded::Relocated { remote, encap, outbound: outbound.clone() });
             Ok(())
         })
     }
@@ -184,8 +204,10 @@ impl XfrmDoor for RecordingXfrm {
         };
         self.with(|b| {
             b.permit(Operation::UpdatePolicy(first.id))?;
-            b.policies.extend(policies.iter().map(|p| (p.id, *p)));
-            b.log.push(Recorded::UpdatedPolicies(policies.iter().map(|p| p.id).collect()));
+            if !b.forgets {
+                b.policies.extend(policies.iter().map(|p| (p.id, *p)));
+            }
+            b.write(Recorded::UpdatedPolicies(policies.iter().map(|p| p.id).collect()));
             Ok(())
         })
     }
@@ -200,7 +222,7 @@ impl XfrmDoor for RecordingXfrm {
             removed.iter().for_each(|id| {
                 b.states.remove(id);
             });
-            b.log.push(Recorded::RemovedStates(removed));
+            b.write(Recorded::RemovedStates(removed));
             refused.into_iter().collect()
         })
     }
@@ -215,13 +237,13 @@ impl XfrmDoor for RecordingXfrm {
             removed.iter().for_each(|id| {
                 b.policies.remove(id);
             });
-            b.log.push(Recorded::RemovedPolicies(removed));
+            b.write(Recorded::RemovedPolicies(removed));
             refused.into_iter().collect()
         })
     }
 
     fn query(&self, state: &StateId) -> Result<Option<Statistics>, XfrmError> {
-        Ok(self.with(|b| b.states.get(state).map(|_| Statistics::default())))
+        Ok(self.with(|b| (b.forgets || b.states.contains_key(state)).then(Statistics::default)))
     }
 
     fn states(&self) -> Result<Vec<StateRecord>, XfrmError> {
@@ -250,5 +272,24 @@ impl XfrmDoor for RecordingXfrm {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.with(|b| b.listeners.push(sender));
         Ok(EventStream::channel(receiver))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgetful_one_agrees_and_keeps_nothing() {
+        let door = RecordingXfrm::forgetful();
+        let ends = (std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv4Addr::LOCALHOST.into());
+        let request = AllocateSpi::tunnel(ends.0, ends.1, 1, Some(1));
+        let spi = door.allocate_spi(&request).unwrap();
+        assert_ne!(door.allocate_spi(&request).unwrap(), spi);
+        let id = StateId { destination: ends.0, spi, mark: None };
+        assert!(door.query(&id).unwrap().is_some());
+        assert!(door.remove_states(&[id]).is_empty());
+        assert_eq!(door.standing(), (0, 0));
+        assert!(door.log().is_empty());
     }
 }

@@ -93,7 +93,7 @@ impl Installation {
         if !slot.open {
             return Err(taken_down());
         }
-        let (spi, larval) = allocate_spi(self.daemon.xfrm(), path, self.numbers).await?;
+        let (spi, larval) = allocate_spi(&*self.daemon.xfrm(), path, self.numbers)?;
         slot.larval.push(larval);
         Ok(spi)
     }

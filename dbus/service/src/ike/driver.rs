@@ -11,6 +11,8 @@ use adit_ikev2::Endpoint;
 use adit_ikev2::api::{Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId};
 use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
+use futures_util::FutureExt;
+use futures_util::future::poll_immediate;
 use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
@@ -206,7 +208,11 @@ impl Task {
         };
         match pending {
             Pending::Now(answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
-            Pending::Later(future) => {
+            Pending::Later(mut future) => {
+                // What turns out to be there at once costs no task.
+                if let Some(answer) = poll_immediate(&mut future).now_or_never().flatten() {
+                    return self.endpoint.handle(clock::now(), Input::Answer { id, answer });
+                }
                 let answers = self.answers.clone();
                 tokio::spawn(async move {
                     let answer = future.await;

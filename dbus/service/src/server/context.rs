@@ -10,7 +10,7 @@ use adit_ikev2::api::{
 };
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
-use adit_profile::{AuthMethod, ConnectionRule};
+use adit_profile::{AuthMethod, ConnectionRule, PskSource};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
@@ -34,6 +34,9 @@ impl SaContext for Arc<Inner> {
             }
             Ask::Psk { .. } => {
                 let (inner, known) = (Arc::clone(self), self.rule(sa));
+                if !matches!(self.psk_source(known), Some(PskSource::File(_))) {
+                    return Pending::Now(Answer::Psk(self.psk(known)));
+                }
                 Pending::Later(Box::pin(async move {
                     let read = tokio::task::spawn_blocking(move || inner.psk(known)).await;
                     Answer::Psk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
@@ -189,9 +192,7 @@ impl Inner {
     /// The key of a connection, read from its file. For a name that no connection is for the same file is read, and
     /// a random key given: neither the answer nor the time that it takes tells one from a wrong key.
     fn psk(&self, rule: Option<(usize, bool)>) -> Result<Secret, Failure> {
-        let connection = rule.and_then(|(index, _)| self.config.connections.get(index));
-        let source = connection.and_then(|c| c.psk.as_ref().or(self.config.ikev2.psk.as_ref()));
-        let read = source.map(|source| self.daemon.files().psk(source));
+        let read = self.psk_source(rule).map(|source| self.daemon.files().psk(source));
         match (rule, read) {
             (Some((_, true)), Some(psk)) => psk,
             _ => {
@@ -200,6 +201,11 @@ impl Inner {
                 Ok(Secret::new(bytes))
             }
         }
+    }
+
+    fn psk_source(&self, rule: Option<(usize, bool)>) -> Option<&PskSource> {
+        let connection = rule.and_then(|(index, _)| self.config.connections.get(index));
+        connection.and_then(|c| c.psk.as_ref().or(self.config.ikev2.psk.as_ref()))
     }
 
     fn lease(&self, sa: SaId, remote: &Identity, request: Request) -> Result<Lease, Failure> {

@@ -63,7 +63,7 @@ impl Guest {
         if slot.left {
             return Err(has_left());
         }
-        let (spi, larval) = allocate_spi(server.daemon.xfrm(), path, self.numbers).await?;
+        let (spi, larval) = allocate_spi(&*server.daemon.xfrm(), path, self.numbers)?;
         slot.larval.push(larval);
         Ok(spi)
     }
@@ -80,9 +80,8 @@ impl Guest {
         let TunnelSa { child, states, policies } = kernel_child(child, self.numbers)?;
         (slot.states, slot.policies) = (vec![states.0, states.1], policies);
         let xfrm = server.daemon.xfrm();
-        let installed = tokio::task::spawn_blocking(move || xfrm.install(child)).await;
-        installed
-            .map_err(|_| Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died"))??;
+        // The kernel works on it while we wait, on one processor or another: a second thread would only add to it.
+        xfrm.install(child)?;
         self.facts().states = Some(states);
         let Some(link) = self.on_subnet(server) else { return Ok(()) };
         for address in addresses {
