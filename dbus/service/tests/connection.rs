@@ -197,6 +197,8 @@ fn two_sites_that_dial_each_other_settle() {
         };
         let (a, b) = ("a.example.com", "b.example.com");
         let a_is = Node::start("a", &site(a, b, 1, 2, "[500, 4500]", "127.0.0.1:4501")).await;
+        // Both have one address, and doors that count SPIs from the same number: those of this one have begun already.
+        use_other_spis(a_is.xfrm.as_ref());
         let b_is = Node::start("b", &site(b, a, 2, 1, "[501, 4501]", "127.0.0.1")).await;
         for node in [&a_is, &b_is] {
             node.until(|n| n.connected(Role::Client).len() == 1 && n.connected(Role::Server).len() == 1)
@@ -214,6 +216,16 @@ fn two_sites_that_dial_each_other_settle() {
             assert_eq!(node.xfrm.standing(), (0, 0));
         }
     });
+}
+
+fn use_other_spis(door: &dyn adit_xfrm_kernel::XfrmDoor) {
+    let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
+    let request = adit_xfrm_kernel::AllocateSpi::tunnel(loopback, loopback, 1, None);
+    let used = (0..64).map(|_| {
+        let spi = door.allocate_spi(&request).unwrap();
+        adit_xfrm_kernel::StateId { destination: loopback, spi, mark: None }
+    });
+    door.remove_states(&used.collect::<Vec<_>>());
 }
 
 fn server_toml() -> String {

@@ -2,6 +2,7 @@
 //! and read again.
 
 pub mod samples;
+pub mod session;
 
 use core::fmt::Debug;
 use core::ops::Range;
@@ -121,6 +122,47 @@ pub fn sk(data: &[u8]) {
     }
 }
 
+/// A message in fragments of any size: put together again it is the same, and so is what IntAuth is over.
+pub fn fragments(data: &[u8]) {
+    let Some(([high, low, block], rest)) = data.split_first_chunk::<3>() else {
+        return;
+    };
+    let limit = 100 + usize::from(u16::from_be_bytes([*high, *low])) % 1400;
+    let cipher = Open { block: if block & 1 == 0 { 1 } else { 16 } };
+    let Ok(message) = Message::parse(rest) else {
+        return;
+    };
+    let inside = |p: &Payload| !matches!(p, Payload::Sk { .. } | Payload::Skf { .. });
+    let payloads: Vec<Payload> = message.payloads.into_iter().filter(inside).collect();
+    let header = message.header;
+    let iv = || vec![0; cipher.iv_len()];
+    let Ok(datagrams) = sk::seal_within(&header, &payloads, &cipher, limit, iv) else {
+        return;
+    };
+    let whole = sk::payloads_as_whole(&header, &payloads).expect("it was sealed");
+    let total = datagrams.len();
+    let (mut first, mut reserved, mut content) = (PayloadType::NONE, 0, Vec::new());
+    for mut datagram in datagrams {
+        assert!(datagram.len() <= limit);
+        match sk::open_any(&mut datagram, &cipher).expect("ours") {
+            sk::Opened::Message(message, inner) => {
+                assert_eq!((total, message.payloads), (1, payloads));
+                let again = sk::as_whole(&header, inner.first, inner.reserved, &datagram[inner.content]);
+                assert_eq!(again, Ok(whole));
+                return;
+            }
+            sk::Opened::Fragment(fragment) => {
+                if fragment.number == 1 {
+                    (first, reserved) = (fragment.first, fragment.reserved);
+                }
+                content.extend_from_slice(&fragment.content);
+            }
+        }
+    }
+    assert_eq!(sk::read(header, first, &content, 0).expect("ours").payloads, payloads);
+    assert_eq!(sk::as_whole(&header, first, reserved, &content), Ok(whole));
+}
+
 /// Proposals as people write them.
 pub fn proposal_text(data: &[u8]) {
     let Ok(text) = core::str::from_utf8(data) else {
@@ -218,11 +260,11 @@ fn choose(offered: &SecurityAssociation) {
 }
 
 /// Neither hides nor checks anything.
-struct Open {
-    block: usize,
+pub(crate) struct Open {
+    pub(crate) block: usize,
 }
 
-const ICV: usize = 16;
+pub(crate) const ICV: usize = 16;
 
 impl SkCipher for Open {
     fn iv_len(&self) -> usize {

@@ -36,7 +36,8 @@ impl Inner {
             let target = Target::Link(self.link.clone());
             Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
         };
-        out.extend(ranges.iter().flat_map(|r| r.prefixes()).map(route));
+        // A site that may have anything behind itself gets no default route of this host.
+        out.extend(ranges.iter().flat_map(|r| r.prefixes()).filter(|p| p.length > 0).map(route));
         let network = &self.config.network;
         if network.forward {
             let has = |v4: bool| ranges.iter().any(|r| r.first.is_ipv4() == v4);
