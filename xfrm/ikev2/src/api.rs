@@ -5,12 +5,18 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::time::Duration;
 
 use adit_core::{Failure, Identity, Path, Secret, SignatureScheme, Step, TrafficSelector, Transmit};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
-use adit_isakmp::proposal::{EspProposal, IkeProposal};
+use adit_isakmp::proposal::EspProposal;
 use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
+
+mod config;
+
+pub use config::{
+    FRAGMENT_SIZE, InitiatorConfig, LocalAuth, RemoteAuth, ResponderConfig, ResponderDefaults, Timing,
+    Uniqueness,
+};
 
 /// One IKE_SA of an endpoint. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -426,182 +432,6 @@ pub struct EspKeys {
     pub encryption: Secret,
     /// The integrity algorithm's key; empty with an AEAD.
     pub integrity: Secret,
-}
-
-/// Everything an initiator needs.
-pub struct InitiatorConfig {
-    /// Where from and where to, port 500 or the server's own.
-    pub path: Path,
-    /// What to offer for the IKE_SA, best first. The first key exchange method of the first one is the guess.
-    pub ike: Vec<IkeProposal>,
-    /// What to offer for the CHILD_SA, best first.
-    pub esp: Vec<EspProposal>,
-    /// Who we are.
-    pub local_id: Identity,
-    /// Who the server has to prove to be. Sent as IDr and checked against what it answers; a certificate is verified
-    /// for this name.
-    pub remote_id: Identity,
-    /// How we prove ourselves.
-    pub local_auth: LocalAuth,
-    /// How the server has to prove itself.
-    pub remote_auth: RemoteAuth,
-    /// Ask for an IPv4 address (CFG_REQUEST).
-    pub request_v4: bool,
-    /// Ask for an IPv6 address.
-    pub request_v6: bool,
-    /// What to ask for in the first CHILD_SA.
-    pub mode: ChildMode,
-    /// CHILD_SAs to negotiate after the first one.
-    pub more_children: Vec<ChildConfig>,
-    /// Our side of the traffic selectors to propose. Where an address is asked for and this is everything, it is
-    /// narrowed to the address that was got.
-    pub local_ts: Vec<TrafficSelector>,
-    /// The peer's side to propose.
-    pub remote_ts: Vec<TrafficSelector>,
-    /// Bytes of the IP packets that hold the fragments of a longer IKE message, header included (RFC 7383 §2.5.1): 576
-    /// (IPv6: 1280) to 65,535. [`FRAGMENT_SIZE`] where nothing else is known.
-    pub fragment_size: u16,
-    /// Behave as behind a NAT even where none is (a firewall that drops ESP).
-    pub force_encapsulation: bool,
-    /// Port of the peer after the move (4500, or the server's own).
-    pub nat_port: u16,
-    /// Our port after the move (4500).
-    pub local_nat_port: u16,
-    /// Timers.
-    pub timing: Timing,
-}
-
-/// What a responder uses for one peer.
-pub struct ResponderConfig {
-    /// Name of the `[[connection]]`, for people.
-    pub name: String,
-    /// Who we are to this peer.
-    pub local_id: Identity,
-    /// How we prove ourselves.
-    pub local_auth: LocalAuth,
-    /// How the peer has to prove itself.
-    pub remote_auth: RemoteAuth,
-    /// CHILD_SA algorithms that we accept, best first.
-    pub esp: Vec<EspProposal>,
-    /// What the peer may reach: our side of the traffic selectors.
-    pub local_ts: Vec<TrafficSelector>,
-    /// What the peer may have behind itself; with `addresses` it is the address that it got.
-    pub remote_ts: Vec<TrafficSelector>,
-    /// Whether the peer gets addresses (CFG_REPLY). A peer that asks for none is then refused, since it could not be
-    /// narrowed.
-    pub addresses: bool,
-    /// Whether a peer that asks for transport mode gets it. (One that does not never does.)
-    pub transport: bool,
-    /// What becomes of IKE_SAs that the same peer has already.
-    pub uniqueness: Uniqueness,
-    /// Timers.
-    pub timing: Timing,
-}
-
-/// What becomes of IKE_SAs that the same identity has already, when it comes in again. INITIAL_CONTACT (RFC 7296 §2.4)
-/// closes them under each of these but `Refuse`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Uniqueness {
-    /// The new one, once it is up, takes the place of the old ones.
-    #[default]
-    Replace,
-    /// All stay.
-    Keep,
-    /// The new one is refused (AUTHENTICATION_FAILED), while an old one lives.
-    Refuse,
-}
-
-/// How we prove who we are.
-#[derive(Clone, Debug)]
-pub enum LocalAuth {
-    /// With the key that [`Ask::Psk`] answers.
-    Psk,
-    /// With a signature that [`Ask::Sign`] answers.
-    Signature {
-        /// DER, our certificate first, then intermediates.
-        certificates: Vec<Vec<u8>>,
-        /// What our key can do, best first.
-        schemes: Vec<SignatureScheme>,
-    },
-}
-
-/// How the peer has to prove who it is.
-#[derive(Clone, Debug)]
-pub enum RemoteAuth {
-    /// With the key that [`Ask::Psk`] answers.
-    Psk,
-    /// With a certificate and a signature that [`Ask::Verify`] accepts.
-    Certificate {
-        /// SHA-1 hashes of the trust anchors' public keys, for CERTREQ; may be empty.
-        authorities: Vec<[u8; 20]>,
-    },
-}
-
-/// The IP packet that every network carries: 1280 bytes (RFC 8200 §5).
-pub const FRAGMENT_SIZE: u16 = 1280;
-
-/// Timers of one IKE_SA.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
-    /// First retransmission after this long; each later one after twice the time, with jitter.
-    pub retransmit: Duration,
-    /// Retransmissions before the peer is given up.
-    pub tries: u32,
-    /// Retransmissions of an initiator's IKE_SA_INIT: nobody is known to be there yet, and a person waits.
-    pub init_tries: u32,
-    /// Silence after which the peer is asked whether it lives; zero: never.
-    pub dead_peer: Duration,
-    /// A NAT mapping is kept alive this often when nothing else was sent; zero: never.
-    pub keepalive: Duration,
-    /// A half-open IKE_SA of a responder lives this long.
-    pub half_open: Duration,
-    /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never.
-    pub rekey_ike: Duration,
-    /// Age at which we rekey a CHILD_SA, less up to a tenth of it at random; zero: never.
-    pub rekey_child: Duration,
-    /// Age at which an initiator authenticates again, less up to a tenth of it at random; zero: never.
-    pub reauthenticate: Duration,
-}
-
-impl Default for Timing {
-    /// 1 s and 5 retransmissions (1, 2, 4, 8, 16, 32 s: given up after about a minute), 3 of IKE_SA_INIT (1, 2, 4, 8 s:
-    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s; the IKE_SA is
-    /// rekeyed after 4 h, a CHILD_SA after 1 h; no re-authentication.
-    fn default() -> Self {
-        Self {
-            retransmit: Duration::from_secs(1),
-            tries: 5,
-            init_tries: 3,
-            dead_peer: Duration::from_secs(30),
-            keepalive: Duration::from_secs(20),
-            half_open: Duration::from_secs(30),
-            rekey_ike: Duration::from_hours(4),
-            rekey_child: Duration::from_hours(1),
-            reauthenticate: Duration::ZERO,
-        }
-    }
-}
-
-/// What an endpoint does for peers that dial it.
-#[derive(Clone, Debug)]
-pub struct ResponderDefaults {
-    /// IKE_SA algorithms that we accept, best first.
-    pub ike: Vec<IkeProposal>,
-    /// Half-open IKE_SAs from which on a cookie is asked for (RFC 7296 §2.6).
-    pub cookie_threshold: usize,
-    /// Half-open IKE_SAs that may exist at all; beyond it first messages are dropped.
-    pub half_open_limit: usize,
-    /// Half-open IKE_SAs of one peer address (IPv6: of one /64): so many that were begun without a cookie, which
-    /// anybody can do in its name, and so many with one.
-    pub half_open_per_address: usize,
-    /// Established IKE_SAs that may exist at all.
-    pub limit: usize,
-    /// Bytes of the IP packets that hold the fragments of a longer IKE message, as in [`InitiatorConfig`].
-    pub fragment_size: u16,
-    /// CERTREQ hashes to send in IKE_SA_INIT: SHA-1 of the public keys of all authorities that any connection trusts.
-    pub authorities: Vec<[u8; 20]>,
-    /// Timers until a [`ResponderConfig`] is chosen.
-    pub timing: Timing,
 }
 
 impl fmt::Debug for Ask {
