@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Step};
@@ -16,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::esp::Numbers;
+use crate::esp::{Numbers, Sad};
 use crate::files::{Files, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
@@ -58,7 +57,7 @@ pub struct Daemon {
     server: tokio::sync::Mutex<Option<Server>>,
     server_facts: Mutex<ServerFacts>,
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
-    last_number: AtomicU32,
+    sad: Sad,
 }
 
 #[derive(Default)]
@@ -85,6 +84,7 @@ impl Daemon {
     /// A daemon that does nothing yet.
     #[must_use]
     pub fn new(settings: Settings, doors: Doors) -> Self {
+        let sad = Sad::new(Arc::clone(&doors.xfrm));
         Self {
             files: Files::new(&settings.config),
             settings,
@@ -96,7 +96,7 @@ impl Daemon {
             server: tokio::sync::Mutex::new(None),
             server_facts: Mutex::default(),
             link_names: tokio::sync::Mutex::default(),
-            last_number: AtomicU32::new(0),
+            sad,
         }
     }
 
@@ -116,6 +116,12 @@ impl Daemon {
     #[must_use]
     pub fn xfrm(&self) -> Arc<dyn XfrmDoor> {
         Arc::clone(&self.doors.xfrm)
+    }
+
+    /// What we have in the kernel's IPsec.
+    #[must_use]
+    pub const fn sad(&self) -> &Sad {
+        &self.sad
     }
 
     /// The host's network.
@@ -292,7 +298,9 @@ impl Daemon {
         let make = || async {
             let sockets = IkeSockets::bind(ports, exact, MARK)?;
             info!(ports = ?sockets.ports(), "IKE sockets");
-            Ok(start(sockets, Arc::clone(&self.doors.crypto), Box::new(OsEntropy::new())))
+            let driver = start(sockets, Arc::clone(&self.doors.crypto), Box::new(OsEntropy::new()));
+            self.sad.report_to(driver.downgrade());
+            Ok(driver)
         };
         let driver = self.ike.get_or_try_init(make).await.map_err(|e: std::io::Error| {
             let text = format!("UDP ports {} and {} cannot be bound: {e}", ports.ike, ports.nat);
@@ -332,8 +340,7 @@ impl Daemon {
 
     /// Numbers that nothing else of ours has.
     pub fn numbers(&self) -> Numbers {
-        // if_id 0 is none, so counting begins at 1.
-        Numbers::nth(self.last_number.fetch_add(1, Ordering::Relaxed) + 1)
+        self.sad.numbers()
     }
 
     /// A ledger of changes to the host, with its journal on disk.

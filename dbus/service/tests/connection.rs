@@ -24,7 +24,7 @@ use adit_service::BusChoice;
 use adit_service::daemon::{Daemon, Doors, Settings};
 use adit_service::host::{RecordedHost, RecordingHost};
 use adit_service::registry::{ConnectionId, Facts, Notice, Role, State};
-use adit_xfrm_kernel::RecordingXfrm;
+use adit_xfrm_kernel::{AllocateSpi, Recorded, RecordingXfrm, StateId, StateRecord, XfrmDoor, XfrmEvent};
 
 const PSK: &str = "correct horse battery staple";
 /// Long enough for a busy machine; the tests wait for events, and none of them for this.
@@ -62,6 +62,51 @@ fn comes_up_and_leaves_nothing() {
             assert!(made > 0 && made * 2 == log.len(), "{log:?}");
             assert!(!node.folder.join("state/journal/server.journal").exists());
         }
+    });
+}
+
+#[test]
+fn a_limit_of_the_kernel_makes_new_states_beside_the_old_ones() {
+    in_namespace("a_limit_of_the_kernel_makes_new_states_beside_the_old_ones", async {
+        let pair = Pair::start("psk = \"correct horse battery staple\"").await;
+        let id = pair.client.daemon.up("corp").await.unwrap();
+        assert_eq!(pair.client.until_settled(id).await, State::Connected);
+        let (inbound, outbound) = pair.client.pairs()[0];
+        let policies = pair.client.xfrm.standing().1;
+        let record = pair.client.xfrm.states().unwrap().into_iter().find(|s| s.id == outbound).unwrap();
+
+        // A larval state of nobody's, then one that carries.
+        for spi in [0x1234, outbound.spi] {
+            let state = StateId { spi, ..outbound };
+            let (bytes, packets) = (0, 0);
+            let StateRecord { reqid, if_id, .. } = record;
+            let expired = XfrmEvent::Expired { state, reqid, if_id, hard: false, bytes, packets };
+            pair.client.xfrm.tell(&expired);
+        }
+        for node in [&pair.client, &pair.server] {
+            let rekeyed = |door: &RecordingXfrm| {
+                let removed = |r: &Recorded| match r {
+                    Recorded::RemovedStates(gone) => {
+                        gone.iter().any(|s| [inbound.spi, outbound.spi].contains(&s.spi))
+                    }
+                    _ => false,
+                };
+                node.pairs().len() == 2 && door.log().iter().any(removed)
+            };
+            tokio::time::timeout(PATIENCE, node.xfrm.until(rekeyed)).await.expect("a rekey");
+            // The outbound one of the old pair is gone, its inbound one takes in what is on the way.
+            assert_eq!(node.xfrm.standing(), (3, policies));
+            let touched = |r: &Recorded| match r {
+                Recorded::UpdatedPolicies(p) | Recorded::RemovedPolicies(p) => !p.is_empty(),
+                _ => false,
+            };
+            assert!(!node.xfrm.log().iter().any(touched), "{:?}", node.xfrm.log());
+        }
+        assert_eq!(pair.client.daemon.registry().get(id).unwrap().state, State::Connected);
+        pair.client.daemon.down(id).await.unwrap();
+        assert_eq!(pair.client.xfrm.standing(), (0, 0));
+        pair.server.daemon.stop().await;
+        assert_eq!(pair.server.xfrm.standing(), (0, 0));
     });
 }
 
@@ -258,6 +303,13 @@ impl Pair {
         // The server first: it must have ports 500 and 4500, and the client then takes others.
         let server = Node::start("server", &[("server.toml", server_toml())]).await;
         let client = Node::start("client", &[("profiles/corp.toml", profile)]).await;
+        // Both have one address, and doors that count SPIs from the same number: so the server's has begun already.
+        let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
+        let used = (0..64).map(|_| {
+            let spi = server.xfrm.allocate_spi(&AllocateSpi::tunnel(loopback, loopback, 1, None)).unwrap();
+            StateId { destination: loopback, spi, mark: None }
+        });
+        server.xfrm.remove_states(&used.collect::<Vec<_>>());
         Self { server, client }
     }
 }
@@ -303,6 +355,23 @@ impl Node {
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.expect("it comes to be so");
+    }
+
+    /// The inbound and outbound states of every CHILD_SA that was installed, oldest first.
+    fn pairs(&self) -> Vec<(StateId, StateId)> {
+        let installed = |r: Recorded| match r {
+            Recorded::Installed { inbound, outbound, .. } => Some((inbound, outbound)),
+            _ => None,
+        };
+        let mut out: Vec<(Option<StateId>, Option<StateId>)> = Vec::new();
+        for (inbound, outbound) in self.xfrm.log().into_iter().filter_map(installed) {
+            match inbound {
+                Some(_) => out.push((inbound, outbound)),
+                // It came later.
+                None => out.last_mut().into_iter().for_each(|pair| pair.1 = outbound),
+            }
+        }
+        out.into_iter().filter_map(|(i, o)| Some((i?, o?))).collect()
     }
 
     /// Waits until a connection is up, or over.

@@ -9,6 +9,8 @@ pub struct TunnelFacts {
     pub v4: Option<Ipv4Addr>,
     /// The address that the server gave us, IPv6, with its prefix length.
     pub v6: Option<(Ipv6Addr, u8)>,
+    /// Our side of the traffic selectors. Without an address from the server it says which families are carried.
+    pub local_ts: Vec<TrafficSelector>,
     /// The peer's side of the traffic selectors: what it lets us reach.
     pub remote_ts: Vec<TrafficSelector>,
     /// Whether the profile wants everything in the tunnel.
@@ -34,7 +36,10 @@ impl NetworkPlan {
         let mut addresses = Vec::new();
         addresses.extend(facts.v4.map(|a| Prefix::host(IpAddr::V4(a))));
         addresses.extend(facts.v6.map(|(a, _)| Prefix::host(IpAddr::V6(a))));
-        let carries = |v4: bool| addresses.iter().any(|a| a.address.is_ipv4() == v4);
+        let carries = |v4: bool| match addresses.is_empty() {
+            true => facts.local_ts.iter().any(|ts| ts.addresses.first.is_ipv4() == v4),
+            false => addresses.iter().any(|a: &Prefix| a.address.is_ipv4() == v4),
+        };
         if facts.full {
             return Self { routes: vec![Prefix::ANY_V4, Prefix::ANY_V6], addresses };
         }
@@ -65,6 +70,7 @@ mod tests {
         TunnelFacts {
             v4: Some(Ipv4Addr::new(10, 9, 0, 7)),
             v6: None,
+            local_ts: Vec::new(),
             remote_ts: remote.iter().map(|t| prefix(t).into()).collect(),
             full,
             subnets: subnets.iter().map(prefix).collect(),
@@ -80,6 +86,16 @@ mod tests {
         let plan = NetworkPlan::of(&facts(true, &["10.0.0.0/8"], &[]));
         assert_eq!(routes(&plan), ["0.0.0.0/0", "::/0"]);
         assert_eq!(plan.addresses, ["10.9.0.7/32".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_site_needs_no_address_of_the_server_s() {
+        let mut site = facts(false, &["10.2.0.0/16", "fd00:2::/64"], &[]);
+        site.v4 = None;
+        site.local_ts = vec!["10.1.0.0/16".parse::<Prefix>().unwrap().into()];
+        let plan = NetworkPlan::of(&site);
+        assert_eq!(routes(&plan), ["10.2.0.0/16"]);
+        assert!(plan.addresses.is_empty());
     }
 
     #[test]

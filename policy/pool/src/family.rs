@@ -72,6 +72,11 @@ impl Family {
         Some(address)
     }
 
+    /// A leased address is another owner's now.
+    pub(crate) fn pass_on(&mut self, address: u128, owner: u64) {
+        self.leased.entry(address).and_modify(|o| *o = owner);
+    }
+
     /// Frees a leased address and remembers it for `identity`.
     pub(crate) fn release(&mut self, address: u128, identity: Identity) {
         if self.leased.remove(&address).is_none() {

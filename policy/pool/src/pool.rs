@@ -37,6 +37,10 @@ pub struct Pool {
     v6: Option<Family>,
     v6_prefix: u8,
     leases: BTreeMap<u64, (Identity, Lease)>,
+    /// The newest owner of each identity that has a lease.
+    newest: BTreeMap<Identity, u64>,
+    /// Addresses that more than one owner has, and those owners, the newest last.
+    shared: BTreeMap<IpAddr, Vec<u64>>,
 }
 
 impl Pool {
@@ -70,7 +74,15 @@ impl Pool {
         if v4.is_none() && v6.is_none() {
             return Err(PoolError::Empty(name));
         }
-        Ok(Self { name, v4, v6, v6_prefix: config.v6_prefix, leases: BTreeMap::new() })
+        Ok(Self {
+            name,
+            v4,
+            v6,
+            v6_prefix: config.v6_prefix,
+            leases: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            shared: BTreeMap::new(),
+        })
     }
 
     /// Its name.
@@ -115,20 +127,81 @@ impl Pool {
         }
         let lease =
             Lease { v4: v4.map(address_v4), v6: v6.map(|n| (Ipv6Addr::from_bits(n), self.v6_prefix)) };
-        self.leases.insert(owner, (identity.clone(), lease));
+        self.note(owner, identity, lease);
+        Ok(lease)
+    }
+
+    /// As [`Pool::lease`], for an owner that takes the place of another: where the identity has a lease of the families
+    /// asked for, under whatever owner, it is this one's as well. Its addresses are free when the last of them has
+    /// released them.
+    ///
+    /// Errors: as [`Pool::lease`].
+    pub fn lease_again(
+        &mut self,
+        owner: u64,
+        identity: &Identity,
+        request: Request,
+    ) -> Result<Lease, PoolError> {
+        let former = self.newest.get(identity).copied().filter(|former| *former != owner);
+        let has = |lease: &Lease| (lease.v4.is_some(), lease.v6.is_some()) == (request.v4, request.v6);
+        let lease = former.and_then(|former| self.lease_of(former)).filter(has);
+        let (Some(former), Some(lease)) = (former, lease) else {
+            return self.lease(owner, identity, request);
+        };
+        if let Some((_, own)) = self.leases.get(&owner) {
+            return Ok(*own);
+        }
+        for address in addresses(lease) {
+            self.shared.entry(address).or_insert_with(|| vec![former]).push(owner);
+            self.pass_on(address, owner);
+        }
+        self.note(owner, identity, lease);
         Ok(lease)
     }
 
     /// Takes `owner`'s addresses back; what they were.
     pub fn release(&mut self, owner: u64) -> Option<Lease> {
         let (identity, lease) = self.leases.remove(&owner)?;
-        if let (Some(family), Some(address)) = (&mut self.v4, lease.v4) {
-            family.release(number_v4(address), identity.clone());
+        if self.newest.get(&identity) == Some(&owner) {
+            self.newest.remove(&identity);
         }
-        if let (Some(family), Some((address, _))) = (&mut self.v6, lease.v6) {
-            family.release(address.to_bits(), identity);
+        for address in addresses(lease) {
+            let Some(owners) = self.shared.get_mut(&address) else {
+                self.free(address, identity.clone());
+                continue;
+            };
+            owners.retain(|o| *o != owner);
+            let last = owners.last().copied();
+            if owners.len() < 2 {
+                self.shared.remove(&address);
+            }
+            if let Some(last) = last {
+                self.pass_on(address, last);
+                self.newest.entry(identity.clone()).or_insert(last);
+            }
         }
         Some(lease)
+    }
+
+    fn note(&mut self, owner: u64, identity: &Identity, lease: Lease) {
+        self.newest.insert(identity.clone(), owner);
+        self.leases.insert(owner, (identity.clone(), lease));
+    }
+
+    fn family(&mut self, of: IpAddr) -> Option<&mut Family> {
+        if of.is_ipv4() { self.v4.as_mut() } else { self.v6.as_mut() }
+    }
+
+    fn pass_on(&mut self, address: IpAddr, owner: u64) {
+        if let Some(family) = self.family(address) {
+            family.pass_on(number(address), owner);
+        }
+    }
+
+    fn free(&mut self, address: IpAddr, identity: Identity) {
+        if let Some(family) = self.family(address) {
+            family.release(number(address), identity);
+        }
     }
 
     /// What `owner` has.
@@ -168,6 +241,11 @@ impl Pool {
             },
         }
     }
+}
+
+fn addresses(lease: Lease) -> impl Iterator<Item = IpAddr> {
+    let v6 = lease.v6.map(|(address, _)| IpAddr::V6(address));
+    lease.v4.map(IpAddr::V4).into_iter().chain(v6)
 }
 
 fn number(address: IpAddr) -> u128 {

@@ -50,6 +50,29 @@ fn a_networks_own_addresses_and_the_servers_are_not_given_away() {
 }
 
 #[test]
+fn who_comes_in_again_has_the_address_of_before_until_both_are_gone() {
+    let mut pool = pool(&[range("10.0.0.1", "10.0.0.3")]);
+    let ann = id("ann");
+    assert_eq!(pool.lease_again(1, &ann, V4).unwrap(), v4("10.0.0.1"));
+    assert_eq!(pool.lease_again(2, &ann, V4).unwrap(), v4("10.0.0.1"));
+    assert_eq!(pool.lease_again(2, &ann, V4).unwrap(), v4("10.0.0.1"), "asked twice");
+    assert_eq!(pool.lease_again(3, &ann, V4).unwrap(), v4("10.0.0.1"));
+    assert_eq!(pool.lease_again(4, &id("bob"), V4).unwrap(), v4("10.0.0.2"));
+    let at = "10.0.0.1".parse().unwrap();
+    assert_eq!((pool.owner_of(at), pool.leased().0), (Some(3), 2));
+    pool.release(3);
+    pool.release(1);
+    assert_eq!((pool.owner_of(at), pool.leased().0), (Some(2), 2));
+    assert_eq!(pool.lease_again(5, &ann, V4).unwrap(), v4("10.0.0.1"), "the newest that is left");
+    pool.release(2);
+    pool.release(5);
+    assert_eq!((pool.owner_of(at), pool.leased().0), (None, 1));
+    // Who does not take another's place gets an address of its own.
+    assert_eq!(pool.lease(6, &ann, V4).unwrap(), v4("10.0.0.1"));
+    assert_eq!(pool.lease(7, &ann, V4).unwrap(), v4("10.0.0.3"));
+}
+
+#[test]
 fn an_exhausted_pool_says_its_name_and_size() {
     let mut pool = pool(&[range("10.0.0.1", "10.0.0.2"), range("10.0.1.1", "10.0.1.1")]);
     for owner in 0..3 {

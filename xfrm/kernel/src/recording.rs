@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::{
     Algorithm, AllocateSpi, Capabilities, Capability, ChildSa, EventStream, Feature, Operation, Policy,
@@ -46,6 +46,7 @@ pub enum Recorded {
 #[derive(Default)]
 pub struct RecordingXfrm {
     books: Mutex<Books>,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -71,7 +72,7 @@ impl RecordingXfrm {
     /// One that agrees to everything and remembers nothing of it, for load tests.
     #[must_use]
     pub fn forgetful() -> Self {
-        Self { books: Mutex::new(Books { forgets: true, ..Books::default() }) }
+        Self { books: Mutex::new(Books { forgets: true, ..Books::default() }), ..Self::default() }
     }
 
     /// The next operation that changes something is refused with this.
@@ -88,6 +89,19 @@ impl RecordingXfrm {
     #[must_use]
     pub fn log(&self) -> Vec<Recorded> {
         self.with(|b| b.log.clone())
+    }
+
+    /// Waits until it is so. Asked again after everything that the door is asked.
+    pub async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if condition(self) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// How many states and policies stand.
@@ -108,7 +122,13 @@ impl RecordingXfrm {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Books) -> T) -> T {
-        f(&mut self.books.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = books.log.len();
+        let value = f(&mut books);
+        if books.log.len() != before {
+            self.changed.notify_waiters();
+        }
+        value
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct ClientContext {
 }
 
 impl SaContext for ClientContext {
-    fn ask(&self, _: SaId, ask: Ask) -> Pending {
+    fn ask(&self, sa: SaId, ask: Ask) -> Pending {
         match ask {
             Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk())),
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
@@ -42,25 +42,37 @@ impl SaContext for ClientContext {
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
             Ask::AllocateSpi { path } => {
-                let installation = Arc::clone(&self.installation);
-                Pending::Later(Box::pin(async move { Answer::Spi(installation.allocate_spi(path).await) }))
+                let allocated = self.installation.allocate_spi(sa, path);
+                Pending::Later(Box::pin(async { Answer::Spi(allocated.await) }))
             }
             Ask::Install(child) => {
-                let installation = Arc::clone(&self.installation);
-                Pending::Later(Box::pin(async move { Answer::Installed(installation.install(*child).await) }))
+                let installed = self.installation.install(sa, *child);
+                Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
+            }
+            Ask::InstallOutbound { child, keys } => {
+                let installed = self.installation.install_outbound(sa, child, keys);
+                Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
             }
             Ask::Connection { .. } => {
                 Pending::Now(Answer::Connection(Err(unexpected("a connection for a client"))))
             }
             Ask::Lease { .. } => Pending::Now(Answer::Leased(Err(unexpected("a lease for a client")))),
             // The driver answers these itself.
-            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } | Ask::InstallOutbound { .. } => {
+            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
                 Pending::Later(Box::pin(std::future::pending()))
             }
         }
     }
 
     fn event(&self, sa: SaId, event: Event) {
+        match &event {
+            Event::ChildClosed { child, replaced_by, .. } => {
+                self.installation.child_closed(sa, *child, replaced_by.is_some());
+            }
+            Event::PathChanged { path } => self.installation.moved(sa, *path),
+            Event::Closed(_) => self.installation.closed(sa),
+            _ => {}
+        }
         // Nobody listens any more when the connection was taken down meanwhile.
         let _ = self.events.send((sa, event));
     }

@@ -1,17 +1,17 @@
 //! What a dialled connection puts on this host, and how it is taken away again.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, FailureCode, Path, Step};
-use adit_ikev2::api::ChildSa;
+use adit_core::{Failure, FailureCode, Path, Step, TrafficSelector};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
 use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
-use adit_xfrm_kernel::{PolicyId, StateId};
+use adit_xfrm_kernel::StateId;
 
 use crate::daemon::Daemon;
-use crate::esp::{Numbers, TunnelSa, allocate_spi, kernel_child};
-use crate::host::{Block, Change, Changes, PathInfo, loosen_reverse_path, tunnel_routes};
+use crate::esp::{Limits, Numbers, Sad};
+use crate::host::{Block, Change, Changes, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
 use crate::registry::ConnectionId;
 use crate::suites;
 
@@ -25,7 +25,14 @@ pub(crate) struct Installation {
     daemon: Arc<Daemon>,
     numbers: Numbers,
     slot: tokio::sync::Mutex<Slot>,
-    states: Mutex<Option<(StateId, StateId)>>,
+    /// Its IKE_SAs, oldest first: two, while it authenticates again.
+    sas: Mutex<Vec<Of>>,
+}
+
+/// What one IKE_SA has put here.
+struct Of {
+    sa: SaId,
+    children: Vec<ChildId>,
 }
 
 #[derive(Default)]
@@ -37,12 +44,10 @@ struct Slot {
     uplink: Option<PathInfo>,
     /// The block's undo, which goes last.
     block: Option<u64>,
-    /// Undos of everything else.
-    tunnel: Vec<u64>,
-    /// Inbound SPIs that were reserved.
-    larval: Vec<StateId>,
-    states: Vec<StateId>,
-    policies: Vec<PolicyId>,
+    /// Undos of the link and what goes with it.
+    link: Vec<u64>,
+    /// What CHILD_SAs need beside: addresses, routes, rules.
+    shared: Shared,
 }
 
 impl Installation {
@@ -54,13 +59,28 @@ impl Installation {
             daemon: Arc::clone(daemon),
             numbers: daemon.numbers(),
             slot: tokio::sync::Mutex::default(),
-            states: Mutex::default(),
+            sas: Mutex::default(),
         }
     }
 
-    /// The inbound and outbound state, while there are any.
+    /// The inbound and outbound state, while there are any: the newest IKE_SA's.
     pub(crate) fn states(&self) -> Option<(StateId, StateId)> {
-        *self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        let sas: Vec<SaId> = self.sas().iter().map(|of| of.sa).collect();
+        sas.into_iter().rev().find_map(|sa| self.sad().states(sa))
+    }
+
+    /// Whether any CHILD_SA is left.
+    fn has_children(&self) -> bool {
+        self.sas().iter().any(|of| !of.children.is_empty())
+    }
+
+    fn sad(&self) -> &Sad {
+        self.daemon.sad()
+    }
+
+    fn sas(&self) -> MutexGuard<'_, Vec<Of>> {
+        // The list is consistent between any two statements, so a panicked writer harms nothing.
+        self.sas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
@@ -88,27 +108,95 @@ impl Installation {
     }
 
     /// Reserves an inbound SPI. The kernel drops it by itself in the end; here it goes with everything else.
-    pub(crate) async fn allocate_spi(&self, path: Path) -> Result<u32, Failure> {
-        let mut slot = self.slot.lock().await;
-        if !slot.open {
-            return Err(taken_down());
+    pub(crate) fn allocate_spi(
+        &self,
+        sa: SaId,
+        path: Path,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send + use<> {
+        let mut sas = self.sas();
+        if !sas.iter().any(|of| of.sa == sa) {
+            sas.push(Of { sa, children: Vec::new() });
         }
-        let (spi, larval) = allocate_spi(&*self.daemon.xfrm(), path, self.numbers)?;
-        slot.larval.push(larval);
-        Ok(spi)
+        drop(sas);
+        self.sad().allocate_spi(sa, path, self.numbers)
     }
 
-    /// Installs the tunnel: link, states and policies, addresses, routes, rules.
-    pub(crate) async fn install(&self, child: ChildSa) -> Result<(), Failure> {
-        let mut slot = self.slot.lock().await;
-        if !slot.open {
-            return Err(taken_down());
+    /// Installs a CHILD_SA: states and policies; for the first one the link; addresses, routes and rules that are not
+    /// there yet. One that takes another's place has all that, and needs its states only: they are on their way when
+    /// this returns.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        sa: SaId,
+        child: ChildSa,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let installation = Arc::clone(self);
+        let (id, limits) = (child.child, self.limits());
+        let rekeyed = child.replaces.filter(|old| self.sas().iter().any(|of| of.children.contains(old)));
+        let ready = match rekeyed {
+            Some(old) => Err((old, self.sad().install(sa, child, self.numbers, limits))),
+            None => Ok(child),
+        };
+        async move {
+            match ready {
+                Ok(child) => installation.install_new(sa, child, limits).await,
+                Err((old, installed)) => {
+                    installed.await?;
+                    installation.slot.lock().await.shared.inherit(old, id);
+                    let noted = installation.note(sa, id);
+                    if noted.is_err() {
+                        installation.sad().remove(sa).await.iter().for_each(|e| installation.tell(e));
+                    }
+                    noted
+                }
+            }
         }
-        let result = self.install_into(&mut slot, child).await;
-        if result.is_err() {
-            self.lower_slot(&mut slot).await;
-        }
-        result
+    }
+
+    /// Adds the outbound state of a CHILD_SA that was installed without.
+    pub(crate) fn install_outbound(
+        &self,
+        sa: SaId,
+        child: ChildId,
+        keys: EspKeys,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        self.sad().install_outbound(sa, child, keys)
+    }
+
+    /// Removes a CHILD_SA, and what it alone needed.
+    pub(crate) fn child_closed(self: &Arc<Self>, sa: SaId, child: ChildId, replaced: bool) {
+        self.sas().iter_mut().for_each(|of| of.children.retain(|c| *c != child));
+        let closed = self.sad().close_child(sa, child, replaced);
+        let installation = Arc::clone(self);
+        tokio::spawn(async move {
+            let errors = closed.await;
+            errors.iter().for_each(|error| installation.tell(error));
+            let mut slot = installation.slot.lock().await;
+            installation.release(&mut slot, child).await;
+        });
+    }
+
+    /// Removes what an IKE_SA had that is gone. With another one up, what both need stays.
+    pub(crate) fn closed(self: &Arc<Self>, sa: SaId) {
+        let children = {
+            let mut sas = self.sas();
+            let at = sas.iter().position(|of| of.sa == sa);
+            at.map(|at| sas.remove(at).children).unwrap_or_default()
+        };
+        let removed = self.sad().remove(sa);
+        let installation = Arc::clone(self);
+        tokio::spawn(async move {
+            let errors = removed.await;
+            errors.iter().for_each(|error| installation.tell(error));
+            let mut slot = installation.slot.lock().await;
+            for child in children {
+                installation.release(&mut slot, child).await;
+            }
+        });
+    }
+
+    /// The peer is elsewhere now.
+    pub(crate) fn moved(&self, sa: SaId, path: Path) {
+        self.sad().follow(sa, path);
     }
 
     /// Takes the tunnel away; the block stays.
@@ -145,81 +233,155 @@ impl Installation {
         }
     }
 
-    async fn install_into(&self, slot: &mut Slot, child: ChildSa) -> Result<(), Failure> {
-        let link = self.name(slot).await?;
-        let plan = NetworkPlan::of(&TunnelFacts {
+    async fn install_new(&self, sa: SaId, child: ChildSa, limits: Limits) -> Result<(), Failure> {
+        let mut slot = self.slot.lock().await;
+        if !slot.open {
+            return Err(taken_down());
+        }
+        let id = child.child;
+        let facts = TunnelFacts {
             v4: child.lease.v4,
             v6: child.lease.v6,
+            local_ts: child.local_ts.clone(),
             remote_ts: child.remote_ts.clone(),
             full: self.profile.tunnel == Tunnel::Full,
-            subnets: self.profile.remote_networks(),
-        });
-        let mtu = self.mtu(slot, &child);
-        let sources: Vec<IpAddr> = plan.addresses.iter().map(|a| a.address).collect();
-        let link_change =
-            Change::XfrmLink { name: link.clone(), if_id: self.numbers.if_id, mtu: u32::from(mtu) };
-        let mut before = vec![link_change];
+            // Further ones have been asked for as they are.
+            subnets: if self.has_children() { Vec::new() } else { self.profile.remote_networks() },
+        };
+        let (tunnel, mtu) = (child.mode == ChildMode::Tunnel, self.mtu(&slot, &child));
+        if tunnel {
+            self.link(&mut slot, mtu).await?;
+        }
+        self.sad().install(sa, child, self.numbers, limits).await?;
+        let made = match tunnel {
+            true => self.networking(&mut slot, &facts, id, mtu).await,
+            false => Ok(()),
+        };
+        let noted = made.and_then(|()| self.note(sa, id));
+        if noted.is_err() {
+            let errors = self.sad().close_child(sa, id, false).await;
+            errors.iter().for_each(|error| self.tell(error));
+            self.release(&mut slot, id).await;
+        }
+        noted
+    }
+
+    /// A CHILD_SA stands. Where its IKE_SA has gone meanwhile, so must it.
+    fn note(&self, sa: SaId, child: ChildId) -> Result<(), Failure> {
+        let mut sas = self.sas();
+        let of = sas.iter_mut().find(|of| of.sa == sa).ok_or_else(taken_down)?;
+        of.children.push(child);
+        Ok(())
+    }
+
+    /// The xfrm interface, and an uplink that lets its packets come back; once.
+    async fn link(&self, slot: &mut Slot, mtu: u16) -> Result<(), Failure> {
+        if !slot.link.is_empty() {
+            return Ok(());
+        }
+        let name = self.name(slot).await?;
+        let mut wanted = vec![Change::XfrmLink { name, if_id: self.numbers.if_id, mtu: u32::from(mtu) }];
         if let Some(uplink) = &slot.uplink {
             let host = self.daemon.host();
             let loosen = loosen_reverse_path(host.as_ref(), &uplink.link).await;
-            before.extend(loosen.map_err(|e| network("reading rp_filter", &e))?);
+            wanted.extend(loosen.map_err(|e| network("reading rp_filter", &e))?);
         }
-        self.make(slot, &before).await?;
-        self.install_states(slot, child).await?;
+        for change in &wanted {
+            let made = self.changes(slot)?.make(change).await;
+            slot.link.extend(made.map_err(|e| network(&change.to_string(), &e))?);
+        }
+        Ok(())
+    }
+
+    /// Link, addresses, routes and rules, as far as they are not there.
+    async fn networking(
+        &self,
+        slot: &mut Slot,
+        facts: &TunnelFacts,
+        child: ChildId,
+        mtu: u16,
+    ) -> Result<(), Failure> {
+        self.link(slot, mtu).await?;
+        let link = self.name(slot).await?;
+        let plan = NetworkPlan::of(facts);
+        let sources = match plan.addresses.is_empty() {
+            true => self.own_addresses(&facts.local_ts).await,
+            false => plan.addresses.iter().map(|a| a.address).collect(),
+        };
         let address = |a: &adit_core::Prefix| Change::Address { link: link.clone(), address: *a };
-        let mut after: Vec<Change> = plan.addresses.iter().map(address).collect();
-        after.extend(tunnel_routes(&link, self.numbers.table(), &sources, &plan.routes));
-        self.make(slot, &after).await?;
+        let mut wanted: Vec<Change> = plan.addresses.iter().map(address).collect();
+        wanted.extend(tunnel_routes(&link, self.numbers.table(), &sources, &plan.routes));
+        self.changes(slot)?;
+        let Slot { changes: Some(changes), shared, .. } = slot else { return Ok(()) };
+        shared.need(changes, child, &wanted).await.map_err(|e| network("addresses and routes", &e))?;
         self.daemon.registry().update(self.id, |f| {
             f.interface = link;
-            f.addresses = plan.addresses;
-            f.routes = plan.routes;
+            let new: Vec<_> = plan.addresses.into_iter().filter(|a| !f.addresses.contains(a)).collect();
+            f.addresses.extend(new);
+            let new: Vec<_> = plan.routes.into_iter().filter(|r| !f.routes.contains(r)).collect();
+            f.routes.extend(new);
         });
         Ok(())
     }
 
-    async fn install_states(&self, slot: &mut Slot, child: ChildSa) -> Result<(), Failure> {
-        let TunnelSa { child, states, policies } = kernel_child(child, self.numbers)?;
-        // Noted before the kernel is asked: an installation that fails half-way is removed whole.
-        (slot.states, slot.policies) = (vec![states.0, states.1], policies);
-        let xfrm = self.daemon.xfrm();
-        tokio::task::spawn_blocking(move || xfrm.install(child))
-            .await
-            .map_err(|_| network("installing states", &"the door died"))??;
-        *self.states.lock().unwrap_or_else(PoisonError::into_inner) = Some(states);
-        Ok(())
+    /// This host's own addresses on our side of the traffic selectors, so that what it says itself fits them; of a family
+    /// that has none, whichever the host takes.
+    async fn own_addresses(&self, local_ts: &[TrafficSelector]) -> Vec<IpAddr> {
+        let host = self.daemon.host();
+        let mut out: Vec<IpAddr> = Vec::new();
+        for ts in local_ts {
+            let there = host.path_to(ts.addresses.first).await.map(|p| p.source);
+            out.extend(there.ok().filter(|source| ts.addresses.contains(*source)));
+        }
+        for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
+            let carried = local_ts.iter().any(|ts| ts.addresses.first.is_ipv4() == any.is_ipv4());
+            if carried && !out.iter().any(|a| a.is_ipv4() == any.is_ipv4()) {
+                out.push(any);
+            }
+        }
+        out
     }
 
-    async fn make(&self, slot: &mut Slot, changes: &[Change]) -> Result<(), Failure> {
-        for change in changes {
-            let made = self.changes(slot)?.make(change).await;
-            slot.tunnel.extend(made.map_err(|e| network(&change.to_string(), &e))?);
+    async fn release(&self, slot: &mut Slot, child: ChildId) {
+        if let Slot { changes: Some(changes), shared, .. } = slot {
+            let errors = shared.release(changes, child).await;
+            errors.iter().for_each(|error| self.tell(error));
         }
-        Ok(())
     }
 
     async fn lower_slot(&self, slot: &mut Slot) -> Vec<String> {
-        *self.states.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut errors = Vec::new();
-        let steps = std::mem::take(&mut slot.tunnel);
-        if let Some(changes) = &slot.changes {
-            for number in steps.into_iter().rev() {
+        if let Slot { changes: Some(changes), shared, link, .. } = slot {
+            errors.extend(shared.release_all(changes).await.iter().map(ToString::to_string));
+            for number in std::mem::take(link).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
         }
-        let (mut states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
-        states.append(&mut slot.larval);
-        let xfrm = self.daemon.xfrm();
-        let remove = move || {
-            let mut errors = xfrm.remove_policies(&policies);
-            errors.extend(xfrm.remove_states(&states));
-            errors
-        };
-        match tokio::task::spawn_blocking(remove).await {
-            Ok(removed) => errors.extend(removed.iter().map(ToString::to_string)),
-            Err(_) => errors.push("removing states: the door died".to_owned()),
+        self.daemon.registry().update(self.id, |f| {
+            f.addresses.clear();
+            f.routes.clear();
+        });
+        let sas = std::mem::take(&mut *self.sas());
+        for of in sas {
+            errors.extend(self.lower_sa(slot, of).await);
         }
         errors
+    }
+
+    async fn lower_sa(&self, slot: &mut Slot, of: Of) -> Vec<String> {
+        let removed = self.sad().remove(of.sa).await;
+        for child in of.children {
+            self.release(slot, child).await;
+        }
+        removed.iter().map(ToString::to_string).collect()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { bytes: self.profile.rekeying.bytes, packets: self.profile.rekeying.packets }
+    }
+
+    fn tell(&self, error: &impl std::fmt::Display) {
+        tracing::warn!(connection = self.id.0, %error, "not undone");
     }
 
     fn mtu(&self, slot: &Slot, child: &ChildSa) -> u16 {

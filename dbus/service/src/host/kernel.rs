@@ -140,16 +140,6 @@ fn gone_is_fine(done: Result<(), HostError>) -> Result<(), HostError> {
 }
 
 impl Host for KernelHost {
-    fn free_link_name(&self) -> Answer<'_, String> {
-        Box::pin(async {
-            let links = netlink::links(&self.handle).await?;
-            (0..=u16::MAX)
-                .map(|n| format!("adit{n}"))
-                .find(|name| links.iter().all(|l| l.name != *name))
-                .ok_or_else(|| HostError::Invalid("every name from adit0 to adit65535 is taken".into()))
-        })
-    }
-
     fn undo_of<'a>(&'a self, change: &'a Change) -> Answer<'a, Option<Undo>> {
         Box::pin(async { self.inverse(change) })
     }

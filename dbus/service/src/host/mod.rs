@@ -22,6 +22,7 @@ mod plan;
 mod reconcile;
 #[cfg(feature = "recording")]
 mod recording;
+mod shared;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -39,10 +40,11 @@ pub use journal::{Journal, leftovers};
 pub use kernel::KernelHost;
 pub use ledger::Changes;
 pub use lookup::{LinkState, PathInfo};
-pub use plan::{Nat, forwarding, loosen_reverse_path, on_subnet, tunnel_routes};
+pub use plan::{Nat, forwarding, loosen_reverse_path, tunnel_routes};
 pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]
 pub use recording::{RecordedHost, RecordingHost};
+pub use shared::Shared;
 
 /// Where the program `nft` is, if it is there: blocks and NAT need it.
 #[must_use]
@@ -71,9 +73,6 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Sen
 
 /// What the daemon may ask of the host.
 pub trait Host: Send + Sync {
-    /// The first `aditN` that is no link's name.
-    fn free_link_name(&self) -> Answer<'_, String>;
-
     /// What would take this change back, read from how things stand now. `None`: it is so already, and not by us, so
     /// there is nothing to change and nothing to undo.
     fn undo_of<'a>(&'a self, change: &'a Change) -> Answer<'a, Option<Undo>>;

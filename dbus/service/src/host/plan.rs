@@ -15,7 +15,8 @@ const FLOOR: u32 = u32::MAX - 1;
 /// clear when the link goes), and the rules that lead there. In this order: the rules come when the table is full.
 ///
 /// A default route (`0.0.0.0/0` or `::/0`) makes a full tunnel: the other family's default becomes unreachable.
-/// `sources` are the tunnel's own addresses; a route of a family that has none is only a floor.
+/// `sources` are the tunnel's own addresses; a route of a family that has none is only a floor. An unspecified one is
+/// whatever the host takes.
 #[must_use]
 pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
     let mut destinations: Vec<Prefix> = destinations.iter().map(|d| d.network()).collect();
@@ -30,7 +31,8 @@ pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &
     let floors = destinations.iter().map(|d| route(*d, Target::Unreachable, None, FLOOR));
     let carried = destinations.iter().filter_map(|d| {
         let source = sources.iter().copied().find(|s| s.is_ipv4() == d.address.is_ipv4())?;
-        Some(route(*d, Target::Link(link.into()), Some(source), METRIC))
+        let source = Some(source).filter(|s| !s.is_unspecified());
+        Some(route(*d, Target::Link(link.into()), source, METRIC))
     });
     let rules = [false, true]
         .into_iter()
@@ -74,15 +76,6 @@ pub async fn forwarding(host: &dyn Host, ipv4: bool, ipv6: bool) -> Result<Vec<C
         changes.push(on("net/ipv6/conf/all/forwarding"));
     }
     Ok(changes)
-}
-
-/// A lease out of `link`'s own network: this host answers for it there.
-#[must_use]
-pub fn on_subnet(link: &str, lease: IpAddr) -> Vec<Change> {
-    let ndp = lease
-        .is_ipv6()
-        .then(|| Change::Setting { key: format!("net/ipv6/conf/{link}/proxy_ndp"), value: "1".into() });
-    ndp.into_iter().chain([Change::ProxyNeighbour { link: link.into(), address: lease }]).collect()
 }
 
 /// Address translation for the clients of a server.

@@ -24,7 +24,6 @@ pub struct RecordingHost {
 struct Books {
     log: Vec<RecordedHost>,
     refuse: Option<Errno>,
-    names: u32,
 }
 
 impl RecordingHost {
@@ -51,14 +50,6 @@ impl RecordingHost {
 }
 
 impl Host for RecordingHost {
-    fn free_link_name(&self) -> Answer<'_, String> {
-        let number = self.with(|b| {
-            b.names += 1;
-            b.names - 1
-        });
-        Box::pin(async move { Ok(format!("adit{number}")) })
-    }
-
     fn undo_of<'a>(&'a self, change: &'a Change) -> Answer<'a, Option<Undo>> {
         let undo = match change.clone() {
             Change::XfrmLink { if_id, .. } => Undo::XfrmLink { if_id },

@@ -48,7 +48,7 @@ pub struct Listen {
 
 enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn SaContext>, oneshot::Sender<SaId>),
-    Close(SaId),
+    Input(Input),
     Responder(Option<(Listen, Arc<dyn SaContext>)>),
     Answer(AskId, Answer),
 }
@@ -70,7 +70,18 @@ impl IkeDriver {
 
     /// Closes an IKE_SA; its context gets `Event::Closed` when it is done.
     pub fn close(&self, sa: SaId) {
-        let _ = self.commands.send(Command::Close(sa));
+        self.input(Input::Close { sa });
+    }
+
+    /// Tells the core something: a limit was reached, a peer moved, one more CHILD_SA is wanted.
+    pub fn input(&self, input: Input) {
+        let _ = self.commands.send(Command::Input(input));
+    }
+
+    /// A handle that does not keep the task alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakIkeDriver {
+        WeakIkeDriver(self.commands.downgrade())
     }
 
     /// Lets peers in, with `context` to answer for them; `None`: no longer.
@@ -82,6 +93,18 @@ impl IkeDriver {
     #[must_use]
     pub fn sockets(&self) -> &IkeSockets {
         &self.sockets
+    }
+}
+
+/// A handle on the driver's task that does not keep it alive.
+#[derive(Clone)]
+pub struct WeakIkeDriver(mpsc::WeakUnboundedSender<Command>);
+
+impl WeakIkeDriver {
+    /// Tells the core something; whether there still is one.
+    #[must_use]
+    pub fn input(&self, input: Input) -> bool {
+        self.0.upgrade().is_some_and(|commands| commands.send(Command::Input(input)).is_ok())
     }
 }
 
@@ -149,7 +172,7 @@ impl Task {
                 self.contexts.insert(sa, context);
                 let _ = reply.send(sa);
             }
-            Command::Close(sa) => self.endpoint.handle(clock::now(), Input::Close { sa }),
+            Command::Input(input) => self.endpoint.handle(clock::now(), input),
             Command::Responder(responder) => {
                 let (listen, context) = responder.unzip();
                 self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();

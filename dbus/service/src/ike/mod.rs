@@ -3,5 +3,5 @@
 mod driver;
 mod sockets;
 
-pub use driver::{IkeDriver, Listen, Pending, SaContext, start};
+pub use driver::{IkeDriver, Listen, Pending, SaContext, WeakIkeDriver, start};
 pub use sockets::{IkeSockets, Ports};

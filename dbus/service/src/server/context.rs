@@ -57,17 +57,19 @@ impl SaContext for Arc<Inner> {
                 Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
             }
             Ask::AllocateSpi { path } => {
-                let (inner, guest) = (Arc::clone(self), self.guest(sa));
-                Pending::Later(Box::pin(async move { Answer::Spi(guest.allocate_spi(&inner, path).await) }))
+                let allocated = self.guest(sa).allocate_spi(self, sa, path);
+                Pending::Later(Box::pin(async { Answer::Spi(allocated.await) }))
             }
             Ask::Install(child) => {
-                let (inner, guest) = (Arc::clone(self), self.guest(sa));
-                Pending::Later(Box::pin(
-                    async move { Answer::Installed(guest.install(&inner, *child).await) },
-                ))
+                let installed = self.guest(sa).install(self, sa, *child);
+                Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
+            }
+            Ask::InstallOutbound { child, keys } => {
+                let installed = self.daemon.sad().install_outbound(sa, child, keys);
+                Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
             }
             // The driver answers these itself.
-            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } | Ask::InstallOutbound { .. } => {
+            Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
                 Pending::Later(Box::pin(std::future::pending()))
             }
         }
@@ -79,11 +81,11 @@ impl SaContext for Arc<Inner> {
         }
         match event {
             Event::Established(facts) => self.established(sa, &facts),
-            Event::ChildClosed { .. } => {
+            Event::ChildClosed { child, replaced_by, .. } => {
                 let Some(guest) = self.guests().get(&sa).cloned() else { return };
-                let inner = Arc::clone(self);
-                tokio::spawn(async move { guest.close_child(&inner).await });
+                guest.close_child(self, sa, child, replaced_by.is_some());
             }
+            Event::PathChanged { path } => self.moved(sa, path),
             Event::Released(_) => {
                 // The lease goes with the guest.
             }
@@ -216,11 +218,25 @@ impl Inner {
         let leased = {
             let mut pools = self.pools();
             let (_, pool) = pools.get_mut(name).ok_or_else(|| unexpected("a pool"))?;
-            pool.lease(sa.0, remote, request).map_err(Failure::from)?
+            // The old IKE_SA of an identity that comes in again lives until the new one is up: both have the address.
+            let leased = match rule.uniqueness {
+                adit_profile::Uniqueness::Replace => pool.lease_again(sa.0, remote, request),
+                _ => pool.lease(sa.0, remote, request),
+            };
+            leased.map_err(Failure::from)?
         };
         self.guest_facts(sa, |facts| facts.pool = Some((name.to_owned(), sa.0)));
         let dns: Vec<IpAddr> = rule.dns.clone().unwrap_or_else(|| configured.dns.clone());
         Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
+    }
+
+    /// The peer is elsewhere now.
+    fn moved(&self, sa: SaId, path: Path) {
+        self.daemon.sad().follow(sa, path);
+        let connection = self.guests().get(&sa).and_then(|g| g.connection());
+        if let Some(connection) = connection {
+            self.daemon.registry().update(connection, |f| f.remote = Some(path.remote));
+        }
     }
 
     fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {

@@ -1,21 +1,22 @@
 //! One peer that dialled us, and what it has on this host: states, policies, a lease, perhaps answers on a link. No
 //! link and no route of its own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Path, Step};
-use adit_ikev2::api::ChildSa;
-use adit_xfrm_kernel::{PolicyId, StateId};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, Lease, SaId};
 
 use super::Inner;
-use crate::esp::{Numbers, TunnelSa, allocate_spi, kernel_child};
+use crate::esp::{Limits, Numbers};
 use crate::host::Change;
 use crate::registry::ConnectionId;
 
 pub(crate) struct Guest {
     pub(super) numbers: Numbers,
     facts: Mutex<GuestFacts>,
-    slot: tokio::sync::Mutex<Slot>,
+    left: AtomicBool,
 }
 
 /// What the driver's task reads and writes.
@@ -24,25 +25,15 @@ pub(super) struct GuestFacts {
     /// Index of the `[[connection]]`, once the peer said who it is; whether it is really for it.
     pub(super) rule: Option<(usize, bool)>,
     pub(super) connection: Option<ConnectionId>,
-    pub(super) states: Option<(StateId, StateId)>,
     /// The pool that its lease is from, and under which number.
     pub(super) pool: Option<(String, u64)>,
-}
-
-#[derive(Default)]
-struct Slot {
-    left: bool,
-    /// Inbound SPIs that were reserved.
-    larval: Vec<StateId>,
-    states: Vec<StateId>,
-    policies: Vec<PolicyId>,
-    /// Undos of the answers that we give for its addresses.
-    answers: Vec<u64>,
+    /// Those that needed a change of this host.
+    children: Vec<ChildId>,
 }
 
 impl Guest {
     pub(super) fn new(numbers: Numbers) -> Self {
-        Self { numbers, facts: Mutex::default(), slot: tokio::sync::Mutex::default() }
+        Self { numbers, facts: Mutex::default(), left: AtomicBool::new(false) }
     }
 
     pub(super) fn facts(&self) -> MutexGuard<'_, GuestFacts> {
@@ -53,45 +44,76 @@ impl Guest {
         self.facts().connection
     }
 
-    pub(super) fn states(&self) -> Option<(StateId, StateId)> {
-        self.facts().states
-    }
-
     /// Reserves an inbound SPI; it goes with everything else.
-    pub(super) async fn allocate_spi(&self, server: &Inner, path: Path) -> Result<u32, Failure> {
-        let mut slot = self.slot.lock().await;
-        if slot.left {
-            return Err(has_left());
+    pub(super) fn allocate_spi(
+        self: &Arc<Self>,
+        server: &Inner,
+        sa: SaId,
+        path: Path,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send + use<> {
+        let (guest, sad) = (Arc::clone(self), server.daemon.sad().clone());
+        let allocated = sad.allocate_spi(sa, path, self.numbers);
+        async move {
+            let spi = allocated.await?;
+            guest.unless_left(&sad, sa).await.map(|()| spi)
         }
-        let (spi, larval) = allocate_spi(&*server.daemon.xfrm(), path, self.numbers)?;
-        slot.larval.push(larval);
-        Ok(spi)
     }
 
-    /// Installs its states and policies, and answers for its addresses where they are of a local network.
-    pub(super) async fn install(&self, server: &Inner, child: ChildSa) -> Result<(), Failure> {
-        let mut slot = self.slot.lock().await;
-        if slot.left {
-            return Err(has_left());
+    /// Installs states and policies, and answers for its addresses where they are of a local network. The states are on their way when this returns.
+    pub(super) fn install(
+        self: &Arc<Self>,
+        server: &Arc<Inner>,
+        sa: SaId,
+        child: ChildSa,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let (guest, server) = (Arc::clone(self), Arc::clone(server));
+        let (id, replaces) = (child.child, child.replaces);
+        let wanted = self.wanted(&server, &child);
+        let rekeying = server.config.ikev2.rekeying;
+        let limits = Limits { bytes: rekeying.bytes, packets: rekeying.packets };
+        let sad = server.daemon.sad().clone();
+        let installed = sad.install(sa, child, self.numbers, limits);
+        async move {
+            installed.await?;
+            guest.unless_left(&sad, sa).await?;
+            let made = guest.make(&server, id, replaces, &wanted).await;
+            if made.is_err() {
+                sad.close_child(sa, id, false).await.iter().for_each(warn);
+                server.release(id).await;
+            }
+            made
         }
-        let addresses =
-            child.lease.v4.map(Into::into).into_iter().chain(child.lease.v6.map(|(a, _)| a.into()));
-        let addresses: Vec<std::net::IpAddr> = addresses.collect();
-        let TunnelSa { child, states, policies } = kernel_child(child, self.numbers)?;
-        (slot.states, slot.policies) = (vec![states.0, states.1], policies);
-        let xfrm = server.daemon.xfrm();
-        // The kernel works on it while we wait, on one processor or another: a second thread would only add to it.
-        xfrm.install(child)?;
-        self.facts().states = Some(states);
-        let Some(link) = self.on_subnet(server) else { return Ok(()) };
-        for address in addresses {
-            let change = Change::ProxyNeighbour { link: link.clone(), address };
-            let made = server.changes.make(&change).await.map_err(|e| {
-                Failure::new(FailureCode::KernelRefused, Step::Network, format!("{change}: {e}"))
-            })?;
-            slot.answers.extend(made);
+    }
+
+    async fn make(
+        &self,
+        server: &Inner,
+        child: ChildId,
+        replaces: Option<ChildId>,
+        wanted: &[Change],
+    ) -> Result<(), Failure> {
+        if wanted.is_empty() {
+            return Ok(());
         }
+        let mut shared = server.shared.lock().await;
+        shared.need(&server.changes, child, wanted).await.map_err(|e| {
+            Failure::new(FailureCode::KernelRefused, Step::Network, format!("for a client: {e}"))
+        })?;
+        if let Some(old) = replaces {
+            shared.inherit(old, child);
+        }
+        self.facts().children.push(child);
         Ok(())
+    }
+
+    fn wanted(&self, server: &Inner, child: &ChildSa) -> Vec<Change> {
+        let Lease { v4, v6, .. } = child.lease;
+        if child.mode == ChildMode::Transport {
+            return Vec::new();
+        }
+        let Some(link) = self.on_subnet(server) else { return Vec::new() };
+        let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(|(a, _)| IpAddr::V6(a)));
+        addresses.map(|address| Change::ProxyNeighbour { link: link.clone(), address }).collect()
     }
 
     fn on_subnet(&self, server: &Inner) -> Option<String> {
@@ -100,26 +122,44 @@ impl Guest {
         server.config.pool(pool)?.on_subnet.as_ref().map(|l| l.as_str().to_owned())
     }
 
-    /// Removes its states and policies; the lease stays until [`Guest::leave`].
-    pub(super) async fn close_child(&self, server: &Inner) {
-        let mut slot = self.slot.lock().await;
-        self.remove_states(server, &mut slot).await;
+    /// Removes a CHILD_SA and what it alone needed; the lease stays until [`Guest::leave`].
+    pub(super) fn close_child(
+        self: &Arc<Self>,
+        server: &Arc<Inner>,
+        sa: SaId,
+        child: ChildId,
+        replaced: bool,
+    ) {
+        let closed = server.daemon.sad().close_child(sa, child, replaced);
+        let (guest, server) = (Arc::clone(self), Arc::clone(server));
+        tokio::spawn(async move {
+            closed.await.iter().for_each(warn);
+            guest.release(&server, child).await;
+        });
+    }
+
+    async fn release(&self, server: &Inner, child: ChildId) {
+        let needed = {
+            let children = &mut self.facts().children;
+            let at = children.iter().position(|c| *c == child);
+            at.map(|at| children.remove(at)).is_some()
+        };
+        if needed {
+            server.release(child).await;
+        }
     }
 
     /// Takes everything away that it had.
-    pub(super) async fn leave(&self, server: &Inner) {
-        let mut slot = self.slot.lock().await;
-        slot.left = true;
-        self.remove_states(server, &mut slot).await;
-        for number in std::mem::take(&mut slot.answers).into_iter().rev() {
-            if let Err(error) = server.changes.undo_one(number).await {
-                tracing::warn!(%error, "a client left, and not everything of it");
-            }
-        }
-        let (lease, connection) = {
+    pub(super) async fn leave(&self, server: &Inner, sa: SaId) {
+        self.left.store(true, Ordering::Release);
+        server.daemon.sad().remove(sa).await.iter().for_each(warn);
+        let (lease, connection, children) = {
             let mut facts = self.facts();
-            (facts.pool.take(), facts.connection.take())
+            (facts.pool.take(), facts.connection.take(), std::mem::take(&mut facts.children))
         };
+        for child in children {
+            server.release(child).await;
+        }
         if let Some((pool, owner)) = lease
             && let Some((_, pool)) = server.pools().get_mut(&pool)
         {
@@ -130,22 +170,24 @@ impl Guest {
         }
     }
 
-    async fn remove_states(&self, server: &Inner, slot: &mut Slot) {
-        self.facts().states = None;
-        let (mut states, policies) = (std::mem::take(&mut slot.states), std::mem::take(&mut slot.policies));
-        states.append(&mut slot.larval);
-        let xfrm = server.daemon.xfrm();
-        let remove = move || {
-            let mut errors = xfrm.remove_policies(&policies);
-            errors.extend(xfrm.remove_states(&states));
-            errors
-        };
-        for error in tokio::task::spawn_blocking(remove).await.unwrap_or_default() {
-            tracing::warn!(%error, "a client's states");
+    /// What was done for a peer that has left meanwhile goes, too.
+    async fn unless_left(&self, sad: &crate::esp::Sad, sa: SaId) -> Result<(), Failure> {
+        if !self.left.load(Ordering::Acquire) {
+            return Ok(());
         }
+        sad.remove(sa).await.iter().for_each(warn);
+        Err(Failure::new(FailureCode::Cancelled, Step::Child, "the peer has left meanwhile"))
     }
 }
 
-fn has_left() -> Failure {
-    Failure::new(FailureCode::Cancelled, Step::Child, "the peer has left meanwhile")
+impl Inner {
+    async fn release(&self, child: ChildId) {
+        let errors = self.shared.lock().await.release(&self.changes, child).await;
+        errors.iter().for_each(warn);
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an iterator's closure")]
+fn warn(error: impl std::fmt::Display) {
+    tracing::warn!(%error, "a client left, and not everything of it");
 }

@@ -27,7 +27,7 @@ use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::files::Fingerprint;
-use crate::host::{Change, Changes};
+use crate::host::{Change, Changes, Shared};
 use crate::ike::{IkeDriver, Listen, Ports};
 use crate::registry::ConnectionId;
 use crate::suites;
@@ -73,6 +73,8 @@ struct Inner {
     changes: Arc<Changes>,
     /// What was changed whoever is connected, and the numbers of the undos.
     made: Arc<tokio::sync::Mutex<Made>>,
+    /// What CHILD_SAs need of this host.
+    shared: Arc<tokio::sync::Mutex<Shared>>,
     numbers: Numbers,
     link: String,
 }
@@ -167,7 +169,7 @@ impl Server {
     /// The inbound and outbound state of a client.
     #[must_use]
     pub fn states(&self, id: ConnectionId) -> Option<(StateId, StateId)> {
-        self.guest_of(id).and_then(|(_, _, guest)| guest.states())
+        self.guest_of(id).and_then(|(inner, sa, _)| inner.daemon.sad().states(sa))
     }
 
     fn guest_of(&self, id: ConnectionId) -> Option<(&Arc<Inner>, SaId, Arc<Guest>)> {
@@ -200,6 +202,7 @@ impl Inner {
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
         let print = |rule| files.connection_fingerprint(&config, rule);
         let connection_prints = config.connections.iter().map(print).collect();
+        let shared = before.map(|b| Arc::clone(&b.shared)).unwrap_or_default();
         let (pools, numbers, changes, made, link) = match before {
             Some(b) => {
                 (Arc::clone(&b.pools), b.numbers, Arc::clone(&b.changes), Arc::clone(&b.made), b.link.clone())
@@ -224,6 +227,7 @@ impl Inner {
             left: tokio::sync::Notify::new(),
             changes,
             made,
+            shared,
             numbers,
             link,
             config,
@@ -297,7 +301,7 @@ impl Inner {
     /// Removes everything that a guest has here.
     async fn take_away(&self, sa: SaId) {
         let Some(guest) = self.guests().get(&sa).cloned() else { return };
-        guest.leave(self).await;
+        guest.leave(self, sa).await;
         self.guests().remove(&sa);
         self.left.notify_waiters();
     }

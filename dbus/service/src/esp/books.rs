@@ -1,0 +1,188 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use adit_ikev2::api::{ChildId, Input, SaId};
+use adit_xfrm_kernel::{Direction, Policy, PolicyId, Selector, StateId};
+use tokio::sync::Notify;
+
+use super::child::{Child, Lineage};
+
+/// What stands in the kernel, and whose it is. Written only by the queue's work.
+#[derive(Default)]
+pub(super) struct Books {
+    /// By reqid.
+    pub(super) lineages: BTreeMap<u32, Lineage>,
+    pub(super) sas: BTreeMap<SaId, Owned>,
+    /// Whose a policy is: the last one's, until that is gone. (An identity that comes in again, or authenticates again,
+    /// has the same addresses in its old and its new IKE_SA for a while.)
+    owners: BTreeMap<(Option<u32>, Selector), Vec<u32>>,
+    /// Who waits for a packet: by reqid.
+    pub(super) traps: BTreeMap<u32, Trap>,
+}
+
+/// What an IKE_SA has.
+#[derive(Default)]
+pub(super) struct Owned {
+    /// The reqids of its CHILD_SAs, the first one's first.
+    pub(super) reqids: Vec<u32>,
+    /// SPIs that no state has yet.
+    pub(super) larval: Vec<StateId>,
+}
+
+/// Policies without states: the first packet that meets one is told.
+pub(super) struct Trap {
+    pub(super) selectors: Box<[Selector]>,
+    pub(super) wake: Arc<Notify>,
+}
+
+/// What is to be done to the kernel's policies.
+#[derive(Default)]
+pub(super) struct PolicyChange {
+    /// They are not there yet.
+    pub(super) add: Vec<Policy>,
+    /// They are there, for another.
+    pub(super) take_over: Vec<Policy>,
+    pub(super) remove: Vec<PolicyId>,
+}
+
+impl Books {
+    pub(super) fn find(&self, sa: SaId, child: ChildId) -> Option<(u32, &Lineage, &Child)> {
+        self.sas.get(&sa)?.reqids.iter().find_map(|reqid| {
+            let lineage = self.lineages.get(reqid)?;
+            let found = lineage.children.iter().find(|c| c.id == child)?;
+            Some((*reqid, lineage, found))
+        })
+    }
+
+    /// Whose state this is.
+    pub(super) fn owner(&self, reqid: u32, spi: u32) -> Option<(SaId, &Lineage, &Child)> {
+        let lineage = self.lineages.get(&reqid)?;
+        let child = lineage.children.iter().find(|c| c.spi_in == spi || c.spi_out == spi)?;
+        Some((lineage.sa?, lineage, child))
+    }
+
+    /// The outbound state of a CHILD_SA stands, and leads there.
+    pub(super) fn stands_at(&mut self, reqid: u32, child: ChildId, peer: IpAddr) {
+        let lineage = self.lineages.get_mut(&reqid);
+        let found = lineage.and_then(|l| l.children.iter_mut().find(|c| c.id == child));
+        found.into_iter().for_each(|c| c.peer = Some(peer));
+    }
+
+    /// Adds a CHILD_SA whose states stand; the lineage is that of its first one.
+    pub(super) fn add(&mut self, sa: SaId, reqid: u32, lineage: Lineage, child: Child) {
+        let owned = self.sas.entry(sa).or_default();
+        owned.larval.retain(|l| l.spi != child.spi_in);
+        if !owned.reqids.contains(&reqid) {
+            owned.reqids.push(reqid);
+        }
+        let known = self.lineages.entry(reqid).or_insert(lineage);
+        known.children.push(child);
+    }
+
+    /// Forgets a CHILD_SA, and its lineage with its last one.
+    pub(super) fn forget(&mut self, sa: SaId, reqid: u32, child: ChildId) {
+        let Some(lineage) = self.lineages.get_mut(&reqid) else { return };
+        lineage.children.retain(|c| c.id != child);
+        if !lineage.children.is_empty() {
+            return;
+        }
+        self.lineages.remove(&reqid);
+        if let Some(owned) = self.sas.get_mut(&sa) {
+            owned.reqids.retain(|r| *r != reqid);
+        }
+    }
+
+    /// Makes these selectors a lineage's own: what it takes for the kernel to know.
+    pub(super) fn claim(&mut self, reqid: u32, lineage: &Lineage, selectors: &[Selector]) -> PolicyChange {
+        let mut change = PolicyChange::default();
+        for selector in selectors {
+            let owners =
+                self.owners.entry((lineage.if_id, *selector)).or_insert_with(|| Vec::with_capacity(1));
+            if owners.contains(&reqid) {
+                continue;
+            }
+            let policies = lineage.policies(reqid, *selector);
+            match owners.is_empty() {
+                true => change.add.extend(policies),
+                false => change.take_over.extend(policies),
+            }
+            owners.push(reqid);
+        }
+        change
+    }
+
+    /// As [`Books::claim`], but whoever has one already keeps it.
+    pub(super) fn claim_below(
+        &mut self,
+        reqid: u32,
+        lineage: &Lineage,
+        selectors: &[Selector],
+    ) -> Vec<Policy> {
+        let mut add = Vec::new();
+        for selector in selectors {
+            let owners = self.owners.entry((lineage.if_id, *selector)).or_default();
+            if owners.is_empty() {
+                add.extend(lineage.policies(reqid, *selector));
+            }
+            owners.insert(0, reqid);
+        }
+        add
+    }
+
+    /// Gives selectors up: their policies go back to whoever had them before, or go.
+    pub(super) fn release(&mut self, reqid: u32, selectors: &[Selector]) -> PolicyChange {
+        let mut change = PolicyChange::default();
+        let Some(lineage) = self.lineages.get(&reqid) else { return change };
+        for selector in selectors {
+            let key = (lineage.if_id, *selector);
+            let Some(owners) = self.owners.get_mut(&key) else { continue };
+            let Some(at) = owners.iter().position(|r| *r == reqid) else { continue };
+            let was_last = at + 1 == owners.len();
+            owners.remove(at);
+            match owners.last().map(|r| (*r, self.lineages.get(r))) {
+                Some((former, Some(l))) if was_last => change.take_over.extend(l.policies(former, *selector)),
+                Some(_) => {}
+                None => change.remove.extend(lineage.policies(reqid, *selector).map(|p| p.id)),
+            }
+            if owners.is_empty() {
+                self.owners.remove(&key);
+            }
+        }
+        change
+    }
+
+    /// The selectors of a CHILD_SA that no other one of its lineage needs.
+    pub(super) fn own_selectors(&self, reqid: u32, child: ChildId) -> Vec<Selector> {
+        let Some(lineage) = self.lineages.get(&reqid) else { return Vec::new() };
+        let needed = |s: &Selector| {
+            lineage.children.iter().any(|c| c.id != child && !c.replaced && c.selectors.contains(s))
+        };
+        let of_child = lineage.children.iter().filter(|c| c.id == child).flat_map(|c| c.selectors.iter());
+        of_child.filter(|s| !needed(s)).copied().collect()
+    }
+
+    /// CHILD_SAs of which a state is missing among those that stand: they are to be closed.
+    pub(super) fn without_states(&self, standing: &BTreeSet<StateId>) -> Vec<Input> {
+        let missing = |lineage: &Lineage, child: &Child| {
+            let out = Lineage::outbound(child);
+            !standing.contains(&lineage.inbound(child)) || out.is_some_and(|id| !standing.contains(&id))
+        };
+        let lineages = self.lineages.values().filter_map(|l| Some((l.sa?, l)));
+        let children = lineages.flat_map(|(sa, l)| l.children.iter().map(move |c| (sa, l, c)));
+        let gone = children.filter(|(_, l, c)| !c.replaced && missing(l, c));
+        gone.map(|(sa, _, c)| Input::CloseChild { sa, child: c.id }).collect()
+    }
+
+    /// The outbound policies of a lineage that are really its own now, as they should be.
+    pub(super) fn outbound_policies(&self, reqid: u32) -> Vec<Policy> {
+        let Some(lineage) = self.lineages.get(&reqid) else { return Vec::new() };
+        let mut selectors: Vec<Selector> =
+            lineage.children.iter().flat_map(|c| c.selectors.iter()).copied().collect();
+        selectors.sort_unstable();
+        selectors.dedup();
+        let own = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()) == Some(&reqid);
+        let policies = selectors.into_iter().filter(own).flat_map(|s| lineage.policies(reqid, s));
+        policies.filter(|p| p.id.direction == Direction::Out).collect()
+    }
+}

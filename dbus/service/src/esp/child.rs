@@ -1,0 +1,199 @@
+use std::net::{IpAddr, SocketAddr};
+
+use adit_core::{Failure, FailureCode, Path, Prefix, Step, TrafficSelector};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
+use adit_isakmp::EspSuite;
+use adit_xfrm_kernel::{
+    self as xfrm, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, Policy, PolicyPlan, Selector, StateId, UdpEncap,
+};
+
+use super::Limits;
+use crate::host::{MARK, MARK_MASK};
+use crate::suites;
+
+/// The numbers by which what stands in the kernel is known as a connection's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Numbers {
+    /// The xfrm interface's if_id.
+    pub if_id: u32,
+    /// The reqid of its first CHILD_SA; each further one, until it is closed, has its own.
+    pub reqid: u32,
+}
+
+impl Numbers {
+    /// The `n`th numbers; `n` counts anew after 16 million.
+    #[must_use]
+    pub const fn nth(n: u32) -> Self {
+        let n = n & 0x00FF_FFFF;
+        Self { if_id: *OUR_IF_IDS.start() + n, reqid: *OUR_REQIDS.start() + n }
+    }
+
+    /// The routing table of a tunnel: its if_id, so that one can be told from the other.
+    #[must_use]
+    pub const fn table(self) -> u32 {
+        self.if_id
+    }
+}
+
+/// What is raised when a packet wants it.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// Of which connection; the reqid is the trap's own.
+    pub numbers: Numbers,
+    /// Between which hosts.
+    pub path: Path,
+    /// Tunnel or transport.
+    pub mode: ChildMode,
+    /// Our side.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
+/// A CHILD_SA and those that came before it in its place: they have their reqid and policies in common, and so the
+/// kernel sends by the newest.
+pub(super) struct Lineage {
+    /// Whose it is; `None`: it only waits for a packet.
+    pub(super) sa: Option<SaId>,
+    /// Where both ends are.
+    pub(super) path: Path,
+    pub(super) encapsulated: bool,
+    pub(super) mode: Mode,
+    /// None in transport mode, which has no interface.
+    pub(super) if_id: Option<u32>,
+    /// The address that the outbound policies lead to.
+    pub(super) template: IpAddr,
+    /// Oldest first.
+    pub(super) children: Vec<Child>,
+}
+
+/// One pair of states.
+pub(super) struct Child {
+    pub(super) id: ChildId,
+    pub(super) spi_in: u32,
+    pub(super) spi_out: u32,
+    /// Where the outbound state leads, once it stands.
+    pub(super) peer: Option<IpAddr>,
+    pub(super) suite: EspSuite,
+    pub(super) limits: Limits,
+    /// What its policies are for, as outbound packets see it.
+    pub(super) selectors: Box<[Selector]>,
+    /// Another is in its place; only its inbound state still stands.
+    pub(super) replaced: bool,
+}
+
+impl Lineage {
+    pub(super) fn of(agreed: &ChildSa, sa: SaId, if_id: u32) -> Self {
+        let mode = kernel_mode(agreed.mode);
+        Self {
+            sa: Some(sa),
+            path: agreed.path,
+            encapsulated: agreed.encapsulated,
+            mode,
+            if_id: (mode == Mode::Tunnel).then_some(if_id),
+            template: agreed.path.remote.ip(),
+            children: Vec::with_capacity(1),
+        }
+    }
+
+    /// Of nobody yet.
+    pub(super) fn awaited(of: &Awaited) -> Self {
+        let mode = kernel_mode(of.mode);
+        Self {
+            sa: None,
+            path: of.path,
+            encapsulated: false,
+            mode,
+            if_id: (mode == Mode::Tunnel).then_some(of.numbers.if_id),
+            template: of.path.remote.ip(),
+            children: Vec::new(),
+        }
+    }
+
+    /// The policies for one selector.
+    pub(super) fn policies(&self, reqid: u32, selector: Selector) -> impl Iterator<Item = Policy> + use<> {
+        let plan = PolicyPlan {
+            local: self.path.local.ip(),
+            remote: self.path.remote.ip(),
+            mode: self.mode,
+            reqid,
+            if_id: self.if_id,
+            mark: None,
+            priority: PolicyPlan::DEFAULT_PRIORITY,
+        };
+        plan.of_pair(selector)
+    }
+
+    pub(super) fn encap(&self) -> Option<UdpEncap> {
+        let Path { local, remote } = self.path;
+        self.encapsulated.then(|| UdpEncap { local_port: local.port(), remote_port: remote.port() })
+    }
+
+    pub(super) fn inbound(&self, child: &Child) -> StateId {
+        StateId { destination: self.path.local.ip(), spi: child.spi_in, mark: None }
+    }
+
+    pub(super) fn outbound(child: &Child) -> Option<StateId> {
+        Some(StateId { destination: child.peer?, spi: child.spi_out, mark: None })
+    }
+
+    /// For the door: the states whose keys are given.
+    pub(super) fn kernel_child(
+        &self,
+        reqid: u32,
+        child: &Child,
+        (keys_in, keys_out): (Option<EspKeys>, Option<EspKeys>),
+        policies: Vec<Policy>,
+    ) -> Result<xfrm::ChildSa, Failure> {
+        let algorithm = suites::algorithm(child.suite)?;
+        let keys = |k: EspKeys| xfrm::EspKeys { algorithm, encryption: k.encryption, integrity: k.integrity };
+        Ok(xfrm::ChildSa {
+            local: self.path.local.ip(),
+            remote: self.path.remote.ip(),
+            encap: self.encap(),
+            mode: self.mode,
+            spi_in: child.spi_in,
+            spi_out: child.spi_out,
+            keys_in: keys_in.map(keys),
+            keys_out: keys_out.map(keys),
+            esn: child.suite.esn,
+            replay_window: xfrm::ChildSa::DEFAULT_REPLAY_WINDOW,
+            if_id: self.if_id,
+            reqid,
+            mark: None,
+            output_mark: Some(Mark { value: MARK, mask: MARK_MASK }),
+            lifetimes: child.limits.lifetimes(child.suite),
+            clear_df: false,
+            policies,
+        })
+    }
+}
+
+const fn kernel_mode(mode: ChildMode) -> Mode {
+    match mode {
+        ChildMode::Tunnel => Mode::Tunnel,
+        ChildMode::Transport => Mode::Transport,
+    }
+}
+
+/// The selectors of a pair of traffic selectors. In transport mode packets have the two outer addresses, whatever a NAT
+/// made the peer believe of them (RFC 7296 §2.23.1).
+pub(super) fn selectors(
+    local_ts: &[TrafficSelector],
+    remote_ts: &[TrafficSelector],
+    mode: ChildMode,
+    path: Path,
+) -> Result<Box<[Selector]>, Failure> {
+    let at = |ts: &[TrafficSelector], end: SocketAddr| -> Vec<TrafficSelector> {
+        let addresses = Prefix::host(end.ip()).range();
+        match mode {
+            ChildMode::Tunnel => ts.to_vec(),
+            ChildMode::Transport => ts.iter().map(|ts| TrafficSelector { addresses, ..*ts }).collect(),
+        }
+    };
+    let pairs = Selector::pairs(&at(local_ts, path.local), &at(remote_ts, path.remote));
+    pairs.map(Vec::into_boxed_slice).map_err(|e| {
+        let text = format!("the agreed traffic cannot be carried: {e}");
+        Failure::new(FailureCode::TrafficSelectors, Step::Child, text)
+    })
+}

@@ -1,0 +1,16 @@
+//! What IKE agreed, as the kernel takes it, and the record of what is there (RFC 4301 §4.4).
+
+mod books;
+mod child;
+mod events;
+mod limits;
+mod queue;
+mod sad;
+#[cfg(feature = "recording")]
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use child::{Awaited, Numbers};
+pub use limits::Limits;
+pub use sad::Sad;

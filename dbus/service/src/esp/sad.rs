@@ -1,0 +1,232 @@
+//! The record of what we have in the kernel's databases of SAs and of policies (RFC 4301 §4.4.1, §4.4.2).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Path, Step};
+use adit_ikev2::api::{ChildId, ChildSa, EspKeys, Input, SaId};
+use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, StateId, XfrmDoor, XfrmError};
+use tokio::sync::Notify;
+
+use super::books::Books;
+use super::child::{Lineage, Numbers};
+use super::queue::Queue;
+use super::{Awaited, Limits, events};
+use crate::ike::WeakIkeDriver;
+
+/// How long the inbound state of a CHILD_SA that was rekeyed still takes what is on the way (RFC 7296 §2.8).
+const ON_THE_WAY: Duration = Duration::from_secs(5);
+
+/// Every CHILD_SA of the daemon. What is asked of the kernel is done in the order of the calls, whether or not their
+/// outcome is waited for.
+#[derive(Clone)]
+pub struct Sad {
+    door: Arc<dyn XfrmDoor>,
+    queue: Queue,
+    books: Arc<Mutex<Books>>,
+    last_number: Arc<AtomicU32>,
+    ike: Arc<OnceLock<WeakIkeDriver>>,
+}
+
+impl Sad {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(door: Arc<dyn XfrmDoor>) -> Self {
+        Self {
+            door,
+            queue: Queue::default(),
+            books: Arc::default(),
+            last_number: Arc::default(),
+            ike: Arc::default(),
+        }
+    }
+
+    /// Numbers that nothing else of ours has.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        loop {
+            // if_id 0 is none, so counting begins at 1.
+            let numbers = Numbers::nth(self.last_number.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
+            if numbers.reqid != *OUR_REQIDS.start() && !self.books().lineages.contains_key(&numbers.reqid) {
+                return numbers;
+            }
+        }
+    }
+
+    /// Reserves an inbound SPI; it goes with everything else of its IKE_SA.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn allocate_spi(
+        &self,
+        sa: SaId,
+        path: Path,
+        numbers: Numbers,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || {
+            let (local, remote) = (path.local.ip(), path.remote.ip());
+            let spi = sad.door.allocate_spi(&AllocateSpi::tunnel(
+                local,
+                remote,
+                numbers.reqid,
+                Some(numbers.if_id),
+            ))?;
+            let larval = StateId { destination: local, spi, mark: None };
+            sad.books().sas.entry(sa).or_default().larval.push(larval);
+            Ok(spi)
+        });
+        async { done.await.unwrap_or_else(|| Err(died())) }
+    }
+
+    /// Installs a CHILD_SA: its states, and the policies that are not there yet.
+    ///
+    /// # Errors
+    /// Traffic selectors that the kernel's policies cannot express, or the kernel refused. Nothing of it stands then.
+    pub fn install(
+        &self,
+        sa: SaId,
+        child: ChildSa,
+        numbers: Numbers,
+        limits: Limits,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || sad.install_now(sa, child, numbers, limits));
+        async { done.await.unwrap_or_else(|| Err(died())) }
+    }
+
+    /// Adds the outbound state of a CHILD_SA that was installed without.
+    ///
+    /// # Errors
+    /// There is no such CHILD_SA, or the kernel refused.
+    pub fn install_outbound(
+        &self,
+        sa: SaId,
+        child: ChildId,
+        keys: EspKeys,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || {
+            let (reqid, state) = {
+                let books = sad.books();
+                let (reqid, lineage, found) = books.find(sa, child).ok_or_else(gone)?;
+                (reqid, lineage.kernel_child(reqid, found, (None, Some(keys)), Vec::new())?)
+            };
+            let peer = state.remote;
+            sad.door.install(state)?;
+            sad.books().stands_at(reqid, child, peer);
+            sad.point_policies(reqid, peer)
+        });
+        async { done.await.unwrap_or_else(|| Err(died())) }
+    }
+
+    /// Removes a CHILD_SA; what one that was rekeyed takes in goes some seconds later.
+    pub fn close_child(
+        &self,
+        sa: SaId,
+        child: ChildId,
+        replaced: bool,
+    ) -> impl Future<Output = Vec<XfrmError>> + Send + use<> {
+        let sad = self.clone();
+        let lingers = replaced.then(|| self.clone());
+        let done = self.queue.run(move || sad.close_now(sa, child, replaced));
+        if let Some(sad) = lingers {
+            tokio::spawn(async move {
+                tokio::time::sleep(ON_THE_WAY).await;
+                tell(&sad.close_child(sa, child, false).await);
+            });
+        }
+        async { done.await.unwrap_or_default() }
+    }
+
+    /// Follows the peer of an IKE_SA to where it is now. CHILD_SAs that cannot be moved are rekeyed.
+    pub fn follow(&self, sa: SaId, path: Path) {
+        let sad = self.clone();
+        // Nobody waits for it: what is to be told is told by the work itself.
+        drop(self.queue.run(move || {
+            for child in sad.relocate_now(sa, path) {
+                let input = Input::Rekey { sa, child: Some(child) };
+                // Nobody drives IKE_SAs any more: then nobody needs it.
+                let _ = sad.ike.get().is_some_and(|ike| ike.input(input));
+            }
+        }));
+    }
+
+    /// Passes on what the kernel tells by itself: limits that were reached, peers elsewhere.
+    pub(crate) fn report_to(&self, ike: WeakIkeDriver) {
+        let known = self.ike.set(ike.clone()).is_err();
+        if known {
+            return;
+        }
+        match self.door.subscribe() {
+            Ok(events) => drop(tokio::spawn(events::listen(self.clone(), events, ike))),
+            Err(error) => tracing::warn!(%error, "no events of the kernel: rekeys are by time only"),
+        }
+    }
+
+    /// Removes everything of an IKE_SA, at once.
+    pub fn remove(&self, sa: SaId) -> impl Future<Output = Vec<XfrmError>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || sad.remove_now(sa));
+        async { done.await.unwrap_or_default() }
+    }
+
+    /// Policies without states: their packets go nowhere, and the first one is told to whoever waits for it.
+    ///
+    /// # Errors
+    /// See [`Sad::install`].
+    pub fn trap(&self, of: Awaited) -> impl Future<Output = Result<Arc<Notify>, Failure>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || sad.trap_now(&of));
+        async { done.await.unwrap_or_else(|| Err(died())) }
+    }
+
+    /// Removes a trap's policies.
+    pub fn remove_trap(&self, reqid: u32) -> impl Future<Output = Vec<XfrmError>> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || sad.remove_trap_now(reqid));
+        async { done.await.unwrap_or_default() }
+    }
+
+    /// The newest inbound and outbound state of an IKE_SA's first CHILD_SA.
+    #[must_use]
+    pub fn states(&self, sa: SaId) -> Option<(StateId, StateId)> {
+        let books = self.books();
+        let first = books.sas.get(&sa)?.reqids.first()?;
+        let lineage = books.lineages.get(first)?;
+        let newest = lineage.children.iter().rev().find(|c| c.peer.is_some())?;
+        Some((lineage.inbound(newest), Lineage::outbound(newest)?))
+    }
+
+    /// Whether an IKE_SA has a CHILD_SA that carries.
+    #[must_use]
+    pub fn carries(&self, sa: SaId) -> bool {
+        self.states(sa).is_some()
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        // The books are consistent between any two statements that hold them, so a panicked holder harms nothing.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) const fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(super) fn door(&self) -> &Arc<dyn XfrmDoor> {
+        &self.door
+    }
+}
+
+pub(super) fn tell(errors: &[XfrmError]) {
+    errors.iter().for_each(|error| tracing::warn!(%error, "not removed"));
+}
+
+fn died() -> Failure {
+    Failure::new(FailureCode::Internal, Step::Child, "the kernel's door died")
+}
+
+fn gone() -> Failure {
+    Failure::new(FailureCode::Cancelled, Step::Child, "the CHILD_SA is gone meanwhile")
+}

@@ -1,0 +1,297 @@
+//! The books, with a door that keeps its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_core::{Identity, Path, Prefix, Secret, TrafficSelector};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Input, Lease, SaId};
+use adit_isakmp::algorithm::KeyBits;
+use adit_isakmp::{Encryption, EspSuite};
+use adit_xfrm_kernel::{
+    Direction, PolicyId, Recorded, RecordingXfrm, Selector, StateId, XfrmDoor, XfrmEvent,
+};
+use nix::errno::Errno;
+
+use super::{Awaited, Limits, Numbers, Sad};
+
+const PEER: &str = "198.51.100.7:4500";
+const ONE: SaId = SaId(1);
+const TWO: SaId = SaId(2);
+
+struct Kernel {
+    door: Arc<RecordingXfrm>,
+    sad: Sad,
+    numbers: Numbers,
+}
+
+fn kernel() -> Kernel {
+    let door = Arc::new(RecordingXfrm::default());
+    let sad = Sad::new(Arc::clone(&door) as _);
+    let numbers = sad.numbers();
+    Kernel { door, sad, numbers }
+}
+
+fn path(remote: &str) -> Path {
+    Path { local: "192.0.2.1:4500".parse().unwrap(), remote: remote.parse().unwrap() }
+}
+
+fn ts(prefix: &str) -> TrafficSelector {
+    prefix.parse::<Prefix>().unwrap().into()
+}
+
+fn keys() -> EspKeys {
+    EspKeys { encryption: Secret::new(vec![7; 36]), integrity: Secret::new(Vec::new()) }
+}
+
+/// The `n`th CHILD_SA, for one inner address: SPIs 0x1000 + n and 0x2000 + n.
+fn child(n: u32, replaces: Option<u32>) -> ChildSa {
+    let suite =
+        EspSuite { encryption: Encryption::AesGcm16(KeyBits::B256), integrity: None, ke: None, esn: true };
+    ChildSa {
+        child: ChildId(n.into()),
+        replaces: replaces.map(|n| ChildId(n.into())),
+        mode: ChildMode::Tunnel,
+        path: path(PEER),
+        encapsulated: true,
+        suite,
+        inbound_spi: 0x1000 + n,
+        inbound: keys(),
+        outbound_spi: 0x2000 + n,
+        outbound: Some(keys()),
+        local_ts: vec![ts("0.0.0.0/0")],
+        remote_ts: vec![ts("10.9.0.10/32")],
+        lease: Lease::default(),
+        remote_id: "client@example.com".parse::<Identity>().unwrap(),
+        connection: None,
+    }
+}
+
+impl Kernel {
+    async fn install(&self, sa: SaId, child: ChildSa) {
+        let numbers = match sa {
+            ONE => self.numbers,
+            _ => Numbers { reqid: self.numbers.reqid + 0x100, ..self.numbers },
+        };
+        self.sad.install(sa, child, numbers, Limits::default()).await.unwrap();
+    }
+
+    /// The last hexadecimal digits of the SPIs that stand.
+    fn spis(&self) -> Vec<u32> {
+        let mut spis: Vec<u32> = self.door.states().unwrap().iter().map(|s| s.id.spi).collect();
+        spis.sort_unstable();
+        spis
+    }
+
+    /// Whose outbound policy it is: its reqid, and where it leads.
+    fn outbound_policy(&self) -> Option<(u32, String)> {
+        let selector =
+            Selector::pairs(&[ts("0.0.0.0/0")], &[ts("10.9.0.10/32")]).unwrap().first().copied().unwrap();
+        let id =
+            PolicyId { direction: Direction::Out, selector, if_id: Some(self.numbers.if_id), mark: None };
+        let template = self.door.policy(&id)?.template?;
+        Some((template.reqid, template.destination.to_string()))
+    }
+
+    fn reqid_of(&self, spi: u32) -> u32 {
+        self.door.states().unwrap().iter().find(|s| s.id.spi == spi).unwrap().reqid
+    }
+}
+
+#[tokio::test]
+async fn a_rekey_leaves_the_policies_alone_and_takes_in_what_is_on_the_way() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    let before = k.outbound_policy();
+    assert_eq!(before, Some((k.numbers.reqid, "198.51.100.7".into())));
+    k.install(ONE, child(2, Some(1))).await;
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
+    assert!(k.sad.close_child(ONE, ChildId(1), true).await.is_empty());
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2002]);
+    assert_eq!(k.sad.states(ONE).map(|(i, o)| (i.spi, o.spi)), Some((0x1002, 0x2002)));
+    // What the seconds bring.
+    assert!(k.sad.close_child(ONE, ChildId(1), false).await.is_empty());
+    assert_eq!(k.spis(), [0x1002, 0x2002]);
+    assert_eq!(k.outbound_policy(), before);
+    let touched = |r: &&Recorded| matches!(r, Recorded::UpdatedPolicies(_) | Recorded::RemovedPolicies(_));
+    let log = k.door.log();
+    assert_eq!(log.iter().filter(touched).count(), 0, "{log:?}");
+
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn the_old_one_carries_until_the_peer_can_read_the_new_one() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.install(ONE, ChildSa { outbound: None, ..child(2, Some(1)) }).await;
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001]);
+    assert_eq!(k.sad.states(ONE).map(|(_, o)| o.spi), Some(0x2001));
+    k.sad.install_outbound(ONE, ChildId(2), keys()).await.unwrap();
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
+    assert_eq!(k.reqid_of(0x2002), k.numbers.reqid);
+    assert!(k.sad.install_outbound(ONE, ChildId(9), keys()).await.is_err());
+}
+
+#[tokio::test]
+async fn several_children_have_reqids_of_their_own() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.install(ONE, ChildSa { local_ts: vec![ts("10.0.0.0/8")], ..child(2, None) }).await;
+    assert_ne!(k.reqid_of(0x2001), k.reqid_of(0x2002));
+    assert_eq!(k.door.standing(), (4, 6));
+    assert!(k.sad.close_child(ONE, ChildId(2), false).await.is_empty());
+    assert_eq!(k.door.standing(), (2, 3));
+}
+
+#[tokio::test]
+async fn two_ike_sas_of_one_identity_share_its_policies() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.install(TWO, child(2, None)).await;
+    let second = k.reqid_of(0x2002);
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
+    assert_eq!(k.door.standing(), (4, 3));
+    // The old one goes, and takes nothing of the new one's along.
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
+    // The other way round, the policies go back to whoever had them.
+    k.install(ONE, child(3, None)).await;
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(k.numbers.reqid));
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_leaves_nothing_and_the_former_owner_whole() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    let before = (k.door.standing(), k.outbound_policy());
+    k.door.refuse_next(Errno::ENOMEM);
+    assert!(k.sad.install(TWO, child(2, None), k.sad.numbers(), Limits::default()).await.is_err());
+    assert_eq!((k.door.standing(), k.outbound_policy()), before);
+    k.install(TWO, child(3, None)).await;
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!((k.door.standing(), k.outbound_policy()), before);
+}
+
+#[tokio::test]
+async fn a_peer_that_moves_is_followed_by_every_child() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.install(ONE, child(2, Some(1))).await;
+    k.install(ONE, ChildSa { local_ts: vec![ts("10.0.0.0/8")], ..child(3, None) }).await;
+    k.sad.follow(ONE, path("203.0.113.9:61000"));
+    // In its turn.
+    k.sad.allocate_spi(TWO, path(PEER), k.numbers).await.unwrap();
+    let moved = |s: &StateId| s.destination.to_string() == "203.0.113.9";
+    let states = k.door.states().unwrap();
+    assert_eq!(states.iter().filter(|s| moved(&s.id)).count(), 3, "{states:?}");
+    assert_eq!(k.outbound_policy().map(|p| p.1), Some("203.0.113.9".into()));
+    assert_eq!(k.sad.states(ONE).map(|(_, o)| moved(&o)), Some(true));
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.door.standing(), (1, 0), "one SPI of another");
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_is_rekeyed_to_the_new_address() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.door.refuse_next(Errno::EINVAL);
+    k.sad.follow(ONE, path("203.0.113.9:61000"));
+    let elsewhere = ChildSa { path: path("203.0.113.9:61000"), ..child(2, Some(1)) };
+    k.install(ONE, elsewhere).await;
+    assert_eq!(k.outbound_policy(), Some((k.numbers.reqid, "203.0.113.9".into())));
+    assert!(k.sad.close_child(ONE, ChildId(1), true).await.is_empty());
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2002]);
+}
+
+#[tokio::test]
+async fn events_find_their_child() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    let inbound = k.sad.states(ONE).unwrap().0;
+    let expired = |spi, hard| XfrmEvent::Expired {
+        state: StateId { spi, ..inbound },
+        reqid: k.numbers.reqid,
+        if_id: Some(k.numbers.if_id),
+        hard,
+        bytes: 0,
+        packets: 0,
+    };
+    let one = Some(ChildId(1));
+    assert!(
+        matches!(k.sad.heard(&expired(0x1001, false)), Some(Input::Rekey { sa: ONE, child }) if child == one)
+    );
+    assert!(matches!(
+        k.sad.heard(&expired(0x2001, true)),
+        Some(Input::CloseChild { sa: ONE, child: ChildId(1) })
+    ));
+    assert!(k.sad.heard(&expired(0x9999, true)).is_none(), "a larval state");
+    let mapping = |new: &str| XfrmEvent::Mapping {
+        state: inbound,
+        reqid: k.numbers.reqid,
+        old: PEER.parse().unwrap(),
+        new: new.parse().unwrap(),
+    };
+    let to: SocketAddr = "198.51.100.7:61000".parse().unwrap();
+    assert!(
+        matches!(k.sad.heard(&mapping("198.51.100.7:61000")), Some(Input::Mapping { sa: ONE, remote }) if remote == to)
+    );
+    assert!(k.sad.heard(&mapping(PEER)).is_none(), "it is there already");
+    // A rekeyed one is on its way out.
+    k.install(ONE, child(2, Some(1))).await;
+    k.sad.close_child(ONE, ChildId(1), true).await;
+    assert!(k.sad.heard(&expired(0x1001, true)).is_none());
+    // Lost events: a state that is gone is missed.
+    assert!(k.sad.missed().await.is_empty());
+    k.door.remove_states(&[StateId { spi: 0x1002, ..inbound }]);
+    assert!(matches!(k.sad.missed().await.as_slice(), [Input::CloseChild { sa: ONE, child: ChildId(2) }]));
+}
+
+#[tokio::test]
+async fn a_trap_tells_of_the_first_packet_and_stays_under_the_tunnel() {
+    let k = kernel();
+    let trap = k.sad.numbers();
+    let of = Awaited {
+        numbers: Numbers { reqid: trap.reqid, ..k.numbers },
+        path: path(PEER),
+        mode: ChildMode::Tunnel,
+        local_ts: vec![ts("0.0.0.0/0")],
+        remote_ts: vec![ts("10.9.0.10/32")],
+    };
+    let wake = k.sad.trap(of).await.unwrap();
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(trap.reqid));
+    let acquire = XfrmEvent::Acquire {
+        local: "192.0.2.1".parse().unwrap(),
+        remote: "198.51.100.7".parse().unwrap(),
+        reqid: trap.reqid,
+        if_id: Some(k.numbers.if_id),
+        packet_source: "10.1.0.1".parse().unwrap(),
+        packet_destination: "10.9.0.10".parse().unwrap(),
+        protocol: 1,
+    };
+    assert!(k.sad.heard(&acquire).is_none());
+    wake.notified().await;
+    k.install(ONE, child(1, None)).await;
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(k.numbers.reqid));
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(trap.reqid), "never without a policy");
+    assert!(k.sad.remove_trap(trap.reqid).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn transport_mode_is_between_the_outer_addresses_and_has_no_interface() {
+    let k = kernel();
+    let mode = ChildMode::Transport;
+    k.install(ONE, ChildSa { mode, local_ts: vec![ts("192.168.1.7")], ..child(1, None) }).await;
+    let policies = k.door.policies().unwrap();
+    let texts: Vec<String> = policies.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["in 198.51.100.7/32 to 192.0.2.1/32", "out 192.0.2.1/32 to 198.51.100.7/32"]);
+    assert!(policies.iter().all(|p| p.if_id.is_none()));
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}

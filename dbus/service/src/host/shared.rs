@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adit_ikev2::api::ChildId;
+
+use super::{Change, Changes, HostError};
+
+/// Changes that CHILD_SAs need, each made once however many of them need it, and taken back with the last. (The old and
+/// the new one of a rekey, and for a while the old and the new IKE_SA of a peer, need the same.)
+#[derive(Default)]
+pub struct Shared {
+    made: BTreeMap<Arc<str>, Made>,
+    needs: BTreeMap<ChildId, Vec<Arc<str>>>,
+}
+
+struct Made {
+    change: Change,
+    /// `None`: it was so already.
+    undo: Option<u64>,
+    needed_by: usize,
+}
+
+impl Shared {
+    /// Makes what is not made yet.
+    ///
+    /// # Errors
+    /// The first change that could not be made. What was made before it is the child's, until [`Shared::release`].
+    pub async fn need(
+        &mut self,
+        changes: &Changes,
+        child: ChildId,
+        wanted: &[Change],
+    ) -> Result<(), HostError> {
+        for change in wanted {
+            let key: Arc<str> = format!("{change:?}").into();
+            if let Some(made) = self.made.get_mut(&key) {
+                made.needed_by += 1;
+            } else {
+                self.make_way(changes, change).await?;
+                let undo = changes.make(change).await?;
+                let made = Made { change: change.clone(), undo, needed_by: 1 };
+                self.made.insert(Arc::clone(&key), made);
+            }
+            self.needs.entry(child).or_default().push(key);
+        }
+        Ok(())
+    }
+
+    /// A route whose only difference is its source cannot stand beside this one. (Another address came with the new
+    /// IKE_SA; the unreachable route under both keeps what passes in between from going elsewhere.)
+    async fn make_way(&mut self, changes: &Changes, change: &Change) -> Result<(), HostError> {
+        let Change::Route(new) = change else { return Ok(()) };
+        if new.source.is_none() {
+            return Ok(());
+        }
+        let other = self.made.iter().find(|(_, made)| match &made.change {
+            Change::Route(old) => {
+                (old.table, old.destination, old.metric) == (new.table, new.destination, new.metric)
+            }
+            _ => false,
+        });
+        if let Some(key) = other.map(|(key, _)| Arc::clone(key))
+            && let Some(Made { undo: Some(undo), .. }) = self.made.remove(&key)
+        {
+            changes.undo_one(undo).await?;
+        }
+        Ok(())
+    }
+
+    /// `new` needs what `old` needs.
+    pub fn inherit(&mut self, old: ChildId, new: ChildId) {
+        let Some(keys) = self.needs.get(&old).cloned() else { return };
+        for key in &keys {
+            self.made.get_mut(key).into_iter().for_each(|made| made.needed_by += 1);
+        }
+        self.needs.entry(new).or_default().extend(keys);
+    }
+
+    /// Takes back, last first, what nobody but this one needs. Goes on after an error, and returns them all.
+    pub async fn release(&mut self, changes: &Changes, child: ChildId) -> Vec<HostError> {
+        let mut errors = Vec::new();
+        for key in self.needs.remove(&child).unwrap_or_default().into_iter().rev() {
+            let Some(made) = self.made.get_mut(&key) else { continue };
+            made.needed_by = made.needed_by.saturating_sub(1);
+            if made.needed_by > 0 {
+                continue;
+            }
+            if let Some(Made { undo: Some(undo), .. }) = self.made.remove(&key) {
+                errors.extend(changes.undo_one(undo).await.err());
+            }
+        }
+        errors
+    }
+
+    /// Takes everything back.
+    pub async fn release_all(&mut self, changes: &Changes) -> Vec<HostError> {
+        let mut errors = Vec::new();
+        while let Some((child, _)) = self.needs.last_key_value() {
+            let child = *child;
+            errors.extend(self.release(changes, child).await);
+        }
+        errors
+    }
+}
+
+#[cfg(feature = "recording")]
+#[cfg(test)]
+mod tests {
+    use adit_core::Prefix;
+
+    use super::*;
+    use crate::host::{Journal, RecordedHost, RecordingHost, Route, Target};
+
+    fn route(destination: &str, source: Option<&str>) -> Change {
+        Change::Route(Route {
+            table: 7,
+            destination: destination.parse::<Prefix>().unwrap(),
+            target: Target::Link("adit0".into()),
+            source: source.map(|s| s.parse().unwrap()),
+            metric: 50,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_change_is_made_once_and_goes_with_the_last_that_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(RecordingHost::new());
+        let journal = Journal::open(folder.path(), "corp").unwrap();
+        let changes = Changes::new(Arc::clone(&host) as _, journal);
+        let mut shared = Shared::default();
+        let (a, b) = (route("10.1.0.0/16", None), route("10.2.0.0/16", None));
+        let [one, two, three] = [1, 2, 3].map(ChildId);
+        shared.need(&changes, one, std::slice::from_ref(&a)).await.unwrap();
+        shared.need(&changes, two, &[a, b.clone()]).await.unwrap();
+        shared.inherit(one, three);
+        for child in [one, two, three] {
+            assert!(shared.release(&changes, child).await.is_empty());
+        }
+        let words: Vec<String> = host
+            .log()
+            .iter()
+            .map(|r| match r {
+                RecordedHost::Made(c) => format!("+{c}"),
+                RecordedHost::Undone(u) => format!("-{u}"),
+            })
+            .collect();
+        let (a, b) = ("route to 10.1.0.0/16 by adit0 in table 7", b.to_string());
+        let removing = |r: &str| format!("-removing {r}");
+        assert_eq!(words, [format!("+{a}"), format!("+{b}"), removing(&b), removing(a)]);
+        assert!(changes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_source_takes_the_place_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(RecordingHost::new());
+        let journal = Journal::open(folder.path(), "corp").unwrap();
+        let changes = Changes::new(Arc::clone(&host) as _, journal);
+        let mut shared = Shared::default();
+        let (old, new) = (route("0.0.0.0/0", Some("10.9.0.2")), route("0.0.0.0/0", Some("10.9.0.3")));
+        shared.need(&changes, ChildId(1), &[old]).await.unwrap();
+        shared.need(&changes, ChildId(2), &[new]).await.unwrap();
+        assert!(shared.release(&changes, ChildId(1)).await.is_empty());
+        assert_eq!(host.log().len(), 3, "{:?}", host.log());
+        assert!(shared.release_all(&changes).await.is_empty());
+        assert!(changes.is_empty());
+    }
+}
