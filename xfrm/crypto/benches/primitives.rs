@@ -97,6 +97,7 @@ fn prfs(bench: &Bench) {
         integrity: None,
         prf: Prf::HmacSha256,
         ke: KeMethod::Curve25519,
+        additional: Default::default(),
     };
     let exchange =
         Exchange { initiator_nonce: &[1; 32], responder_nonce: &[2; 32], initiator_spi: 3, responder_spi: 4 };

@@ -187,7 +187,6 @@ impl Inner {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an iterator's closure")]
 fn warn(error: impl std::fmt::Display) {
     tracing::warn!(%error, "a client left, and not everything of it");
 }
