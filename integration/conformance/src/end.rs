@@ -275,6 +275,7 @@ impl End {
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
             Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
             Ask::Connection { .. } => Answer::Connection(Ok(Box::new(self.settings.responder()?))),
+            Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(PSK))),
             Ask::Verify { .. } => Answer::Verified(Err(no())),

@@ -236,6 +236,7 @@ impl Host {
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(self.crypto.encapsulate(method, &peer)),
             Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
             Ask::Connection { remote, .. } => Answer::Connection(Ok(Box::new(self.connection(&remote)))),
+            Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { remote, .. } => Answer::Psk(Ok(self.psk(&remote))),
             Ask::Verify { .. } if refuse => Answer::Verified(Err(no())),

@@ -182,6 +182,7 @@ impl World {
             dead_peer: self.random.between(Duration::from_secs(20), Duration::from_secs(120)),
             keepalive: Duration::from_secs(20),
             half_open: self.random.between(Duration::from_secs(5), Duration::from_secs(40)),
+            eap: self.random.between(Duration::from_secs(60), Duration::from_secs(200)),
             rekey_ike: self.random.between(Duration::from_secs(200), Duration::from_secs(3000)),
             rekey_child: self.random.between(Duration::from_secs(100), Duration::from_secs(1500)),
             reauthenticate: match self.random.below(4) {

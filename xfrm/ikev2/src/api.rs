@@ -12,11 +12,13 @@ use adit_isakmp::proposal::EspProposal;
 use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
 
 mod config;
+mod eap;
 
 pub use config::{
     FRAGMENT_SIZE, InitiatorConfig, LocalAuth, RemoteAuth, ResponderConfig, ResponderDefaults, Timing,
     Uniqueness,
 };
+pub use eap::{EapStep, EapSuccess};
 
 /// One IKE_SA of an endpoint. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -152,6 +154,13 @@ pub enum Ask {
         asked: Option<Identity>,
         /// Where it is.
         path: Path,
+        /// It wants to prove itself by EAP (RFC 7296 §2.16): who it is comes out there, and `remote` may be anything.
+        eap: bool,
+    },
+    /// An EAP packet of the peer: what to do with it (RFC 7296 §2.16)? → [`Answer::Eap`]
+    Eap {
+        /// The packet. `None`: begin; a responder's first question.
+        packet: Option<Vec<u8>>,
     },
     /// The pre-shared key of these two. For a peer nobody knows the answer is a random one, not an error: the work
     /// and the reply are then the same as for a wrong key. → [`Answer::Psk`]
@@ -234,6 +243,8 @@ pub enum Answer {
     Encapsulated(Result<(Vec<u8>, Secret), CryptoError>),
     /// To [`Ask::Connection`].
     Connection(Result<Box<ResponderConfig>, Failure>),
+    /// To [`Ask::Eap`]. A failure is told to nobody but us: the peer hears AUTHENTICATION_FAILED.
+    Eap(Result<EapStep, Failure>),
     /// To [`Ask::Psk`].
     Psk(Result<Secret, Failure>),
     /// To [`Ask::Verify`].
@@ -441,6 +452,7 @@ impl fmt::Debug for Ask {
             Self::Agree { .. } => "Agree",
             Self::Encapsulate { .. } => "Encapsulate",
             Self::Connection { .. } => "Connection",
+            Self::Eap { .. } => "Eap",
             Self::Psk { .. } => "Psk",
             Self::Verify { .. } => "Verify",
             Self::Sign { .. } => "Sign",

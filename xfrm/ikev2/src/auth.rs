@@ -3,7 +3,7 @@
 use adit_core::{Failure, Identity, Secret, SignatureScheme};
 use adit_isakmp::Payload;
 use adit_isakmp::keys::{psk_auth, signed_octets};
-use adit_isakmp::payload::{AuthMethod, Authentication, CertificateEncoding, Identification};
+use adit_isakmp::payload::{AuthMethod, Authentication, CertificateEncoding, Eap, Identification};
 use adit_isakmp::signature::{OUR_HASHES, hash_algorithm, schemes};
 
 use crate::api::SignatureEncoding;
@@ -30,6 +30,48 @@ pub(crate) fn octets(cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification
 /// AUTH by a shared key.
 pub(crate) fn by_key(cx: &Cx<'_>, hs: &Handshake, key: &Secret, octets: &Secret) -> Secret {
     psk_auth(&*cx.shared.crypto, hs.suite.prf, key, octets)
+}
+
+/// What AUTH is made with after EAP (RFC 7296 §2.16).
+pub(crate) enum EapKey {
+    /// The method's key.
+    // [7296:2.16-4]
+    Msk(Secret),
+    /// It has none: SK_pi and SK_pr.
+    SkP,
+}
+
+impl EapKey {
+    pub(crate) fn of(msk: Option<Secret>) -> Self {
+        // [7296:2.16-5]
+        msk.map_or(Self::SkP, Self::Msk)
+    }
+
+    /// The AUTH data of the side `who`.
+    pub(crate) fn prove(&self, cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification) -> Secret {
+        let octets = octets(cx, hs, who, id);
+        let key = match (self, who) {
+            // [7296:2.16-3]
+            (Self::Msk(msk), _) => msk,
+            (Self::SkP, Role::Initiator) => &hs.keys.pi,
+            (Self::SkP, Role::Responder) => &hs.keys.pr,
+        };
+        by_key(cx, hs, key, &octets)
+    }
+}
+
+/// The EAP payload of a packet, as the driver has it.
+pub(crate) fn eap_payload(packet: &[u8]) -> Result<Payload, Failure> {
+    let Some(([code, identifier, _, _], data)) = packet.split_first_chunk::<4>() else {
+        return Err(explain::unanswered(adit_core::Step::Authenticate));
+    };
+    Ok(Payload::Eap(Eap { code: *code, identifier: *identifier, data: data.to_vec() }))
+}
+
+/// The packet of an EAP payload.
+pub(crate) fn eap_packet(eap: &Eap) -> Vec<u8> {
+    let length = u16::try_from(eap.data.len().saturating_add(4)).unwrap_or(u16::MAX).to_be_bytes();
+    [&[eap.code, eap.identifier][..], &length, &eap.data].concat()
 }
 
 /// Which of our schemes the peer understands, and how the signature is to be written.

@@ -59,6 +59,8 @@ pub(crate) struct Handshake {
     pub(crate) peer_hashes: Option<Vec<u16>>,
     /// The IKE_INTERMEDIATE exchanges so far.
     pub(crate) intermediate: Intermediate,
+    /// Exchanges of IKE_AUTH that are over: there are more than one only with EAP.
+    pub(crate) rounds: u32,
 }
 
 /// The keys that outlive IKE_SA_INIT.
@@ -147,6 +149,7 @@ impl Handshake {
             message_r: Vec::new(),
             peer_hashes: agreed.peer_hashes,
             intermediate: Intermediate::default(),
+            rounds: 0,
         })
     }
 }

@@ -112,6 +112,7 @@ pub(crate) fn auth_refused(config: &InitiatorConfig, notify: &Notify) -> Failure
     let how = match config.local_auth {
         LocalAuth::Psk => "pre-shared key",
         LocalAuth::Signature { .. } => "certificate",
+        LocalAuth::Eap { .. } => "user name and password (EAP)",
     };
     let failure = match notify.kind {
         NotifyType::AUTHENTICATION_FAILED => {
@@ -124,6 +125,9 @@ pub(crate) fn auth_refused(config: &InitiatorConfig, notify: &Notify) -> Failure
                     "check that the server trusts the certificate's authority, that the certificate is for {us}, and \
                      that the server calls itself {server}"
                 ),
+                LocalAuth::Eap { .. } => {
+                    format!("check that the server has EAP for {us}, and that it calls itself {server}")
+                }
             };
             let text = format!("the server did not accept us as {us} with our {how}");
             Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text).hint(hint)
@@ -293,7 +297,7 @@ pub(crate) fn out_of_step(peer: &Identity) -> Failure {
 /// The server says that it is somebody else.
 pub(crate) fn wrong_identity(config: &InitiatorConfig, answered: &str) -> Failure {
     let code = match config.remote_auth {
-        RemoteAuth::Psk => FailureCode::AuthenticationFailed,
+        RemoteAuth::Psk | RemoteAuth::Eap { .. } => FailureCode::AuthenticationFailed,
         RemoteAuth::Certificate { .. } => FailureCode::CertificateName,
     };
     Failure::new(
@@ -357,6 +361,35 @@ pub(crate) fn eap_wanted() -> Failure {
     )
     .said("EAP")
     .hint("use a pre-shared key or a certificate, or let the server accept one")
+}
+
+/// EAP needs a server that has proven itself by a certificate before.
+pub(crate) fn eap_unproven() -> Failure {
+    Failure::new(
+        FailureCode::AuthenticationFailed,
+        Step::Authenticate,
+        "the server asks for a name and a password before it has shown who it is",
+    )
+    .hint("nothing was sent to it; the server needs a certificate, and this profile  remote-auth = \"certificate\"")
+}
+
+/// A method that is not enough by itself.
+pub(crate) fn eap_not_mutual() -> Failure {
+    Failure::new(
+        FailureCode::AuthenticationFailed,
+        Step::Authenticate,
+        "the EAP method does not prove the server, and the server has not shown a certificate either",
+    )
+}
+
+/// The server's last AUTH, which comes of EAP, is not that of whom we spoke EAP with.
+pub(crate) fn eap_broken() -> Failure {
+    Failure::new(
+        FailureCode::AuthenticationFailed,
+        Step::Authenticate,
+        "the peer's AUTH is not made with the key of the EAP conversation",
+    )
+    .hint("somebody may be in between, or the server's RADIUS server gave it another key")
 }
 
 /// Asked for addresses, got none.

@@ -35,8 +35,12 @@ impl Handshake {
         Some((self.intermediate.done.saturating_add(1), method))
     }
 
-    /// Message ID of IKE_AUTH.
+    /// Message ID of IKE_AUTH; with EAP, of the round that it is at.
     pub(crate) fn auth_id(&self) -> u32 {
+        self.first_auth_id().saturating_add(self.rounds)
+    }
+
+    fn first_auth_id(&self) -> u32 {
         u32::try_from(self.suite.additional.count()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
@@ -54,7 +58,7 @@ impl Handshake {
     pub(crate) fn int_auth(&self) -> Option<Secret> {
         let (i, r) = (self.intermediate.initiator.as_ref()?, self.intermediate.responder.as_ref()?);
         // [9370:2.2.3-1]
-        Some(Secret::new([i.expose(), r.expose(), &self.auth_id().to_be_bytes()].concat()))
+        Some(Secret::new([i.expose(), r.expose(), &self.first_auth_id().to_be_bytes()].concat()))
     }
 
     /// An additional key exchange is over: all keys anew (RFC 9370 §2.2.2).

@@ -56,6 +56,7 @@ impl SaContext for ClientContext {
             Ask::Connection { .. } => {
                 Pending::Now(Answer::Connection(Err(unexpected("a connection for a client"))))
             }
+            Ask::Eap { .. } => Pending::Now(Answer::Eap(Err(unexpected("an EAP packet")))),
             Ask::Lease { .. } => Pending::Now(Answer::Leased(Err(unexpected("a lease for a client")))),
             // The driver answers these itself.
             Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {

@@ -53,6 +53,7 @@ impl SaContext for Arc<Inner> {
                 Some(own) => own.sign(schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
+            Ask::Eap { .. } => Pending::Now(Answer::Eap(Err(unexpected("an EAP packet")))),
             Ask::Lease { remote, v4, v6 } => {
                 Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
             }

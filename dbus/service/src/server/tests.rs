@@ -155,7 +155,7 @@ impl Server {
     async fn connection(&self, sa: u64, remote: &str) -> Result<String, adit_core::Failure> {
         let at = |a: &str| a.parse::<SocketAddr>().unwrap();
         let path = Path { local: at("203.0.113.1:500"), remote: at("198.51.100.7:500") };
-        match self.ask(sa, Ask::Connection { remote: id(remote), asked: None, path }).await {
+        match self.ask(sa, Ask::Connection { remote: id(remote), asked: None, path, eap: false }).await {
             Answer::Connection(Ok(config)) => {
                 if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
                     assert_eq!(authorities.len(), 1);

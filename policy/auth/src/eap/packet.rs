@@ -87,6 +87,7 @@ pub struct Packet<'a> {
     /// Identifier: which Request a Response answers.
     pub identifier: u8,
     /// The Type of a Request or Response.
+    // [7296:3.16-3]
     pub method: Option<Method>,
     /// What follows the Type. Empty in Success and Failure.
     pub data: &'a [u8],

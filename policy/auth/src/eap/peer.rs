@@ -167,6 +167,7 @@ impl Peer {
     }
 
     fn respond(&mut self, identifier: u8, method: Method, data: &[u8]) -> PeerStep {
+        // [7296:3.16-1] [7296:3.16-4]
         let response = emit(Code::Response, identifier, Some(method), data);
         self.last = Some((identifier, response.clone()));
         PeerStep::Send(response)

@@ -102,6 +102,11 @@ pub enum LocalAuth {
         /// What our key can do, best first.
         schemes: Vec<SignatureScheme>,
     },
+    /// By EAP (RFC 7296 §2.16): an initiator's only, and the server has to show a certificate.
+    Eap {
+        /// The server may do without, where the method proves it too (EAP_ONLY_AUTHENTICATION, RFC 5998).
+        only: bool,
+    },
 }
 
 /// How the peer has to prove who it is.
@@ -113,6 +118,11 @@ pub enum RemoteAuth {
     Certificate {
         /// SHA-1 hashes of the trust anchors' public keys, for CERTREQ; may be empty.
         authorities: Vec<[u8; 20]>,
+    },
+    /// By EAP (RFC 7296 §2.16): a responder's only, which itself shows a certificate.
+    Eap {
+        /// It shows none to a peer that wants none, where the method proves it too (RFC 5998).
+        only: bool,
     },
 }
 
@@ -134,6 +144,8 @@ pub struct Timing {
     pub keepalive: Duration,
     /// A half-open IKE_SA of a responder lives this long.
     pub half_open: Duration,
+    /// An EAP conversation may take this long, since a person may have to type something.
+    pub eap: Duration,
     /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never.
     pub rekey_ike: Duration,
     /// Age at which we rekey a CHILD_SA, less up to a tenth of it at random; zero: never.
@@ -144,8 +156,8 @@ pub struct Timing {
 
 impl Default for Timing {
     /// 1 s and 5 retransmissions (1, 2, 4, 8, 16, 32 s: given up after about a minute), 3 of IKE_SA_INIT (1, 2, 4, 8 s:
-    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s; the IKE_SA is
-    /// rekeyed after 4 h, a CHILD_SA after 1 h; no re-authentication.
+    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s, with EAP 3 min; the
+    /// IKE_SA is rekeyed after 4 h, a CHILD_SA after 1 h; no re-authentication.
     fn default() -> Self {
         Self {
             retransmit: Duration::from_secs(1),
@@ -154,6 +166,7 @@ impl Default for Timing {
             dead_peer: Duration::from_secs(30),
             keepalive: Duration::from_secs(20),
             half_open: Duration::from_secs(30),
+            eap: Duration::from_mins(3),
             rekey_ike: Duration::from_hours(4),
             rekey_child: Duration::from_hours(1),
             reauthenticate: Duration::ZERO,

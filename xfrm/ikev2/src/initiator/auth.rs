@@ -9,7 +9,7 @@ use adit_isakmp::payload::{
 use adit_isakmp::proposal::offer_esp;
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use super::{Dial, Initiator, Phase, child};
+use super::{Dial, Initiator, Phase, child, eap};
 use crate::api::{Ask, ChildMode, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
 use crate::auth as proof;
 use crate::channel::{Handshake, Unreadable};
@@ -62,10 +62,14 @@ impl Allocating {
             Err(failure) => return Next::failed(failure),
         };
         let handshake = self.handshake;
+        if matches!(dial.config.local_auth, LocalAuth::Eap { .. }) {
+            // RFC 7296 §2.16: a request without AUTH asks for EAP.
+            return send(dial, cx, (handshake, inbound_spi), None, None);
+        }
         let id = Identification::from(&dial.config.local_id);
         let octets = proof::octets(cx, &handshake, Role::Initiator, &id);
         let (ask, encoding) = match &dial.config.local_auth {
-            LocalAuth::Psk => (psk(&dial.config), SignatureEncoding::Asn1),
+            LocalAuth::Psk | LocalAuth::Eap { .. } => (psk(&dial.config), SignatureEncoding::Asn1),
             LocalAuth::Signature { schemes, .. } => {
                 let usable = proof::usable_schemes(schemes, handshake.peer_hashes.as_deref());
                 let (schemes, encoding) = match usable {
@@ -95,7 +99,7 @@ impl Proving {
         let mic = proof::by_key(cx, &self.handshake, &key, &self.octets);
         let auth = Authentication::shared_key(mic.expose());
         let kept = matches!(dial.config.remote_auth, RemoteAuth::Psk).then_some(key);
-        self.send(dial, cx, auth, kept)
+        send(dial, cx, (self.handshake, self.inbound_spi), Some(auth), kept)
     }
 
     pub(super) fn signed(
@@ -109,29 +113,32 @@ impl Proving {
             Err(failure) => return Next::failed(failure),
         };
         match signed {
-            Some(auth) => self.send(dial, cx, auth, None),
+            Some(auth) => send(dial, cx, (self.handshake, self.inbound_spi), Some(auth), None),
             None => Next::failed(explain::no_common_signature()),
         }
     }
-
-    fn send(self, dial: Dial, cx: &mut Cx<'_>, auth: Authentication, psk: Option<Secret>) -> Next {
-        let mut handshake = self.handshake;
-        let payloads = request(&dial.config, cx.first_contact, self.inbound_spi, auth);
-        let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
-        let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
-        let request = match sent {
-            Ok(request) => request,
-            Err(failure) => return Next::failed(failure),
-        };
-        Initiator::sent(
-            dial,
-            Phase::AuthSent(AuthSent { handshake, inbound_spi: self.inbound_spi, psk, request }),
-        )
-    }
 }
 
-/// `IDi, [CERT,] [N(INITIAL_CONTACT),] [CERTREQ,] IDr, AUTH, [CP,] SA, TSi, TSr` (RFC 7296 §1.2, appendix C.2).
-fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication) -> Vec<Payload> {
+fn send(
+    dial: Dial,
+    cx: &mut Cx<'_>,
+    (mut handshake, inbound_spi): (Handshake, u32),
+    auth: Option<Authentication>,
+    psk: Option<Secret>,
+) -> Next {
+    let payloads = request(&dial.config, cx.first_contact, inbound_spi, auth);
+    let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
+    let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
+    let request = match sent {
+        Ok(request) => request,
+        Err(failure) => return Next::failed(failure),
+    };
+    Initiator::sent(dial, Phase::AuthSent(AuthSent { handshake, inbound_spi, psk, request }))
+}
+
+/// `IDi, [CERT,] [N(INITIAL_CONTACT),] [CERTREQ,] IDr, AUTH, [CP,] SA, TSi, TSr` (RFC 7296 §1.2, appendix C.2); with EAP
+/// without AUTH (appendix C.3).
+fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Option<Authentication>) -> Vec<Payload> {
     let mut out = vec![Payload::IdI(Identification::from(&config.local_id))];
     // Sent even if nobody asked: some servers ask for no certificate and want one.
     if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
@@ -146,7 +153,10 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Authentication
         out.push(Payload::CertReq(CertificateRequest::x509(authorities)));
     }
     out.push(Payload::IdR(Identification::from(&config.remote_id)));
-    out.push(Payload::Auth(auth));
+    out.extend(auth.map(Payload::Auth));
+    if let LocalAuth::Eap { only: true } = config.local_auth {
+        out.push(Payload::Notify(Notify::new(NotifyType::EAP_ONLY_AUTHENTICATION, [])));
+    }
     let wanted = wanted_addresses(config);
     if !wanted.is_empty() {
         // [7296:2.19-1] [7296:2.19-2] [7296:2.19-3] [7296:4-7]
@@ -211,8 +221,12 @@ impl AuthSent {
             let why = unusable(format!("it has a critical payload of unknown type {}", kind.0));
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
-        if answer.payloads.iter().any(|p| matches!(p, Payload::Eap(_))) {
+        let eap = matches!(dial.config.local_auth, LocalAuth::Eap { .. });
+        if !eap && answer.payloads.iter().any(|p| matches!(p, Payload::Eap(_))) {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, explain::eap_wanted());
+        }
+        if eap && !answer.payloads.iter().any(|p| matches!(p, Payload::Auth(_))) {
+            return self.without_proof(dial, cx, &answer);
         }
         let parts = only!(answer, Payload::IdR)
             .and_then(|id| only!(answer, Payload::Auth).map(|auth| (id.clone(), auth.clone())));
@@ -223,6 +237,30 @@ impl AuthSent {
                 self.refused(dial, cx, error, unusable(why))
             }
         }
+    }
+
+    /// EAP is to begin, and the server has not proven itself: that is in order only where we have said that it need not
+    /// (RFC 5998), and where the method does it.
+    fn without_proof(self, dial: Dial, cx: &mut Cx<'_>, answer: &Message) -> Next {
+        let parts =
+            only!(answer, Payload::IdR).and_then(|id| only!(answer, Payload::Eap).map(|eap| (id, eap)));
+        let (id, eap) = match parts {
+            Ok(parts) => parts,
+            Err(why) => {
+                let error = answer.notifies().find(|n| n.kind.is_error());
+                let why = explain::misbehaved(Step::Authenticate, format!("the server's answer: {why}"));
+                return self.refused(dial, cx, error, why);
+            }
+        };
+        let LocalAuth::Eap { only: true } = dial.config.local_auth else {
+            return dial.refuse(cx, self.handshake, Task::Reject, explain::eap_unproven());
+        };
+        if id.identity().is_none_or(|id| !id.matches(&dial.config.remote_id)) {
+            let why = explain::wrong_identity(&dial.config, &proof::describe(id));
+            return dial.refuse(cx, self.handshake, Task::Reject, why);
+        }
+        let talk = eap::Talk { inbound_spi: self.inbound_spi, server: id.clone(), proven: false };
+        eap::ask(dial, cx, self.handshake, talk, eap)
     }
 
     /// No proof came. An error that ends the IKE_SA at the server ends it here; after any other the server may think
@@ -261,6 +299,10 @@ impl AuthSent {
         let verifying = Verifying { handshake, inbound_spi, answer };
         match &dial.config.remote_auth {
             // [7296:4-10]
+            RemoteAuth::Psk if matches!(dial.config.local_auth, LocalAuth::Eap { .. }) => {
+                // [7296:2.16-1] [7296:5-3]
+                dial.refuse(cx, verifying.handshake, Task::Reject, explain::eap_unproven())
+            }
             RemoteAuth::Psk if auth.method != AuthMethod::SHARED_KEY => {
                 let why = explain::other_method("pre-shared key", &auth.method.to_string());
                 dial.refuse(cx, verifying.handshake, Task::Reject, why)
@@ -273,6 +315,11 @@ impl AuthSent {
                 }
             },
             RemoteAuth::Certificate { .. } => verifying.ask_to_verify(dial, cx, id, auth),
+            // Only a responder's peers prove themselves so.
+            RemoteAuth::Eap { .. } => {
+                let why = explain::unanswered(Step::Authenticate);
+                dial.refuse(cx, verifying.handshake, Task::Reject, why)
+            }
         }
     }
 
@@ -329,10 +376,11 @@ impl Verifying {
     pub(super) fn verified(self, dial: Dial, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
         // Only where a certificate was asked for may a certificate's verdict let the server in.
         match (result, &dial.config.remote_auth) {
-            (Ok(()), RemoteAuth::Certificate { .. }) => {
-                child::begin(dial, cx, self.handshake, self.inbound_spi, &self.answer)
-            }
-            (Ok(()), RemoteAuth::Psk) => {
+            (Ok(()), RemoteAuth::Certificate { .. }) => match dial.config.local_auth {
+                LocalAuth::Eap { .. } => eap::begin(dial, cx, self.handshake, self.inbound_spi, &self.answer),
+                _ => child::begin(dial, cx, self.handshake, self.inbound_spi, &self.answer),
+            },
+            (Ok(()), RemoteAuth::Psk | RemoteAuth::Eap { .. }) => {
                 let why = explain::unanswered(Step::Authenticate);
                 dial.refuse(cx, self.handshake, Task::Reject, why)
             }

@@ -1,9 +1,13 @@
 //! An initiator until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → Psk or Sign → IKE_AUTH sent → Psk or Verify → Install → up.
+//! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → Psk or Sign →
+//! IKE_AUTH sent → Psk or Verify → Install → up.
+//!
+//! With EAP: AllocateSpi → IKE_AUTH sent → Verify → [Eap → sent →]* Eap → AUTH sent → Install → up.
 
 mod auth;
 mod child;
+mod eap;
 mod init;
 mod intermediate;
 
@@ -11,7 +15,7 @@ use core::time::Duration;
 
 use adit_core::{Failure, Instant, Step};
 
-use crate::api::{Answer, Ask, AskId, ChildId, Event, InitiatorConfig, Timer};
+use crate::api::{Answer, Ask, AskId, ChildId, Event, InitiatorConfig, LocalAuth, Timer};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::{Ike, Start};
@@ -47,6 +51,9 @@ enum Phase {
     Proving(auth::Proving),
     AuthSent(auth::AuthSent),
     Verifying(auth::Verifying),
+    EapAsking(eap::Asking),
+    EapSent(eap::Sent),
+    KeySent(eap::KeySent),
     Installing(child::Installing),
 }
 
@@ -58,7 +65,11 @@ impl Initiator {
     }
 
     fn asking(dial: Dial, cx: &mut Cx<'_>, ask: Ask, phase: Phase) -> Next {
-        let waiting = Some((cx.ask(ask), cx.now + PATIENCE));
+        let patience = match ask {
+            Ask::Eap { .. } => dial.config.timing.eap.max(PATIENCE),
+            _ => PATIENCE,
+        };
+        let waiting = Some((cx.ask(ask), cx.now + patience));
         Next::State(Box::new(Self { dial, waiting, phase }))
     }
 
@@ -80,7 +91,10 @@ impl Initiator {
             | Phase::KeAgreeing(_)
             | Phase::Allocating(_)
             | Phase::Proving(_)
-            | Phase::AuthSent(_) => None,
+            | Phase::AuthSent(_)
+            | Phase::EapAsking(_)
+            | Phase::EapSent(_)
+            | Phase::KeySent(_) => None,
         }
     }
 
@@ -93,7 +107,12 @@ impl Initiator {
             | Phase::KeSent(_)
             | Phase::KeAgreeing(_) => Step::IkeInit,
             Phase::Allocating(_) | Phase::Installing(_) => Step::Kernel,
-            Phase::Proving(_) | Phase::AuthSent(_) | Phase::Verifying(_) => Step::Authenticate,
+            Phase::Proving(_)
+            | Phase::AuthSent(_)
+            | Phase::Verifying(_)
+            | Phase::EapAsking(_)
+            | Phase::EapSent(_)
+            | Phase::KeySent(_) => Step::Authenticate,
         }
     }
 }
@@ -108,6 +127,10 @@ impl Dial {
 
     /// The server has let us in, and it is not to be: says so, then ends.
     fn refuse(self, cx: &mut Cx<'_>, handshake: Handshake, task: Task, why: Failure) -> Next {
+        // With EAP the server still waits for us: half an IKE_SA has no INFORMATIONAL exchange that it would answer.
+        if matches!(self.config.local_auth, LocalAuth::Eap { .. }) && handshake.rounds == 0 {
+            return eap::leave(self, cx, handshake, why);
+        }
         self.ike(cx, handshake).ending(cx, task, Err(why))
     }
 }
@@ -118,6 +141,8 @@ impl State for Initiator {
             Phase::InitSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::KeSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::AuthSent(phase) => phase.datagram(self.dial, cx, datagram),
+            Phase::EapSent(phase) => phase.datagram(self.dial, cx, datagram),
+            Phase::KeySent(phase) => phase.datagram(self.dial, cx, datagram),
             // A duplicate of a response that was taken already, or a request that comes too early: the server sends
             // it again.
             phase => {
@@ -142,6 +167,7 @@ impl State for Initiator {
             (Phase::Proving(p), Answer::Signed(result)) => p.signed(dial, cx, result),
             (Phase::Verifying(p), Answer::Psk(result)) => p.key(dial, cx, result),
             (Phase::Verifying(p), Answer::Verified(result)) => p.verified(dial, cx, result),
+            (Phase::EapAsking(p), Answer::Eap(result)) => p.answered(dial, cx, result),
             (Phase::Installing(p), Answer::Installed(result)) => p.installed(dial, cx, result),
             // An answer of another name than the question: the driver's mistake, as good as none.
             (phase, _) => Next::State(Box::new(Self { dial, waiting, phase })),
@@ -151,6 +177,9 @@ impl State for Initiator {
     fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
         if self.waiting.is_some_and(|(_, until)| until <= cx.now) {
             let why = explain::unanswered(self.step());
+            if let Phase::EapAsking(asking) = self.phase {
+                return asking.give_up(self.dial, cx, why);
+            }
             return match Self::handshake_with_peer(self.phase) {
                 Some(handshake) => self.dial.refuse(cx, handshake, Task::DeleteIke, why),
                 None => Next::failed(why),
@@ -160,6 +189,8 @@ impl State for Initiator {
             Phase::InitSent(phase) => phase.wake(self.dial, cx),
             Phase::KeSent(phase) => phase.wake(self.dial, cx),
             Phase::AuthSent(phase) => phase.wake(self.dial, cx),
+            Phase::EapSent(phase) => phase.wake(self.dial, cx),
+            Phase::KeySent(phase) => phase.wake(self.dial, cx),
             phase => Next::State(Box::new(Self { phase, ..*self })),
         }
     }
@@ -167,10 +198,16 @@ impl State for Initiator {
     fn close(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
         let Self { dial, phase, .. } = *self;
         // The server may have let us in without our knowing: one word, without waiting.
-        if let Phase::AuthSent(phase) = phase {
-            dial.ike(cx, phase.handshake).courtesy(cx);
-            return Next::Closed(Ok(()));
-        }
+        let phase = match phase {
+            Phase::AuthSent(auth::AuthSent { handshake, .. })
+            | Phase::KeySent(eap::KeySent { handshake, .. })
+            | Phase::EapSent(eap::Sent { handshake, .. })
+            | Phase::EapAsking(eap::Asking { handshake, .. }) => {
+                dial.ike(cx, handshake).courtesy(cx);
+                return Next::Closed(Ok(()));
+            }
+            phase => phase,
+        };
         match Self::handshake_with_peer(phase) {
             Some(handshake) => dial.ike(cx, handshake).ending(cx, Task::DeleteIke, Ok(())),
             None => Next::Closed(Ok(())),
@@ -190,6 +227,8 @@ impl State for Initiator {
             Phase::InitSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::KeSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::AuthSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
+            Phase::EapSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
+            Phase::KeySent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::Generating(_)
             | Phase::Agreeing(_)
             | Phase::KeGenerating(_)
@@ -197,6 +236,7 @@ impl State for Initiator {
             | Phase::Allocating(_)
             | Phase::Proving(_)
             | Phase::Verifying(_)
+            | Phase::EapAsking(_)
             | Phase::Installing(_) => self.waiting.map(|(_, until)| (until, Timer::HalfOpen)),
         }
     }
@@ -219,6 +259,9 @@ impl State for Initiator {
             Phase::Proving(p) => &p.handshake,
             Phase::AuthSent(p) => &p.handshake,
             Phase::Verifying(p) => &p.handshake,
+            Phase::EapAsking(p) => &p.handshake,
+            Phase::EapSent(p) => &p.handshake,
+            Phase::KeySent(p) => &p.handshake,
             Phase::Installing(p) => &p.handshake,
         };
         Some(handshake.channel.spi_r)

@@ -4,7 +4,8 @@ use adit_core::{Failure, Identity, Secret, Step};
 use adit_isakmp::payload::{AuthMethod, Authentication, Identification, Notify, NotifyType};
 use adit_isakmp::{Message, Payload};
 
-use super::{Asked, Half, Phase, Responder, child, refuse};
+use super::child::Key;
+use super::{Asked, Half, Phase, Responder, child, eap, refuse};
 use crate::api::{Ask, RemoteAuth, ResponderConfig};
 use crate::auth as proof;
 use crate::channel::Handshake;
@@ -17,9 +18,10 @@ pub(super) struct Claim {
     pub(super) handshake: Handshake,
     pub(super) asked: Asked,
     pub(super) message: Message,
-    id: Identification,
+    pub(super) id: Identification,
     pub(super) remote: Identity,
-    auth: Authentication,
+    /// `None`: it asks for EAP (RFC 7296 §2.16).
+    auth: Option<Authentication>,
 }
 
 /// The configuration for this peer is being looked up.
@@ -62,12 +64,12 @@ pub(super) fn begin(
         }
     };
     let claimed = proof::describe(&id);
-    let (Some(remote), Some(auth)) = (id.identity(), auth) else {
-        // RFC 7296 §2.16: without AUTH it asks for EAP.
-        let why = explain::not_let_in(&claimed, "it wants EAP, or has an identity of an unknown type");
+    let Some(remote) = id.identity() else {
+        let why = explain::not_let_in(&claimed, "it has an identity of an unknown type");
         return refuse(cx, handshake, &asked, &[failed()], why);
     };
-    let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path: handshake.channel.path };
+    let (path, eap) = (handshake.channel.path, auth.is_none());
+    let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap };
     let claim = Claim { handshake, asked, message, id, remote, auth };
     Responder::asking(half, cx, ask, Phase::Choosing(Choosing { claim }))
 }
@@ -96,19 +98,22 @@ impl Choosing {
             Ok(config) => config,
             Err(why) => return claim.refuse(cx, why),
         };
+        let Some(auth) = &claim.auth else {
+            return eap::begin(half, cx, claim, config);
+        };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
         // known from one that is not. The connection's word is the last.
-        let ask = match claim.auth.method {
+        let ask = match auth.method {
             // [7296:1.2-3]
             AuthMethod::SHARED_KEY => {
                 Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() }
             }
             _ => {
-                let signature = match proof::received(&claim.auth) {
+                let signature = match proof::received(auth) {
                     Ok(signature) => signature,
                     Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
-                        let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
+                        let why = explain::other_method("pre-shared key", &auth.method.to_string());
                         return claim.refuse(cx, why);
                     }
                     Err(why) => return claim.refuse(cx, why),
@@ -139,26 +144,26 @@ impl Checking {
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         let expected = proof::by_key(cx, &claim.handshake, &key, &octets);
-        let proven = expected.equals(&claim.auth.data);
+        let by_key = claim.auth.as_ref().filter(|auth| auth.method == AuthMethod::SHARED_KEY);
+        let proven = by_key.is_some_and(|auth| expected.equals(&auth.data));
         match &config.remote_auth {
             // [7296:4-10]
             RemoteAuth::Certificate { .. } => claim.refuse(cx, "it has to show a certificate"),
-            RemoteAuth::Psk if claim.auth.method != AuthMethod::SHARED_KEY => {
-                let why = explain::other_method("pre-shared key", &claim.auth.method.to_string());
-                claim.refuse(cx, why)
-            }
+            RemoteAuth::Eap { .. } => claim.refuse(cx, "it has to prove itself by EAP"),
+            RemoteAuth::Psk if by_key.is_none() => claim.refuse(cx, "it has to show a pre-shared key"),
             // [7296:1.2-2]
             RemoteAuth::Psk if !proven => {
                 claim.refuse(cx, "it has another pre-shared key, or nobody here has this name")
             }
-            RemoteAuth::Psk => child::begin(half, cx, claim, config, Some(key)),
+            RemoteAuth::Psk => child::begin(half, cx, claim, config, Key::Psk(key)),
         }
     }
 
     pub(super) fn verified(self, half: Half, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
         let Self { claim, config } = self;
         match (result, &config.remote_auth) {
-            (Ok(()), RemoteAuth::Certificate { .. }) => child::begin(half, cx, claim, config, None),
+            (Ok(()), RemoteAuth::Certificate { .. }) => child::begin(half, cx, claim, config, Key::None),
+            (_, RemoteAuth::Eap { .. }) => claim.refuse(cx, "it has to prove itself by EAP"),
             (_, RemoteAuth::Psk) => claim.refuse(cx, "it has to prove itself with a pre-shared key"),
             (Err(why), _) => claim.refuse(cx, why),
         }

@@ -20,7 +20,7 @@ use crate::api::{
     Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig,
     SignatureEncoding, Uniqueness,
 };
-use crate::auth as proof;
+use crate::auth::{self as proof, EapKey};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::ike::{Child, Ike, Start};
@@ -36,11 +36,19 @@ struct Admitted {
     asked: Asked,
     remote: Identity,
     config: Box<ResponderConfig>,
-    psk: Option<Secret>,
+    key: Key,
     /// What it has here already goes when it is up (RFC 7296 §2.4).
     replaces: bool,
     /// That carries until the peer has the new one.
     carried: bool,
+}
+
+/// What the peer has proven itself with, where our own proof takes it too.
+pub(super) enum Key {
+    None,
+    Psk(Secret),
+    /// EAP's: our certificate was shown before.
+    Eap(EapKey),
 }
 
 /// The CHILD_SA that it asked for, as far as it can be had.
@@ -110,7 +118,7 @@ pub(super) fn begin(
     cx: &mut Cx<'_>,
     claim: Claim,
     config: Box<ResponderConfig>,
-    psk: Option<Secret>,
+    key: Key,
 ) -> Next {
     let message = claim.message;
     let up = cx.shared.up_with(&config.local_id, &claim.remote).next().is_some();
@@ -126,7 +134,7 @@ pub(super) fn begin(
         replaces: initial || config.uniqueness == Uniqueness::Replace,
         carried: up && !initial,
         config,
-        psk,
+        key,
     };
     let wish = match Wish::read(&admitted, &message) {
         Ok(Ok(wish)) => wish,
@@ -272,12 +280,20 @@ impl Allocating {
 /// Our own AUTH. It is made even where there is no CHILD_SA.
 fn prove(half: Half, cx: &mut Cx<'_>, mut admitted: Admitted, child: Result<Box<Ready>, Refusal>) -> Next {
     let id = Identification::from(&admitted.config.local_id);
+    if let Key::Eap(key) = &admitted.key {
+        let auth = key.prove(cx, &admitted.handshake, Role::Responder, &id);
+        let (octets, encoding) = (Secret::new(Vec::new()), SignatureEncoding::Asn1);
+        let proving = Proving { admitted, child, octets, encoding };
+        return proving.proven(half, cx, Authentication::shared_key(auth.expose()));
+    }
     let octets = proof::octets(cx, &admitted.handshake, Role::Responder, &id);
     let mut encoding = SignatureEncoding::Asn1;
     let mut kept = None;
     let ask = match &admitted.config.local_auth {
-        LocalAuth::Psk => {
-            kept = admitted.psk.take();
+        LocalAuth::Psk | LocalAuth::Eap { .. } => {
+            if let Key::Psk(key) = core::mem::replace(&mut admitted.key, Key::None) {
+                kept = Some(key);
+            }
             Ask::Psk { local: admitted.config.local_id.clone(), remote: admitted.remote.clone() }
         }
         LocalAuth::Signature { schemes, .. } => {
@@ -403,13 +419,21 @@ impl Ready {
     }
 }
 
+/// `IDr, [CERT,] AUTH`; after EAP only the last of them (RFC 7296 appendix C.3).
+fn last_proof(admitted: &Admitted, auth: Authentication) -> Vec<Payload> {
+    match admitted.key {
+        Key::Eap(_) => vec![Payload::Auth(auth)],
+        Key::None | Key::Psk(_) => proof_payloads(&admitted.config, Some(auth)),
+    }
+}
+
 /// `IDr, [CERT,] AUTH`
-fn proof_payloads(config: &ResponderConfig, auth: Authentication) -> Vec<Payload> {
+pub(super) fn proof_payloads(config: &ResponderConfig, auth: Option<Authentication>) -> Vec<Payload> {
     let mut out = vec![Payload::IdR(Identification::from(&config.local_id))];
-    if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
+    if let (LocalAuth::Signature { certificates, .. }, Some(_)) = (&config.local_auth, &auth) {
         out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
     }
-    out.push(Payload::Auth(auth));
+    out.extend(auth.map(Payload::Auth));
     out
 }
 
@@ -462,7 +486,7 @@ fn childless(
     auth: Authentication,
     refusal: Refusal,
 ) -> Next {
-    let mut payloads = proof_payloads(&admitted.config, auth);
+    let mut payloads = last_proof(&admitted, auth);
     payloads.push(Payload::Notify(Notify::new(refusal.told, [])));
     match respond(cx, admitted, &payloads, Lease::default()) {
         Ok(ike) => Next::State(ike.without_child(until, refusal.why)),
@@ -478,7 +502,7 @@ impl Installing {
             let refusal = admitted.refusal(NotifyType::TEMPORARY_FAILURE, why);
             return childless(half.until, cx, admitted, auth, refusal);
         }
-        let mut payloads = proof_payloads(&admitted.config, auth);
+        let mut payloads = last_proof(&admitted, auth);
         if admitted.config.addresses {
             // [7296:4-9] [7296:2.19-2]
             payloads.push(reply(&self.lease));

@@ -1,12 +1,16 @@
 //! A responder until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Encapsulate → IKE_SA_INIT answered → [Encapsulate → IKE_INTERMEDIATE answered →]* Connection → Psk or Verify → Lease → AllocateSpi → Psk or Sign → Install →
-//! IKE_AUTH answered.
+//! Encapsulate → IKE_SA_INIT answered → [Encapsulate → IKE_INTERMEDIATE answered →]* Connection → Psk or Verify → Lease →
+//! AllocateSpi → Psk or Sign → Install → IKE_AUTH answered.
+//!
+//! With EAP: Connection → Eap → Sign → answered → [Eap → answered →]* AUTH comes → Lease → AllocateSpi → Install →
+//! answered.
 //!
 //! The order is the same for everybody, so that a wrong key and an unknown name cost the same and look the same.
 
 mod auth;
 mod child;
+mod eap;
 mod init;
 mod intermediate;
 
@@ -51,6 +55,9 @@ enum Phase {
     KeEncapsulating(intermediate::Encapsulating),
     Choosing(auth::Choosing),
     Checking(auth::Checking),
+    EapAsking(eap::Asking),
+    EapProving(eap::Proving),
+    EapAnswered(eap::Answering),
     Leasing(child::Leasing),
     Allocating(child::Allocating),
     Proving(child::Proving),
@@ -79,6 +86,9 @@ impl Responder {
             | Phase::KeEncapsulating(_)
             | Phase::Choosing(_)
             | Phase::Checking(_)
+            | Phase::EapAsking(_)
+            | Phase::EapProving(_)
+            | Phase::EapAnswered(_)
             | Phase::Leasing(_) => Lease::default(),
         }
     }
@@ -132,6 +142,7 @@ impl State for Responder {
     fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
         match self.phase {
             Phase::InitAnswered(phase) => phase.datagram(self.half, cx, datagram),
+            Phase::EapAnswered(phase) => phase.datagram(self.half, cx, datagram),
             // A request that is being worked on, again: its answer comes.
             phase => {
                 cx.ignore();
@@ -151,6 +162,8 @@ impl State for Responder {
             (Phase::Choosing(p), Answer::Connection(result)) => p.chosen(half, cx, result),
             (Phase::Checking(p), Answer::Psk(result)) => p.key(half, cx, result),
             (Phase::Checking(p), Answer::Verified(result)) => p.verified(half, cx, result),
+            (Phase::EapAsking(p), Answer::Eap(result)) => p.answered(half, cx, result),
+            (Phase::EapProving(p), Answer::Signed(result)) => p.signed(half, cx, result),
             (Phase::Leasing(p), Answer::Leased(result)) => p.leased(half, cx, result),
             (Phase::Allocating(p), Answer::Spi(result)) => p.allocated(half, cx, result),
             (Phase::Proving(p), Answer::Psk(result)) => p.key(half, cx, result),

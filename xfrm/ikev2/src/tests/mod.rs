@@ -3,6 +3,7 @@
 mod abuse;
 mod create_child;
 mod create_ike;
+mod eap;
 mod established;
 mod exchanges;
 mod fragments;
@@ -79,6 +80,10 @@ struct Node {
     /// The name of an Ask never to answer.
     silent: &'static str,
     connection: fn() -> ResponderConfig,
+    /// The EAP method that it speaks.
+    eap: eap::Toy,
+    /// The last Ask that was not answered.
+    last_ask: Option<AskId>,
     asked: Vec<String>,
     verified: Vec<Vec<Vec<u8>>>,
     children: Vec<ChildSa>,
@@ -100,6 +105,8 @@ impl Node {
             refuse: "",
             silent: "",
             connection,
+            eap: eap::Toy::default(),
+            last_ask: None,
             asked: Vec::new(),
             verified: Vec::new(),
             children: Vec::new(),
@@ -139,6 +146,7 @@ impl Node {
                     let silent = name == self.silent;
                     self.asked.push(name);
                     let answer = self.act(ask, refuse);
+                    self.last_ask = silent.then_some(id).or(self.last_ask);
                     if !silent {
                         self.endpoint.handle(now, Input::Answer { id, answer });
                     }
@@ -156,6 +164,8 @@ impl Node {
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
             Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
             Ask::Connection { .. } => Answer::Connection(Ok(Box::new((self.connection)()))),
+            Ask::Eap { .. } if refuse => Answer::Eap(Err(no())),
+            Ask::Eap { packet } => Answer::Eap(Ok(self.eap.step(packet.as_deref(), self.connection))),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { local, remote } => {
                 let known = [&local, &remote].iter().all(|id| !id.to_string().starts_with("nobody"));

@@ -107,6 +107,7 @@ fn nobody() -> Failure {
     Failure::new(adit_core::FailureCode::Cancelled, adit_core::Step::Authenticate, "not heard of")
 }
 
+// [7296:3.16-1] [7296:3.16-3] [7296:3.16-4]
 #[test]
 fn the_right_password_gives_both_the_same_msk() {
     let mut talk = Talk::new(&["secret"]);
