@@ -128,7 +128,7 @@ impl Work {
     fn child_keys(&self) -> anyhow::Result<()> {
         let nonces = (EXCHANGE.initiator_nonce, EXCHANGE.responder_nonce);
         let keys =
-            ChildKeys::derive(&self.provider, self.ike.prf, black_box(&self.d), &self.esp, nonces, None)?;
+            ChildKeys::derive(&self.provider, self.ike.prf, black_box(&self.d), &self.esp, nonces, &[])?;
         black_box(keys);
         Ok(())
     }

@@ -17,6 +17,7 @@ use adit_sim::crypto::ToyCrypto;
 use crate::{ICV, Open};
 
 const IKE: &str = "aes256gcm16-prfsha256-x25519";
+const HYBRID: &str = "aes256gcm16-prfsha256-x25519-ke1_mlkem512-ke2_ecp256";
 const IV: usize = 8;
 /// What one input may cause to be sent: retransmissions of all that is under way, in fragments.
 const MOST: usize = 256;
@@ -145,6 +146,7 @@ fn connection() -> ResponderConfig {
         esp: vec![
             "aes256gcm16-x25519".parse().expect("a proposal"),
             "aes256gcm16".parse().expect("a proposal"),
+            "aes256gcm16-x25519-ke1_ecp256".parse().expect("a proposal"),
         ],
         local_ts: any(),
         remote_ts: any(),
@@ -189,7 +191,7 @@ fn arrives(transmit: &Transmit) -> Input {
 /// A server with one client, whose SPIs and path are returned.
 fn up(now: Instant) -> (End, u64, u64, Path) {
     let defaults = ResponderDefaults {
-        ike: vec![IKE.parse().expect("a proposal")],
+        ike: vec![IKE.parse().expect("a proposal"), HYBRID.parse().expect("a proposal")],
         cookie_threshold: 10,
         half_open_limit: 10,
         half_open_per_address: 10,

@@ -67,6 +67,7 @@ fn made(
         encryption: cipher.ok_or("no cipher that can be computed here")?,
         integrity: one(TransformType::INTEG).and_then(|t| Integrity::from_transform_id(t.id)),
         ke: one(TransformType::KE).and_then(|t| KeMethod::from_transform_id(t.id)),
+        additional: Default::default(),
         esn: one(TransformType::ESN).is_some_and(|t| t.id == 1),
     };
     // A KE payload that was offered only in some of the proposals is there only if such a one was chosen.
@@ -79,9 +80,15 @@ fn made(
         (None, _) => None,
     };
     let protection = channel.protection.as_ref().ok_or("no keys yet")?;
-    let keys =
-        ChildKeys::derive(crypto, protection.suite.prf, &protection.keys.d, &suite, nonces, shared.as_ref())
-            .map_err(|e| e.to_string())?;
+    let keys = ChildKeys::derive(
+        crypto,
+        protection.suite.prf,
+        &protection.keys.d,
+        &suite,
+        nonces,
+        shared.as_slice(),
+    )
+    .map_err(|e| e.to_string())?;
     let selectors = |ours: bool| {
         let found = answer.iter().find_map(|p| match p {
             Payload::TsI(ts) if ours => Some(ts),
@@ -156,7 +163,7 @@ pub(crate) fn rekey_ike(
     let of =
         Exchange { initiator_nonce: &ni, responder_nonce: &nr, initiator_spi: spi_i, responder_spi: spi_r };
     let old = channel.protection.as_ref().ok_or("no keys yet")?;
-    let seed = keys::skeyseed_rekey(crypto, old.suite.prf, &old.keys.d, &of, &shared);
+    let seed = keys::skeyseed_rekey(crypto, old.suite.prf, &old.keys.d, &of, core::slice::from_ref(&shared));
     let keys = IkeKeys::derive(crypto, &suite, &seed, &of).map_err(|e| e.to_string())?;
     let protection = Protection::new(crypto, suite, keys)?;
     channel.exchange(ExchangeType::INFORMATIONAL, &[Payload::Delete(Delete::Ike)])?;

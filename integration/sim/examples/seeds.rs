@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     });
     println!(
         "{count} seeds, {failed} failed; {} inputs, {} pairs installed, {} standing at the end, {} failures reported; \
-         {} CHILD_SA and {} IKE_SA rekeys, {} collisions, {} further CHILD_SAs; fewest faults in a run: {}",
+         {} CHILD_SA and {} IKE_SA rekeys, {} collisions, {} further CHILD_SAs, \
+         {} with additional key exchanges; {} came up by certificate, {} by key, {} to authenticate again; {} moves, {} \
+         deletions; fewest faults in a run: {}",
         t.steps,
         t.installed,
         t.standing,
@@ -37,6 +39,12 @@ fn main() -> ExitCode {
         t.ike_rekeys,
         t.collisions,
         t.more_children,
+        t.followed_up,
+        t.by_certificate,
+        t.by_key,
+        t.reauthenticated,
+        t.moved,
+        t.deleted,
         t.faults
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -69,5 +77,11 @@ fn add(total: &mut Summary, one: Summary) {
     total.ike_rekeys += one.ike_rekeys;
     total.collisions += one.collisions;
     total.more_children += one.more_children;
+    total.followed_up += one.followed_up;
+    total.by_certificate += one.by_certificate;
+    total.by_key += one.by_key;
+    total.reauthenticated += one.reauthenticated;
+    total.moved += one.moved;
+    total.deleted += one.deleted;
     total.faults = total.faults.min(one.faults);
 }

@@ -77,6 +77,18 @@ pub struct Tally {
     pub ike_rekeys: u64,
     /// CHILD_SAs beside the first one.
     pub more_children: u64,
+    /// Rekeys and CHILD_SAs with additional key exchanges.
+    pub followed_up: u64,
+    /// IKE_SAs that came up with a certificate at one end or both.
+    pub by_certificate: u64,
+    /// IKE_SAs that came up with keys alone.
+    pub by_key: u64,
+    /// Second IKE_SAs that came up to take a first one's place.
+    pub reauthenticated: u64,
+    /// Peers that a NAT has moved.
+    pub moved: u64,
+    /// CHILD_SAs that were closed with nothing in their place.
+    pub deleted: u64,
 }
 
 /// One host.
@@ -324,6 +336,7 @@ impl Host {
                 self.record(sa);
             }
             Event::PathChanged { path } => {
+                self.tally.moved = self.tally.moved.saturating_add(1);
                 for pair in self.kernel.pairs.values_mut().filter(|p| p.sa == sa) {
                     pair.path = path;
                 }
@@ -332,6 +345,7 @@ impl Host {
                 if !self.kernel.pairs.contains_key(&established.child) {
                     return Err(format!("{}: {sa:?} is up, but nothing is installed", self.name));
                 }
+                self.came_up(sa, &established);
                 self.record(sa).established = Some(established);
             }
             Event::ChildClosed { child, inbound_spi, outbound_spi, replaced_by } => {
@@ -340,7 +354,11 @@ impl Host {
             }
             Event::ChildUp(up) => self.child_up(sa, &up)?,
             Event::ChildRefused { .. } => {}
-            Event::Rekeyed { .. } => self.tally.ike_rekeys = self.tally.ike_rekeys.saturating_add(1),
+            Event::Rekeyed { ike } => {
+                let tally = &mut self.tally;
+                tally.ike_rekeys = tally.ike_rekeys.saturating_add(1);
+                tally.followed_up = tally.followed_up.saturating_add(u64::from(ike.additional.count() > 0));
+            }
             Event::ReauthenticationDue => self.due.push(sa),
             Event::Released(lease) => {
                 if !self.kernel.release(&lease) {
@@ -353,6 +371,16 @@ impl Host {
         Ok(())
     }
 
+    fn came_up(&mut self, sa: SaId, established: &Established) {
+        let theirs = self.friends.get(&established.remote_id).is_some_and(|f| f.certificate);
+        let tally = &mut self.tally;
+        let count = if self.certificate || theirs { &mut tally.by_certificate } else { &mut tally.by_key };
+        *count = count.saturating_add(1);
+        if self.successors.contains_key(&sa) {
+            tally.reauthenticated = tally.reauthenticated.saturating_add(1);
+        }
+    }
+
     fn child_up(&mut self, sa: SaId, up: &ChildUp) -> Result<(), String> {
         let Some(pair) = self.kernel.pairs.get(&up.child).filter(|p| p.sa == sa) else {
             return Err(format!("{}: {:?} is up, but not installed", self.name, up.child));
@@ -361,6 +389,8 @@ impl Host {
             return Err(format!("{}: {up:?} has other selectors than {pair:?}", self.name));
         }
         let tally = &mut self.tally;
+        let several = u64::from(up.esp.additional.count() > 0);
+        tally.followed_up = tally.followed_up.saturating_add(several);
         let count = if up.replaces.is_some() { &mut tally.child_rekeys } else { &mut tally.more_children };
         *count = count.saturating_add(1);
         Ok(())
@@ -379,6 +409,7 @@ impl Host {
                 self.name
             ));
         }
+        self.tally.deleted = self.tally.deleted.saturating_add(u64::from(replaced_by.is_none()));
         match self.kernel.remove(now, child, replaced_by.is_some()) {
             Some(pair) if (pair.inbound_spi, pair.outbound_spi) == spis => Ok(()),
             Some(pair) => Err(format!("{}: {pair:?} was closed by other SPIs", self.name)),

@@ -28,15 +28,17 @@ const MOST_STEPS: u64 = 2_000_000;
 const FAULTS: u64 = 50;
 
 /// With and without perfect forward secrecy; every one of these fits every one of those offered.
-const ACCEPTED_ESP: [&str; 3] = [
+const ACCEPTED_ESP: [&str; 4] = [
     "aes256gcm16,aes128-sha256,aes256gcm16-x25519",
     "aes128-sha256,aes256gcm16-ecp256,aes256gcm16",
     "aes256gcm16-x25519-ecp384,aes128-sha256",
+    "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp384,aes128-sha256-x25519-ke1_mlkem512,aes128-sha256",
 ];
-const OFFERED_ESP: [&str; 3] = [
+const OFFERED_ESP: [&str; 4] = [
     "aes128-sha256,aes256gcm16",
     "aes256gcm16-x25519-ecp256,aes128-sha256",
     "aes256gcm16-ecp384,aes128-sha256",
+    "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp384,aes128-sha256",
 ];
 
 /// A run that broke a promise.
@@ -77,6 +79,18 @@ pub struct Summary {
     pub collisions: u64,
     /// CHILD_SAs beside the first one, at both ends.
     pub more_children: u64,
+    /// Rekeys and CHILD_SAs with additional key exchanges, at both ends.
+    pub followed_up: u64,
+    /// IKE_SAs that came up with a certificate at one end or both, at both ends.
+    pub by_certificate: u64,
+    /// Likewise, with keys alone.
+    pub by_key: u64,
+    /// Second IKE_SAs that came up to take a first one's place.
+    pub reauthenticated: u64,
+    /// Peers that a NAT has moved, as the server noticed.
+    pub moved: u64,
+    /// CHILD_SAs that were closed with nothing in their place.
+    pub deleted: u64,
 }
 
 enum Happening {
@@ -198,6 +212,7 @@ impl World {
             "aes256gcm16-prfsha256-x25519",
             "aes128-sha256-prfsha256-ecp256",
             "aes256gcm16-prfsha384-ecp384,chacha20poly1305-prfsha256-x25519",
+            "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_ecp384,aes256gcm16-prfsha256-x25519",
         ]);
         let responder = ResponderDefaults {
             ike: ike(accepted.unwrap_or_default()),
@@ -260,6 +275,8 @@ impl World {
         let offered = self.random.pick(&[
             "aes256gcm16-prfsha256-x25519,aes128-sha256-prfsha256-ecp256,aes256gcm16-prfsha384-ecp384",
             "aes256gcm16-prfsha384-ecp384,aes128-sha256-prfsha256-ecp256,aes256gcm16-prfsha256-x25519",
+            "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_ecp384,aes256gcm16-prfsha384-ecp384,\
+             aes128-sha256-prfsha256-ecp256,aes256gcm16-prfsha256-x25519",
         ]);
         self.clients.push(Client {
             ike: ike(offered.unwrap_or_default()),
@@ -320,6 +337,12 @@ impl World {
             ike_rekeys: sum(|h| h.tally.ike_rekeys),
             collisions: self.collisions,
             more_children: sum(|h| h.tally.more_children),
+            followed_up: sum(|h| h.tally.followed_up),
+            by_certificate: sum(|h| h.tally.by_certificate),
+            by_key: sum(|h| h.tally.by_key),
+            reauthenticated: sum(|h| h.tally.reauthenticated),
+            moved: sum(|h| h.tally.moved),
+            deleted: sum(|h| h.tally.deleted),
         })
     }
 

@@ -107,7 +107,7 @@ impl Handshake {
         cx: &Cx<'_>,
         agreed: Agreed,
         old: (Prf, &Secret),
-        shared: &Secret,
+        shared: &[Secret],
     ) -> Result<Self, Failure> {
         let seed = skeyseed_rekey(&*cx.shared.crypto, old.0, old.1, &agreed.exchange(), shared);
         Self::from_seed(cx, agreed, &seed)

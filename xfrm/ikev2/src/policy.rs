@@ -35,9 +35,7 @@ impl Policy {
         Self {
             name: None,
             local_id: config.local_id.clone(),
-            // Additional key exchanges take place in IKE_INTERMEDIATE only: what they protect the first SK_d from, it
-            // protects its successors from.
-            ike: config.ike.iter().map(IkeProposal::alone).collect(),
+            ike: config.ike.as_slice().into(),
             esp: config.esp.as_slice().into(),
             local_ts: selectors::or_everything(&config.local_ts),
             remote_ts: selectors::or_everything(&config.remote_ts),

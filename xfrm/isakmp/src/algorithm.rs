@@ -341,6 +341,12 @@ impl AdditionalKe {
         self.0.iter().copied().flatten()
     }
 
+    /// As a proposal that has these and no others.
+    #[must_use]
+    pub fn lists(&self) -> [Vec<Option<KeMethod>>; Self::TYPES] {
+        self.0.map(|method| method.map(Some).into_iter().collect())
+    }
+
     /// How many take place.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -399,6 +405,8 @@ pub struct EspSuite {
     pub integrity: Option<Integrity>,
     /// The key exchange of CREATE_CHILD_SA; none in IKE_AUTH, or without PFS.
     pub ke: Option<KeMethod>,
+    /// Additional key exchanges, in IKE_FOLLOWUP_KE (RFC 9370 §2.2.4).
+    pub additional: AdditionalKe,
     /// 64-bit extended sequence numbers.
     pub esn: bool,
 }
@@ -407,7 +415,7 @@ impl EspSuite {
     /// Its legacy algorithms, for people: empty but with an old peer.
     #[must_use]
     pub fn legacy(&self) -> Vec<String> {
-        legacy(self.encryption, self.ke.into_iter())
+        legacy(self.encryption, self.ke.into_iter().chain(self.additional.methods()))
     }
 }
 
@@ -424,7 +432,7 @@ impl fmt::Display for EspSuite {
             write!(f, "-{integrity}")?;
         }
         if let Some(ke) = self.ke {
-            write!(f, "-{ke}")?;
+            write!(f, "-{ke}{}", self.additional)?;
         }
         if self.esn { f.write_str("-esn") } else { Ok(()) }
     }

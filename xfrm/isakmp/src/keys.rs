@@ -82,17 +82,26 @@ pub fn skeyseed(crypto: &dyn CryptoProvider, prf: Prf, exchange: &Exchange<'_>, 
 }
 
 /// SKEYSEED of an IKE_SA that replaces another (RFC 7296 §2.18): `prf(SK_d (old), g^ir (new) | Ni | Nr)`, with the old
-/// IKE_SA's prf.
+/// IKE_SA's prf. `shared` has the secrets of all key exchanges, the first one's first; those of additional ones follow
+/// the nonces (RFC 9370 §2.2.4).
 #[must_use]
 pub fn skeyseed_rekey(
     crypto: &dyn CryptoProvider,
     old_prf: Prf,
     old_sk_d: &Secret,
     exchange: &Exchange<'_>,
-    shared: &Secret,
+    shared: &[Secret],
 ) -> Secret {
-    let parts = [shared.expose(), exchange.initiator_nonce, exchange.responder_nonce];
+    let parts = around((exchange.initiator_nonce, exchange.responder_nonce), shared);
     prf_secret(crypto, old_prf, old_sk_d.expose(), &parts)
+}
+
+/// `SK(0) | Ni | Nr | SK(1) | … SK(n)` (RFC 9370 §2.2.4); without a key exchange the nonces alone.
+fn around<'a>(nonces: (&'a [u8], &'a [u8]), shared: &'a [Secret]) -> Vec<&'a [u8]> {
+    // [9370:2.2.4-4]
+    let (first, more) = shared.split_at(shared.len().min(1));
+    let nonces = [nonces.0, nonces.1].into_iter();
+    first.iter().map(Secret::expose).chain(nonces).chain(more.iter().map(Secret::expose)).collect()
 }
 
 /// SKEYSEED(n) after an additional key exchange (RFC 9370 §2.2.2): `prf(SK_d(n-1), SK(n) | Ni | Nr)`, with the nonces of
@@ -106,7 +115,7 @@ pub fn skeyseed_additional(
     shared: &Secret,
 ) -> Secret {
     // [9370:2.2.2-3]
-    skeyseed_rekey(crypto, prf, sk_d, exchange, shared)
+    skeyseed_rekey(crypto, prf, sk_d, exchange, core::slice::from_ref(shared))
 }
 
 /// IntAuth_iN or IntAuth_rN (RFC 9242 §3.3.2): `prf(SK_pN, IntAuth_N-1 | A | P)`. `message` is A and P as
@@ -144,7 +153,8 @@ pub struct ChildKeys {
 
 impl ChildKeys {
     /// `KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr)`. `prf` is the IKE_SA's; the nonces are those of the exchange that
-    /// makes the CHILD_SA (in IKE_AUTH: those of IKE_SA_INIT).
+    /// makes the CHILD_SA (in IKE_AUTH: those of IKE_SA_INIT). `shared` has the secrets of its key exchanges, as in
+    /// [`skeyseed_rekey`]; none without perfect forward secrecy.
     ///
     /// # Errors
     /// None in practice: the sum of the lengths is far below 255 blocks.
@@ -154,11 +164,11 @@ impl ChildKeys {
         sk_d: &Secret,
         suite: &EspSuite,
         nonces: (&[u8], &[u8]),
-        shared: Option<&Secret>,
+        shared: &[Secret],
     ) -> Result<Self, TooMuchKeyMaterial> {
         let encryption_len = Encryption::key_material_len(suite.encryption);
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
-        let seed = [shared.map_or(&[][..], Secret::expose), nonces.0, nonces.1];
+        let seed = around(nonces, shared);
         let lengths = [encryption_len, integrity_len, encryption_len, integrity_len];
         // [7296:2.17-1] [7296:2.17-2]
         let [ie, ia, re, ra] = split(crypto, prf, sk_d, &seed, lengths)?;

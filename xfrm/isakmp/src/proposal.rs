@@ -39,6 +39,8 @@ pub struct EspProposal {
     pub integrity: Vec<Integrity>,
     /// Key exchange methods for PFS; empty: none. Left out in IKE_AUTH.
     pub ke: Vec<KeMethod>,
+    /// Methods of the additional key exchanges 1 to 7, as in [`IkeProposal::additional`]; only beside `ke`.
+    pub additional: [Vec<Option<KeMethod>>; AdditionalKe::TYPES],
     /// Extended sequence numbers, preferred first: `[true, false]` offers both.
     pub esn: Vec<bool>,
 }
@@ -146,6 +148,7 @@ impl EspProposal {
             encryption: encryption.to_vec(),
             integrity: integrity.to_vec(),
             ke: ke.to_vec(),
+            additional: Default::default(),
             esn: vec![true, false],
         };
         vec![of(&AEAD, &[], &KE), of(&CBC, &INTEGRITY, &KE), of(&AEAD, &[], &[]), of(&CBC, &INTEGRITY, &[])]
@@ -159,6 +162,7 @@ impl EspProposal {
             encryption: encryption.to_vec(),
             integrity: integrity.to_vec(),
             ke: ke.to_vec(),
+            additional: Default::default(),
             esn: vec![true, false],
         };
         let ke = [&KE[..], &LEGACY_KE].concat();
@@ -172,6 +176,7 @@ impl EspProposal {
     /// Its legacy algorithms, for people.
     #[must_use]
     pub fn legacy(&self) -> Vec<String> {
-        legacy(&self.encryption, &self.ke)
+        let methods = self.ke.iter().chain(self.additional.iter().flatten().flatten());
+        legacy(&self.encryption, methods)
     }
 }

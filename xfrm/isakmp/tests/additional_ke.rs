@@ -9,7 +9,8 @@
 
 use adit_isakmp::payload::{SecurityAssociation, Transform, TransformType};
 use adit_isakmp::proposal::{
-    EspProposal, IkeProposal, NoProposal, ProposalError, accept_ike, choose_ike, describe, offer_ike,
+    EspProposal, IkeProposal, NoProposal, ProposalError, accept_esp, accept_ike, choose_esp, choose_ike,
+    describe, offer_esp, offer_ike,
 };
 use adit_isakmp::{KeMethod, Payload, PayloadType};
 use proptest::prelude::*;
@@ -53,8 +54,38 @@ fn mistakes_are_explained() {
     assert!(matches!(why("ke0_mlkem768"), ProposalError::UnknownWord { .. }));
     assert!(matches!(why("ke1_modp1024"), ProposalError::Legacy { .. }));
     assert!(matches!(why("ke1_aes256"), ProposalError::Misplaced { .. }));
-    let esp = "aes256gcm16-x25519-ke1_mlkem768".parse::<EspProposal>().unwrap_err();
-    assert!(matches!(esp, ProposalError::Misplaced { .. }));
+    let esp = "aes256gcm16-ke1_mlkem768".parse::<EspProposal>().unwrap_err();
+    assert!(matches!(esp, ProposalError::Missing { .. }), "{esp}");
+    assert!("aes256gcm16-ke1_none".parse::<EspProposal>().is_err());
+}
+
+fn esp(text: &str) -> EspProposal {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_child_sa_has_them_beside_a_first_one() {
+    let text = "aes256gcm16-x25519-ke1_mlkem768-ke1_none-ke2_ecp384-esn";
+    assert_eq!(esp(text).to_string(), text);
+    let meet = |ours: &str, theirs: &str, with_ke| {
+        let offered = offer_esp(&[esp(theirs)], 0x1234_5678, with_ke);
+        let chosen = choose_esp(&[esp(ours)], &offered, 0x8765_4321, with_ke).ok()?;
+        let accepted = accept_esp(&[esp(theirs)], &chosen.reply, with_ke).unwrap();
+        assert_eq!(accepted.suite, chosen.suite);
+        Some(chosen.suite.to_string())
+    };
+    let (must, may, plain) =
+        ("aes256gcm16-x25519-ke1_mlkem768", "aes256gcm16-x25519-ke1_mlkem768-ke1_none", "aes256gcm16-x25519");
+    assert_eq!(meet(must, must, true).as_deref(), Some(must));
+    assert_eq!(meet(must, may, true).as_deref(), Some(must));
+    assert_eq!(meet(may, plain, true).as_deref(), Some(plain));
+    assert_eq!(meet(plain, may, true).as_deref(), Some(plain));
+    assert_eq!((meet(must, plain, true), meet(plain, must, true)), (None, None));
+    // Where there is no first one there are no others.
+    assert_eq!((meet("aes256gcm16", must, true), meet(must, "aes256gcm16", true)), (None, None));
+    let offered = offer_esp(&[esp(must)], 0x1234_5678, false);
+    assert!(offered.proposals[0].transforms.iter().all(|t| t.kind < TransformType::ADDKE1));
+    assert_eq!(meet(must, must, false).as_deref(), Some("aes256gcm16"));
 }
 
 #[test]

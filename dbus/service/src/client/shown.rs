@@ -140,6 +140,7 @@ mod tests {
             encryption: Encryption::AesGcm16(KeyBits::B256),
             integrity: None,
             ke: None,
+            additional: Default::default(),
             esn: true,
         };
         let up = |child, replaces, name: Option<&str>| ChildUp {

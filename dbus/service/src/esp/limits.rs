@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn suite(encryption: Encryption, esn: bool) -> EspSuite {
-        EspSuite { encryption, integrity: None, ke: None, esn }
+        EspSuite { encryption, integrity: None, ke: None, additional: Default::default(), esn }
     }
 
     #[test]

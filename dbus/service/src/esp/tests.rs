@@ -45,8 +45,13 @@ fn keys() -> EspKeys {
 
 /// The `n`th CHILD_SA, for one inner address: SPIs 0x1000 + n and 0x2000 + n.
 fn child(n: u32, replaces: Option<u32>) -> ChildSa {
-    let suite =
-        EspSuite { encryption: Encryption::AesGcm16(KeyBits::B256), integrity: None, ke: None, esn: true };
+    let suite = EspSuite {
+        encryption: Encryption::AesGcm16(KeyBits::B256),
+        integrity: None,
+        ke: None,
+        additional: Default::default(),
+        esn: true,
+    };
     ChildSa {
         child: ChildId(n.into()),
         replaces: replaces.map(|n| ChildId(n.into())),

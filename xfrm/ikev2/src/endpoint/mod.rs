@@ -64,7 +64,7 @@ impl Endpoint {
         responder: Option<ResponderDefaults>,
     ) -> Self {
         let mut shared = Shared::new(crypto, entropy);
-        shared.ike = without_additional(responder.as_ref());
+        shared.ike = rekeyed_to(responder.as_ref());
         Self {
             shared,
             slots: Slab::new(),
@@ -138,7 +138,7 @@ impl Endpoint {
 
     /// Lets peers dial by these rules from now on, or no more. What exists stays.
     pub fn set_responder(&mut self, responder: Option<ResponderDefaults>) {
-        self.shared.ike = without_additional(responder.as_ref());
+        self.shared.ike = rekeyed_to(responder.as_ref());
         self.responder = responder.map(Arc::new);
     }
 
@@ -399,7 +399,7 @@ impl Endpoint {
     }
 }
 
-/// What IKE_SAs may be rekeyed to: additional key exchanges take place in IKE_INTERMEDIATE only.
-fn without_additional(responder: Option<&ResponderDefaults>) -> Arc<[IkeProposal]> {
-    responder.into_iter().flat_map(|r| &r.ike).map(IkeProposal::alone).collect()
+/// What IKE_SAs of peers that dial us may be rekeyed to.
+fn rekeyed_to(responder: Option<&ResponderDefaults>) -> Arc<[IkeProposal]> {
+    responder.into_iter().flat_map(|r| &r.ike).cloned().collect()
 }

@@ -34,6 +34,7 @@ impl Ike {
         }
         let patience = self.last_timing().retransmit.saturating_mul(8);
         self.closing = Some(Closing { result, by: cx.now + patience.max(Duration::from_millis(100)) });
+        self.drop_pending(cx);
         self.queue.clear();
         self.postponed.clear();
         self.queue.push_back(task);
@@ -199,6 +200,9 @@ impl Ike {
                 task::rekey_ike::answer(self, cx, message)
             }
             ExchangeType::CREATE_CHILD_SA => task::create::answer(self, cx, message),
+            ExchangeType::IKE_FOLLOWUP_KE if in_use => task::followup::answer(self, cx, message),
+            // [9370:2.2.4-3]
+            ExchangeType::IKE_FOLLOWUP_KE => Turn::notify(NotifyType::STATE_NOT_FOUND),
             other => Turn::Reply(task::malformed(&format!("exchange type {other} after IKE_AUTH"))),
         }
     }

@@ -4,6 +4,7 @@
 mod child;
 mod exchange;
 mod others;
+mod pending;
 mod sa;
 mod under_way;
 
@@ -25,6 +26,7 @@ use crate::task::Task;
 
 pub(crate) use child::{Child, Kernel, TIDY_AFTER};
 use others::Other;
+use pending::Pending;
 use sa::Answering;
 pub(crate) use sa::Sa;
 
@@ -51,6 +53,8 @@ pub(crate) struct Ike {
     reauthenticate_at: Option<Instant>,
     /// What the same peer has here besides goes when this one is in use.
     takes_over: bool,
+    /// What the peer is to follow up.
+    pending: Option<Box<Pending>>,
     /// When the peer was last seen to move.
     moved: Instant,
     /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
@@ -106,6 +110,7 @@ impl Ike {
             sa,
             reauthenticate_at,
             takes_over: false,
+            pending: None,
             moved: cx.now,
             others: Vec::new(),
             rekey_at,
@@ -166,6 +171,7 @@ impl Ike {
 
     /// It is over.
     fn finish(mut self: Box<Self>, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
+        self.drop_pending(cx);
         for child in core::mem::take(&mut self.children) {
             if child.kernel == Kernel::In {
                 child.closed(cx, None);
@@ -290,6 +296,7 @@ impl State for Ike {
         if let Some(result) = self.give_up_waiting(cx) {
             return self.finish(cx, result);
         }
+        self.wake_pending(cx);
         self.wake_others(cx);
         self.wake_children(cx);
         if self.rekey_at.take_if(|at| *at <= cx.now).is_some() {
@@ -347,7 +354,8 @@ impl State for Ike {
         let prove = self.reauthenticate_at.filter(|_| self.closing.is_none());
         let rekey = [self.children_at(), self.postponed_at(), rekey_ike, prove].into_iter().flatten().min();
         let rekey = rekey.map(|at| (at, Timer::Rekey));
-        let others = self.others_at().map(|at| (at, Timer::Retransmit));
+        let others = [self.others_at(), self.pending_at()].into_iter().flatten().min();
+        let others = others.map(|at| (at, Timer::Retransmit));
         [request, closing, childless, dead_peer, keepalive, asks, rekey, others]
             .into_iter()
             .flatten()

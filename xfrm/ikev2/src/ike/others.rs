@@ -47,6 +47,7 @@ impl Ike {
     /// A new IKE_SA that takes the place of the one in use. `ours`: we have asked for it, and delete the old one.
     pub(crate) fn succeed(&mut self, cx: &mut Cx<'_>, new: Sa, ours: bool) {
         let ike: IkeSuite = new.suite;
+        self.drop_pending(cx);
         // [7296:2.8-3]
         let standing = if ours { Standing::Deleting } else { Standing::Replaced(cx.now + TIDY_AFTER) };
         let mut old = core::mem::replace(&mut self.sa, new);

@@ -38,17 +38,17 @@ impl Ike {
 
     /// The CHILD_SA in whose place the peer is getting one.
     pub(crate) fn granting(&self) -> Option<ChildId> {
-        match self.sa.answering.as_ref().map(|a| &a.job) {
-            Some(Job::Grant(grant)) => grant.old(),
-            Some(Job::GrantIke(_)) | None => None,
-        }
+        self.jobs().find_map(|job| match job {
+            Job::Grant(grant) => grant.old(),
+            Job::GrantIke(_) => None,
+        })
     }
 
     /// Whether a CHILD_SA is about to come up.
     pub(super) fn creates(&self) -> bool {
         let queued = self.queue.iter().chain(self.postponed.iter().map(|(_, task)| task));
         let new = |t: &Task| matches!(t, Task::New(_));
-        let granting = self.sa.answering.as_ref().is_some_and(|a| matches!(a.job, Job::Grant(_)));
+        let granting = self.jobs().any(|job| matches!(job, Job::Grant(_)));
         granting || self.create().is_some() || queued.into_iter().any(new)
     }
 
@@ -87,14 +87,32 @@ impl Ike {
         }
     }
 
-    /// Whether the peer waits for an answer that waits for the driver.
+    /// Whether the peer waits for an answer that waits for the driver, or is to follow up.
     pub(crate) const fn answers(&self) -> bool {
-        self.sa.answering.is_some()
+        self.sa.answering.is_some() || self.has_pending()
+    }
+
+    /// Whether our own rekey of this CHILD_SA (`None`: of the IKE_SA) is granted, and has further key exchanges ahead.
+    pub(crate) fn follows_up(&self, old: Option<ChildId>) -> bool {
+        match self.sa.current.as_deref().map(|c| &c.running) {
+            Some(Running::Create(create)) => old.is_some() && create.old() == old && create.follows_up(),
+            Some(Running::Rekey(rekey)) => old.is_none() && rekey.follows_up(),
+            _ => false,
+        }
+    }
+
+    /// The peer is getting an IKE_SA in place of this one, after further key exchanges. If we are doing the same, one of
+    /// both goes (RFC 7296 §2.8.2).
+    pub(crate) fn contested(&mut self, lowest: Vec<u8>) {
+        match self.sa.current.as_deref_mut().map(|c| &mut c.running) {
+            Some(Running::Rekey(rekey)) if rekey.was_sent() => rekey.collides(lowest),
+            _ => {}
+        }
     }
 
     /// Whether nothing is to be begun on the IKE_SA: the peer is getting another one.
-    pub(super) fn is_being_replaced(&self) -> bool {
-        self.sa.answering.as_ref().is_some_and(|a| matches!(a.job, Job::GrantIke(_)))
+    pub(crate) fn is_being_replaced(&self) -> bool {
+        self.jobs().any(|job| matches!(job, Job::GrantIke(_)))
     }
 
     /// Whether we are making or deleting a CHILD_SA.

@@ -62,7 +62,7 @@ pub(super) fn begin(
         &handshake.keys.d,
         &granted.suite,
         (&handshake.nonce_i, &handshake.nonce_r),
-        None,
+        &[],
     );
     let keys = match keys {
         Ok(keys) => keys,

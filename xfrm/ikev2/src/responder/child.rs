@@ -365,7 +365,7 @@ impl Proving {
             &handshake.keys.d,
             &ready.wish.suite,
             (&handshake.nonce_i, &handshake.nonce_r),
-            None,
+            &[],
         );
         let keys = match keys {
             Ok(keys) => keys,

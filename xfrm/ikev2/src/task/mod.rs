@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod followup;
 pub(crate) mod informational;
 pub(crate) mod liveness;
 pub(crate) mod reject;
@@ -161,6 +162,22 @@ impl Job {
         match self {
             Self::Grant(grant) => grant.unanswered(ike, cx),
             Self::GrantIke(grant) => grant.unanswered(cx),
+        }
+    }
+
+    /// The peer goes on with an additional key exchange.
+    pub(crate) fn followed(self, ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Turn {
+        match self {
+            Self::Grant(grant) => grant.followed(ike, cx, message),
+            Self::GrantIke(grant) => grant.followed(cx, message),
+        }
+    }
+
+    /// It does not.
+    pub(crate) fn dropped(self, ike: &mut Ike, cx: &mut Cx<'_>) {
+        match self {
+            Self::Grant(grant) => grant.dropped(ike, cx),
+            Self::GrantIke(grant) => grant.dropped(cx),
         }
     }
 }

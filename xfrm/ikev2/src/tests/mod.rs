@@ -6,6 +6,7 @@ mod create_ike;
 mod eap;
 mod established;
 mod exchanges;
+mod followup;
 mod fragments;
 mod handshake;
 mod hostile_initiator;

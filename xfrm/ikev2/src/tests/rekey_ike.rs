@@ -8,7 +8,7 @@ fn at(n: u64) -> Instant {
 }
 
 /// Both are up, agree, and can still do everything; of old IKE_SAs nothing is left.
-fn well(now: Instant, client: &mut Node, server: &mut Node) {
+pub(super) fn well(now: Instant, client: &mut Node, server: &mut Node) {
     agree(client, server);
     assert!(client.closed().is_none() && server.closed().is_none());
     let children = client.children.len();

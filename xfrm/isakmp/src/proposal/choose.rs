@@ -234,8 +234,7 @@ fn numbered<P>(ours: &[P], number: u8) -> Option<&P> {
 fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Transform>)> {
     const KINDS: [TransformType; 4] =
         [TransformType::ENCR, TransformType::INTEG, TransformType::PRF, TransformType::KE];
-    let known = theirs.transforms.iter().all(|t| KINDS.contains(&t.kind) || addke_number(t.kind).is_some());
-    if theirs.protocol != Protocol::IKE || !known {
+    if theirs.protocol != Protocol::IKE || !only_of(theirs, &KINDS) {
         return None;
     }
     let (encryption, integrity, mut transforms) = meet_encryption(&ours.encryption, &ours.integrity, theirs)?;
@@ -243,7 +242,7 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
     let (ke, ke_transform) = KeMethod::best(&ours.ke, theirs)?;
     // [7296:2.7-4] [7296:3.3.6-3]
     transforms.extend([prf_transform.clone(), ke_transform.clone()]);
-    let additional = meet_additional(ours, ke, theirs, &mut transforms)?;
+    let additional = meet_additional(&ours.additional, ke, theirs, &mut transforms)?;
     let suite = IkeSuite { encryption, integrity, prf, ke, additional };
     Some((suite, transforms))
 }
@@ -251,14 +250,14 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Option<(IkeSuite, Vec<Tran
 /// Additional key exchanges (RFC 9370 §2.2.1): of each type one method, and none twice, also not that of the first
 /// key exchange. A type that only one side has does not matter if that side has NONE among it.
 fn meet_additional(
-    ours: &IkeProposal,
+    ours: &[Vec<Option<KeMethod>>; AdditionalKe::TYPES],
     ke: KeMethod,
     theirs: &Proposal,
     transforms: &mut Vec<Transform>,
 ) -> Option<AdditionalKe> {
     let mut methods = [None; AdditionalKe::TYPES];
     let mut taken = vec![ke];
-    for ((number, wanted), method) in (1..).zip(&ours.additional).zip(&mut methods) {
+    for ((number, wanted), method) in (1..).zip(ours).zip(&mut methods) {
         let mut offered = theirs.of(addke(number)).peekable();
         if offered.peek().is_none() {
             if wanted.is_empty() || wanted.contains(&None) {
@@ -287,16 +286,7 @@ fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(Esp
         return None;
     }
     let (encryption, integrity, mut transforms) = meet_encryption(&ours.encryption, &ours.integrity, theirs)?;
-    let ke = if !with_ke {
-        None
-    } else if ours.ke.is_empty() {
-        transforms.extend(none_or_absent(theirs, TransformType::KE)?.cloned());
-        None
-    } else {
-        let (ke, transform) = KeMethod::best(&ours.ke, theirs)?;
-        transforms.push(transform.clone());
-        Some(ke)
-    };
+    let (ke, additional) = if with_ke { meet_ke(ours, theirs, &mut transforms)? } else { Default::default() };
     let wanted: Vec<Esn> = ours.esn.iter().copied().map(Esn).collect();
     let esn = if theirs.of(TransformType::ESN).next().is_some() {
         let (esn, transform) = Esn::best(&wanted, theirs)?;
@@ -308,8 +298,27 @@ fn meet_esp(ours: &EspProposal, theirs: &Proposal, with_ke: bool) -> Option<(Esp
     } else {
         return None;
     };
-    let suite = EspSuite { encryption, integrity, ke, esn };
+    let suite = EspSuite { encryption, integrity, ke, additional, esn };
     Some((suite, transforms))
+}
+
+/// The key exchanges of a CHILD_SA: additional ones only beside a first one (RFC 9370 §2.2.4).
+fn meet_ke(
+    ours: &EspProposal,
+    theirs: &Proposal,
+    transforms: &mut Vec<Transform>,
+) -> Option<(Option<KeMethod>, AdditionalKe)> {
+    if ours.ke.is_empty() {
+        transforms.extend(none_or_absent(theirs, TransformType::KE)?.cloned());
+        // Without a first one, whoever insists on additional ones gets nothing.
+        for number in 1..=7 {
+            transforms.extend(none_or_absent(theirs, addke(number))?.cloned());
+        }
+        return Some(Default::default());
+    }
+    let (ke, transform) = KeMethod::best(&ours.ke, theirs)?;
+    transforms.push(transform.clone());
+    Some((Some(ke), meet_additional(&ours.additional, ke, theirs, transforms)?))
 }
 
 /// Encryption and what integrity goes with it. With an AEAD the peer may write integrity NONE or leave it out
@@ -345,7 +354,7 @@ fn none_or_absent(theirs: &Proposal, kind: TransformType) -> Option<Option<&Tran
 /// A proposal with a transform type that we don't understand is unacceptable (RFC 7296 §3.3.6).
 fn only_of(theirs: &Proposal, kinds: &[TransformType]) -> bool {
     // [7296:3.3.6-6] [7296:3.3.3-1]
-    theirs.transforms.iter().all(|t| kinds.contains(&t.kind))
+    theirs.transforms.iter().all(|t| kinds.contains(&t.kind) || addke_number(t.kind).is_some())
 }
 
 /// The codec lets ESP proposals have SPIs of 4 bytes only.

@@ -2,7 +2,7 @@
 
 use super::transform::{Algorithm, Esn, addke_transform};
 use super::{EspProposal, IkeProposal};
-use crate::algorithm::KeMethod;
+use crate::algorithm::{AdditionalKe, KeMethod};
 use crate::payload::{KeyExchangeData, Proposal, Protocol, SecurityAssociation, Transform};
 
 /// Proposals have a number of one byte.
@@ -43,6 +43,7 @@ pub(super) fn as_offered(proposals: &[EspProposal], with_ke: bool) -> Vec<EspPro
         let mut proposal = proposal.clone();
         if !with_ke {
             proposal.ke.clear();
+            proposal.additional = Default::default();
         }
         if !out.contains(&proposal) {
             out.push(proposal);
@@ -70,12 +71,12 @@ pub(super) fn ike_transforms(proposal: &IkeProposal) -> Vec<Transform> {
         .chain(transforms(&proposal.integrity))
         .chain(transforms(&proposal.prf))
         .chain(transforms(&proposal.ke))
-        .chain(additional(proposal))
+        .chain(additional(&proposal.additional))
         .collect()
 }
 
-fn additional(proposal: &IkeProposal) -> impl Iterator<Item = Transform> {
-    let numbered = (1..).zip(&proposal.additional);
+fn additional(lists: &[Vec<Option<KeMethod>>; AdditionalKe::TYPES]) -> impl Iterator<Item = Transform> {
+    let numbered = (1..).zip(lists);
     numbered.flat_map(|(number, methods)| methods.iter().map(move |m| addke_transform(number, *m)))
 }
 
@@ -84,6 +85,7 @@ pub(super) fn esp_transforms(proposal: &EspProposal) -> Vec<Transform> {
     transforms(&proposal.encryption)
         .chain(transforms(&proposal.integrity))
         .chain(transforms(&proposal.ke))
+        .chain(additional(&proposal.additional))
         .chain(transforms(&esn))
         .collect()
 }

@@ -327,9 +327,19 @@ impl EspProposal {
     pub fn read(text: &str, legacy: bool) -> Result<Self, ProposalError> {
         let words = Words::parse(text, false, legacy)?;
         words.check_integrity()?;
+        if words.ke.is_empty() && words.additional.iter().any(|list| !list.is_empty()) {
+            return Err(ProposalError::Missing {
+                what: "key exchange method, which additional ones follow; add for example x25519",
+            });
+        }
         let esn = if words.esn.is_empty() { vec![false] } else { words.esn.clone() };
-        let of =
-            |encryption, integrity| Self { encryption, integrity, ke: words.ke.clone(), esn: esn.clone() };
+        let of = |encryption, integrity| Self {
+            encryption,
+            integrity,
+            ke: words.ke.clone(),
+            additional: words.additional.clone(),
+            esn: esn.clone(),
+        };
         match (words.has_aead(), words.has_other()) {
             (true, true) => Err(ProposalError::Mixed {
                 split: [
@@ -353,11 +363,7 @@ impl fmt::Display for IkeProposal {
             words.extend(self.prf.iter().map(ToString::to_string));
         }
         words.extend(self.ke.iter().map(ToString::to_string));
-        for (number, methods) in (1..).zip(&self.additional) {
-            let number: u8 = number;
-            let word = |m: &Option<KeMethod>| m.map_or_else(|| "none".into(), |m| m.to_string());
-            words.extend(methods.iter().map(|m| format!("ke{number}_{}", word(m))));
-        }
+        words.extend(additional_words(&self.additional));
         f.write_str(&words.join("-"))
     }
 }
@@ -368,11 +374,19 @@ impl fmt::Display for EspProposal {
         let mut words = words(&self.encryption);
         words.extend(self.integrity.iter().map(ToString::to_string));
         words.extend(self.ke.iter().map(ToString::to_string));
+        words.extend(additional_words(&self.additional));
         if self.esn != [false] {
             words.extend(self.esn.iter().map(|esn| if *esn { "esn" } else { "noesn" }.to_owned()));
         }
         f.write_str(&words.join("-"))
     }
+}
+
+fn additional_words(lists: &[Vec<Option<KeMethod>>; AdditionalKe::TYPES]) -> impl Iterator<Item = String> {
+    let word = |m: Option<KeMethod>| m.map_or_else(|| "none".into(), |m| m.to_string());
+    let numbered = (1..).zip(lists);
+    numbered
+        .flat_map(move |(number, list): (u8, _)| list.iter().map(move |m| format!("ke{number}_{}", word(*m))))
 }
 
 fn words<A: ToString>(algorithms: &[A]) -> Vec<String> {
@@ -403,9 +417,6 @@ fn additional_method(
     ike: bool,
     legacy: bool,
 ) -> Result<Option<KeMethod>, ProposalError> {
-    if !ike {
-        return Err(misplaced(word, "Adit does additional key exchanges in IKE proposals only"));
-    }
     if method.eq_ignore_ascii_case("none") {
         return Ok(None);
     }

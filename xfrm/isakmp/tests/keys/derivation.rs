@@ -4,8 +4,10 @@
 //! the formulas of RFC 7296; not published anywhere.
 
 use adit_core::Secret;
+use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::keys::{
     ChildKeys, Exchange, IkeKeys, nat_detection_hash, prf_plus, psk_auth, signed_octets, skeyseed,
+    skeyseed_rekey,
 };
 use adit_isakmp::{Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
 
@@ -40,10 +42,11 @@ fn child_keys_are_cut_in_order() {
         encryption: Encryption::AesCbc(adit_isakmp::algorithm::KeyBits::B256),
         integrity: Some(Integrity::HmacSha256_128),
         ke: Some(KeMethod::Modp2048),
+        additional: Default::default(),
         esn: false,
     };
-    let shared = Secret::new(hex(G_IR_NEW));
-    let keys = ChildKeys::derive(&Provider, Prf::HmacSha1, &sk_d, &suite, (&ni, &nr), Some(&shared)).unwrap();
+    let shared = [Secret::new(hex(G_IR_NEW))];
+    let keys = ChildKeys::derive(&Provider, Prf::HmacSha1, &sk_d, &suite, (&ni, &nr), &shared).unwrap();
     let order = [
         &keys.initiator.encryption,
         &keys.initiator.integrity,
@@ -120,10 +123,11 @@ fn sha2_384_with_an_aead() {
         encryption: suite("aes128gcm16-prfsha384-x25519").encryption,
         integrity: None,
         ke: None,
+        additional: Default::default(),
         esn: true,
     };
     let nonces = (&fixture.ni[..], &fixture.nr[..]);
-    let child = ChildKeys::derive(&Provider, Prf::HmacSha384, &keys.d, &esp, nonces, None).unwrap();
+    let child = ChildKeys::derive(&Provider, Prf::HmacSha384, &keys.d, &esp, nonces, &[]).unwrap();
     assert_eq!(child.initiator.encryption.expose(), hex("abc1b042d8adeb5c38de887e6e621d9afb9b2662"));
     assert_eq!(child.responder.encryption.expose(), hex("51f41abeb730301596664e750b58aef5739b4e83"));
     assert!(child.initiator.integrity.is_empty() && child.responder.integrity.is_empty());
@@ -178,4 +182,29 @@ fn prf_plus_ends_after_255_blocks() {
     let length = |n| prf_plus(&Provider, Prf::HmacSha256, &key, &[b"seed"], n).map(|s| s.len());
     assert_eq!((length(0), length(33), length(255 * 32)), (Ok(0), Ok(33), Ok(255 * 32)));
     assert!(length(255 * 32 + 1).is_err());
+}
+
+// [9370:2.2.4-4]
+#[test]
+fn the_secrets_of_additional_key_exchanges_follow_the_nonces() {
+    let (ni, nr, sk_d) = (hex(NI), hex(NR), Secret::from(&[3; 32][..]));
+    let exchange =
+        Exchange { initiator_nonce: &ni, responder_nonce: &nr, initiator_spi: 1, responder_spi: 2 };
+    let shared = [[4; 32], [5; 32], [6; 32]].map(|secret| Secret::from(&secret[..]));
+    let prf = Prf::HmacSha256;
+    let whole = [&[4; 32][..], &ni, &nr, &[5; 32], &[6; 32]].concat();
+    let mut expected = [0; 32];
+    Provider.prf(prf, sk_d.expose(), &[&whole], &mut expected);
+    assert_eq!(skeyseed_rekey(&Provider, prf, &sk_d, &exchange, &shared).expose(), expected);
+    let suite = EspSuite {
+        encryption: Encryption::AesCbc(adit_isakmp::algorithm::KeyBits::B256),
+        integrity: Some(Integrity::HmacSha256_128),
+        ke: Some(KeMethod::Curve25519),
+        additional: Default::default(),
+        esn: false,
+    };
+    let keys = ChildKeys::derive(&Provider, prf, &sk_d, &suite, (&ni, &nr), &shared).unwrap();
+    let expected = prf_plus(&Provider, prf, &sk_d, &[&whole], 128).unwrap();
+    assert_eq!(keys.initiator.encryption.expose(), &expected.expose()[..32]);
+    assert_eq!(keys.responder.integrity.expose(), &expected.expose()[96..]);
 }

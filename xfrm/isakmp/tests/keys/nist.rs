@@ -51,7 +51,7 @@ fn check_case(crypto: &dyn CryptoProvider, case: &[(&str, &str)]) -> Prf {
     let common = dkm.len().min(cut.concat().len());
     assert_eq!(cut.concat()[..common], dkm[..common], "{prf}");
 
-    for (name, shared) in [("child", None), ("childdh", Some(&shared_new))] {
+    for (name, shared) in [("child", &[][..]), ("childdh", core::slice::from_ref(&shared_new))] {
         let Some(expected) = value(name) else { continue };
         let keys = ChildKeys::derive(crypto, prf, &keys.d, &esp(), (&ni, &nr), shared).unwrap();
         let cut = [
@@ -62,7 +62,7 @@ fn check_case(crypto: &dyn CryptoProvider, case: &[(&str, &str)]) -> Prf {
         ];
         assert_eq!(cut.each_ref().map(Secret::expose).concat(), expected[..128], "{prf} {name}");
     }
-    let rekeyed = skeyseed_rekey(crypto, prf, &keys.d, &exchange, &shared_new);
+    let rekeyed = skeyseed_rekey(crypto, prf, &keys.d, &exchange, core::slice::from_ref(&shared_new));
     assert_eq!(rekeyed.expose(), value("rekey").unwrap(), "{prf}");
     prf
 }
@@ -80,7 +80,13 @@ fn suite(prf: Prf) -> IkeSuite {
 
 fn esp() -> EspSuite {
     let encryption = Encryption::AesCbc(KeyBits::B256);
-    EspSuite { encryption, integrity: Some(Integrity::HmacSha256_128), ke: None, esn: false }
+    EspSuite {
+        encryption,
+        integrity: Some(Integrity::HmacSha256_128),
+        ke: None,
+        additional: Default::default(),
+        esn: false,
+    }
 }
 
 fn hex(text: &str) -> Vec<u8> {

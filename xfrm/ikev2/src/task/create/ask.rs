@@ -1,13 +1,15 @@
-//! CREATE_CHILD_SA that we begin: AllocateSpi → Generate (with PFS) → request sent → Agree (with PFS) → Install → the
-//! old one is deleted.
+//! CREATE_CHILD_SA that we begin: AllocateSpi → Generate (with PFS) → request sent → Agree (with PFS), for each key
+//! exchange → Install → the old one is deleted.
 
 use std::sync::Arc;
 
-use adit_core::{Failure, Secret, Step, TrafficSelector};
-use adit_isakmp::crypto::{CryptoError, KeyExchange};
+use adit_core::{Failure, Step, TrafficSelector};
+use adit_isakmp::crypto::KeyExchange;
 use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
 use adit_isakmp::proposal::{EspProposal, accept_esp, offer_esp};
 use adit_isakmp::{EspSuite, ExchangeType, KeMethod, Message, Payload};
+
+mod follow;
 
 use super::{Directions, Made, REFUSED_FOR, lower};
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, ChildMode, ChildUp, Event};
@@ -15,6 +17,7 @@ use crate::explain;
 use crate::ike::{Child, Ike, Kernel, TIDY_AFTER};
 use crate::selectors;
 use crate::state::Cx;
+use crate::task::followup::{self, Exchanges};
 use crate::task::{Move, Running, Task};
 use crate::wire::only;
 
@@ -47,6 +50,10 @@ enum Phase {
     Generating,
     Sent(Option<Box<dyn KeyExchange>>),
     Agreeing(Granted),
+    /// The key of an additional key exchange is being made.
+    Following(Granted),
+    /// IKE_FOLLOWUP_KE was sent.
+    Followed(Granted, Box<dyn KeyExchange>),
     Installing(Made, Vec<u8>),
 }
 
@@ -54,6 +61,9 @@ enum Phase {
 struct Granted {
     made: Made,
     nonce: Vec<u8>,
+    exchanges: Exchanges,
+    /// What the next IKE_FOLLOWUP_KE has to repeat.
+    link: Option<Vec<u8>>,
 }
 
 /// What a response says.
@@ -63,6 +73,7 @@ struct Answered {
     mode: ChildMode,
     nonce: Vec<u8>,
     public: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
     local_ts: Vec<TrafficSelector>,
     remote_ts: Vec<TrafficSelector>,
 }
@@ -181,7 +192,8 @@ impl Create {
                 self.installed(ike, cx, &made, &nonce, result)
             }
             (Phase::Allocating, Answer::Spi(Err(why))) => self.failed(ike, cx, why),
-            (Phase::Generating, Answer::Generated(Err(error))) => {
+            (Phase::Following(granted), Answer::Generated(Ok(key))) => self.follow(granted, key),
+            (Phase::Generating | Phase::Following(_), Answer::Generated(Err(error))) => {
                 let why = explain::crypto_failed(Step::Child, self.method, error);
                 self.failed(ike, cx, why)
             }
@@ -194,10 +206,12 @@ impl Create {
     pub(crate) fn unanswered(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
         let why = explain::unanswered(Step::Child);
         match core::mem::replace(&mut self.phase, Phase::Allocating) {
-            Phase::Agreeing(granted) => self.spoilt(ike, cx, &granted.made, Kernel::Out, why),
+            Phase::Agreeing(granted) if granted.exchanges.is_last() => {
+                self.spoilt(ike, cx, &granted.made, Kernel::Out, why)
+            }
             // Nobody knows what became of it: it is taken back.
             Phase::Installing(made, _) => self.spoilt(ike, cx, &made, Kernel::In, why),
-            Phase::Allocating | Phase::Generating | Phase::Sent(_) => self.failed(ike, cx, why),
+            _ => self.failed(ike, cx, why),
         }
     }
 
@@ -246,8 +260,10 @@ impl Create {
 
     /// The response.
     pub(crate) fn answered(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, response: &Message) -> Move {
-        let Phase::Sent(key) = core::mem::replace(&mut self.phase, Phase::Allocating) else {
-            return Move::Done;
+        let key = match core::mem::replace(&mut self.phase, Phase::Allocating) {
+            Phase::Sent(key) => key,
+            Phase::Followed(granted, key) => return self.followed(ike, cx, granted, key, response),
+            _ => return Move::Done,
         };
         // One that nobody knows is a failure whatever stands beside it (RFC 7296 §3.10.1).
         let has_sa = response.payloads.iter().any(|p| matches!(p, Payload::Sa(_)));
@@ -275,13 +291,20 @@ impl Create {
             local_ts: answered.local_ts,
             remote_ts: answered.remote_ts,
         };
-        let granted = Granted { made, nonce: answered.nonce };
+        let exchanges = Exchanges::new(made.suite.additional);
+        let granted = Granted { made, nonce: answered.nonce, exchanges, link: answered.link };
+        if granted.exchanges.several() && self.loses(&granted.nonce).is_some() {
+            return self.lost(ike, cx);
+        }
+        if self.rival.is_some() && self.loses(&granted.nonce).is_none() {
+            ike.drop_rival(cx, self.old());
+        }
         match (answered.public, key) {
             (Some(peer), Some(key)) => {
                 let ask = cx.ask(Ask::Agree { key, peer });
                 self.wait(Phase::Agreeing(granted), ask)
             }
-            _ => self.install(ike, cx, granted, None),
+            _ => self.install(ike, cx, granted),
         }
     }
 
@@ -308,6 +331,13 @@ impl Create {
                 Some(ke.data.clone())
             }
         };
+        let link = followup::link(response);
+        if accepted.suite.additional.count() > 0 && link.is_none() {
+            return Err((
+                None,
+                "it has additional key exchanges, and does not say how they are linked".into(),
+            ));
+        }
         // RFC 7296 §2.9: narrower is the peer's right, wider is not.
         if !selectors::is_subset(&local_ts, &self.local_ts)
             || !selectors::is_subset(&remote_ts, &self.remote_ts)
@@ -327,36 +357,15 @@ impl Create {
             mode,
             nonce: nonce.clone(),
             public,
+            link,
             local_ts,
             remote_ts,
         })
     }
 
-    fn agreed(
-        self: Box<Self>,
-        ike: &mut Ike,
-        cx: &mut Cx<'_>,
-        granted: Granted,
-        result: Result<Secret, CryptoError>,
-    ) -> Move {
-        match result {
-            Ok(shared) => self.install(ike, cx, granted, Some(&shared)),
-            Err(error) => {
-                let why = explain::crypto_failed(Step::Child, self.method, error);
-                self.spoilt(ike, cx, &granted.made, Kernel::Out, why)
-            }
-        }
-    }
-
-    fn install(
-        self: Box<Self>,
-        ike: &mut Ike,
-        cx: &mut Cx<'_>,
-        granted: Granted,
-        shared: Option<&Secret>,
-    ) -> Move {
-        let Granted { made, nonce } = granted;
-        let keys = match made.keys(ike, cx, true, (&self.nonce, &nonce), shared) {
+    fn install(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, granted: Granted) -> Move {
+        let Granted { made, nonce, exchanges, .. } = granted;
+        let keys = match made.keys(ike, cx, true, (&self.nonce, &nonce), exchanges.secrets()) {
             Ok(keys) => keys,
             Err(why) => return self.spoilt(ike, cx, &made, Kernel::Out, why),
         };
@@ -486,13 +495,8 @@ impl Create {
                     return self.generate(ike, cx);
                 }
             }
-            NotifyType::TEMPORARY_FAILURE => {
-                return match self.purpose {
-                    // [7296:2.25-1]
-                    Purpose::Rekey(old) => ike.later(cx, Task::Rekey(old)),
-                    Purpose::New(config) => ike.later(cx, Task::New(config)),
-                };
-            }
+            // [7296:2.25-1]
+            NotifyType::TEMPORARY_FAILURE => return self.later(ike, cx),
             NotifyType::CHILD_SA_NOT_FOUND => return self.not_found(ike),
             // A peer without perfect forward secrecy may refuse what has it instead of choosing what has not.
             _ if self.method.is_some() && !self.retried && self.esp.iter().any(|p| p.ke.is_empty()) => {
@@ -505,6 +509,14 @@ impl Create {
         }
         let why = explain::create_refused(&self.esp, (&self.local_ts, &self.remote_ts), notify);
         self.failed(ike, cx, why)
+    }
+
+    /// The same again, after a while.
+    fn later(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+        match self.purpose {
+            Purpose::Rekey(old) => ike.later(cx, Task::Rekey(old)),
+            Purpose::New(config) => ike.later(cx, Task::New(config)),
+        }
     }
 
     /// RFC 7296 §2.25: the peer has lost it. A new one is asked for from scratch; until that is up the old one's

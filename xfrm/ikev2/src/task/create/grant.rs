@@ -1,8 +1,9 @@
-//! CREATE_CHILD_SA that the peer begins: AllocateSpi → Encapsulate (with PFS) → Install → response sent.
+//! CREATE_CHILD_SA that the peer begins: AllocateSpi → Encapsulate (with PFS, for each key exchange) → Install →
+//! response sent.
 
 use std::sync::Arc;
 
-use adit_core::{Secret, TrafficSelector};
+use adit_core::TrafficSelector;
 use adit_isakmp::crypto::CryptoError;
 use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType, Protocol, SecurityAssociation};
 use adit_isakmp::proposal::{Chosen, EspProposal, choose_esp, wanted_ke};
@@ -11,8 +12,10 @@ use adit_isakmp::{EspSuite, KeMethod, Message, Payload};
 use super::{Directions, MOST_CHILDREN, Made, lower};
 use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, ChildUp, EspKeys, Event};
 use crate::ike::{Ike, Kernel, TIDY_AFTER};
+use crate::intermediate;
 use crate::selectors;
 use crate::state::Cx;
+use crate::task::followup::Exchanges;
 use crate::task::{Job, Reply, Turn, malformed};
 use crate::wire::{at_most_one, only};
 
@@ -26,6 +29,9 @@ pub(crate) struct Grant {
     nonce_r: Vec<u8>,
     /// The peer's public value, then ours.
     public: Option<Vec<u8>>,
+    /// The method of the key exchange under way.
+    method: Option<KeMethod>,
+    exchanges: Exchanges,
     phase: Phase,
 }
 
@@ -88,7 +94,11 @@ impl Rules {
             let kind = NotifyType::CHILD_SA_NOT_FOUND;
             return Err(Notify { kind, data: Vec::new(), ..rekey.clone() });
         };
-        if old.kernel != Kernel::In || !old.is_current() || ike.deletes(old.id) {
+        if old.kernel != Kernel::In
+            || !old.is_current()
+            || ike.deletes(old.id)
+            || ike.follows_up(Some(old.id))
+        {
             return Err(Notify::new(NotifyType::TEMPORARY_FAILURE, []));
         }
         Ok(Self {
@@ -201,6 +211,8 @@ impl Grant {
             nonce_r,
             // [7296:3.3.6-8]
             public: wish.public.filter(|_| has_ke).map(|ke| ke.data.clone()),
+            method: wish.chosen.suite.ke,
+            exchanges: Exchanges::new(wish.chosen.suite.additional),
             phase: Phase::Allocating,
         });
         let ask = cx.ask(Ask::AllocateSpi { path: ike.sa.channel.path });
@@ -230,7 +242,10 @@ impl Grant {
             (Phase::Allocating, Answer::Spi(Ok(spi))) => self.allocated(ike, cx, spi),
             (Phase::Encapsulating, Answer::Encapsulated(Ok((public, shared)))) => {
                 self.public = Some(public);
-                self.install(ike, cx, Some(&shared))
+                match self.exchanges.over(shared) {
+                    Some(next) => self.goes_on(ike, cx, next),
+                    None => self.install(ike, cx),
+                }
             }
             // The peer's public value is none.
             (Phase::Encapsulating, Answer::Encapsulated(Err(CryptoError::BadPublicValue))) => {
@@ -258,11 +273,40 @@ impl Grant {
     }
 
     fn refuse(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, kind: NotifyType) -> Turn {
+        self.dropped(ike, cx);
+        Turn::notify(kind)
+    }
+
+    /// Nothing comes of it.
+    pub(crate) fn dropped(&self, ike: &mut Ike, cx: &mut Cx<'_>) {
         let id = self.made.child;
         ike.drop_child(cx, id);
         ike.rival_failed(id);
         ike.unreplace(cx, id, None);
-        Turn::notify(kind)
+    }
+
+    /// `…, N(ADDITIONAL_KEY_EXCHANGE)`: the peer is to follow up.
+    fn goes_on(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, next: KeMethod) -> Turn {
+        let mut payloads = self.payloads();
+        self.method = Some(next);
+        // [9370:2.2.4-1]
+        payloads.push(ike.pend(cx, Job::Grant(self)));
+        Turn::Reply(Reply::of(payloads))
+    }
+
+    /// The peer's next key exchange.
+    pub(crate) fn followed(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Turn {
+        let method = self.method.unwrap_or(KeMethod::Curve25519);
+        match intermediate::public(message, method) {
+            Ok(peer) => {
+                let ask = cx.ask(Ask::Encapsulate { method, peer });
+                self.wait(Phase::Encapsulating, ask)
+            }
+            Err(why) => {
+                self.dropped(ike, cx);
+                Turn::Reply(malformed(&format!("IKE_FOLLOWUP_KE: {why}")))
+            }
+        }
     }
 
     fn allocated(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, spi: u32) -> Turn {
@@ -275,12 +319,14 @@ impl Grant {
                 let ask = cx.ask(Ask::Encapsulate { method, peer: peer.clone() });
                 self.wait(Phase::Encapsulating, ask)
             }
-            _ => self.install(ike, cx, None),
+            _ => self.install(ike, cx),
         }
     }
 
-    fn install(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, shared: Option<&Secret>) -> Turn {
-        let keys = self.made.keys(ike, cx, false, (&self.nonce_i, &self.nonce_r), shared);
+    fn install(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>) -> Turn {
+        let nonces = (self.nonce_i.as_slice(), self.nonce_r.as_slice());
+        // [9370:2.2.4-5]
+        let keys = self.made.keys(ike, cx, false, nonces, self.exchanges.secrets());
         let Ok(Directions { inbound, outbound }) = keys else {
             return self.refuse(ike, cx, NotifyType::TEMPORARY_FAILURE);
         };
@@ -293,7 +339,7 @@ impl Grant {
         self.wait(Phase::Installing(later), ask)
     }
 
-    fn installed(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, outbound: Option<EspKeys>) -> Turn {
+    fn installed(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, outbound: Option<EspKeys>) -> Turn {
         let id = self.made.child;
         if !ike.child_installed(cx, id, Kernel::In) {
             return self.refuse(ike, cx, NotifyType::TEMPORARY_FAILURE);
@@ -328,18 +374,21 @@ impl Grant {
         Turn::Reply(Reply::of(self.payloads()))
     }
 
-    /// `[N(USE_TRANSPORT_MODE),] SA, Nr, [KEr,] TSi, TSr`
-    fn payloads(self: Box<Self>) -> Vec<Payload> {
-        let mut out = Vec::with_capacity(6);
+    /// `[N(USE_TRANSPORT_MODE),] SA, Nr, [KEr,] TSi, TSr`, or `KEr(n)`
+    fn payloads(&mut self) -> Vec<Payload> {
+        let public = self.public.take().zip(self.method);
+        let ke = public.map(|(public, method)| intermediate::payload(method, public));
+        if self.exchanges.secrets().len() > 1 {
+            return ke.into_iter().collect();
+        }
+        let mut out = Vec::with_capacity(7);
         // [7296:1.3.1-1]
         if self.made.mode == ChildMode::Transport {
             out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
         }
-        out.push(Payload::Sa(self.reply));
-        out.push(Payload::Nonce(self.nonce_r));
-        if let (Some(public), Some(method)) = (self.public, self.made.suite.ke) {
-            out.push(Payload::Ke(KeyExchangeData::new(method, public)));
-        }
+        out.push(Payload::Sa(core::mem::take(&mut self.reply)));
+        out.push(Payload::Nonce(self.nonce_r.clone()));
+        out.extend(ke);
         out.push(Payload::TsI(self.made.remote_ts.iter().copied().collect()));
         out.push(Payload::TsR(self.made.local_ts.iter().copied().collect()));
         out

@@ -69,7 +69,7 @@ impl Made {
         cx: &Cx<'_>,
         initiated: bool,
         nonces: (&[u8], &[u8]),
-        shared: Option<&Secret>,
+        shared: &[Secret],
     ) -> Result<Directions, Failure> {
         let prf = ike.sa.suite.prf;
         let keys = ChildKeys::derive(&*cx.shared.crypto, prf, &ike.sa.sk_d, &self.suite, nonces, shared)

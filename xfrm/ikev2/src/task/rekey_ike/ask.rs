@@ -1,4 +1,4 @@
-//! A rekey of the IKE_SA that we begin: Generate → request sent → Agree → the old one is deleted.
+//! A rekey of the IKE_SA that we begin: Generate → request sent → Agree, for each key exchange → the old one is deleted.
 
 use core::time::Duration;
 
@@ -8,12 +8,14 @@ use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
 use adit_isakmp::proposal::{IkeProposal, accept_ike, offer_ike, offers_ke};
 use adit_isakmp::{ExchangeType, IkeSuite, KeMethod, Message, Payload};
 
-use super::{Ends, proposals, successor};
+use super::{Ends, offered, successor};
 use crate::api::{Answer, Ask, AskId};
 use crate::explain;
 use crate::ike::Ike;
+use crate::intermediate;
 use crate::state::{Cx, Role};
 use crate::task::create::lower;
+use crate::task::followup::{self, Exchanges, FOLLOWED_WITHIN};
 use crate::task::{Move, Running, Task};
 use crate::wire::only;
 
@@ -37,6 +39,10 @@ enum Phase {
     Generating,
     Sent(Box<dyn KeyExchange>),
     Agreeing(Granted),
+    /// The key of an additional key exchange is being made.
+    Following(Granted),
+    /// IKE_FOLLOWUP_KE was sent.
+    Followed(Granted, Box<dyn KeyExchange>),
 }
 
 /// What the peer grants.
@@ -44,7 +50,9 @@ struct Granted {
     suite: IkeSuite,
     spi: u64,
     nonce: Vec<u8>,
-    public: Vec<u8>,
+    exchanges: Exchanges,
+    /// What the next IKE_FOLLOWUP_KE has to repeat.
+    link: Option<Vec<u8>>,
 }
 
 /// Begins.
@@ -55,7 +63,7 @@ pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
         return Move::Done;
     }
     let rekey = Rekey {
-        offer: proposals(ike),
+        offer: offered(ike),
         method: ike.sa.suite.ke,
         spi: cx.reserve_spi(),
         nonce: cx.shared.nonce(),
@@ -79,7 +87,17 @@ impl Rekey {
         !matches!(self.phase, Phase::Generating)
     }
 
-    /// The peer has made an IKE_SA meanwhile (RFC 7296 §2.8.2).
+    /// Whether it is granted, and has further key exchanges ahead.
+    pub(crate) fn follows_up(&self) -> bool {
+        match &self.phase {
+            Phase::Agreeing(granted) | Phase::Following(granted) | Phase::Followed(granted, _) => {
+                granted.exchanges.several()
+            }
+            Phase::Generating | Phase::Sent(_) => false,
+        }
+    }
+
+    /// The peer has made an IKE_SA meanwhile, or is about to (RFC 7296 §2.8.2).
     pub(crate) fn collides(&mut self, lowest: Vec<u8>) {
         self.rival = Some(lowest);
     }
@@ -101,7 +119,9 @@ impl Rekey {
         match (phase, answer) {
             (Phase::Generating, Answer::Generated(Ok(key))) => self.send(ike, cx, key),
             (Phase::Generating, Answer::Generated(Err(_))) => self.refused_for(ike, cx, REFUSED_FOR),
-            (Phase::Agreeing(granted), Answer::Agreed(result)) => self.agreed(ike, cx, &granted, result),
+            (Phase::Agreeing(granted), Answer::Agreed(result)) => self.agreed(ike, cx, granted, result),
+            (Phase::Following(granted), Answer::Generated(Ok(key))) => self.follow(granted, key),
+            (Phase::Following(_), Answer::Generated(Err(_))) => self.gives_up(ike, cx),
             // An answer of another name than the question: as good as none.
             (phase, _) => {
                 self.phase = phase;
@@ -112,8 +132,11 @@ impl Rekey {
 
     /// An Ask was not answered in time.
     pub(crate) fn unanswered(&self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
-        match self.phase {
-            Phase::Agreeing(_) => self.broken(ike, cx, explain::unanswered(Step::Established)),
+        match &self.phase {
+            Phase::Agreeing(granted) if granted.exchanges.is_last() => {
+                self.broken(ike, cx, explain::unanswered(Step::Established))
+            }
+            Phase::Agreeing(_) | Phase::Following(_) | Phase::Followed(..) => self.gives_up(ike, cx),
             Phase::Generating | Phase::Sent(_) => self.refused_for(ike, cx, REFUSED_FOR),
         }
     }
@@ -137,8 +160,10 @@ impl Rekey {
 
     /// The response.
     pub(crate) fn answered(mut self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, response: &Message) -> Move {
-        let Phase::Sent(key) = core::mem::replace(&mut self.phase, Phase::Generating) else {
-            return Move::Done;
+        let key = match core::mem::replace(&mut self.phase, Phase::Generating) {
+            Phase::Sent(key) => key,
+            Phase::Followed(granted, key) => return self.followed(ike, cx, granted, key, response),
+            _ => return Move::Done,
         };
         let has_sa = response.payloads.iter().any(|p| matches!(p, Payload::Sa(_)));
         let fails = |n: &&Notify| n.kind.is_error() && (!has_sa || n.kind.name().is_none());
@@ -146,10 +171,14 @@ impl Rekey {
             return self.refused(ike, cx, notify);
         }
         match self.read(response) {
-            Ok(granted) => {
-                let ask = cx.ask(Ask::Agree { key, peer: granted.public.clone() });
-                self.phase = Phase::Agreeing(granted);
-                Move::Wait(Running::Rekey(self), ask)
+            Ok((granted, _)) if granted.exchanges.several() && self.loses(&granted.nonce) => {
+                self.lost(ike, cx)
+            }
+            Ok((granted, public)) => {
+                if self.rival.is_some() && !self.loses(&granted.nonce) {
+                    ike.drop_rival(cx, None);
+                }
+                self.agree(cx, granted, key, public)
             }
             Err(why) => {
                 let text = format!("the peer's answer to the rekey of the IKE_SA: {why}");
@@ -158,7 +187,8 @@ impl Rekey {
         }
     }
 
-    fn read(&self, response: &Message) -> Result<Granted, String> {
+    /// What is granted, and the peer's public value.
+    fn read(&self, response: &Message) -> Result<(Granted, Vec<u8>), String> {
         let sa = only!(response, Payload::Sa)?;
         let nonce = only!(response, Payload::Nonce)?;
         let ke = only!(response, Payload::Ke)?;
@@ -167,16 +197,105 @@ impl Rekey {
             return Err("its key exchange is not the one that was asked for".into());
         }
         let spi = super::spi(&accepted.spi).ok_or("its SPI is none")?;
-        Ok(Granted { suite: accepted.suite, spi, nonce: nonce.clone(), public: ke.data.clone() })
+        let exchanges = Exchanges::new(accepted.suite.additional);
+        let link = followup::link(response);
+        if exchanges.several() && link.is_none() {
+            return Err("it has additional key exchanges, and does not say how they are linked".into());
+        }
+        Ok((Granted { suite: accepted.suite, spi, nonce: nonce.clone(), exchanges, link }, ke.data.clone()))
+    }
+
+    fn agree(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        granted: Granted,
+        key: Box<dyn KeyExchange>,
+        peer: Vec<u8>,
+    ) -> Move {
+        let ask = cx.ask(Ask::Agree { key, peer });
+        self.phase = Phase::Agreeing(granted);
+        Move::Wait(Running::Rekey(self), ask)
     }
 
     fn agreed(
-        &self,
+        mut self: Box<Self>,
         ike: &mut Ike,
         cx: &mut Cx<'_>,
-        granted: &Granted,
+        mut granted: Granted,
         result: Result<Secret, CryptoError>,
     ) -> Move {
+        let last = granted.exchanges.is_last();
+        match result.map(|shared| granted.exchanges.over(shared)) {
+            // [9370:2.2.4-1]
+            Ok(Some(next)) => {
+                let ask = cx.ask(Ask::Generate(next));
+                self.phase = Phase::Following(granted);
+                Move::Wait(Running::Rekey(self), ask)
+            }
+            // [9370:2.2.4-5]
+            Ok(None) => self.make(ike, cx, &granted),
+            Err(error) if last => {
+                let why = explain::crypto_failed(Step::Established, Some(self.method), error);
+                self.broken(ike, cx, why)
+            }
+            Err(_) => self.gives_up(ike, cx),
+        }
+    }
+
+    /// `KEi(n), N(ADDITIONAL_KEY_EXCHANGE)`
+    fn follow(mut self: Box<Self>, mut granted: Granted, key: Box<dyn KeyExchange>) -> Move {
+        let payloads = followup::request(&*key, granted.link.take().unwrap_or_default());
+        self.phase = Phase::Followed(granted, key);
+        Move::Send(Running::Rekey(self), ExchangeType::IKE_FOLLOWUP_KE, payloads)
+    }
+
+    /// The response to it.
+    fn followed(
+        self: Box<Self>,
+        ike: &mut Ike,
+        cx: &mut Cx<'_>,
+        mut granted: Granted,
+        key: Box<dyn KeyExchange>,
+        response: &Message,
+    ) -> Move {
+        if response.notifies().any(|n| n.kind.is_error()) {
+            return self.gives_up(ike, cx);
+        }
+        granted.link = followup::link(response);
+        let last = granted.exchanges.is_last();
+        match intermediate::public(response, key.method()) {
+            Ok(peer) if last || granted.link.is_some() => self.agree(cx, granted, key, peer),
+            Err(why) if last => {
+                let text = format!("the peer's answer to IKE_FOLLOWUP_KE: {why}");
+                self.broken(ike, cx, explain::misbehaved(Step::Established, text))
+            }
+            Ok(_) | Err(_) => self.gives_up(ike, cx),
+        }
+    }
+
+    /// Whether ours has to go: the one with the lowest nonce (RFC 7296 §2.8.2).
+    fn loses(&self, nonce: &[u8]) -> bool {
+        // [7296:2.8.2-1]
+        self.rival.as_ref().is_some_and(|theirs| lower((&self.nonce, nonce)) < *theirs)
+    }
+
+    /// The peer's own goes on, and ours is not followed up.
+    fn lost(&self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+        self.abandoned(cx);
+        if !ike.take_candidate(cx) {
+            ike.rekey_at = Some(cx.after(FOLLOWED_WITHIN));
+        }
+        Move::Done
+    }
+
+    /// Ours came to nothing on the way. What the peer has made meanwhile had lost to it: it waits for what the peer
+    /// deletes.
+    fn gives_up(&self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+        self.abandoned(cx);
+        ike.later(cx, Task::RekeyIke)
+    }
+
+    fn make(&self, ike: &mut Ike, cx: &mut Cx<'_>, granted: &Granted) -> Move {
         let ends = Ends {
             role: Role::Initiator,
             spi_i: self.spi,
@@ -184,17 +303,12 @@ impl Rekey {
             suite: granted.suite,
             nonces: (&self.nonce, &granted.nonce),
         };
-        let made = result
-            .map_err(|error| explain::crypto_failed(Step::Established, Some(self.method), error))
-            .and_then(|shared| successor(ike, cx, &ends, &shared));
-        let new = match made {
+        let new = match successor(ike, cx, &ends, granted.exchanges.secrets()) {
             Ok(new) => new,
             Err(why) => return self.broken(ike, cx, why),
         };
-        // RFC 7296 §2.8.2: the one with the lowest nonce goes.
-        let lowest = lower(ends.nonces);
-        // [7296:2.8.2-1]
-        if self.rival.as_ref().is_some_and(|theirs| lowest < *theirs) && ike.take_candidate(cx) {
+        // What the peer still follows up takes its place when it is there.
+        if self.loses(&granted.nonce) && (ike.is_being_replaced() || ike.take_candidate(cx)) {
             ike.delete_redundant(new);
             return Move::Done;
         }

@@ -13,8 +13,9 @@
 //!
 //! # Guesses
 //!
-//! The first proposal and the KE payload are what is in use, since some peers can't be asked twice. Additional key
-//! exchanges (RFC 9370) are not made anew: what they protect the old SK_d from, they protect the new one from.
+//! The first proposal and the KE payload are what is in use, since some peers can't be asked twice. What is in use without
+//! its additional key exchanges (RFC 9370) is the last one, for peers that have them in IKE_INTERMEDIATE only: what they
+//! have protected the old SK_d from, they protect the new one from.
 
 mod ask;
 mod grant;
@@ -30,8 +31,18 @@ use crate::channel::{Agreed, Handshake};
 use crate::ike::{Ike, Sa};
 use crate::state::{Cx, Role};
 
-/// What is offered and accepted: what is in use, then what the connection has.
-fn proposals(ike: &Ike) -> Vec<IkeProposal> {
+/// What is offered: what is in use, then what the connection has.
+fn offered(ike: &Ike) -> Vec<IkeProposal> {
+    let mut all = accepted(ike);
+    // Without any additional key exchange in use, the peer may not know what that is.
+    if ike.sa.suite.additional.count() == 0 {
+        all = IkeProposal::without_intermediate(&all);
+    }
+    all
+}
+
+/// What is accepted, in the same order.
+fn accepted(ike: &Ike) -> Vec<IkeProposal> {
     let suite = ike.sa.suite;
     let in_use = IkeProposal {
         encryption: vec![suite.encryption],
@@ -39,10 +50,12 @@ fn proposals(ike: &Ike) -> Vec<IkeProposal> {
         prf: vec![suite.prf],
         // [7296:2.18-2]
         ke: vec![suite.ke],
-        additional: Default::default(),
+        additional: suite.additional.lists(),
     };
-    let rest = ike.policy.ike.iter().filter(|p| **p != in_use).cloned();
-    core::iter::once(in_use.clone()).chain(rest).collect()
+    let plain = in_use.alone();
+    let rest = ike.policy.ike.iter().filter(|p| **p != in_use && **p != plain).cloned();
+    let last = in_use.has_additional().then(|| plain.clone());
+    core::iter::once(in_use.clone()).chain(rest).chain(last).collect()
 }
 
 /// Both ends of a new IKE_SA.
@@ -54,8 +67,8 @@ struct Ends<'a> {
     nonces: (&'a [u8], &'a [u8]),
 }
 
-/// The new IKE_SA (RFC 7296 §2.18).
-fn successor(ike: &Ike, cx: &Cx<'_>, ends: &Ends<'_>, shared: &Secret) -> Result<Sa, Failure> {
+/// The new IKE_SA (RFC 7296 §2.18), of the shared secrets of all its key exchanges.
+fn successor(ike: &Ike, cx: &Cx<'_>, ends: &Ends<'_>, shared: &[Secret]) -> Result<Sa, Failure> {
     let old = &ike.sa;
     let agreed = Agreed {
         role: ends.role,
