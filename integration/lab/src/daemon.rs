@@ -163,6 +163,7 @@ fn own_socket(path: &Path) -> &Path {
 fn known(host: &Host, program: &str) -> (Command, Ready) {
     match program {
         "aditd" | "aditd-record" => {
+            give_ppp(host);
             let mut command = host.command("setpriv");
             command.args(["--reuid", "adit", "--regid", "adit", "--init-groups"]);
             command.args([format!("--inh-caps={CAPABILITIES}"), format!("--bounding-set={CAPABILITIES}")]);
@@ -193,6 +194,15 @@ fn known(host: &Host, program: &str) -> (Command, Ready) {
             (command, Ready::Started)
         }
     }
+}
+
+/// What packaging's udev rule does: `/dev/ppp` is the daemon's user's.
+fn give_ppp(host: &Host) {
+    // Where the kernel has no PPP, the daemon says so when it is wanted.
+    let _ = host.shell(
+        "[ ! -e /dev/ppp ] || { chgrp adit /dev/ppp && chmod 660 /dev/ppp; }",
+        Duration::from_secs(10),
+    );
 }
 
 /// Writes what it says to the log, and hands it on line by line.

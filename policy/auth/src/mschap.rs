@@ -5,6 +5,7 @@
 
 mod change;
 mod keys;
+mod refusal;
 
 use adit_core::Secret;
 use des::Des;
@@ -15,6 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 pub use change::{ChangeError, PasswordChange};
 pub use keys::{MasterKeys, MppeKey, MppeStrength, Role};
+pub use refusal::Refusal;
 
 /// A challenge of either side.
 pub type Challenge = [u8; 16];
@@ -126,6 +128,12 @@ pub fn verify_authenticator(
     message
         .get(..expected.len())
         .is_some_and(|proof| Secret::from(expected.as_bytes()).equals(&proof.to_ascii_uppercase()))
+}
+
+/// The peer's proof in MS-CHAPv1 (RFC 2433 §A.2: NtChallengeResponse). It proves nothing of the authenticator.
+#[must_use]
+pub fn v1_response(hash: &NtHash, challenge: [u8; 8]) -> [u8; 24] {
+    challenge_response(challenge, &hash.0)
 }
 
 /// RFC 2759 §8.5: the challenge, encrypted with each third of the hash.

@@ -136,10 +136,16 @@ words! {
         Kernel = "kernel",
         /// Looking up the server's name.
         Resolve = "resolve",
+        /// A control connection, and a call on it (PPTP).
+        Call = "call",
+        /// LCP: the link itself.
+        Link = "link",
         /// IKE_SA_INIT: the first exchange.
         IkeInit = "ike-sa-init",
         /// IKE_AUTH: proving identities.
         Authenticate = "authenticate",
+        /// Encryption of a link by itself (MPPE).
+        Encryption = "encryption",
         /// Getting addresses.
         Address = "address",
         /// Negotiating or installing the CHILD_SA.

@@ -8,6 +8,7 @@ pub(super) mod peer;
 use adit_core::DecodeError;
 
 use crate::mschap::Challenge;
+pub(super) use crate::mschap::Refusal;
 
 const CHALLENGE: u8 = 1;
 const RESPONSE: u8 = 2;
@@ -148,72 +149,6 @@ fn framed(op: u8, id: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// What a Failure says (RFC 2759 §6).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Refusal {
-    /// E: why, in decimal.
-    pub(super) error: u32,
-    /// R: whether it may be tried again.
-    pub(super) retry: bool,
-    /// C: the challenge for that.
-    pub(super) challenge: Option<Challenge>,
-    /// M: for people.
-    pub(super) message: String,
-}
-
-/// ERROR_PASSWD_EXPIRED.
-pub(super) const EXPIRED: u32 = 648;
-/// ERROR_AUTHENTICATION_FAILURE.
-pub(super) const WRONG: u32 = 691;
-
-impl Refusal {
-    /// Reads the text. What is missing or makes no sense is as if it said no.
-    pub(super) fn read(text: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(text);
-        let (fields, message) = text.split_once("M=").unwrap_or((&text, ""));
-        let field = |name: &str| fields.split_ascii_whitespace().find_map(|f| f.strip_prefix(name));
-        Self {
-            error: field("E=").and_then(|e| e.parse().ok()).unwrap_or(0),
-            retry: field("R=") == Some("1"),
-            challenge: field("C=").and_then(challenge_of),
-            message: message.chars().filter(|c| !c.is_control()).take(256).collect(),
-        }
-    }
-
-    /// Writes it.
-    pub(super) fn text(&self) -> String {
-        let challenge: String =
-            self.challenge.unwrap_or_default().iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("E={} R={} C={challenge} V=3 M={}", self.error, u8::from(self.retry), self.message)
-    }
-
-    /// What the error means, in words.
-    pub(super) const fn meaning(&self) -> &'static str {
-        match self.error {
-            646 => "the account may not log in at this hour",
-            647 => "the account is disabled",
-            EXPIRED => "the password has expired",
-            649 => "the account may not dial in",
-            WRONG => "the name or the password is wrong",
-            709 => "the new password was not accepted",
-            _ => "no reason that is known here",
-        }
-    }
-}
-
-fn challenge_of(text: &str) -> Option<Challenge> {
-    let mut out = [0; 16];
-    let digits = text.as_bytes().as_chunks::<2>();
-    if digits.0.len() != out.len() || !digits.1.is_empty() {
-        return None;
-    }
-    for (to, pair) in out.iter_mut().zip(digits.0) {
-        let pair = core::str::from_utf8(pair).ok().filter(|p| p.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        *to = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,17 +182,5 @@ mod tests {
             assert!(Message::parse(&whole[..length]).is_err(), "{length}");
         }
         assert!(Message::parse(&whole).is_ok());
-    }
-
-    #[test]
-    fn a_refusal_is_read_as_far_as_it_makes_sense() {
-        let text = b"E=691 R=1 C=000102030405060708090A0B0C0D0E0F V=3 M=Try again, E=648";
-        let refusal = Refusal::read(text);
-        assert_eq!((refusal.error, refusal.retry), (WRONG, true));
-        assert_eq!(refusal.challenge.map(|c| c[15]), Some(15));
-        assert_eq!(refusal.message, "Try again, E=648");
-        assert_eq!(Refusal::read(refusal.text().as_bytes()), refusal);
-        let nothing = Refusal::read(b"\xff\xfe C=+1 R=2");
-        assert_eq!((nothing.error, nothing.retry, nothing.challenge), (0, false, None));
     }
 }

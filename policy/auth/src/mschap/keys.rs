@@ -41,6 +41,31 @@ impl MasterKeys {
         Self { client_sends: start_key(master, CLIENT_SENDS), server_sends: start_key(master, SERVER_SENDS) }
     }
 
+    /// MS-CHAPv1's start key for 128 bits (RFC 3079 §2.3, §2.4): one for both directions. The one for 40 bits comes of a
+    /// LAN Manager hash, which is not kept here.
+    #[must_use]
+    pub fn derive_v1(hash: &NtHash, challenge: [u8; 8]) -> Self {
+        let hash = hash.of_hash();
+        let mut sha = Sha1::new();
+        sha.update(*hash);
+        sha.update(*hash);
+        sha.update(challenge);
+        let digest: Zeroizing<[u8; 20]> = Zeroizing::new(sha.finalize().into());
+        let key = digest.get(..16).unwrap_or_default();
+        Self { client_sends: Secret::from(key), server_sends: Secret::from(key) }
+    }
+
+    /// The keys that a PPP link makes of an EAP method's MSK: MS-MPPE-Recv-Key and MS-MPPE-Send-Key as the authenticator
+    /// names them, 32 octets each, of which MPPE uses the first 16 (RFC 2548 §2.4, RFC 5216 §2.3).
+    #[must_use]
+    pub fn of_msk(msk: &Secret) -> Option<Self> {
+        let key = |at: usize| msk.expose().get(at..at.checked_add(16)?).map(Secret::from);
+        // EAP-MSCHAPv2's are 16 octets each, side by side, and 32 zeros ([MS-CHAP] §3.1.5.1).
+        let short = msk.expose().get(32..).is_some_and(|rest| rest.iter().all(|b| *b == 0));
+        let second = if short { 16 } else { 32 };
+        Some(Self { client_sends: key(0)?, server_sends: key(second)? })
+    }
+
     /// Keys that somebody else has derived (a RADIUS server's MS-MPPE-Send-Key and MS-MPPE-Recv-Key, which are named
     /// from the authenticator's side, RFC 2548 §2.4).
     #[must_use]

@@ -3,7 +3,7 @@
 
 use adit_core::{Entropy, Failure, FailureCode, Step};
 
-use super::{EXPIRED, Message, Refusal, WRONG};
+use super::{Message, Refusal};
 use crate::eap::authenticator::{AuthenticatorAsk, MethodStep, UserSecret};
 use crate::mschap::{
     Challenge, ChangeError, Exchange, MasterKeys, NtHash, PasswordChange, authenticator_response, verify,
@@ -114,10 +114,10 @@ impl Mschapv2Authenticator {
         let exchange = Exchange { authenticator: &self.challenge, peer: &peer, user: &user };
         if !verify(&hash, exchange, &response) {
             let why = if exists { "a wrong password" } else { "a name that is not known" };
-            return self.refuse(entropy, WRONG, format!("{user}: {why}"));
+            return self.refuse(entropy, Refusal::WRONG, format!("{user}: {why}"));
         }
         if expired {
-            let step = self.refuse(entropy, EXPIRED, String::new());
+            let step = self.refuse(entropy, Refusal::EXPIRED, String::new());
             self.state = State::Expired { hash, user };
             return step;
         }
@@ -134,8 +134,9 @@ impl Mschapv2Authenticator {
     /// Says no, with a new challenge for what may come next.
     fn refuse(&mut self, entropy: &mut dyn Entropy, error: u32, why: String) -> MethodStep {
         entropy.public(&mut self.challenge);
-        let retry = error == WRONG && self.retries > 0;
-        let message = if error == EXPIRED { "The password has expired" } else { "Authentication failed" };
+        let retry = error == Refusal::WRONG && self.retries > 0;
+        let message =
+            if error == Refusal::EXPIRED { "The password has expired" } else { "Authentication failed" };
         let refusal = Refusal { error, retry, challenge: Some(self.challenge), message: message.into() };
         let data = Message::Failure { id: self.id, text: refusal.text().as_bytes() }.emit();
         self.id = self.id.wrapping_add(1);

@@ -2,7 +2,7 @@
 
 use adit_core::{Entropy, Failure, FailureCode, Secret, Step};
 
-use super::{EXPIRED, Message, Refusal, WRONG};
+use super::{Message, Refusal};
 use crate::eap::peer::{MethodStep, PeerAsk};
 use crate::mschap::{
     Challenge, Exchange, MasterKeys, NtHash, PasswordChange, nt_response, verify_authenticator,
@@ -82,18 +82,20 @@ impl Mschapv2Peer {
     fn failure(&mut self, proof: Proof, id: u8, text: &[u8]) -> MethodStep {
         let refusal = Refusal::read(text);
         match refusal.challenge {
-            Some(challenge) if refusal.error == EXPIRED => {
+            Some(challenge) if refusal.error == Refusal::EXPIRED => {
                 self.state = State::AskingNew { id, challenge, old: proof.hash };
                 return MethodStep::Ask(PeerAsk::NewPassword { message: refusal.message });
             }
-            Some(challenge) if refusal.error == WRONG && refusal.retry && self.retries < MOST_RETRIES => {
+            Some(challenge)
+                if refusal.error == Refusal::WRONG && refusal.retry && self.retries < MOST_RETRIES =>
+            {
                 self.retries = self.retries.saturating_add(1);
                 self.state = State::Asking { id: id.wrapping_add(1), challenge };
                 return MethodStep::Ask(PeerAsk::Password { again: Some(refusal.message) });
             }
             _ => {}
         }
-        self.state = State::Refused(refused(&refusal));
+        self.state = State::Refused(refusal.failure("EAP-MSCHAPv2"));
         MethodStep::Respond(Message::FailureRead.emit())
     }
 
@@ -167,16 +169,4 @@ impl Mschapv2Peer {
 
 fn failure(text: &str) -> Failure {
     Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, format!("EAP-MSCHAPv2: {text}"))
-}
-
-fn refused(refusal: &Refusal) -> Failure {
-    let said = match refusal.message.is_empty() {
-        true => format!("E={}", refusal.error),
-        false => format!("E={} {}", refusal.error, refusal.message),
-    };
-    let failure = failure(&format!("the server refused: {}", refusal.meaning())).said(said);
-    match refusal.error {
-        WRONG => failure.hint("check the name (perhaps DOMAIN\\name) and the password"),
-        _ => failure.hint("ask who administers the server"),
-    }
 }

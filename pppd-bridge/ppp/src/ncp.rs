@@ -1,0 +1,10 @@
+//! Network control protocols: what they negotiate.
+
+mod ccp;
+mod ipcp;
+mod ipv6cp;
+
+pub(crate) use ccp::Ccp;
+pub use ccp::MppeBits;
+pub(crate) use ipcp::{Ipcp, Start};
+pub(crate) use ipv6cp::Ipv6cp;

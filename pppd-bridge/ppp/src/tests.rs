@@ -1,0 +1,8 @@
+//! Links against each other, and against a peer that a test speaks for.
+
+mod authentication;
+mod automaton;
+mod encryption;
+mod negotiation;
+mod pair;
+mod wire;

@@ -1,0 +1,132 @@
+use adit_auth::mschap::MppeStrength;
+use adit_core::{FailureCode, Instant};
+
+use super::pair::{Pair, client, server};
+use crate::wire::{Code, Protocol, emit_frame, emit_packet, split_frame};
+use crate::{Input, LinkConfig, Mppe, MppeWish};
+
+fn between(a: Mppe, b: Mppe) -> Pair {
+    let mut pair = Pair::new(LinkConfig { mppe: a, ..client() }, LinkConfig { mppe: b, ..server() });
+    pair.up();
+    pair.run(60);
+    pair
+}
+
+const BOTH: Mppe = Mppe { bits40: true, ..Mppe::REQUIRED };
+
+/// [3078:2.1-1]
+#[test]
+fn the_strongest_that_both_take_is_taken() {
+    let weak = Mppe { bits128: false, ..BOTH };
+    for (a, b, strength, bits) in [
+        (Mppe::REQUIRED, Mppe::REQUIRED, MppeStrength::Bits128, "0x1000040 16"),
+        (BOTH, BOTH, MppeStrength::Bits128, "0x1000040 16"),
+        (BOTH, weak, MppeStrength::Bits40, "0x1000020 8"),
+        (weak, BOTH, MppeStrength::Bits40, "0x1000020 8"),
+    ] {
+        let pair = between(a, b);
+        for end in [&pair.a, &pair.b] {
+            let facts = end.established.as_ref().expect("established");
+            assert_eq!(facts.mppe, Some((strength, true)));
+            assert!(end.kernel.contains(&format!("transmit {bits}")), "{:?}", end.kernel);
+            assert!(end.kernel.contains(&format!("receive {bits}")), "{:?}", end.kernel);
+        }
+    }
+}
+
+#[test]
+fn what_one_sends_with_the_other_receives_with() {
+    let pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    let key = |end: &super::pair::End, transmit: bool| {
+        end.keys.iter().find(|(t, _)| *t == transmit).map(|(_, k)| k.duplicate()).unwrap()
+    };
+    assert!(key(&pair.a, true).equals(key(&pair.b, false).expose()));
+    assert!(key(&pair.a, false).equals(key(&pair.b, true).expose()));
+    assert!(!key(&pair.a, true).equals(key(&pair.a, false).expose()));
+}
+
+#[test]
+fn stateful_is_taken_where_both_want_it() {
+    let stateful = Mppe { stateful: true, ..Mppe::REQUIRED };
+    let pair = between(stateful, stateful);
+    assert_eq!(pair.a.established.as_ref().unwrap().mppe, Some((MppeStrength::Bits128, false)));
+    let pair = between(stateful, Mppe::REQUIRED);
+    assert_eq!(pair.a.established.as_ref().unwrap().mppe, Some((MppeStrength::Bits128, true)));
+}
+
+#[test]
+fn nothing_flows_before_encryption_stands() {
+    let pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    for end in [&pair.a, &pair.b] {
+        let at = |word: &str| end.kernel.iter().position(|k| k.starts_with(word)).unwrap();
+        assert!(at("encrypted true") < at("V4"), "{:?}", end.kernel);
+        assert!(at("encrypted true") < at("V6"), "{:?}", end.kernel);
+    }
+}
+
+#[test]
+fn who_requires_it_does_not_do_without() {
+    for (a, b) in [
+        (Mppe::REQUIRED, Mppe::OFF),
+        (Mppe::OFF, Mppe::REQUIRED),
+        (Mppe { bits128: false, ..BOTH }, Mppe::REQUIRED),
+    ] {
+        let pair = between(a, b);
+        let failures = [&pair.a, &pair.b].map(|end| {
+            assert!(end.established.is_none(), "{:?}", end.kernel);
+            end.failure().code
+        });
+        assert!(failures.contains(&FailureCode::ProposalMismatch), "{failures:?}");
+    }
+}
+
+#[test]
+fn who_only_takes_it_does_without() {
+    let take = Mppe { wish: MppeWish::Take, ..Mppe::REQUIRED };
+    let pair = between(take, Mppe::OFF);
+    assert_eq!(pair.a.established.as_ref().unwrap().mppe, None);
+    let pair = between(take, Mppe::REQUIRED);
+    assert!(pair.a.established.as_ref().unwrap().mppe.is_some());
+}
+
+/// A peer, or somebody in between, that ends encryption ends the link.
+#[test]
+fn nothing_goes_on_in_clear() {
+    let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    let terminate = emit_packet(Code::TERMINATE_REQUEST, 77, &[]);
+    pair.a.handle(pair.now, Input::Frame(emit_frame(Protocol::CCP, &terminate)));
+    pair.run(30);
+    assert_eq!(pair.a.failure().code, FailureCode::ProposalMismatch);
+}
+
+#[test]
+fn bits_that_the_kernel_lacks_are_declined_with_a_word() {
+    let mut pair = Pair::new(client(), server());
+    pair.up();
+    let mut end = super::pair::End::new(client(), 9);
+    end.handle(Instant::ZERO, Input::Up);
+    drop(end);
+    let only_56 = emit_packet(Code::CONFIGURE_REQUEST, 9, &[&[18, 6, 1, 0, 0, 0x80]]);
+    let answers = pair.a.handle(pair.now, Input::Frame(emit_frame(Protocol::CCP, &only_56)));
+    let nak = answers.iter().find_map(|f| match split_frame(f) {
+        Ok((Protocol::CCP, [3, 9, ..])) => Some(f[6..].to_vec()),
+        _ => None,
+    });
+    assert_eq!(nak, Some(vec![18, 6, 1, 0, 0, 0x40]), "{answers:?}");
+    // Renegotiation has stopped encryption in the kernel: the link ends instead of going on in clear.
+    assert!(pair.a.link.deadline().is_some());
+    pair.run(30);
+    assert!(pair.a.failure().text.contains("encryption"), "{:?}", pair.a.closed);
+}
+
+#[test]
+fn a_packet_that_can_not_be_read_asks_for_a_reset() {
+    let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    let unreadable = emit_frame(Protocol::COMPRESSED, &[0x90, 1, 2, 3]);
+    let sent = pair.a.handle(pair.now, Input::Frame(unreadable.clone()));
+    assert_eq!(sent.len(), 1);
+    assert!(pair.a.handle(pair.now, Input::Frame(unreadable)).is_empty(), "one at a time");
+    let answer = pair.b.handle(pair.now, Input::Frame(sent[0].clone()));
+    assert_eq!(split_frame(&answer[0]).unwrap().1[0], Code::RESET_ACK.0);
+    assert!(pair.a.handle(pair.now, Input::Frame(answer[0].clone())).is_empty());
+}
