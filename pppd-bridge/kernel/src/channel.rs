@@ -1,0 +1,97 @@
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{read, write};
+use tokio::io::unix::AsyncFd;
+
+use crate::{PppError, ioctl};
+
+/// The longest frame that is read: LCP and authentication, never packets of the network.
+const LONGEST: usize = 8192;
+
+/// How a channel writes what it sends.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ChannelFlags {
+    /// The peer takes a protocol field of one octet (LCP's PFC).
+    pub compress_protocol: bool,
+    /// The peer takes frames without address and control (LCP's ACFC).
+    pub compress_address: bool,
+}
+
+/// A channel of the kernel, attached: what a carrier's frames pass through. Its carrier must outlive it.
+#[derive(Debug)]
+pub struct Channel {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Channel {
+    /// Attaches to the channel of a carrier: a connected PPPoX socket, or a terminal with PPP's line discipline. Needs a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel has no PPP or refuses.
+    pub fn attach(carrier: BorrowedFd<'_>) -> Result<Self, PppError> {
+        let index = ioctl::channel_of(carrier).map_err(PppError::refused("the carrier's channel"))?;
+        let fd = ioctl::open(Path::new(ioctl::DEVICE))?;
+        ioctl::attach_channel(fd.as_fd(), index).map_err(PppError::refused("attaching the channel"))?;
+        let fd = ioctl::register(fd)?;
+        Ok(Self { fd })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
+    }
+
+    /// Says how frames are to be written.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_flags(&self, flags: ChannelFlags) -> Result<(), PppError> {
+        let bit = |on: bool, bit| if on { bit } else { 0 };
+        let value = bit(flags.compress_protocol, ioctl::SC_COMP_PROT)
+            | bit(flags.compress_address, ioctl::SC_COMP_AC);
+        ioctl::set_flags(self.fd(), value).map_err(PppError::refused("the channel's flags"))
+    }
+
+    /// The next frame: its protocol in two octets, then the packet. Cancel-safe.
+    ///
+    /// # Errors
+    /// The carrier is gone.
+    pub async fn receive(&self) -> io::Result<Vec<u8>> {
+        receive(&self.fd).await
+    }
+
+    /// Sends a frame. One that finds no room is lost, as on any line: PPP sends again.
+    ///
+    /// # Errors
+    /// The carrier is gone.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        send(self.fd(), frame)
+    }
+}
+
+pub(crate) async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let mut guard = fd.readable().await?;
+        match guard.try_io(|fd| Ok(read(fd.get_ref(), &mut buffer)?)) {
+            Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Ok(n)) => {
+                buffer.truncate(n);
+                return Ok(buffer);
+            }
+            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+            Ok(Err(e)) => return Err(e),
+            Err(_would_block) => {}
+        }
+    }
+}
+
+pub(crate) fn send(fd: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
+    match write(fd, frame) {
+        Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,28 @@
+//! The door to the kernel's PPP (`ppp_generic`).
+//!
+//! Whoever carries frames makes a *channel* (a PPTP socket, an L2TP session, a terminal); a *unit* is the network
+//! interface. LCP and authentication pass through the [`Channel`], the rest through the [`Unit`] once both are
+//! connected. Packets of the network stay in the kernel.
+//!
+//! A unit is gone when its file is closed, which takes the kernel 20 to 40 ms, one after another: many go at once by
+//! their link group, and what closes one belongs on a thread that may block.
+
+mod channel;
+mod error;
+mod ioctl;
+mod link;
+mod unit;
+
+pub use channel::{Channel, ChannelFlags};
+pub use error::PppError;
+pub use unit::{Compression, Family, LinkSpec, Statistics, Unit};
+
+use std::path::Path;
+
+/// Whether this kernel has PPP and this process may use it: opens `/dev/ppp`.
+///
+/// # Errors
+/// What is missing, as a person meets it.
+pub fn probe() -> Result<(), PppError> {
+    ioctl::open(Path::new(ioctl::DEVICE)).map(drop)
+}

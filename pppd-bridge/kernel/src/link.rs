@@ -1,0 +1,147 @@
+//! rtnetlink messages of kind `ppp`, in a form that could go upstream: netlink-packet-route has none.
+
+use std::os::fd::RawFd;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+
+use crate::{LinkSpec, PppError, Statistics};
+
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_STATS64: u16 = 23;
+const IFLA_GROUP: u16 = 27;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+/// `linux/if_link.h`.
+const IFLA_PPP_DEV_FD: u16 = 1;
+const NESTED: u16 = 0x8000;
+const HEADER: usize = 16;
+const IFINFO: usize = 16;
+
+/// RTM_NEWLINK of kind `ppp` for an open `/dev/ppp`.
+pub(crate) fn make(spec: &LinkSpec<'_>, fd: RawFd) -> Result<(), PppError> {
+    if !(1..=15).contains(&spec.name.len()) {
+        return Err(PppError::Invalid(format!("\"{}\" is not a link's name", spec.name.escape_debug())));
+    }
+    let name = [spec.name.as_bytes(), &[0]].concat();
+    let data = attribute(IFLA_PPP_DEV_FD, &fd.to_ne_bytes());
+    let info = [attribute(IFLA_INFO_KIND, b"ppp\0"), attribute(IFLA_INFO_DATA | NESTED, &data)].concat();
+    let attributes = [
+        attribute(IFLA_IFNAME, &name),
+        attribute(IFLA_GROUP, &spec.group.to_ne_bytes()),
+        attribute(IFLA_LINKINFO | NESTED, &info),
+    ]
+    .concat();
+    let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    exchange("a ppp interface", &message(RTM_NEWLINK, flags, 0, &attributes)).map(drop)
+}
+
+/// The index of the interface of that name.
+pub(crate) fn index(name: &str) -> Result<u32, PppError> {
+    nix::net::if_::if_nametoindex(name).map_err(PppError::refused("the interface's index"))
+}
+
+/// IFLA_STATS64 of an interface.
+pub(crate) fn statistics(index: u32) -> Result<Statistics, PppError> {
+    let answer = exchange("the interface's counters", &message(RTM_GETLINK, NLM_F_REQUEST, index, &[]))?;
+    let stats = answer.get(IFINFO..).and_then(|attributes| find(attributes, IFLA_STATS64));
+    read_statistics(stats.unwrap_or_default()).ok_or(PppError::Dialogue("the interface's counters"))
+}
+
+/// `struct rtnl_link_stats64`: rx_packets, tx_packets, rx_bytes, tx_bytes, …
+fn read_statistics(bytes: &[u8]) -> Option<Statistics> {
+    let mut numbers = bytes.as_chunks::<8>().0.iter().map(|n| u64::from_ne_bytes(*n));
+    let (packets_in, packets_out) = (numbers.next()?, numbers.next()?);
+    let (bytes_in, bytes_out) = (numbers.next()?, numbers.next()?);
+    Some(Statistics { bytes_in, bytes_out, packets_in, packets_out })
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
+    let mut out = Vec::with_capacity(value.len().saturating_add(8));
+    out.extend(length.to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend_from_slice(value);
+    out.resize(out.len().next_multiple_of(4), 0);
+    out
+}
+
+/// The value of the first attribute of that kind.
+fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let Some(([a, b, c, d], rest)) = attributes.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes([*a, *b]));
+        let kind = u16::from_ne_bytes([*c, *d]) & !NESTED;
+        let value = rest.get(..length.checked_sub(4)?)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn message(kind: u16, flags: u16, index: u32, attributes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER + IFINFO + attributes.len()).unwrap_or(u32::MAX);
+    let mut out = Vec::new();
+    out.extend(length.to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    out.extend(1_u32.to_ne_bytes());
+    out.extend(0_u32.to_ne_bytes());
+    // struct ifinfomsg: family, padding, type, index, flags, change.
+    out.extend([0; 4]);
+    out.extend(index.to_ne_bytes());
+    out.extend([0; 8]);
+    out.extend_from_slice(attributes);
+    out
+}
+
+/// One request, one answer: the payload of a message, or an acknowledgement.
+fn exchange(what: &'static str, request: &[u8]) -> Result<Vec<u8>, PppError> {
+    let broken = |_| PppError::Dialogue(what);
+    let mut socket = Socket::new(NETLINK_ROUTE).map_err(broken)?;
+    socket.bind_auto().map_err(broken)?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(broken)?;
+    socket.send(request, 0).map_err(broken)?;
+    let mut answer = Vec::with_capacity(1 << 16);
+    socket.recv(&mut answer, 0).map_err(broken)?;
+    let kind = answer.get(4..6).and_then(|k| <[u8; 2]>::try_from(k).ok()).map(u16::from_ne_bytes);
+    let body = answer.get(HEADER..).ok_or(PppError::Dialogue(what))?;
+    if kind != Some(NLMSG_ERROR) {
+        return Ok(body.to_vec());
+    }
+    let code = body.first_chunk::<4>().map(|c| i32::from_ne_bytes(*c)).ok_or(PppError::Dialogue(what))?;
+    match code {
+        0 => Ok(Vec::new()),
+        code => Err(PppError::Refused { what, errno: Errno::from_raw(code.saturating_neg()) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn attributes_are_found(kind in 0_u16..0x4000, value in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let bytes = [attribute(0x4001, &[1, 2, 3]), attribute(kind, &value)].concat();
+            prop_assert_eq!(find(&bytes, kind), Some(&value[..]));
+        }
+
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80), kind in any::<u16>()) {
+            let _ = (find(&bytes, kind), read_statistics(&bytes));
+        }
+    }
+}
