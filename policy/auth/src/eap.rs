@@ -1,7 +1,7 @@
 //! The Extensible Authentication Protocol (RFC 3748), as [`Peer`] and as [`Authenticator`].
 //!
 //! Both are values that take an EAP packet or the answer to a question, and say what to do: send a packet, ask, or end
-//! with a verdict. They hold no clock: in IKEv2 the lower layer is reliable, in PPP the carrier sends a packet again
+//! with a verdict. What runs TLS hands its records to an engine by way of a [`TlsAsk`]. They hold no clock: in IKEv2 the lower layer is reliable, in PPP the carrier sends a packet again
 //! ([`Authenticator::last`]). A peer answers a request that it has answered already with the same response
 //! (RFC 3748 §4.1).
 
@@ -9,16 +9,21 @@ mod authenticator;
 mod mschapv2;
 mod packet;
 mod peer;
+mod simple;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use core::fmt;
 
 use adit_core::{Failure, Secret};
 
-pub use authenticator::{Authenticator, AuthenticatorAsk, AuthenticatorStep, UserSecret};
+pub use authenticator::{
+    Authenticator, AuthenticatorAsk, AuthenticatorConfig, AuthenticatorStep, UserSecret,
+};
 pub use packet::{Code, MAX_LEN, Method, Packet, emit};
 pub use peer::{Peer, PeerAsk, PeerConfig, PeerStep};
+pub use tls::{Binding, Export, InnerConfig, TlsAnswer, TlsAsk, TlsVersion, TtlsInner, Tunnel};
 
 /// What a method has made when it succeeded.
 pub struct Established {

@@ -48,6 +48,12 @@ impl NtHash {
         &self.0
     }
 
+    /// Whether it is that of this password. In constant time.
+    #[must_use]
+    pub fn is_of(&self, password: &Secret) -> bool {
+        Self::of(password).is_some_and(|hash| Secret::from(&hash.0[..]).equals(&self.0[..]))
+    }
+
     fn of_hash(&self) -> Zeroizing<[u8; 16]> {
         Zeroizing::new(Md4::digest(*self.0).into())
     }

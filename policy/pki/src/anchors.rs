@@ -1,4 +1,5 @@
 use adit_core::WallTime;
+use der::Encode as _;
 use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
 
 use crate::cert::Parsed;
@@ -24,6 +25,12 @@ pub(crate) struct Anchor {
     /// Whether it may end a chain: it says that it is a CA, and its key usage does not deny it.
     pub(crate) is_authority: bool,
     trust: TrustAnchor<'static>,
+}
+
+impl core::fmt::Debug for TrustAnchors {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "TrustAnchors({})", self.anchors.len())
+    }
 }
 
 impl TrustAnchors {
@@ -84,6 +91,17 @@ impl TrustAnchors {
         hashes.sort_unstable();
         hashes.dedup();
         hashes
+    }
+
+    /// The subjects of the authorities, DER: what a TLS server names when it asks for a certificate (RFC 8446 §4.2.4).
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Vec<u8>> {
+        let authorities = self.anchors.iter().filter(|a| a.is_authority);
+        let mut subjects: Vec<Vec<u8>> =
+            authorities.filter_map(|a| a.parsed.subject().to_der().ok()).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Anchor> {

@@ -22,9 +22,11 @@ mod verify;
 pub use anchors::TrustAnchors;
 pub use cert::{Summary, summarize};
 pub use error::PkiError;
-pub use own::identities;
+pub use own::{identities, identity_texts};
 pub use pem::read_certificates;
 pub use request::{HASH_LEN, KeyHash, key_hash, select};
 pub use signature::{EcdsaEncoding, verify_signature};
 pub use signer::{FileSigner, Signer};
-pub use verify::{MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, VerifiedKey, verify_client, verify_server};
+pub use verify::{
+    MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, VerifiedKey, verify_client, verify_server, verify_tls_client,
+};

@@ -25,3 +25,16 @@ pub fn identities(der: &[u8]) -> Result<Vec<Identity>, PkiError> {
     }
     Ok(out)
 }
+
+/// The names in a certificate as people write them: its alternative names in their order, then its subject. Whoever asks
+/// has verified the certificate. Empty if it can't be read.
+#[must_use]
+pub fn identity_texts(der: &[u8]) -> Vec<String> {
+    let subject = Parsed::from_der(der).map(|parsed| parsed.subject_text()).unwrap_or_default();
+    let identities = identities(der).unwrap_or_default();
+    let texts = identities.iter().map(|identity| match identity {
+        Identity::DistinguishedName(_) => subject.clone(),
+        other => other.to_string(),
+    });
+    texts.collect()
+}

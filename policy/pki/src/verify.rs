@@ -26,6 +26,8 @@ const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 static SERVER_CHAIN: [ObjectIdentifier; 2] = [SERVER_AUTH, ANY_USAGE];
 static CLIENT_CHAIN: [ObjectIdentifier; 4] = [CLIENT_AUTH, IPSEC_IKE, IKE_INTERMEDIATE, ANY_USAGE];
 
+static TLS_CLIENT_CHAIN: [ObjectIdentifier; 2] = [CLIENT_AUTH, ANY_USAGE];
+
 static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 11] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
@@ -95,7 +97,7 @@ pub fn verify_server(
     name: &Identity,
     now: WallTime,
 ) -> Result<VerifiedKey, PkiError> {
-    verify(chain, anchors, name, now, Role::Server)
+    verify(chain, anchors, Some(name), now, Role::Server)
 }
 
 /// Verifies a client's certificate; `name` is who it claims to be (its IDi payload).
@@ -109,13 +111,27 @@ pub fn verify_client(
     name: &Identity,
     now: WallTime,
 ) -> Result<VerifiedKey, PkiError> {
-    verify(chain, anchors, name, now, Role::Client)
+    verify(chain, anchors, Some(name), now, Role::Client)
+}
+
+/// Verifies a client's certificate in TLS, where the client claims no name: the names of the certificate are who it is
+/// (RFC 5216 §5.2).
+///
+/// As [`verify_client`], but an extendedKeyUsage, where there is one, must have clientAuth or anyExtendedKeyUsage (RFC
+/// 5216 §5.3): IKE's usages do not count.
+pub fn verify_tls_client(
+    chain: &[Vec<u8>],
+    anchors: &TrustAnchors,
+    now: WallTime,
+) -> Result<VerifiedKey, PkiError> {
+    verify(chain, anchors, None, now, Role::TlsClient)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Server,
     Client,
+    TlsClient,
 }
 
 impl Role {
@@ -123,6 +139,7 @@ impl Role {
         match self {
             Self::Server => Purposes(&SERVER_CHAIN),
             Self::Client => Purposes(&CLIENT_CHAIN),
+            Self::TlsClient => Purposes(&TLS_CLIENT_CHAIN),
         }
     }
 }
@@ -130,7 +147,7 @@ impl Role {
 fn verify(
     chain: &[Vec<u8>],
     anchors: &TrustAnchors,
-    name: &Identity,
+    name: Option<&Identity>,
     now: WallTime,
     role: Role,
 ) -> Result<VerifiedKey, PkiError> {
@@ -154,7 +171,9 @@ fn verify(
     let constrained = !pinned && search.path(leaf_der, &intermediates)?;
     let key = leaf_key(&leaf)?;
     check_usage(&leaf, role, pinned)?;
-    names::check(&leaf, name, role, constrained)?;
+    if let Some(name) = name {
+        names::check(&leaf, name, role, constrained)?;
+    }
     Ok(VerifiedKey { key, summary: leaf.summary() })
 }
 
@@ -185,9 +204,11 @@ fn check_usage(leaf: &Parsed, role: Role, pinned: bool) -> Result<(), PkiError> 
     }
     let allowed = match (&leaf.eku, role) {
         (None, Role::Server) => pinned,
-        (None, Role::Client) => true,
+        (None, Role::Client | Role::TlsClient) => true,
         (Some(eku), Role::Server) => eku.contains(&SERVER_AUTH),
-        (Some(eku), Role::Client) => eku.iter().any(|oid| CLIENT_CHAIN.contains(oid)),
+        (Some(eku), Role::Client | Role::TlsClient) => {
+            eku.iter().any(|oid| role.chain_purposes().0.contains(oid))
+        }
     };
     if allowed { Ok(()) } else { Err(wrong_purpose(leaf.subject_text(), role)) }
 }
@@ -198,6 +219,10 @@ fn wrong_purpose(subject: String, role: Role) -> PkiError {
             "its extendedKeyUsage does not have serverAuth (1.3.6.1.5.5.7.3.1)",
             "have the server's certificate issued with extendedKeyUsage = serverAuth (strongSwan: pki --issue --flag \
              serverAuth; Windows reports this as error 13801)",
+        ),
+        Role::TlsClient => (
+            "its extendedKeyUsage does not have clientAuth (1.3.6.1.5.5.7.3.2)",
+            "have the client's certificate issued with extendedKeyUsage = clientAuth",
         ),
         Role::Client => (
             "its extendedKeyUsage has neither clientAuth (1.3.6.1.5.5.7.3.2) nor one of IKE's",

@@ -17,8 +17,14 @@ const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// What the unit tests call.
-const TEST_PROGRAMS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("nft", "nftables"), ("sysctl", "procps"), ("unshare", "util-linux")];
+const TEST_PROGRAMS: [(&str, &str); 6] = [
+    ("eapol_test", "eapoltest"),
+    ("freeradius", "freeradius"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("sysctl", "procps"),
+    ("unshare", "util-linux"),
+];
 
 /// Where Debian's packages come from, as this machine's apt knows it.
 pub(crate) struct Mirror {

@@ -54,6 +54,12 @@ impl Method {
     pub const fn authenticates(self) -> bool {
         self.0 > 3
     }
+
+    /// Whether it runs TLS, and so needs an engine for it.
+    #[must_use]
+    pub const fn runs_tls(self) -> bool {
+        matches!(self, Self::TLS | Self::TTLS | Self::PEAP)
+    }
 }
 
 impl fmt::Display for Method {

@@ -4,7 +4,9 @@ use adit_core::{Entropy, Failure, FailureCode, Secret, Step};
 
 use super::mschapv2::peer::Mschapv2Peer;
 use super::packet::{Code, Method, Packet, emit};
-use super::{Established, Verdict};
+use super::simple::SimplePeer;
+use super::tls::peer::TlsPeer;
+use super::{Established, InnerConfig, TlsAnswer, TlsAsk, Verdict};
 
 /// Requests that are answered at most: a server that goes on for ever is given up.
 const MOST_REQUESTS: u32 = 200;
@@ -16,8 +18,10 @@ pub struct PeerConfig {
     pub identity: String,
     /// The name that the method proves; perhaps `CORP\ann`.
     pub user: String,
-    /// Methods that we do, best first.
+    /// Methods that we do, best first. MD5 and GTC stand here only where somebody wants them outside of TLS.
     pub methods: Vec<Method>,
+    /// What runs inside of TTLS and PEAP.
+    pub inner: InnerConfig,
 }
 
 /// What the peer wants of a person, or of who holds the secrets. Answered by [`Peer::answer`].
@@ -33,6 +37,11 @@ pub enum PeerAsk {
         /// The server's words.
         message: String,
     },
+    /// What a Generic Token Card shows, or whatever else the server asks for by EAP-GTC; often it is the password.
+    Token {
+        /// The server's words.
+        message: String,
+    },
 }
 
 /// What to do next.
@@ -42,6 +51,8 @@ pub enum PeerStep {
     Send(Vec<u8>),
     /// Find this out.
     Ask(PeerAsk),
+    /// The TLS engine shall do this. → [`Peer::tls`]
+    Tls(TlsAsk),
     /// It is over.
     Ended(Verdict),
     /// Nothing.
@@ -52,6 +63,7 @@ pub enum PeerStep {
 pub(super) enum MethodStep {
     Respond(Vec<u8>),
     Ask(PeerAsk),
+    Tls(TlsAsk),
     Fail(Failure),
     Ignore,
 }
@@ -59,13 +71,27 @@ pub(super) enum MethodStep {
 /// A conversation.
 pub struct Peer {
     config: PeerConfig,
-    method: Option<Mschapv2Peer>,
+    method: Option<(Method, Running)>,
     /// The last Request's identifier and our Response.
     last: Option<(u8, Vec<u8>)>,
-    /// The Request whose answer a person is asked for.
-    asking: Option<u8>,
+    /// The Request whose answer somebody is asked for.
+    asking: Option<Asking>,
     requests: u32,
     ended: bool,
+}
+
+enum Running {
+    Mschapv2(Box<Mschapv2Peer>),
+    Simple(SimplePeer),
+    Tls(Box<TlsPeer>),
+}
+
+#[derive(Clone, Copy)]
+enum Asking {
+    /// A person.
+    Person(u8),
+    /// The TLS engine.
+    Engine(u8),
 }
 
 impl Peer {
@@ -98,7 +124,7 @@ impl Peer {
             return PeerStep::Send(response.clone());
         }
         if self.asking.is_some() {
-            // Sent again while a person thinks.
+            // Sent again while a person thinks, or the engine works.
             return PeerStep::Ignore;
         }
         self.requests = self.requests.saturating_add(1);
@@ -118,7 +144,8 @@ impl Peer {
     }
 
     fn does(&self, method: Method) -> bool {
-        method == Method::MSCHAPV2 && self.config.methods.contains(&method)
+        let ours = matches!(method, Method::MSCHAPV2 | Method::MD5 | Method::GTC) || method.runs_tls();
+        ours && self.config.methods.contains(&method)
     }
 
     /// RFC 3748 §5.3.1: what we would rather do. None at all is said by a zero.
@@ -129,37 +156,65 @@ impl Peer {
     }
 
     fn method(&mut self, packet: Packet<'_>, method: Method) -> PeerStep {
-        if method != Method::MSCHAPV2 {
-            // RFC 3748 §2.1: one method a conversation.
+        let config = &self.config;
+        let (running, state) = self.method.get_or_insert_with(|| (method, Running::new(method, config)));
+        // RFC 3748 §2.1: one method a conversation.
+        if method != *running {
             return PeerStep::Ignore;
         }
-        let user = self.config.user.clone();
-        let step = self.method.get_or_insert_with(|| Mschapv2Peer::new(user)).request(packet.data);
+        let step = match state {
+            Running::Mschapv2(state) => state.request(packet.data),
+            Running::Simple(state) => state.request(packet.identifier, packet.data),
+            Running::Tls(state) => state.request(packet.identifier, packet.data),
+        };
         self.take(packet.identifier, step)
     }
 
     /// The answer to a [`PeerAsk`].
     pub fn answer(&mut self, entropy: &mut dyn Entropy, answer: Result<Secret, Failure>) -> PeerStep {
-        let Some(identifier) = self.asking.take() else {
+        let Some(Asking::Person(identifier)) = self.asking else {
             return PeerStep::Ignore;
         };
+        self.asking = None;
         let secret = match answer {
             Ok(secret) => secret,
             Err(why) => return self.end(Err(why)),
         };
-        let Some(method) = &mut self.method else {
+        let step = match &mut self.method {
+            Some((_, Running::Mschapv2(state))) => state.answer(entropy, &secret),
+            Some((_, Running::Simple(state))) => state.answer(&secret),
+            Some((_, Running::Tls(state))) => state.answer(entropy, secret),
+            None => MethodStep::Ignore,
+        };
+        self.take(identifier, step)
+    }
+
+    /// The answer to [`PeerStep::Tls`].
+    pub fn tls(&mut self, entropy: &mut dyn Entropy, answer: TlsAnswer) -> PeerStep {
+        let Some(Asking::Engine(identifier)) = self.asking else {
             return PeerStep::Ignore;
         };
-        let step = method.answer(entropy, &secret);
+        self.asking = None;
+        let step = match &mut self.method {
+            Some((_, Running::Tls(state))) => state.tls(entropy, answer),
+            _ => MethodStep::Ignore,
+        };
         self.take(identifier, step)
     }
 
     fn take(&mut self, identifier: u8, step: MethodStep) -> PeerStep {
         match step {
-            MethodStep::Respond(data) => self.respond(identifier, Method::MSCHAPV2, &data),
+            MethodStep::Respond(data) => {
+                let method = self.method.as_ref().map_or(Method::NAK, |(method, _)| *method);
+                self.respond(identifier, method, &data)
+            }
             MethodStep::Ask(ask) => {
-                self.asking = Some(identifier);
+                self.asking = Some(Asking::Person(identifier));
                 PeerStep::Ask(ask)
+            }
+            MethodStep::Tls(ask) => {
+                self.asking = Some(Asking::Engine(identifier));
+                PeerStep::Tls(ask)
             }
             MethodStep::Fail(why) => self.end(Err(why)),
             MethodStep::Ignore => PeerStep::Ignore,
@@ -175,10 +230,19 @@ impl Peer {
 
     /// Nothing protects EAP-Success: it counts only where the method has succeeded.
     fn success(&mut self) -> PeerStep {
-        match self.method.as_ref().and_then(Mschapv2Peer::msk) {
+        let Some((method, state)) = &mut self.method else {
+            return PeerStep::Ignore;
+        };
+        let method = *method;
+        let msk = match state {
+            Running::Mschapv2(state) => state.msk().map(Some),
+            Running::Simple(state) => state.answered().then_some(None),
+            Running::Tls(state) => state.success().map(Some),
+        };
+        match msk {
             Some(msk) => {
                 let identity = self.config.user.clone();
-                self.end(Ok(Established { msk: Some(msk), method: Method::MSCHAPV2, identity }))
+                self.end(Ok(Established { msk, method, identity }))
             }
             None => PeerStep::Ignore,
         }
@@ -186,7 +250,12 @@ impl Peer {
 
     /// EAP-Failure could be anybody's, but in IKEv2 it comes protected, and then nothing better will come.
     fn failed(&mut self) -> PeerStep {
-        let why = self.method.as_mut().and_then(Mschapv2Peer::refused);
+        let why = match &mut self.method {
+            Some((_, Running::Mschapv2(state))) => state.refused(),
+            Some((_, Running::Simple(state))) => Some(state.refused()),
+            Some((_, Running::Tls(state))) => state.refused(),
+            None => None,
+        };
         self.end(Err(why.unwrap_or_else(|| {
             failure("the server ended the conversation without a reason")
                 .said("EAP-Failure")
@@ -198,6 +267,18 @@ impl Peer {
         self.ended = true;
         self.method = None;
         PeerStep::Ended(verdict)
+    }
+}
+
+impl Running {
+    fn new(method: Method, config: &PeerConfig) -> Self {
+        match method {
+            Method::MD5 | Method::GTC => Self::Simple(SimplePeer::new(method, config.user.clone())),
+            _ if method.runs_tls() => {
+                Self::Tls(Box::new(TlsPeer::new(method, config.user.clone(), config.inner.clone())))
+            }
+            _ => Self::Mschapv2(Box::new(Mschapv2Peer::new(config.user.clone()))),
+        }
     }
 }
 

@@ -82,7 +82,11 @@ impl Authenticator {
             // The peer begins.
             AuthMethod::Pap => return Vec::new(),
             AuthMethod::Eap => {
-                let (eap, first) = eap::Authenticator::begin(entropy, self.name.clone(), u32::from(RETRIES));
+                let config = eap::AuthenticatorConfig {
+                    retries: u32::from(RETRIES),
+                    ..eap::AuthenticatorConfig::new(self.name.clone())
+                };
+                let (eap, first) = eap::Authenticator::begin(entropy, config);
                 self.state = State::Eap(Box::new(eap));
                 self.last = first;
             }
@@ -299,10 +303,15 @@ impl Authenticator {
     }
 
     /// The answer to [`Question::Store`], or to [`Question::Eap`] about a new password.
-    pub(crate) fn stored(&mut self, now: Instant, result: Result<(), Failure>) -> Vec<Step> {
+    pub(crate) fn stored(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        result: Result<(), Failure>,
+    ) -> Vec<Step> {
         match (core::mem::replace(&mut self.state, State::Waiting), result) {
             (State::Eap(mut eap), result) => {
-                let step = eap.stored(result);
+                let step = eap.stored(entropy, result);
                 self.state = State::Eap(eap);
                 self.eap(now, step)
             }
@@ -340,7 +349,8 @@ impl Authenticator {
                 };
                 vec![Step::Send(packet), end]
             }
-            eap::AuthenticatorStep::Ignore => Vec::new(),
+            // Of the methods of our own only those without TLS are done here.
+            eap::AuthenticatorStep::Tls(_) | eap::AuthenticatorStep::Ignore => Vec::new(),
         }
     }
 }

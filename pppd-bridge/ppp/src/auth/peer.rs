@@ -69,7 +69,8 @@ impl Peer {
             AuthMethod::Eap => State::Eap(Box::new(eap::Peer::new(eap::PeerConfig {
                 identity: config.name.clone(),
                 user: config.name.clone(),
-                methods: config.eap.clone(),
+                methods: config.eap.iter().copied().filter(|method| !method.runs_tls()).collect(),
+                inner: eap::InnerConfig::default(),
             }))),
             _ => State::Idle,
         };
@@ -326,13 +327,17 @@ impl Peer {
             eap::PeerStep::Ask(eap::PeerAsk::NewPassword { message }) => {
                 vec![Step::Ask(Question::NewPassword { message })]
             }
+            eap::PeerStep::Ask(eap::PeerAsk::Token { .. }) => {
+                vec![Step::Ask(Question::Password { again: None })]
+            }
             eap::PeerStep::Ended(Ok(established)) => {
                 self.state = State::Over;
                 let keys = established.msk.and_then(|msk| MasterKeys::of_msk(&msk));
                 self.proven(keys)
             }
             eap::PeerStep::Ended(Err(why)) => self.end(why),
-            eap::PeerStep::Ignore => Vec::new(),
+            // Methods that run TLS are not offered.
+            eap::PeerStep::Tls(_) | eap::PeerStep::Ignore => Vec::new(),
         }
     }
 

@@ -124,7 +124,7 @@ impl Link {
 
     pub(super) fn stored(&mut self, now: Instant, entropy: &mut dyn Entropy, result: Result<(), Failure>) {
         let Some(demanding) = &mut self.demanding else { return };
-        let steps = demanding.stored(now, result);
+        let steps = demanding.stored(now, entropy, result);
         self.auth_steps(now, entropy, Side::Demanding, steps);
     }
 

@@ -127,7 +127,11 @@ impl End {
             Ask::Verify(claim) => self.verify(&claim),
             Ask::Eap(adit_auth::eap::AuthenticatorAsk::User { identity }) => {
                 let known = self.user(&identity);
-                let known = known.map(|u| adit_auth::eap::UserSecret { hash: u.hash, expired: u.expired });
+                let known = known.map(|u| adit_auth::eap::UserSecret {
+                    hash: u.hash,
+                    expired: u.expired,
+                    clear: None,
+                });
                 Answer::EapUser(Ok(known))
             }
             Ask::Eap(adit_auth::eap::AuthenticatorAsk::StorePassword { identity, password }) => {

@@ -103,14 +103,7 @@ impl Mschapv2Authenticator {
             Ok(known) => known,
             Err(why) => return MethodStep::Fail(why),
         };
-        let (hash, expired, exists) = match known {
-            Some(UserSecret { hash, expired }) => (hash, expired, true),
-            None => {
-                let mut nobody = [0; 16];
-                entropy.secret(&mut nobody);
-                (NtHash::from_bytes(nobody), false, false)
-            }
-        };
+        let (hash, expired, exists) = UserSecret::or_nobody(known, entropy);
         let exchange = Exchange { authenticator: &self.challenge, peer: &peer, user: &user };
         if !verify(&hash, exchange, &response) {
             let why = if exists { "a wrong password" } else { "a name that is not known" };

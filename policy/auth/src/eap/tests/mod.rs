@@ -50,7 +50,7 @@ impl Talk {
 
     fn known(&self, identity: &str) -> Option<UserSecret> {
         let hash = NtHash::of(&Self::secret(self.stored)).unwrap();
-        (identity == "CORP\\ann").then_some(UserSecret { hash, expired: self.expired })
+        (identity == "CORP\\ann").then_some(UserSecret { hash, expired: self.expired, clear: None })
     }
 
     /// Both verdicts: the peer's and the authenticator's.
@@ -60,8 +60,12 @@ impl Talk {
             identity: "ann@example.com".into(),
             user: self.user.into(),
             methods: vec![Method::MSCHAPV2],
+            inner: InnerConfig::default(),
         });
-        let (mut server, mut packet) = Authenticator::begin(&mut entropy, "vpn", self.retries);
+        let (mut server, mut packet) = Authenticator::begin(
+            &mut entropy,
+            AuthenticatorConfig { retries: self.retries, ..AuthenticatorConfig::new("vpn") },
+        );
         for _ in 0..40 {
             let mut step = peer.packet(&packet);
             while let PeerStep::Ask(ask) = step {
@@ -86,7 +90,7 @@ impl Talk {
                     }
                     AuthenticatorAsk::StorePassword { password, .. } => {
                         self.changed = Some(String::from_utf8(password.expose().to_vec()).unwrap());
-                        server.stored(Ok(()))
+                        server.stored(&mut entropy, Ok(()))
                     }
                 };
             }
@@ -160,7 +164,12 @@ fn an_expired_password_is_changed() {
 
 fn peer() -> Peer {
     let methods = vec![Method::MSCHAPV2];
-    Peer::new(PeerConfig { identity: "ann".into(), user: "ann".into(), methods })
+    Peer::new(PeerConfig {
+        identity: "ann".into(),
+        user: "ann".into(),
+        methods,
+        inner: InnerConfig::default(),
+    })
 }
 
 #[test]
@@ -209,7 +218,7 @@ proptest! {
     fn nothing_from_the_network_panics(packets: Vec<Vec<u8>>, tail: Vec<u8>) {
         let mut peer = peer();
         let mut entropy = Counting(0);
-        let (mut server, _) = Authenticator::begin(&mut entropy, "vpn", 1);
+        let (mut server, _) = Authenticator::begin(&mut entropy, AuthenticatorConfig::new("vpn"));
         for (n, data) in packets.iter().enumerate() {
             let identifier = u8::try_from(n % 256).unwrap();
             peer.packet(data);

@@ -1,0 +1,151 @@
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use adit_auth::eap::TlsVersion;
+use adit_core::{Failure, Secret};
+use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
+
+use crate::config::{ClientConfig, ServerConfig, Versions};
+use crate::explain::{Verdict, explain, internal};
+use crate::{client, server};
+
+/// One side of a TLS session.
+///
+/// Feed it what came ([`Engine::feed`]), and then take what goes out ([`Engine::records`]) and what was said
+/// ([`Engine::plaintext`]): an error leaves an alert among the records.
+pub struct Engine {
+    connection: Connection,
+    verdict: Arc<Verdict>,
+}
+
+/// A handshake that is complete.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tunnel {
+    /// Which TLS it is.
+    pub version: TlsVersion,
+    /// The other side's certificates as it sent them, its own first, DER. Verified. Empty: it sent none.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl Engine {
+    /// A client. Its first records are there at once.
+    ///
+    /// # Errors
+    /// That our own certificate is unusable.
+    pub fn client(config: &ClientConfig) -> Result<Self, Failure> {
+        let verdict = Arc::new(Verdict::default());
+        let ours = client::config(config, &verdict)?;
+        let connection = ClientConnection::new(Arc::new(ours), client::server_name(&config.name))
+            .map_err(|e| internal(&e))?;
+        Ok(Self::new(connection.into(), verdict))
+    }
+
+    /// A server.
+    ///
+    /// # Errors
+    /// That our own certificate is unusable.
+    pub fn server(config: &ServerConfig) -> Result<Self, Failure> {
+        let verdict = Arc::new(Verdict::default());
+        let ours = server::config(config, &verdict)?;
+        let connection = ServerConnection::new(Arc::new(ours)).map_err(|e| internal(&e))?;
+        Ok(Self::new(connection.into(), verdict))
+    }
+
+    fn new(mut connection: Connection, verdict: Arc<Verdict>) -> Self {
+        // What is written is taken out at once: the caller's own bounds count.
+        connection.set_buffer_limit(None);
+        Self { connection, verdict }
+    }
+
+    /// Records came, in pieces of any size.
+    ///
+    /// # Errors
+    /// Why the session is over. An alert that says so to the other side is among the records.
+    pub fn feed(&mut self, mut records: &[u8]) -> Result<(), Failure> {
+        while !records.is_empty() {
+            match self.connection.read_tls(&mut records) {
+                // The other side has closed; nothing more is read.
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) => return Err(internal(&e)),
+            }
+            if let Err(e) = self.connection.process_new_packets() {
+                return Err(explain(&e, &self.verdict));
+            }
+        }
+        Ok(())
+    }
+
+    /// The records that go to the other side.
+    pub fn records(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        while self.connection.wants_write() {
+            // Writing into memory does not fail.
+            if !matches!(self.connection.write_tls(&mut out), Ok(1..)) {
+                break;
+            }
+        }
+        out
+    }
+
+    /// What the other side has said since the last call.
+    pub fn plaintext(&mut self) -> Secret {
+        let waiting =
+            self.connection.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read());
+        let mut plain = vec![0; waiting];
+        let read = self.connection.reader().read(&mut plain).unwrap_or(0);
+        plain.truncate(read);
+        Secret::new(plain)
+    }
+
+    /// Says something to the other side. Before the handshake is complete it waits for that.
+    pub fn write(&mut self, plaintext: &[u8]) {
+        // Writing into memory does not fail, and there is no limit.
+        let _ = self.connection.writer().write_all(plaintext);
+    }
+
+    /// Says that nothing more will be said (close_notify).
+    pub fn close(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// The handshake, once it is complete.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        if self.connection.is_handshaking() {
+            return None;
+        }
+        let version = match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        };
+        let certificates = self.connection.peer_certificates().unwrap_or_default();
+        Some(Tunnel { version, certificates: certificates.iter().map(|c| c.to_vec()).collect() })
+    }
+
+    /// Key material that only the two sides have (RFC 5705, RFC 8446 §7.5). `None` before the handshake is complete.
+    #[must_use]
+    pub fn export(&self, label: &str, context: Option<&[u8]>, length: usize) -> Option<Secret> {
+        let out = vec![0; length];
+        self.connection.export_keying_material(out, label.as_bytes(), context).ok().map(Secret::new)
+    }
+}
+
+static ONLY_12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+static ONLY_13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
+impl Versions {
+    pub(crate) const fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Both => rustls::ALL_VERSIONS,
+            Self::Only12 => &ONLY_12,
+            Self::Only13 => &ONLY_13,
+        }
+    }
+}
+
+/// rustls wants some name; ours is checked by our verifier.
+pub(crate) fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED).into())
+}

@@ -1,0 +1,103 @@
+//! What TLS's errors mean.
+
+use core::fmt::Display;
+use std::sync::OnceLock;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_pki::PkiError;
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+
+/// What our verifier has said against the other side's certificate, in its own words.
+#[derive(Default)]
+pub(crate) struct Verdict(OnceLock<Failure>);
+
+impl core::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Verdict")
+    }
+}
+
+impl Verdict {
+    /// Keeps the words, and returns what says it in an alert.
+    pub(crate) fn refuse(&self, error: PkiError) -> Error {
+        let kind = match Failure::from(error.clone()).code {
+            FailureCode::CertificateExpired => CertificateError::Expired,
+            FailureCode::CertificateUntrusted => CertificateError::UnknownIssuer,
+            FailureCode::CertificateName => CertificateError::NotValidForName,
+            _ => CertificateError::ApplicationVerificationFailure,
+        };
+        // The first word counts.
+        let _ = self.0.set(error.into());
+        Error::InvalidCertificate(kind)
+    }
+}
+
+pub(crate) fn internal(error: &dyn Display) -> Failure {
+    Failure::new(FailureCode::Internal, Step::Authenticate, format!("TLS: {error}"))
+}
+
+/// The error as a person meets it.
+pub(crate) fn explain(error: &Error, verdict: &Verdict) -> Failure {
+    if let (Error::InvalidCertificate(_), Some(failure)) = (error, verdict.0.get()) {
+        return failure.clone();
+    }
+    let failed = |text: String| Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text);
+    match error {
+        Error::AlertReceived(alert) => {
+            let said = format!("{alert:?}");
+            let (text, hint) = alert_text(*alert);
+            failed(format!("TLS: {text}")).said(said).hint(hint)
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => failed("TLS: the other side speaks TLS 1.0 or 1.1 only, which nobody should".into()).hint(
+            "Windows 7 and systems of its age need an update for TLS 1.2, or authentication by RADIUS at a server that \
+             still speaks TLS 1.0",
+        ),
+        Error::NoCertificatesPresented => {
+            failed("TLS: the other side has shown no certificate".into())
+        }
+        Error::InvalidCertificate(why) => Failure::new(
+            FailureCode::CertificateUnusable,
+            Step::Authenticate,
+            format!("TLS: the other side's certificate is unusable: {why:?}"),
+        ),
+        other => Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, format!("TLS: {other}")),
+    }
+}
+
+const fn alert_text(alert: AlertDescription) -> (&'static str, &'static str) {
+    match alert {
+        AlertDescription::UnknownCA => (
+            "the other side does not trust the authority of our certificate",
+            "have the certificate issued by an authority that it trusts, and send the intermediates with it",
+        ),
+        AlertDescription::CertificateExpired => (
+            "the other side says that our certificate has expired",
+            "renew the certificate; compare both clocks",
+        ),
+        AlertDescription::CertificateRevoked => {
+            ("the other side says that our certificate has been revoked", "have a new certificate issued")
+        }
+        AlertDescription::CertificateRequired => (
+            "the other side wants a certificate, and we have none",
+            "give one with certificate = \"...\" and key = \"...\"",
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => (
+            "the other side does not accept our certificate",
+            "its log says why; a client's certificate needs extendedKeyUsage = clientAuth, a server's serverAuth",
+        ),
+        AlertDescription::ProtocolVersion => {
+            ("there is no common version: we speak TLS 1.2 and 1.3", "update the other side")
+        }
+        AlertDescription::HandshakeFailure => {
+            ("there is no common set of algorithms", "see the other side's log for what it offers")
+        }
+        _ => ("the other side ended the session", "its log says why"),
+    }
+}
