@@ -320,6 +320,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         local_ts: any(),
         remote_ts: any(),
         force_encapsulation: false,
+        mobike: None,
         fragment_size: FRAGMENT_SIZE,
         nat_port: target.server.port(),
         local_nat_port: local.port(),

@@ -123,6 +123,7 @@ impl Responder {
                 addresses: true,
                 transport: false,
                 uniqueness: Uniqueness::default(),
+                mobike: None,
                 timing: Timing::default(),
             }))),
             Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(self.target.psk.as_bytes()))),

@@ -246,7 +246,11 @@ impl End {
                     ts(&e.remote_ts)
                 )
             }
-            Event::PathChanged { path } => format!("the peer is now at {}", path.remote),
+            Event::PathChanged { path, .. } => format!("the peer is now at {}", path.remote),
+            Event::PathProbed { .. } | Event::Unanswered { .. } => return,
+            Event::PathRefused { path } => format!("the peer is not to be had at {}", path.remote),
+            Event::PathDead => "the path is dead".into(),
+            Event::PeerAddresses { addresses } => format!("the peer can be had at {addresses:?}"),
             Event::ChildClosed { inbound_spi, outbound_spi, replaced_by, .. } => {
                 let why = if replaced_by.is_some() { "replaced" } else { "closed" };
                 format!("CHILD_SA {inbound_spi:08x} {outbound_spi:08x} is {why}")
@@ -363,6 +367,7 @@ impl Settings {
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
             force_encapsulation: self.force_encapsulation,
+            mobike: None,
             fragment_size: adit_ikev2::api::FRAGMENT_SIZE,
             nat_port: 4500,
             local_nat_port: 4500,
@@ -382,6 +387,7 @@ impl Settings {
             addresses: self.addresses,
             transport: false,
             uniqueness: Uniqueness::default(),
+            mobike: None,
             timing: Timing::default(),
         })
     }

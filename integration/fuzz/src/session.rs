@@ -153,6 +153,7 @@ fn connection() -> ResponderConfig {
         addresses: false,
         transport: true,
         uniqueness: Uniqueness::default(),
+            mobike: None,
         timing: Timing::default(),
     }
 }
@@ -176,6 +177,7 @@ fn dialled() -> InitiatorConfig {
         local_ts: any(),
         remote_ts: any(),
         force_encapsulation: false,
+        mobike: None,
         fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,

@@ -304,6 +304,7 @@ impl Host {
             addresses: true,
             transport: false,
             uniqueness: self.uniqueness,
+            mobike: None,
             timing: self.timing,
         }
     }
@@ -335,7 +336,7 @@ impl Host {
             Event::Progress(_) | Event::Incoming { .. } => {
                 self.record(sa);
             }
-            Event::PathChanged { path } => {
+            Event::PathChanged { path, .. } => {
                 self.tally.moved = self.tally.moved.saturating_add(1);
                 for pair in self.kernel.pairs.values_mut().filter(|p| p.sa == sa) {
                     pair.path = path;
@@ -353,7 +354,12 @@ impl Host {
                 self.child_closed(now, child, spis, replaced_by)?
             }
             Event::ChildUp(up) => self.child_up(sa, &up)?,
-            Event::ChildRefused { .. } => {}
+            Event::ChildRefused { .. }
+            | Event::PathProbed { .. }
+            | Event::PathRefused { .. }
+            | Event::Unanswered { .. }
+            | Event::PathDead
+            | Event::PeerAddresses { .. } => {}
             Event::Rekeyed { ike } => {
                 let tally = &mut self.tally;
                 tally.ike_rekeys = tally.ike_rekeys.saturating_add(1);

@@ -1,5 +1,6 @@
-//! What a tunnel means for the host, decided without touching it. The service carries plans out.
+//! What a tunnel means for the host, and which path it takes next, decided without touching anything. The service carries plans out.
 
+pub mod mobility;
 mod mtu;
 mod network;
 

@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 
 use adit_core::{Failure, Identity, Path, Secret, SignatureScheme, Step, TrafficSelector, Transmit};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
@@ -84,6 +85,31 @@ pub enum Input {
         sa: SaId,
         /// Where the peer is now.
         remote: core::net::SocketAddr,
+    },
+    /// Go over this path from now on (RFC 4555 §3.5): at once, and what has not been answered yet goes over it too →
+    /// [`Event::PathChanged`], and [`Event::PathProbed`] when the peer has answered there. An initiator's; a
+    /// responder's only where the address that it had is gone. Without MOBIKE it is done where the peer knows us to be
+    /// behind a NAT and stays where it is; elsewhere nothing happens.
+    Move {
+        /// Which IKE_SA.
+        sa: SaId,
+        /// Where from and where to.
+        path: Path,
+    },
+    /// Find out whether these paths work (RFC 4555 §3.10) → [`Event::PathProbed`] for each that does. At most 16 at
+    /// once; needs MOBIKE.
+    Probe {
+        /// Which IKE_SA.
+        sa: SaId,
+        /// The paths.
+        paths: Vec<Path>,
+    },
+    /// These are our addresses (RFC 4555 §3.6): the peer is told, where they are others than before.
+    Addresses {
+        /// Which IKE_SA.
+        sa: SaId,
+        /// All of them, the one in use too.
+        addresses: Vec<IpAddr>,
     },
     /// The time of [`deadline`](crate::Endpoint::deadline) has come. Any other input does the same.
     Wake,
@@ -282,11 +308,40 @@ pub enum Event {
     },
     /// The IKE_SA and its first CHILD_SA are up. (`Ask::Install` was answered before.)
     Established(Box<Established>),
-    /// A peer behind a NAT has got another address or port, and has proven it (RFC 7296 §2.23). The kernel's outbound
-    /// SAs of every CHILD_SA of this IKE_SA are to be sent there.
+    /// The SAs of every CHILD_SA of this IKE_SA go over this path from now on: a peer has moved and proven it (RFC 7296
+    /// §2.23, RFC 4555 §3.5), or we have, or a NAT has come or gone.
     PathChanged {
         /// The new one.
         path: Path,
+        /// Whether ESP is carried in UDP.
+        encapsulated: bool,
+    },
+    /// The peer has answered over this path. An initiator's, with MOBIKE.
+    PathProbed {
+        /// Which.
+        path: Path,
+        /// Time from the last request over it to the response.
+        round_trip: Duration,
+    },
+    /// The peer accepts no address update over this path (RFC 4555 §3.5, §3.9). An initiator's.
+    PathRefused {
+        /// Which.
+        path: Path,
+    },
+    /// A request had to be sent again: the path may be dead. An initiator's, with MOBIKE.
+    Unanswered {
+        /// How often it was sent, the first time included.
+        sent: u32,
+        /// It was to tell the peer of a move.
+        updates: bool,
+    },
+    /// All retransmissions are over. The IKE_SA stands, and waits for [`Input::Move`], [`Input::Probe`] or
+    /// [`Input::Close`]. An initiator's, with MOBIKE.
+    PathDead,
+    /// Where the peer can be reached, as it says now (RFC 4555 §3.6): first from where it spoke.
+    PeerAddresses {
+        /// All of them.
+        addresses: Vec<IpAddr>,
     },
     /// A CHILD_SA is gone: its states and policies are to be removed. So is one whose [`Ask::Install`] was not answered
     /// within a minute: whatever was done for it, or would be, is to be taken back.
@@ -337,6 +392,8 @@ pub struct Established {
     pub nat_local: bool,
     /// Whether a NAT was found in front of the peer.
     pub nat_remote: bool,
+    /// Where the peer can be reached besides, if both ends speak MOBIKE (RFC 4555).
+    pub mobike: Option<Vec<IpAddr>>,
     /// Our identity.
     pub local_id: Identity,
     /// The peer's authenticated identity.

@@ -330,6 +330,15 @@ impl Channel {
         }
     }
 
+    /// Goes over another path from now on; what is cut fits there too.
+    pub(crate) fn go_over(&mut self, path: Path) {
+        if self.path.remote.is_ipv4() && path.remote.is_ipv6() {
+            let longer = limit(self.path, u16::MAX).saturating_sub(limit(path, u16::MAX));
+            self.limit = self.limit.map(|limit| limit.saturating_sub(longer).max(least(path)));
+        }
+        self.path = path;
+    }
+
     /// What was found out about the path and the peer goes on (RFC 7383 §2.3: once for an IKE_SA and all its rekeys).
     pub(crate) const fn inherit(&mut self, old: &Self) {
         self.limit = old.limit;

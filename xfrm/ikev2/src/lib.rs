@@ -9,6 +9,7 @@
 //! | `endpoint` | demultiplexing by SPI, cookies, half-open limits, one heap of deadlines | §2.4, §2.6 |
 //! | `initiator`, `responder` | IKE_SA_INIT and IKE_AUTH: a type for each phase, consumed by what ends it | §1.2, §2.6, §2.7, §2.15, §2.19, §2.21 |
 //! | `ike` | a connection that is up: the IKE_SA in use and those that it was rekeyed from, its CHILD_SAs, one exchange of ours, one of the peer's, a queue of tasks | §2.1 to §2.3, §2.8, §2.25 |
+//! | `ike/paths`, `task/mobike` | where both ends are: NATs that move, and MOBIKE | §2.23, RFC 4555 |
 //! | `task` | one file for each job: liveness, deletion, refusals; `create` (CHILD_SAs, new and rekeyed), `rekey_ike` | §1.3, §1.4, §2.4, §2.8, §2.17, §2.18, §2.21 |
 //! | `channel`, `auth`, `natd`, `selectors` | keys and protection, AUTH, NAT detection, narrowing | §2.14 to §2.17, §2.23, §2.9 |
 //! | `request`, `linger` | retransmission, and the response that is repeated | §2.1, §2.4 |

@@ -17,6 +17,10 @@ pub(crate) struct Nat {
     pub(crate) remote: bool,
     /// We say that there is one, to force encapsulation.
     pub(crate) forced: bool,
+    /// The peer speaks NAT traversal.
+    pub(crate) supported: bool,
+    /// What the peer hashed our address to.
+    pub(crate) seen: Option<[u8; 20]>,
 }
 
 impl Nat {
@@ -45,6 +49,8 @@ impl Nat {
             local: destination.data != local,
             remote: !sources.any(|n| n.data == remote),
             forced: false,
+            supported: true,
+            seen: <[u8; 20]>::try_from(destination.data.as_slice()).ok(),
         })
     }
 }

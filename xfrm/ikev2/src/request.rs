@@ -14,6 +14,9 @@ use crate::state::Cx;
 /// would have to fragment (RFC 7383 §2.5.2).
 const SMALLER_AFTER: u32 = 3;
 
+/// Ways that one request has gone, as far as they are remembered.
+const MOST_REMEMBERED: usize = 32;
+
 /// One outstanding request.
 pub(crate) struct Request {
     datagrams: Datagrams,
@@ -24,6 +27,8 @@ pub(crate) struct Request {
     interval: Duration,
     sent: u32,
     tries: u32,
+    /// Over which paths it went, and when.
+    over: Vec<(Path, Instant)>,
 }
 
 struct Content {
@@ -55,6 +60,7 @@ impl Request {
             interval,
             sent: 1,
             tries: timing.tries.saturating_add(1),
+            over: vec![(path, cx.now)],
         }
     }
 
@@ -99,13 +105,40 @@ impl Request {
             return Retry::GivenUp;
         }
         // [7296:2.1-3] [7296:2.1-7] [7296:2.2-1] [7296:2.3-6]
-        self.datagrams.transmit(cx, path);
-        cx.shared.counters.retransmitted = cx.shared.counters.retransmitted.saturating_add(1);
+        self.also(cx, path);
         self.sent = self.sent.saturating_add(1);
         // [7296:2.4-6]
         self.interval = self.interval.saturating_mul(2);
         self.next = cx.now + jittered(cx, self.interval);
         Retry::Waiting
+    }
+
+    /// Sends it once more, over this path.
+    pub(crate) fn also(&mut self, cx: &mut Cx<'_>, path: Path) {
+        self.datagrams.transmit(cx, path);
+        cx.shared.counters.retransmitted = cx.shared.counters.retransmitted.saturating_add(1);
+        if self.over.len() == MOST_REMEMBERED {
+            self.over.remove(0);
+        }
+        self.over.push((path, cx.now));
+    }
+
+    /// Goes over another path now, as if it were new (RFC 4555 §3.5).
+    pub(crate) fn resend(&mut self, cx: &mut Cx<'_>, path: Path, timing: &Timing) {
+        self.also(cx, path);
+        self.sent = 1;
+        self.interval = timing.retransmit.max(Duration::from_millis(1));
+        self.next = cx.now + jittered(cx, self.interval);
+    }
+
+    /// Is not sent again by itself any more, and stays unanswered.
+    pub(crate) fn rest(&mut self) {
+        self.next = Instant::from_nanos(u64::MAX);
+    }
+
+    /// Over which paths it went, and when, oldest first.
+    pub(crate) fn over(&self) -> &[(Path, Instant)] {
+        &self.over
     }
 
     /// When it is to be sent again, or given up.

@@ -1,6 +1,6 @@
 //! What every state of an IKE_SA has in common, and what it may use while it works on one input.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -67,6 +67,12 @@ pub(crate) enum Order {
     Add(Box<ChildConfig>),
     /// The peer's ESP comes from here now.
     Mapping(SocketAddr),
+    /// Go over this path.
+    Move(Path),
+    /// See which of these paths work.
+    Probe(Vec<Path>),
+    /// These are our addresses.
+    Addresses(Vec<IpAddr>),
     /// The same peer has come in anew.
     Replaced,
     /// What the same peer had besides is gone.

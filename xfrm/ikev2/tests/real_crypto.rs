@@ -92,6 +92,7 @@ fn connection(esp: &str) -> ResponderConfig {
         addresses: false,
         transport: false,
         uniqueness: Uniqueness::default(),
+        mobike: None,
         timing: Timing::default(),
     }
 }
@@ -123,6 +124,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         local_ts: any(),
         remote_ts: any(),
         force_encapsulation: false,
+        mobike: None,
         fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,

@@ -86,7 +86,7 @@ impl SaContext for Arc<Inner> {
                 let Some(guest) = self.guests().get(&sa).cloned() else { return };
                 guest.close_child(self, sa, child, replaced_by.is_some());
             }
-            Event::PathChanged { path } => self.moved(sa, path),
+            Event::PathChanged { path, .. } => self.moved(sa, path),
             Event::Released(_) => {
                 // The lease goes with the guest.
             }
@@ -170,6 +170,7 @@ impl Inner {
             addresses: rule.pool.is_some(),
             transport: rule.transport,
             uniqueness: uniqueness(rule.uniqueness),
+            mobike: None,
             timing: self.timing(),
         })
     }

@@ -216,6 +216,7 @@ impl World {
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: vec![Prefix::ANY_V4.into()],
             force_encapsulation: client.force_encapsulation,
+            mobike: None,
             fragment_size: client.fragment_size,
             nat_port: 4500,
             local_nat_port: 4500,

@@ -1,5 +1,6 @@
 //! What an initiator and a responder are told to do.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use adit_core::{Identity, Path, SignatureScheme, TrafficSelector};
@@ -40,6 +41,9 @@ pub struct InitiatorConfig {
     /// Bytes of the IP packets that hold the fragments of a longer IKE message, header included (RFC 7383 §2.5.1): 576
     /// (IPv6: 1280) to 65,535. [`FRAGMENT_SIZE`] where nothing else is known.
     pub fragment_size: u16,
+    /// Speak MOBIKE (RFC 4555), and tell the peer these addresses of ours; the one in use may be among them. Who dials
+    /// has to act on [`Event::PathDead`](super::Event::PathDead) then.
+    pub mobike: Option<Vec<IpAddr>>,
     /// Behave as behind a NAT even where none is (a firewall that drops ESP).
     pub force_encapsulation: bool,
     /// Port of the peer after the move (4500, or the server's own).
@@ -73,6 +77,9 @@ pub struct ResponderConfig {
     pub transport: bool,
     /// What becomes of IKE_SAs that the same peer has already.
     pub uniqueness: Uniqueness,
+    /// Speak MOBIKE with peers that do (RFC 4555), and tell them these addresses of ours; the one in use may be among
+    /// them.
+    pub mobike: Option<Vec<IpAddr>>,
     /// Timers.
     pub timing: Timing,
 }

@@ -108,6 +108,15 @@ impl Endpoint {
             Input::Mapping { sa, remote } => {
                 self.step_of(now, sa, |state, cx| state.input(cx, Order::Mapping(remote)));
             }
+            Input::Move { sa, path } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Move(path)));
+            }
+            Input::Probe { sa, paths } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Probe(paths)));
+            }
+            Input::Addresses { sa, addresses } => {
+                self.step_of(now, sa, |state, cx| state.input(cx, Order::Addresses(addresses)));
+            }
             Input::Wake => {}
         }
         self.wake(now);

@@ -1,16 +1,15 @@
 //! Requests and responses of an IKE_SA that is up (RFC 7296 §2.1 to §2.3).
 
-use core::net::SocketAddr;
 use core::time::Duration;
 
-use adit_core::{Failure, Step};
+use adit_core::{Failure, Path, Step};
 use adit_isakmp::payload::{Notify, NotifyType, Protocol};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::child::PATIENCE;
 use super::sa::{Answering, Asked, Current, Waits};
 use super::{Closing, Ike, Kernel, Sa};
-use crate::api::{Event, Timing};
+use crate::api::Timing;
 use crate::channel::Unreadable;
 use crate::explain;
 use crate::linger::Answered;
@@ -19,6 +18,9 @@ use crate::task::{self, Move, Reply, Task, Turn};
 
 /// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
 const LAST_TRIES: u32 = 2;
+
+/// Retransmissions to an initiator that may be on its way to another address: five minutes and more (RFC 4555 §3.11).
+const PATIENT_TRIES: u32 = 8;
 
 /// Where Message IDs come to an end, a rekey that was refused is tried again so soon.
 const WORN_FOR: Duration = Duration::from_secs(60);
@@ -79,10 +81,11 @@ impl Ike {
     pub(super) fn go(&mut self, cx: &mut Cx<'_>, next: Move) -> Option<Result<(), Failure>> {
         match next {
             Move::Send(running, exchange, payloads) => {
-                let timing = if self.closing.is_some() { self.last_timing() } else { self.policy.timing };
+                let (timing, also) = (self.timing(), running.also_over());
                 self.sent = cx.now;
                 // What does not fit a message is as good as done: nothing of ours is near that.
                 let _ = self.sa.send(cx, running, exchange, payloads, &timing);
+                self.sa.also(cx, &also);
                 None
             }
             Move::Wait(running, id) => {
@@ -124,6 +127,16 @@ impl Ike {
                 self.sa_of(spi)?.answering = Some(Box::new(Answering { asked, job, waits, until }));
                 None
             }
+        }
+    }
+
+    /// How often what we ask now is asked again.
+    pub(super) fn timing(&self) -> Timing {
+        let timing = self.policy.timing;
+        match (self.closing.is_some(), self.mobike.is_some() && !self.dialled) {
+            (true, _) => self.last_timing(),
+            (false, true) => Timing { tries: timing.tries.max(PATIENT_TRIES), ..timing },
+            (false, false) => timing,
         }
     }
 
@@ -176,7 +189,7 @@ impl Ike {
             self.peer_has_all(cx);
         }
         let turn = match opened {
-            Ok(message) => self.take_up(cx, in_use, &message),
+            Ok(message) => self.take_up(cx, in_use, &message, datagram.path),
             Err(error) => Turn::Reply(task::malformed(&error.to_string())),
         };
         match self.turn(cx, spi, asked, turn) {
@@ -185,7 +198,7 @@ impl Ike {
         }
     }
 
-    fn take_up(&mut self, cx: &mut Cx<'_>, in_use: bool, message: &Message) -> Turn {
+    fn take_up(&mut self, cx: &mut Cx<'_>, in_use: bool, message: &Message, path: Path) -> Turn {
         // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
         // [7296:2.5-8] [7296:2.21.2-1] [7296:2.21.3-1] [7296:4-3]
         if let Some(kind) = message.unsupported_critical() {
@@ -193,7 +206,7 @@ impl Ike {
             return Turn::Reply(Reply::of(vec![Payload::Notify(notify)]));
         }
         match message.header.exchange {
-            ExchangeType::INFORMATIONAL => Turn::Reply(task::informational::answer(self, cx, message)),
+            ExchangeType::INFORMATIONAL => Turn::Reply(task::informational::answer(self, cx, message, path)),
             // RFC 7296 §2.25.2: it is being closed, or may be.
             ExchangeType::CREATE_CHILD_SA if !in_use => Turn::notify(NotifyType::TEMPORARY_FAILURE),
             ExchangeType::CREATE_CHILD_SA if rekeys_ike(message) => {
@@ -207,36 +220,25 @@ impl Ike {
         }
     }
 
-    /// A NATed peer is where its newest authenticated request came from (RFC 7296 §2.23), unless we are behind a NAT
-    /// ourselves: then the peer's address is what we dialled.
-    fn follow(&mut self, cx: &mut Cx<'_>, datagram: &Datagram) {
-        self.moved_to(cx, datagram.path.remote);
-    }
-
-    /// The peer has proven that it is there.
-    pub(super) fn moved_to(&mut self, cx: &mut Cx<'_>, remote: SocketAddr) {
-        let channel = &self.sa.channel;
-        // [7296:2.23-1]
-        if remote != channel.path.remote && channel.nat.remote && !channel.nat.local {
-            for sa in core::iter::once(&mut self.sa).chain(self.others.iter_mut().map(|o| &mut o.sa)) {
-                sa.channel.path.remote = remote;
-            }
-            self.moved = cx.now;
-            cx.event(Event::PathChanged { path: self.sa.channel.path });
-        }
-    }
-
     pub(super) fn response(mut self: Box<Self>, cx: &mut Cx<'_>, mut datagram: Datagram) -> Next {
         let spi = datagram.our_spi;
+        if spi == self.sa.our_spi() && self.is_echo(cx, &datagram) {
+            return Next::State(self);
+        }
         let awaits = |sa: &&mut Sa| sa.awaits(datagram.message_id, ExchangeType(datagram.exchange));
         let Some(sa) = self.sa_of(spi).filter(awaits) else {
             cx.ignore();
             return Next::State(self);
         };
+        let sent = sa.sent_over();
+        let digest = (sent.len() > 1).then(|| Answered::digest(cx, &datagram.bytes));
         let Ok(message) = sa.channel.open(cx, &mut datagram) else {
             return Next::State(self);
         };
         let asked_at = sa.asked_at();
+        if let Some(digest) = digest {
+            sa.expect_echoes(datagram.message_id, digest, datagram.path, &sent);
+        }
         let Some(running) = sa.answered_by_peer() else {
             return Next::State(self);
         };
@@ -251,6 +253,7 @@ impl Ike {
             }
             return self.settle(cx);
         }
+        self.answered_over(cx, datagram.path, &sent);
         let next = running.answered(&mut self, cx, &message);
         match self.go(cx, next) {
             Some(result) => self.finish(cx, result),

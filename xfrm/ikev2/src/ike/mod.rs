@@ -4,6 +4,7 @@
 mod child;
 mod exchange;
 mod others;
+mod paths;
 mod pending;
 mod sa;
 mod under_way;
@@ -23,6 +24,7 @@ use crate::policy::Policy;
 use crate::request::Retry;
 use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 use crate::task::Task;
+use crate::task::mobike::Mobike;
 
 pub(crate) use child::{Child, Kernel, TIDY_AFTER};
 use others::Other;
@@ -57,6 +59,8 @@ pub(crate) struct Ike {
     pending: Option<Box<Pending>>,
     /// When the peer was last seen to move.
     moved: Instant,
+    /// MOBIKE, where both ends speak it.
+    pub(crate) mobike: Option<Box<Mobike>>,
     /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
     put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
@@ -80,6 +84,7 @@ pub(crate) struct Start {
     pub(crate) policy: Policy,
     pub(crate) lease: Lease,
     pub(crate) answered: Option<Answered>,
+    pub(crate) mobike: Option<Box<Mobike>>,
 }
 
 impl Ike {
@@ -112,6 +117,7 @@ impl Ike {
             takes_over: false,
             pending: None,
             moved: cx.now,
+            mobike: start.mobike,
             others: Vec::new(),
             rekey_at,
             without_pfs: false,
@@ -284,10 +290,17 @@ impl State for Ike {
         let (retry, sent) = self.sa.wake(cx);
         if sent {
             self.sent = cx.now;
+            if self.outlives_silence() {
+                let sent = self.sa.times_sent();
+                cx.event(Event::Unanswered { sent, updates: self.updates() });
+            }
         }
         let spi = self.sa.our_spi();
         if retry == Retry::GivenUp && self.take_candidate(cx) {
             self.other_gone(cx, spi);
+        } else if retry == Retry::GivenUp && self.outlives_silence() {
+            self.sa.rest();
+            cx.event(Event::PathDead);
         } else if retry == Retry::GivenUp {
             let lost = self.lost(cx);
             let result = self.closing.take().map_or(Err(lost), |c| c.result);
@@ -327,6 +340,9 @@ impl State for Ike {
             Order::Rekey(None) => self.want_rekey(),
             Order::Add(child) => self.enqueue(Task::New(child)),
             Order::Mapping(remote) => self.moved_to(cx, remote),
+            Order::Move(path) => self.move_to(cx, path),
+            Order::Probe(paths) => self.probe(cx, paths),
+            Order::Addresses(list) => self.addresses(list),
             Order::Inherits => self.peer_has_all(cx),
             Order::Replaced => {
                 let why = explain::replaced(&self.remote_id);

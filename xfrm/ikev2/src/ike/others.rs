@@ -51,6 +51,8 @@ impl Ike {
         // [7296:2.8-3]
         let standing = if ours { Standing::Deleting } else { Standing::Replaced(cx.now + TIDY_AFTER) };
         let mut old = core::mem::replace(&mut self.sa, new);
+        // NAT detection hashes the SPIs too.
+        self.sa.channel.nat.seen = None;
         // What waits for the driver has not begun as far as the peer knows.
         if let Some(running) = old.take_current(|_, _| true) {
             running.abandoned(cx);

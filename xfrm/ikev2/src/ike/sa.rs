@@ -7,6 +7,7 @@ use core::time::Duration;
 use adit_core::{Failure, Instant, Path, Secret};
 use adit_isakmp::{ExchangeType, IkeSuite, Payload};
 
+use super::paths::Echo;
 use crate::api::{AskId, Timing};
 use crate::channel::Channel;
 use crate::linger::Answered;
@@ -33,6 +34,8 @@ pub(crate) struct Sa {
     pub(crate) current: Option<Box<Current>>,
     pub(crate) answering: Option<Box<Answering>>,
     pub(crate) answered: Option<(Answered, Instant)>,
+    /// The last response may come again, over other paths.
+    pub(super) echo: Option<Box<Echo>>,
 }
 
 /// What we are doing: one exchange at a time.
@@ -70,7 +73,17 @@ impl Sa {
     /// One on which nothing has been said yet.
     pub(crate) const fn new(channel: Channel, suite: IkeSuite, sk_d: Secret) -> Self {
         // [7296:2.18-3]
-        Self { channel, suite, sk_d, next_id: 0, expected: 0, current: None, answering: None, answered: None }
+        Self {
+            channel,
+            suite,
+            sk_d,
+            next_id: 0,
+            expected: 0,
+            current: None,
+            answering: None,
+            answered: None,
+            echo: None,
+        }
     }
 
     /// Our SPI.
@@ -136,6 +149,44 @@ impl Sa {
             Waits::Response(_, ref request) => Some(request.first_sent()),
             Waits::Answer(..) => None,
         }
+    }
+
+    /// The request on its way.
+    fn request(&mut self) -> Option<&mut Request> {
+        match &mut self.current.as_deref_mut()?.waits {
+            Waits::Response(_, request) => Some(request),
+            Waits::Answer(..) => None,
+        }
+    }
+
+    /// Sends the request on its way over the path in use, as if it were new. `false`: there is none.
+    pub(super) fn resend(&mut self, cx: &mut Cx<'_>, timing: &Timing) -> bool {
+        let path = self.channel.path;
+        self.request().map(|request| request.resend(cx, path, timing)).is_some()
+    }
+
+    /// Sends it over these paths too. `false`: there is none.
+    pub(super) fn also(&mut self, cx: &mut Cx<'_>, paths: &[Path]) -> bool {
+        let Some(request) = self.request() else { return false };
+        paths.iter().for_each(|path| request.also(cx, *path));
+        true
+    }
+
+    /// It is not sent again by itself.
+    pub(super) fn rest(&mut self) {
+        if let Some(request) = self.request() {
+            request.rest();
+        }
+    }
+
+    /// Over which paths it went, and when.
+    pub(super) fn sent_over(&mut self) -> Vec<(Path, Instant)> {
+        self.request().map(|request| request.over().to_vec()).unwrap_or_default()
+    }
+
+    /// How often it was sent, the first time included.
+    pub(super) fn times_sent(&mut self) -> u32 {
+        self.request().map_or(0, |request| request.sent())
     }
 
     /// The response that we wait for has come.

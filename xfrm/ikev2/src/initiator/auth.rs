@@ -17,7 +17,7 @@ use crate::explain;
 use crate::request::{Request, Retry};
 use crate::selectors;
 use crate::state::{Cx, Datagram, Next, Role};
-use crate::task::Task;
+use crate::task::{Task, mobike};
 use crate::wire::{at_most_one, only};
 
 /// An SPI for the CHILD_SA is being got.
@@ -126,7 +126,10 @@ fn send(
     auth: Option<Authentication>,
     psk: Option<Secret>,
 ) -> Next {
-    let payloads = request(&dial.config, cx.first_contact, inbound_spi, auth);
+    let mut payloads = request(&dial.config, cx.first_contact, inbound_spi, auth);
+    if let Some(ours) = &dial.config.mobike {
+        payloads.extend(mobike::supported(ours, &handshake.channel, true));
+    }
     let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
     let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
     let request = match sent {

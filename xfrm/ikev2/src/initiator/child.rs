@@ -18,6 +18,7 @@ use crate::selectors;
 use crate::state::{Cx, Next};
 use crate::task::Task;
 use crate::task::informational::auth_lifetime;
+use crate::task::mobike::Mobike;
 use crate::wire::only;
 
 /// Name servers that are taken from one answer.
@@ -31,6 +32,7 @@ pub(super) struct Installing {
     granted: Granted,
     /// How long the server lets our proof count.
     lifetime: Option<Duration>,
+    mobike: Option<Box<Mobike>>,
 }
 
 /// What the server grants.
@@ -56,6 +58,7 @@ pub(super) fn begin(
         Err(why) => return dial.refuse(cx, handshake, Task::DeleteIke, why),
     };
     let lifetime = auth_lifetime(answer);
+    let mobike = Mobike::agreed(dial.config.mobike.as_deref(), answer);
     let keys = ChildKeys::derive(
         &*cx.shared.crypto,
         handshake.suite.prf,
@@ -93,7 +96,7 @@ pub(super) fn begin(
         remote_id: dial.config.remote_id.clone(),
         connection: None,
     };
-    let installing = Installing { handshake, child, inbound_spi, granted, lifetime };
+    let installing = Installing { handshake, child, inbound_spi, granted, lifetime, mobike };
     Initiator::asking(dial, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
 }
 
@@ -188,7 +191,7 @@ impl Installing {
         if let Err(why) = result {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
-        let Self { handshake, child, inbound_spi, granted, lifetime } = self;
+        let Self { handshake, child, inbound_spi, granted, lifetime, mobike } = self;
         let more = core::mem::take(&mut dial.config.more_children);
         let (ts, lease) = ((&*granted.local_ts, &*granted.remote_ts), granted.lease.clone());
         let entry = Child::new(child, (inbound_spi, granted.outbound_spi), granted.mode, ts);
@@ -199,6 +202,7 @@ impl Installing {
             encapsulated: channel.nat.encapsulates(),
             nat_local: channel.nat.local,
             nat_remote: channel.nat.remote,
+            mobike: mobike.as_ref().map(|m| m.peers.clone()),
             local_id: dial.config.local_id.clone(),
             remote_id: dial.config.remote_id.clone(),
             ike: handshake.suite,
@@ -211,6 +215,7 @@ impl Installing {
         })));
         let mut ike = dial.ike(cx, handshake).with_child(cx, entry);
         ike.lease = lease;
+        ike.mobike = mobike;
         if let Some(lifetime) = lifetime {
             ike.authenticated_for(cx, lifetime);
         }

@@ -280,7 +280,8 @@ impl InitSent {
         }
         // RFC 7296 §2.23: everything that follows goes over the other port.
         // [7296:2.23-2] [7296:2.23-3] [7296:2.23-8]
-        if nat.encapsulates() {
+        // [4555:3.3-1]
+        if nat.encapsulates() || (nat.supported && dial.config.mobike.is_some()) {
             path.local.set_port(dial.config.local_nat_port);
             path.remote.set_port(dial.config.nat_port);
         }

@@ -122,7 +122,17 @@ impl Dial {
     fn ike(self, cx: &mut Cx<'_>, handshake: Handshake) -> Box<Ike> {
         let policy = Policy::of_initiator(&self.config);
         let lease = crate::api::Lease::default();
-        Ike::new(cx, Start { handshake, remote_id: self.config.remote_id, policy, lease, answered: None })
+        Ike::new(
+            cx,
+            Start {
+                handshake,
+                remote_id: self.config.remote_id,
+                policy,
+                lease,
+                answered: None,
+                mobike: None,
+            },
+        )
     }
 
     /// The server has let us in, and it is not to be: says so, then ends.

@@ -11,6 +11,7 @@ use crate::auth as proof;
 use crate::channel::Handshake;
 use crate::explain;
 use crate::state::{Cx, Next, Role};
+use crate::task::mobike;
 use crate::wire::{at_most_one, only};
 
 /// A request whose sender has the IKE_SA's keys, and has proven nothing else.
@@ -48,6 +49,11 @@ pub(super) fn begin(
         let text = format!("IKE_AUTH has a critical payload of unknown type {}", kind.0);
         let why = explain::misbehaved(Step::Authenticate, text);
         return refuse(cx, handshake, &asked, &[Payload::Notify(notify)], why);
+    }
+    if !mobike::came_as_sent(&message, asked.path) {
+        let notify = Payload::Notify(Notify::new(NotifyType::UNEXPECTED_NAT_DETECTED, []));
+        let why = explain::not_let_in("a peer that forbids NATs", "there is one on the way");
+        return refuse(cx, handshake, &asked, &[notify], why);
     }
     let parts = only!(message, Payload::IdI).and_then(|id| {
         let asked = at_most_one!(message, Payload::IdR)?;

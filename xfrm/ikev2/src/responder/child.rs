@@ -28,6 +28,7 @@ use crate::linger::Answered;
 use crate::policy::Policy;
 use crate::selectors;
 use crate::state::{Cx, Next, Role};
+use crate::task::mobike::{self, Mobike};
 use crate::wire::{at_most_one, only};
 
 /// A peer that has proven itself.
@@ -37,6 +38,7 @@ struct Admitted {
     remote: Identity,
     config: Box<ResponderConfig>,
     key: Key,
+    mobike: Option<Box<Mobike>>,
     /// What it has here already goes when it is up (RFC 7296 §2.4).
     replaces: bool,
     /// That carries until the peer has the new one.
@@ -133,6 +135,7 @@ pub(super) fn begin(
         remote: claim.remote,
         replaces: initial || config.uniqueness == Uniqueness::Replace,
         carried: up && !initial,
+        mobike: Mobike::agreed(config.mobike.as_deref(), &message),
         config,
         key,
     };
@@ -475,6 +478,7 @@ fn respond(
         policy: Policy::of_responder(&admitted.config, std::sync::Arc::clone(&cx.shared.ike)),
         lease,
         answered: Some(Answered::new(message_id, admitted.asked.digest, response)),
+        mobike: admitted.mobike,
     };
     Ok(Ike::new(cx, start))
 }
@@ -510,6 +514,9 @@ impl Installing {
         if self.wish.mode == ChildMode::Transport {
             payloads.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
         }
+        if let Some(mobike) = &admitted.mobike {
+            payloads.extend(mobike::supported(&mobike.ours, &admitted.handshake.channel, false));
+        }
         payloads.push(Payload::Sa(self.wish.reply));
         payloads.push(Payload::TsI(self.remote_ts.iter().copied().collect()));
         payloads.push(Payload::TsR(self.local_ts.iter().copied().collect()));
@@ -521,6 +528,7 @@ impl Installing {
             encapsulated: channel.nat.encapsulates(),
             nat_local: channel.nat.local,
             nat_remote: channel.nat.remote,
+            mobike: admitted.mobike.as_ref().map(|m| m.peers.clone()),
             local_id: admitted.config.local_id.clone(),
             remote_id: admitted.remote.clone(),
             ike: admitted.handshake.suite,

@@ -2,16 +2,17 @@
 
 use core::time::Duration;
 
+use adit_core::Path;
 use adit_isakmp::Message;
 use adit_isakmp::payload::NotifyType;
 
 use crate::explain;
 use crate::ike::Ike;
 use crate::state::Cx;
-use crate::task::{Reply, delete};
+use crate::task::{Reply, delete, mobike};
 
 /// Answers one. What is not known is answered with nothing, which proves that we live.
-pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply {
+pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message, path: Path) -> Reply {
     for notify in message.notifies().filter(|n| n.kind.is_error()) {
         match notify.kind {
             // RFC 7296 §2.21.2: the initiator has refused our AUTH.
@@ -29,7 +30,10 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Reply
     if let Some(lifetime) = auth_lifetime(message) {
         ike.authenticated_for(cx, lifetime);
     }
-    delete::answer(ike, cx, message)
+    let about_addresses = mobike::answer(ike, cx, message, path);
+    let mut reply = delete::answer(ike, cx, message);
+    reply.payloads.extend(about_addresses);
+    reply
 }
 
 /// AUTH_LIFETIME (RFC 4478 §3): seconds.

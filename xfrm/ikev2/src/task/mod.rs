@@ -5,10 +5,11 @@ pub(crate) mod delete;
 pub(crate) mod followup;
 pub(crate) mod informational;
 pub(crate) mod liveness;
+pub(crate) mod mobike;
 pub(crate) mod reject;
 pub(crate) mod rekey_ike;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Path, Step};
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
@@ -17,6 +18,7 @@ use crate::ike::{Ike, Sa};
 use crate::state::Cx;
 
 use create::{Create, Grant};
+use mobike::Exchange;
 use rekey_ike::{GrantIke, Rekey};
 
 /// A request that we make, now or when the window is free.
@@ -36,6 +38,12 @@ pub(crate) enum Task {
     Rekey(ChildId),
     /// Negotiate an IKE_SA in place of this one.
     RekeyIke,
+    /// Tell the responder where we are.
+    Update,
+    /// Tell the peer where else we are.
+    Announce,
+    /// Ask, over these paths too, whether the peer receives.
+    Test(Vec<Path>),
 }
 
 impl Task {
@@ -45,7 +53,10 @@ impl Task {
             Self::New(config) => return create::begin_new(ike, cx, config),
             Self::Rekey(child) => return create::begin_rekey(ike, cx, child),
             Self::RekeyIke => return rekey_ike::begin(ike, cx),
-            Self::Liveness => liveness::build(),
+            Self::Update => return mobike::begin_update(ike, cx),
+            Self::Announce => return mobike::begin_announce(ike, cx),
+            Self::Test(over) => return mobike::begin_test(ike, cx, over),
+            Self::Liveness => liveness::build(ike, cx),
             Self::DeleteChild(child) => match delete::build_child(ike, child) {
                 Some(payloads) => payloads,
                 None => return Move::Done,
@@ -65,6 +76,8 @@ pub(crate) enum Running {
     Create(Box<Create>),
     /// An IKE_SA.
     Rekey(Box<Rekey>),
+    /// Addresses.
+    Mobike(Box<Exchange>),
 }
 
 /// The next step of a task under way.
@@ -88,7 +101,12 @@ impl Running {
                 Move::Done
             }
             Self::Informational(Task::DeleteIke | Task::Reject) => Move::Ends(Ok(())),
+            Self::Informational(Task::Liveness) => {
+                mobike::lives(ike, cx, response);
+                Move::Done
+            }
             Self::Informational(_) => Move::Done,
+            Self::Mobike(exchange) => exchange.answered(ike, cx, response),
             Self::Create(create) => create.answered(ike, cx, response),
             Self::Rekey(rekey) => rekey.answered(ike, cx, response),
         }
@@ -99,7 +117,7 @@ impl Running {
         match self {
             Self::Create(create) => create.answer(ike, cx, id, answer),
             Self::Rekey(rekey) => rekey.answer(ike, cx, id, answer),
-            Self::Informational(_) => Move::Done,
+            Self::Informational(_) | Self::Mobike(_) => Move::Done,
         }
     }
 
@@ -108,7 +126,7 @@ impl Running {
         match self {
             Self::Create(create) => create.unanswered(ike, cx),
             Self::Rekey(rekey) => rekey.unanswered(ike, cx),
-            Self::Informational(_) => Move::Done,
+            Self::Informational(_) | Self::Mobike(_) => Move::Done,
         }
     }
 
@@ -116,6 +134,14 @@ impl Running {
     pub(crate) fn abandoned(self, cx: &mut Cx<'_>) {
         if let Self::Rekey(rekey) = self {
             rekey.abandoned(cx);
+        }
+    }
+
+    /// Paths that its request goes over besides.
+    pub(crate) fn also_over(&self) -> Vec<Path> {
+        match self {
+            Self::Mobike(exchange) => exchange.over.clone(),
+            Self::Informational(_) | Self::Create(_) | Self::Rekey(_) => Vec::new(),
         }
     }
 

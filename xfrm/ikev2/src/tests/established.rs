@@ -325,7 +325,7 @@ fn a_client_whose_nat_has_moved_is_followed_when_it_has_proven_itself() {
     let moved: Vec<Path> = server
         .events
         .iter()
-        .filter_map(|(_, e)| if let Event::PathChanged { path } = e { Some(*path) } else { None })
+        .filter_map(|(_, e)| if let Event::PathChanged { path, .. } = e { Some(*path) } else { None })
         .collect();
     assert_eq!(moved.len(), 1);
     assert_eq!(moved[0].remote, "203.0.113.9:30000".parse().unwrap());
@@ -367,8 +367,9 @@ fn late_answers_and_inputs_for_what_is_gone_are_ignored() {
 }
 
 fn moves(node: &Node) -> Vec<SocketAddr> {
-    let moved =
-        |(_, e): &(SaId, Event)| if let Event::PathChanged { path } = e { Some(path.remote) } else { None };
+    let moved = |(_, e): &(SaId, Event)| {
+        if let Event::PathChanged { path, .. } = e { Some(path.remote) } else { None }
+    };
     node.events.iter().filter_map(moved).collect()
 }
 

@@ -14,6 +14,7 @@ mod hostile_responder;
 mod intermediate;
 mod limits;
 mod messages;
+mod mobike;
 mod rekey_child;
 mod rekey_ike;
 mod script;
@@ -374,6 +375,7 @@ fn connection() -> ResponderConfig {
         addresses: true,
         transport: false,
         uniqueness: Uniqueness::default(),
+        mobike: None,
         timing: Timing::default(),
     }
 }
@@ -394,6 +396,7 @@ fn config() -> InitiatorConfig {
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         force_encapsulation: false,
+        mobike: None,
         fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,

@@ -1,0 +1,483 @@
+//! Which path next: how a connection follows its host from network to network.
+//!
+//! A value like every core: [`Mobility::handle`], then [`Mobility::poll`] to `None`, then nothing until
+//! [`Mobility::deadline`]. It sees links and addresses come and go, what answers, and what the tunnel carries; it says
+//! when to move where, and what to try. What it goes by:
+//!
+//! - A path whose link or address is gone is left at once, for the best one that is left.
+//! - A better one is proven first and taken then; the old one carries meanwhile.
+//! - A path that looks alive and brings nothing back is suspected: it and all others are tried at the same time, and if
+//!   another one answers and it does not, it is left.
+//! - A link that comes and goes is not followed.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use adit_core::{Instant, Path};
+
+use table::{Candidate, Table};
+
+pub use table::{LinkKind, Uplink, Way};
+
+/// Between two looks at what the tunnel carries, while it carries something.
+const SAMPLE: Duration = Duration::from_millis(500);
+/// The same, when it is idle.
+const IDLE_SAMPLE: Duration = Duration::from_secs(2);
+/// What goes out so long without anything coming back makes the path suspect.
+const QUIET: Duration = Duration::from_millis(800);
+/// A path that is suspected gets so long to answer, at least.
+const GRACE: Duration = Duration::from_millis(300);
+/// The next path is tried so long after the one before.
+const STAGGER: Duration = Duration::from_millis(150);
+/// Between two tries of everything: doubles from the first to the last.
+const RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A peer that answers over no path for so long has forgotten us.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A path that the peer has refused is not tried again for so long.
+const REFUSED: Duration = Duration::from_secs(60);
+/// One-way traffic over a path that has answered makes it suspect again only after so long.
+const ONE_WAY: Duration = Duration::from_secs(10);
+/// A deadline that is so late means that the host has slept.
+const SLEPT: Duration = Duration::from_secs(5);
+
+/// What a person wants.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wishes {
+    /// Links, best first: `wired`, `wifi`, `wwan`, or names. What is not named comes after all that is.
+    pub prefer: Vec<String>,
+    /// A connection that has no path for so long ends; `None`: never.
+    pub outage: Option<Duration>,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Its path answers, as far as is known.
+    Connected,
+    /// It has gone over to another path, which has not answered yet.
+    Waiting,
+    /// There is no path.
+    Dormant,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// These are the ways out now.
+    Uplinks(Vec<Uplink>),
+    /// The peer can be reached at these addresses; it spoke from the first.
+    Peers(Vec<IpAddr>),
+    /// The connection goes over this path now.
+    Moved(Path),
+    /// The peer has answered over this path, after so long.
+    Answered(Path, Duration),
+    /// A request had to be sent again.
+    Unanswered,
+    /// The peer has answered nothing for as long as one tries.
+    Dead,
+    /// The peer refuses this path.
+    Refused(Path),
+    /// Packets that the tunnel has sent and received so far.
+    Traffic {
+        /// Sent.
+        sent: u64,
+        /// Received.
+        received: u64,
+    },
+    /// The deadline has come.
+    Wake,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Go over this path.
+    Move(Path),
+    /// See which of these answer.
+    Probe(Vec<Path>),
+    /// Look at the ways out again: an event may have been missed.
+    Look,
+    /// Tell what the tunnel has carried.
+    Sample,
+    /// The connection stands like this now.
+    Standing(Standing),
+    /// Over no path the peer answers: begin anew.
+    Reconnect,
+    /// There has been no path for too long.
+    End,
+}
+
+/// The mobility of one connection.
+#[derive(Debug)]
+pub struct Mobility {
+    wishes: Wishes,
+    table: Table,
+    path: Path,
+    standing: Standing,
+    since: Instant,
+    /// What has answered since the last time that everything was tried.
+    answered: Vec<Path>,
+    /// How long the path in use takes to answer.
+    round_trip: Duration,
+    trying: Option<Trying>,
+    /// A better path, and when it is to be tried next.
+    better: Option<(Path, Instant, Duration)>,
+    traffic: Traffic,
+    look_at: Option<(Instant, Duration)>,
+    over: bool,
+    out: VecDeque<Act>,
+}
+
+/// Paths that are being tried, since the one in use does not answer.
+#[derive(Debug)]
+struct Trying {
+    since: Instant,
+    /// Until then the path in use may still answer.
+    decide: Instant,
+    /// The next that are to be tried, at `next`, and then all again after `pause`.
+    untried: VecDeque<Path>,
+    next: Instant,
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct Traffic {
+    sent: u64,
+    received: u64,
+    /// Since when packets go out and none comes in.
+    quiet: Option<Instant>,
+    /// Not before then it is a reason to suspect the path.
+    suspect_from: Instant,
+    patience: Duration,
+    moving: Instant,
+    next: Instant,
+}
+
+impl Mobility {
+    /// A connection that has come up over `path`; the peer can be reached at `peers` besides.
+    #[must_use]
+    pub fn new(now: Instant, wishes: Wishes, path: Path, peers: &[IpAddr]) -> Self {
+        let at = |a: &IpAddr| SocketAddr::new(*a, path.remote.port());
+        let mut all = vec![path.remote];
+        all.extend(peers.iter().map(at).filter(|p| *p != path.remote));
+        Self {
+            table: Table::new(wishes.prefer.clone(), all),
+            wishes,
+            path,
+            standing: Standing::Connected,
+            since: now,
+            answered: Vec::new(),
+            round_trip: Duration::from_millis(100),
+            trying: None,
+            better: None,
+            traffic: Traffic {
+                sent: 0,
+                received: 0,
+                quiet: None,
+                suspect_from: now,
+                patience: ONE_WAY,
+                moving: now,
+                next: now + SAMPLE,
+            },
+            look_at: None,
+            over: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The path in use.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Where it stands, and since when.
+    #[must_use]
+    pub const fn standing(&self) -> (Standing, Instant) {
+        (self.standing, self.since)
+    }
+
+    /// The link that the path in use goes over.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        self.table.link_of(self.path).map(|u| u.name.as_str())
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Act> {
+        self.out.pop_front()
+    }
+
+    /// When to come back.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let look = self.look_at.map(|(at, _)| at);
+        let trying = self.trying.as_ref().map(|t| t.decide.min(t.next).min(t.since + FORGOTTEN));
+        let better = self.better.map(|(_, at, _)| at);
+        let sample = (self.standing == Standing::Connected).then_some(self.traffic.next);
+        let outage =
+            self.wishes.outage.filter(|_| self.standing == Standing::Dormant).map(|o| self.since + o);
+        [look, trying, better, sample, outage].into_iter().flatten().min()
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.over {
+            return;
+        }
+        let slept = self.deadline().is_some_and(|at| now.since(at) >= SLEPT);
+        match input {
+            Input::Uplinks(uplinks) => self.uplinks(now, uplinks),
+            Input::Peers(peers) => self.peers(now, &peers),
+            Input::Moved(path) => self.moved(now, path),
+            Input::Answered(path, round_trip) => self.answered(now, path, round_trip),
+            Input::Unanswered | Input::Dead => self.suspect(now),
+            Input::Refused(path) => self.refused(now, path),
+            Input::Traffic { sent, received } => self.carried(now, sent, received),
+            Input::Wake => {}
+        }
+        if slept && self.standing == Standing::Connected {
+            self.out.push_back(Act::Look);
+            self.suspect(now);
+        }
+        self.wake(now);
+    }
+
+    fn uplinks(&mut self, now: Instant, uplinks: Vec<Uplink>) {
+        self.table.set_uplinks(now, uplinks);
+        if self.table.link_of(self.path).is_none() {
+            return self.leave(now);
+        }
+        match self.standing {
+            // It was here when everything went: it is as good as any.
+            Standing::Dormant => self.leave(now),
+            // There may be more to try.
+            Standing::Waiting => self.try_all(now),
+            Standing::Connected => self.look_for_better(now),
+        }
+    }
+
+    fn peers(&mut self, now: Instant, peers: &[IpAddr]) {
+        let port = self.path.remote.port();
+        self.table.set_peers(peers.iter().map(|a| SocketAddr::new(*a, port)).collect());
+        if !self.table.peers().contains(&self.path.remote) {
+            self.leave(now);
+        }
+    }
+
+    /// The path in use is none any more.
+    fn leave(&mut self, now: Instant) {
+        self.better = None;
+        let mut candidates = self.candidates(now).into_iter();
+        let Some(best) = candidates.next() else {
+            self.trying = None;
+            self.stand(now, Standing::Dormant);
+            self.look_at.get_or_insert((now + RETRIES.0, RETRIES.0));
+            return;
+        };
+        self.go(now, best.path);
+        if let Some(trying) = &mut self.trying {
+            trying.untried = candidates.map(|c| c.path).collect();
+        }
+    }
+
+    /// Goes over to a path that has not answered yet.
+    fn go(&mut self, now: Instant, path: Path) {
+        self.look_at = None;
+        self.path = path;
+        self.answered.clear();
+        self.out.push_back(Act::Move(path));
+        self.trying = Some(Trying {
+            since: now,
+            decide: now + FORGOTTEN,
+            untried: VecDeque::new(),
+            next: now + STAGGER,
+            pause: RETRIES.0,
+        });
+        self.stand(now, Standing::Waiting);
+    }
+
+    fn stand(&mut self, now: Instant, standing: Standing) {
+        if self.standing != standing {
+            (self.standing, self.since) = (standing, now);
+            self.out.push_back(Act::Standing(standing));
+        }
+        if standing == Standing::Connected {
+            self.traffic.quiet = None;
+            self.traffic.next = now + SAMPLE;
+        }
+    }
+
+    /// What the core did by itself: the peer has answered over another path than the one that it was told.
+    fn moved(&mut self, now: Instant, path: Path) {
+        if path != self.path {
+            self.go(now, path);
+        }
+    }
+
+    fn answered(&mut self, now: Instant, path: Path, round_trip: Duration) {
+        if path == self.path {
+            self.round_trip = round_trip;
+            self.alive(now);
+            return;
+        }
+        if !self.answered.contains(&path) {
+            self.answered.push(path);
+        }
+        let better = self.better.is_some_and(|(better, ..)| better == path);
+        if self.standing == Standing::Waiting || (better && self.trying.is_none()) {
+            self.better = None;
+            self.go(now, path);
+        }
+    }
+
+    /// The path in use works.
+    fn alive(&mut self, now: Instant) {
+        self.trying = None;
+        if self.standing != Standing::Connected {
+            self.stand(now, Standing::Connected);
+            self.look_for_better(now);
+        }
+    }
+
+    fn refused(&mut self, now: Instant, path: Path) {
+        self.table.refuse(path, now + REFUSED);
+        if path == self.path {
+            self.leave(now);
+        }
+    }
+
+    /// The path in use may be dead: it and all others are tried.
+    fn suspect(&mut self, now: Instant) {
+        if self.trying.is_some() || self.standing == Standing::Dormant {
+            return;
+        }
+        self.answered.clear();
+        self.trying = Some(Trying {
+            since: now,
+            decide: now + GRACE.max(self.round_trip.saturating_mul(3)),
+            untried: VecDeque::new(),
+            next: now,
+            pause: RETRIES.0,
+        });
+        self.try_all(now);
+    }
+
+    fn try_all(&mut self, now: Instant) {
+        let mut paths: Vec<Path> = self.candidates(now).into_iter().map(|c| c.path).collect();
+        if !paths.contains(&self.path) && self.table.link_of(self.path).is_some() {
+            paths.push(self.path);
+        }
+        if let Some(trying) = &mut self.trying {
+            trying.untried.clear();
+            trying.next = now + trying.pause;
+            trying.pause = trying.pause.saturating_mul(2).min(RETRIES.1);
+        }
+        if !paths.is_empty() {
+            self.out.push_back(Act::Probe(paths));
+        }
+    }
+
+    fn carried(&mut self, now: Instant, sent: u64, received: u64) {
+        let traffic = &mut self.traffic;
+        let (more_sent, more_received) = (sent > traffic.sent, received > traffic.received);
+        (traffic.sent, traffic.received) = (sent, received);
+        if more_sent || more_received {
+            traffic.moving = now;
+        }
+        if more_received {
+            (traffic.quiet, traffic.patience, traffic.suspect_from) = (None, ONE_WAY, now);
+            if self.standing == Standing::Connected {
+                self.trying = None;
+            }
+            return;
+        }
+        if more_sent {
+            traffic.quiet.get_or_insert(now);
+        }
+        let dead = traffic.quiet.is_some_and(|since| now.since(since) >= QUIET);
+        if dead && now >= traffic.suspect_from && self.standing == Standing::Connected {
+            traffic.quiet = None;
+            traffic.suspect_from = now + traffic.patience;
+            traffic.patience = traffic.patience.saturating_mul(2).min(FORGOTTEN);
+            self.suspect(now);
+        }
+    }
+
+    /// Is there a better path than the one in use?
+    fn look_for_better(&mut self, now: Instant) {
+        self.better = None;
+        let Some(cost) = self.table.cost_of(self.path) else { return };
+        let candidates = self.candidates(now);
+        if let Some(best) = candidates.into_iter().find(|c| c.cost < cost) {
+            self.better = Some((best.path, self.table.settled_at(now, &best.link), RETRIES.0));
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        if self.look_at.is_some_and(|(at, _)| at <= now) {
+            let pause = self.look_at.map_or(RETRIES.0, |(_, p)| p).saturating_mul(2).min(RETRIES.1);
+            self.look_at = Some((now + pause, pause));
+            self.out.push_back(Act::Look);
+        }
+        let ends = self.wishes.outage.is_some_and(|o| now.since(self.since) >= o);
+        if ends && self.standing == Standing::Dormant {
+            return self.finish(Act::End);
+        }
+        self.wake_trying(now);
+        if let Some((path, _, pause)) = self.better.filter(|(_, at, _)| *at <= now) {
+            let pause = pause.saturating_mul(2).min(RETRIES.1);
+            self.better = Some((path, now + pause, pause));
+            self.out.push_back(Act::Probe(vec![path]));
+        }
+        if self.standing == Standing::Connected && self.traffic.next <= now {
+            let idle = now.since(self.traffic.moving) >= ONE_WAY;
+            self.traffic.next = now + if idle { IDLE_SAMPLE } else { SAMPLE };
+            self.out.push_back(Act::Sample);
+        }
+    }
+
+    fn wake_trying(&mut self, now: Instant) {
+        let Some(trying) = &mut self.trying else { return };
+        if now.since(trying.since) >= FORGOTTEN {
+            return self.finish(Act::Reconnect);
+        }
+        if trying.decide <= now {
+            let answered = |c: &Candidate| self.answered.contains(&c.path);
+            let best = self.candidates(now).into_iter().find(answered);
+            if let Some(best) = best {
+                return self.go(now, best.path);
+            }
+        }
+        let Some(trying) = &mut self.trying else { return };
+        if trying.decide <= now {
+            trying.decide = now + STAGGER;
+        }
+        if trying.next <= now {
+            match trying.untried.pop_front() {
+                Some(path) => {
+                    trying.next = now + STAGGER;
+                    self.out.push_back(Act::Probe(vec![path]));
+                }
+                None => self.try_all(now),
+            }
+        }
+    }
+
+    fn finish(&mut self, act: Act) {
+        self.over = true;
+        self.out.push_back(act);
+    }
+
+    fn candidates(&self, now: Instant) -> Vec<Candidate> {
+        self.table.candidates(now, self.path.local.port())
+    }
+}
