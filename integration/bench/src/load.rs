@@ -319,6 +319,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         more_children: Vec::new(),
         local_ts: any(),
         remote_ts: any(),
+        shared_identity: false,
         force_encapsulation: false,
         mobike: None,
         fragment_size: FRAGMENT_SIZE,

@@ -366,6 +366,7 @@ impl Settings {
             more_children: Vec::new(),
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
+            shared_identity: false,
             force_encapsulation: self.force_encapsulation,
             mobike: None,
             fragment_size: adit_ikev2::api::FRAGMENT_SIZE,

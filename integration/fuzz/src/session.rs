@@ -176,6 +176,7 @@ fn dialled() -> InitiatorConfig {
         more_children: Vec::new(),
         local_ts: any(),
         remote_ts: any(),
+        shared_identity: false,
         force_encapsulation: false,
         mobike: None,
         fragment_size: FRAGMENT_SIZE,

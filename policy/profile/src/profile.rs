@@ -134,6 +134,8 @@ pub struct Profile {
     pub mtu: Option<u16>,
     /// What to do with the server's DNS servers.
     pub dns: Dns,
+    /// `local_id` is used on several machines at once: the server is to keep what others of them have.
+    pub shared_identity: bool,
     /// Wrap ESP in UDP although no NAT was found.
     pub force_encapsulation: bool,
     /// The address to send from. Default: the routing table's choice.

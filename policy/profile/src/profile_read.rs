@@ -53,6 +53,7 @@ pub(crate) const KEYS: &[&str] = &[
     "interface",
     "mtu",
     "dns",
+    "shared-identity",
     "force-encapsulation",
     "local-address",
 ];
@@ -127,6 +128,7 @@ fn profile(
         interface: reader.parse(table, "interface", str::parse),
         mtu,
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
+        shared_identity: reader.boolean(table, "shared-identity").unwrap_or(false),
         force_encapsulation: reader.boolean(table, "force-encapsulation").unwrap_or(false),
         local_address,
         // Last, so that whatever else is wrong has been found.

@@ -130,6 +130,8 @@ impl Profile {
         out.extend(self.interface.as_ref().map(|i| said("interface", string(i.as_str()))));
         out.extend(self.mtu.map(|mtu| said("mtu", mtu.to_string())));
         out.push(when("dns", string(self.dns.as_str()), self.dns == Dns::Auto));
+        let shared = self.shared_identity;
+        out.push(when("shared-identity", shared.to_string(), !shared));
         let forced = self.force_encapsulation;
         out.push(when("force-encapsulation", forced.to_string(), !forced));
         out.extend(self.local_address.map(|a| said("local-address", string(&a.to_string()))));

@@ -371,8 +371,9 @@ pub enum Event {
         /// What protects it now.
         ike: IkeSuite,
     },
-    /// It is time to authenticate again ([`Timing::reauthenticate`], or the peer's AUTH_LIFETIME, RFC 4478): the driver
-    /// dials a second IKE_SA, and closes this one when that is up.
+    /// It is time to authenticate again ([`Timing::reauthenticate`], or the peer's AUTH_LIFETIME, RFC 4478), or the peer
+    /// lets nothing be rekeyed (NO_ADDITIONAL_SAS; this is then said again and again): the driver dials a second IKE_SA,
+    /// and closes this one when that is up.
     ReauthenticationDue,
     /// A lease is no longer needed.
     Released(Lease),

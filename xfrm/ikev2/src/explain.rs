@@ -294,6 +294,13 @@ pub(crate) fn out_of_step(peer: &Identity) -> Failure {
     .said("TEMPORARY_FAILURE")
 }
 
+/// The end of a lifetime came first.
+pub(crate) fn never_rekeyed(what: &str, peer: &Identity) -> Failure {
+    let text = format!("the {what} with {peer} was not rekeyed before its life was over");
+    Failure::new(FailureCode::PeerMisbehaved, Step::Established, text)
+        .hint("what the peer refuses is in the log; a longer rekey-ike or rekey-child makes it last longer")
+}
+
 /// The server says that it is somebody else.
 pub(crate) fn wrong_identity(config: &InitiatorConfig, answered: &str) -> Failure {
     let code = match config.remote_auth {

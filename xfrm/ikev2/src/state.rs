@@ -292,6 +292,12 @@ impl Cx<'_> {
         (!time.is_zero()).then(|| self.now + time.saturating_sub(self.random(time / 10)))
     }
 
+    /// Half as long again as the `time` after which something is rekeyed: when nobody has done it by then, it ends;
+    /// `None`: never.
+    pub(crate) fn life(&self, time: Duration) -> Option<Instant> {
+        (!time.is_zero()).then(|| self.now + time.saturating_add(time / 2))
+    }
+
     /// After some seconds: when what stood in the way is probably over (RFC 7296 §2.25).
     pub(crate) fn soon(&mut self) -> Instant {
         self.now + Duration::from_secs(5) + self.random(Duration::from_secs(5))

@@ -123,6 +123,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         more_children: Vec::new(),
         local_ts: any(),
         remote_ts: any(),
+        shared_identity: false,
         force_encapsulation: false,
         mobike: None,
         fragment_size: FRAGMENT_SIZE,

@@ -54,6 +54,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
             Tunnel::Split => ends.remote(&profile.remote_subnets, profile.mode),
         },
         mobike: None,
+        shared_identity: profile.shared_identity,
         force_encapsulation: profile.force_encapsulation,
         fragment_size: profile.fragment_size,
         nat_port: if plain { 4500 } else { remote.port() },

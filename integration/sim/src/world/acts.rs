@@ -215,6 +215,7 @@ impl World {
             more_children: Vec::new(),
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: vec![Prefix::ANY_V4.into()],
+            shared_identity: false,
             force_encapsulation: client.force_encapsulation,
             mobike: None,
             fragment_size: client.fragment_size,

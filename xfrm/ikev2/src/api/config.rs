@@ -44,6 +44,9 @@ pub struct InitiatorConfig {
     /// Speak MOBIKE (RFC 4555), and tell the peer these addresses of ours; the one in use may be among them. Who dials
     /// has to act on [`Event::PathDead`](super::Event::PathDead) then.
     pub mobike: Option<Vec<IpAddr>>,
+    /// `local_id` is used on several machines at once: the server is not told that this is the only one of them
+    /// (INITIAL_CONTACT, RFC 7296 §2.4).
+    pub shared_identity: bool,
     /// Behave as behind a NAT even where none is (a firewall that drops ESP).
     pub force_encapsulation: bool,
     /// Port of the peer after the move (4500, or the server's own).
@@ -153,9 +156,10 @@ pub struct Timing {
     pub half_open: Duration,
     /// An EAP conversation may take this long, since a person may have to type something.
     pub eap: Duration,
-    /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never.
+    /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never. Its life is half as long again:
+    /// if nobody has rekeyed it by then, it is closed.
     pub rekey_ike: Duration,
-    /// Age at which we rekey a CHILD_SA, less up to a tenth of it at random; zero: never.
+    /// The same of a CHILD_SA.
     pub rekey_child: Duration,
     /// Age at which an initiator authenticates again, less up to a tenth of it at random; zero: never.
     pub reauthenticate: Duration,

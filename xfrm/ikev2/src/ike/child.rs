@@ -8,6 +8,7 @@ use adit_isakmp::proposal::EspProposal;
 
 use super::Ike;
 use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, EspKeys, Event};
+use crate::explain;
 use crate::state::Cx;
 use crate::task::Task;
 
@@ -49,6 +50,8 @@ pub(crate) struct Child {
     pub(crate) replaced_by: Option<ChildId>,
     /// When to rekey it; where it is replaced: when to delete it, if the peer has not.
     pub(crate) due: Option<Instant>,
+    /// When its life is over (RFC 7296 §2.8).
+    pub(crate) expires_at: Option<Instant>,
     pub(crate) outbound: Option<Box<Outbound>>,
 }
 
@@ -100,6 +103,7 @@ impl Child {
             replaces: None,
             replaced_by: None,
             due: None,
+            expires_at: None,
             outbound: None,
         }
     }
@@ -276,7 +280,8 @@ impl Ike {
             let stays = c.replaced_by.is_none() && !c.deleting;
             let ready = |o: &&Outbound| o.keys.is_none() || (stays && undecided != Some(o.old));
             let outbound = c.outbound.as_deref().filter(ready).map(|o| o.at);
-            [c.due.filter(|_| !c.deleting), outbound].into_iter().flatten().min()
+            let due = [c.due, c.expires_at].map(|at| at.filter(|_| !c.deleting));
+            due.into_iter().chain([outbound]).flatten().min()
         };
         self.children.iter().filter_map(one).min()
     }
@@ -289,9 +294,15 @@ impl Ike {
         let due: Vec<_> = self.outbounds(|o| o.at <= cx.now).collect();
         due.into_iter().for_each(|new| self.install_outbound(cx, new));
         let mut tasks = Vec::new();
+        let mut expired = false;
         for child in &mut self.children {
             // An Ask that nobody answers: what can't be sent on is of no use.
             if child.outbound.take_if(|o| o.keys.is_none() && o.at <= cx.now).is_some() {
+                tasks.push(Task::DeleteChild(child.id));
+            }
+            // [7296:2.8-1]
+            if child.expires_at.take_if(|at| *at <= cx.now).is_some() && !child.deleting {
+                expired = true;
                 tasks.push(Task::DeleteChild(child.id));
             }
             if child.due.is_some_and(|at| at <= cx.now) && !child.deleting {
@@ -299,6 +310,10 @@ impl Ike {
                 let replaced = child.replaced_by.is_some();
                 tasks.push(if replaced { Task::DeleteChild(child.id) } else { Task::Rekey(child.id) });
             }
+        }
+        if expired && self.children.len() == 1 {
+            let why = explain::never_rekeyed("CHILD_SA", &self.remote_id);
+            return self.begin_close(cx, Task::DeleteIke, Err(why));
         }
         tasks.into_iter().for_each(|task| self.enqueue(task));
     }

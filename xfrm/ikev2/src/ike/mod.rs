@@ -51,6 +51,8 @@ pub(crate) struct Ike {
     postponed: Vec<(Instant, Task)>,
     /// When to rekey the IKE_SA.
     pub(crate) rekey_at: Option<Instant>,
+    /// When its life is over (RFC 7296 §2.8).
+    pub(crate) expires_at: Option<Instant>,
     /// When the peer wants, or we want, identities proven again.
     reauthenticate_at: Option<Instant>,
     /// What the same peer has here besides goes when this one is in use.
@@ -103,6 +105,7 @@ impl Ike {
             ..Sa::new(channel, start.handshake.suite, start.handshake.keys.d)
         };
         let rekey_at = cx.after_most_of(start.policy.timing.rekey_ike);
+        let expires_at = cx.life(start.policy.timing.rekey_ike);
         let dialled = sa.channel.role == Role::Initiator;
         let reauthenticate = start.policy.timing.reauthenticate;
         let reauthenticate_at = cx.after_most_of(reauthenticate).filter(|_| dialled);
@@ -120,6 +123,7 @@ impl Ike {
             mobike: start.mobike,
             others: Vec::new(),
             rekey_at,
+            expires_at,
             without_pfs: false,
             postponed: Vec::new(),
             put_off: None,
@@ -138,6 +142,7 @@ impl Ike {
     pub(crate) fn with_child(mut self: Box<Self>, cx: &mut Cx<'_>, mut child: Child) -> Box<Self> {
         child.esp = Arc::clone(&self.policy.esp);
         child.due = self.rekey_child_at(cx);
+        child.expires_at = cx.life(self.policy.timing.rekey_child);
         self.children = vec![child];
         self
     }
@@ -287,6 +292,11 @@ impl State for Ike {
         if let Some((_, why)) = self.childless.take_if(|(until, _)| *until <= cx.now) {
             self.begin_close(cx, Task::DeleteIke, Err(why));
         }
+        // [7296:2.8-1] [7296:2.8-2]
+        if self.expires_at.take_if(|at| *at <= cx.now).is_some() {
+            let why = explain::never_rekeyed("IKE_SA", &self.remote_id);
+            self.begin_close(cx, Task::DeleteIke, Err(why));
+        }
         let (retry, sent) = self.sa.wake(cx);
         if sent {
             self.sent = cx.now;
@@ -368,7 +378,9 @@ impl State for Ike {
         let asks = self.sa.gives_up_at().map(|at| (at, Timer::Retransmit));
         let rekey_ike = self.rekey_at.filter(|_| self.closing.is_none());
         let prove = self.reauthenticate_at.filter(|_| self.closing.is_none());
-        let rekey = [self.children_at(), self.postponed_at(), rekey_ike, prove].into_iter().flatten().min();
+        let life = self.expires_at.filter(|_| self.closing.is_none());
+        let rekey = [self.children_at(), self.postponed_at(), rekey_ike, prove, life];
+        let rekey = rekey.into_iter().flatten().min();
         let rekey = rekey.map(|at| (at, Timer::Rekey));
         let others = [self.others_at(), self.pending_at()].into_iter().flatten().min();
         let others = others.map(|at| (at, Timer::Retransmit));

@@ -59,6 +59,7 @@ impl Ike {
         }
         self.others.push(Other { sa: old, standing });
         self.rekey_at = cx.after_most_of(self.policy.timing.rekey_ike);
+        self.expires_at = cx.life(self.policy.timing.rekey_ike);
         self.in_step();
         cx.event(Event::Rekeyed { ike });
     }

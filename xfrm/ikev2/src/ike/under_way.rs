@@ -6,7 +6,7 @@ use adit_core::{Instant, TrafficSelector};
 
 use super::sa::Current;
 use super::{Ike, Sa};
-use crate::api::ChildId;
+use crate::api::{ChildId, Event};
 use crate::explain;
 use crate::selectors;
 use crate::state::Cx;
@@ -160,6 +160,15 @@ impl Ike {
             task => self.postponed.push((at, task)),
         }
         Move::Done
+    }
+
+    /// The peer rekeys nothing (NO_ADDITIONAL_SAS): a new IKE_SA is made beside this one, and takes its place when it is up
+    /// (RFC 7296 §4). Only who has dialled can.
+    pub(crate) fn begin_anew(&self, cx: &mut Cx<'_>) {
+        // [7296:4-6]
+        if self.dialled && self.closing.is_none() {
+            cx.event(Event::ReauthenticationDue);
+        }
     }
 
     /// When something that was put off is to be tried again.

@@ -148,8 +148,8 @@ fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Option<Authent
         // [7296:1.2-1] [7296:3.6-2]
         out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
     }
-    // [7296:2.4-2]
-    if first {
+    // [7296:2.4-2] [7296:2.4-1]
+    if first && !config.shared_identity {
         out.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
     }
     if let RemoteAuth::Certificate { authorities } = &config.remote_auth {

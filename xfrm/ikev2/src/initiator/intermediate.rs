@@ -41,6 +41,7 @@ pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake) -> Next {
             let phase = Phase::KeGenerating(Generating { handshake, message_id, method });
             Initiator::asking(dial, cx, Ask::Generate(method), phase)
         }
+        // [9242:3.2-2]
         None => auth::begin(dial, cx, handshake),
     }
 }

@@ -336,6 +336,20 @@ fn initial_contact_is_said_by_the_first_of_two_only() {
     assert_eq!(said, [true, false]);
 }
 
+// [7296:2.4-1]
+#[test]
+fn a_name_of_several_machines_says_nothing_of_the_others() {
+    use super::script::Peer;
+    for shared_identity in [true, false] {
+        let mut client = Node::client();
+        client.dial(Instant::ZERO, InitiatorConfig { shared_identity, ..config() });
+        let (mut peer, answer) = Peer::answer_init(&client.one(), |_| {});
+        client.give(Instant::ZERO, answer);
+        let request = peer.open(&client.one());
+        assert_eq!(request.notify(NotifyType::INITIAL_CONTACT).is_none(), shared_identity);
+    }
+}
+
 #[test]
 fn closing_while_it_dials_leaves_nothing_at_either_end() {
     let (mut client, mut server) = (Node::client(), Node::server());

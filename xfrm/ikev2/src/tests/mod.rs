@@ -12,6 +12,8 @@ mod handshake;
 mod hostile_initiator;
 mod hostile_responder;
 mod intermediate;
+mod intermediate_keys;
+mod lifetimes;
 mod limits;
 mod messages;
 mod mobike;
@@ -88,6 +90,8 @@ struct Node {
     last_ask: Option<AskId>,
     asked: Vec<String>,
     verified: Vec<Vec<Vec<u8>>>,
+    /// What each [`Ask::Agree`] gave.
+    agreed: Vec<Secret>,
     children: Vec<ChildSa>,
     events: Vec<(SaId, Event)>,
     sent: Vec<Transmit>,
@@ -111,6 +115,7 @@ impl Node {
             last_ask: None,
             asked: Vec::new(),
             verified: Vec::new(),
+            agreed: Vec::new(),
             children: Vec::new(),
             events: Vec::new(),
             sent: Vec::new(),
@@ -162,7 +167,11 @@ impl Node {
         let no = || refused("no");
         match ask {
             Ask::Generate(method) => Answer::Generated(crypto.generate(method)),
-            Ask::Agree { key, peer } => Answer::Agreed(key.agree(&peer)),
+            Ask::Agree { key, peer } => {
+                let shared = key.agree(&peer);
+                self.agreed.extend(shared.iter().map(|s| Secret::from(s.expose())));
+                Answer::Agreed(shared)
+            }
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
             Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
             Ask::Connection { .. } => Answer::Connection(Ok(Box::new((self.connection)()))),
@@ -395,6 +404,7 @@ fn config() -> InitiatorConfig {
         more_children: Vec::new(),
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
+        shared_identity: false,
         force_encapsulation: false,
         mobike: None,
         fragment_size: FRAGMENT_SIZE,

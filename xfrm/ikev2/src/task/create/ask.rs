@@ -418,10 +418,11 @@ impl Create {
 
     /// The new CHILD_SA is the one that stays.
     fn takes_over(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>, made: &Made) -> Move {
-        let due = ike.rekey_child_at(cx);
+        let (due, life) = (ike.rekey_child_at(cx), cx.life(ike.policy.timing.rekey_child));
         let mut name = None;
         if let Some(child) = ike.child(made.child) {
             child.due = due;
+            child.expires_at = life;
             name = child.name.as_deref().map(str::to_owned);
         }
         cx.event(Event::ChildUp(Box::new(ChildUp {
@@ -498,6 +499,7 @@ impl Create {
             // [7296:2.25-1]
             NotifyType::TEMPORARY_FAILURE => return self.later(ike, cx),
             NotifyType::CHILD_SA_NOT_FOUND => return self.not_found(ike),
+            NotifyType::NO_ADDITIONAL_SAS if self.old().is_some() => ike.begin_anew(cx),
             // A peer without perfect forward secrecy may refuse what has it instead of choosing what has not.
             _ if self.method.is_some() && !self.retried && self.esp.iter().any(|p| p.ke.is_empty()) => {
                 self.retried = true;

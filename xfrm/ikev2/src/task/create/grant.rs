@@ -346,6 +346,7 @@ impl Grant {
         }
         ike.in_step();
         let (due, tidy) = (ike.rekey_child_at(cx), Some(cx.now + TIDY_AFTER));
+        let life = cx.life(ike.policy.timing.rekey_child);
         let old = self.old().and_then(|old| ike.child(old));
         // Ours has won already (RFC 7296 §2.8.1), and the peer is about to delete this one.
         let survivor = old.as_ref().and_then(|old| old.replaced_by);
@@ -357,6 +358,7 @@ impl Grant {
         if let Some(child) = ike.child(id) {
             child.replaced_by = survivor;
             child.due = if survivor.is_some() { tidy } else { due };
+            child.expires_at = life;
         }
         if let (Some(keys), Some(old)) = (outbound, self.old()) {
             ike.keep_outbound(cx, id, keys, old);

@@ -338,6 +338,10 @@ impl Rekey {
                 self.abandoned(cx);
                 ike.later(cx, Task::RekeyIke)
             }
+            NotifyType::NO_ADDITIONAL_SAS => {
+                ike.begin_anew(cx);
+                self.refused_for(ike, cx, REFUSED_FOR)
+            }
             _ => self.refused_for(ike, cx, REFUSED_FOR),
         }
     }
