@@ -29,9 +29,11 @@ impl Status {
         use FailureCode as C;
         match code {
             C::AuthenticationFailed => Self::AUTHENTICATION,
-            C::CertificateUntrusted | C::CertificateName | C::CertificateExpired | C::CertificateUnusable => {
-                Self::CERTIFICATE
-            }
+            C::CertificateUntrusted
+            | C::CertificateName
+            | C::CertificateExpired
+            | C::CertificateRevoked
+            | C::CertificateUnusable => Self::CERTIFICATE,
             C::NameUnresolved | C::ServerUnreachable | C::PeerLost => Self::UNREACHABLE,
             C::ProposalMismatch | C::TrafficSelectors => Self::PROPOSAL,
             C::NoAddress | C::PeerBusy => Self::NO_ROOM,

@@ -60,6 +60,7 @@ error_names! {
     CertificateUntrusted,
     CertificateName,
     CertificateExpired,
+    CertificateRevoked,
     CertificateUnusable,
     NameUnresolved,
     ServerUnreachable,

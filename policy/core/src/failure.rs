@@ -84,6 +84,8 @@ words! {
         CertificateName = "certificate-name",
         /// The peer's certificate, or one of its chain, is outside its dates.
         CertificateExpired = "certificate-expired",
+        /// The peer's certificate, or one of its chain, has been revoked.
+        CertificateRevoked = "certificate-revoked",
         /// The peer's certificate may not be used for this, or is malformed.
         CertificateUnusable = "certificate-unusable",
         /// The server's name has no address.

@@ -108,6 +108,15 @@ impl TrustAnchors {
         self.anchors.iter()
     }
 
+    /// The certificate of an authority that has ended a path.
+    pub(crate) fn der_of(&self, trust: &TrustAnchor<'_>) -> Option<&[u8]> {
+        let same = |a: &&Anchor| {
+            a.trust.subject == trust.subject
+                && a.trust.subject_public_key_info == trust.subject_public_key_info
+        };
+        self.anchors.iter().find(same).map(|a| a.der.as_slice())
+    }
+
     /// The certificate itself, if the peer's is one of these.
     pub(crate) fn pinned(&self, der: &[u8]) -> bool {
         self.anchors.iter().any(|a| a.der == der)

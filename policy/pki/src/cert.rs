@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use adit_core::WallTime;
 use der::asn1::{Any, ObjectIdentifier};
-use der::oid::AssociatedOid as _;
+use der::oid::AssociatedOid;
 use der::{Decode as _, Encode as _, Tag, Tagged as _};
 use x509_cert::Version;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -12,6 +12,7 @@ use x509_cert::ext::pkix::{
     BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, NameConstraints, SubjectAltName,
 };
 use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
 
 use crate::{MAX_CERTIFICATE_LEN, PkiError};
 
@@ -69,6 +70,17 @@ impl Parsed {
         let spki =
             tbs.subject_public_key_info().to_der().map_err(|_| PkiError::Malformed("its key is not DER"))?;
         Ok(Self { san, eku, key_usage, is_ca, has_name_constraints, spki, inner })
+    }
+
+    pub(crate) fn serial(&self) -> &SerialNumber {
+        self.inner.tbs_certificate().serial_number()
+    }
+
+    /// An extension, if it is there and can be read.
+    pub(crate) fn extension<E: AssociatedOid + for<'a> der::Decode<'a>>(&self) -> Option<E> {
+        let extensions = self.inner.tbs_certificate().extensions()?;
+        let found = extensions.iter().find(|e| e.extn_id == E::OID)?;
+        E::from_der(found.extn_value.as_bytes()).ok()
     }
 
     pub(crate) fn subject(&self) -> &Name {

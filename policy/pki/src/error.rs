@@ -96,6 +96,27 @@ pub enum PkiError {
     /// The private key is encrypted.
     #[error("the private key is encrypted")]
     KeyEncrypted,
+    /// The password of a private key, or of a PKCS#12 file, is not the right one.
+    #[error("the password of the private key is wrong")]
+    Passphrase,
+    /// The certificate has been revoked.
+    #[error("the certificate of {subject} was revoked on {} ({reason})", date(*at))]
+    Revoked {
+        /// Whose certificate.
+        subject: String,
+        /// When.
+        at: WallTime,
+        /// Why, in the word of RFC 5280 §5.3.1.
+        reason: &'static str,
+    },
+    /// Whether the certificate has been revoked could not be learnt, and must be.
+    #[error("whether the certificate of {subject} was revoked could not be learnt: {why}")]
+    RevocationUnknown {
+        /// Whose certificate.
+        subject: String,
+        /// What was in the way.
+        why: String,
+    },
     /// The private key is not the certificate's.
     #[error("the private key does not belong to the certificate of {0}")]
     KeyMismatch(String),
@@ -113,9 +134,11 @@ impl PkiError {
             | Self::Chain { .. }
             | Self::Malformed(_)
             | Self::Weak { .. }
+            | Self::RevocationUnknown { .. }
             | Self::Scheme(_) => FailureCode::CertificateUnusable,
+            Self::Revoked { .. } => FailureCode::CertificateRevoked,
             Self::Signature => FailureCode::AuthenticationFailed,
-            Self::Anchor(_) | Self::Key(_) | Self::KeyEncrypted | Self::KeyMismatch(_) => {
+            Self::Anchor(_) | Self::Key(_) | Self::KeyEncrypted | Self::Passphrase | Self::KeyMismatch(_) => {
                 FailureCode::ConfigurationInvalid
             }
         }
@@ -157,10 +180,19 @@ impl PkiError {
             Self::Scheme(_) => "use a key of RSA, P-256, P-384 or Ed25519".into(),
             Self::Anchor(_) => "give a CA's certificate (PEM or DER, X.509 version 3) with ca = \"...\"".into(),
             Self::Key(_) => {
-                "give an unencrypted RSA, P-256, P-384 or Ed25519 key; convert one with: openssl pkey -in OLD -out NEW"
+                "give an RSA, P-256, P-384 or Ed25519 key; convert one with: openssl pkey -in OLD -out NEW"
                     .into()
             }
-            Self::KeyEncrypted => "decrypt it with: openssl pkey -in OLD -out NEW && chmod 600 NEW".into(),
+            Self::KeyEncrypted => "give its password with key-password-file = \"NAME\", a file in /etc/adit/secrets; \
+                                   or decrypt it with: openssl pkey -in OLD -out NEW && chmod 600 NEW"
+                .into(),
+            Self::Passphrase => "correct the file that key-password-file names; try it with: openssl pkey -in KEY \
+                                 -noout, or openssl pkcs12 -in FILE -noout"
+                .into(),
+            Self::Revoked { .. } => "whoever has it must get a new certificate from its authority".into(),
+            Self::RevocationUnknown { .. } => "the OCSP responder or the CRL that the certificate names must answer; \
+                                               revocation = \"soft\" does without an answer"
+                .into(),
             Self::KeyMismatch(_) => "compare the public keys: openssl x509 -noout -pubkey -in CERTIFICATE; \
                                      openssl pkey -pubout -in KEY"
                 .into(),

@@ -4,6 +4,7 @@ use der::{Decode as _, Reader as _, SliceReader, Tag, TagMode, TagNumber};
 use zeroize::Zeroizing;
 
 use crate::PkiError;
+use crate::decrypt::encrypted_private_key;
 use crate::pem::{self, Block};
 use crate::signature::{EC, ED25519, P256, P384, RSA};
 
@@ -21,9 +22,14 @@ pub(crate) enum PrivateKey {
 
 impl PrivateKey {
     /// The key in a file's content: the first private key of PEM, or DER.
-    pub(crate) fn from_content(content: &Secret) -> Result<Self, PkiError> {
+    ///
+    /// `password`: opens one that is encrypted.
+    pub(crate) fn from_content(content: &Secret, password: Option<&Secret>) -> Result<Self, PkiError> {
         if !pem::is_pem(content.expose()) {
-            return from_der(content.expose());
+            return match (from_der(content.expose()), password) {
+                (Err(PkiError::KeyEncrypted), Some(password)) => opened(content.expose(), password),
+                (read, _) => read,
+            };
         }
         let blocks = pem::blocks(content.expose()).map_err(|e| match e {
             PkiError::Malformed(why) => PkiError::Key(why),
@@ -33,8 +39,16 @@ impl PrivateKey {
             .iter()
             .find(|b| b.label.ends_with("PRIVATE KEY"))
             .ok_or(PkiError::Key("the file has no block BEGIN PRIVATE KEY"))?;
-        from_block(block)
+        match password {
+            Some(password) if block.label == "ENCRYPTED PRIVATE KEY" => opened(&block.der, password),
+            _ => from_block(block),
+        }
     }
+}
+
+fn opened(der: &[u8], password: &Secret) -> Result<PrivateKey, PkiError> {
+    // A wrong password may meet a good padding, but hardly a key.
+    from_der(encrypted_private_key(der, password)?.expose()).map_err(|_| PkiError::Passphrase)
 }
 
 fn from_block(block: &Block) -> Result<PrivateKey, PkiError> {

@@ -9,12 +9,15 @@
 
 mod anchors;
 mod cert;
+mod decrypt;
 mod error;
 mod key;
 mod names;
 mod own;
 mod pem;
+mod pkcs12;
 mod request;
+mod revocation;
 mod signature;
 mod signer;
 mod verify;
@@ -24,7 +27,9 @@ pub use cert::{Summary, summarize};
 pub use error::PkiError;
 pub use own::{identities, identity_texts};
 pub use pem::read_certificates;
-pub use request::{HASH_LEN, KeyHash, key_hash, select};
+pub use pkcs12::Pkcs12;
+pub use request::{HASH_LEN, KeyHash, key_hash, public_key, select};
+pub use revocation::{Question, Source, Status, Strictness};
 pub use signature::{EcdsaEncoding, verify_signature};
 pub use signer::{FileSigner, Signer};
 pub use verify::{

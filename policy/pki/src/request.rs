@@ -15,6 +15,11 @@ pub fn key_hash(der: &[u8]) -> Result<KeyHash, PkiError> {
     Ok(spki_hash(&Parsed::from_der(der)?.spki))
 }
 
+/// The SubjectPublicKeyInfo of the certificate `der`, DER.
+pub fn public_key(der: &[u8]) -> Result<Vec<u8>, PkiError> {
+    Ok(Parsed::from_der(der)?.spki)
+}
+
 /// Which of our own chains (leaf first, DER) a peer asks for that trusts the authorities `hashes`: the first
 /// that has one of them in it, or that one of `known` issued which has such a hash. `None` if no chain fits.
 ///

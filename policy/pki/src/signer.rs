@@ -47,7 +47,20 @@ impl FileSigner {
     /// [`PkiError::Key`] if it is not a key of a kind that Adit uses, [`PkiError::KeyMismatch`] if it is not
     /// the certificate's. The content and every copy of it is zeroized, except what ring keeps in its key.
     pub fn new(content: Secret, leaf: &[u8], random: &dyn SecureRandom) -> Result<Self, PkiError> {
-        let private = PrivateKey::from_content(&content)?;
+        Self::with_password(content, None, leaf, random)
+    }
+
+    /// As [`FileSigner::new`], for a key that may be encrypted (PKCS#8, RFC 5958 §3) under `password`.
+    ///
+    /// # Errors
+    /// Those of [`FileSigner::new`]; [`PkiError::Passphrase`] if the password is wrong.
+    pub fn with_password(
+        content: Secret,
+        password: Option<&Secret>,
+        leaf: &[u8],
+        random: &dyn SecureRandom,
+    ) -> Result<Self, PkiError> {
+        let private = PrivateKey::from_content(&content, password)?;
         drop(content);
         let parsed = Parsed::from_der(leaf)?;
         let public = PublicKey::from_spki(&parsed.spki)?;

@@ -7,6 +7,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeI
 use x509_cert::ext::pkix::KeyUsages;
 
 use crate::cert::Parsed;
+use crate::revocation::Question;
 use crate::signature::PublicKey;
 use crate::{EcdsaEncoding, PkiError, Summary, TrustAnchors, names};
 
@@ -28,7 +29,7 @@ static CLIENT_CHAIN: [ObjectIdentifier; 4] = [CLIENT_AUTH, IPSEC_IKE, IKE_INTERM
 
 static TLS_CLIENT_CHAIN: [ObjectIdentifier; 2] = [CLIENT_AUTH, ANY_USAGE];
 
-static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 11] = [
+pub(crate) static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 11] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
     algorithms::ECDSA_P384_SHA256,
@@ -47,6 +48,8 @@ static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 11] = [
 pub struct VerifiedKey {
     key: PublicKey,
     summary: Summary,
+    /// The certificate, those between, and the authority, DER; the certificate alone if it is trusted for itself.
+    path: Vec<Vec<u8>>,
 }
 
 impl VerifiedKey {
@@ -60,6 +63,19 @@ impl VerifiedKey {
     #[must_use]
     pub const fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// What is to be asked of others before the certificates are believed: whether one of the path has been revoked
+    /// since. The authority is trusted whatever anybody says, and so is a certificate that is pinned.
+    ///
+    /// # Errors
+    /// A certificate of the path is malformed after all.
+    pub fn questions(&self) -> Result<Vec<Question>, PkiError> {
+        self.path
+            .windows(2)
+            .filter_map(<[_]>::as_array)
+            .map(|[one, issuer]| Question::new(one, issuer))
+            .collect()
     }
 
     /// Checks a signature over `message` by this key.
@@ -168,13 +184,16 @@ fn verify(
     let pinned = anchors.pinned(leaf_der);
     leaf.check_dates(now)?;
     let search = Search { leaf: &leaf, intermediates: &parsed, anchors, now, role };
-    let constrained = !pinned && search.path(leaf_der, &intermediates)?;
+    let (constrained, path) = match pinned {
+        true => (false, vec![leaf_der.clone()]),
+        false => search.path(leaf_der, &intermediates)?,
+    };
     let key = leaf_key(&leaf)?;
     check_usage(&leaf, role, pinned)?;
     if let Some(name) = name {
         names::check(&leaf, name, role, constrained)?;
     }
-    Ok(VerifiedKey { key, summary: leaf.summary() })
+    Ok(VerifiedKey { key, summary: leaf.summary(), path })
 }
 
 fn check_same_subject(certificates: &[Parsed]) -> Result<(), PkiError> {
@@ -242,10 +261,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Finds a path; whether one of its authorities has name constraints.
-    fn path(&self, leaf: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<bool, PkiError> {
-        let leaf = CertificateDer::from(leaf);
-        let end_entity = EndEntityCert::try_from(&leaf).map_err(|e| self.explain(&e))?;
+    /// Finds a path: whether one of its authorities has name constraints, and the certificates, DER.
+    fn path(
+        &self,
+        leaf: &[u8],
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(bool, Vec<Vec<u8>>), PkiError> {
+        let end_entity_der = CertificateDer::from(leaf);
+        let end_entity = EndEntityCert::try_from(&end_entity_der).map_err(|e| self.explain(&e))?;
         let authorities = self.anchors.authorities(self.now);
         let time = UnixTime::since_unix_epoch(Duration::from_secs(self.now.0));
         let signers_only = |path: &webpki::VerifiedPath<'_>| {
@@ -265,10 +288,14 @@ impl Search<'_> {
                 Some(&signers_only),
             )
             .map_err(|e| self.explain(&e))?;
-        Ok(path.anchor().name_constraints.is_some()
-            || path
-                .intermediate_certificates()
-                .any(|c| !Parsed::from_der(&c.der()).is_ok_and(|p| !p.has_name_constraints)))
+        let between = || path.intermediate_certificates().map(|c| c.der());
+        let constrained = path.anchor().name_constraints.is_some()
+            || between().any(|der| !Parsed::from_der(&der).is_ok_and(|p| !p.has_name_constraints));
+        let authority = self.anchors.der_of(path.anchor());
+        let certificates = core::iter::once(end_entity_der.to_vec())
+            .chain(between().map(|der| der.to_vec()))
+            .chain(authority.map(<[u8]>::to_vec));
+        Ok((constrained, certificates.collect()))
     }
 
     fn explain(&self, error: &webpki::Error) -> PkiError {
