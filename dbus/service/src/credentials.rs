@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme, Step};
 use adit_ikev2::api::{Answer, LocalAuth, SignatureEncoding};
-use adit_pki::{EcdsaEncoding, FileSigner, PkiError, Signer, TrustAnchors, identities, read_certificates};
-use adit_profile::{CertSource, KeySource};
+use adit_pki::{
+    EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, identities,
+    read_certificates,
+};
+use adit_profile::{CertSource, FileRef, KeySource, Revocation};
 use ring::rand::SystemRandom;
 
 use crate::clock;
@@ -24,12 +27,29 @@ impl OwnCertificate {
     ///
     /// # Errors
     /// A file that cannot be read, or a key that does not fit.
-    pub fn load(files: &Files, certificate: &[CertSource], key: &KeySource) -> Result<Self, Failure> {
+    pub fn load(
+        files: &Files,
+        certificate: &[CertSource],
+        key: &KeySource,
+        password: Option<&FileRef>,
+    ) -> Result<Self, Failure> {
+        let content = files.key(key)?;
+        let password = password.map(|file| files.key_password(file)).transpose()?;
+        let random = SystemRandom::new();
+        if Pkcs12::is(content.expose()) {
+            let password = password.unwrap_or_else(|| Secret::new(Vec::new()));
+            let (mut chain, signer) = Pkcs12::open(&content, &password)?.into_signer(&random)?;
+            if !certificate.is_empty() {
+                // Those that the file lacks.
+                chain.extend(read_certificates(&files.certificates(certificate)?)?);
+            }
+            return Ok(Self { signer: Arc::new(signer), chain });
+        }
         let chain = read_certificates(&files.certificates(certificate)?)?;
         let Some(leaf) = chain.first() else {
             return Err(no_certificate());
         };
-        let signer = FileSigner::new(files.key(key)?, leaf, &SystemRandom::new())?;
+        let signer = FileSigner::with_password(content, password.as_ref(), leaf, &random)?;
         Ok(Self { signer: Arc::new(signer), chain })
     }
 
@@ -95,23 +115,42 @@ pub enum PeerIs {
     Client,
 }
 
-/// Answers [`adit_ikev2::api::Ask::Verify`]: chain, name, purpose, dates and signature, on the blocking pool.
+/// Answers [`adit_ikev2::api::Ask::Verify`]: chain, name, purpose, dates and signature, on the blocking pool; then, of
+/// whoever has proven itself so, whether its certificates have been revoked.
 #[must_use]
-pub fn verify(anchors: Arc<TrustAnchors>, peer: PeerIs, claim: PeerSignature) -> Pending {
+pub fn verify(
+    anchors: Arc<TrustAnchors>,
+    revocation: Revocation,
+    peer: PeerIs,
+    claim: PeerSignature,
+) -> Pending {
     Pending::Later(Box::pin(async move {
         let work = move || check(&anchors, peer, &claim).map_err(Failure::from);
-        Answer::Verified(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died())))
+        let checked = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died()));
+        Answer::Verified(match checked {
+            Ok(questions) => crate::revocation::check(questions, strictness(revocation)).await,
+            Err(failure) => Err(failure),
+        })
     }))
 }
 
-fn check(anchors: &TrustAnchors, peer: PeerIs, claim: &PeerSignature) -> Result<(), PkiError> {
+const fn strictness(revocation: Revocation) -> Strictness {
+    match revocation {
+        Revocation::Off => Strictness::Off,
+        Revocation::Soft => Strictness::Soft,
+        Revocation::Strict => Strictness::Strict,
+    }
+}
+
+fn check(anchors: &TrustAnchors, peer: PeerIs, claim: &PeerSignature) -> Result<Vec<Question>, PkiError> {
     let (chain, now) = (&claim.certificates, clock::wall());
     let key = match peer {
         PeerIs::Server => adit_pki::verify_server(chain, anchors, &claim.identity, now)?,
         PeerIs::Client => adit_pki::verify_client(chain, anchors, &claim.identity, now)?,
     };
     let scheme = of_key(claim.scheme, claim.encoding, key.kind());
-    key.verify(scheme, claim.message.expose(), &claim.signature, ecdsa(claim.encoding))
+    key.verify(scheme, claim.message.expose(), &claim.signature, ecdsa(claim.encoding))?;
+    key.questions()
 }
 
 /// The scheme that was meant: an ECDSA AlgorithmIdentifier names the hash only (RFC 7427 appendix A.3), and the curve

@@ -151,7 +151,7 @@ impl Files {
         let mut digest = digest::Context::new(&digest::SHA256);
         let addresses = rule.pool.as_deref().and_then(|name| config.pool(name));
         let addresses = addresses.map(|p| (&p.ranges, &p.ranges6, &p.on_subnet));
-        let who = (&rule.matches, &rule.addresses, rule.auth, rule.server_auth);
+        let who = (&rule.matches, &rule.addresses, rule.auth, rule.server_auth, rule.revocation);
         let what = (&rule.subnets, &rule.remote_subnets, rule.transport, &rule.pool, addresses);
         digest.update(format!("{who:?} {what:?}").as_bytes());
         // A file that is missing or exposed is reported by whoever uses it.
@@ -214,6 +214,18 @@ impl Files {
                 Ok(Secret::new(std::mem::take(&mut *content.bytes)))
             }
         }
+    }
+
+    /// The password of a private key: the one line of its file.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or is open to others.
+    pub fn key_password(&self, file: &FileRef) -> Result<Secret, Failure> {
+        let path = self.path(file);
+        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        check_secret_file(&path.display().to_string(), content.access)?;
+        let line = content.bytes.strip_suffix(b"\n").unwrap_or(&content.bytes);
+        Ok(Secret::from(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
     fn path(&self, file: &FileRef) -> PathBuf {

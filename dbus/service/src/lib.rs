@@ -11,6 +11,7 @@ pub mod files;
 pub mod host;
 pub mod ike;
 pub mod registry;
+mod revocation;
 pub mod rights;
 pub mod server;
 mod start;

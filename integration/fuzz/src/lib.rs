@@ -1,6 +1,8 @@
 //! What each fuzz target asserts: nothing panics, and whatever was understood means the same after it was written
 //! and read again.
 
+pub mod auth;
+pub mod certificates;
 pub mod samples;
 pub mod session;
 

@@ -32,8 +32,42 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     for (i, text) in TEXTS.iter().enumerate() {
         out.push(("ike_proposal_text", format!("text-{i}"), text.as_bytes().to_vec()));
     }
+    for (target, name, bytes) in FILES {
+        out.push((target, (*name).to_owned(), bytes.to_vec()));
+    }
     out
 }
+
+/// What others have written.
+const FILES: &[(&str, &str, &[u8])] = &[
+    ("pkcs12", "modern", include_bytes!("../../../policy/pki/tests/data/modern.p12")),
+    ("pkcs12", "legacy", include_bytes!("../../../policy/pki/tests/data/legacy.p12")),
+    ("pkcs12", "3des", include_bytes!("../../../policy/pki/tests/data/3des.p12")),
+    ("pkcs12", "open", include_bytes!("../../../policy/pki/tests/data/open.p12")),
+    ("revocation", "ocsp", include_bytes!("../../../policy/pki/tests/data/revocation/revoked.ocsp")),
+    ("revocation", "ocsp-good", include_bytes!("../../../policy/pki/tests/data/revocation/good.ocsp")),
+    ("revocation", "crl", include_bytes!("../../../policy/pki/tests/data/revocation/crl.der")),
+    ("x509", "ca", include_bytes!("../../../policy/pki/tests/data/revocation/ca.der")),
+    ("x509", "server", include_bytes!("../../../policy/pki/tests/data/revocation/good.der")),
+    ("x509", "client-pem", include_bytes!("../../../policy/pki/tests/data/ann.pem")),
+    ("eap_packet", "identity", &[1, 7, 0, 5, 1]),
+    (
+        "eap_packet",
+        "mschapv2",
+        &[1, 8, 0, 27, 26, 1, 8, 0, 22, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 118],
+    ),
+    ("eap_packet", "tls-start", &[1, 9, 0, 6, 13, 0x20]),
+    ("eap_packet", "peap-start", &[1, 9, 0, 6, 25, 0x20]),
+    ("eap_packet", "success", &[3, 9, 0, 4]),
+    ("eap_tls", "fragments", &[2, 7, 0xc0, 0, 0, 0, 4, 1, 2, 0, 3, 0, 3, 4, 2, 1, 0]),
+    ("eap_tls", "result", &[2, 2, 0, 1, 11, 1, 5, 0, 11, 33, 0x80, 3, 0, 2, 0, 1]),
+    ("eap_tls", "avps", &[1, 2, 0, 1, 12, 0, 0, 0, 1, 0x40, 0, 0, 11, 97, 110, 110, 0]),
+    (
+        "radius",
+        "challenge",
+        &[11, 0, 0, 26, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 79, 6, 1, 1, 0, 4],
+    ),
+];
 
 const TEXTS: &[&str] = &[
     "aes256gcm16-prfsha256-x25519",

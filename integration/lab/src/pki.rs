@@ -91,6 +91,9 @@ fn extensions(certificate: &Certificate) -> String {
     if !certificate.names.is_empty() {
         let _ = writeln!(text, "subjectAltName = {}", certificate.names.join(", "));
     }
+    for line in &certificate.extensions {
+        let _ = writeln!(text, "{line}");
+    }
     text
 }
 

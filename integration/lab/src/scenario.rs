@@ -153,6 +153,9 @@ pub struct Certificate {
     /// Extended key usage (`serverAuth`, `clientAuth`).
     #[serde(default)]
     pub usage: Vec<String>,
+    /// Further extensions, as lines of OpenSSL's configuration (`nameConstraints = critical, permitted;DNS:example.com`).
+    #[serde(default)]
+    pub extensions: Vec<String>,
     /// Days from now on which it begins to be valid.
     #[serde(default = "default_not_before")]
     pub not_before_days: i64,

@@ -56,7 +56,7 @@ pub(crate) fn decrypt(
     let bounded = match &parameters.kdf {
         Kdf::Pbkdf2(p) => p.iteration_count <= MOST_ITERATIONS,
         Kdf::Scrypt(p) => {
-            let memory = u64::from(p.block_size).saturating_mul(128).saturating_mul(p.cost_parameter.into());
+            let memory = u64::from(p.block_size).saturating_mul(128).saturating_mul(p.cost_parameter);
             memory <= MOST_MEMORY && p.parallelization <= 4
         }
         _ => false,

@@ -23,7 +23,9 @@ pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;
 pub use read::CheckSuite;
 pub use sa::{ChildRule, Mode, Rekeying, Start, Uniqueness};
-pub use secret::{CertSource, Directory, FileRef, KeySource, PskSource, check_secret_file, parse_psk_file};
+pub use secret::{
+    CertSource, Directory, FileRef, KeySource, PskSource, Revocation, check_secret_file, parse_psk_file,
+};
 pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 pub use server_read::parse_server;
 pub use show::Setting;

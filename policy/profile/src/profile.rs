@@ -4,7 +4,7 @@ use core::time::Duration;
 use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
-use crate::secret::{CertSource, FileRef, KeySource, PskSource};
+use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
 
 /// How somebody proves who they are.
@@ -98,10 +98,15 @@ pub struct Profile {
     pub psk: Option<PskSource>,
     /// Authorities for the server's certificate. Empty: the system's trust store.
     pub ca: Vec<CertSource>,
-    /// Our certificate, and those between it and its authority. Always there with `auth = "certificate"`.
+    /// Our certificate, and those between it and its authority. Always there with `auth = "certificate"`, unless `key` is
+    /// a PKCS#12 file, which holds them.
     pub certificate: Vec<CertSource>,
     /// Our certificate's private key. Always there with `auth = "certificate"`.
     pub key: Option<KeySource>,
+    /// The file that holds the password of `key`, where it is encrypted.
+    pub key_password: Option<FileRef>,
+    /// Whether certificates are asked about before they are believed.
+    pub revocation: Revocation,
     /// IKE_SA proposals, best first. Empty: the default ones.
     pub ike: Vec<Suite>,
     /// CHILD_SA proposals, best first. Empty: the default ones.
@@ -180,6 +185,6 @@ impl Profile {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
         });
-        psk.into_iter().chain(key).chain(certificates).collect()
+        psk.into_iter().chain(key).chain(&self.key_password).chain(certificates).collect()
     }
 }

@@ -8,7 +8,7 @@ use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode, Start};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
-use crate::secret::{CertSource, KeySource, PskSource};
+use crate::secret::{CertSource, Directory, FileRef, KeySource, PskSource, Revocation};
 use crate::value::{Host, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted};
 
 pub(crate) const AUTH: &[(&str, AuthMethod)] =
@@ -34,6 +34,8 @@ pub(crate) const KEYS: &[&str] = &[
     "ca",
     "certificate",
     "key",
+    "key-password-file",
+    "revocation",
     "ike",
     "esp",
     "legacy",
@@ -112,6 +114,8 @@ fn profile(
         ca: credentials.ca,
         certificate: credentials.certificate,
         key: credentials.key,
+        key_password: credentials.key_password,
+        revocation: credentials.revocation,
         ike,
         esp,
         legacy: reader.legacy,
@@ -167,6 +171,8 @@ struct Credentials {
     ca: Vec<CertSource>,
     certificate: Vec<CertSource>,
     key: Option<KeySource>,
+    key_password: Option<FileRef>,
+    revocation: Revocation,
 }
 
 /// The keys of both methods are read whatever the method is, so that a mistake in one is found; then what is missing
@@ -183,8 +189,11 @@ fn credentials(
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
         key: reader.key(table),
+        key_password: reader.file(table, "key-password-file", Directory::Secrets),
+        revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
     };
-    credentials_missing(reader, table, auth, remote);
+    let holds_all = found.key.as_ref().is_some_and(KeySource::is_pkcs12);
+    credentials_missing(reader, table, auth, remote, holds_all);
     if let (Some(auth), Some(remote)) = (auth, remote) {
         credentials_useless(reader, table, auth, remote);
     }
@@ -196,6 +205,7 @@ fn credentials_missing(
     table: &Table<'_>,
     auth: Option<AuthMethod>,
     remote: Option<AuthMethod>,
+    holds_all: bool,
 ) {
     let has = |key: &str| entry(table, key).is_some();
     let by_psk = auth == Some(AuthMethod::Psk) || remote == Some(AuthMethod::Psk);
@@ -207,7 +217,7 @@ fn credentials_missing(
         let help = r#"add local-id = "alice@example.com": the server chooses the PSK by it"#;
         reader.missing(table, "local-id", help);
     }
-    if auth == Some(AuthMethod::Certificate) && !has("certificate") {
+    if auth == Some(AuthMethod::Certificate) && !has("certificate") && !holds_all {
         reader.missing(table, "certificate", r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#);
     }
     if auth == Some(AuthMethod::Certificate) && !has("key") {
@@ -221,8 +231,15 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
         (auth == AuthMethod::Psk || remote == AuthMethod::Psk, r#"neither side authenticates with "psk""#);
     let certificate = (auth == AuthMethod::Certificate, r#"auth is not "certificate""#);
     let ca = (remote == AuthMethod::Certificate, r#"remote-auth is not "certificate""#);
-    let uses =
-        [("psk", psk), ("psk-file", psk), ("ca", ca), ("certificate", certificate), ("key", certificate)];
+    let uses = [
+        ("psk", psk),
+        ("psk-file", psk),
+        ("ca", ca),
+        ("revocation", ca),
+        ("certificate", certificate),
+        ("key", certificate),
+        ("key-password-file", certificate),
+    ];
     for (key, (used, why)) in uses {
         if let (false, Some((_, span))) = (used, entry(table, key)) {
             let help = "take the line out, or change the method";

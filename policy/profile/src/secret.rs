@@ -6,6 +6,33 @@ use zeroize::Zeroizing;
 use crate::error::{Access, ProfileError, Source};
 use crate::value::FileName;
 
+/// How much it takes to refuse a certificate because it may have been revoked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Revocation {
+    /// Nobody is asked.
+    Off,
+    /// One that is known to be revoked is refused.
+    #[default]
+    Soft,
+    /// Only one that is known not to be revoked is accepted.
+    Strict,
+}
+
+impl Revocation {
+    pub(crate) const WORDS: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("soft", Self::Soft), ("strict", Self::Strict)];
+
+    /// The word of a profile.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Soft => "soft",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// The fixed directories that a configuration can name files of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Directory {
@@ -79,6 +106,20 @@ pub enum KeySource {
     Inline(Secret),
     /// A file in `/etc/adit/private`.
     File(FileRef),
+}
+
+impl KeySource {
+    /// Whether it is a PKCS#12 file by its name: then it may hold the certificates too.
+    #[must_use]
+    pub fn is_pkcs12(&self) -> bool {
+        match self {
+            Self::Inline(_) => false,
+            Self::File(file) => {
+                let name = file.name.as_str().to_ascii_lowercase();
+                [".p12", ".pfx"].iter().any(|end| name.ends_with(end))
+            }
+        }
+    }
 }
 
 /// Refuses a file of secrets that others can read: the reason, and the command that cures it.

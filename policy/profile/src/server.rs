@@ -7,7 +7,7 @@ use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
 use crate::profile::AuthMethod;
 use crate::sa::{Rekeying, Uniqueness};
-use crate::secret::{CertSource, FileRef, KeySource, PskSource};
+use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
 use crate::value::{InterfaceName, NameError, ProfileName, Suite, parse_identity};
 
 /// A checked `server.toml`. `Debug` shows no secret.
@@ -48,6 +48,8 @@ pub struct Ike {
     pub certificate: Vec<CertSource>,
     /// The certificate's private key. There if any connection needs it.
     pub key: Option<KeySource>,
+    /// The file that holds the password of `key`, where it is encrypted.
+    pub key_password: Option<FileRef>,
     /// The PSK of connections without their own.
     pub psk: Option<PskSource>,
     /// IKE_SA proposals, best first. Empty: the default ones.
@@ -64,6 +66,14 @@ pub struct Ike {
     pub uniqueness: Uniqueness,
     /// Silence after which a client is asked whether it is alive. Default: 30 s.
     pub dpd: Duration,
+}
+
+impl Ike {
+    /// Whether the server has a certificate of its own.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        !self.certificate.is_empty() || self.key.as_ref().is_some_and(KeySource::is_pkcs12)
+    }
 }
 
 /// `[[connection]]`: some clients, how they prove themselves, and what they get.
@@ -83,6 +93,8 @@ pub struct ConnectionRule {
     pub psk: Option<PskSource>,
     /// Authorities for client certificates. Always there with `auth = "certificate"`: a server trusts no public ones.
     pub ca: Vec<CertSource>,
+    /// Whether certificates of clients are asked about before they are believed.
+    pub revocation: Revocation,
     /// The name of the pool that addresses come from; one of [`ServerConfig::pools`]. `None`: clients get no address,
     /// and there are `remote_subnets`, or it is `transport`.
     pub pool: Option<String>,
@@ -174,7 +186,7 @@ impl ServerConfig {
             Some(KeySource::File(file)) => Some(file),
             _ => None,
         };
-        psks.chain(certificates).chain(key).collect()
+        psks.chain(certificates).chain(key).chain(&self.ikev2.key_password).collect()
     }
 }
 

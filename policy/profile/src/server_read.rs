@@ -8,6 +8,7 @@ use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_net
 use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
 use crate::sa::{Rekeying, Uniqueness};
 use crate::sa_read::{FRAGMENT_DEFAULT, fragment_size, rekeying, selectors};
+use crate::secret::{Directory, KeySource, Revocation};
 use crate::server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
 
@@ -17,6 +18,7 @@ const IKEV2: &[&str] = &[
     "identity",
     "certificate",
     "key",
+    "key-password-file",
     "psk",
     "psk-file",
     "ike",
@@ -40,6 +42,7 @@ const CONNECTION: &[&str] = &[
     "psk",
     "psk-file",
     "ca",
+    "revocation",
     "pool",
     "subnets",
     "remote-subnets",
@@ -120,6 +123,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
             identity: None,
             certificate: Vec::new(),
             key: None,
+            key_password: None,
             psk: None,
             ike: Vec::new(),
             esp: Vec::new(),
@@ -136,6 +140,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         identity: reader.parse(&table, "identity", parse_identity),
         certificate: reader.certificates(&table, "certificate"),
         key: reader.key(&table),
+        key_password: reader.file(&table, "key-password-file", Directory::Secrets),
         psk: reader.psk(&table),
         ike: reader.suites(&table, "ike", SuiteKind::Ike, check),
         esp: reader.suites(&table, "esp", SuiteKind::Esp, check),
@@ -149,6 +154,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         (true, false) => {
             reader.missing(&table, "key", r#"add key = "NAME.pem", a file in /etc/adit/private"#)
         }
+        (false, true) if ike.key.as_ref().is_some_and(KeySource::is_pkcs12) => {}
         (false, true) => reader.missing(
             &table,
             "certificate",
@@ -181,13 +187,14 @@ fn connection(
     let server_auth = reader.choice(table, "server-auth", AUTH);
     let psk = reader.psk(table);
     let ca = reader.certificates(table, "ca");
+    let revocation = reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default();
     let addresses = reader.parse_list(table, "address", parse_network);
     let pool = pool_of(reader, table, pools);
     let traffic = traffic(reader, table);
     let uniqueness = reader.choice(table, "uniqueness", Uniqueness::WORDS).unwrap_or(ikev2.uniqueness);
     let dns = entry(table, "dns").is_some().then(|| reader.parse_list(table, "dns", parse_address));
     let auth = auth?;
-    let default = if ikev2.certificate.is_empty() { auth } else { AuthMethod::Certificate };
+    let default = if !ikev2.has_certificate() { auth } else { AuthMethod::Certificate };
     let server_auth = server_auth.unwrap_or(default);
     let Traffic { subnets, remote_subnets, transport } = traffic;
     let rule = ConnectionRule {
@@ -198,6 +205,7 @@ fn connection(
         server_auth,
         psk,
         ca,
+        revocation,
         pool,
         subnets,
         remote_subnets,
@@ -321,7 +329,7 @@ fn needs_of_connections(
     let by = |method| connections.iter().any(|c| c.server_auth == method);
     let span = entry(top, "ikev2").map_or_else(|| top.span.clone(), |(_, span)| span);
     if by(AuthMethod::Certificate)
-        && ikev2.certificate.is_empty()
+        && !ikev2.has_certificate()
         && !reader.errors.iter().any(|e| e.message.contains("`certificate`"))
     {
         let help = r#"add under [ikev2]: certificate = "NAME.pem" and key = "NAME.pem""#;

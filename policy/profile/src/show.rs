@@ -5,7 +5,7 @@ use adit_core::TrafficSelector;
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::sa_read::FRAGMENT_DEFAULT;
-use crate::secret::{CertSource, KeySource, PskSource};
+use crate::secret::{CertSource, KeySource, PskSource, Revocation};
 use crate::value::{Suite, show_duration};
 
 /// One line of a profile as people may see it: never a secret.
@@ -82,6 +82,11 @@ impl Profile {
             Some(KeySource::Inline(_)) => out.push(said("key", HIDDEN.into())),
             Some(KeySource::File(file)) => out.push(said("key", string(file.name.as_str()))),
             None => {}
+        }
+        out.extend(self.key_password.as_ref().map(|f| said("key-password-file", string(f.name.as_str()))));
+        if self.remote_auth == AuthMethod::Certificate {
+            let revocation = self.revocation;
+            out.push(when("revocation", string(revocation.as_str()), revocation == Revocation::default()));
         }
         out
     }

@@ -261,9 +261,12 @@ impl Attempt {
     fn credentials(&self) -> Result<(Option<OwnCertificate>, Option<Arc<adit_pki::TrustAnchors>>), Failure> {
         let files = self.daemon.files();
         let own = match (self.profile.auth, &self.profile.key) {
-            (AuthMethod::Certificate, Some(key)) => {
-                Some(OwnCertificate::load(files, &self.profile.certificate, key)?)
-            }
+            (AuthMethod::Certificate, Some(key)) => Some(OwnCertificate::load(
+                files,
+                &self.profile.certificate,
+                key,
+                self.profile.key_password.as_ref(),
+            )?),
             _ => None,
         };
         let trusted = match self.profile.remote_auth {

@@ -31,6 +31,7 @@ impl SaContext for ClientContext {
                 match &self.anchors {
                     Some(anchors) => verify(
                         Arc::clone(anchors),
+                        self.profile.revocation,
                         PeerIs::Server,
                         PeerSignature { identity, certificates, scheme, encoding, message, signature },
                     ),

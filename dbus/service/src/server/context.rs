@@ -10,7 +10,7 @@ use adit_ikev2::api::{
 };
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
-use adit_profile::{AuthMethod, ConnectionRule, PskSource};
+use adit_profile::{AuthMethod, ConnectionRule, PskSource, Revocation};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
@@ -45,7 +45,7 @@ impl SaContext for Arc<Inner> {
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
                 match self.anchors_for(sa, &claim.identity) {
-                    Ok(anchors) => verify(anchors, PeerIs::Client, claim),
+                    Ok(anchors) => verify(anchors, self.revocation_for(sa), PeerIs::Client, claim),
                     Err(failure) => Pending::Now(Answer::Verified(Err(failure))),
                 }
             }
@@ -140,6 +140,11 @@ impl Inner {
             Some((_, false)) | None => return Err(nobody(remote)),
         }
         .ok_or_else(|| unexpected("a certificate to verify"))
+    }
+
+    fn revocation_for(&self, sa: SaId) -> Revocation {
+        let rule = self.rule(sa).and_then(|(index, _)| self.config.connections.get(index));
+        rule.map_or(Revocation::Strict, |rule| rule.revocation)
     }
 
     fn connection(&self, sa: SaId, remote: &Identity, path: Path) -> Result<ResponderConfig, Failure> {

@@ -190,9 +190,12 @@ impl Inner {
     ) -> Result<Arc<Self>, Failure> {
         let files = daemon.files();
         let own = match &config.ikev2.key {
-            Some(key) if !config.ikev2.certificate.is_empty() => {
-                Some(OwnCertificate::load(files, &config.ikev2.certificate, key)?)
-            }
+            Some(key) if config.ikev2.has_certificate() => Some(OwnCertificate::load(
+                files,
+                &config.ikev2.certificate,
+                key,
+                config.ikev2.key_password.as_ref(),
+            )?),
             _ => None,
         };
         let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
