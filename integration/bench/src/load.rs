@@ -315,6 +315,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         remote_auth: RemoteAuth::Psk,
         request_v4: target.addresses,
         request_v6: false,
+        former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
         local_ts: any(),

@@ -362,6 +362,7 @@ impl Settings {
             remote_auth: RemoteAuth::Psk,
             request_v4: self.request_v4,
             request_v6: self.request_v6,
+            former: Default::default(),
             mode: ChildMode::Tunnel,
             more_children: Vec::new(),
             local_ts: self.local_ts.clone(),

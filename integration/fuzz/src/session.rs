@@ -172,6 +172,7 @@ fn dialled() -> InitiatorConfig {
         remote_auth: RemoteAuth::Psk,
         request_v4: false,
         request_v6: false,
+        former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
         local_ts: any(),

@@ -143,7 +143,8 @@ impl Pool {
         request: Request,
     ) -> Result<Lease, PoolError> {
         let former = self.newest.get(identity).copied().filter(|former| *former != owner);
-        let has = |lease: &Lease| (lease.v4.is_some(), lease.v6.is_some()) == (request.v4, request.v6);
+        let wanted = (request.v4 && self.v4.is_some(), request.v6 && self.v6.is_some());
+        let has = |lease: &Lease| (lease.v4.is_some(), lease.v6.is_some()) == wanted;
         let lease = former.and_then(|former| self.lease_of(former)).filter(has);
         let (Some(former), Some(lease)) = (former, lease) else {
             return self.lease(owner, identity, request);

@@ -73,6 +73,14 @@ fn who_comes_in_again_has_the_address_of_before_until_both_are_gone() {
 }
 
 #[test]
+fn who_comes_in_again_may_ask_for_a_family_that_the_pool_has_not() {
+    let mut pool = pool(&[range("10.0.0.1", "10.0.0.3")]);
+    let both = Request { v4: true, v6: true, ..Request::default() };
+    assert_eq!(pool.lease_again(1, &id("ann"), both).unwrap(), v4("10.0.0.1"));
+    assert_eq!(pool.lease_again(2, &id("ann"), both).unwrap(), v4("10.0.0.1"));
+}
+
+#[test]
 fn an_exhausted_pool_says_its_name_and_size() {
     let mut pool = pool(&[range("10.0.0.1", "10.0.0.2"), range("10.0.1.1", "10.0.1.1")]);
     for owner in 0..3 {

@@ -119,6 +119,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         remote_auth: RemoteAuth::Psk,
         request_v4: false,
         request_v6: false,
+        former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
         local_ts: any(),

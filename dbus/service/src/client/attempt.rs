@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ikev2::api::{Established, Event, SaId};
+use adit_ikev2::api::{Established, Event, Lease, SaId};
 use adit_profile::{AuthMethod, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
@@ -92,6 +92,7 @@ pub fn start(dial: Dial) -> ClientHandle {
         renewal: None,
         renew_at: None,
         persistent: dial.persistent,
+        former: Lease::default(),
         shown,
     };
     tokio::spawn(async move {
@@ -115,6 +116,8 @@ struct Attempt {
     /// When to try that again.
     renew_at: Option<tokio::time::Instant>,
     persistent: bool,
+    /// The addresses that we had last: they are asked for again.
+    former: Lease,
     shown: Shown,
 }
 
@@ -307,8 +310,8 @@ impl Attempt {
             self.installation.block().await?;
         }
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();
-        let target =
-            Target { gateway, remote, source: uplink.source, ports: ike.sockets().ports(), own, authorities };
+        let (source, ports, former) = (uplink.source, ike.sockets().ports(), self.former.clone());
+        let target = Target { gateway, remote, source, ports, own, authorities, former };
         let config = initiator(&self.profile, target)?;
         if self.live.is_none() {
             self.daemon.registry().update(self.id, |f| {
@@ -358,6 +361,7 @@ impl Attempt {
     fn established(&mut self, facts: &Established) {
         let gateway = self.live.as_ref().map(|live| live.gateway.host.to_string()).unwrap_or_default();
         self.shown.established(facts, &gateway);
+        self.former.clone_from(&facts.lease);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use adit_core::{Failure, Identity, Path, Prefix, TrafficSelector};
-use adit_ikev2::api::{ChildConfig, ChildMode, InitiatorConfig, LocalAuth, RemoteAuth, Timing};
+use adit_ikev2::api::{ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, RemoteAuth, Timing};
 use adit_profile::{AuthMethod, Mode, Profile, ServerName, Tunnel};
 
 use crate::credentials::OwnCertificate;
@@ -20,6 +20,8 @@ pub(super) struct Target<'a> {
     pub(super) own: Option<&'a OwnCertificate>,
     /// SHA-1 of the trusted authorities' keys.
     pub(super) authorities: Vec<[u8; 20]>,
+    /// What the same server gave us before.
+    pub(super) former: Lease,
 }
 
 /// Everything that the core needs to dial.
@@ -46,6 +48,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         },
         request_v4: profile.addresses.ipv4,
         request_v6: profile.addresses.ipv6,
+        former: target.former,
         mode: child_mode(profile.mode),
         more_children: more_children(profile, ends),
         local_ts: ends.local(&profile.local_subnets, profile.mode),
@@ -151,6 +154,7 @@ mod tests {
             ports: Ports { ike: 500, nat: 4500 },
             own: None,
             authorities: Vec::new(),
+            former: Lease { v4: Some("10.9.0.3".parse().unwrap()), ..Lease::default() },
         };
         initiator(&profile, target).unwrap()
     }
@@ -159,6 +163,7 @@ mod tests {
     fn a_road_warrior_asks_for_addresses_and_everything() {
         let config = config("server = \"vpn.example.com\"\n", "198.51.100.1:500");
         assert!(config.request_v4 && config.request_v6);
+        assert_eq!(config.former.v4, Some("10.9.0.3".parse().unwrap()));
         assert_eq!((config.local_ts.clone(), config.remote_ts), (everything(), everything()));
         assert_eq!(config.remote_id.to_string(), "vpn.example.com");
         assert_eq!((config.path.local.port(), config.nat_port), (500, 4500));

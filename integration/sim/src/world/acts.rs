@@ -211,6 +211,7 @@ impl World {
             local_auth: host.local_auth(),
             request_v4: true,
             request_v6: false,
+            former: Default::default(),
             mode: ChildMode::Tunnel,
             more_children: Vec::new(),
             local_ts: vec![Prefix::ANY_V4.into()],

@@ -6,7 +6,7 @@ use core::time::Duration;
 use adit_core::{Identity, Path, SignatureScheme, TrafficSelector};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
-use super::{ChildConfig, ChildMode};
+use super::{ChildConfig, ChildMode, Lease};
 
 /// Everything an initiator needs.
 pub struct InitiatorConfig {
@@ -29,6 +29,8 @@ pub struct InitiatorConfig {
     pub request_v4: bool,
     /// Ask for an IPv6 address.
     pub request_v6: bool,
+    /// Addresses that we had from the same peer before, and ask for again (RFC 7296 §3.15.1); it may give others.
+    pub former: Lease,
     /// What to ask for in the first CHILD_SA.
     pub mode: ChildMode,
     /// CHILD_SAs to negotiate after the first one.

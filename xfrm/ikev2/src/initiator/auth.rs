@@ -178,10 +178,10 @@ fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
     let mut out = Vec::new();
     if config.request_v4 {
         // [7296:2.19-4]
-        out.extend([ConfigAttribute::Ip4Address(None), ConfigAttribute::Ip4Dns(None)]);
+        out.extend([ConfigAttribute::Ip4Address(config.former.v4), ConfigAttribute::Ip4Dns(None)]);
     }
     if config.request_v6 {
-        out.extend([ConfigAttribute::Ip6Address(None), ConfigAttribute::Ip6Dns(None)]);
+        out.extend([ConfigAttribute::Ip6Address(config.former.v6), ConfigAttribute::Ip6Dns(None)]);
     }
     out
 }

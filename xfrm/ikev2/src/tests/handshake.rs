@@ -293,6 +293,21 @@ fn who_asks_for_no_address_where_one_is_needed_hears_so() {
     assert!(!server.asked.iter().any(|a| a == "Lease"));
 }
 
+// [7296:2.19-4]
+#[test]
+fn the_addresses_of_before_are_asked_for_again() {
+    let (mut client, mut server) = (Node::client(), Node::server());
+    let former = Lease {
+        v4: Some("10.1.9.9".parse().unwrap()),
+        v6: Some(("fd00::99".parse().unwrap(), 128)),
+        dns: Vec::new(),
+    };
+    client.dial(Instant::ZERO, InitiatorConfig { former: former.clone(), ..config() });
+    carry(Instant::ZERO, &mut client, &mut server);
+    let lease = &client.established().unwrap().lease;
+    assert_eq!((lease.v4, lease.v6), (former.v4, former.v6));
+}
+
 // [7296:2.9-1]
 #[test]
 fn sites_are_narrowed_to_what_both_allow() {

@@ -193,7 +193,13 @@ impl Node {
                 Answer::Signed(Ok((schemes[0], self.signature(by, &message))))
             }
             Ask::Lease { .. } if refuse => Answer::Leased(Err(no())),
-            Ask::Lease { .. } => Answer::Leased(Ok(lease())),
+            Ask::Lease { v4, v6, .. } => {
+                let mut lease = lease();
+                lease.v4 = v4.filter(|a| !a.is_unspecified()).or(lease.v4);
+                let asked = v6.filter(|a| !a.is_unspecified());
+                lease.v6 = asked.map(|a| (a, 128)).or(lease.v6);
+                Answer::Leased(Ok(lease))
+            }
             Ask::AllocateSpi { .. } if refuse => Answer::Spi(Err(no())),
             Ask::AllocateSpi { .. } => {
                 self.spi += 1;
@@ -400,6 +406,7 @@ fn config() -> InitiatorConfig {
         remote_auth: RemoteAuth::Psk,
         request_v4: true,
         request_v6: true,
+        former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
