@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, Prefix, TrafficSelector};
 use adit_ikev2::api::{ChildId, ChildMode};
+use adit_isakmp::{EspSuite, IkeSuite};
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -157,6 +158,31 @@ impl Facts {
             rekeys: 0,
             next_rekey: 0,
             last_error: None,
+        }
+    }
+
+    /// The IKE_SA has other keys.
+    pub fn ike_rekeyed(&mut self, ike: IkeSuite) {
+        self.ike_suite = ike.to_string();
+        self.rekeys += 1;
+        self.add_legacy(ike.legacy());
+    }
+
+    /// A CHILD_SA has other keys; `first`: it is the connection's first one, or in its place.
+    pub fn child_rekeyed(&mut self, esp: EspSuite, first: bool) {
+        if first {
+            self.esp_suite = esp.to_string();
+        }
+        self.rekeys += 1;
+        self.add_legacy(esp.legacy());
+    }
+
+    /// These are in use besides.
+    pub fn add_legacy(&mut self, more: Vec<String>) {
+        for name in more {
+            if !self.legacy.contains(&name) {
+                self.legacy.push(name);
+            }
         }
     }
 }

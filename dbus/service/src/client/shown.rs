@@ -54,11 +54,7 @@ impl Shown {
     /// The IKE_SA has other keys.
     pub(super) fn rekeyed(&mut self, ike: IkeSuite) {
         self.due.0 = in_time(self.profile.rekeying.ike);
-        self.update(|f| {
-            f.ike_suite = ike.to_string();
-            f.rekeys += 1;
-            add_legacy(f, ike.legacy());
-        });
+        self.update(|f| f.ike_rekeyed(ike));
     }
 
     /// One more CHILD_SA, or one in another's place.
@@ -77,17 +73,17 @@ impl Shown {
                 local: up.local_ts.clone(),
                 remote: up.remote_ts.clone(),
             };
-            if child.name.is_empty() {
-                f.esp_suite.clone_from(&child.esp_suite);
-            }
+            let first = child.name.is_empty();
             match former {
                 Some(former) => {
                     *former = child;
-                    f.rekeys += 1;
+                    f.child_rekeyed(up.esp, first);
                 }
-                None => f.children.push(child),
+                None => {
+                    f.children.push(child);
+                    f.add_legacy(up.esp.legacy());
+                }
             }
-            add_legacy(f, up.esp.legacy());
         });
     }
 
@@ -108,14 +104,6 @@ impl Shown {
 
 fn in_time(age: Option<Duration>) -> u64 {
     age.map_or(0, |age| clock::wall().0 + age.as_secs())
-}
-
-fn add_legacy(facts: &mut Facts, more: Vec<String>) {
-    for name in more {
-        if !facts.legacy.contains(&name) {
-            facts.legacy.push(name);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -87,6 +87,10 @@ impl SaContext for Arc<Inner> {
                 guest.close_child(self, sa, child, replaced_by.is_some());
             }
             Event::PathChanged { path, .. } => self.moved(sa, path),
+            Event::Rekeyed { ike } => self.show(sa, |f| f.ike_rekeyed(ike)),
+            Event::ChildUp(up) if up.replaces.is_some() => {
+                self.show(sa, |f| f.child_rekeyed(up.esp, true));
+            }
             Event::Released(_) => {
                 // The lease goes with the guest.
             }
@@ -240,10 +244,7 @@ impl Inner {
     /// The peer is elsewhere now.
     fn moved(&self, sa: SaId, path: Path) {
         self.daemon.sad().follow(sa, path);
-        let connection = self.guests().get(&sa).and_then(|g| g.connection());
-        if let Some(connection) = connection {
-            self.daemon.registry().update(connection, |f| f.remote = Some(path.remote));
-        }
+        self.show(sa, |f| f.remote = Some(path.remote));
     }
 
     fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {
@@ -274,6 +275,13 @@ impl Inner {
         tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
         let connection = self.daemon.registry().add(shown);
         self.guest_facts(sa, |facts| facts.connection = Some(connection));
+    }
+
+    fn show(&self, sa: SaId, change: impl FnOnce(&mut Facts)) {
+        let connection = self.guests().get(&sa).and_then(|g| g.connection());
+        if let Some(connection) = connection {
+            self.daemon.registry().update(connection, change);
+        }
     }
 }
 

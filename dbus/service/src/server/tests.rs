@@ -5,7 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use adit_core::{FailureCode, Identity, Path, Secret, SignatureScheme};
-use adit_ikev2::api::{Answer, Ask, Event, RemoteAuth, SaId, SignatureEncoding};
+use adit_ikev2::api::{
+    Answer, Ask, ChildId, ChildMode, ChildUp, Established, Event, Lease, RemoteAuth, SaId, SignatureEncoding,
+};
+use adit_isakmp::algorithm::{Encryption, KeyBits};
+use adit_isakmp::{EspSuite, IkeSuite, KeMethod, Prf};
 use adit_xfrm_kernel::RecordingXfrm;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -18,6 +22,7 @@ use crate::daemon::{Daemon, Doors, Settings};
 use crate::host::RecordingHost;
 use crate::ike::{Pending, SaContext};
 
+const AES: Encryption = Encryption::AesGcm16(KeyBits::B256);
 const PSK: &str = "correct horse battery staple";
 
 const BY_PSK: &str = r#"
@@ -110,6 +115,57 @@ async fn a_pool_that_is_empty_says_so_and_fills_as_guests_leave() {
 }
 
 #[tokio::test]
+async fn the_keys_of_a_client_are_shown_as_they_are_now() {
+    let server = Server::new(BY_PSK, &[]).await;
+    server.connection(1, "alice@example.com").await.unwrap();
+    let esp =
+        |ke| EspSuite { encryption: AES, integrity: None, ke, additional: Default::default(), esn: true };
+    let ike = |prf| IkeSuite {
+        encryption: AES,
+        integrity: None,
+        prf,
+        ke: KeMethod::Curve25519,
+        additional: Default::default(),
+    };
+    let none: Vec<adit_core::TrafficSelector> = Vec::new();
+    server.inner.event(
+        SaId(1),
+        Event::Established(Box::new(Established {
+            path: path(),
+            encapsulated: false,
+            nat_local: false,
+            nat_remote: false,
+            local_id: id("vpn.example.com"),
+            remote_id: id("alice@example.com"),
+            ike: ike(Prf::HmacSha256),
+            esp: esp(None),
+            child: ChildId(1),
+            local_ts: none.clone(),
+            remote_ts: none.clone(),
+            lease: Lease::default(),
+            connection: Some("staff".into()),
+            mobike: None,
+        })),
+    );
+    server.inner.event(SaId(1), Event::Rekeyed { ike: ike(Prf::HmacSha512) });
+    let up = ChildUp {
+        child: ChildId(2),
+        replaces: Some(ChildId(1)),
+        name: None,
+        esp: esp(Some(KeMethod::Curve25519)),
+        mode: ChildMode::Tunnel,
+        local_ts: none.clone(),
+        remote_ts: none,
+    };
+    server.inner.event(SaId(1), Event::ChildUp(Box::new(up)));
+    let all = server.inner.daemon.registry().all();
+    let [(_, facts)] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(facts.rekeys, 2);
+    assert!(facts.ike_suite.contains("prfsha512"), "{}", facts.ike_suite);
+    assert!(facts.esp_suite.contains("x25519"), "{}", facts.esp_suite);
+}
+
+#[tokio::test]
 async fn nobody_comes_in_while_it_goes_down() {
     let server = Server::new(BY_PSK, &[]).await;
     server.inner.closing.store(true, std::sync::atomic::Ordering::Release);
@@ -153,9 +209,10 @@ impl Server {
 
     /// The name of the connection that a peer gets.
     async fn connection(&self, sa: u64, remote: &str) -> Result<String, adit_core::Failure> {
-        let at = |a: &str| a.parse::<SocketAddr>().unwrap();
-        let path = Path { local: at("203.0.113.1:500"), remote: at("198.51.100.7:500") };
-        match self.ask(sa, Ask::Connection { remote: id(remote), asked: None, path, eap: false }).await {
+        match self
+            .ask(sa, Ask::Connection { remote: id(remote), asked: None, path: path(), eap: false })
+            .await
+        {
             Answer::Connection(Ok(config)) => {
                 if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
                     assert_eq!(authorities.len(), 1);
@@ -190,6 +247,11 @@ impl Server {
             _ => panic!("another answer"),
         }
     }
+}
+
+fn path() -> Path {
+    let at = |a: &str| a.parse::<SocketAddr>().unwrap();
+    Path { local: at("203.0.113.1:500"), remote: at("198.51.100.7:500") }
 }
 
 fn id(text: &str) -> Identity {
