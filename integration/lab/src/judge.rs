@@ -77,6 +77,8 @@ struct Seen {
     sequences: BTreeMap<(IpAddr, u32), BTreeSet<u32>>,
     /// The first one that came twice.
     twice: Option<(IpAddr, u32, u32)>,
+    /// IKE_SAs, by their SPIs.
+    ike_sas: BTreeSet<(u64, u64)>,
 }
 
 fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
@@ -102,6 +104,10 @@ fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
             seen.sequences.len(),
             wire.spis
         ));
+    }
+    if seen.ike_sas.len() < wire.ike_sas {
+        let (there, wanted) = (seen.ike_sas.len(), wire.ike_sas);
+        return Err(format!("it carried {there} IKE_SAs, and at least {wanted} should be there"));
     }
     let esp = format!("{} ESP, {} ESP in UDP", seen.esp, seen.esp_in_udp);
     let is_right = match wire.esp.as_str() {
@@ -129,6 +135,9 @@ impl Seen {
             {
                 seen.twice.get_or_insert((to, spi, number));
             }
+            if kind == Kind::Ike {
+                seen.ike_sas.extend(wire::ike_spis(&packet.frame));
+            }
             match kind {
                 Kind::Ike | Kind::Keepalive => seen.ike += 1,
                 Kind::Esp => seen.esp += 1,
@@ -144,8 +153,8 @@ impl Seen {
     }
 
     fn told(&self, on: &[String]) -> String {
-        let Self { ike, esp, esp_in_udp, marked, sequences, .. } = self;
-        let mut parts = vec![format!("{ike} IKE")];
+        let Self { ike, esp, esp_in_udp, marked, sequences, ike_sas, .. } = self;
+        let mut parts = vec![format!("{ike} IKE of {} IKE_SAs", ike_sas.len())];
         parts.extend((*esp > 0).then(|| format!("{esp} ESP")));
         parts.extend((*esp_in_udp > 0).then(|| format!("{esp_in_udp} ESP in UDP")));
         let (on, parts, spis) = (on.join(", "), parts.join(", "), sequences.len());
@@ -170,6 +179,7 @@ mod tests {
             esp,
             also: Vec::new(),
             spis: 0,
+            ike_sas: 0,
         }
     }
 
@@ -200,6 +210,15 @@ mod tests {
         let two = Wire { spis: 2, ..wire("esp-only", "esp") };
         assert!(one(&two, &[&first, &second]).unwrap_err().contains("1 SAs"));
         assert!(one(&two, &[&first, &packet(50, &[0xc0, 0, 0, 2, 0, 0, 0, 1])]).is_ok());
+    }
+
+    #[test]
+    fn ike_sas_are_counted() {
+        let ike = |spi: u8| packet(17, &[&[1, 0xf4, 1, 0xf4, 0, 0, 0, 0], &[spi; 16][..]].concat());
+        let (first, second) = (ike(1), ike(2));
+        let two = Wire { ike_sas: 2, ..wire("esp-only", "none") };
+        assert!(one(&two, &[&first, &first]).unwrap_err().contains("1 IKE_SAs"));
+        assert!(one(&two, &[&first, &second]).is_ok());
     }
 
     #[test]

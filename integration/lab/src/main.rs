@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         Some((command, _)) if command == "sink" => traffic::sink().map(|()| true),
         Some((command, rest)) if command == "send" => traffic::send(rest).map(|()| true),
         Some((command, rest)) if command == "flow" => flow::flow(rest).map(|()| true),
-        _ => Err("adit-lab run|sink|send|flow: started by `cargo xtask lab`".to_owned()),
+        Some((command, rest)) if command == "stream" => flow::stream(rest).map(|()| true),
+        _ => Err("adit-lab run|sink|send|flow|stream: started by `cargo xtask lab`".to_owned()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

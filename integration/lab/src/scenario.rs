@@ -277,6 +277,9 @@ pub struct Wire {
     /// Least number of SAs, told apart by destination and SPI, that must have carried something.
     #[serde(default)]
     pub spis: usize,
+    /// Least number of IKE_SAs, told apart by their two SPIs, on which something must have been said.
+    #[serde(default)]
+    pub ike_sas: usize,
     /// Further UDP or TCP ports that may appear, as `udp:53`.
     #[serde(default)]
     pub also: Vec<String>,

@@ -69,21 +69,34 @@ pub(crate) fn kind(frame: &[u8], also: &[String]) -> Kind {
     known.unwrap_or_else(|| Kind::Other(format!("cut off: {} bytes", frame.len())))
 }
 
-/// Destination, SPI and sequence number of an ESP packet, bare or in UDP: what never comes twice (RFC 4303 §2.2).
-pub(crate) fn sequence(frame: &[u8]) -> Option<(IpAddr, u32, u32)> {
+/// Destination, protocol and what is inside of an IPv4 packet, or of an IPv6 packet without extension headers.
+fn inside(frame: &[u8]) -> Option<(IpAddr, u8, &[u8])> {
     let packet = frame.get(14..)?;
-    let to;
-    let (protocol, payload) = match frame.get(12..14)? {
+    match frame.get(12..14)? {
         [0x08, 0x00] => {
-            to = IpAddr::from(<[u8; 4]>::try_from(packet.get(16..20)?).ok()?);
-            (*packet.get(9)?, packet.get(usize::from(packet.first()? & 0x0f) * 4..)?)
+            let to = IpAddr::from(<[u8; 4]>::try_from(packet.get(16..20)?).ok()?);
+            Some((to, *packet.get(9)?, packet.get(usize::from(packet.first()? & 0x0f) * 4..)?))
         }
         [0x86, 0xdd] => {
-            to = IpAddr::from(<[u8; 16]>::try_from(packet.get(24..40)?).ok()?);
-            (*packet.get(6)?, packet.get(40..)?)
+            let to = IpAddr::from(<[u8; 16]>::try_from(packet.get(24..40)?).ok()?);
+            Some((to, *packet.get(6)?, packet.get(40..)?))
         }
-        _ => return None,
-    };
+        _ => None,
+    }
+}
+
+/// The two SPIs of an IKE message, the initiator's first, once it has both (RFC 7296 §3.1).
+pub(crate) fn ike_spis(frame: &[u8]) -> Option<(u64, u64)> {
+    let (_, _, udp) = inside(frame)?;
+    let nat = udp.get(..2)? == 4500_u16.to_be_bytes() || udp.get(2..4)? == 4500_u16.to_be_bytes();
+    let message = udp.get(if nat { 12 } else { 8 }..)?;
+    let spi = |at: usize| Some(u64::from_be_bytes(message.get(at..at + 8)?.try_into().ok()?));
+    Some((spi(0)?, spi(8).filter(|spi| *spi != 0)?))
+}
+
+/// Destination, SPI and sequence number of an ESP packet, bare or in UDP: what never comes twice (RFC 4303 §2.2).
+pub(crate) fn sequence(frame: &[u8]) -> Option<(IpAddr, u32, u32)> {
+    let (to, protocol, payload) = inside(frame)?;
     let esp = if protocol == 17 { payload.get(8..)? } else { payload };
     let number = |at: usize| Some(u32::from_be_bytes(esp.get(at..at + 4)?.try_into().ok()?));
     Some((to, number(0)?, number(4)?))
@@ -170,7 +183,7 @@ fn udp(ports: [u16; 2], payload: &[u8]) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, kind, packets, sequence};
+    use super::{Kind, ike_spis, kind, packets, sequence};
 
     /// An Ethernet frame with an IPv4 packet.
     fn frame(protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -187,6 +200,17 @@ mod tests {
         assert_eq!(kind(&udp(&[0, 0, 0, 0, 1, 2]), &[]), Kind::Ike);
         assert_eq!(kind(&udp(&[1, 2, 3, 4, 0, 0, 0, 1]), &[]), Kind::EspInUdp);
         assert_eq!(kind(&frame(50, &[1]), &[]), Kind::Esp);
+    }
+
+    #[test]
+    fn reads_the_spis_of_ike_once_there_are_two() {
+        let spis = |responder: u8| [[0, 0, 0, 0, 0, 0, 0, 7], [0, 0, 0, 0, 0, 0, 0, responder]].concat();
+        let plain = |responder| frame(17, &[&[1, 0xf4, 1, 0xf4, 0, 0, 0, 0], &spis(responder)[..]].concat());
+        assert_eq!(ike_spis(&plain(0)), None);
+        assert_eq!(ike_spis(&plain(9)), Some((7, 9)));
+        let nat = [&[0x9c, 0x40, 0x11, 0x94, 0, 0, 0, 0, 0, 0, 0, 0], &spis(9)[..]].concat();
+        assert_eq!(ike_spis(&frame(17, &nat)), Some((7, 9)));
+        assert_eq!(ike_spis(&frame(17, &nat[..27])), None);
     }
 
     #[test]
