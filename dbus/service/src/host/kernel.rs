@@ -3,14 +3,13 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use rtnetlink::Handle;
 
 use super::sysctl::{self, Settings};
 use super::{Answer, Change, Host, HostError, LinkState, PathInfo, Route, Target, Undo, netlink, nft};
 
 /// This host, in this network namespace.
 pub struct KernelHost {
-    handle: Handle,
+    socket: netlink::Socket,
     settings: Mutex<Settings>,
 }
 
@@ -22,7 +21,7 @@ impl KernelHost {
     pub fn open() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle, settings: Mutex::default() })
+        Ok(Self { socket: netlink::Socket::new(handle), settings: Mutex::default() })
     }
 
     fn settings<T>(&self, f: impl FnOnce(&mut Settings) -> T) -> T {
@@ -30,7 +29,7 @@ impl KernelHost {
     }
 
     async fn index(&self, name: &str) -> Result<u32, HostError> {
-        let links = netlink::links(&self.handle).await?;
+        let links = netlink::links(&self.socket).await?;
         links
             .into_iter()
             .find(|l| l.name == name)
@@ -45,7 +44,7 @@ impl KernelHost {
         if !named_well {
             return Err(HostError::Invalid(format!("\"{name}\" is not a link's name")));
         }
-        netlink::add_xfrm_link(&self.handle, name, if_id, mtu).await?;
+        netlink::add_xfrm_link(&self.socket, name, if_id, mtu).await?;
         let finished = self.finish_link(name).await;
         if finished.is_err() {
             let undone = self.remove_xfrm_link(if_id).await;
@@ -62,12 +61,12 @@ impl KernelHost {
                 sysctl::write(&key, value)?;
             }
         }
-        netlink::set_up(&self.handle, self.index(name).await?).await
+        netlink::set_up(&self.socket, self.index(name).await?).await
     }
 
     async fn remove_xfrm_link(&self, if_id: u32) -> Result<(), HostError> {
-        for link in netlink::links(&self.handle).await?.iter().filter(|l| l.if_id == Some(if_id)) {
-            gone_is_fine(netlink::delete_link(&self.handle, link.index).await)?;
+        for link in netlink::links(&self.socket).await?.iter().filter(|l| l.if_id == Some(if_id)) {
+            gone_is_fine(netlink::delete_link(&self.socket, link.index).await)?;
         }
         Ok(())
     }
@@ -77,21 +76,21 @@ impl KernelHost {
             Target::Link(name) => Some(self.index(name).await?),
             Target::Unreachable => None,
         };
-        netlink::route(&self.handle, route, index, true).await
+        netlink::route(&self.socket, route, index, true).await
     }
 
     async fn make(&self, change: &Change) -> Result<(), HostError> {
         match change {
             Change::XfrmLink { name, if_id, mtu } => self.xfrm_link(name, *if_id, *mtu).await,
             Change::Address { link, address } => {
-                netlink::address(&self.handle, self.index(link).await?, *address, true).await
+                netlink::address(&self.socket, self.index(link).await?, *address, true).await
             }
             Change::Route(route) => self.route(route).await,
-            Change::Rule(rule) => netlink::rule(&self.handle, rule, true).await,
+            Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
-                netlink::proxy(&self.handle, self.index(link).await?, *address, true).await
+                netlink::proxy(&self.socket, self.index(link).await?, *address, true).await
             }
         }
     }
@@ -100,15 +99,15 @@ impl KernelHost {
         let done = match undo {
             Undo::XfrmLink { if_id } => self.remove_xfrm_link(*if_id).await,
             Undo::Address { link, address } => match self.index(link).await {
-                Ok(index) => netlink::address(&self.handle, index, *address, false).await,
+                Ok(index) => netlink::address(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
-            Undo::Route(route) => netlink::route(&self.handle, route, None, false).await,
-            Undo::Rule(rule) => netlink::rule(&self.handle, rule, false).await,
+            Undo::Route(route) => netlink::route(&self.socket, route, None, false).await,
+            Undo::Rule(rule) => netlink::rule(&self.socket, rule, false).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
             Undo::ProxyNeighbour { link, address } => match self.index(link).await {
-                Ok(index) => netlink::proxy(&self.handle, index, *address, false).await,
+                Ok(index) => netlink::proxy(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
         };
@@ -153,11 +152,11 @@ impl Host for KernelHost {
     }
 
     fn path_to(&self, destination: IpAddr) -> Answer<'_, PathInfo> {
-        Box::pin(netlink::path_to(&self.handle, destination))
+        Box::pin(netlink::path_to(&self.socket, destination))
     }
 
     fn links(&self) -> Answer<'_, Vec<LinkState>> {
-        Box::pin(netlink::links(&self.handle))
+        Box::pin(netlink::links(&self.socket))
     }
 
     fn setting<'a>(&'a self, key: &'a str) -> Answer<'a, Option<String>> {

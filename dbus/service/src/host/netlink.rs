@@ -21,20 +21,38 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::Handle;
+use tokio::sync::Mutex;
 
 use super::{
     HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, Route, Rule, Target,
 };
 
+/// A netlink socket, which the kernel lets have one dump at a time (EBUSY).
+pub(super) struct Socket {
+    handle: Handle,
+    dump: Mutex<()>,
+}
+
+impl Socket {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, dump: Mutex::default() }
+    }
+}
+
 /// Sends one request; gives the messages that answer it.
 async fn ask(
-    handle: &Handle,
+    socket: &Socket,
     message: RouteNetlinkMessage,
     flags: u16,
     what: &(dyn Fn() -> String + Sync),
 ) -> Result<Vec<RouteNetlinkMessage>, HostError> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | flags;
+    let _alone = match flags & NLM_F_DUMP == NLM_F_DUMP {
+        true => Some(socket.dump.lock().await),
+        false => None,
+    };
+    let handle = &socket.handle;
     let mut answers = handle.clone().request(request).map_err(|_| HostError::NoAnswer { what: what() })?;
     let mut out = Vec::new();
     while let Some(answer) = answers.next().await {
@@ -55,19 +73,19 @@ async fn ask(
 
 /// A request that only succeeds or fails.
 async fn tell(
-    handle: &Handle,
+    socket: &Socket,
     message: RouteNetlinkMessage,
     flags: u16,
     what: &(dyn Fn() -> String + Sync),
 ) -> Result<(), HostError> {
-    ask(handle, message, NLM_F_ACK | flags, what).await.map(|_| ())
+    ask(socket, message, NLM_F_ACK | flags, what).await.map(|_| ())
 }
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
-pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkState>, HostError> {
+pub(super) async fn links(socket: &Socket) -> Result<Vec<LinkState>, HostError> {
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let answers = ask(handle, request, NLM_F_DUMP, &|| "the list of links".into()).await?;
+    let answers = ask(socket, request, NLM_F_DUMP, &|| "the list of links".into()).await?;
     Ok(answers
         .into_iter()
         .filter_map(|m| match m {
@@ -107,7 +125,7 @@ fn link_state(link: &LinkMessage) -> LinkState {
 }
 
 pub(super) async fn add_xfrm_link(
-    handle: &Handle,
+    socket: &Socket,
     name: &str,
     if_id: u32,
     mtu: u32,
@@ -122,25 +140,25 @@ pub(super) async fn add_xfrm_link(
             LinkInfo::Data(InfoData::Xfrm(vec![InfoXfrm::IfId(if_id)])),
         ]),
     ];
-    tell(handle, RouteNetlinkMessage::NewLink(link), NEW, &|| format!("the xfrm interface {name}")).await
+    tell(socket, RouteNetlinkMessage::NewLink(link), NEW, &|| format!("the xfrm interface {name}")).await
 }
 
-pub(super) async fn set_up(handle: &Handle, index: u32) -> Result<(), HostError> {
+pub(super) async fn set_up(socket: &Socket, index: u32) -> Result<(), HostError> {
     let mut link = LinkMessage::default();
     link.header.index = index;
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
-    tell(handle, RouteNetlinkMessage::SetLink(link), 0, &|| format!("to set link {index} up")).await
+    tell(socket, RouteNetlinkMessage::SetLink(link), 0, &|| format!("to set link {index} up")).await
 }
 
-pub(super) async fn delete_link(handle: &Handle, index: u32) -> Result<(), HostError> {
+pub(super) async fn delete_link(socket: &Socket, index: u32) -> Result<(), HostError> {
     let mut link = LinkMessage::default();
     link.header.index = index;
-    tell(handle, RouteNetlinkMessage::DelLink(link), 0, &|| format!("to delete link {index}")).await
+    tell(socket, RouteNetlinkMessage::DelLink(link), 0, &|| format!("to delete link {index}")).await
 }
 
 pub(super) async fn address(
-    handle: &Handle,
+    socket: &Socket,
     index: u32,
     address: Prefix,
     add: bool,
@@ -166,14 +184,14 @@ pub(super) async fn address(
     ));
     let what = || format!("address {address} on link {index}");
     match add {
-        true => tell(handle, RouteNetlinkMessage::NewAddress(message), NEW, &what).await,
-        false => tell(handle, RouteNetlinkMessage::DelAddress(message), 0, &what).await,
+        true => tell(socket, RouteNetlinkMessage::NewAddress(message), NEW, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelAddress(message), 0, &what).await,
     }
 }
 
 /// `index` is the target link's.
 pub(super) async fn route(
-    handle: &Handle,
+    socket: &Socket,
     route: &Route,
     index: Option<u32>,
     add: bool,
@@ -199,12 +217,12 @@ pub(super) async fn route(
     attributes.extend(route.source.map(|s| RouteAttribute::PrefSource(RouteAddress::from(s))));
     let what = || route.to_string();
     match add {
-        true => tell(handle, RouteNetlinkMessage::NewRoute(message), NEW, &what).await,
-        false => tell(handle, RouteNetlinkMessage::DelRoute(message), 0, &what).await,
+        true => tell(socket, RouteNetlinkMessage::NewRoute(message), NEW, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelRoute(message), 0, &what).await,
     }
 }
 
-pub(super) async fn rule(handle: &Handle, rule: &Rule, add: bool) -> Result<(), HostError> {
+pub(super) async fn rule(socket: &Socket, rule: &Rule, add: bool) -> Result<(), HostError> {
     let mut message = RuleMessage::default();
     message.header.family = if rule.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
     message.header.action = RuleAction::ToTable;
@@ -218,12 +236,12 @@ pub(super) async fn rule(handle: &Handle, rule: &Rule, add: bool) -> Result<(), 
     ];
     let what = || rule.to_string();
     match add {
-        true => tell(handle, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
-        false => tell(handle, RouteNetlinkMessage::DelRule(message), 0, &what).await,
+        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, &what).await,
     }
 }
 
-pub(super) async fn proxy(handle: &Handle, index: u32, address: IpAddr, add: bool) -> Result<(), HostError> {
+pub(super) async fn proxy(socket: &Socket, index: u32, address: IpAddr, add: bool) -> Result<(), HostError> {
     let mut message = NeighbourMessage::default();
     message.header.family = family(address);
     message.header.ifindex = index;
@@ -236,20 +254,20 @@ pub(super) async fn proxy(handle: &Handle, index: u32, address: IpAddr, add: boo
     let what = || format!("answering for {address} on link {index}");
     match add {
         // No NLM_F_EXCL: the kernel has one entry an address, whoever asked for it.
-        true => tell(handle, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE, &what).await,
-        false => tell(handle, RouteNetlinkMessage::DelNeighbour(message), 0, &what).await,
+        true => tell(socket, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelNeighbour(message), 0, &what).await,
     }
 }
 
 /// The route that packets with our mark take.
-pub(super) async fn path_to(handle: &Handle, destination: IpAddr) -> Result<PathInfo, HostError> {
+pub(super) async fn path_to(socket: &Socket, destination: IpAddr) -> Result<PathInfo, HostError> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
     message.header.destination_prefix_length = Prefix::width(destination);
     message.attributes =
         vec![RouteAttribute::Destination(RouteAddress::from(destination)), RouteAttribute::Mark(MARK)];
     let what = || format!("a route to {destination}");
-    let answers = ask(handle, RouteNetlinkMessage::GetRoute(message), 0, &what).await?;
+    let answers = ask(socket, RouteNetlinkMessage::GetRoute(message), 0, &what).await?;
     let found = answers.into_iter().find_map(|m| match m {
         RouteNetlinkMessage::NewRoute(route) => Some(route),
         _ => None,
@@ -274,7 +292,7 @@ pub(super) async fn path_to(handle: &Handle, destination: IpAddr) -> Result<Path
             _ => {}
         }
     }
-    let link = links(handle).await?.into_iter().find(|l| Some(l.index) == index);
+    let link = links(socket).await?.into_iter().find(|l| Some(l.index) == index);
     match (source, link) {
         (Some(source), Some(link)) => Ok(PathInfo {
             source,

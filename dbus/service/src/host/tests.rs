@@ -87,6 +87,14 @@ pub(super) fn changes(host: &Arc<dyn Host>, folder: &Path, name: &str) -> Change
 }
 
 #[test]
+fn many_ask_for_links_at_once() {
+    in_namespace("many_ask_for_links_at_once", async |host| {
+        let asked = futures_util::future::join_all((0..16).map(|_| host.links())).await;
+        assert!(asked.iter().all(|links| links.as_ref().is_ok_and(|l| l.len() == 3)), "{asked:?}");
+    });
+}
+
+#[test]
 fn a_tunnels_changes_come_and_go() {
     in_namespace("a_tunnels_changes_come_and_go", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
