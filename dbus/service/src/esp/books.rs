@@ -11,8 +11,10 @@ use super::child::{Child, Lineage};
 /// What stands in the kernel, and whose it is. Written only by the queue's work.
 #[derive(Default)]
 pub(super) struct Books {
-    /// By reqid.
+    /// By number: the reqid that each would have alone.
     pub(super) lineages: BTreeMap<u32, Lineage>,
+    /// The numbers of those that have another's reqid, by that.
+    heirs: BTreeMap<u32, Vec<u32>>,
     pub(super) sas: BTreeMap<SaId, Owned>,
     /// Whose a policy is: the last one's, until that is gone. (An identity that comes in again, or authenticates again,
     /// has the same addresses in its old and its new IKE_SA for a while.)
@@ -24,7 +26,7 @@ pub(super) struct Books {
 /// What an IKE_SA has.
 #[derive(Default)]
 pub(super) struct Owned {
-    /// The reqids of its CHILD_SAs, the first one's first.
+    /// The numbers of its CHILD_SAs' lineages, the first one's first.
     pub(super) reqids: Vec<u32>,
     /// SPIs that no state has yet.
     pub(super) larval: Vec<StateId>,
@@ -57,9 +59,30 @@ impl Books {
 
     /// Whose state this is.
     pub(super) fn owner(&self, reqid: u32, spi: u32) -> Option<(SaId, &Lineage, &Child)> {
-        let lineage = self.lineages.get(&reqid)?;
-        let child = lineage.children.iter().find(|c| c.spi_in == spi || c.spi_out == spi)?;
+        let heirs = self.heirs.get(&reqid).into_iter().flatten();
+        let lineages = heirs.chain([&reqid]).filter_map(|number| self.lineages.get(number));
+        let mut children =
+            lineages.filter(|l| l.reqid == reqid).flat_map(|l| l.children.iter().map(move |c| (l, c)));
+        let (lineage, child) = children.find(|(_, c)| c.spi_in == spi || c.spi_out == spi)?;
         Some((lineage.sa?, lineage, child))
+    }
+
+    /// Whether nothing has this reqid.
+    pub(super) fn is_free(&self, reqid: u32) -> bool {
+        !self.lineages.contains_key(&reqid) && !self.heirs.contains_key(&reqid)
+    }
+
+    /// The reqid of a CHILD_SA of that lineage: its own, or that of the same peer's for the same traffic.
+    pub(super) fn reqid_of(&self, number: u32, lineage: &Lineage, selectors: &[Selector]) -> u32 {
+        if let Some(known) = self.lineages.get(&number) {
+            return known.reqid;
+        }
+        let owner = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()).copied();
+        let first = selectors.first().and_then(owner);
+        let former = first.filter(|first| selectors.iter().all(|s| owner(s) == Some(*first)));
+        let former = former.and_then(|former| self.lineages.get(&former));
+        let same = |l: &&Lineage| l.sa.is_some() && l.peer == lineage.peer && l.mode == lineage.mode;
+        former.filter(same).map_or(number, |l| l.reqid)
     }
 
     /// The outbound state of a CHILD_SA stands, and leads there.
@@ -76,8 +99,22 @@ impl Books {
         if !owned.reqids.contains(&reqid) {
             owned.reqids.push(reqid);
         }
+        if lineage.reqid != reqid && !self.lineages.contains_key(&reqid) {
+            self.heirs.entry(lineage.reqid).or_default().push(reqid);
+        }
         let known = self.lineages.entry(reqid).or_insert(lineage);
         known.children.push(child);
+    }
+
+    /// Forgets a lineage.
+    pub(super) fn end(&mut self, number: u32) {
+        let Some(lineage) = self.lineages.remove(&number) else { return };
+        if let Some(heirs) = self.heirs.get_mut(&lineage.reqid) {
+            heirs.retain(|n| *n != number);
+            if heirs.is_empty() {
+                self.heirs.remove(&lineage.reqid);
+            }
+        }
     }
 
     /// Forgets a CHILD_SA, and its lineage with its last one.
@@ -87,7 +124,7 @@ impl Books {
         if !lineage.children.is_empty() {
             return;
         }
-        self.lineages.remove(&reqid);
+        self.end(reqid);
         if let Some(owned) = self.sas.get_mut(&sa) {
             owned.reqids.retain(|r| *r != reqid);
         }
@@ -102,7 +139,7 @@ impl Books {
             if owners.contains(&reqid) {
                 continue;
             }
-            let policies = lineage.policies(reqid, *selector);
+            let policies = lineage.policies(*selector);
             match owners.is_empty() {
                 true => change.add.extend(policies),
                 false => change.take_over.extend(policies),
@@ -123,7 +160,7 @@ impl Books {
         for selector in selectors {
             let owners = self.owners.entry((lineage.if_id, *selector)).or_default();
             if owners.is_empty() {
-                add.extend(lineage.policies(reqid, *selector));
+                add.extend(lineage.policies(*selector));
             }
             owners.insert(0, reqid);
         }
@@ -140,10 +177,10 @@ impl Books {
             let Some(at) = owners.iter().position(|r| *r == reqid) else { continue };
             let was_last = at + 1 == owners.len();
             owners.remove(at);
-            match owners.last().map(|r| (*r, self.lineages.get(r))) {
-                Some((former, Some(l))) if was_last => change.take_over.extend(l.policies(former, *selector)),
+            match owners.last().map(|r| self.lineages.get(r)) {
+                Some(Some(former)) if was_last => change.take_over.extend(former.policies(*selector)),
                 Some(_) => {}
-                None => change.remove.extend(lineage.policies(reqid, *selector).map(|p| p.id)),
+                None => change.remove.extend(lineage.policies(*selector).map(|p| p.id)),
             }
             if owners.is_empty() {
                 self.owners.remove(&key);
@@ -182,7 +219,7 @@ impl Books {
         selectors.sort_unstable();
         selectors.dedup();
         let own = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()) == Some(&reqid);
-        let policies = selectors.into_iter().filter(own).flat_map(|s| lineage.policies(reqid, s));
+        let policies = selectors.into_iter().filter(own).flat_map(|s| lineage.policies(s));
         policies.filter(|p| p.id.direction == Direction::Out).collect()
     }
 }

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use adit_core::{Failure, FailureCode, Path, Prefix, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
 use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
 use adit_isakmp::EspSuite;
 use adit_xfrm_kernel::{
@@ -53,15 +53,19 @@ pub struct Awaited {
 /// A CHILD_SA and those that came before it in its place: they have their reqid and policies in common, and so the
 /// kernel sends by the newest.
 pub(super) struct Lineage {
-    /// Whose it is; `None`: it only waits for a packet.
+    /// Whose it is, and who that peer is; `None`: it only waits for a packet.
     pub(super) sa: Option<SaId>,
+    pub(super) peer: Option<Identity>,
+    /// The reqid of its states and policies: that of the lineage whose place it takes, where the same peer has proven
+    /// itself again, for the same traffic. So the policies let both in, and the kernel sends by the newest.
+    pub(super) reqid: u32,
     /// Where both ends are.
     pub(super) path: Path,
     pub(super) encapsulated: bool,
     pub(super) mode: Mode,
     /// None in transport mode, which has no interface.
     pub(super) if_id: Option<u32>,
-    /// The address that the outbound policies lead to.
+    /// The address that the outbound policies lead to; unspecified where they are still another lineage's.
     pub(super) template: IpAddr,
     /// Oldest first.
     pub(super) children: Vec<Child>,
@@ -78,15 +82,17 @@ pub(super) struct Child {
     pub(super) limits: Limits,
     /// What its policies are for, as outbound packets see it.
     pub(super) selectors: Box<[Selector]>,
-    /// Another is in its place; only its inbound state still stands.
+    /// Another is in its place; its states only take what is on the way.
     pub(super) replaced: bool,
 }
 
 impl Lineage {
-    pub(super) fn of(agreed: &ChildSa, sa: SaId, if_id: u32) -> Self {
+    pub(super) fn of(agreed: &ChildSa, sa: SaId, if_id: u32, reqid: u32) -> Self {
         let mode = kernel_mode(agreed.mode);
         Self {
             sa: Some(sa),
+            peer: Some(agreed.remote_id.clone()),
+            reqid,
             path: agreed.path,
             encapsulated: agreed.encapsulated,
             mode,
@@ -101,6 +107,8 @@ impl Lineage {
         let mode = kernel_mode(of.mode);
         Self {
             sa: None,
+            peer: None,
+            reqid: of.numbers.reqid,
             path: of.path,
             encapsulated: false,
             mode,
@@ -111,12 +119,12 @@ impl Lineage {
     }
 
     /// The policies for one selector.
-    pub(super) fn policies(&self, reqid: u32, selector: Selector) -> impl Iterator<Item = Policy> + use<> {
+    pub(super) fn policies(&self, selector: Selector) -> impl Iterator<Item = Policy> + use<> {
         let plan = PolicyPlan {
             local: self.path.local.ip(),
             remote: self.path.remote.ip(),
             mode: self.mode,
-            reqid,
+            reqid: self.reqid,
             if_id: self.if_id,
             mark: None,
             priority: PolicyPlan::DEFAULT_PRIORITY,
@@ -140,7 +148,6 @@ impl Lineage {
     /// For the door: the states whose keys are given.
     pub(super) fn kernel_child(
         &self,
-        reqid: u32,
         child: &Child,
         (keys_in, keys_out): (Option<EspKeys>, Option<EspKeys>),
         policies: Vec<Policy>,
@@ -159,7 +166,7 @@ impl Lineage {
             esn: child.suite.esn,
             replay_window: xfrm::ChildSa::DEFAULT_REPLAY_WINDOW,
             if_id: self.if_id,
-            reqid,
+            reqid: self.reqid,
             mark: None,
             output_mark: Some(Mark { value: MARK, mask: MARK_MASK }),
             lifetimes: child.limits.lifetimes(child.suite),

@@ -15,6 +15,11 @@ use super::queue::Queue;
 use super::{Awaited, Limits, events};
 use crate::ike::WeakIkeDriver;
 
+/// How long the outbound state of a CHILD_SA that was rekeyed stands beside its successor, which the kernel sends by: what
+/// has been on its way through the kernel's output when the successor came is dropped where its state is gone
+/// (XfrmOutStateInvalid).
+const ON_THE_WAY_OUT: Duration = Duration::from_millis(250);
+
 /// How long the inbound state of a CHILD_SA that was rekeyed still takes what is on the way (RFC 7296 §2.8).
 const ON_THE_WAY: Duration = Duration::from_secs(5);
 
@@ -48,7 +53,7 @@ impl Sad {
         loop {
             // if_id 0 is none, so counting begins at 1.
             let numbers = Numbers::nth(self.last_number.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
-            if numbers.reqid != *OUR_REQIDS.start() && !self.books().lineages.contains_key(&numbers.reqid) {
+            if numbers.reqid != *OUR_REQIDS.start() && self.books().is_free(numbers.reqid) {
                 return numbers;
             }
         }
@@ -111,7 +116,7 @@ impl Sad {
             let (reqid, state) = {
                 let books = sad.books();
                 let (reqid, lineage, found) = books.find(sa, child).ok_or_else(gone)?;
-                (reqid, lineage.kernel_child(reqid, found, (None, Some(keys)), Vec::new())?)
+                (reqid, lineage.kernel_child(found, (None, Some(keys)), Vec::new())?)
             };
             let peer = state.remote;
             sad.door.install(state)?;
@@ -121,7 +126,7 @@ impl Sad {
         async { done.await.unwrap_or_else(|| Err(died())) }
     }
 
-    /// Removes a CHILD_SA; what one that was rekeyed takes in goes some seconds later.
+    /// Removes a CHILD_SA; the states of one that was rekeyed go when what is on the way has gone through them.
     pub fn close_child(
         &self,
         sa: SaId,
@@ -133,7 +138,10 @@ impl Sad {
         let done = self.queue.run(move || sad.close_now(sa, child, replaced));
         if let Some(sad) = lingers {
             tokio::spawn(async move {
-                tokio::time::sleep(ON_THE_WAY).await;
+                tokio::time::sleep(ON_THE_WAY_OUT).await;
+                let drained = sad.clone();
+                tell(&sad.queue.run(move || drained.drain_now(sa, child)).await.unwrap_or_default());
+                tokio::time::sleep(ON_THE_WAY - ON_THE_WAY_OUT).await;
                 tell(&sad.close_child(sa, child, false).await);
             });
         }

@@ -111,6 +111,10 @@ async fn a_rekey_leaves_the_policies_alone_and_takes_in_what_is_on_the_way() {
     k.install(ONE, child(2, Some(1))).await;
     assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
     assert!(k.sad.close_child(ONE, ChildId(1), true).await.is_empty());
+    // What the kernel is just sending has its state until it is out.
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
+    assert_eq!(k.sad.states(ONE).map(|(i, o)| (i.spi, o.spi)), Some((0x1002, 0x2002)));
+    assert!(k.sad.drain_now(ONE, ChildId(1)).is_empty());
     assert_eq!(k.spis(), [0x1001, 0x1002, 0x2002]);
     assert_eq!(k.sad.states(ONE).map(|(i, o)| (i.spi, o.spi)), Some((0x1002, 0x2002)));
     // What the seconds bring.
@@ -155,6 +159,7 @@ async fn two_ike_sas_of_one_identity_share_its_policies() {
     k.install(ONE, child(1, None)).await;
     k.install(TWO, child(2, None)).await;
     let second = k.reqid_of(0x2002);
+    assert_eq!(second, k.reqid_of(0x1001), "the policies let in what both take in");
     assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
     assert_eq!(k.door.standing(), (4, 3));
     // The old one goes, and takes nothing of the new one's along.
@@ -167,6 +172,51 @@ async fn two_ike_sas_of_one_identity_share_its_policies() {
     assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
     assert!(k.sad.remove(TWO).await.is_empty());
     assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn until_the_peer_can_read_the_new_ike_sas_child_the_old_ones_carries() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    let before = k.outbound_policy();
+    k.install(TWO, ChildSa { outbound: None, ..child(2, None) }).await;
+    assert_eq!((k.outbound_policy(), k.reqid_of(0x1002)), (before.clone(), k.numbers.reqid));
+    k.sad.install_outbound(TWO, ChildId(2), keys()).await.unwrap();
+    assert_eq!((k.outbound_policy(), k.reqid_of(0x2002)), (before.clone(), k.numbers.reqid));
+    // Events find both, and rekeys go on with the same reqid when the old one is gone.
+    let expired = |destination: &str, spi| XfrmEvent::Expired {
+        state: StateId { destination: destination.parse().unwrap(), spi, mark: None },
+        reqid: k.numbers.reqid,
+        if_id: Some(k.numbers.if_id),
+        hard: false,
+        bytes: 0,
+        packets: 0,
+    };
+    assert!(matches!(k.sad.heard(&expired("192.0.2.1", 0x1001)), Some(Input::Rekey { sa: ONE, .. })));
+    assert!(matches!(k.sad.heard(&expired("198.51.100.7", 0x2002)), Some(Input::Rekey { sa: TWO, .. })));
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!((k.outbound_policy(), k.spis()), (before, vec![0x1002, 0x2002]));
+    assert!(matches!(k.sad.heard(&expired("198.51.100.7", 0x2002)), Some(Input::Rekey { sa: TWO, .. })));
+    k.install(TWO, child(3, Some(2))).await;
+    assert_eq!(k.reqid_of(0x2003), k.numbers.reqid);
+    assert_ne!(k.sad.numbers().reqid, k.numbers.reqid);
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn another_peer_takes_the_policies_when_it_carries_and_lets_nobody_else_in_by_them() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    let before = k.outbound_policy();
+    let other = "other@example.com".parse::<Identity>().unwrap();
+    k.install(TWO, ChildSa { outbound: None, remote_id: other, ..child(2, None) }).await;
+    assert_eq!(k.outbound_policy(), before);
+    assert_ne!(k.reqid_of(0x1002), k.numbers.reqid);
+    k.sad.install_outbound(TWO, ChildId(2), keys()).await.unwrap();
+    assert_eq!(k.outbound_policy().map(|p| p.0), Some(k.reqid_of(0x2002)));
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.outbound_policy(), before);
 }
 
 #[tokio::test]
@@ -210,6 +260,7 @@ async fn what_cannot_be_moved_is_rekeyed_to_the_new_address() {
     k.install(ONE, elsewhere).await;
     assert_eq!(k.outbound_policy(), Some((k.numbers.reqid, "203.0.113.9".into())));
     assert!(k.sad.close_child(ONE, ChildId(1), true).await.is_empty());
+    assert!(k.sad.drain_now(ONE, ChildId(1)).is_empty());
     assert_eq!(k.spis(), [0x1001, 0x1002, 0x2002]);
 }
 

@@ -1,17 +1,20 @@
 //! The work of [`Sad`], on its queue.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use adit_core::{Failure, Path};
 use adit_ikev2::api::{ChildId, ChildSa, SaId};
-use adit_xfrm_kernel::{Relocation, Selector, StateId, XfrmError};
+use adit_xfrm_kernel::{Direction, Relocation, Selector, StateId, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::{PolicyChange, Trap};
 use super::child::{Child, Lineage, Numbers, selectors};
 use super::sad::{Sad, tell};
 use super::{Awaited, Limits};
+
+/// Where outbound policies lead that are still another's.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Sad {
     pub(super) fn install_now(
@@ -33,13 +36,22 @@ impl Sad {
             selectors,
             replaced: false,
         };
-        let mut lineage = Lineage::of(&agreed, sa, numbers.if_id);
-        let reqid = self.reqid_for(sa, &agreed, numbers);
-        let change = self.books().claim(reqid, &lineage, &child.selectors);
+        let reqid = self.number_for(sa, &agreed, numbers);
+        let mut lineage = Lineage::of(&agreed, sa, numbers.if_id, reqid);
+        let mut change = {
+            let mut books = self.books();
+            lineage.reqid = books.reqid_of(reqid, &lineage, &child.selectors);
+            books.claim(reqid, &lineage, &child.selectors)
+        };
         let keys = (Some(agreed.inbound), agreed.outbound);
         let carries = keys.1.is_some();
+        if !carries && !change.take_over.is_empty() {
+            // Whose it was goes on carrying until the peer can read this one.
+            change.take_over.retain(|p| p.id.direction != Direction::Out);
+            lineage.template = UNKNOWN;
+        }
         let installed = lineage
-            .kernel_child(reqid, &child, keys, change.add)
+            .kernel_child(&child, keys, change.add)
             .and_then(|whole| self.door().install(whole).map_err(Failure::from))
             .and_then(|()| self.take_over(&lineage, &child, &change.take_over));
         if carries {
@@ -57,11 +69,11 @@ impl Sad {
         if carries { self.point_policies(reqid, peer) } else { Ok(()) }
     }
 
-    /// The reqid of what it replaces; else that of the connection for its first CHILD_SA; else one of its own.
-    fn reqid_for(&self, sa: SaId, agreed: &ChildSa, numbers: Numbers) -> u32 {
+    /// The number of what it replaces; else that of the connection for its first CHILD_SA; else one of its own.
+    fn number_for(&self, sa: SaId, agreed: &ChildSa, numbers: Numbers) -> u32 {
         let books = self.books();
         let replaced = agreed.replaces.and_then(|old| books.find(sa, old)).map(|(reqid, ..)| reqid);
-        let first = (!books.lineages.contains_key(&numbers.reqid)).then_some(numbers.reqid);
+        let first = books.is_free(numbers.reqid).then_some(numbers.reqid);
         drop(books);
         replaced.or(first).unwrap_or_else(|| self.numbers().reqid)
     }
@@ -117,16 +129,16 @@ impl Sad {
         let (change, states) = {
             let mut books = self.books();
             let Some((reqid, lineage, found)) = books.find(sa, child) else { return Vec::new() };
-            let mut states: Vec<StateId> = Lineage::outbound(found).into_iter().collect();
-            if !replaced {
-                states.push(lineage.inbound(found));
-            }
+            let states: Vec<StateId> = match replaced {
+                true => Vec::new(),
+                false => Lineage::outbound(found).into_iter().chain([lineage.inbound(found)]).collect(),
+            };
             let own = books.own_selectors(reqid, child);
             let change = books.release(reqid, &own);
             if replaced {
                 let lineage = books.lineages.get_mut(&reqid);
                 let found = lineage.and_then(|l| l.children.iter_mut().find(|c| c.id == child));
-                found.into_iter().for_each(|c| (c.replaced, c.peer) = (true, None));
+                found.into_iter().for_each(|c| c.replaced = true);
             } else {
                 books.forget(sa, reqid, child);
             }
@@ -135,6 +147,20 @@ impl Sad {
         let mut errors = self.apply(change);
         errors.extend(self.door().remove_states(&states));
         errors
+    }
+
+    /// Removes the outbound state of a CHILD_SA that was rekeyed.
+    pub(super) fn drain_now(&self, sa: SaId, child: ChildId) -> Vec<XfrmError> {
+        let outbound = {
+            let mut books = self.books();
+            let Some((reqid, _, found)) = books.find(sa, child) else { return Vec::new() };
+            let outbound = Lineage::outbound(found);
+            let lineage = books.lineages.get_mut(&reqid);
+            let found = lineage.and_then(|l| l.children.iter_mut().find(|c| c.id == child));
+            found.into_iter().for_each(|c| c.peer = None);
+            outbound
+        };
+        self.door().remove_states(outbound.as_slice())
     }
 
     pub(super) fn relocate_now(&self, sa: SaId, path: Path) -> Vec<ChildId> {
@@ -194,7 +220,7 @@ impl Sad {
                     states.push(lineage.inbound(child));
                 }
                 let change = books.release(reqid, &all);
-                books.lineages.remove(&reqid);
+                books.end(reqid);
                 change
             };
             errors.extend(self.apply(change));
@@ -227,7 +253,7 @@ impl Sad {
             let mut books = self.books();
             let Some(trap) = books.traps.remove(&reqid) else { return Vec::new() };
             let change = books.release(reqid, &trap.selectors);
-            books.lineages.remove(&reqid);
+            books.end(reqid);
             change
         };
         self.apply(change)
