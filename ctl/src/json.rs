@@ -97,6 +97,8 @@ pub(crate) struct ConnectionJson<'c> {
     legacy: &'c [String],
     rekeys: u64,
     next_rekey: u64,
+    uplink: &'c str,
+    moves: &'c [adit_dbus_api::MoveParts],
     traffic: Option<Traffic>,
     last_error: Option<FailureJson<'c>>,
 }
@@ -127,6 +129,8 @@ impl<'c> ConnectionJson<'c> {
             legacy: &c.legacy,
             rekeys: c.rekeys,
             next_rekey: c.next_rekey,
+            uplink: &c.uplink,
+            moves: &c.moves,
             traffic,
             last_error: c.last_error.as_ref().map(|f| FailureJson::new(&c.profile, f, Status::of(f.code))),
         }
@@ -188,7 +192,7 @@ mod tests {
         let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
         assert_eq!(
             text,
-            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0}},"schema":1}"#
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"uplink":""},"schema":1}"#
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(

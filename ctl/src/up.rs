@@ -177,7 +177,10 @@ impl Wait<'_> {
 const fn settled(state: ConnectionState) -> bool {
     match state {
         ConnectionState::Connected | ConnectionState::Failed | ConnectionState::Disconnected => true,
-        ConnectionState::Connecting | ConnectionState::Disconnecting => false,
+        ConnectionState::Connecting
+        | ConnectionState::Waiting
+        | ConnectionState::Dormant
+        | ConnectionState::Disconnecting => false,
     }
 }
 

@@ -74,6 +74,8 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         (local, remote) => format!("{local} to {}", path_of(remote, c.encapsulated)),
     };
     let up = c.state == ConnectionState::Connected;
+    let path =
+        if c.uplink.is_empty() || path.is_empty() { path } else { format!("{path}, over {}", c.uplink) };
     let mut out = vec![
         (if client { "server" } else { "client" }, proven),
         ("gateway", if c.gateway == server { String::new() } else { c.gateway.clone() }),
@@ -97,6 +99,7 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
     let several = c.children.iter().filter(|_| c.children.len() > 1);
     out.extend(several.map(|child| ("child", child_of(child))));
     out.push(("rekeys", rekeys(c, now)));
+    out.push(("moves", moves(c, now)));
     if !up {
         out.push(("step", c.step.clone()));
     }
@@ -107,6 +110,22 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
     }
     out
 }
+
+/// The newest first: `2, to wlan0 (192.168.1.7) 40 s ago, to wwan0 (10.20.0.4) 3 min ago`.
+fn moves(c: &ConnectionStatus, now: u64) -> String {
+    let one = |(at, link, local, _): &adit_dbus_api::MoveParts| {
+        let host = local.rsplit_once(':').map_or(local.as_str(), |(host, _)| host);
+        format!("to {link} ({host}) {} ago", ago(now.saturating_sub(*at)))
+    };
+    let newest: Vec<String> = c.moves.iter().rev().take(SHOWN_MOVES).map(one).collect();
+    match newest.is_empty() {
+        true => String::new(),
+        false => format!("{}: {}", count(c.moves.len() as u64), newest.join(", ")),
+    }
+}
+
+/// So many moves are told.
+const SHOWN_MOVES: usize = 3;
 
 fn child_of((name, mode, esp, local, remote): &ChildParts) -> String {
     let name = if name.is_empty() { "first" } else { name };
@@ -167,6 +186,8 @@ pub(crate) mod tests {
             legacy: vec![],
             rekeys: 2,
             next_rekey: 1_795_178_407,
+            uplink: String::new(),
+            moves: Vec::new(),
             last_error: None,
         }
     }
@@ -193,6 +214,8 @@ pub(crate) mod tests {
             children: vec![],
             rekeys: 0,
             next_rekey: 0,
+            uplink: String::new(),
+            moves: Vec::new(),
             last_error: Some(failure),
             ..connected()
         }

@@ -21,6 +21,6 @@ pub use proxies::{
 };
 pub use row::ConnectionRow;
 pub use status::{
-    ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, Problem,
-    ProfileSummary, Properties, Role, SettingLine, Traffic, failure_from_parts, failure_to_parts,
+    ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, MoveParts,
+    Problem, ProfileSummary, Properties, Role, SettingLine, Traffic, failure_from_parts, failure_to_parts,
 };

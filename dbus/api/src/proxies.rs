@@ -6,7 +6,7 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, 
 
 use crate::names;
 use crate::row::ConnectionRow;
-use crate::status::{ChildParts, DoctorCheck, LastErrorParts};
+use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts};
 
 /// What an object says on each of its interfaces.
 pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
@@ -185,6 +185,12 @@ pub trait Connection {
     /// When keys are to be replaced next, at the latest.
     #[zbus(property)]
     fn next_rekey(&self) -> zbus::Result<u64>;
+    /// The link that it goes over.
+    #[zbus(property)]
+    fn uplink(&self) -> zbus::Result<String>;
+    /// The paths that it went over to, the newest last.
+    #[zbus(property)]
+    fn moves(&self) -> zbus::Result<Vec<MoveParts>>;
 
     /// The last failure: code, text, hint, details (`step`, `peer`). An empty code: none.
     #[zbus(property)]

@@ -14,6 +14,9 @@ pub type LastErrorParts = (String, String, String, HashMap<String, OwnedVariant>
 /// selectors.
 pub type ChildParts = (String, String, String, Vec<String>, Vec<String>);
 
+/// A move on the wire: when (seconds since 1970-01-01 UTC), over which link, from where, to where.
+pub type MoveParts = (u64, String, String, String);
+
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -44,6 +47,10 @@ words! {
         Connecting = "connecting",
         /// Up.
         Connected = "connected",
+        /// Up, and on its way to another path, which has not answered yet.
+        Waiting = "waiting",
+        /// Up, and without a path.
+        Dormant = "dormant",
         /// On its way down.
         Disconnecting = "disconnecting",
         /// Down, because somebody wanted it.
@@ -124,6 +131,10 @@ pub struct ConnectionStatus {
     pub rekeys: u64,
     /// When keys are to be replaced next, at the latest: seconds since 1970-01-01 UTC; 0: not known, or never.
     pub next_rekey: u64,
+    /// The link that it goes over.
+    pub uplink: String,
+    /// The paths that it went over to, the newest last.
+    pub moves: Vec<MoveParts>,
     /// The last failure.
     pub last_error: Option<Failure>,
 }
@@ -157,6 +168,8 @@ impl ConnectionStatus {
             legacy: p.read("Legacy").unwrap_or_default(),
             rekeys: p.read("Rekeys").unwrap_or(0),
             next_rekey: p.read("NextRekey").unwrap_or(0),
+            uplink: p.text("Uplink"),
+            moves: p.read("Moves").unwrap_or_default(),
             last_error: p.read::<LastErrorParts>("LastError").and_then(|parts| failure_from_parts(&parts)),
         }
     }

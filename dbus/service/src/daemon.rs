@@ -21,6 +21,7 @@ use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
 use crate::registry::{ConnectionId, Facts, Registry, Role};
 use crate::server::Server;
+use crate::uplinks::Uplinks;
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -58,6 +59,7 @@ pub struct Daemon {
     server_facts: Mutex<ServerFacts>,
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
+    uplinks: Uplinks,
 }
 
 #[derive(Default)]
@@ -85,6 +87,7 @@ impl Daemon {
     #[must_use]
     pub fn new(settings: Settings, doors: Doors) -> Self {
         let sad = Sad::new(Arc::clone(&doors.xfrm));
+        let uplinks = Uplinks::new(Arc::clone(&doors.host));
         Self {
             files: Files::new(&settings.config),
             settings,
@@ -97,6 +100,7 @@ impl Daemon {
             server_facts: Mutex::default(),
             link_names: tokio::sync::Mutex::default(),
             sad,
+            uplinks,
         }
     }
 
@@ -122,6 +126,12 @@ impl Daemon {
     #[must_use]
     pub const fn sad(&self) -> &Sad {
         &self.sad
+    }
+
+    /// The ways out of this host.
+    #[must_use]
+    pub const fn uplinks(&self) -> &Uplinks {
+        &self.uplinks
     }
 
     /// The host's network.

@@ -16,6 +16,7 @@ pub mod rights;
 pub mod server;
 mod start;
 pub mod suites;
+pub mod uplinks;
 
 use std::sync::Arc;
 

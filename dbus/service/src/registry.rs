@@ -34,6 +34,10 @@ pub enum State {
     Connecting,
     /// Up.
     Connected,
+    /// Up, and on the way to another path, which has not answered yet.
+    Waiting,
+    /// Up, and without a path.
+    Dormant,
     /// On the way down.
     Disconnecting,
     /// Down, because somebody wanted it so.
@@ -49,6 +53,8 @@ impl State {
         match self {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
+            Self::Waiting => "waiting",
+            Self::Dormant => "dormant",
             Self::Disconnecting => "disconnecting",
             Self::Disconnected => "disconnected",
             Self::Failed => "failed",
@@ -60,6 +66,19 @@ impl State {
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Disconnected | Self::Failed)
     }
+}
+
+/// A connection went over to another path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// When the peer answered there, seconds since 1970.
+    pub at: u64,
+    /// Over which link.
+    pub link: String,
+    /// From where.
+    pub local: SocketAddr,
+    /// To where.
+    pub remote: SocketAddr,
 }
 
 /// What is known of a CHILD_SA.
@@ -126,6 +145,10 @@ pub struct Facts {
     pub rekeys: u64,
     /// When keys are to be replaced next, at the latest, seconds since 1970; 0: never, or not known.
     pub next_rekey: u64,
+    /// The link that it goes over.
+    pub uplink: String,
+    /// The paths that it went over to, the newest last.
+    pub moves: Vec<Moved>,
     /// Why it failed.
     pub last_error: Option<Failure>,
 }
@@ -157,6 +180,8 @@ impl Facts {
             legacy: Vec::new(),
             rekeys: 0,
             next_rekey: 0,
+            uplink: String::new(),
+            moves: Vec::new(),
             last_error: None,
         }
     }

@@ -12,6 +12,7 @@ mod run;
 mod runner;
 mod snapshot;
 mod steps;
+mod survive;
 mod topology;
 mod traffic;
 mod wire;
@@ -24,9 +25,10 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "run" => runner::run(rest),
         Some((command, _)) if command == "sink" => traffic::sink().map(|()| true),
         Some((command, rest)) if command == "send" => traffic::send(rest).map(|()| true),
+        Some((command, rest)) if command == "survive" => survive::survive(rest).map(|()| true),
         Some((command, rest)) if command == "flow" => flow::flow(rest).map(|()| true),
         Some((command, rest)) if command == "stream" => flow::stream(rest).map(|()| true),
-        _ => Err("adit-lab run|sink|send|flow|stream: started by `cargo xtask lab`".to_owned()),
+        _ => Err("adit-lab run|sink|send|flow|stream|survive: started by `cargo xtask lab`".to_owned()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use std::{
 use adit_lab::scenario::Scenario;
 
 /// Where sinks listen, TCP and UDP.
-const PORT: u16 = 7007;
+pub(crate) const PORT: u16 = 7007;
 
 /// Bytes of a datagram's payload.
 pub(crate) const DATAGRAM: usize = 512;

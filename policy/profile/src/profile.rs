@@ -145,6 +145,12 @@ pub struct Profile {
     pub force_encapsulation: bool,
     /// The address to send from. Default: the routing table's choice.
     pub local_address: Option<IpAddr>,
+    /// Whether the connection follows this host from network to network (MOBIKE). Default: yes.
+    pub mobility: bool,
+    /// Links to go over, best first: `wired`, `wifi`, `wwan`, or names. Default: as the routes' metrics say.
+    pub prefer: Vec<String>,
+    /// A connection that has no path for so long ends. Default: 30 min; `None`: never.
+    pub outage: Option<Duration>,
 }
 
 impl Profile {

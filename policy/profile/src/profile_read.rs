@@ -9,7 +9,9 @@ use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode, Start};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PskSource, Revocation};
-use crate::value::{Host, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted};
+use crate::value::{
+    Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted,
+};
 
 pub(crate) const AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate)];
@@ -18,6 +20,8 @@ const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
 pub(crate) const DPD_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(3600);
 pub(crate) const DPD_DEFAULT: Duration = Duration::from_secs(30);
+const OUTAGE_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(8);
+pub(crate) const OUTAGE_DEFAULT: Duration = Duration::from_mins(30);
 
 /// Every key of a profile, in the order in which they are shown.
 pub(crate) const KEYS: &[&str] = &[
@@ -58,6 +62,9 @@ pub(crate) const KEYS: &[&str] = &[
     "shared-identity",
     "force-encapsulation",
     "local-address",
+    "mobility",
+    "prefer",
+    "outage-time",
 ];
 
 /// Reads a profile. `check` says whether a proposal's text is one that Adit can make.
@@ -135,11 +142,19 @@ fn profile(
         shared_identity: reader.boolean(table, "shared-identity").unwrap_or(false),
         force_encapsulation: reader.boolean(table, "force-encapsulation").unwrap_or(false),
         local_address,
+        mobility: reader.boolean(table, "mobility").unwrap_or(true),
+        prefer: reader.parse_list(table, "prefer", link_word),
+        outage: reader.duration_or_never(table, "outage-time", OUTAGE_RANGE).unwrap_or(Some(OUTAGE_DEFAULT)),
         // Last, so that whatever else is wrong has been found.
         auth: auth?,
         remote_auth: remote_auth?,
     };
     (!profile.servers.is_empty()).then_some(profile)
+}
+
+/// `wired`, `wifi`, `wwan`, or the name of a link.
+fn link_word(text: &str) -> Result<String, NameError> {
+    text.parse::<InterfaceName>().map(|name| name.as_str().to_owned())
 }
 
 /// The gateways; `port` is that of each which names none.

@@ -3,6 +3,7 @@ use core::time::Duration;
 use adit_core::TrafficSelector;
 
 use crate::profile::{AuthMethod, Dns, Profile};
+use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::sa_read::FRAGMENT_DEFAULT;
 use crate::secret::{CertSource, KeySource, PskSource, Revocation};
@@ -140,6 +141,12 @@ impl Profile {
         let forced = self.force_encapsulation;
         out.push(when("force-encapsulation", forced.to_string(), !forced));
         out.extend(self.local_address.map(|a| said("local-address", string(&a.to_string()))));
+        out.push(when("mobility", self.mobility.to_string(), self.mobility));
+        if !self.prefer.is_empty() {
+            out.push(said("prefer", list(self.prefer.iter().map(|word| string(word)))));
+        }
+        let outage = self.outage.map_or_else(|| "never".to_owned(), show_duration);
+        out.push(when("outage-time", string(&outage), self.outage == Some(OUTAGE_DEFAULT)));
         out
     }
 }

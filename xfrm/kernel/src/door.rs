@@ -34,12 +34,14 @@ pub trait XfrmDoor: Send + Sync {
     /// The first refusal, with the kernel's own text.
     fn install(&self, child: ChildSa) -> Result<(), XfrmError>;
 
-    /// Follows a peer to another address or port, as [`Relocation`] says: no packet is lost, and no (SPI, sequence number)
-    /// is sent twice. Where the address differs, every outbound state is found under the new one afterwards.
+    /// Moves states to other addresses or ports, as [`Relocation`] says: no (SPI, sequence number) is sent twice, and where
+    /// a peer moves no packet is lost. Every state is found under the new addresses afterwards. Inbound states at a former
+    /// address of ours stand there, too, and are returned: they take what is on its way, and are to be removed soon.
     ///
     /// # Errors
-    /// [`XfrmError::Immovable`], or the first refusal. The states are as they were; their ports may be the new ones.
-    fn relocate(&self, relocation: &Relocation) -> Result<(), XfrmError>;
+    /// [`XfrmError::Immovable`], or the first refusal. Where nothing but addresses and ports of the peer was to change, the
+    /// states are as they were; their ports may be the new ones. Else some may be gone.
+    fn relocate(&self, relocation: &Relocation) -> Result<Vec<StateId>, XfrmError>;
 
     /// Lets the kernel find policies whose peer's side is a single address by a hash of it, whatever our side is. For
     /// servers, whose policies are many. It holds for the whole network namespace, and changes nothing but speed.

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::attribute::{SecretBuffer, find};
 use crate::event::{address, if_id, mark};
 use crate::link::{Link, Verdict};
-use crate::relocate::StateCopy;
+use crate::relocate::{StateCopy, Steps};
 use crate::request::Batch;
 use crate::{
     AllocateSpi, Capabilities, ChildSa, Direction, EventStream, Mode, OUR_IF_IDS, OUR_REQIDS, Operation,
@@ -150,47 +150,27 @@ impl XfrmDoor for KernelXfrm {
         all_taken(verdicts)
     }
 
-    fn relocate(&self, to: &Relocation) -> Result<(), XfrmError> {
-        let encap = to.encap;
-        let stays = |id: &StateId| id.destination == to.remote;
-        let (mut in_place, mut ahead, mut old) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(encap) = encap {
-            for (id, copy) in self.copies(&to.inbound)? {
-                in_place.push((Operation::UpdateState(id), copy.with_ports(encap, true)));
-            }
+    fn relocate(&self, to: &Relocation) -> Result<Vec<StateId>, XfrmError> {
+        let mut steps = Steps::default();
+        for (id, copy) in self.copies(&to.inbound)? {
+            steps.inbound(to, id, copy)?;
         }
         for (id, copy) in self.copies(&to.outbound)? {
-            match encap {
-                _ if !stays(&id) => {
-                    let new = StateId { destination: to.remote, ..id };
-                    ahead.push((Operation::AddState(new), copy.ahead_at(to)?));
-                    old.push(id);
-                }
-                Some(encap) => in_place.push((Operation::UpdateState(id), copy.with_ports(encap, false))),
-                None => {}
-            }
+            steps.outbound(to, id, copy)?;
         }
-        let added = self.exchange(|batch| push_copies(batch, &ahead), |_| ())?;
+        let added = self.exchange(|batch| push_copies(batch, &steps.ahead), |_| ())?;
         if added.iter().any(|(_, v)| v.is_err()) {
             let stand = added.iter().filter(|(_, v)| v.is_ok()).filter_map(|(o, _)| match o {
                 Operation::AddState(id) => Some(*id),
                 _ => None,
             });
             self.remove_states(&stand.collect::<Vec<_>>());
-            return all_taken(added);
+            all_taken(added)?;
         }
-        let moved = self.exchange(
-            |batch| {
-                if !old.is_empty() {
-                    to.policies.iter().for_each(|p| batch.policy(p, true));
-                }
-                old.iter().for_each(|id| batch.delete_state(id));
-                push_copies(batch, &in_place);
-            },
-            |_| (),
-        )?;
+        let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ())?;
         // What has expired in between is somebody else's news.
-        all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())
+        all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
+        Ok(steps.left)
     }
 
     fn hash_by_peer(&self) -> Result<(), XfrmError> {

@@ -198,7 +198,7 @@ impl XfrmDoor for RecordingXfrm {
         })
     }
 
-    fn relocate(&self, to: &Relocation) -> Result<(), XfrmError> {
+    fn relocate(&self, to: &Relocation) -> Result<Vec<StateId>, XfrmError> {
         self.with(|b| {
             b.permit(Operation::UpdateState(StateId { destination: to.remote, spi: 0, mark: None }))?;
             for old in &to.outbound {
@@ -207,10 +207,18 @@ impl XfrmDoor for RecordingXfrm {
                     b.states.insert(id, StateRecord { id, source: to.local, ..record });
                 }
             }
+            let mut left = Vec::new();
+            for old in to.inbound.iter().filter(|id| id.destination != to.local) {
+                if let Some(record) = b.states.get(old).copied() {
+                    let id = StateId { destination: to.local, ..*old };
+                    b.states.insert(id, StateRecord { id, source: to.remote, ..record });
+                    left.push(*old);
+                }
+            }
             b.policies.extend(to.policies.iter().map(|p| (p.id, *p)));
             let Relocation { remote, encap, ref outbound, .. } = *to;
             b.write(Recorded::Relocated { remote, encap, outbound: outbound.clone() });
-            Ok(())
+            Ok(left)
         })
     }
 

@@ -1,9 +1,14 @@
-//! Following a peer whose address or port has changed.
+//! Following an end whose address or port has changed.
 //!
 //! The kernel's own MIGRATE sends sequence numbers twice: packets leave on the old state after it was copied. So an
 //! outbound state is added anew at the new address, with its counter ahead of everything that the old one can still
 //! send, before the policies point there; then the old one goes. A port alone is changed in place, and so is the port of
 //! an inbound state, whose source address decides nothing.
+//!
+//! An inbound state at another address of ours is added there with its replay window, and the former one is left for
+//! what is still on its way to it: its owner removes it soon, since a packet that each of both has seen counts twice.
+//! A state whose key stays and whose source or encapsulation does not (the kernel changes neither in place) is deleted
+//! and added in one batch.
 
 use core::net::IpAddr;
 
@@ -11,18 +16,20 @@ use netlink_packet_core::{Emitable, NlasIterator};
 use netlink_packet_xfrm as nl;
 
 use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, push_attribute};
-use crate::{Policy, StateId, UdpEncap, XfrmError};
+use crate::event::address;
+use crate::request::{Batch, MAPPING_SECONDS};
+use crate::{Operation, Policy, StateId, UdpEncap, XfrmError};
 
 /// Sequence numbers left out: more than the old state can send until it is gone (some milliseconds), few enough that
 /// the peer guesses the upper half of an extended one right.
 const AHEAD: u32 = 1 << 16;
 
-/// Where a peer is now, and what has to follow it.
+/// Where both ends are now, and what has to follow them.
 #[derive(Clone, Debug)]
 pub struct Relocation {
-    /// Our outer address: the destination of the inbound states, and the source of the new outbound ones.
+    /// Our outer address from now on.
     pub local: IpAddr,
-    /// The peer's outer address from now on, of the same family.
+    /// The peer's outer address from now on, of the same family as ours.
     pub remote: IpAddr,
     /// The ports from now on; `None` with plain ESP.
     pub encap: Option<UdpEncap>,
@@ -30,7 +37,7 @@ pub struct Relocation {
     pub inbound: Vec<StateId>,
     /// The outbound states, as they are found now.
     pub outbound: Vec<StateId>,
-    /// The policies whose templates name the peer's address, with the new one. Unused where only the port differs.
+    /// The policies whose templates name the addresses, with the new ones. Unused where only ports differ.
     pub policies: Vec<Policy>,
 }
 
@@ -38,12 +45,14 @@ pub struct Relocation {
 pub(crate) struct StateCopy {
     id: StateId,
     info: nl::UserSaInfo,
+    /// Whether it has ports.
+    encapsulated: bool,
     /// The attributes as the kernel gave them, of those that a request may have.
     attributes: SecretBuffer,
 }
 
 /// What a copy takes over as it is. The kernel repeats the HMAC as ALG_AUTH, too, without its truncation.
-const KEPT: [u16; 11] = [
+const KEPT: [u16; 10] = [
     nl::XFRMA_ALG_AEAD,
     nl::XFRMA_ALG_CRYPT,
     nl::XFRMA_ALG_AUTH_TRUNC,
@@ -53,15 +62,91 @@ const KEPT: [u16; 11] = [
     nl::XFRMA_SET_MARK_MASK,
     nl::XFRMA_IF_ID,
     nl::XFRMA_SA_EXTRA_FLAGS,
-    nl::XFRMA_MTIMER_THRESH,
     XFRMA_SA_DIR,
 ];
+
+/// What is done to the states, in two batches.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Added before the policies point there.
+    pub(crate) ahead: Vec<(Operation, SecretBuffer)>,
+    /// Deleted, and added as they are to be.
+    again: Vec<(StateId, SecretBuffer)>,
+    /// Deleted when the policies point elsewhere.
+    old: Vec<StateId>,
+    in_place: Vec<(Operation, SecretBuffer)>,
+    /// Inbound states that stay where they were.
+    pub(crate) left: Vec<StateId>,
+    /// Whether templates change.
+    readdressed: bool,
+}
+
+impl Steps {
+    pub(crate) fn inbound(&mut self, to: &Relocation, id: StateId, copy: StateCopy) -> Result<(), XfrmError> {
+        if id.destination != to.local {
+            let new = StateId { destination: to.local, ..id };
+            self.ahead.push((Operation::AddState(new), copy.inbound_at(to)?));
+            self.left.push(id);
+            return Ok(());
+        }
+        match (copy.encapsulated, to.encap) {
+            (true, Some(encap)) => {
+                self.in_place.push((Operation::UpdateState(id), copy.with_ports(encap, true)));
+            }
+            (false, None) => {}
+            _ => self.again.push((id, copy.inbound_at(to)?)),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn outbound(
+        &mut self,
+        to: &Relocation,
+        id: StateId,
+        copy: StateCopy,
+    ) -> Result<(), XfrmError> {
+        if id.destination != to.remote {
+            let new = StateId { destination: to.remote, ..id };
+            self.ahead.push((Operation::AddState(new), copy.ahead_at(to)?));
+            self.old.push(id);
+            self.readdressed = true;
+            return Ok(());
+        }
+        let from = address(&copy.info.saddr, copy.info.family);
+        match (copy.encapsulated, to.encap) {
+            _ if from != Some(to.local) => {
+                self.again.push((id, copy.ahead_at(to)?));
+                self.readdressed = true;
+            }
+            (true, Some(encap)) => {
+                self.in_place.push((Operation::UpdateState(id), copy.with_ports(encap, false)));
+            }
+            (false, None) => {}
+            _ => self.again.push((id, copy.ahead_at(to)?)),
+        }
+        Ok(())
+    }
+
+    /// The second batch.
+    pub(crate) fn finish(&self, batch: &mut Batch, policies: &[Policy]) {
+        for (id, copy) in &self.again {
+            batch.delete_state(id);
+            batch.copied_state(Operation::AddState(*id), copy);
+        }
+        if self.readdressed {
+            policies.iter().for_each(|p| batch.policy(p, true));
+        }
+        self.old.iter().for_each(|id| batch.delete_state(id));
+        self.in_place.iter().for_each(|(operation, copy)| batch.copied_state(operation.clone(), copy));
+    }
+}
 
 impl StateCopy {
     /// Out of the kernel's answer to GETSA. `None`: it is not one.
     pub(crate) fn read(id: StateId, payload: &[u8]) -> Option<Self> {
         let (body, rest) = payload.split_at_checked(nl::XFRM_USER_SA_INFO_LEN)?;
         let info = nl::UserSaInfo::parse(body).ok()?;
+        let encapsulated = find(rest, nl::XFRMA_ENCAP).is_some();
         let mut attributes = SecretBuffer::default();
         for attribute in NlasIterator::new(rest).map_while(Result::ok) {
             let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
@@ -69,7 +154,7 @@ impl StateCopy {
                 push_attribute(&mut attributes, kind, attribute.into_inner().get(4..length)?);
             }
         }
-        Some(Self { id, info, attributes })
+        Some(Self { id, info, encapsulated, attributes })
     }
 
     /// The state with other ports, to be laid over itself.
@@ -78,19 +163,32 @@ impl StateCopy {
         self.request()
     }
 
-    /// The outbound state at the peer's new address, with its counter ahead.
+    /// The outbound state between the new addresses, with its counter ahead.
     pub(crate) fn ahead_at(mut self, to: &Relocation) -> Result<SecretBuffer, XfrmError> {
         let id = self.id;
-        let immovable = |why| XfrmError::Immovable(id, why);
+        self.advance().ok_or(XfrmError::Immovable(id, "its sequence numbers are near their end"))?;
+        self.between((to.local, to.remote), to.encap, false)
+    }
+
+    /// The inbound state at our new address, with its window as it is.
+    fn inbound_at(self, to: &Relocation) -> Result<SecretBuffer, XfrmError> {
+        self.between((to.remote, to.local), to.encap, true)
+    }
+
+    fn between(
+        mut self,
+        (source, destination): (IpAddr, IpAddr),
+        encap: Option<UdpEncap>,
+        inbound: bool,
+    ) -> Result<SecretBuffer, XfrmError> {
         if self.keys_are_hidden() {
-            return Err(immovable("the kernel hides its keys"));
+            return Err(XfrmError::Immovable(self.id, "the kernel hides its keys"));
         }
-        self.advance().ok_or_else(|| immovable("its sequence numbers are near their end"))?;
         self.spend_limits();
-        self.info.source(&to.local);
-        self.info.destination(&to.remote);
-        if let Some(encap) = to.encap {
-            self.push_encap(encap, false);
+        self.info.source(&source);
+        self.info.destination(&destination);
+        if let Some(encap) = encap {
+            self.push_encap(encap, inbound);
         }
         Ok(self.request())
     }
@@ -109,6 +207,9 @@ impl StateCopy {
         let mut bytes = vec![0; template.buffer_len()];
         template.emit(&mut bytes);
         push_attribute(&mut self.attributes, nl::XFRMA_ENCAP, &bytes);
+        if inbound {
+            push_attribute(&mut self.attributes, nl::XFRMA_MTIMER_THRESH, &MAPPING_SECONDS.to_ne_bytes());
+        }
     }
 
     /// A locked-down kernel answers with zeros.

@@ -16,7 +16,7 @@ pub(crate) const HEADER: usize = 16;
 
 /// The kernel tells a new source address or port of an inbound state at once, and the same one again only after so
 /// many seconds (one event a packet otherwise).
-const MAPPING_SECONDS: u32 = 30;
+pub(crate) const MAPPING_SECONDS: u32 = 30;
 
 /// Requests and what each of them is for. The answer to request `n` carries sequence number `first + n`.
 pub(crate) struct Batch {

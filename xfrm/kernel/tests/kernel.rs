@@ -297,6 +297,29 @@ fn a_peer_that_moves_is_followed() {
         assert!(states.iter().any(|s| s.id == new && s.if_id == Some(IF_ID) && s.reqid == REQID));
         assert_eq!(outbound_counter("203.0.113.9"), "10000");
         assert_eq!(door.query(&outbound).unwrap(), None);
+
+        // Our own address, and no NAT any more: the outbound state keeps its key, and both inbound ones stand.
+        to.outbound = vec![new];
+        (to.local, to.encap) = (address("192.0.2.99"), None);
+        for policy in &mut to.policies {
+            policy.template.as_mut().unwrap().source = to.local;
+        }
+        assert_eq!(door.relocate(&to).unwrap(), [inbound]);
+        assert_eq!(door.states().unwrap().len(), 3);
+        assert_eq!(outbound_counter("203.0.113.9"), "20000");
+        let listed = Command::new("ip").args(["xfrm", "state"]).output().unwrap().stdout;
+        assert_eq!(String::from_utf8(listed).unwrap().matches("61001").count(), 1, "the one that is left");
+        assert_eq!(door.remove_states(&[inbound]).len(), 0);
+
+        // The other family.
+        to.inbound = vec![StateId { destination: to.local, ..inbound }];
+        (to.local, to.remote) = (address("2001:db8::1"), address("2001:db8::9"));
+        for policy in &mut to.policies {
+            let template = policy.template.as_mut().unwrap();
+            (template.source, template.destination) = (to.local, to.remote);
+        }
+        assert_eq!(door.relocate(&to).unwrap().len(), 1);
+        assert_eq!(outbound_counter("2001:db8::9"), "30000");
     });
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, failure_to_parts};
+use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, MoveParts, failure_to_parts};
 use adit_ikev2::api::ChildMode;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -12,7 +12,7 @@ use zbus::{Connection, interface};
 
 use super::gate::Gate;
 use crate::daemon::Daemon;
-use crate::registry::{ChildFacts, ConnectionId, Facts, Role};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role};
 
 pub(crate) struct ConnectionObject {
     pub(super) daemon: Arc<Daemon>,
@@ -42,6 +42,11 @@ pub(super) fn children(facts: &Facts) -> Vec<ChildParts> {
         (c.name.clone(), mode(c.mode), c.esp_suite.clone(), texts(&c.local), texts(&c.remote))
     };
     facts.children.iter().map(child).collect()
+}
+
+pub(super) fn moves(facts: &Facts) -> Vec<MoveParts> {
+    let one = |m: &Moved| (m.at, m.link.clone(), m.local.to_string(), m.remote.to_string());
+    facts.moves.iter().map(one).collect()
 }
 
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
@@ -203,6 +208,16 @@ impl ConnectionObject {
     #[zbus(property)]
     fn next_rekey(&self) -> u64 {
         self.read(|f| f.next_rekey)
+    }
+
+    #[zbus(property)]
+    fn uplink(&self) -> String {
+        self.read(|f| f.uplink)
+    }
+
+    #[zbus(property)]
+    fn moves(&self) -> Vec<MoveParts> {
+        self.read(|f| moves(&f))
     }
 
     #[zbus(property)]

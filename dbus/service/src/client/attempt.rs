@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{Established, Event, Lease, SaId};
+use adit_plan::mobility::Uplink;
 use adit_profile::{AuthMethod, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,7 @@ use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::install::Installation;
 use super::resolve::resolve;
+use super::roaming::{self, Over, Roaming};
 use super::shown::Shown;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
@@ -94,6 +96,8 @@ pub fn start(dial: Dial) -> ClientHandle {
         persistent: dial.persistent,
         former: Lease::default(),
         shown,
+        uplinks: None,
+        roaming: None,
     };
     tokio::spawn(async move {
         let result = attempt.run().await;
@@ -119,6 +123,9 @@ struct Attempt {
     /// The addresses that we had last: they are asked for again.
     former: Lease,
     shown: Shown,
+    /// The ways out of this host, while they are followed.
+    uplinks: Option<watch::Receiver<Arc<Vec<Uplink>>>>,
+    roaming: Option<Roaming>,
 }
 
 /// An IKE_SA of ours that has not been closed.
@@ -135,6 +142,8 @@ enum Heard {
     Current(Event),
     Renewal(Event),
     TimeToRenew,
+    /// Whether the ways out have changed.
+    Uplinks(bool),
 }
 
 enum Ended {
@@ -176,11 +185,19 @@ impl Attempt {
                     (was_up, pause) = (true, PAUSES.0);
                     match self.unless_stopped(Self::hold).await {
                         None => return Ended::Stopped,
-                        Some(failure) => failure,
+                        Some(Over::Ended(failure)) => return Ended::Lost(failure),
+                        Some(Over::Reconnect(failure)) => failure,
+                        Some(Over::Redial(failure)) => {
+                            pause = Duration::ZERO;
+                            failure
+                        }
                     }
                 }
             };
-            self.live = None;
+            self.roaming = None;
+            if let Some(live) = self.live.take() {
+                live.ike.close(live.sa);
+            }
             self.end_renewal();
             self.installation.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
@@ -194,7 +211,7 @@ impl Attempt {
             if self.unless_stopped(async |_: &mut Self| tokio::time::sleep(pause).await).await.is_none() {
                 return Ended::Stopped;
             }
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).clamp(PAUSES.0, PAUSES.1);
         }
     }
 
@@ -205,6 +222,10 @@ impl Attempt {
         let (own, trusted) = self.credentials()?;
         self.look_up().await?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
+        if roaming::may_roam(&self.profile) && self.uplinks.is_none() {
+            let changes = || self.daemon.changes("uplinks");
+            self.uplinks = Some(self.daemon.uplinks().follow(changes).await?);
+        }
         let profile = Arc::clone(&self.profile);
         let mut last = None;
         for (gateway, addresses) in profile.servers.iter().zip(self.known.clone()) {
@@ -305,13 +326,15 @@ impl Attempt {
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
     ) -> Result<Live, Failure> {
-        let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote, &e))?;
+        let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
+        let uplink = roaming::way_to(&self.daemon, &self.profile.prefer, uplinks.as_deref(), remote).await?;
         if self.profile.tunnel == Tunnel::Full {
             self.installation.block().await?;
         }
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();
         let (source, ports, former) = (uplink.source, ike.sockets().ports(), self.former.clone());
-        let target = Target { gateway, remote, source, ports, own, authorities, former };
+        let addresses = uplinks.as_deref().map(|seen| roaming::addresses(seen)).unwrap_or_default();
+        let target = Target { gateway, remote, source, ports, own, authorities, former, addresses };
         let config = initiator(&self.profile, target)?;
         if self.live.is_none() {
             self.daemon.registry().update(self.id, |f| {
@@ -366,28 +389,49 @@ impl Attempt {
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
         self.state(State::Connected, "established");
+        let following = self.uplinks.clone().zip(self.live.as_ref());
+        self.roaming = following
+            .map(|(uplinks, live)| Roaming::new(&self.profile, facts, uplinks, (live.ike.clone(), live.sa)));
+        let link = self.roaming.as_ref().map(|roaming| roaming.link().to_owned()).unwrap_or_default();
+        self.shown.goes_over(&link);
     }
 
     /// Returns when the peer is lost or has closed the connection.
-    async fn hold(&mut self) -> Failure {
+    async fn hold(&mut self) -> Over {
         loop {
+            if let Some(roaming) = &mut self.roaming
+                && let Some(over) = roaming.act(&self.daemon, &self.installation, &mut self.shown).await
+            {
+                return over;
+            }
             let event = match self.hear().await {
                 Heard::Current(event) => event,
                 Heard::Renewal(event) => match self.renewal_said(event) {
-                    Some(failure) => return failure,
+                    Some(failure) => return Over::Reconnect(failure),
                     None => continue,
                 },
                 Heard::TimeToRenew => {
                     self.renew().await;
                     continue;
                 }
+                Heard::Uplinks(changed) => {
+                    self.roaming.as_mut().into_iter().for_each(|roaming| roaming.wake(changed));
+                    continue;
+                }
             };
+            self.roaming.as_mut().into_iter().for_each(|roaming| roaming.heard(&event));
             match event {
+                Event::PathChanged { path, encapsulated } => {
+                    self.shown.moved(path, encapsulated);
+                    self.live.iter_mut().for_each(|live| live.remote.set_ip(path.remote.ip()));
+                }
                 Event::Closed(result) => {
                     self.live = None;
                     // A server ends the old one as soon as it has let the new one in, which may be known here later.
                     if self.renewal.is_none() {
-                        return result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
+                        return Over::Reconnect(
+                            result.err().unwrap_or_else(|| internal("the IKE_SA was closed")),
+                        );
                     }
                 }
                 Event::ChildUp(up) => self.shown.child_up(&up),
@@ -395,7 +439,8 @@ impl Attempt {
                     let left = self.shown.child_closed(child);
                     if left == 0 && replaced_by.is_none() && self.renewal.is_none() {
                         let text = "the server closed the CHILD_SA.";
-                        return Failure::new(FailureCode::PeerClosed, Step::Established, text);
+                        let why = Failure::new(FailureCode::PeerClosed, Step::Established, text);
+                        return Over::Reconnect(why);
                     }
                 }
                 Event::ChildRefused { name, why } => {
@@ -419,6 +464,7 @@ impl Attempt {
         tokio::select! {
             event = next_event(self.live.as_mut()), if self.live.is_some() => Heard::Current(event),
             event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
+            changed = due(self.roaming.as_mut()) => Heard::Uplinks(changed),
             () = time => Heard::TimeToRenew,
         }
     }
@@ -482,6 +528,7 @@ impl Attempt {
 
     /// Tells the peer, then undoes everything on this host. The block goes last.
     async fn take_down(&mut self) -> Result<(), Failure> {
+        self.roaming = None;
         // No installation may begin any more; one that has begun is waited for.
         self.installation.close().await;
         self.end_renewal();
@@ -499,7 +546,11 @@ impl Attempt {
                 tracing::info!(connection = self.id.0, "the peer did not answer our DELETE");
             }
         }
-        self.installation.undo().await
+        let undone = self.installation.undo().await;
+        if self.uplinks.take().is_some() {
+            self.daemon.uplinks().leave().await;
+        }
+        undone
     }
 
     async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
@@ -517,6 +568,14 @@ impl Attempt {
 
     fn state(&self, state: State, reason: &str) {
         self.daemon.registry().set_state(self.id, state, reason, None);
+    }
+}
+
+/// Waits until the mobility of a connection wants something.
+async fn due(roaming: Option<&mut Roaming>) -> bool {
+    match roaming {
+        Some(roaming) => roaming.due().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -553,12 +612,6 @@ fn describe(step: Step, remote: SocketAddr) -> Option<String> {
         Step::Child => Some("IKEv2: authenticated, installing the tunnel".to_owned()),
         _ => None,
     }
-}
-
-fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
-    let text = format!("there is no route from this host to {}: {error}", remote.ip());
-    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
-        .hint(format!("check that this host is online:  ip route get {}", remote.ip()))
 }
 
 fn internal(text: &str) -> Failure {

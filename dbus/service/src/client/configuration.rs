@@ -6,6 +6,7 @@ use adit_core::{Failure, Identity, Path, Prefix, TrafficSelector};
 use adit_ikev2::api::{ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, RemoteAuth, Timing};
 use adit_profile::{AuthMethod, Mode, Profile, ServerName, Tunnel};
 
+use super::roaming;
 use crate::credentials::OwnCertificate;
 use crate::ike::Ports;
 use crate::suites;
@@ -22,6 +23,8 @@ pub(super) struct Target<'a> {
     pub(super) authorities: Vec<[u8; 20]>,
     /// What the same server gave us before.
     pub(super) former: Lease,
+    /// This host's addresses.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// Everything that the core needs to dial.
@@ -56,7 +59,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
             Tunnel::Full => everything(),
             Tunnel::Split => ends.remote(&profile.remote_subnets, profile.mode),
         },
-        mobike: None,
+        mobike: roaming::may_roam(profile).then_some(target.addresses),
         shared_identity: profile.shared_identity,
         force_encapsulation: profile.force_encapsulation,
         fragment_size: profile.fragment_size,
@@ -155,6 +158,7 @@ mod tests {
             own: None,
             authorities: Vec::new(),
             former: Lease { v4: Some("10.9.0.3".parse().unwrap()), ..Lease::default() },
+            addresses: vec!["192.0.2.7".parse().unwrap()],
         };
         initiator(&profile, target).unwrap()
     }

@@ -71,7 +71,7 @@ impl SaContext for ClientContext {
             Event::ChildClosed { child, replaced_by, .. } => {
                 self.installation.child_closed(sa, *child, replaced_by.is_some());
             }
-            Event::PathChanged { path, .. } => self.installation.moved(sa, *path),
+            Event::PathChanged { path, encapsulated } => self.installation.moved(sa, *path, *encapsulated),
             Event::Closed(_) => self.installation.closed(sa),
             _ => {}
         }

@@ -194,9 +194,9 @@ impl Installation {
         });
     }
 
-    /// The peer is elsewhere now.
-    pub(crate) fn moved(&self, sa: SaId, path: Path) {
-        self.sad().follow(sa, path);
+    /// It goes over this path now.
+    pub(crate) fn moved(&self, sa: SaId, path: Path, encapsulated: bool) {
+        self.sad().follow(sa, path, encapsulated);
     }
 
     /// Takes the tunnel away; the block stays.

@@ -5,6 +5,7 @@ mod configuration;
 mod context;
 mod install;
 mod resolve;
+mod roaming;
 mod shown;
 
 pub use attempt::{ClientHandle, Dial, start};

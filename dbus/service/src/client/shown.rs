@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_core::{Path, Step};
 use adit_ikev2::api::{ChildId, ChildUp, Established};
 use adit_isakmp::IkeSuite;
 use adit_profile::Profile;
 
 use crate::clock;
-use crate::registry::{ChildFacts, ConnectionId, Facts, Registry};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Registry, State};
 
 /// Keeps the facts in step with what the IKE_SA does.
 pub(super) struct Shown {
@@ -17,11 +18,22 @@ pub(super) struct Shown {
     profile: Arc<Profile>,
     /// When the IKE_SA, and the CHILD_SA that is oldest, are to be rekeyed at the latest; 0: never.
     due: (u64, u64),
+    /// When it left its last path.
+    since: std::time::Instant,
 }
+
+/// Moves that are remembered.
+const MOST_MOVES: usize = 20;
 
 impl Shown {
     pub(super) fn new(id: ConnectionId, registry: &Arc<Registry>, profile: &Arc<Profile>) -> Self {
-        Self { id, registry: Arc::clone(registry), profile: Arc::clone(profile), due: (0, 0) }
+        Self {
+            id,
+            registry: Arc::clone(registry),
+            profile: Arc::clone(profile),
+            due: (0, 0),
+            since: std::time::Instant::now(),
+        }
     }
 
     pub(super) fn established(&mut self, up: &Established, gateway: &str) {
@@ -49,6 +61,47 @@ impl Shown {
             f.children = vec![child];
             f.last_error = None;
         });
+    }
+
+    /// It goes over this path.
+    pub(super) fn moved(&self, path: Path, encapsulated: bool) {
+        self.update(|f| {
+            f.local = Some(path.local);
+            f.remote = Some(path.remote);
+            f.encapsulated = encapsulated;
+        });
+    }
+
+    /// It goes over this link.
+    pub(super) fn goes_over(&self, link: &str) {
+        self.update(|f| link.clone_into(&mut f.uplink));
+    }
+
+    /// It stands like this, on its way from network to network.
+    pub(super) fn stands(&mut self, state: State, link: &str, path: Path) {
+        let (reason, text) = match state {
+            State::Dormant => ("no-path", "no way out of this host: waiting for a network".to_owned()),
+            State::Connected => {
+                let after = self.since.elapsed().as_millis();
+                ("moved", format!("connected over {link}, from {}, after {after} ms", path.local.ip()))
+            }
+            _ => ("moving", format!("moving to {link}, {}", path.local.ip())),
+        };
+        if state != State::Connected {
+            self.since = std::time::Instant::now();
+        }
+        self.update(|f| {
+            link.clone_into(&mut f.uplink);
+            if state == State::Connected {
+                let moved =
+                    Moved { at: clock::wall().0, link: link.into(), local: path.local, remote: path.remote };
+                f.moves.push(moved);
+                let many = f.moves.len().saturating_sub(MOST_MOVES);
+                f.moves.drain(..many);
+            }
+        });
+        self.registry.set_state(self.id, state, reason, None);
+        self.registry.progress(self.id, Step::Established.as_str(), &text);
     }
 
     /// The IKE_SA has other keys.

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use adit_core::Path;
 use adit_ikev2::api::{ChildId, Input, SaId};
 use adit_xfrm_kernel::{Direction, Policy, PolicyId, Selector, StateId};
 use tokio::sync::Notify;
@@ -30,6 +31,10 @@ pub(super) struct Owned {
     pub(super) reqids: Vec<u32>,
     /// SPIs that no state has yet.
     pub(super) larval: Vec<StateId>,
+    /// Where it has moved to, and whether ESP is carried in UDP there.
+    pub(super) moved: Option<(Path, bool)>,
+    /// Inbound states at a former address of ours, which take what is on its way there.
+    pub(super) left: Vec<StateId>,
 }
 
 /// Policies without states: the first packet that meets one is told.
@@ -201,14 +206,14 @@ impl Books {
 
     /// CHILD_SAs of which a state is missing among those that stand: they are to be closed.
     pub(super) fn without_states(&self, standing: &BTreeSet<StateId>) -> Vec<Input> {
-        let missing = |lineage: &Lineage, child: &Child| {
+        let missing = |child: &Child| {
             let out = Lineage::outbound(child);
-            !standing.contains(&lineage.inbound(child)) || out.is_some_and(|id| !standing.contains(&id))
+            !standing.contains(&Lineage::inbound(child)) || out.is_some_and(|id| !standing.contains(&id))
         };
         let lineages = self.lineages.values().filter_map(|l| Some((l.sa?, l)));
-        let children = lineages.flat_map(|(sa, l)| l.children.iter().map(move |c| (sa, l, c)));
-        let gone = children.filter(|(_, l, c)| !c.replaced && missing(l, c));
-        gone.map(|(sa, _, c)| Input::CloseChild { sa, child: c.id }).collect()
+        let children = lineages.flat_map(|(sa, l)| l.children.iter().map(move |c| (sa, c)));
+        let gone = children.filter(|(_, c)| !c.replaced && missing(c));
+        gone.map(|(sa, c)| Input::CloseChild { sa, child: c.id }).collect()
     }
 
     /// The outbound policies of a lineage that are really its own now, as they should be.

@@ -78,6 +78,8 @@ pub(super) struct Child {
     pub(super) spi_out: u32,
     /// Where the outbound state leads, once it stands.
     pub(super) peer: Option<IpAddr>,
+    /// Where the inbound state is.
+    pub(super) local: IpAddr,
     pub(super) suite: EspSuite,
     pub(super) limits: Limits,
     /// What its policies are for, as outbound packets see it.
@@ -137,8 +139,8 @@ impl Lineage {
         self.encapsulated.then(|| UdpEncap { local_port: local.port(), remote_port: remote.port() })
     }
 
-    pub(super) fn inbound(&self, child: &Child) -> StateId {
-        StateId { destination: self.path.local.ip(), spi: child.spi_in, mark: None }
+    pub(super) fn inbound(child: &Child) -> StateId {
+        StateId { destination: child.local, spi: child.spi_in, mark: None }
     }
 
     pub(super) fn outbound(child: &Child) -> Option<StateId> {

@@ -23,6 +23,9 @@ const ON_THE_WAY_OUT: Duration = Duration::from_millis(250);
 /// How long the inbound state of a CHILD_SA that was rekeyed still takes what is on the way (RFC 7296 §2.8).
 const ON_THE_WAY: Duration = Duration::from_secs(5);
 
+/// How long an inbound state stands at a former address of ours.
+const LEFT_FOR: Duration = Duration::from_secs(1);
+
 /// Every CHILD_SA of the daemon. What is asked of the kernel is done in the order of the calls, whether or not their
 /// outcome is waited for.
 #[derive(Clone)]
@@ -148,12 +151,24 @@ impl Sad {
         async { done.await.unwrap_or_default() }
     }
 
-    /// Follows the peer of an IKE_SA to where it is now. CHILD_SAs that cannot be moved are rekeyed.
-    pub fn follow(&self, sa: SaId, path: Path) {
+    /// Everything of an IKE_SA goes over this path from now on. CHILD_SAs that cannot be moved are rekeyed. Where our own
+    /// address is another one, inbound states stand on both for a second: they take what was on its way. (Whoever copies
+    /// packets on the way could bring one that the former state has taken in that time to the new one, once.)
+    pub fn follow(&self, sa: SaId, path: Path, encapsulated: bool) {
         let sad = self.clone();
+        let runtime = tokio::runtime::Handle::current();
         // Nobody waits for it: what is to be told is told by the work itself.
         drop(self.queue.run(move || {
-            for child in sad.relocate_now(sa, path) {
+            let (rekeyed, left) = sad.relocate_now(sa, path, encapsulated);
+            if !left.is_empty() {
+                let sad = sad.clone();
+                runtime.spawn(async move {
+                    tokio::time::sleep(LEFT_FOR).await;
+                    let (again, queue) = (sad.clone(), sad.queue.clone());
+                    tell(&queue.run(move || again.remove_left(sa, &left)).await.unwrap_or_default());
+                });
+            }
+            for child in rekeyed {
                 let input = Input::Rekey { sa, child: Some(child) };
                 // Nobody drives IKE_SAs any more: then nobody needs it.
                 let _ = sad.ike.get().is_some_and(|ike| ike.input(input));
@@ -204,7 +219,7 @@ impl Sad {
         let first = books.sas.get(&sa)?.reqids.first()?;
         let lineage = books.lineages.get(first)?;
         let newest = lineage.children.iter().rev().find(|c| c.peer.is_some())?;
-        Some((lineage.inbound(newest), Lineage::outbound(newest)?))
+        Some((Lineage::inbound(newest), Lineage::outbound(newest)?))
     }
 
     /// Whether an IKE_SA has a CHILD_SA that carries.

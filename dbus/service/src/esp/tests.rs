@@ -238,7 +238,7 @@ async fn a_peer_that_moves_is_followed_by_every_child() {
     k.install(ONE, child(1, None)).await;
     k.install(ONE, child(2, Some(1))).await;
     k.install(ONE, ChildSa { local_ts: vec![ts("10.0.0.0/8")], ..child(3, None) }).await;
-    k.sad.follow(ONE, path("203.0.113.9:61000"));
+    k.sad.follow(ONE, path("203.0.113.9:61000"), true);
     // In its turn.
     k.sad.allocate_spi(TWO, path(PEER), k.numbers).await.unwrap();
     let moved = |s: &StateId| s.destination.to_string() == "203.0.113.9";
@@ -255,7 +255,7 @@ async fn what_cannot_be_moved_is_rekeyed_to_the_new_address() {
     let k = kernel();
     k.install(ONE, child(1, None)).await;
     k.door.refuse_next(Errno::EINVAL);
-    k.sad.follow(ONE, path("203.0.113.9:61000"));
+    k.sad.follow(ONE, path("203.0.113.9:61000"), true);
     let elsewhere = ChildSa { path: path("203.0.113.9:61000"), ..child(2, Some(1)) };
     k.install(ONE, elsewhere).await;
     assert_eq!(k.outbound_policy(), Some((k.numbers.reqid, "203.0.113.9".into())));

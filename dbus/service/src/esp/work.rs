@@ -20,10 +20,14 @@ impl Sad {
     pub(super) fn install_now(
         &self,
         sa: SaId,
-        agreed: ChildSa,
+        mut agreed: ChildSa,
         numbers: Numbers,
         limits: Limits,
     ) -> Result<(), Failure> {
+        // It may have moved while this was on its way.
+        if let Some((path, encapsulated)) = self.books().sas.get(&sa).and_then(|owned| owned.moved) {
+            (agreed.path, agreed.encapsulated) = (path, encapsulated);
+        }
         let selectors = selectors(&agreed.local_ts, &agreed.remote_ts, agreed.mode, agreed.path)?;
         let peer = agreed.path.remote.ip();
         let mut child = Child {
@@ -31,6 +35,7 @@ impl Sad {
             spi_in: agreed.inbound_spi,
             spi_out: agreed.outbound_spi,
             peer: None,
+            local: agreed.path.local.ip(),
             suite: agreed.suite,
             limits,
             selectors,
@@ -88,7 +93,7 @@ impl Sad {
         let taken = self.door().update_policies(policies);
         if taken.is_err() {
             let outbound = StateId { destination: lineage.path.remote.ip(), spi: child.spi_out, mark: None };
-            tell(&self.door().remove_states(&[outbound, lineage.inbound(child)]));
+            tell(&self.door().remove_states(&[outbound, Lineage::inbound(child)]));
         }
         taken.map_err(Failure::from)
     }
@@ -128,10 +133,10 @@ impl Sad {
     pub(super) fn close_now(&self, sa: SaId, child: ChildId, replaced: bool) -> Vec<XfrmError> {
         let (change, states) = {
             let mut books = self.books();
-            let Some((reqid, lineage, found)) = books.find(sa, child) else { return Vec::new() };
+            let Some((reqid, _, found)) = books.find(sa, child) else { return Vec::new() };
             let states: Vec<StateId> = match replaced {
                 true => Vec::new(),
-                false => Lineage::outbound(found).into_iter().chain([lineage.inbound(found)]).collect(),
+                false => Lineage::outbound(found).into_iter().chain([Lineage::inbound(found)]).collect(),
             };
             let own = books.own_selectors(reqid, child);
             let change = books.release(reqid, &own);
@@ -163,46 +168,85 @@ impl Sad {
         self.door().remove_states(outbound.as_slice())
     }
 
-    pub(super) fn relocate_now(&self, sa: SaId, path: Path) -> Vec<ChildId> {
-        let reqids = self.books().sas.get(&sa).map(|o| o.reqids.clone()).unwrap_or_default();
-        reqids.into_iter().flat_map(|reqid| self.relocate_lineage(reqid, path)).collect()
+    /// Everything of an IKE_SA goes over this path. What has to be rekeyed since it cannot be moved, and inbound states that
+    /// are left where they were.
+    pub(super) fn relocate_now(
+        &self,
+        sa: SaId,
+        path: Path,
+        encapsulated: bool,
+    ) -> (Vec<ChildId>, Vec<StateId>) {
+        let (reqids, before) = {
+            let mut books = self.books();
+            let Some(owned) = books.sas.get_mut(&sa) else { return (Vec::new(), Vec::new()) };
+            owned.moved = Some((path, encapsulated));
+            // Who comes back at once would find its own former states in the way.
+            (owned.reqids.clone(), std::mem::take(&mut owned.left))
+        };
+        tell(&self.door().remove_states(&before));
+        let (mut rekeyed, mut left) = (Vec::new(), Vec::new());
+        for reqid in reqids {
+            match self.relocate_lineage(reqid, path, encapsulated) {
+                Ok(more) => left.extend(more),
+                Err(children) => rekeyed.extend(children),
+            }
+        }
+        if let Some(owned) = self.books().sas.get_mut(&sa) {
+            owned.left.clone_from(&left);
+        }
+        (rekeyed, left)
     }
 
-    fn relocate_lineage(&self, reqid: u32, path: Path) -> Vec<ChildId> {
-        let peer = path.remote.ip();
-        let (to, former) = {
+    fn relocate_lineage(
+        &self,
+        reqid: u32,
+        path: Path,
+        encapsulated: bool,
+    ) -> Result<Vec<StateId>, Vec<ChildId>> {
+        let (local, peer) = (path.local.ip(), path.remote.ip());
+        let to = {
             let mut books = self.books();
-            let Some(lineage) = books.lineages.get_mut(&reqid) else { return Vec::new() };
-            let former = std::mem::replace(&mut lineage.path, path);
-            let inbound = |c: &Child| StateId { destination: former.local.ip(), spi: c.spi_in, mark: None };
+            let Some(lineage) = books.lineages.get_mut(&reqid) else { return Ok(Vec::new()) };
+            (lineage.path, lineage.encapsulated) = (path, encapsulated);
             let to = Relocation {
-                local: path.local.ip(),
+                local,
                 remote: peer,
                 encap: lineage.encap(),
-                inbound: lineage.children.iter().map(inbound).collect(),
+                inbound: lineage.children.iter().map(Lineage::inbound).collect(),
                 outbound: lineage.children.iter().filter_map(Lineage::outbound).collect(),
                 policies: Vec::new(),
             };
-            (Relocation { policies: books.outbound_policies(reqid), ..to }, former)
+            Relocation { policies: books.outbound_policies(reqid), ..to }
         };
-        // An inbound state at another address of ours, or of the other family, is another state.
-        let result = match former.local.ip() == to.local && former.remote.is_ipv4() == peer.is_ipv4() {
-            true => self.door().relocate(&to),
-            false => Err(XfrmError::Invalid("our own address has changed".into())),
-        };
+        let result = self.door().relocate(&to);
         let mut books = self.books();
-        let Some(lineage) = books.lineages.get_mut(&reqid) else { return Vec::new() };
+        let Some(lineage) = books.lineages.get_mut(&reqid) else { return Ok(Vec::new()) };
         match result {
-            Ok(()) => {
+            Ok(left) => {
                 lineage.template = peer;
-                lineage.children.iter_mut().filter(|c| c.peer.is_some()).for_each(|c| c.peer = Some(peer));
-                Vec::new()
+                for child in &mut lineage.children {
+                    child.local = local;
+                    child.peer = child.peer.map(|_| peer);
+                }
+                Ok(left)
             }
             Err(error) => {
                 tracing::info!(%error, reqid, "the CHILD_SA is rekeyed instead of moved");
-                lineage.children.iter().filter(|c| !c.replaced).map(|c| c.id).collect()
+                Err(lineage.children.iter().filter(|c| !c.replaced).map(|c| c.id).collect())
             }
         }
+    }
+
+    /// Removes what was left where it was, as far as it still is.
+    pub(super) fn remove_left(&self, sa: SaId, left: &[StateId]) -> Vec<XfrmError> {
+        let gone = {
+            let mut books = self.books();
+            let Some(owned) = books.sas.get_mut(&sa) else { return Vec::new() };
+            let (gone, kept) = owned.left.iter().copied().partition::<Vec<_>, _>(|s| left.contains(s));
+            owned.left = kept;
+            gone
+        };
+        self.door().remove_states(&gone)
     }
 
     pub(super) fn remove_now(&self, sa: SaId) -> Vec<XfrmError> {
@@ -217,7 +261,7 @@ impl Sad {
                     lineage.children.iter().flat_map(|c| c.selectors.iter()).copied().collect();
                 for child in &lineage.children {
                     states.extend(Lineage::outbound(child));
-                    states.push(lineage.inbound(child));
+                    states.push(Lineage::inbound(child));
                 }
                 let change = books.release(reqid, &all);
                 books.end(reqid);
@@ -226,6 +270,7 @@ impl Sad {
             errors.extend(self.apply(change));
         }
         states.extend(owned.larval);
+        states.extend(owned.left);
         errors.extend(self.door().remove_states(&states));
         errors
     }

@@ -29,6 +29,8 @@ pub enum Change {
     Route(Route),
     /// A rule that sends packets without our mark to a table.
     Rule(Rule),
+    /// A rule that sends packets with our mark and an address of this host to a table.
+    SourceRule(SourceRule),
     /// An nftables table of family `inet`; replaced in one step if it is there.
     Nftables {
         /// Its name; begins with `adit-`.
@@ -57,6 +59,13 @@ pub enum Change {
 pub enum Target {
     /// Out of a link.
     Link(String),
+    /// Out of a link, to a router there.
+    Gateway {
+        /// The link.
+        link: String,
+        /// The router.
+        gateway: IpAddr,
+    },
     /// Nowhere: packets are refused. The floor under a tunnel's routes.
     Unreachable,
 }
@@ -88,6 +97,17 @@ pub struct Rule {
     pub table: u32,
 }
 
+/// "Packets with our mark from `source` look in `table`."
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct SourceRule {
+    /// The address.
+    pub source: IpAddr,
+    /// Lower comes first.
+    pub priority: u32,
+    /// The table.
+    pub table: u32,
+}
+
 /// What takes a change back. Holds no secret: it is written to a journal.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub enum Undo {
@@ -108,6 +128,8 @@ pub enum Undo {
     Route(Route),
     /// Remove a rule.
     Rule(Rule),
+    /// Remove a rule.
+    SourceRule(SourceRule),
     /// Delete an nftables table.
     Nftables {
         /// Its name.
@@ -145,6 +167,7 @@ impl fmt::Display for Change {
             Self::Address { link, address } => write!(f, "address {address} on {link}"),
             Self::Route(route) => route.fmt(f),
             Self::Rule(rule) => rule.fmt(f),
+            Self::SourceRule(rule) => rule.fmt(f),
             Self::Nftables { table, .. } => write!(f, "nftables table {table}"),
             Self::Setting { key, value } => write!(f, "{key} = {value}"),
             Self::ProxyNeighbour { link, address } => write!(f, "answering for {address} on {link}"),
@@ -159,6 +182,7 @@ impl fmt::Display for Undo {
             Self::Address { link, address } => write!(f, "removing address {address} from {link}"),
             Self::Route(route) => write!(f, "removing {route}"),
             Self::Rule(rule) => write!(f, "removing {rule}"),
+            Self::SourceRule(rule) => write!(f, "removing {rule}"),
             Self::Nftables { table } => write!(f, "removing nftables table {table}"),
             Self::Setting { former, .. } => match former.first() {
                 Some(first) => write!(f, "setting {} back to {}", first.key, first.value),
@@ -177,10 +201,19 @@ impl fmt::Display for Route {
             Target::Link(link) => {
                 write!(f, "route to {} by {link} in table {}", self.destination, self.table)
             }
+            Target::Gateway { link, gateway } => {
+                write!(f, "route to {} by {link} and {gateway} in table {}", self.destination, self.table)
+            }
             Target::Unreachable => {
                 write!(f, "unreachable route to {} in table {}", self.destination, self.table)
             }
         }
+    }
+}
+
+impl fmt::Display for SourceRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {} of {} to table {}", self.priority, self.source, self.table)
     }
 }
 

@@ -3,9 +3,13 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
+use tokio::sync::mpsc;
 
 use super::sysctl::{self, Settings};
-use super::{Answer, Change, Host, HostError, LinkState, PathInfo, Route, Target, Undo, netlink, nft};
+use super::{
+    Answer, Change, Host, HostError, LinkState, PathInfo, Route, Target, Undo, UplinkState, netlink, nft,
+    uplinks,
+};
 
 /// This host, in this network namespace.
 pub struct KernelHost {
@@ -73,7 +77,7 @@ impl KernelHost {
 
     async fn route(&self, route: &Route) -> Result<(), HostError> {
         let index = match &route.target {
-            Target::Link(name) => Some(self.index(name).await?),
+            Target::Link(name) | Target::Gateway { link: name, .. } => Some(self.index(name).await?),
             Target::Unreachable => None,
         };
         netlink::route(&self.socket, route, index, true).await
@@ -87,6 +91,7 @@ impl KernelHost {
             }
             Change::Route(route) => self.route(route).await,
             Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
+            Change::SourceRule(rule) => netlink::source_rule(&self.socket, rule, true).await,
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
@@ -104,6 +109,7 @@ impl KernelHost {
             },
             Undo::Route(route) => netlink::route(&self.socket, route, None, false).await,
             Undo::Rule(rule) => netlink::rule(&self.socket, rule, false).await,
+            Undo::SourceRule(rule) => netlink::source_rule(&self.socket, rule, false).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
             Undo::ProxyNeighbour { link, address } => match self.index(link).await {
@@ -120,6 +126,7 @@ impl KernelHost {
             Change::Address { link, address } => Undo::Address { link, address },
             Change::Route(route) => Undo::Route(route),
             Change::Rule(rule) => Undo::Rule(rule),
+            Change::SourceRule(rule) => Undo::SourceRule(rule),
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => return self.settings(|s| s.undo_of(&key, &value)),
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },
@@ -161,5 +168,13 @@ impl Host for KernelHost {
 
     fn setting<'a>(&'a self, key: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(async { sysctl::read(key) })
+    }
+
+    fn uplinks(&self) -> Answer<'_, Vec<UplinkState>> {
+        Box::pin(uplinks::uplinks(&self.socket))
+    }
+
+    fn news(&self) -> Result<mpsc::Receiver<()>, HostError> {
+        uplinks::news().map_err(|_| HostError::NoAnswer { what: "news of links".into() })
     }
 }

@@ -1,5 +1,9 @@
 use std::net::IpAddr;
 
+use adit_plan::mobility::Uplink;
+
+use super::{Route, SourceRule};
+
 /// How packets get to an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PathInfo {
@@ -13,6 +17,17 @@ pub struct PathInfo {
     pub mtu: u32,
     /// The next router, if the address is not on the link itself.
     pub gateway: Option<IpAddr>,
+}
+
+/// A link over which others can be reached, and what makes it usable by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UplinkState {
+    /// What it is.
+    pub uplink: Uplink,
+    /// Its routes, in a table of their own.
+    pub routes: Vec<Route>,
+    /// What sends packets with our mark and its addresses there.
+    pub rules: Vec<SourceRule>,
 }
 
 /// A link as it stands.

@@ -29,17 +29,18 @@ mod tests;
 mod text;
 #[cfg(test)]
 mod tunnel_test;
+mod uplinks;
 
 use core::pin::Pin;
 use std::net::IpAddr;
 
 pub use block::Block;
-pub use change::{Change, FormerSetting, Route, Rule, Target, Undo};
+pub use change::{Change, FormerSetting, Route, Rule, SourceRule, Target, Undo};
 pub use error::HostError;
 pub use journal::{Journal, leftovers};
 pub use kernel::KernelHost;
 pub use ledger::Changes;
-pub use lookup::{LinkState, PathInfo};
+pub use lookup::{LinkState, PathInfo, UplinkState};
 pub use plan::{Nat, forwarding, loosen_reverse_path, tunnel_routes};
 pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]
@@ -64,6 +65,12 @@ pub const ROUTE_PROTOCOL: u8 = 98;
 
 /// Priority of our rules: after `local` (0), before `main` (32766).
 pub const RULE_PRIORITY: u32 = 17_000;
+
+/// Priority of the rules of uplinks: before those of tunnels.
+pub const UPLINK_PRIORITY: u32 = 16_990;
+
+/// The tables of uplinks: this, and the link's index.
+pub const UPLINK_TABLES: u32 = 0x4200_0000;
 
 /// Group of our links (`ip link show group 98`): what is deleted together when many are.
 pub const LINK_GROUP: u32 = 98;
@@ -91,4 +98,13 @@ pub trait Host: Send + Sync {
 
     /// A kernel setting below `/proc/sys`, such as `net/ipv4/ip_forward`; `None` if this kernel has none such.
     fn setting<'a>(&'a self, key: &'a str) -> Answer<'a, Option<String>>;
+
+    /// The links over which others can be reached.
+    fn uplinks(&self) -> Answer<'_, Vec<UplinkState>>;
+
+    /// A word whenever that may have changed; ends with its receiver.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn news(&self) -> Result<tokio::sync::mpsc::Receiver<()>, HostError>;
 }

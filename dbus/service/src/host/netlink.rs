@@ -24,7 +24,8 @@ use rtnetlink::Handle;
 use tokio::sync::Mutex;
 
 use super::{
-    HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, Route, Rule, Target,
+    HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, Route, Rule, SourceRule,
+    Target,
 };
 
 /// A netlink socket, which the kernel lets have one dump at a time (EBUSY).
@@ -40,7 +41,7 @@ impl Socket {
 }
 
 /// Sends one request; gives the messages that answer it.
-async fn ask(
+pub(super) async fn ask(
     socket: &Socket,
     message: RouteNetlinkMessage,
     flags: u16,
@@ -205,6 +206,7 @@ pub(super) async fn route(
     (header.scope, header.kind) = match (&route.target, destination.address) {
         (Target::Link(_), IpAddr::V4(_)) => (RouteScope::Link, RouteType::Unicast),
         (Target::Link(_), IpAddr::V6(_)) => (RouteScope::Universe, RouteType::Unicast),
+        (Target::Gateway { .. }, _) => (RouteScope::Universe, RouteType::Unicast),
         (Target::Unreachable, _) => (RouteScope::Universe, RouteType::Unreachable),
     };
     let attributes = &mut message.attributes;
@@ -212,6 +214,9 @@ pub(super) async fn route(
     attributes.push(RouteAttribute::Priority(route.metric));
     if destination.length > 0 {
         attributes.push(RouteAttribute::Destination(RouteAddress::from(destination.address)));
+    }
+    if let (Target::Gateway { gateway, .. }, true) = (&route.target, add) {
+        attributes.push(RouteAttribute::Gateway(RouteAddress::from(*gateway)));
     }
     attributes.extend(index.map(RouteAttribute::Oif));
     attributes.extend(route.source.map(|s| RouteAttribute::PrefSource(RouteAddress::from(s))));
@@ -228,6 +233,26 @@ pub(super) async fn rule(socket: &Socket, rule: &Rule, add: bool) -> Result<(), 
     message.header.action = RuleAction::ToTable;
     message.header.flags = RuleFlags::Invert;
     message.attributes = vec![
+        RuleAttribute::Priority(rule.priority),
+        RuleAttribute::FwMark(MARK),
+        RuleAttribute::FwMask(MARK_MASK),
+        RuleAttribute::Table(rule.table),
+        RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
+    ];
+    let what = || rule.to_string();
+    match add {
+        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, &what).await,
+    }
+}
+
+pub(super) async fn source_rule(socket: &Socket, rule: &SourceRule, add: bool) -> Result<(), HostError> {
+    let mut message = RuleMessage::default();
+    message.header.family = family(rule.source);
+    message.header.src_len = Prefix::width(rule.source);
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Source(rule.source),
         RuleAttribute::Priority(rule.priority),
         RuleAttribute::FwMark(MARK),
         RuleAttribute::FwMask(MARK_MASK),
@@ -305,7 +330,7 @@ pub(super) async fn path_to(socket: &Socket, destination: IpAddr) -> Result<Path
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(a) => Some(IpAddr::V4(*a)),
         RouteAddress::Inet6(a) => Some(IpAddr::V6(*a)),

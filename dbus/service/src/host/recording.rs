@@ -3,7 +3,11 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 
-use super::{Answer, Change, FormerSetting, Host, HostError, LinkState, PathInfo, Undo};
+use adit_core::Prefix;
+use adit_plan::mobility::{LinkKind, Uplink, Way};
+use tokio::sync::mpsc;
+
+use super::{Answer, Change, FormerSetting, Host, HostError, LinkState, PathInfo, Undo, UplinkState};
 
 /// Something that a [`RecordingHost`] was asked, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +26,7 @@ pub struct RecordingHost {
 
 #[derive(Default)]
 struct Books {
+    news: Vec<mpsc::Sender<()>>,
     log: Vec<RecordedHost>,
     refuse: Option<Errno>,
 }
@@ -56,6 +61,7 @@ impl Host for RecordingHost {
             Change::Address { link, address } => Undo::Address { link, address },
             Change::Route(route) => Undo::Route(route),
             Change::Rule(rule) => Undo::Rule(rule),
+            Change::SourceRule(rule) => Undo::SourceRule(rule),
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => {
                 Undo::Setting { ours: value, former: vec![FormerSetting { key, value: "0".into() }] }
@@ -92,6 +98,29 @@ impl Host for RecordingHost {
 
     fn links(&self) -> Answer<'_, Vec<LinkState>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// One that leads everywhere.
+    fn uplinks(&self) -> Answer<'_, Vec<UplinkState>> {
+        let way = |source: IpAddr, reaches| Way { source, reaches: vec![reaches], metric: 0 };
+        let ways = vec![
+            way(Ipv4Addr::LOCALHOST.into(), Prefix::ANY_V4),
+            way(Ipv6Addr::LOCALHOST.into(), Prefix::ANY_V6),
+        ];
+        let uplink = Uplink {
+            name: "lo".into(),
+            kind: LinkKind::Wired,
+            metered: false,
+            addresses: ways.iter().map(|w| w.source).collect(),
+            ways,
+        };
+        Box::pin(async { Ok(vec![UplinkState { uplink, routes: Vec::new(), rules: Vec::new() }]) })
+    }
+
+    fn news(&self) -> Result<mpsc::Receiver<()>, HostError> {
+        let (tell, told) = mpsc::channel(1);
+        self.with(|b| b.news.push(tell));
+        Ok(told)
     }
 
     fn setting<'a>(&'a self, _key: &'a str) -> Answer<'a, Option<String>> {

@@ -86,7 +86,7 @@ impl SaContext for Arc<Inner> {
                 let Some(guest) = self.guests().get(&sa).cloned() else { return };
                 guest.close_child(self, sa, child, replaced_by.is_some());
             }
-            Event::PathChanged { path, .. } => self.moved(sa, path),
+            Event::PathChanged { path, encapsulated } => self.moved(sa, path, encapsulated),
             Event::Rekeyed { ike } => self.show(sa, |f| f.ike_rekeyed(ike)),
             Event::ChildUp(up) if up.replaces.is_some() => {
                 self.show(sa, |f| f.child_rekeyed(up.esp, true));
@@ -179,7 +179,7 @@ impl Inner {
             addresses: rule.pool.is_some(),
             transport: rule.transport,
             uniqueness: uniqueness(rule.uniqueness),
-            mobike: None,
+            mobike: (!rule.transport).then(|| self.addresses()),
             timing: self.timing(),
         })
     }
@@ -241,10 +241,15 @@ impl Inner {
         Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
     }
 
-    /// The peer is elsewhere now.
-    fn moved(&self, sa: SaId, path: Path) {
-        self.daemon.sad().follow(sa, path);
-        self.show(sa, |f| f.remote = Some(path.remote));
+    /// It goes over this path now.
+    fn moved(&self, sa: SaId, path: Path, encapsulated: bool) {
+        tracing::info!(sa = sa.0, peer = %path.remote, encapsulated, "client moved");
+        self.daemon.sad().follow(sa, path, encapsulated);
+        self.show(sa, |f| {
+            f.local = Some(path.local);
+            f.remote = Some(path.remote);
+            f.encapsulated = encapsulated;
+        });
     }
 
     fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {

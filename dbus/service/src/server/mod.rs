@@ -2,6 +2,7 @@
 
 mod context;
 mod guest;
+mod moves;
 mod network;
 mod reload;
 mod strangers;
@@ -44,6 +45,8 @@ pub struct Server {
     older: Vec<Arc<Inner>>,
     fingerprint: Fingerprint,
     ike: IkeDriver,
+    /// What tells clients that this host has other addresses.
+    moves: Option<tokio::task::AbortHandle>,
 }
 
 /// Pools by name, each with the addresses that it was made of.
@@ -77,6 +80,8 @@ struct Inner {
     shared: Arc<tokio::sync::Mutex<Shared>>,
     numbers: Numbers,
     link: String,
+    /// Where clients can reach this host, as it tells those that speak MOBIKE.
+    addresses: Mutex<Vec<std::net::IpAddr>>,
 }
 
 impl Server {
@@ -96,7 +101,8 @@ impl Server {
             return Err(failure);
         }
         info!(connections = inner.config.connections.len(), "server: letting peers in");
-        let server = Self { inner, older: Vec::new(), fingerprint, ike };
+        let moves = moves::follow(&inner, ike.clone());
+        let server = Self { inner, older: Vec::new(), fingerprint, ike, moves };
         server.let_in();
         Ok(server)
     }
@@ -133,6 +139,7 @@ impl Server {
     /// Tells every peer, waits a little for their answers, and undoes what was changed.
     pub async fn stop(self) {
         self.ike.set_responder(None);
+        self.moves.iter().for_each(tokio::task::AbortHandle::abort);
         for inner in self.all() {
             inner.closing.store(true, Ordering::Release);
             let sas: Vec<SaId> = inner.guests().keys().copied().collect();
@@ -217,7 +224,8 @@ impl Inner {
                 (pools, daemon.numbers(), changes, Arc::default(), link)
             }
         };
-        Ok(Arc::new(Self {
+        let inner = Self {
+            addresses: Mutex::default(),
             daemon: Arc::clone(daemon),
             own,
             anchors,
@@ -234,7 +242,9 @@ impl Inner {
             numbers,
             link,
             config,
-        }))
+        };
+        *inner.addresses.lock().unwrap_or_else(PoisonError::into_inner) = inner.own_addresses().await;
+        Ok(Arc::new(inner))
     }
 
     fn defaults(&self) -> ResponderDefaults {

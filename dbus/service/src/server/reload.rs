@@ -33,6 +33,8 @@ impl Server {
         self.inner.exchange_pools(fresh);
         let network = self.inner.set_up_network().await;
         self.ike = ours;
+        self.moves.iter().for_each(tokio::task::AbortHandle::abort);
+        self.moves = super::moves::follow(&self.inner, self.ike.clone());
         self.let_in();
         info!(connections = self.inner.config.connections.len(), "server: reloaded");
         network

@@ -22,7 +22,7 @@ use adit_core::{Instant, Path};
 
 use table::{Candidate, Table};
 
-pub use table::{LinkKind, Uplink, Way};
+pub use table::{LinkKind, Uplink, Way, best_uplink};
 
 /// Between two looks at what the tunnel carries, while it carries something.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -42,6 +42,8 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 const REFUSED: Duration = Duration::from_secs(60);
 /// One-way traffic over a path that has answered makes it suspect again only after so long.
 const ONE_WAY: Duration = Duration::from_secs(10);
+/// Moves that have not been confirmed, as far as they are remembered.
+const MOST_SENT: usize = 8;
 /// A deadline that is so late means that the host has slept.
 const SLEPT: Duration = Duration::from_secs(5);
 
@@ -118,6 +120,9 @@ pub struct Mobility {
     wishes: Wishes,
     table: Table,
     path: Path,
+    /// Where the connection is, as it said last, and where it has been sent since.
+    at: Path,
+    sent: VecDeque<Path>,
     standing: Standing,
     since: Instant,
     /// What has answered since the last time that everything was tried.
@@ -169,6 +174,8 @@ impl Mobility {
             table: Table::new(wishes.prefer.clone(), all),
             wishes,
             path,
+            at: path,
+            sent: VecDeque::new(),
             standing: Standing::Connected,
             since: now,
             answered: Vec::new(),
@@ -291,10 +298,21 @@ impl Mobility {
 
     /// Goes over to a path that has not answered yet.
     fn go(&mut self, now: Instant, path: Path) {
+        if path != self.at || !self.sent.is_empty() {
+            self.sent.push_back(path);
+        }
+        if self.sent.len() > MOST_SENT {
+            self.sent.pop_front();
+        }
+        self.out.push_back(Act::Move(path));
+        self.is_on(now, path);
+    }
+
+    /// It is on a path that has not answered yet.
+    fn is_on(&mut self, now: Instant, path: Path) {
         self.look_at = None;
         self.path = path;
         self.answered.clear();
-        self.out.push_back(Act::Move(path));
         self.trying = Some(Trying {
             since: now,
             decide: now + FORGOTTEN,
@@ -316,10 +334,13 @@ impl Mobility {
         }
     }
 
-    /// What the core did by itself: the peer has answered over another path than the one that it was told.
+    /// What it was told; or, where it was told nothing since, what it did by itself: the peer had taken another path.
     fn moved(&mut self, now: Instant, path: Path) {
-        if path != self.path {
-            self.go(now, path);
+        self.at = path;
+        if let Some(told) = self.sent.iter().position(|sent| *sent == path) {
+            self.sent.drain(..=told);
+        } else if self.sent.is_empty() && path != self.path {
+            self.is_on(now, path);
         }
     }
 

@@ -38,8 +38,17 @@ pub struct Uplink {
     pub kind: LinkKind,
     /// Whether what goes over it costs money.
     pub metered: bool,
+    /// All its addresses: a path from one of them is there, also if another would be taken now.
+    pub addresses: Vec<IpAddr>,
     /// At most one a family.
     pub ways: Vec<Way>,
+}
+
+impl Uplink {
+    /// The way of an address's family.
+    fn way(&self, address: IpAddr) -> Option<&Way> {
+        self.ways.iter().find(|w| w.source.is_ipv4() == address.is_ipv4())
+    }
 }
 
 /// What a link offers for one family.
@@ -59,6 +68,16 @@ pub(super) struct Cost {
     preferred: usize,
     metered: bool,
     metric: u32,
+}
+
+/// The best link to `peer`, and the address that packets over it carry, for who has no path yet. `prefer` is as in
+/// [`Wishes`](super::Wishes).
+#[must_use]
+pub fn best_uplink(uplinks: &[Uplink], prefer: &[String], peer: IpAddr) -> Option<(String, IpAddr)> {
+    let mut table = Table::new(prefer.to_vec(), vec![SocketAddr::new(peer, 0)]);
+    table.set_uplinks(Instant::ZERO, uplinks.to_vec());
+    let best = table.candidates(Instant::ZERO, 0).into_iter().next()?;
+    Some((best.link, best.path.local.ip()))
 }
 
 /// A path that may work.
@@ -169,13 +188,14 @@ impl Table {
 
     /// The link of a path that is there; `None`: its address or its link is gone.
     pub(super) fn link_of(&self, path: Path) -> Option<&Uplink> {
-        self.uplinks.iter().find(|u| u.ways.iter().any(|w| w.source == path.local.ip()))
+        let local = path.local.ip();
+        self.uplinks.iter().find(|u| u.addresses.contains(&local) && u.way(local).is_some())
     }
 
     /// What the path in use costs.
     pub(super) fn cost_of(&self, path: Path) -> Option<Cost> {
         let uplink = self.link_of(path)?;
-        let way = uplink.ways.iter().find(|w| w.source == path.local.ip())?;
+        let way = uplink.way(path.local.ip())?;
         Some(self.cost(uplink, way))
     }
 

@@ -16,6 +16,7 @@ fn link(name: &str, kind: LinkKind, source: &str, metric: u32) -> Uplink {
         name: name.into(),
         kind,
         metered: kind == LinkKind::Wwan,
+        addresses: vec![source],
         ways: vec![Way { source, reaches, metric }],
     }
 }
@@ -251,6 +252,23 @@ fn after_a_sleep_the_path_is_looked_at() {
     m.handle(at(3_600_000), Input::Wake);
     let acts: Vec<Act> = core::iter::from_fn(|| m.poll()).collect();
     assert!(acts.contains(&Act::Look) && acts.contains(&Act::Probe(vec![over_wifi()])), "{acts:?}");
+}
+
+#[test]
+fn what_is_late_news_moves_nothing_back() {
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan(), wired()]));
+    give(&mut m, 2000, Input::Uplinks(vec![wwan()]));
+    assert_eq!(give(&mut m, 2001, Input::Uplinks(vec![wired()]))[0], Act::Move(over_wire()));
+    // Both moves are confirmed when the second has been decided.
+    assert_eq!(give(&mut m, 2002, Input::Moved(over_wwan())), []);
+    assert_eq!(give(&mut m, 2003, Input::Moved(over_wire())), []);
+    assert_eq!(m.path(), over_wire());
+    // The peer took a copy that came over another path: that is where both are now.
+    let inside = path("192.168.5.5", "10.1.0.1");
+    let acts = give(&mut m, 2010, Input::Moved(inside));
+    assert!(!acts.iter().any(|a| matches!(a, Act::Move(_))), "{acts:?}");
+    assert_eq!(m.path(), inside);
 }
 
 #[test]

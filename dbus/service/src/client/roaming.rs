@@ -1,0 +1,206 @@
+//! How a connection that is up follows this host: what [`Mobility`] decides is carried out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Path, Step};
+use adit_ikev2::api::{Established, Event, Input as IkeInput, SaId};
+use adit_plan::mobility::{Act, Input, Mobility, Standing, Uplink, Wishes, best_uplink};
+use adit_profile::{Mode, Profile};
+use tokio::sync::watch;
+
+use super::install::Installation;
+use super::shown::Shown;
+use crate::clock;
+use crate::daemon::Daemon;
+use crate::host::PathInfo;
+use crate::ike::IkeDriver;
+use crate::registry::State;
+
+/// Whether a profile's connection may leave the address that it was raised from.
+pub(super) fn may_roam(profile: &Profile) -> bool {
+    let tunnels = profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel);
+    profile.mobility && tunnels && profile.local_address.is_none()
+}
+
+/// A connection on its way from network to network.
+pub(super) struct Roaming {
+    mobility: Mobility,
+    uplinks: watch::Receiver<Arc<Vec<Uplink>>>,
+    ike: IkeDriver,
+    sa: SaId,
+    /// Whether it can move at all.
+    mobike: bool,
+}
+
+/// What ends it.
+pub(super) enum Over {
+    /// It has to be dialled anew.
+    Reconnect(Failure),
+    /// It has to be dialled anew at once, over another link.
+    Redial(Failure),
+    /// It has been without a path for too long.
+    Ended(Failure),
+}
+
+impl Roaming {
+    pub(super) fn new(
+        profile: &Profile,
+        up: &Established,
+        uplinks: watch::Receiver<Arc<Vec<Uplink>>>,
+        (ike, sa): (IkeDriver, SaId),
+    ) -> Self {
+        let wishes = Wishes { prefer: profile.prefer.clone(), outage: profile.outage };
+        let peers = up.mobike.clone().unwrap_or_default();
+        let mobility = Mobility::new(clock::now(), wishes, up.path, &peers);
+        let mut roaming = Self { mobility, uplinks, ike, sa, mobike: up.mobike.is_some() };
+        roaming.wake(true);
+        roaming
+    }
+
+    /// Waits for something to do; whether the ways out have changed.
+    pub(super) async fn due(&mut self) -> bool {
+        let deadline = self.mobility.deadline();
+        tokio::select! {
+            changed = self.uplinks.changed() => match changed {
+                Ok(()) => true,
+                Err(_) => std::future::pending().await,
+            },
+            () = clock::sleep_until(deadline) => false,
+        }
+    }
+
+    /// Something is due.
+    pub(super) fn wake(&mut self, changed: bool) {
+        if !changed {
+            return self.mobility.handle(clock::now(), Input::Wake);
+        }
+        let uplinks = Arc::clone(&self.uplinks.borrow_and_update());
+        let addresses = addresses(&uplinks);
+        if self.mobike {
+            self.ike.input(IkeInput::Addresses { sa: self.sa, addresses });
+        }
+        self.mobility.handle(clock::now(), Input::Uplinks(uplinks.to_vec()));
+    }
+
+    /// What the IKE_SA says.
+    pub(super) fn heard(&mut self, event: &Event) {
+        let input = match event {
+            Event::PathChanged { path, .. } => Input::Moved(*path),
+            Event::PathProbed { path, round_trip } => Input::Answered(*path, *round_trip),
+            Event::PathRefused { path } => Input::Refused(*path),
+            Event::Unanswered { .. } => Input::Unanswered,
+            Event::PathDead => Input::Dead,
+            Event::PeerAddresses { addresses } => Input::Peers(addresses.clone()),
+            _ => return,
+        };
+        self.mobility.handle(clock::now(), input);
+    }
+
+    /// The link that it goes over.
+    pub(super) fn link(&self) -> &str {
+        self.mobility.link().unwrap_or_default()
+    }
+
+    /// Carries out what was decided.
+    pub(super) async fn act(
+        &mut self,
+        daemon: &Arc<Daemon>,
+        installation: &Installation,
+        shown: &mut Shown,
+    ) -> Option<Over> {
+        while let Some(act) = self.mobility.poll() {
+            match act {
+                Act::Move(path) if self.mobike => self.go(path),
+                // Only a new IKE_SA gets there; the addresses inside stay.
+                Act::Move(_) => {
+                    let text = "this host has moved, and the server does not speak MOBIKE.";
+                    return Some(Over::Redial(lost(text)));
+                }
+                Act::Probe(paths) if self.mobike => {
+                    self.ike.input(IkeInput::Probe { sa: self.sa, paths });
+                }
+                Act::Probe(_) => {}
+                Act::Look => daemon.uplinks().look(),
+                Act::Sample => self.sample(daemon, installation).await,
+                Act::Standing(standing) => self.stands(standing, shown),
+                Act::Reconnect => {
+                    let text = "the server answers over no path of this host.";
+                    return Some(Over::Reconnect(lost(text)));
+                }
+                Act::End => {
+                    let text = "this host has had no way out for longer than  outage-time";
+                    return Some(Over::Ended(
+                        lost(text).hint("when it is online again:  ctl up  the profile"),
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    fn go(&mut self, path: Path) {
+        tracing::info!(sa = self.sa.0, local = %path.local, remote = %path.remote, "moving");
+        self.ike.input(IkeInput::Move { sa: self.sa, path });
+    }
+
+    fn stands(&mut self, standing: Standing, shown: &mut Shown) {
+        let (state, link) = match standing {
+            Standing::Connected => (State::Connected, self.link()),
+            Standing::Waiting => (State::Waiting, self.link()),
+            Standing::Dormant => (State::Dormant, ""),
+        };
+        shown.stands(state, link, self.mobility.path());
+    }
+
+    /// What the tunnel has carried.
+    async fn sample(&mut self, daemon: &Arc<Daemon>, installation: &Installation) {
+        let Some((inbound, outbound)) = installation.states() else { return };
+        let xfrm = daemon.xfrm();
+        let read = tokio::task::spawn_blocking(move || {
+            let received = xfrm.query(&inbound).ok()??.packets;
+            let sent = xfrm.query(&outbound).ok()??.packets;
+            Some(Input::Traffic { sent, received })
+        });
+        if let Ok(Some(traffic)) = read.await {
+            self.mobility.handle(clock::now(), traffic);
+        }
+    }
+}
+
+/// The way to a server: the routes' own, unless that is over a link that is none any more, or a person prefers another.
+pub(super) async fn way_to(
+    daemon: &Daemon,
+    prefer: &[String],
+    uplinks: Option<&Vec<Uplink>>,
+    remote: SocketAddr,
+) -> Result<PathInfo, Failure> {
+    let host = daemon.host();
+    let routed = host.path_to(remote.ip()).await.map_err(|e| no_route(remote, &e));
+    let Some(uplinks) = uplinks else { return routed };
+    let lives = |p: &PathInfo| uplinks.iter().any(|u| u.addresses.contains(&p.source));
+    let Some((name, source)) = best_uplink(uplinks, prefer, remote.ip()) else { return routed };
+    match routed {
+        Ok(path) if prefer.is_empty() && lives(&path) => Ok(path),
+        _ => {
+            let link = host.links().await?.into_iter().find(|l| l.name == name);
+            let (link_index, mtu) = link.map_or((0, 0), |l| (l.index, l.mtu));
+            Ok(PathInfo { source, link_index, link: name, mtu, gateway: None })
+        }
+    }
+}
+
+/// The addresses that packets over these links carry.
+pub(super) fn addresses(uplinks: &[Uplink]) -> Vec<IpAddr> {
+    uplinks.iter().flat_map(|u| &u.ways).map(|way| way.source).collect()
+}
+
+fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
+    let text = format!("there is no route from this host to {}: {error}", remote.ip());
+    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
+        .hint(format!("check that this host is online:  ip route get {}", remote.ip()))
+}
+
+fn lost(text: &str) -> Failure {
+    Failure::new(FailureCode::PeerLost, Step::Established, text)
+}

@@ -1,0 +1,158 @@
+//! The ways out of this host for connections that follow it: seen, announced, and each made usable by itself. What has
+//! our mark and a link's address leaves by that link, whichever the host prefers, so that a path can be tried before it
+//! is taken, and is kept until the next one is proven.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use adit_core::Failure;
+use adit_plan::mobility::Uplink;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::host::{Change, Changes, Host, HostError, UplinkState, loosen_reverse_path};
+
+/// The uplinks, watched as long as somebody follows them.
+#[derive(Clone)]
+pub struct Uplinks {
+    host: Arc<dyn Host>,
+    seen: watch::Sender<Arc<Vec<Uplink>>>,
+    look: Arc<Notify>,
+    work: Arc<Mutex<Work>>,
+}
+
+#[derive(Default)]
+struct Work {
+    followers: usize,
+    watching: Option<AbortHandle>,
+    changes: Option<Changes>,
+    /// Changes that stand, and the numbers of their undos.
+    made: Vec<(Change, Option<u64>)>,
+}
+
+impl Uplinks {
+    /// Nobody follows them yet.
+    #[must_use]
+    pub fn new(host: Arc<dyn Host>) -> Self {
+        Self { host, seen: watch::Sender::default(), look: Arc::default(), work: Arc::default() }
+    }
+
+    /// Follows them, until [`Uplinks::leave`]. `changes` is used by the first one.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn follow(
+        &self,
+        changes: impl FnOnce() -> Result<Changes, Failure>,
+    ) -> Result<watch::Receiver<Arc<Vec<Uplink>>>, Failure> {
+        let mut work = self.work.lock().await;
+        if work.watching.is_none() {
+            let news = self.host.news()?;
+            work.changes = Some(changes()?);
+            self.refresh(&mut work).await;
+            let watching = tokio::spawn(self.clone().watch(news));
+            work.watching = Some(watching.abort_handle());
+        }
+        work.followers += 1;
+        Ok(self.seen.subscribe())
+    }
+
+    /// No longer. With the last one everything is undone.
+    pub async fn leave(&self) {
+        let mut work = self.work.lock().await;
+        work.followers = work.followers.saturating_sub(1);
+        if work.followers > 0 {
+            return;
+        }
+        if let Some(watching) = work.watching.take() {
+            watching.abort();
+        }
+        if let Some(changes) = work.changes.take() {
+            changes.undo_all().await.iter().for_each(|error| tracing::warn!(%error, "uplinks: not undone"));
+        }
+        work.made.clear();
+    }
+
+    /// Looks again: an event may have been missed.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// The addresses of this host that others can reach it at, as far as it knows.
+    pub async fn addresses(&self) -> Vec<IpAddr> {
+        let states = self.host.uplinks().await.unwrap_or_default();
+        states.iter().flat_map(|s| &s.uplink.ways).map(|way| way.source).collect()
+    }
+
+    async fn watch(self, mut news: tokio::sync::mpsc::Receiver<()>) {
+        loop {
+            tokio::select! {
+                told = news.recv() => if told.is_none() {
+                    tracing::warn!("no more news of links: a connection does not follow this host any more");
+                    return;
+                },
+                () = self.look.notified() => {}
+            }
+            self.refresh(&mut *self.work.lock().await).await;
+        }
+    }
+
+    /// Looks at what there is, makes each usable, and announces it then.
+    async fn refresh(&self, work: &mut Work) {
+        let states = match self.host.uplinks().await {
+            Ok(states) => states,
+            Err(error) => return tracing::warn!(%error, "the uplinks cannot be read"),
+        };
+        let seen: Vec<Uplink> = states.iter().map(|s| s.uplink.clone()).collect();
+        let wanted = self.wanted(&states).await;
+        let stands = |change: &Change| work.made.iter().any(|(made, _)| made == change);
+        // What is gone is told before it is tidied up.
+        if wanted.iter().all(stands) {
+            self.announce(seen.clone());
+        }
+        if let Err(error) = Self::carry_out(work, wanted).await {
+            tracing::warn!(%error, "an uplink is not usable by itself");
+        }
+        self.announce(seen);
+    }
+
+    fn announce(&self, seen: Vec<Uplink>) {
+        self.seen.send_if_modified(|known| {
+            let news = **known != seen;
+            if news {
+                *known = Arc::new(seen);
+            }
+            news
+        });
+    }
+
+    async fn wanted(&self, states: &[UplinkState]) -> Vec<Change> {
+        let mut wanted = Vec::new();
+        for state in states {
+            wanted.extend(state.routes.iter().cloned().map(Change::Route));
+            wanted.extend(state.rules.iter().copied().map(Change::SourceRule));
+            wanted.extend(loosen_reverse_path(&*self.host, &state.uplink.name).await.unwrap_or_default());
+        }
+        wanted
+    }
+
+    async fn carry_out(work: &mut Work, wanted: Vec<Change>) -> Result<(), HostError> {
+        let Work { changes: Some(changes), made, .. } = work else { return Ok(()) };
+        for (_, undo) in made.extract_if(.., |(change, _)| !wanted.contains(change)).collect::<Vec<_>>() {
+            if let Some(number) = undo {
+                changes.undo_one(number).await?;
+            }
+        }
+        let mut last = Ok(());
+        for change in wanted {
+            if !made.iter().any(|(standing, _)| *standing == change) {
+                match changes.make(&change).await {
+                    Ok(undo) => made.push((change, undo)),
+                    // The others may do without.
+                    Err(error) => last = Err(error),
+                }
+            }
+        }
+        last
+    }
+}
