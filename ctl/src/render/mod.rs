@@ -25,12 +25,17 @@ pub(crate) use status::tests as fixtures;
 /// padded cell by its column and plain text.
 fn columns(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str, String) -> String) -> String {
     let cell = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    // Once for the table, not once for each cell: there may be 20,000 rows.
     let width = |n: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| cell(c).chars().count());
+        let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| c.chars().count().max(1));
         cells.chain(header.get(n).map(|h| h.len())).max().unwrap_or(0)
     };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let last = header.len().saturating_sub(1);
-    let pad = |n: usize, text: String| if n == last { text } else { format!("{text:<w$}  ", w = width(n)) };
+    let pad = |n: usize, text: String| match widths.get(n) {
+        Some(width) if n != last => format!("{text:<width$}  "),
+        _ => text,
+    };
     let mut out: String = header.iter().enumerate().map(|(n, h)| pad(n, (*h).to_owned())).collect();
     out.push('\n');
     for row in rows {

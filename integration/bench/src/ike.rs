@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::against::complete;
 use crate::charon;
 use crate::daemon::Daemon;
-use crate::load::{Load, Outcome, Target};
+use crate::load::{Load, Rekey, Target};
 use crate::primitives::{self, Line};
-use crate::process::{Measured, Memory};
+use crate::process::{Measured, Memory, memory_of};
 use crate::report::{self, Table};
 
 /// What is wanted.
@@ -59,12 +60,24 @@ struct Point {
     p99: Duration,
     /// The daemon's.
     memory: Memory,
+    /// Ours, grown since there was none.
+    own_memory: u64,
     status: Duration,
+}
+
+/// What it took to rekey, when the largest number stood.
+#[derive(Clone, Copy)]
+struct Rekeys {
+    cpu: Duration,
+    own_cpu: Duration,
+    rate: f64,
 }
 
 struct Round {
     idle: Memory,
     points: Vec<Point>,
+    /// Of IKE_SAs, and of CHILD_SAs.
+    rekeys: [Rekeys; 2],
 }
 
 /// Measures, prints, and records where that is wanted. No figure makes it fail.
@@ -117,7 +130,7 @@ fn round(
     mut load: Load,
     status: &dyn Fn(usize) -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Round> {
-    let mut points = Vec::new();
+    let (mut points, own_idle) = (Vec::new(), memory_of(std::process::id())?);
     for size in &arguments.sizes {
         let before = size.saturating_sub(STRETCH).saturating_sub(load.up());
         complete(&load.bring_up(before, arguments.window)?)?;
@@ -125,32 +138,35 @@ fn round(
         let stretch = size.saturating_sub(load.up());
         let outcome = load.bring_up(stretch, arguments.window)?;
         complete(&outcome)?;
-        let per = |time: Duration| time / u32::try_from(stretch.max(1)).unwrap_or(u32::MAX);
-        let cpu = per(responder.cpu()?.saturating_sub(cpu));
+        let cpu = each(responder.cpu()?.saturating_sub(cpu), stretch);
+        let own_memory = memory_of(std::process::id())?.resident.saturating_sub(own_idle.resident);
         // Before anybody asks for a list, which takes memory too.
         let memory = responder.memory()?;
         points.push(Point {
             size: *size,
             cpu,
-            own_cpu: per(outcome.cpu),
+            own_cpu: each(outcome.cpu, stretch),
             rate: outcome.rate(),
             median: outcome.latency(0.5),
             p99: outcome.latency(0.99),
             memory,
+            own_memory,
             status: status(*size)?,
         });
     }
-    Ok(Round { idle, points })
+    let mut rekeys = |what| -> anyhow::Result<Rekeys> {
+        let before = responder.cpu()?;
+        let outcome = load.rekey(what, STRETCH, arguments.window)?;
+        complete(&outcome)?;
+        let cpu = each(responder.cpu()?.saturating_sub(before), outcome.done);
+        Ok(Rekeys { cpu, own_cpu: each(outcome.cpu, outcome.done), rate: outcome.rate() })
+    };
+    let rekeys = [rekeys(Rekey::Ike)?, rekeys(Rekey::Child)?];
+    Ok(Round { idle, points, rekeys })
 }
 
-fn complete(outcome: &Outcome) -> anyhow::Result<()> {
-    ensure!(
-        outcome.failed == 0,
-        "{} IKE_SAs did not come up: {}",
-        outcome.failed,
-        outcome.why.as_deref().unwrap_or("")
-    );
-    Ok(())
+fn each(time: Duration, count: usize) -> Duration {
+    time / u32::try_from(count.max(1)).unwrap_or(u32::MAX)
 }
 
 /// The middle one.
@@ -185,30 +201,58 @@ fn shown(
     row("latency, median, ms", "", at(rounds, &|_, p| p.median.as_secs_f64()), 1e3, 1);
     row("latency, 99 of 100, ms", "", at(rounds, &|_, p| p.p99.as_secs_f64()), 1e3, 1);
     row("our initiator's CPU a SA, ms", "", at(rounds, &|_, p| p.own_cpu.as_secs_f64()), 1e3, 3);
+    row("our initiator's memory a SA, kB", "", at(rounds, &own_grown), 1e-3, 1);
     if !theirs.is_empty() {
         row("charon: CPU a SA, ms", "", at(theirs, &|_, p| p.cpu.as_secs_f64()), 1e3, 3);
         row("charon: memory a SA, kB", "", at(theirs, &grown), 1e-3, 1);
         row("charon: SAs a second", "", at(theirs, &|_, p| p.rate), 1.0, 0);
     }
+    format!(
+        "IKE_SA {}, CHILD_SA {}, pre-shared key; {} at a time; medians of {}.\n\n{}\n{}\n\n{}\n{}",
+        target.ike,
+        target.esp,
+        arguments.window,
+        rounds.len(),
+        table.text(),
+        idle(rounds, theirs),
+        rekeys(rounds, theirs),
+        primitives::shown(account)
+    )
+}
+
+fn idle(rounds: &[Round], theirs: &[Round]) -> String {
     let megabytes = |values: &mut dyn Iterator<Item = u64>| median(values) as f64 / 1e6;
-    let mut idle = format!(
+    let mut text = format!(
         "Idle: {:.1} MB resident (aim: 8), {:.1} MB of it private.",
         megabytes(&mut rounds.iter().map(|r| r.idle.resident)),
         megabytes(&mut rounds.iter().map(|r| r.idle.private))
     );
     if !theirs.is_empty() {
         let resident = megabytes(&mut theirs.iter().map(|r| r.idle.resident));
-        idle.push_str(&format!(" charon, after its first SA: {resident:.1} MB resident."));
+        text.push_str(&format!(" charon, after its first SA: {resident:.1} MB resident."));
     }
-    format!(
-        "IKE_SA {}, CHILD_SA {}, pre-shared key; {} at a time; medians of {}.\n\n{}\n{idle}\n\n{}",
-        target.ike,
-        target.esp,
-        arguments.window,
-        rounds.len(),
-        table.text(),
-        primitives::shown(account)
-    )
+    text
+}
+
+/// Rekeys that the initiator begins, while the largest number of IKE_SAs stands.
+fn rekeys(rounds: &[Round], theirs: &[Round]) -> String {
+    let mut table = Table::new(&["rekeys", "CPU each, ms", "our initiator's, ms", "a second"]);
+    for (who, rounds) in [("", rounds), ("charon: ", theirs)] {
+        for (name, n) in [("IKE_SA", 0), ("CHILD_SA", 1)] {
+            let of = |figure: fn(&Rekeys) -> f64| {
+                median(rounds.iter().filter_map(|r| r.rekeys.get(n)).map(figure))
+            };
+            if !rounds.is_empty() {
+                table.row([
+                    format!("{who}{name}"),
+                    format!("{:.3}", of(|r| r.cpu.as_secs_f64()) * 1e3),
+                    format!("{:.3}", of(|r| r.own_cpu.as_secs_f64()) * 1e3),
+                    format!("{:.0}", of(|r| r.rate)),
+                ]);
+            }
+        }
+    }
+    table.text()
 }
 
 /// The median of a figure, at each size.
@@ -216,6 +260,10 @@ fn at(rounds: &[Round], figure: &dyn Fn(&Round, &Point) -> f64) -> Vec<f64> {
     let sizes = rounds.first().map_or(0, |r| r.points.len());
     let of_size = |n| median(rounds.iter().filter_map(|r| r.points.get(n).map(|p| figure(r, p))));
     (0..sizes).map(of_size).collect()
+}
+
+fn own_grown(_: &Round, point: &Point) -> f64 {
+    point.own_memory as f64 / point.size.max(1) as f64
 }
 
 /// Bytes of memory for each SA that stands.

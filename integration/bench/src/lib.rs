@@ -1,13 +1,17 @@
 //! A load initiator of our own, and what it measures of a responder.
 
+pub mod against;
 mod answers;
 pub mod charon;
 pub mod clock;
+pub mod connect;
 pub mod daemon;
 pub mod dial;
+pub mod figures;
 pub mod flood;
 pub mod ike;
 pub mod load;
+pub mod pcap;
 pub mod primitives;
 pub mod process;
 pub mod report;

@@ -1,6 +1,6 @@
 //! A load initiator: many IKE_SAs of one [`Endpoint`], from one thread, as fast as a window of unfinished ones allows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -11,7 +11,8 @@ use adit_core::{Identity, Instant, Path, Prefix, Transmit};
 use adit_crypto::{OsEntropy, Provider};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, LocalAuth, Output, RemoteAuth, SaId, Timing,
+    ChildId, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, LocalAuth, Output, RemoteAuth, SaId,
+    Timing,
 };
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -103,8 +104,20 @@ pub struct Load {
     dialled: usize,
     /// What is on its way, and since when.
     pending: HashMap<SaId, Instant>,
-    up: BTreeSet<SaId>,
+    /// What is up, with the CHILD_SA that carries.
+    up: BTreeMap<SaId, ChildId>,
+    /// The last one that was rekeyed.
+    rekeyed: Option<SaId>,
     outcome: Outcome,
+}
+
+/// What is rekeyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rekey {
+    /// The IKE_SA (RFC 7296 §1.3.2).
+    Ike,
+    /// Its CHILD_SA (RFC 7296 §1.3.3), until the old one is deleted.
+    Child,
 }
 
 impl Load {
@@ -128,7 +141,8 @@ impl Load {
             sockets,
             dialled: 0,
             pending: HashMap::new(),
-            up: BTreeSet::new(),
+            up: BTreeMap::new(),
+            rekeyed: None,
             outcome: Outcome::default(),
         })
     }
@@ -179,6 +193,40 @@ impl Load {
                 }
             }
         })
+    }
+
+    /// Rekeys `count` of the IKE_SAs that are up, one after the other in turn, at most `window` of them at a time.
+    ///
+    /// # Errors
+    /// A system call that failed, or that nothing is up. IKE_SAs that ended are counted as failed.
+    pub fn rekey(&mut self, what: Rekey, count: usize, window: usize) -> anyhow::Result<Outcome> {
+        self.measured(|load| {
+            let mut begun = 0;
+            loop {
+                while begun < count && load.pending.len() < window.min(load.up.len()) {
+                    load.begin_rekey(what)?;
+                    begun = begun.saturating_add(1);
+                }
+                if load.pending.is_empty() {
+                    // The last old IKE_SAs are still being deleted.
+                    return load.serve(SLICE);
+                }
+                load.turn()?;
+            }
+        })
+    }
+
+    fn begin_rekey(&mut self, what: Rekey) -> anyhow::Result<()> {
+        let after = self.rekeyed.and_then(|last| self.up.range(last..).nth(1));
+        let (sa, child) = after.or_else(|| self.up.first_key_value()).context("nothing is up")?;
+        let (sa, child) = (*sa, *child);
+        self.rekeyed = Some(sa);
+        let now = clock::now();
+        self.pending.insert(sa, now);
+        let child = (what == Rekey::Child).then_some(child);
+        self.endpoint.handle(now, Input::Rekey { sa, child });
+        self.drain();
+        Ok(())
     }
 
     /// Answers what comes and sends what is due for this long.
@@ -281,15 +329,18 @@ impl Load {
 
     fn event(&mut self, sa: SaId, event: Event) {
         match event {
-            Event::Established(_) => {
-                if let Some(begun) = self.pending.remove(&sa) {
-                    self.outcome.latencies.push(clock::now().since(begun));
-                    self.outcome.done = self.outcome.done.saturating_add(1);
-                    self.up.insert(sa);
-                }
+            Event::Established(facts) => {
+                self.up.insert(sa, facts.child);
+                self.done(sa);
             }
+            Event::Rekeyed { .. } => self.done(sa),
+            Event::ChildUp(facts) if facts.replaces.is_some() => {
+                self.up.insert(sa, facts.child);
+            }
+            Event::ChildClosed { replaced_by: Some(_), .. } => self.done(sa),
             Event::Closed(result) => {
                 if self.pending.remove(&sa).is_some() {
+                    self.up.remove(&sa);
                     self.outcome.failed = self.outcome.failed.saturating_add(1);
                     let why = result.err().map_or_else(|| "closed".to_owned(), |failure| failure.to_string());
                     self.outcome.why.get_or_insert(why);
@@ -298,6 +349,13 @@ impl Load {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn done(&mut self, sa: SaId) {
+        if let Some(begun) = self.pending.remove(&sa) {
+            self.outcome.latencies.push(clock::now().since(begun));
+            self.outcome.done = self.outcome.done.saturating_add(1);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{dial, flood, ike};
+use adit_bench::{against, connect, dial, figures, flood, ike};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -18,6 +18,12 @@ struct Arguments {
 enum Verb {
     /// Processor time and memory of an IKE_SA, at several sizes
     Ike(ike::Arguments),
+    /// The same of a responder that runs already, whoever's
+    Against(against::Arguments),
+    /// What it takes a client to come up, whoever's
+    Connect(connect::Arguments),
+    /// Collects figures of both into a table
+    Collect(figures::Arguments),
     /// Many clients of one server, up until SIGTERM
     Dial(dial::Arguments),
     /// Spoofed first messages, and honest clients who all get in
@@ -31,6 +37,9 @@ fn main() -> anyhow::Result<()> {
             enter_namespace()?;
             ike::run(&arguments)
         }
+        Verb::Against(arguments) => against::run(&arguments),
+        Verb::Connect(arguments) => connect::run(&arguments),
+        Verb::Collect(arguments) => figures::collect(&arguments),
         Verb::Dial(arguments) => dial::run(&arguments),
         Verb::Flood(arguments) => {
             enter_namespace()?;

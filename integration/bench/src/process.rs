@@ -57,14 +57,7 @@ impl Measured {
     /// # Errors
     /// It has ended.
     pub fn memory(&self) -> anyhow::Result<Memory> {
-        let path = format!("/proc/{}/smaps_rollup", self.id());
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let fields: BTreeMap<&str, u64> = text.lines().filter_map(kilobytes).collect();
-        let field = |name: &str| fields.get(name).copied().unwrap_or_default();
-        if field("Rss") == 0 {
-            bail!("{path} says nothing: the process has ended");
-        }
-        Ok(Memory { resident: field("Rss"), private: field("Private_Clean") + field("Private_Dirty") })
+        memory_of(self.id())
     }
 
     /// Whether it still runs.
@@ -81,6 +74,21 @@ impl Drop for Measured {
         }
         let _ = self.child.wait();
     }
+}
+
+/// The memory of any process.
+///
+/// # Errors
+/// It has ended.
+pub fn memory_of(process: u32) -> anyhow::Result<Memory> {
+    let path = format!("/proc/{process}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let fields: BTreeMap<&str, u64> = text.lines().filter_map(kilobytes).collect();
+    let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+    if field("Rss") == 0 {
+        bail!("{path} says nothing: the process has ended");
+    }
+    Ok(Memory { resident: field("Rss"), private: field("Private_Clean") + field("Private_Dirty") })
 }
 
 /// `Name:   123 kB`, in bytes.

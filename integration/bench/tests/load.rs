@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_bench::clock;
-use adit_bench::load::{Load, Target};
+use adit_bench::load::{Load, Rekey, Target};
 use adit_bench::spoof::first_message;
 use adit_core::{Path, Prefix, Secret};
 use adit_crypto::{OsEntropy, Provider};
@@ -31,8 +31,11 @@ struct Responder {
     local: SocketAddr,
     target: Target,
     leases: u32,
+    spis: u32,
     spoofed: u32,
     most_half_open: usize,
+    /// IKE_SAs, and CHILD_SAs.
+    rekeyed: [u32; 2],
 }
 
 impl Responder {
@@ -59,8 +62,10 @@ impl Responder {
             local,
             target,
             leases: 0,
+            spis: 0,
             spoofed: 0,
             most_half_open: 0,
+            rekeyed: [0; 2],
         }
     }
 
@@ -101,6 +106,8 @@ impl Responder {
                     let answer = self.answer(ask);
                     self.endpoint.handle(clock::now(), Input::Answer { id, answer });
                 }
+                Output::Event { event: Event::Rekeyed { .. }, .. } => self.rekeyed[0] += 1,
+                Output::Event { event: Event::ChildUp(_), .. } => self.rekeyed[1] += 1,
                 Output::Transmit(_) | Output::Event { .. } => {}
             }
             self.most_half_open = self.most_half_open.max(self.endpoint.half_open());
@@ -132,7 +139,10 @@ impl Responder {
                 let v4 = Some(Ipv4Addr::from(0x0a40_0000 + self.leases));
                 Answer::Leased(Ok(Lease { v4, ..Lease::default() }))
             }
-            Ask::AllocateSpi { .. } => Answer::Spi(Ok(0x1000 + self.leases)),
+            Ask::AllocateSpi { .. } => {
+                self.spis += 1;
+                Answer::Spi(Ok(0x1000 + self.spis))
+            }
             Ask::Install(_) | Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
             other => panic!("{other:?}"),
         }
@@ -169,4 +179,25 @@ fn a_flood_of_spoofed_first_messages_locks_nobody_out_and_is_not_remembered() {
     assert!(responder.spoofed >= 20_000, "{}", responder.spoofed);
     assert!(responder.most_half_open <= HALF_OPEN, "{}", responder.most_half_open);
     assert!(responder.endpoint.counters().cookies > 15_000, "{:?}", responder.endpoint.counters());
+}
+
+#[test]
+fn everything_is_rekeyed_in_turn() {
+    let responder = Responder::bind();
+    let target = responder.target.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let serving = {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || responder.serve(0, &over))
+    };
+    let mut load = Load::new(target, &[Ipv4Addr::LOCALHOST.into()]).unwrap();
+    load.bring_up(10, 8).unwrap();
+    for what in [Rekey::Ike, Rekey::Child, Rekey::Child, Rekey::Ike] {
+        let outcome = load.rekey(what, 25, 4).unwrap();
+        assert_eq!((outcome.done, outcome.failed), (25, 0), "{what:?}");
+    }
+    over.store(true, Ordering::Release);
+    let responder = serving.join().unwrap();
+    assert_eq!((load.up(), responder.endpoint.established()), (10, 10));
+    assert_eq!(responder.rekeyed, [50, 50]);
 }

@@ -7,8 +7,8 @@ use crate::scenario::{Scenario, Step};
 /// # Errors
 /// The first thing that is wrong, for its author.
 pub(crate) fn holds_together(scenario: &Scenario) -> Result<(), String> {
-    if !["ci", "full", "demo"].contains(&scenario.set.as_str()) {
-        return Err(format!("set = {:?}: one of \"ci\", \"full\", \"demo\"", scenario.set));
+    if !["ci", "full", "bench", "demo"].contains(&scenario.set.as_str()) {
+        return Err(format!("set = {:?}: one of \"ci\", \"full\", \"bench\", \"demo\"", scenario.set));
     }
     hosts(scenario)?;
     steps(scenario)?;

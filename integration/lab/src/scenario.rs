@@ -20,7 +20,7 @@ pub struct Scenario {
     pub folder: PathBuf,
     /// What it shows, in one sentence.
     pub shows: String,
-    /// The set it belongs to: `ci` is run by every check, `full` by `--all`, `demo` by name only.
+    /// The set it belongs to: `ci` is run by every check, `full` by `--all`, `bench` and `demo` by name only.
     pub set: String,
     /// What the machine must have.
     #[serde(default)]

@@ -2,12 +2,18 @@
 
 use std::process::Command;
 
+use crate::lab;
 use crate::shell::{cargo, has, is_root, root, run, target};
 
-const USAGE: &str = "cargo xtask bench ike [--record] [--sizes N,N…] [--rounds N] [--window N]
+const USAGE: &str =
+    "cargo xtask bench ike [--record] [--sizes N,N…] [--rounds N] [--window N] [--charon PROGRAM]
+cargo xtask bench ike --vm [--record]
+cargo xtask bench connect [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
+  ike --vm  the same of the real daemon and of strongSwan's, in the lab's VM
+  connect   what it takes ctl and swanctl to come up at the same strongSwan, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
 
@@ -24,13 +30,60 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
     let (Some(what), rest) = (arguments.first(), arguments.get(1..).unwrap_or_default()) else {
         return Err(USAGE.into());
     };
+    let is_recorded = rest.iter().any(|a| a == "--record");
     match what.as_str() {
+        "ike" if rest.iter().any(|a| a == "--vm") => in_vm(&IKE, is_recorded),
+        "connect" => in_vm(&CONNECT, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
         }
         other => Err(format!("no bench {other:?}\n\n{USAGE}")),
     }
+}
+
+/// A scenario that measures two of a kind, one after the other.
+struct Compared {
+    scenario: &'static str,
+    /// The place in the document.
+    place: &'static str,
+    title: &'static str,
+    /// The steps that say figures, as their logs are called, with the heads of their columns.
+    steps: [(&'static str, &'static str); 2],
+}
+
+const IKE: Compared = Compared {
+    scenario: "bench-ike",
+    place: "ike-vm",
+    title: "In the VM, which is emulated: only the two columns can be compared.",
+    steps: [("aditd", "02-load.log"), ("strongSwan 6.0.1", "08-load.log")],
+};
+
+const CONNECT: Compared = Compared {
+    scenario: "bench-connect",
+    place: "connect",
+    title: "Medians of ten, in the VM, which is emulated: only the two columns can be compared.",
+    steps: [("ctl and aditd", "06-adit.log"), ("swanctl and strongSwan 6.0.1", "07-swan.log")],
+};
+
+/// Runs a scenario with our programs as they are shipped, and collects what its steps said.
+fn in_vm(compared: &Compared, is_recorded: bool) -> Result<(), String> {
+    let arguments = ["--release", "--keep", "--narrate", compared.scenario].map(str::to_owned);
+    lab::lab(&arguments)?;
+    let logs = lab::lab_folder().join("results").join(compared.scenario);
+    let mut command = Command::new(target().join("release/adit-bench"));
+    command.args(["collect", "--title", compared.title]);
+    for (head, log) in compared.steps {
+        command.arg("--column").arg(format!("{head}={}", logs.join(log).display()));
+    }
+    if is_recorded {
+        command.args(["--name", compared.place, "--record"]).arg(document());
+    }
+    run(&mut command)
+}
+
+fn document() -> String {
+    root().join("docs/performance.md").display().to_string()
 }
 
 fn ready() -> Result<(), String> {
@@ -64,9 +117,8 @@ fn programs(what: &str) -> Command {
 
 /// `--record` names no file here: there is one.
 fn recorded(arguments: &[String]) -> Vec<String> {
-    let document = root().join("docs/performance.md").display().to_string();
     let both = |a: &String| match a.as_str() {
-        "--record" => vec![a.clone(), document.clone()],
+        "--record" => vec![a.clone(), document()],
         _ => vec![a.clone()],
     };
     arguments.iter().flat_map(both).collect()

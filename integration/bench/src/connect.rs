@@ -1,0 +1,250 @@
+//! `connect`: what it takes a client to come up, whichever it is: commands for up and down, a daemon's process, and the
+//! wire.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::clock;
+use crate::figures::say;
+use crate::pcap::{Seen, messages};
+
+/// A client to measure.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// The command that raises the tunnel, and returns when it is up
+    #[arg(long)]
+    up: String,
+    /// The command that takes it down
+    #[arg(long)]
+    down: String,
+    /// The number of the client daemon's process
+    #[arg(long)]
+    process: u32,
+    /// The client's address
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// The interface on whose wire its messages are
+    #[arg(long)]
+    interface: String,
+    /// Where the capture goes
+    #[arg(long, value_name = "FILE")]
+    capture: PathBuf,
+    /// How often it comes up; each figure is the median. Once more before, which does not count
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+}
+
+/// One time up.
+struct Round {
+    begun: Duration,
+    ended: Duration,
+    cpu: Duration,
+}
+
+/// What the wire says of one time up.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Told {
+    /// Requests, each with its response: nothing was sent twice.
+    round_trips: usize,
+    /// From the command to the first request.
+    before: Duration,
+    /// From each response to the next request.
+    between: Duration,
+    /// From each request to its response.
+    waiting: Duration,
+    /// From the last response to the command's end.
+    after: Duration,
+}
+
+/// Measures, and says what it found.
+///
+/// # Errors
+/// A command that failed, or a wire that does not show the requests and responses of each time.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let capture = Capture::start(arguments)?;
+    let mut rounds = Vec::new();
+    for number in 0..=arguments.rounds {
+        let round = once(arguments)?;
+        if number > 0 {
+            rounds.push(round);
+        }
+    }
+    let seen = capture.stop()?;
+    let told =
+        rounds.iter().map(|r| told(r, &seen, arguments.address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let figure = |what: &str, values: Vec<Duration>| {
+        say(what, &format!("{:.2}", middle(values).as_secs_f64() * 1e3));
+    };
+    let of = |part: fn(&Told) -> Duration| told.iter().map(part).collect();
+    figure("up, ms", rounds.iter().map(|r| r.ended.saturating_sub(r.begun)).collect());
+    figure("… to its first request", of(|t| t.before));
+    figure("… between a response and the next request", of(|t| t.between));
+    figure("… waiting for the server", of(|t| t.waiting));
+    figure("… from the last response", of(|t| t.after));
+    figure("the client's CPU, its command's included, ms", rounds.iter().map(|r| r.cpu).collect());
+    say("round trips", &shown(told.iter().map(|t| t.round_trips)));
+    Ok(())
+}
+
+/// `2`, or `2 to 3`.
+fn shown(values: impl Iterator<Item = usize> + Clone) -> String {
+    let (least, most) = (values.clone().min().unwrap_or_default(), values.max().unwrap_or_default());
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
+}
+
+/// The mean of the two in the middle, where there are two.
+fn middle(mut values: Vec<Duration>) -> Duration {
+    values.sort_unstable();
+    let at = |n: usize| values.get(n).copied().unwrap_or_default();
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { at(half) } else { (at(half.saturating_sub(1)) + at(half)) / 2 }
+}
+
+fn once(arguments: &Arguments) -> anyhow::Result<Round> {
+    let cpu = || anyhow::Ok(clock::cpu_of(arguments.process)? + of_commands()?);
+    let (begun, before) = (wall(), cpu()?);
+    command(&arguments.up)?;
+    let (ended, after) = (wall(), cpu()?);
+    command(&arguments.down)?;
+    Ok(Round { begun, ended, cpu: after.saturating_sub(before) })
+}
+
+fn command(script: &str) -> anyhow::Result<()> {
+    let output = Command::new("sh").args(["-c", &format!("exec {script}")]).output().context("sh")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        bail!("{script}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// The processor time of every command so far.
+fn of_commands() -> anyhow::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let of = |t: nix::sys::time::TimeVal| {
+        Duration::new(u64::try_from(t.tv_sec()).unwrap_or(0), u32::try_from(t.tv_usec()).unwrap_or(0) * 1000)
+    };
+    Ok(of(usage.user_time()) + of(usage.system_time()))
+}
+
+/// The clock of the capture.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn told(round: &Round, seen: &[Seen], client: Ipv4Addr) -> anyhow::Result<Told> {
+    let during = seen.iter().filter(|s| round.begun <= s.at && s.at <= round.ended);
+    // What the server asks meanwhile is not the client's doing.
+    let ours: Vec<&Seen> = during.filter(|s| (s.from == client) != s.response).collect();
+    let mut told = Told::default();
+    let mut last = round.begun;
+    for pair in ours.chunks(2) {
+        let [request, response] = pair else { bail!("a request has no response") };
+        let same = (request.exchange, request.message_id) == (response.exchange, response.message_id);
+        ensure!(!request.response && response.response && same, "a message was sent twice: {pair:?}");
+        let idle = request.at.saturating_sub(last);
+        *if told.round_trips == 0 { &mut told.before } else { &mut told.between } += idle;
+        told.waiting += response.at.saturating_sub(request.at);
+        told.round_trips += 1;
+        last = response.at;
+    }
+    ensure!(told.round_trips > 0, "the capture shows nothing");
+    told.after = round.ended.saturating_sub(last);
+    Ok(told)
+}
+
+/// tcpdump, running.
+struct Capture {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Capture {
+    fn start(arguments: &Arguments) -> anyhow::Result<Self> {
+        let mut command = Command::new("tcpdump");
+        command.args(["-i", &arguments.interface, "-n", "-U", "-Z", "root"]);
+        command.args(["--immediate-mode", "--time-stamp-precision=nano", "-w"]);
+        command.arg(&arguments.capture).args(["udp", "port", "500", "or", "udp", "port", "4500"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("tcpdump")?;
+        let stderr = child.stderr.take().context("tcpdump")?;
+        let mut said = String::new();
+        let mut lines = BufReader::new(stderr);
+        while !said.contains("listening on") {
+            ensure!(lines.read_line(&mut said)? > 0, "tcpdump: {said}");
+        }
+        Ok(Self { child, file: arguments.capture.clone() })
+    }
+
+    fn stop(mut self) -> anyhow::Result<Vec<Seen>> {
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGINT)?;
+        self.child.wait()?;
+        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        messages(&bytes).with_context(|| format!("{}: no capture", self.file.display()))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn seen(at: u64, ours: bool, exchange: u8, message_id: u32, response: bool) -> Seen {
+        let from = if ours { CLIENT } else { Ipv4Addr::new(192, 0, 2, 2) };
+        Seen { at: Duration::from_millis(at), from, spi: 1, exchange, message_id, response }
+    }
+
+    fn round() -> Round {
+        Round { begun: Duration::from_millis(10), ended: Duration::from_millis(100), cpu: Duration::ZERO }
+    }
+
+    #[test]
+    fn the_wire_tells_whose_time_it_was() {
+        let wire = [
+            seen(5, true, 37, 9, false),
+            seen(12, true, 34, 0, false),
+            seen(22, false, 34, 0, true),
+            seen(25, true, 35, 1, false),
+            seen(30, false, 37, 0, false),
+            seen(31, true, 37, 0, true),
+            seen(60, false, 35, 1, true),
+        ];
+        let millis = Duration::from_millis;
+        let expected = Told {
+            round_trips: 2,
+            before: millis(2),
+            between: millis(3),
+            waiting: millis(45),
+            after: millis(40),
+        };
+        assert_eq!(told(&round(), &wire, CLIENT).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_retransmission_is_not_taken_for_a_round_trip() {
+        let wire = [seen(12, true, 34, 0, false), seen(15, true, 34, 0, false), seen(22, false, 34, 0, true)];
+        assert!(told(&round(), &wire, CLIENT).is_err());
+        assert!(told(&round(), &[], CLIENT).is_err());
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_two() {
+        assert_eq!(middle([4, 1, 2, 3].map(Duration::from_secs).to_vec()), Duration::from_millis(2500));
+        assert_eq!(middle([9, 1, 2].map(Duration::from_secs).to_vec()), Duration::from_secs(2));
+    }
+}
