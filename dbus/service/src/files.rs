@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
@@ -24,7 +25,8 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
-    adit_gid: Option<u32>,
+    /// Looked up when a file may be read by a group: the name service is large.
+    adit_gid: OnceLock<Option<u32>>,
 }
 
 /// A mistake as D-Bus shows it: code, `file:line:column`, text, hint.
@@ -52,8 +54,7 @@ impl Files {
     /// The configuration under `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        let adit_gid = Group::from_name(GROUP).ok().flatten().map(|g| g.gid.as_raw());
-        Self { root: root.to_owned(), adit_gid }
+        Self { root: root.to_owned(), adit_gid: OnceLock::new() }
     }
 
     /// Every profile, by name. A file that cannot be read is reported, not left out.
@@ -246,8 +247,13 @@ impl Files {
         // Room for everything at once, so that no half of a secret is left behind in memory by a growing buffer.
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
         file.take(LARGEST).read_to_end(&mut bytes)?;
-        let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: self.adit_gid };
+        let adit_gid = if metadata.mode() & 0o070 == 0 { None } else { self.adit_gid() };
+        let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid };
         Ok(Content { bytes, access })
+    }
+
+    fn adit_gid(&self) -> Option<u32> {
+        *self.adit_gid.get_or_init(|| Group::from_name(GROUP).ok().flatten().map(|g| g.gid.as_raw()))
     }
 }
 

@@ -238,7 +238,8 @@ pub struct Registry {
 #[derive(Default)]
 struct Table {
     last: u64,
-    facts: BTreeMap<ConnectionId, Facts>,
+    /// Boxed: a tree's nodes are half empty where keys only grow.
+    facts: BTreeMap<ConnectionId, Box<Facts>>,
 }
 
 impl Registry {
@@ -270,7 +271,7 @@ impl Registry {
         }
         table.last += 1;
         let id = ConnectionId(table.last);
-        table.facts.insert(id, facts);
+        table.facts.insert(id, Box::new(facts));
         drop(table);
         self.announce(Notice::Added(id));
         id
@@ -287,7 +288,7 @@ impl Registry {
     /// What is known of a connection.
     #[must_use]
     pub fn get(&self, id: ConnectionId) -> Option<Facts> {
-        self.lock().facts.get(&id).cloned()
+        self.lock().facts.get(&id).map(|facts| Facts::clone(facts))
     }
 
     /// Every connection, oldest first.
@@ -320,9 +321,9 @@ impl Registry {
         let changed = {
             let mut table = self.lock();
             let Some(facts) = table.facts.get_mut(&id) else { return };
-            let old = self.listened().then(|| facts.clone());
+            let old = self.listened().then(|| Facts::clone(facts));
             change(facts);
-            old.map(|old| Arc::new((old, facts.clone())))
+            old.map(|old| Arc::new((old, Facts::clone(facts))))
         };
         if let Some(changed) = changed {
             self.announce(Notice::Changed(id, changed));
@@ -342,13 +343,13 @@ impl Registry {
             if facts.state == new || facts.state.is_final() {
                 return;
             }
-            let old = facts.clone();
+            let old = Facts::clone(facts);
             facts.state = new;
             facts.since = clock::wall().0;
             if failure.is_some() {
                 facts.last_error = failure;
             }
-            Arc::new((old, facts.clone()))
+            Arc::new((old, Facts::clone(facts)))
         };
         let old = changed.0.state;
         self.announce(Notice::Changed(id, changed));

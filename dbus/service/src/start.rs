@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::BusChoice;
 use crate::daemon::{Daemon, Doors, Settings};
@@ -45,16 +47,18 @@ pub fn main(doors: impl FnOnce() -> anyhow::Result<Doors>) -> ExitCode {
 }
 
 fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).with_context(|| {
+    let filter: Targets = arguments.log.parse().with_context(|| {
         format!("--log \"{}\": allowed are error, warn, info, debug, trace", arguments.log)
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
     // Capabilities belong to threads: they are dropped while there is only one.
     let run = arguments.socket.parent().unwrap_or(&arguments.state);
     prepare_directories(&[&arguments.state, run])?;
     drop_privileges()?;
-    // Public-key work and calls that block have tokio's blocking pool; two workers carry everything else.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // Public-key work and calls that block have tokio's blocking pool. What is left waits for others most of the time: one
+    // thread does it without waking another, and with one heap.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let settings = Settings {
             config: arguments.config.clone(),

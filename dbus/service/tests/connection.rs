@@ -482,8 +482,7 @@ fn in_namespace(test: &str, body: impl Future<Output = ()>) {
     if std::env::var_os("ADIT_TEST_NAMESPACE").is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
         assert!(up.success());
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(body);
     }
     let root = Path::new("/proc/self").metadata().unwrap().uid() == 0;

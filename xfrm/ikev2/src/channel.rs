@@ -43,7 +43,7 @@ pub(crate) struct Recorded {
     pub(crate) whole: Zeroizing<Vec<u8>>,
 }
 
-/// What IKE_SA_INIT has agreed on, as both sides need it until AUTH is checked.
+/// What IKE_SA_INIT has agreed on, as both sides need it until AUTH is checked. It goes from state to state, boxed.
 pub(crate) struct Handshake {
     pub(crate) channel: Channel,
     pub(crate) suite: IkeSuite,
@@ -97,7 +97,7 @@ pub(crate) enum Unreadable {
 
 impl Handshake {
     /// Derives all keys (RFC 7296 §2.14). The messages are filled in by the caller.
-    pub(crate) fn derive(cx: &Cx<'_>, agreed: Agreed, shared: &Secret) -> Result<Self, Failure> {
+    pub(crate) fn derive(cx: &Cx<'_>, agreed: Agreed, shared: &Secret) -> Result<Box<Self>, Failure> {
         let seed = skeyseed(&*cx.shared.crypto, agreed.suite.prf, &agreed.exchange(), shared);
         Self::from_seed(cx, agreed, &seed)
     }
@@ -108,12 +108,12 @@ impl Handshake {
         agreed: Agreed,
         old: (Prf, &Secret),
         shared: &[Secret],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Box<Self>, Failure> {
         let seed = skeyseed_rekey(&*cx.shared.crypto, old.0, old.1, &agreed.exchange(), shared);
         Self::from_seed(cx, agreed, &seed)
     }
 
-    fn from_seed(cx: &Cx<'_>, agreed: Agreed, seed: &Secret) -> Result<Self, Failure> {
+    fn from_seed(cx: &Cx<'_>, agreed: Agreed, seed: &Secret) -> Result<Box<Self>, Failure> {
         let crypto = &*cx.shared.crypto;
         let suite = agreed.suite;
         let keys = IkeKeys::derive(crypto, &suite, seed, &agreed.exchange()).map_err(internal)?;
@@ -124,7 +124,7 @@ impl Handshake {
             Role::Initiator => (from_initiator, from_responder),
             Role::Responder => (from_responder, from_initiator),
         };
-        Ok(Self {
+        Ok(Box::new(Self {
             channel: Channel {
                 role: agreed.role,
                 spi_i: agreed.spi_i,
@@ -150,7 +150,7 @@ impl Handshake {
             peer_hashes: agreed.peer_hashes,
             intermediate: Intermediate::default(),
             rounds: 0,
-        })
+        }))
     }
 }
 

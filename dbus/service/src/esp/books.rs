@@ -101,7 +101,9 @@ impl Books {
     pub(super) fn add(&mut self, sa: SaId, reqid: u32, lineage: Lineage, child: Child) {
         let owned = self.sas.entry(sa).or_default();
         owned.larval.retain(|l| l.spi != child.spi_in);
+        owned.larval.shrink_to_fit();
         if !owned.reqids.contains(&reqid) {
+            owned.reqids.reserve_exact(1);
             owned.reqids.push(reqid);
         }
         if lineage.reqid != reqid && !self.lineages.contains_key(&reqid) {

@@ -19,8 +19,7 @@ use super::*;
 /// Runs `body` in a fresh network namespace with a veth pair `v0` (192.0.2.1/24, 2001:db8::1/64) and `v1`.
 pub(super) fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Arc<dyn Host>) -> F) {
     if std::env::var_os("ADIT_TEST_NAMESPACE").is_some() {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(async {
             for command in [
                 "ip link set lo up",

@@ -127,7 +127,7 @@ fn serve() {
     for command in ["ip link set lo up", "ip address add 192.0.2.2/24 dev v1", "ip link set v1 up"] {
         show(command);
     }
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let host: Arc<dyn Host> = Arc::new(KernelHost::open().unwrap());

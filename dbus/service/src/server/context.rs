@@ -18,7 +18,6 @@ use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
 use crate::registry::{Facts, Role, State};
-use crate::suites;
 
 /// Bytes of the random key that stands in for the one of a peer nobody knows.
 const STAND_IN: usize = 32;
@@ -173,7 +172,7 @@ impl Inner {
             local_id: self.identity(path)?,
             local_auth,
             remote_auth: self.remote_auth(index, rule),
-            esp: suites::esp_proposals(&self.config.ikev2.esp, self.config.ikev2.legacy),
+            esp: self.esp.clone(),
             local_ts: own_side(rule, path),
             remote_ts: peers_side(rule, path),
             addresses: rule.pool.is_some(),

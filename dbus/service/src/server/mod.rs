@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use adit_core::{AddressRange, Failure, FailureCode, Step};
 use adit_ikev2::api::{ResponderDefaults, SaId, Timing};
+use adit_isakmp::proposal::EspProposal;
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
 use adit_profile::{AuthMethod, ServerConfig};
@@ -59,6 +60,8 @@ struct Inner {
     config: ServerConfig,
     daemon: Arc<Daemon>,
     own: Option<OwnCertificate>,
+    /// What CHILD_SAs may use.
+    esp: Vec<EspProposal>,
     /// One for each `[[connection]]`, in order; `None` where clients have no certificates.
     anchors: Vec<Option<Arc<TrustAnchors>>>,
     /// What each `[[connection]]` is known by.
@@ -228,6 +231,7 @@ impl Inner {
             addresses: Mutex::default(),
             daemon: Arc::clone(daemon),
             own,
+            esp: suites::esp_proposals(&config.ikev2.esp, config.ikev2.legacy),
             anchors,
             connection_prints,
             pools,

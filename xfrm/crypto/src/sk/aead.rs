@@ -15,45 +15,57 @@ const SALT: usize = 4;
 const NONCE: usize = SALT + IV;
 
 /// AES-GCM (RFC 5282) and ChaCha20-Poly1305 (RFC 7634): the nonce is the salt and the IV.
+///
+/// The key is kept, and not what it expands to: that is ten times as long, there are two in each IKE_SA, and most are used
+/// once. It takes less than a system call to expand.
 pub(super) struct Aead {
-    key: Key,
-    salt: [u8; SALT],
+    algorithm: Algorithm,
+    /// Key and salt.
+    material: Secret,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Ring(&'static aead::Algorithm),
+    /// ring has no AES-192.
+    Gcm192,
 }
 
 enum Key {
     Ring(LessSafeKey),
-    /// ring has no AES-192.
     Gcm192(AesGcm<Aes192, U12>),
 }
 
 impl Aead {
     pub(super) fn new(encryption: Encryption, material: &Secret) -> Result<Self, CryptoError> {
-        let (key, salt) = material.expose().split_last_chunk::<SALT>().ok_or(CryptoError::Unsupported)?;
-        let key = match encryption {
-            Encryption::AesGcm16(KeyBits::B128) => Key::ring(&aead::AES_128_GCM, key)?,
-            Encryption::AesGcm16(KeyBits::B256) => Key::ring(&aead::AES_256_GCM, key)?,
-            Encryption::ChaCha20Poly1305 => Key::ring(&aead::CHACHA20_POLY1305, key)?,
-            Encryption::AesGcm16(KeyBits::B192) => {
-                Key::Gcm192(AesGcm::new_from_slice(key).map_err(|_| CryptoError::Unsupported)?)
-            }
+        let algorithm = match encryption {
+            Encryption::AesGcm16(KeyBits::B128) => Algorithm::Ring(&aead::AES_128_GCM),
+            Encryption::AesGcm16(KeyBits::B256) => Algorithm::Ring(&aead::AES_256_GCM),
+            Encryption::ChaCha20Poly1305 => Algorithm::Ring(&aead::CHACHA20_POLY1305),
+            Encryption::AesGcm16(KeyBits::B192) => Algorithm::Gcm192,
             Encryption::AesCbc(_) | Encryption::TripleDesCbc => return Err(CryptoError::Unsupported),
         };
-        Ok(Self { key, salt: *salt })
+        Ok(Self { algorithm, material: material.duplicate() })
     }
 
-    fn nonce(&self, iv: [u8; IV]) -> [u8; NONCE] {
+    /// The key, ready for use, and the nonce of this IV.
+    fn ready(&self, iv: [u8; IV]) -> Result<(Key, [u8; NONCE]), CryptoError> {
+        let material = self.material.expose();
+        let (key, salt) = material.split_last_chunk::<SALT>().ok_or(CryptoError::Unsupported)?;
+        let key = match self.algorithm {
+            Algorithm::Ring(algorithm) => {
+                let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError::Unsupported)?;
+                Key::Ring(LessSafeKey::new(key))
+            }
+            Algorithm::Gcm192 => {
+                Key::Gcm192(AesGcm::new_from_slice(key).map_err(|_| CryptoError::Unsupported)?)
+            }
+        };
         let mut nonce = [0; NONCE];
-        for (to, from) in nonce.iter_mut().zip(self.salt.iter().chain(&iv)) {
+        for (to, from) in nonce.iter_mut().zip(salt.iter().chain(&iv)) {
             *to = *from;
         }
-        nonce
-    }
-}
-
-impl Key {
-    fn ring(algorithm: &'static aead::Algorithm, key: &[u8]) -> Result<Self, CryptoError> {
-        let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError::Unsupported)?;
-        Ok(Self::Ring(LessSafeKey::new(key)))
+        Ok((key, nonce))
     }
 }
 
@@ -78,8 +90,8 @@ impl SkCipher for Aead {
         let (associated, rest) = message.split_at_mut_checked(body).ok_or(CryptoError::Length)?;
         let (iv, rest) = rest.split_first_chunk_mut::<IV>().ok_or(CryptoError::Length)?;
         let (plain, icv) = rest.split_last_chunk_mut::<ICV>().ok_or(CryptoError::Length)?;
-        let nonce = self.nonce(*iv);
-        match &self.key {
+        let (key, nonce) = self.ready(*iv)?;
+        match &key {
             Key::Ring(key) => {
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 let tag = key
@@ -104,8 +116,8 @@ impl SkCipher for Aead {
         if sealed.len() < ICV {
             return Err(CryptoError::Length);
         }
-        let nonce = self.nonce(*iv);
-        match &self.key {
+        let (key, nonce) = self.ready(*iv)?;
+        match &key {
             Key::Ring(key) => {
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 key.open_in_place(nonce, aead::Aad::from(associated), sealed)

@@ -81,7 +81,7 @@ struct Closing {
 /// What an IKE_SA starts from.
 pub(crate) struct Start {
     /// Its keys. What only IKE_AUTH needed of it is let go.
-    pub(crate) handshake: Handshake,
+    pub(crate) handshake: Box<Handshake>,
     pub(crate) remote_id: Identity,
     pub(crate) policy: Policy,
     pub(crate) lease: Lease,

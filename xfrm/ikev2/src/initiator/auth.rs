@@ -22,12 +22,12 @@ use crate::wire::{at_most_one, only};
 
 /// An SPI for the CHILD_SA is being got.
 pub(super) struct Allocating {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
 }
 
 /// Our key or signature is being got.
 pub(super) struct Proving {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     inbound_spi: u32,
     octets: Secret,
     encoding: SignatureEncoding,
@@ -35,7 +35,7 @@ pub(super) struct Proving {
 
 /// The request is on its way.
 pub(super) struct AuthSent {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     inbound_spi: u32,
     /// The pre-shared key, where the server has to prove itself with it too.
     psk: Option<Secret>,
@@ -44,12 +44,12 @@ pub(super) struct AuthSent {
 
 /// The server's proof is being checked.
 pub(super) struct Verifying {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     inbound_spi: u32,
     answer: Message,
 }
 
-pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake) -> Next {
+pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>) -> Next {
     cx.event(Event::Progress(Step::Authenticate));
     let ask = Ask::AllocateSpi { path: handshake.channel.path };
     Initiator::asking(dial, cx, ask, Phase::Allocating(Allocating { handshake }))
@@ -122,7 +122,7 @@ impl Proving {
 fn send(
     dial: Dial,
     cx: &mut Cx<'_>,
-    (mut handshake, inbound_spi): (Handshake, u32),
+    (mut handshake, inbound_spi): (Box<Handshake>, u32),
     auth: Option<Authentication>,
     psk: Option<Secret>,
 ) -> Next {

@@ -26,7 +26,7 @@ const MAX_DNS: usize = 16;
 
 /// The pair of SAs is being installed.
 pub(super) struct Installing {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     child: ChildId,
     inbound_spi: u32,
     granted: Granted,
@@ -48,7 +48,7 @@ struct Granted {
 pub(super) fn begin(
     dial: Dial,
     cx: &mut Cx<'_>,
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     inbound_spi: u32,
     answer: &Message,
 ) -> Next {

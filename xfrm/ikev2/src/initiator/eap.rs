@@ -28,20 +28,20 @@ pub(super) struct Talk {
 
 /// An answer is being found, perhaps by a person.
 pub(super) struct Asking {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     talk: Talk,
 }
 
 /// It is on its way.
 pub(super) struct Sent {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     talk: Talk,
     pub(super) request: Request,
 }
 
 /// AUTH is on its way.
 pub(super) struct KeySent {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     talk: Talk,
     key: EapKey,
     pub(super) request: Request,
@@ -51,7 +51,7 @@ pub(super) struct KeySent {
 pub(super) fn begin(
     dial: Dial,
     cx: &mut Cx<'_>,
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     inbound_spi: u32,
     answer: &Message,
 ) -> Next {
@@ -65,19 +65,19 @@ pub(super) fn begin(
 }
 
 /// An EAP packet has come.
-pub(super) fn ask(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake, talk: Talk, eap: &Eap) -> Next {
+pub(super) fn ask(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>, talk: Talk, eap: &Eap) -> Next {
     let packet = Some(proof::eap_packet(eap));
     Initiator::asking(dial, cx, Ask::Eap { packet }, Phase::EapAsking(Asking { handshake, talk }))
 }
 
 /// It comes to nothing, and the server waits: one word, without waiting for an answer.
-pub(super) fn leave(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake, why: Failure) -> Next {
+pub(super) fn leave(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>, why: Failure) -> Next {
     dial.ike(cx, handshake).courtesy(cx);
     Next::failed(why)
 }
 
 /// The server ends the conversation with an error, or has lost its way.
-fn no_packet(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake, answer: &Message, why: String) -> Next {
+fn no_packet(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>, answer: &Message, why: String) -> Next {
     match answer.notifies().find(|n| n.kind.is_error()) {
         Some(notify) => Next::failed(explain::auth_refused(&dial.config, notify)),
         None => leave(dial, cx, handshake, unusable(why)),
@@ -123,7 +123,13 @@ fn request(
 }
 
 /// The method has succeeded: AUTH by its key follows EAP-Success.
-fn prove(dial: Dial, cx: &mut Cx<'_>, mut handshake: Handshake, talk: Talk, success: EapSuccess) -> Next {
+fn prove(
+    dial: Dial,
+    cx: &mut Cx<'_>,
+    mut handshake: Box<Handshake>,
+    talk: Talk,
+    success: EapSuccess,
+) -> Next {
     let enough = talk.proven || success.mutual && success.msk.is_some();
     if !enough {
         return leave(dial, cx, handshake, explain::eap_not_mutual());

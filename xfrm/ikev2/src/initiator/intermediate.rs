@@ -15,14 +15,14 @@ use crate::state::{Cx, Datagram, Next, Role};
 
 /// A key pair is being made.
 pub(super) struct Generating {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     message_id: u32,
     method: KeMethod,
 }
 
 /// The request is on its way.
 pub(super) struct Sent {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     message_id: u32,
     key: Box<dyn KeyExchange>,
     pub(super) request: Request,
@@ -30,12 +30,12 @@ pub(super) struct Sent {
 
 /// The shared secret is being computed.
 pub(super) struct Agreeing {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     method: KeMethod,
 }
 
 /// The next additional key exchange, or IKE_AUTH after the last.
-pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Handshake) -> Next {
+pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>) -> Next {
     match handshake.next_additional() {
         Some((message_id, method)) => {
             let phase = Phase::KeGenerating(Generating { handshake, message_id, method });

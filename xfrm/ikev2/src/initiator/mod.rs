@@ -79,7 +79,7 @@ impl Initiator {
     }
 
     /// The server may believe that the IKE_SA is up.
-    fn handshake_with_peer(phase: Phase) -> Option<Handshake> {
+    fn handshake_with_peer(phase: Phase) -> Option<Box<Handshake>> {
         match phase {
             Phase::Verifying(p) => Some(p.handshake),
             Phase::Installing(p) => Some(p.handshake),
@@ -119,7 +119,7 @@ impl Initiator {
 
 impl Dial {
     /// An IKE_SA that exists, as far as the server knows.
-    fn ike(self, cx: &mut Cx<'_>, handshake: Handshake) -> Box<Ike> {
+    fn ike(self, cx: &mut Cx<'_>, handshake: Box<Handshake>) -> Box<Ike> {
         let policy = Policy::of_initiator(&self.config);
         let lease = crate::api::Lease::default();
         Ike::new(
@@ -136,7 +136,7 @@ impl Dial {
     }
 
     /// The server has let us in, and it is not to be: says so, then ends.
-    fn refuse(self, cx: &mut Cx<'_>, handshake: Handshake, task: Task, why: Failure) -> Next {
+    fn refuse(self, cx: &mut Cx<'_>, handshake: Box<Handshake>, task: Task, why: Failure) -> Next {
         // With EAP the server still waits for us: half an IKE_SA has no INFORMATIONAL exchange that it would answer.
         if matches!(self.config.local_auth, LocalAuth::Eap { .. }) && handshake.rounds == 0 {
             return eap::leave(self, cx, handshake, why);

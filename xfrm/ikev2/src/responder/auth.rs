@@ -16,7 +16,7 @@ use crate::wire::{at_most_one, only};
 
 /// A request whose sender has the IKE_SA's keys, and has proven nothing else.
 pub(super) struct Claim {
-    pub(super) handshake: Handshake,
+    pub(super) handshake: Box<Handshake>,
     pub(super) asked: Asked,
     pub(super) message: Message,
     pub(super) id: Identification,
@@ -39,7 +39,7 @@ pub(super) struct Checking {
 pub(super) fn begin(
     half: Half,
     cx: &mut Cx<'_>,
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     asked: Asked,
     message: Message,
 ) -> Next {
@@ -107,7 +107,6 @@ impl Choosing {
         let Some(auth) = &claim.auth else {
             return eap::begin(half, cx, claim, config);
         };
-        let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
         // known from one that is not. The connection's word is the last.
         let ask = match auth.method {
@@ -132,7 +131,7 @@ impl Choosing {
                     certificates,
                     scheme: signature.scheme,
                     encoding: signature.encoding,
-                    message: octets,
+                    message: proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id),
                     signature: signature.bytes,
                 }
             }

@@ -33,7 +33,7 @@ use crate::wire::{at_most_one, only};
 
 /// A peer that has proven itself.
 struct Admitted {
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     asked: Asked,
     remote: Identity,
     config: Box<ResponderConfig>,

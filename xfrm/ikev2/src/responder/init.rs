@@ -125,7 +125,7 @@ pub(super) struct Encapsulating {
 
 /// The response is out; IKE_AUTH is to come.
 pub(super) struct InitAnswered {
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     /// How often it was sent.
     sent: u32,
     /// The last IKE_INTERMEDIATE.
@@ -228,7 +228,7 @@ impl Encapsulating {
 
 impl InitAnswered {
     /// The response to IKE_INTERMEDIATE is out; another one or IKE_AUTH is to come.
-    pub(super) const fn after_intermediate(handshake: Handshake, answered: Answered) -> Self {
+    pub(super) const fn after_intermediate(handshake: Box<Handshake>, answered: Answered) -> Self {
         Self { handshake, sent: MOST_RESPONSES, answered: Some(answered) }
     }
 

@@ -15,7 +15,7 @@ use crate::state::{Cx, Next, Role};
 
 /// The shared secret is being computed.
 pub(super) struct Encapsulating {
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     asked: Asked,
     message_id: u32,
     method: KeMethod,
@@ -24,7 +24,7 @@ pub(super) struct Encapsulating {
 pub(super) fn begin(
     half: Half,
     cx: &mut Cx<'_>,
-    mut handshake: Handshake,
+    mut handshake: Box<Handshake>,
     asked: Asked,
     recorded: &Recorded,
     (message_id, method): (u32, KeMethod),
@@ -50,7 +50,7 @@ pub(super) fn begin(
 
 fn refuse(
     cx: &mut Cx<'_>,
-    handshake: Handshake,
+    handshake: Box<Handshake>,
     asked: &Asked,
     message_id: u32,
     notify: Notify,

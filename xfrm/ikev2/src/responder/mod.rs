@@ -106,7 +106,13 @@ pub(crate) struct Asked {
 }
 
 /// Refuses IKE_AUTH and forgets the IKE_SA, but for this answer.
-fn refuse(cx: &mut Cx<'_>, handshake: Handshake, asked: &Asked, payloads: &[Payload], why: Failure) -> Next {
+fn refuse(
+    cx: &mut Cx<'_>,
+    handshake: Box<Handshake>,
+    asked: &Asked,
+    payloads: &[Payload],
+    why: Failure,
+) -> Next {
     let exchange = (ExchangeType::IKE_AUTH, handshake.auth_id());
     refuse_exchange(cx, handshake, asked, exchange, payloads, why)
 }
@@ -114,7 +120,7 @@ fn refuse(cx: &mut Cx<'_>, handshake: Handshake, asked: &Asked, payloads: &[Payl
 /// Refuses a request and forgets the IKE_SA, but for this answer.
 fn refuse_exchange(
     cx: &mut Cx<'_>,
-    mut handshake: Handshake,
+    mut handshake: Box<Handshake>,
     asked: &Asked,
     (exchange, message_id): (ExchangeType, u32),
     payloads: &[Payload],

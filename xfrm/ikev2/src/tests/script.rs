@@ -29,7 +29,7 @@ impl Bench {
 
 /// A scripted peer, after IKE_SA_INIT.
 pub(super) struct Peer {
-    pub(super) hs: Handshake,
+    pub(super) hs: Box<Handshake>,
     pub(super) bench: Bench,
     /// Who it says that it is.
     pub(super) id: Identity,
