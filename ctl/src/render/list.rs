@@ -20,8 +20,7 @@ pub(crate) fn profiles(
                 .collect()
         })
         .collect();
-    let mut out =
-        columns(&header, &rows, |n, text, padded| if n == 1 { palette.state(text, padded) } else { padded });
+    let mut out = columns(&header, &rows, 1, palette);
     for p in profiles.iter().filter(|p| !p.problems.is_empty()) {
         out.push('\n');
         out.push_str(&problems(p, palette, width));

@@ -21,10 +21,9 @@ pub(crate) use status::{block, table, up_line};
 #[cfg(test)]
 pub(crate) use status::tests as fixtures;
 
-/// Rows of cells as columns: two spaces between, nothing after the last, `-` for an empty cell. `paint` colours a
-/// padded cell by its column and plain text.
-fn columns(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str, String) -> String) -> String {
-    let cell = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+/// Rows of cells as columns: two spaces between, nothing after the last, `-` for an empty cell. Column `coloured` has the
+/// state's colour.
+fn columns(header: &[&str], rows: &[Vec<String>], coloured: usize, palette: Palette) -> String {
     // Once for the table, not once for each cell: there may be 20,000 rows.
     let width = |n: usize| {
         let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| c.chars().count().max(1));
@@ -32,15 +31,28 @@ fn columns(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str, St
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let last = header.len().saturating_sub(1);
-    let pad = |n: usize, text: String| match widths.get(n) {
-        Some(width) if n != last => format!("{text:<width$}  "),
-        _ => text,
+    let pad = |n: usize, text: &str, padded: &mut String| {
+        padded.clear();
+        padded.push_str(text);
+        if n != last {
+            let used = text.chars().count();
+            let width = widths.get(n).copied().unwrap_or(0).saturating_add(2);
+            padded.extend(std::iter::repeat_n(' ', width.saturating_sub(used)));
+        }
     };
-    let mut out: String = header.iter().enumerate().map(|(n, h)| pad(n, (*h).to_owned())).collect();
+    let (mut out, mut padded) = (String::new(), String::new());
+    for (n, head) in header.iter().enumerate() {
+        pad(n, head, &mut padded);
+        out.push_str(&padded);
+    }
     out.push('\n');
     for row in rows {
         for (n, text) in row.iter().enumerate() {
-            out.push_str(&paint(n, text, pad(n, cell(text))));
+            pad(n, if text.is_empty() { "-" } else { text }, &mut padded);
+            match n == coloured {
+                true => out.push_str(&palette.state(text, &padded)),
+                false => out.push_str(&padded),
+            }
         }
         out.push('\n');
     }

@@ -20,10 +20,16 @@ pub(crate) fn table(connections: &[ConnectionStatus], now: u64, palette: Palette
                 &address,
                 &c.remote_endpoint,
             ];
-            cells.into_iter().map(|cell| clean(cell).replace(' ', "_")).collect()
+            cells.into_iter().map(word).collect()
         })
         .collect();
-    columns(&header, &rows, |n, text, padded| if n == 2 { palette.state(text, padded) } else { padded })
+    columns(&header, &rows, 2, palette)
+}
+
+/// A cell without spaces.
+fn word(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_graphic();
+    if text.bytes().all(plain) { text.to_owned() } else { clean(text).replace(' ', "_") }
 }
 
 /// The line that ends a successful `ctl up`.
