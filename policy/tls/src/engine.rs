@@ -52,7 +52,7 @@ impl Engine {
         Ok(Self::new(connection.into(), verdict))
     }
 
-    fn new(mut connection: Connection, verdict: Arc<Verdict>) -> Self {
+    pub(crate) fn new(mut connection: Connection, verdict: Arc<Verdict>) -> Self {
         // What is written is taken out at once: the caller's own bounds count.
         connection.set_buffer_limit(None);
         Self { connection, verdict }

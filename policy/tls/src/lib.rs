@@ -6,6 +6,8 @@
 
 mod client;
 mod config;
+#[cfg(test)]
+mod derivations;
 pub mod eap;
 mod engine;
 mod explain;
@@ -14,3 +16,7 @@ mod server;
 
 pub use config::{ClientConfig, OwnCertificate, ServerConfig, Versions};
 pub use engine::{Engine, Tunnel};
+
+// Tests name the crate as others do.
+#[cfg(test)]
+extern crate self as adit_tls;
