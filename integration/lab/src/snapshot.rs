@@ -11,11 +11,12 @@ use crate::host::Host;
 /// Longest time after which what a peer's farewell changes must have settled.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// States, policies, links, addresses, routes, rules, proxies, nftables, sysctls, resolv.conf; a line each.
+/// States, policies (not those of sockets, which let IKE pass and go with the daemon), links, addresses, routes, rules,
+/// proxies, nftables, sysctls, resolv.conf; a line each.
 const SCRIPT: &str = "\
 section() { echo \"== $1\"; }
 section 'xfrm states'; ip xfrm state
-section 'xfrm policies'; ip xfrm policy
+section 'xfrm policies'; ip xfrm policy list nosock
 section links; ip -d -o link show
 section addresses; ip -o addr show
 section 'multicast addresses'; ip -o maddr show

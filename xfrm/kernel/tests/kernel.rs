@@ -13,14 +13,16 @@
     reason = "tests fail so"
 )]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use adit_core::{Prefix, Secret, TrafficSelector};
+use adit_core::{Path, Prefix, Secret, TrafficSelector};
+use adit_xfrm_kernel::ike_socket::{Family, IkeSocket};
 use adit_xfrm_kernel::{
-    Algorithm, AllocateSpi, ChildSa, Direction, EspKeys, Feature, KernelXfrm, Lifetimes, Mark, Mode,
-    Operation, PolicyPlan, Relocation, StateId, UdpEncap, XfrmDoor, XfrmError, XfrmEvent,
+    Action, Algorithm, AllocateSpi, ChildSa, Direction, EspKeys, Feature, KernelXfrm, Lifetimes, Mark, Mode,
+    Operation, Policy, PolicyId, PolicyPlan, PortMatch, Relocation, Selector, StateId, UdpEncap, XfrmDoor,
+    XfrmError, XfrmEvent,
 };
 
 const IF_ID: u32 = 0x4100_0007;
@@ -413,5 +415,55 @@ fn a_larval_state_that_nobody_completes_expires() {
             }
         });
         assert_eq!(door.states().unwrap(), []);
+    });
+}
+
+/// Policies that let nothing through, of both directions and families.
+fn block_everything(door: &KernelXfrm) {
+    let any = |prefix| Selector {
+        source: prefix,
+        destination: prefix,
+        protocol: 0,
+        source_port: PortMatch::ANY,
+        destination_port: PortMatch::ANY,
+    };
+    let policy = |direction, prefix| Policy {
+        id: PolicyId { direction, selector: any(prefix), if_id: None, mark: None },
+        priority: 1,
+        action: Action::Block,
+        template: None,
+    };
+    let both = |prefix| [Direction::In, Direction::Out].map(|direction| policy(direction, prefix));
+    door.update_policies(&[both(Prefix::ANY_V4), both(Prefix::ANY_V6)].concat()).unwrap();
+}
+
+#[test]
+fn no_policy_touches_what_ike_s_own_sockets_say_and_hear() {
+    in_namespace("no_policy_touches_what_ike_s_own_sockets_say_and_hear", |door| {
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        for setting in ["disable_xfrm", "disable_policy"] {
+            std::fs::write(format!("/proc/sys/net/ipv4/conf/lo/{setting}"), "0").unwrap();
+        }
+        block_everything(door);
+        runtime().block_on(async {
+            for (family, here) in [(Family::V4, address("127.0.0.1")), (Family::V6, address("::1"))] {
+                let [ours, other, stranger] =
+                    [1, 1, 0].map(|mark| IkeSocket::bind(family, 0, false, mark).unwrap());
+                let path = |from: &IkeSocket, to: &IkeSocket| {
+                    let at = |socket: &IkeSocket| SocketAddr::new(here, socket.port());
+                    Path { local: at(from), remote: at(to) }
+                };
+                let refused = stranger.send(&path(&stranger, &ours), &[b"x"]);
+                assert!(refused.is_err(), "{family:?}: a socket that has no right to pass by");
+                ours.send(&path(&ours, &stranger), &[b"unheard"]).unwrap();
+                ours.send(&path(&ours, &other), &[b"heard"]).unwrap();
+                other.readable().await;
+                let mut buffer = [0; 100];
+                assert_eq!(other.receive(&mut buffer).unwrap().map(|r| r.length), Some(5), "{family:?}");
+                assert!(stranger.receive(&mut buffer).unwrap().is_none(), "{family:?}");
+            }
+        });
+        // They show as sockets' policies, which are nobody's tunnels.
+        assert_eq!(door.policies().unwrap(), []);
     });
 }

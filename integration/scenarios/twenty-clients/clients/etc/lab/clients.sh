@@ -32,7 +32,7 @@ own_network() {
     echo "link set wan up"
 }
 host() { at "$1" "ip -d -o link; ip -o addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule
-    ip xfrm state; ip xfrm policy; nft list ruleset; cat /proc/sys/net/ipv4/conf/*/rp_filter"; }
+    ip xfrm state; ip xfrm policy list nosock; nft list ruleset; cat /proc/sys/net/ipv4/conf/*/rp_filter"; }
 start() {
     etc=/etc/adit/c$1
     mkdir -p "$etc"/profiles "$etc"/secrets
