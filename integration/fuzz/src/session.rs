@@ -153,7 +153,7 @@ fn connection() -> ResponderConfig {
         addresses: false,
         transport: true,
         uniqueness: Uniqueness::default(),
-            mobike: None,
+        mobike: None,
         timing: Timing::default(),
     }
 }

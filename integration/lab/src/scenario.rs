@@ -280,7 +280,7 @@ pub struct Wire {
     /// Least number of IKE_SAs, told apart by their two SPIs, on which something must have been said.
     #[serde(default)]
     pub ike_sas: usize,
-    /// Further UDP or TCP ports that may appear, as `udp:53`.
+    /// Further UDP or TCP ports, or IP protocols, that may appear: `udp:53`, `ip:47`.
     #[serde(default)]
     pub also: Vec<String>,
 }

@@ -56,7 +56,7 @@ fn packets(bytes: &[u8]) -> Option<Vec<Packet>> {
     Some(packets)
 }
 
-/// What a frame is. `also` are ports that a scenario allows besides, as `udp:53`.
+/// What a frame is. `also` is what a scenario allows besides: `udp:53`, `ip:47`.
 pub(crate) fn kind(frame: &[u8], also: &[String]) -> Kind {
     let protocol = frame.get(12..14).unwrap_or_default();
     let payload = frame.get(14..).unwrap_or_default();
@@ -162,6 +162,7 @@ fn transport(protocol: u8, payload: &[u8], (from, to): (IpAddr, IpAddr), also: &
         // Multicast listener reports (RFC 3810), router and neighbour discovery (RFC 4861).
         58 if matches!(payload.first()?, 130..=137 | 143) => Kind::Link,
         1 | 58 => Kind::Other(format!("ICMP type {} {from} -> {to}", payload.first()?)),
+        other if also.contains(&format!("ip:{other}")) => Kind::Link,
         other => Kind::Other(format!("protocol {other} {from} -> {to}")),
     })
 }
@@ -232,6 +233,8 @@ mod tests {
         );
         assert_eq!(kind(&clear, &["tcp:80".to_owned()]), Kind::Link);
         assert!(matches!(kind(&frame(1, &[8, 0]), &[]), Kind::Other(_)));
+        assert!(matches!(kind(&frame(47, &[0x30, 1]), &[]), Kind::Other(_)));
+        assert_eq!(kind(&frame(47, &[0x30, 1]), &["ip:47".to_owned()]), Kind::Link);
         assert!(matches!(kind(&clear[..20], &[]), Kind::Other(_)));
     }
 

@@ -8,5 +8,6 @@ pub mod host;
 pub mod kernel;
 pub mod nat;
 pub mod net;
+pub mod ppp;
 pub mod random;
 pub mod world;

@@ -49,6 +49,7 @@ nix::ioctl_read!(get_channel_raw, T, 55, libc::c_int);
 nix::ioctl_write_ptr!(attach_channel_raw, T, 56, libc::c_int);
 nix::ioctl_write_ptr!(connect_raw, T, 58, libc::c_int);
 nix::ioctl_none!(disconnect_raw, T, 57);
+nix::ioctl_readwrite!(new_unit_raw, T, 62, libc::c_int);
 nix::ioctl_read!(get_unit_raw, T, 86, libc::c_int);
 nix::ioctl_write_ptr!(set_flags_raw, T, 89, libc::c_int);
 nix::ioctl_write_ptr!(set_mru_raw, T, 82, libc::c_int);
@@ -95,6 +96,14 @@ integer!(attach_channel, takes attach_channel_raw);
 integer!(connect, takes connect_raw);
 integer!(set_flags, takes set_flags_raw);
 integer!(set_mru, takes set_mru_raw);
+
+/// PPPIOCNEWUNIT: the lowest number that is free.
+pub(crate) fn new_unit(fd: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
+    let mut number = -1;
+    // SAFETY: the ioctl reads and writes one integer, and the pointer is to one that lives until it returns.
+    unsafe { new_unit_raw(fd.as_raw_fd(), &raw mut number) }?;
+    Ok(number)
+}
 
 pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: the ioctl has no argument.

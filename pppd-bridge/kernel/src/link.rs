@@ -16,6 +16,7 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
@@ -26,6 +27,8 @@ const IFLA_PPP_DEV_FD: u16 = 1;
 const NESTED: u16 = 0x8000;
 const HEADER: usize = 16;
 const IFINFO: usize = 16;
+/// Of `ifi_flags` in a message; `ifi_change` follows.
+const FLAGS_AT: usize = HEADER + 8;
 
 /// RTM_NEWLINK of kind `ppp` for an open `/dev/ppp`.
 pub(crate) fn make(spec: &LinkSpec<'_>, fd: RawFd) -> Result<(), PppError> {
@@ -43,6 +46,26 @@ pub(crate) fn make(spec: &LinkSpec<'_>, fd: RawFd) -> Result<(), PppError> {
     .concat();
     let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     exchange("a ppp interface", &message(RTM_NEWLINK, flags, 0, &attributes)).map(drop)
+}
+
+/// Gives an interface that is not up its name and link group.
+pub(crate) fn rename(index: u32, spec: &LinkSpec<'_>) -> Result<(), PppError> {
+    let name = [spec.name.as_bytes(), &[0]].concat();
+    let attributes =
+        [attribute(IFLA_IFNAME, &name), attribute(IFLA_GROUP, &spec.group.to_ne_bytes())].concat();
+    let request = message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, &attributes);
+    exchange("naming the interface", &request).map(drop)
+}
+
+/// Sets an interface up, with this MTU.
+pub(crate) fn set_up(index: u32, mtu: u16) -> Result<(), PppError> {
+    let attributes = attribute(IFLA_MTU, &u32::from(mtu).to_ne_bytes());
+    let mut request = message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, &attributes);
+    // ifi_flags and ifi_change: IFF_UP and nothing else.
+    for at in [FLAGS_AT, FLAGS_AT + 4] {
+        request.iter_mut().skip(at).zip(1_u32.to_ne_bytes()).for_each(|(to, from)| *to = from);
+    }
+    exchange("setting the interface up", &request).map(drop)
 }
 
 /// The index of the interface of that name.

@@ -3,6 +3,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use adit_core::Secret;
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
 
@@ -75,7 +76,14 @@ impl Unit {
     /// The kernel has no PPP, or refuses: the name is taken.
     pub fn make(spec: &LinkSpec<'_>) -> Result<Self, PppError> {
         let fd = ioctl::open(Path::new(ioctl::DEVICE))?;
-        link::make(spec, fd.as_raw_fd())?;
+        match link::make(spec, fd.as_raw_fd()) {
+            // The kernel only tries a lock that every ioctl of PPP holds for a moment; by ioctl it waits for it.
+            Err(PppError::Refused { errno: Errno::EBUSY, .. }) => {
+                let number = ioctl::new_unit(fd.as_fd()).map_err(PppError::refused("a ppp interface"))?;
+                link::rename(link::index(&format!("ppp{number}"))?, spec)?;
+            }
+            made => made?,
+        }
         let number = ioctl::unit_of(fd.as_fd()).map_err(PppError::refused("the unit's number"))?;
         let index = link::index(spec.name)?;
         let fd = ioctl::register(fd)?;
@@ -129,6 +137,14 @@ impl Unit {
         };
         let mode = if pass { NPMODE_PASS } else { NPMODE_DROP };
         ioctl::set_npmode(self.fd(), protocol, mode).map_err(PppError::refused("the network protocol's mode"))
+    }
+
+    /// Sets the interface up, with this MTU in octets.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_up(&self, mtu: u16) -> Result<(), PppError> {
+        link::set_up(self.index, mtu)
     }
 
     /// The longest packet that may be received, in octets.

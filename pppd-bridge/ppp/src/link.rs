@@ -18,6 +18,9 @@ use crate::ncp::{Ccp, Ipcp, Ipv6cp};
 use crate::wire::{Code, Protocol, emit_frame, emit_packet, split_frame};
 use keepalive::Keepalive;
 
+/// Frames that are kept until their turn comes.
+const MOST_EARLY: usize = 8;
+
 /// Where a link is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Phase {
@@ -70,6 +73,8 @@ pub struct Link {
     ipcp: Option<Control<Ipcp>>,
     ipv6cp: Option<Control<Ipv6cp>>,
     families: network::Families,
+    /// Frames of network control protocols that came while their turn had not come here.
+    early: Vec<(Protocol, Vec<u8>)>,
     keepalive: Keepalive,
     /// Why the link ends, once it does. The first reason counts.
     reason: Option<Result<(), Failure>>,
@@ -97,6 +102,7 @@ impl Link {
             ipcp: None,
             ipv6cp: None,
             families: network::Families::default(),
+            early: Vec::new(),
             keepalive: Keepalive::default(),
             reason: None,
             pending: Vec::new(),
@@ -183,6 +189,10 @@ impl Link {
             Protocol::PAP | Protocol::CHAP | Protocol::EAP => {
                 self.auth_packet(now, entropy, protocol, packet);
             }
+            Protocol::CCP if self.phase == Phase::Prepare => self.keep(protocol, packet),
+            Protocol::IPCP | Protocol::IPV6CP if matches!(self.phase, Phase::Prepare | Phase::Encrypt) => {
+                self.keep(protocol, packet);
+            }
             Protocol::CCP => self.ccp_packet(now, entropy, packet),
             Protocol::COMPRESSED => self.unreadable(now),
             Protocol::IPCP if self.config.ipv4 => {
@@ -200,6 +210,23 @@ impl Link {
             // The kernel carries these, or drops them.
             Protocol::IP | Protocol::IPV6 => {}
             other => self.reject_protocol(other, packet),
+        }
+    }
+
+    /// A peer that is quicker than this host's kernel need not say it twice.
+    fn keep(&mut self, protocol: Protocol, packet: &[u8]) {
+        if self.early.len() < MOST_EARLY {
+            self.early.push((protocol, packet.to_vec()));
+        }
+    }
+
+    /// What was kept of this protocol is heard now.
+    fn hear_kept(&mut self, now: Instant, entropy: &mut dyn Entropy, wanted: impl Fn(Protocol) -> bool) {
+        let (now_heard, later) = core::mem::take(&mut self.early).into_iter().partition(|(p, _)| wanted(*p));
+        self.early = later;
+        let now_heard: Vec<(Protocol, Vec<u8>)> = now_heard;
+        for (protocol, packet) in now_heard {
+            self.frame(now, entropy, &emit_frame(protocol, &packet));
         }
     }
 
@@ -252,6 +279,8 @@ impl Link {
     fn lcp_down(&mut self) {
         self.keepalive.end();
         (self.proving, self.demanding, self.authenticate_until) = (None, None, None);
+        // Who proved themselves on the link before has proved nothing on the next.
+        (self.keys, self.authenticated) = (None, Authenticated { ours: None, peer: None });
         if self.phase > Phase::Establish && self.phase < Phase::Terminate {
             let began_network = self.phase >= Phase::Prepare;
             self.phase = Phase::Establish;
@@ -268,6 +297,7 @@ impl Link {
             }
         }
         self.pending.clear();
+        self.early.clear();
         (self.ccp, self.ipcp, self.ipv6cp) = (None, None, None);
         self.families = network::Families::default();
         self.crypt = network::Crypt::default();

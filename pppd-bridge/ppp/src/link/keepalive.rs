@@ -117,6 +117,7 @@ impl Link {
                 self.close(now, entropy, Err(why));
             }
             Protocol::CCP => {
+                self.crypt.refused = true;
                 if let Some(ccp) = &mut self.ccp {
                     let outcome = ccp.event(now, entropy, event);
                     self.ccp_outcome(now, entropy, outcome);

@@ -20,6 +20,8 @@ pub(super) struct Crypt {
     receive: Option<(u32, bool)>,
     /// CCP is open.
     open: bool,
+    /// The peer does not know CCP.
+    pub(super) refused: bool,
     /// The kernel drops what is not encrypted.
     stands: bool,
     /// A Reset-Request waits for its answer until then.
@@ -89,6 +91,7 @@ impl Link {
             let outcome = self.ccp.as_mut().map(|ccp| ccp.event(now, entropy, event)).unwrap_or_default();
             self.ccp_outcome(now, entropy, outcome);
         }
+        self.hear_kept(now, entropy, |protocol| protocol == Protocol::CCP);
     }
 
     pub(super) fn ccp_packet(&mut self, now: Instant, entropy: &mut dyn Entropy, bytes: &[u8]) {
@@ -203,6 +206,16 @@ impl Link {
                 .hint("make the server offer MPPE with 128 bits, or choose a tunnel that does not need it");
             return self.close(now, entropy, Err(why));
         }
+        // The peer may believe that it encrypts, where it has not said no: then nobody would read the other.
+        let said_no = self.crypt.refused || self.ccp.as_ref().is_none_or(|c| c.options.receive().is_none());
+        if !said_no {
+            let text = "the peer does not answer whether it encrypts (MPPE)";
+            return self.close(
+                now,
+                entropy,
+                Err(Failure::new(FailureCode::PeerLost, Step::Encryption, text)),
+            );
+        }
         if self.phase == Phase::Encrypt {
             self.ccp = None;
             self.begin_families(now, entropy);
@@ -255,6 +268,7 @@ impl Link {
             self.ipv6cp_outcome(now, outcome);
         }
         self.settle(now, entropy);
+        self.hear_kept(now, entropy, |_| true);
     }
 
     pub(super) fn ipcp_outcome(&mut self, now: Instant, outcome: Outcome) {

@@ -36,11 +36,12 @@ impl Ipcp {
 
     /// What was agreed. `None`: no address for us.
     pub(crate) fn network(&self) -> Option<Ipv4Network> {
+        // Who has one server says it twice.
         let given = |at: [usize; 2]| {
-            at.into_iter()
-                .filter_map(|n| self.servers.get(n).copied().flatten())
-                .filter(|a| !a.is_unspecified())
-                .collect()
+            let all = at.into_iter().filter_map(|n| self.servers.get(n).copied().flatten());
+            let mut out: Vec<Ipv4Addr> = all.filter(|a| !a.is_unspecified()).collect();
+            out.dedup();
+            out
         };
         let from_peer = matches!(self.start, Start::FromPeer { .. });
         Some(Ipv4Network {

@@ -171,6 +171,25 @@ fn who_lives_is_not_lost() {
     assert!(pair.a.closed.is_none() && pair.b.closed.is_none());
 }
 
+/// A peer whose first packets of the network come while this end still makes its interface need not say them twice.
+#[test]
+fn what_comes_early_is_heard_in_its_turn() {
+    let mut end = End::new(plain(client()), 1);
+    let sent = end.handle(Instant::ZERO, Input::Up);
+    let request = Packet::parse(split_frame(&sent[0]).unwrap().1).unwrap();
+    let ack = emit_packet(Code::CONFIGURE_ACK, request.identifier, &[request.data]);
+    end.slow = true;
+    let lcp = |packet: &[u8]| Input::Frame(emit_frame(Protocol::LCP, packet));
+    end.handle(Instant::ZERO, lcp(&ack));
+    end.handle(Instant::ZERO, lcp(&emit_packet(Code::CONFIGURE_REQUEST, 7, &[])));
+    let ipcp = emit_packet(Code::CONFIGURE_REQUEST, 8, &[&[3, 6, 10, 9, 0, 1]]);
+    assert!(end.handle(Instant::ZERO, Input::Frame(emit_frame(Protocol::IPCP, &ipcp))).is_empty());
+    end.slow = false;
+    let frames = end.answer_late(Instant::ZERO);
+    let acked = emit_frame(Protocol::IPCP, &emit_packet(Code::CONFIGURE_ACK, 8, &[&[3, 6, 10, 9, 0, 1]]));
+    assert!(frames.contains(&acked), "{frames:02x?}");
+}
+
 #[test]
 fn an_end_is_told_and_answered() {
     let mut pair = Pair::new(client(), server());

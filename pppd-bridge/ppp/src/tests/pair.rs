@@ -35,6 +35,9 @@ pub(super) struct End {
     pub(super) known: Vec<(&'static str, &'static str)>,
     pub(super) expired: bool,
     gives: bool,
+    /// Questions are answered by [`End::answer_late`] only.
+    pub(super) slow: bool,
+    waiting: Vec<(crate::AskId, Ask)>,
     pub(super) stored: Vec<(String, Secret)>,
     pub(super) kernel: Vec<String>,
     pub(super) keys: Vec<(bool, Secret)>,
@@ -72,6 +75,8 @@ pub(super) fn server() -> LinkConfig {
 impl End {
     pub(super) fn new(config: LinkConfig, seed: u64) -> Self {
         Self {
+            slow: false,
+            waiting: Vec::new(),
             gives: config.addresses == Addresses::ForPeer,
             link: Link::new(config),
             dice: Dice(seed),
@@ -89,6 +94,19 @@ impl End {
 
     pub(super) fn handle(&mut self, now: Instant, input: Input) -> Vec<Vec<u8>> {
         self.link.handle(now, &mut self.dice, input);
+        self.drain(now)
+    }
+
+    /// What waits is answered now.
+    pub(super) fn answer_late(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        for (id, ask) in std::mem::take(&mut self.waiting) {
+            let answer = self.answer(ask);
+            self.link.handle(now, &mut self.dice, Input::Answer { id, answer });
+        }
+        self.drain(now)
+    }
+
+    fn drain(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         while let Some(output) = self.link.poll() {
             match output {
@@ -96,6 +114,7 @@ impl End {
                     self.sent.push(frame.clone());
                     frames.push(frame);
                 }
+                Output::Ask { id, ask } if self.slow => self.waiting.push((id, ask)),
                 Output::Ask { id, ask } => {
                     let answer = self.answer(ask);
                     self.link.handle(now, &mut self.dice, Input::Answer { id, answer });

@@ -1,0 +1,202 @@
+//! PPP and PPTP: packets, and whole conversations with a peer that says anything.
+
+use std::net::Ipv4Addr;
+
+use adit_core::{Entropy, Instant, Secret};
+use adit_ppp::wire::{
+    ChapMessage, Code, ConfigOption, Options, Packet, PapMessage, emit_options, emit_packet, split_frame,
+};
+use adit_ppp::{
+    Addresses, Answer, Ask, AuthMethod, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Timing,
+};
+use adit_pptp::wire::{Message, next};
+
+struct Zero;
+
+impl Entropy for Zero {
+    fn public(&mut self, out: &mut [u8]) {
+        out.fill(7);
+    }
+
+    fn secret(&mut self, out: &mut [u8]) {
+        out.fill(7);
+    }
+}
+
+/// A frame, and what it may carry.
+pub fn packet(data: &[u8]) {
+    let Ok((_, bytes)) = split_frame(data) else { return };
+    let Ok(packet) = Packet::parse(bytes) else { return };
+    assert_eq!(Packet::parse(&packet.emit()), Ok(packet));
+    if let Ok(options) = Options::parse(packet.data) {
+        let all: Vec<ConfigOption<'_>> = options.iter().collect();
+        assert_eq!(emit_options(all), options.bytes());
+    }
+    if let Ok(message) = PapMessage::parse(packet) {
+        let written = message.emit(packet.identifier);
+        assert_eq!(Packet::parse(&written).and_then(PapMessage::parse), Ok(message));
+    }
+    if let Ok(message) = ChapMessage::parse(packet) {
+        let written = message.emit(packet.identifier);
+        assert_eq!(Packet::parse(&written).and_then(ChapMessage::parse), Ok(message));
+    }
+}
+
+/// A link, as client (the first octet is even) or server, whose peer says the rest: frames with a length in front, and
+/// time that passes. A packet that answers a request of ours gets its Identifier where its own is 0.
+pub fn link(data: &[u8]) {
+    let Some((first, mut rest)) = data.split_first() else { return };
+    let server = first & 1 == 1;
+    let methods = vec![
+        AuthMethod::Eap,
+        AuthMethod::MsChapV2,
+        AuthMethod::MsChapV1,
+        AuthMethod::ChapMd5,
+        AuthMethod::Pap,
+    ];
+    let mppe =
+        if first & 2 == 2 { Mppe { bits40: true, stateful: true, ..Mppe::REQUIRED } } else { Mppe::OFF };
+    let (prove, demand) = if server { (Vec::new(), methods) } else { (methods, Vec::new()) };
+    let mut link = Link::new(LinkConfig {
+        mru: 1400,
+        compress_header: true,
+        prove,
+        demand,
+        name: "ann".into(),
+        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        mppe,
+        ipv4: true,
+        ipv6: true,
+        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None } },
+        timing: Timing::default(),
+    });
+    let mut now = Instant::ZERO;
+    let mut last = 0;
+    feed(&mut link, now, Input::Up, &mut last);
+    while let Some((length, more)) = rest.split_first() {
+        if *length == 0xff {
+            now = link.deadline().map_or(now, |(at, _)| at.max(now));
+            feed(&mut link, now, Input::Wake, &mut last);
+            rest = more;
+            continue;
+        }
+        let (frame, more) = more.split_at(usize::from(*length).min(more.len()));
+        let mut frame = frame.to_vec();
+        if let Some(identifier) = frame.get_mut(3).filter(|id| **id == 0) {
+            *identifier = last;
+        }
+        feed(&mut link, now, Input::Frame(frame), &mut last);
+        rest = more;
+    }
+}
+
+fn feed(link: &mut Link, now: Instant, input: Input, last: &mut u8) {
+    link.handle(now, &mut Zero, input);
+    // Each input may make no more than a small multiple of itself.
+    for _ in 0..200 {
+        match link.poll() {
+            None => return,
+            Some(Output::Transmit(frame)) => *last = frame.get(3).copied().unwrap_or_default(),
+            Some(Output::Event(_)) => {}
+            Some(Output::Ask { id, ask }) => {
+                let answer = answer(ask);
+                link.handle(now, &mut Zero, Input::Answer { id, answer });
+            }
+        }
+    }
+    panic!("it does not stop talking");
+}
+
+fn answer(ask: Ask) -> Answer {
+    let known = || KnownUser::with_password(Secret::from(&b"secret"[..]));
+    match ask {
+        Ask::Password { .. } | Ask::NewPassword { .. } => Answer::Secret(Ok(Secret::from(&b"secret"[..]))),
+        Ask::Verify(claim) => Answer::Verdict(Ok(claim.verify(known().as_ref()))),
+        Ask::Eap(adit_auth::eap::AuthenticatorAsk::User { .. }) => {
+            Answer::EapUser(Ok(known().map(|u| adit_auth::eap::UserSecret {
+                hash: u.hash,
+                expired: false,
+                clear: None,
+            })))
+        }
+        Ask::Eap(_) | Ask::StorePassword { .. } => Answer::Stored(Ok(())),
+        Ask::Network { .. } => Answer::Network(Ok(NetworkPlan {
+            v4: Some((Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))),
+            v6: true,
+            ..NetworkPlan::default()
+        })),
+        Ask::Compress(_) | Ask::Encrypted(_) => Answer::Compressed(Ok(())),
+        Ask::Install(_) => Answer::Installed(Ok(())),
+    }
+}
+
+/// A stream of PPTP's control messages.
+pub fn pptp_message(data: &[u8]) {
+    let mut at = 0;
+    while let Some(rest) = data.get(at..).filter(|r| !r.is_empty()) {
+        let Ok(Some((message, length))) = next(rest) else { return };
+        if !matches!(message, Message::Unknown(_)) {
+            let written = message.emit();
+            assert_eq!(next(&written), Ok(Some((message, written.len()))));
+        }
+        at += length;
+    }
+}
+
+/// A control connection, as PNS (the first octet is even) or PAC, whose peer says the rest.
+pub fn pptp_control(data: &[u8]) {
+    use adit_pptp::{Answer, Config, Control, Input, Output, Role};
+    let Some((first, rest)) = data.split_first() else { return };
+    let role = if first & 1 == 0 { Role::Pns } else { Role::Pac };
+    let config = Config { role, host_name: "a".into(), calls: 2, timing: adit_pptp::Timing::default() };
+    let mut control = Control::new(config);
+    let mut now = Instant::ZERO;
+    let mut id = 1;
+    let mut feed = |now, input| {
+        control.handle(now, input);
+        for _ in 0..200 {
+            match control.poll() {
+                None => return control.deadline(),
+                Some(Output::Ask { id: ask, .. }) => {
+                    id += 1;
+                    control.handle(now, Input::Answer { id: ask, answer: Answer::CallId(Ok(id)) });
+                }
+                Some(_) => {}
+            }
+        }
+        panic!("it does not stop talking");
+    };
+    let mut deadline = feed(now, Input::Connected);
+    for chunk in rest.chunks(168) {
+        if chunk.first() == Some(&0xff) {
+            now = deadline.map_or(now, |(at, _)| at.max(now));
+            deadline = feed(now, Input::Wake);
+        } else {
+            deadline = feed(now, Input::Received(chunk.to_vec()));
+        }
+    }
+}
+
+/// Seeds: packets, and the beginning of a conversation.
+#[must_use]
+pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let lcp = |packet: Vec<u8>| [&[0xc0, 0x21][..], &packet].concat();
+    let request = lcp(emit_packet(
+        Code::CONFIGURE_REQUEST,
+        1,
+        &[&[1, 4, 5, 0x78, 3, 5, 0xc2, 0x23, 0x81, 5, 6, 1, 2, 3, 4, 7, 2, 8, 2]],
+    ));
+    let ack = lcp(emit_packet(Code::CONFIGURE_ACK, 0, &[&[1, 4, 5, 0x78, 5, 6, 7, 7, 7, 7, 7, 2, 8, 2]]));
+    let framed = |frame: &[u8]| [&[frame.len() as u8][..], frame].concat();
+    let chap =
+        [&[0xc2, 0x23][..], &ChapMessage::Challenge { value: &[1; 16], name: b"vpn" }.emit(9)].concat();
+    let talk = [&[2][..], &framed(&request), &framed(&ack), &framed(&chap), &[0xff]].concat();
+    let start = Message::EchoRequest { identifier: 7 }.emit();
+    vec![
+        ("ppp_packet", "request", request),
+        ("ppp_packet", "challenge", chap),
+        ("ppp_link", "talk", talk),
+        ("pptp_message", "echo", start.clone()),
+        ("pptp_control", "echo", [&[1][..], &start].concat()),
+    ]
+}
