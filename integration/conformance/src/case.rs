@@ -61,6 +61,8 @@ pub(crate) struct Step {
     pub(crate) id: Option<u32>,
     /// It is not protected, even where there are keys.
     pub(crate) clear: bool,
+    /// It comes in fragments, for IP packets of so many bytes.
+    pub(crate) fragment: Option<usize>,
     /// Its payloads (words.rs).
     pub(crate) payloads: Vec<String>,
     /// Bytes of the datagram that are other than they should be: place and value.

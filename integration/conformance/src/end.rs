@@ -16,7 +16,7 @@ use adit_isakmp::proposal::{EspProposal, IkeProposal};
 use adit_sim::crypto::ToyCrypto;
 
 use crate::case::{Case, Role, Step};
-use crate::peer::Peer;
+use crate::peer::{Peer, Protection};
 use crate::{told, words};
 
 const CLIENT: &str = "192.0.2.7";
@@ -132,21 +132,24 @@ impl End {
         if let Some(port) = step.to_port {
             path.remote.set_port(port);
         }
-        let (shown, bytes) = self.datagram(step, path)?;
+        let (shown, datagrams) = self.datagrams(step, path)?;
         self.line(&format!("peer: {shown}"));
-        self.sent.push((path, bytes.clone()));
-        self.arrives(path, bytes)
+        for bytes in datagrams {
+            self.sent.push((path, bytes.clone()));
+            self.arrives(path, bytes)?;
+        }
+        Ok(())
     }
 
-    fn datagram(&mut self, step: &Step, path: Path) -> Result<(String, Vec<u8>), String> {
+    fn datagrams(&mut self, step: &Step, path: Path) -> Result<(String, Vec<Vec<u8>>), String> {
         if let Some(back) = step.again {
             let at = self.sent.len().checked_sub(back.saturating_add(1)).and_then(|i| self.sent.get(i));
             let (_, bytes) = at.ok_or("the peer has not sent so much")?;
-            return Ok(("the same again".into(), bytes.clone()));
+            return Ok(("the same again".into(), vec![bytes.clone()]));
         }
         if let Some(hex) = &step.hex {
             let bytes = words::hex(hex)?;
-            return Ok((format!("{} bytes", bytes.len()), bytes));
+            return Ok((format!("{} bytes", bytes.len()), vec![bytes]));
         }
         let name = step.send.as_ref().ok_or("a step is send, hex, again, act or wake")?;
         let exchange = ExchangeType::NAMED.iter().copied().find(|e| e.name() == Some(name));
@@ -162,12 +165,16 @@ impl End {
         let odd = if step.bytes.is_empty() && step.cut.is_none() { "" } else { ", damaged" };
         let clear = if step.clear { ", in clear" } else { "" };
         let shown = format!("{name} {kind}{clear}{odd}: {}", step.payloads.join("; "));
-        let mut bytes = self.peer.message(exchange, step.response, step.id, step.clear, payloads)?;
-        for (at, value) in &step.bytes {
-            *bytes.get_mut(*at).ok_or("the message is shorter")? = *value;
+        let protection = if step.clear { Protection::Clear } else { Protection::of(step.fragment) };
+        let mut datagrams = self.peer.message(exchange, step.response, step.id, protection, payloads)?;
+        let cut = (datagrams.len() > 1).then(|| format!(" ({} fragments)", datagrams.len()));
+        for bytes in &mut datagrams {
+            for (at, value) in &step.bytes {
+                *bytes.get_mut(*at).ok_or("the message is shorter")? = *value;
+            }
+            bytes.truncate(step.cut.unwrap_or(usize::MAX));
         }
-        bytes.truncate(step.cut.unwrap_or(usize::MAX));
-        Ok((shown, bytes))
+        Ok((shown + &cut.unwrap_or_default(), datagrams))
     }
 
     fn arrives(&mut self, path: Path, payload: Vec<u8>) -> Result<(), String> {

@@ -45,6 +45,25 @@ pub(crate) struct Peer {
     ivs: u8,
 }
 
+/// How a message goes out.
+#[derive(Clone, Copy)]
+pub(crate) enum Protection {
+    /// Not protected, even where there are keys.
+    Clear,
+    /// Protected, where there are keys, in messages of so many bytes at most.
+    Sealed { within: usize },
+}
+
+impl Protection {
+    /// In IP packets of so many bytes (RFC 7383 §2.5.1).
+    pub(crate) fn of(packet: Option<usize>) -> Self {
+        Self::Sealed { within: packet.map_or(usize::MAX, |bytes| bytes.saturating_sub(IP_AND_UDP)) }
+    }
+}
+
+/// Bytes of an IPv4 and a UDP header.
+const IP_AND_UDP: usize = 28;
+
 /// What it has after IKE_SA_INIT.
 pub(crate) struct Keys {
     pub(crate) pi: Secret,
@@ -79,15 +98,15 @@ impl Peer {
         }
     }
 
-    /// The datagram of one message.
+    /// The datagrams of one message.
     pub(crate) fn message(
         &mut self,
         exchange: ExchangeType,
         response: bool,
         id: Option<u32>,
-        clear: bool,
+        protection: Protection,
         payloads: Vec<Payload>,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Vec<Vec<u8>>, String> {
         let usual = match (exchange, response) {
             (ExchangeType::IKE_SA_INIT, _) => 0,
             (_, true) => self.asked_id,
@@ -106,9 +125,12 @@ impl Peer {
             message_id,
         };
         self.ivs = self.ivs.wrapping_add(1);
-        if let (false, Some(keys)) = (clear || exchange == ExchangeType::IKE_SA_INIT, &self.keys) {
-            let iv = vec![self.ivs; keys.sealing.iv_len()];
-            return sk::seal(&header, &payloads, &*keys.sealing, &iv).map_err(|e| e.to_string());
+        if let (Protection::Sealed { within }, Some(keys)) = (protection, &self.keys)
+            && exchange != ExchangeType::IKE_SA_INIT
+        {
+            let iv = || vec![self.ivs; keys.sealing.iv_len()];
+            let sealed = sk::seal_within(&header, &payloads, &*keys.sealing, within, iv);
+            return sealed.map_err(|e| e.to_string());
         }
         let agreeing = exchange == ExchangeType::IKE_SA_INIT
             && payloads.iter().any(|p| matches!(p, Payload::Sa(_)))
@@ -117,7 +139,7 @@ impl Peer {
         if agreeing {
             self.begun(response, &bytes)?;
         }
-        Ok(bytes)
+        Ok(vec![bytes])
     }
 
     /// Its own IKE_SA_INIT is out.

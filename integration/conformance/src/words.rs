@@ -3,6 +3,7 @@
 //! | words | payload |
 //! |---|---|
 //! | `SA ike aes256-sha256-modp1024, …` | as initiator an offer, as responder the choice among Adit's |
+//! | `SA ike+spi aes256-sha1-modp1024, …` | the same with the SPI of a new IKE_SA |
 //! | `SA esp aes256gcm16, …` | likewise, with the SPI 08080808, then 09090909 …; `SA esp+ke …` with key exchange methods |
 //! | `KE x25519` `KE raw 31 00ff` `NONCE` `NONCE 15` | a key of that method; a nonce of that length |
 //! | `NATD` `NATD behind` | both NAT_DETECTION notifies, true or as behind a NAT |
@@ -30,6 +31,8 @@ use crate::peer::Peer;
 /// What the peer receives on: 08080808 first, then 09090909 and so on.
 const ESP_SPI: u32 = 0x0808_0808;
 const NEXT_ESP_SPI: u32 = 0x0101_0101;
+/// Of an IKE_SA that takes another's place.
+const NEW_SPI: [u8; 8] = [7; 8];
 
 /// The payloads of one line.
 pub(crate) fn payloads(peer: &mut Peer, path: Path, psk: &[u8], line: &str) -> Result<Vec<Payload>, String> {
@@ -86,13 +89,14 @@ fn security_association(peer: &mut Peer, rest: &str) -> Result<Payload, String> 
     let (kind, list) = rest.split_once(' ').ok_or("SA ike … or SA esp …")?;
     let with_ke = kind == "esp+ke";
     let words = list.split(',').map(str::trim);
-    if kind == "ike" {
+    if kind.starts_with("ike") {
+        let spi = if kind == "ike+spi" { &NEW_SPI[..] } else { &[] };
         let list: Result<Vec<_>, _> = words.map(|w| IkeProposal::read(w, true)).collect();
         let list = list.map_err(|e| e.to_string())?;
         if peer.role == Role::Initiator {
-            return Ok(Payload::Sa(offer_ike(&list, &[])));
+            return Ok(Payload::Sa(offer_ike(&list, spi)));
         }
-        let chosen = choose_ike(&list, &peer.theirs, &[]).map_err(|e| e.to_string())?;
+        let chosen = choose_ike(&list, &peer.theirs, spi).map_err(|e| e.to_string())?;
         peer.suite = Some(chosen.suite);
         return Ok(Payload::Sa(chosen.reply));
     }

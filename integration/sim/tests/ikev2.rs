@@ -9,6 +9,11 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (626, "a CHILD_SA whose installation had been refused unheard was closed as if it were there"),
     (477, "a liveness check that waited for a rekey was wanted again and again"),
     (3657, "a CHILD_SA whose installation was answered while its IKE_SA closed was not closed"),
+    (
+        53455,
+        "a CHILD_SA came up on an IKE_SA that was being closed, and took over from the one that was up instead",
+    ),
+    (95780, "likewise, of an IKE_SA that was authenticated again"),
     (194, "peers that had been refused counted as half-open, and kept a welcome one out"),
 ];
 

@@ -15,8 +15,11 @@ use crate::shell::{cargo, output, root, run, target};
 /// Edits that are tried at one citation before another one is drawn.
 const TRIES: usize = 8;
 
-/// Seconds that a build or the tests may take: an inversion may well go round for ever.
+/// Seconds that a build or the tests of an inversion may take: it may well go round for ever.
 const PATIENCE: &str = "900";
+
+/// What goes without optimisation: it is built anew for each inversion, and its tests take no time.
+const OFTEN: [&str; 3] = ["adit-core", "adit-isakmp", "adit-ikev2"];
 
 /// What became of one citation.
 enum Outcome {
@@ -67,18 +70,45 @@ pub(super) fn invert(lists: &[List], citations: &[Citation], count: usize, seed:
 /// A citation in code, and the tests of the same demand.
 struct Sample {
     citation: Citation,
-    /// Names by package.
-    tests: BTreeMap<String, Vec<String>>,
+    /// Names by package and test target, so that nothing is built but what cites.
+    tests: BTreeMap<Target, Vec<String>>,
+}
+
+/// A test binary.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    package: String,
+    /// The name below `tests/`; `None`: the unit tests.
+    test: Option<String>,
+}
+
+impl Target {
+    /// Where the tests of a file are.
+    fn of(file: &Path) -> Option<Self> {
+        let package = package(file)?;
+        let mut parts = file.iter().skip_while(|part| *part != "tests" && *part != "cases" && *part != "src");
+        let test = match parts.next()?.to_str()? {
+            "src" => None,
+            "cases" => Some("cases".to_owned()),
+            _ => Some(Path::new(parts.next()?).file_stem()?.to_str()?.to_owned()),
+        };
+        Some(Self { package, test })
+    }
+
+    fn arguments(&self) -> Vec<&str> {
+        let target = self.test.as_deref().map_or(vec!["--lib"], |name| vec!["--test", name]);
+        [&["--package", self.package.as_str()][..], &target].concat()
+    }
 }
 
 fn samples(lists: &[List], citations: &[Citation], seed: u64) -> Vec<Sample> {
     let known = |id: &str| lists.iter().any(|l| l.demands.iter().any(|d| d.id == id));
     let mut out = Vec::new();
     for citation in citations.iter().filter(|c| c.side == Side::Code && known(&c.id)) {
-        let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut tests: BTreeMap<Target, Vec<String>> = BTreeMap::new();
         for test in citations.iter().filter(|c| c.side == Side::Test && c.id == citation.id) {
-            if let (Some(package), Some(name)) = (package(&test.file), &test.function) {
-                tests.entry(package).or_default().push(name.clone());
+            if let (Some(target), Some(name)) = (Target::of(&test.file), &test.function) {
+                tests.entry(target).or_default().push(name.clone());
             }
         }
         if !tests.is_empty() {
@@ -115,8 +145,8 @@ fn package(file: &Path) -> Option<String> {
 struct Copy {
     root: PathBuf,
     target: PathBuf,
-    /// Packages whose tests pass as they are.
-    sound: BTreeSet<String>,
+    /// Test binaries that pass as they are.
+    sound: BTreeSet<Target>,
 }
 
 impl Copy {
@@ -136,34 +166,40 @@ impl Copy {
     }
 
     /// Cargo on the copy, without a word.
-    fn cargo(&self, arguments: &[&str]) -> Command {
+    fn cargo(&self, patience: &str, target: &Target, arguments: &[&str]) -> Command {
         let program = cargo().get_program().to_owned();
         let mut command = Command::new("timeout");
-        command.args(["--kill-after", "5", PATIENCE]).arg(program).args(arguments);
+        command.args(["--kill-after", "5", patience]).arg(program).args(["test", "--quiet"]);
+        for package in OFTEN {
+            command.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
+        }
+        command.args(target.arguments()).args(arguments);
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
-    fn passes(&self, arguments: &[&str]) -> Result<bool, String> {
-        self.cargo(arguments).status().map(|s| s.success()).map_err(|e| format!("cargo: {e}"))
+    fn passes(&self, target: &Target, arguments: &[&str]) -> Result<bool, String> {
+        self.cargo(PATIENCE, target, arguments)
+            .status()
+            .map(|s| s.success())
+            .map_err(|e| format!("cargo: {e}"))
     }
 
     /// Tests that fail anyhow prove nothing: they are run once as they are.
-    fn sound(&mut self, package: &str) -> Result<(), String> {
-        if self.sound.contains(package) {
-            return Ok(());
-        }
+    fn sound(&mut self, target: &Target) -> Result<(), String> {
         let begun = Instant::now();
-        let mut command = self.cargo(&["test", "--quiet", "--package", package, "--no-run"]);
+        // What it depends on is built here: that may take any time.
+        let mut command = self.cargo("0", target, &["--no-run"]);
         command.stderr(Stdio::inherit());
         run(&mut command).map_err(|why| format!("before any inversion: {why}"))?;
-        if !self.passes(&["test", "--quiet", "--package", package])? {
-            return Err(format!("before any inversion: the tests of {package} fail"));
+        let name = target.arguments().join(" ");
+        if !self.passes(target, &[])? {
+            return Err(format!("before any inversion: cargo test {name} fails"));
         }
-        println!("{package} passes as it is ({} s)", begun.elapsed().as_secs());
-        self.sound.insert(package.to_owned());
+        println!("{name} passes as it is ({} s)", begun.elapsed().as_secs());
+        self.sound.insert(target.clone());
         Ok(())
     }
 
@@ -192,21 +228,22 @@ impl Copy {
         let write = |text: &str| fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()));
         // The tests of the code's own package are built fastest, and see most.
         let own = package(&sample.citation.file);
-        let mut packages: Vec<_> = sample.tests.iter().collect();
-        packages
-            .sort_by_key(|(package, _)| (Some(*package) != own.as_ref(), package.contains("conformance")));
-        for (package, names) in packages {
-            if !self.sound.contains(package) {
+        let mut targets: Vec<_> = sample.tests.iter().collect();
+        targets.sort_by_key(|(target, _)| {
+            (Some(&target.package) != own.as_ref(), target.package.contains("conformance"))
+        });
+        for (target, names) in targets {
+            if !self.sound.contains(target) {
                 write(text)?;
-                self.sound(package)?;
+                self.sound(target)?;
             }
             write(broken)?;
-            if !self.passes(&["test", "--quiet", "--package", package, "--no-run"])? {
+            if !self.passes(target, &["--no-run"])? {
                 return Ok(Outcome::NotRust);
             }
-            let mut arguments = vec!["test", "--quiet", "--no-fail-fast", "--package", package, "--"];
+            let mut arguments = vec!["--no-fail-fast", "--"];
             arguments.extend(names.iter().map(String::as_str));
-            if !self.passes(&arguments)? {
+            if !self.passes(target, &arguments)? {
                 return Ok(Outcome::Caught);
             }
         }

@@ -233,6 +233,10 @@ impl Ike {
 
     /// Sends on `new` from now on, unless it is not yet certain that it stays (§2.8.1).
     fn install_outbound(&mut self, cx: &mut Cx<'_>, new: ChildId) {
+        // What takes this IKE_SA's place carries already.
+        if self.is_closing() {
+            return;
+        }
         let undecided = self.rekeying();
         let Some(child) = self.child(new).filter(|c| c.replaced_by.is_none() && !c.deleting) else {
             return;

@@ -14,7 +14,7 @@ use crate::channel::Unreadable;
 use crate::explain;
 use crate::linger::Answered;
 use crate::state::{Cx, Datagram, Next};
-use crate::task::{self, Move, Reply, Task, Turn};
+use crate::task::{self, Move, Reply, Running, Task, Turn};
 
 /// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
 const LAST_TRIES: u32 = 2;
@@ -254,6 +254,10 @@ impl Ike {
             return self.settle(cx);
         }
         self.answered_over(cx, datagram.path, &sent);
+        // On what is being closed nothing comes up any more; what the peer has made of it goes with it.
+        if self.closing.is_some() && matches!(running, Running::Create(_)) {
+            return self.settle(cx);
+        }
         let next = running.answered(&mut self, cx, &message);
         match self.go(cx, next) {
             Some(result) => self.finish(cx, result),

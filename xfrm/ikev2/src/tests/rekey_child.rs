@@ -159,3 +159,48 @@ fn rfc_2_8_1_both_rekey_at_once_and_the_lowest_nonce_loses() {
     }
     assert!(won > 0 && lost > 0, "{won} {lost}");
 }
+
+#[test]
+fn nothing_comes_up_on_what_is_being_closed() {
+    for esp in ["aes256gcm16", "aes256gcm16-x25519", "aes256gcm16-x25519-ke1_mlkem512"] {
+        let (mut client, mut server) = pair(esp, || ResponderConfig {
+            esp: ["aes256gcm16-x25519-ke1_mlkem512", "aes256gcm16-x25519", "aes256gcm16"]
+                .map(|p| p.parse().unwrap())
+                .to_vec(),
+            ..connection()
+        });
+        client.rekey(Instant::ZERO);
+        let request = client.one();
+        server.give(Instant::ZERO, arrives(&request));
+        let sa = client.sa();
+        client.give(Instant::ZERO, Input::Close { sa });
+        assert!(client.sent().is_empty(), "the window is taken");
+        client.asked.clear();
+        carry(Instant::ZERO, &mut client, &mut server);
+        assert_eq!(client.asked, Vec::<String>::new(), "{esp}");
+        assert_eq!(client.closed(), Some(&Ok(())));
+        assert!(server.closed().is_some());
+        assert_eq!((client.up().len(), server.up().len()), (0, 0));
+    }
+}
+
+#[test]
+fn what_the_peer_was_given_is_not_sent_on_while_it_is_being_closed() {
+    let (mut client, mut server, sa) = up();
+    server.rekey(Instant::ZERO);
+    let request = server.one();
+    client.give(Instant::ZERO, arrives(&request));
+    let granted = client.one();
+    client.give(Instant::ZERO, Input::Close { sa });
+    let closing = client.one();
+    // The server has it, and deletes the old one, which says so: too late.
+    server.give(Instant::ZERO, arrives(&granted));
+    let delete = server.one();
+    client.asked.clear();
+    client.give(Instant::ZERO, arrives(&delete));
+    assert_eq!(client.asked, Vec::<String>::new());
+    server.give(Instant::ZERO, arrives(&closing));
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert!(client.closed().is_some() && server.closed().is_some());
+    assert_eq!((client.up().len(), server.up().len()), (0, 0));
+}

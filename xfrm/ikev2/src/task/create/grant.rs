@@ -324,6 +324,9 @@ impl Grant {
     }
 
     fn install(self: Box<Self>, ike: &mut Ike, cx: &mut Cx<'_>) -> Turn {
+        if ike.is_closing() {
+            return self.refuse(ike, cx, NotifyType::TEMPORARY_FAILURE);
+        }
         let nonces = (self.nonce_i.as_slice(), self.nonce_r.as_slice());
         // [9370:2.2.4-5]
         let keys = self.made.keys(ike, cx, false, nonces, self.exchanges.secrets());
