@@ -38,7 +38,11 @@ impl Inner {
             Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
         };
         // A site that may have anything behind itself gets no default route of this host.
-        out.extend(ranges.iter().flat_map(|r| r.prefixes()).filter(|p| p.length > 0).map(route));
+        let networks = |r: &AddressRange| match pools.contains(r) {
+            true => pool_networks(*r),
+            false => r.prefixes(),
+        };
+        out.extend(ranges.iter().flat_map(networks).filter(|p| p.length > 0).map(route));
         let network = &self.config.network;
         if network.forward {
             let has = |v4: bool| ranges.iter().any(|r| r.first.is_ipv4() == v4);
@@ -68,7 +72,42 @@ impl Inner {
     }
 }
 
+/// What leads to a pool: one network, where it is all of one but the addresses that nobody gets (its own, and with IPv4 the
+/// broadcast address), as a pool that is written as a network is.
+fn pool_networks(range: AddressRange) -> Vec<Prefix> {
+    let wider = match (range.first, range.last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            let (first, last) = (first.to_bits().checked_sub(1), last.to_bits().checked_add(1));
+            first.zip(last).map(|(f, l)| (IpAddr::from(f.to_be_bytes()), IpAddr::from(l.to_be_bytes())))
+        }
+        (IpAddr::V6(first), last) => {
+            first.to_bits().checked_sub(1).map(|f| (Ipv6Addr::from_bits(f).into(), last))
+        }
+        _ => None,
+    };
+    let whole = wider.map(|(first, last)| AddressRange { first, last }.prefixes());
+    whole.filter(|prefixes| prefixes.len() == 1).unwrap_or_else(|| range.prefixes())
+}
+
 pub(super) fn refused(error: &impl std::fmt::Display) -> Failure {
     Failure::new(FailureCode::KernelRefused, Step::Network, format!("the server's network: {error}"))
         .hint("ctl doctor  shows what this host lacks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_a_network_takes_one_route() {
+        let networks = |first: &str, last: &str| {
+            let range = AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() };
+            pool_networks(range).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(networks("10.16.0.1", "10.16.15.254"), ["10.16.0.0/20"]);
+        assert_eq!(networks("fd00:9::1", "fd00:9::ffff"), ["fd00:9::/112"]);
+        assert_eq!(networks("10.9.0.10", "10.9.0.12"), ["10.9.0.10/31", "10.9.0.12/32"]);
+        assert_eq!(networks("0.0.0.0", "0.0.0.1"), ["0.0.0.0/31"]);
+        assert_eq!(networks("10.9.0.16", "10.9.0.31"), ["10.9.0.16/28"]);
+    }
 }
