@@ -106,6 +106,11 @@ pub(crate) struct Up {
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
 
+    /// Read what the connection asks for from this descriptor, a line for each question, instead of asking at the
+    /// terminal
+    #[arg(long, value_name = "N")]
+    pub(crate) password_fd: Option<u32>,
+
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }

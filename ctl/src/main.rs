@@ -13,6 +13,7 @@ mod pages;
 mod read;
 mod reload;
 mod render;
+mod secret;
 mod session;
 mod steps;
 mod up;

@@ -75,7 +75,7 @@ fn event_of(message: &Message, known: &mut BTreeMap<String, String>) -> Option<(
                 Seen::State { old, new, reason } => {
                     Event::State { old, new: new.as_str().to_owned(), reason }
                 }
-                Seen::Removed => return None,
+                Seen::Removed | Seen::Wanted(_) => return None,
             };
             Some((path.to_owned(), event))
         }

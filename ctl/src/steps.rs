@@ -43,6 +43,22 @@ impl Steps {
         }
     }
 
+    /// Leaves the terminal to a question.
+    pub(crate) fn pause(&self) {
+        if let Some(bar) = &self.bar {
+            bar.disable_steady_tick();
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// Goes on after it.
+    pub(crate) fn go_on(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_draw_target(ProgressDrawTarget::stdout());
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
     /// No step follows; whether the present one went well.
     pub(crate) fn end(self, well: bool) {
         let mark = if well { self.output.out.green("✓") } else { self.output.out.red("✗") };

@@ -2,10 +2,13 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, signals};
+use adit_dbus_api::{
+    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, WantedParts, failure_of, signals,
+};
 use adit_profile::{Access, ProfileName, Source, parse_profile};
 use futures_util::{FutureExt, StreamExt};
 use zbus::{Connection, MessageStream};
@@ -18,6 +21,7 @@ use crate::interrupt::Interrupts;
 use crate::json::{self, ConnectionJson};
 use crate::output::Output;
 use crate::render;
+use crate::secret::Secrets;
 use crate::session;
 use crate::steps::Steps;
 use crate::watch::{Seen, seen};
@@ -32,6 +36,7 @@ pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), 
         (Some((name, _)), _) => name.clone(),
         (None, name) => name.clone().unwrap_or_default(),
     };
+    let secrets = Secrets::new(args.password_fd).map_err(|failure| Ended::failed(&name, failure))?;
     let connection = session::open(bus).await?;
     let interrupts = Interrupts::listen();
     // Before the call: the first signal may come before its reply.
@@ -47,7 +52,8 @@ pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), 
         return begun(&connection, path.as_str(), &name, output).await;
     }
     let limit = Duration::from_secs(args.waiting.timeout.into());
-    let wait = Wait { connection: &connection, path: path.as_str(), name: &name, limit, output };
+    let wait =
+        Wait { connection: &connection, path: path.as_str(), name: &name, limit, output, secrets: &secrets };
     wait.finish(stream, interrupts).await
 }
 
@@ -66,6 +72,7 @@ struct Wait<'w> {
     name: &'w str,
     limit: Duration,
     output: Output,
+    secrets: &'w Secrets,
 }
 
 impl Wait<'_> {
@@ -86,19 +93,31 @@ impl Wait<'_> {
         }
         let deadline = tokio::time::sleep(self.limit);
         tokio::pin!(deadline);
+        let mut question = self.question(first.wanted_secret, &steps);
         let state = loop {
             tokio::select! {
+                answer = answered(&mut question) => {
+                    question = None;
+                    steps.go_on();
+                    if let Err(failure) = self.provide(answer).await {
+                        steps.end(false);
+                        return Err(failure);
+                    }
+                    // What a person takes does not count.
+                    deadline.as_mut().reset(tokio::time::Instant::now() + self.limit);
+                }
                 message = stream.next() => match message {
                     Some(Ok(message)) => match seen(&message, self.path) {
                         Some(Seen::Progress { text, .. }) => steps.step(&text)?,
                         Some(Seen::State { new, .. }) if settled(new) => break new,
                         Some(Seen::Removed) => break ConnectionState::Disconnected,
+                        Some(Seen::Wanted(wanted)) => question = self.question(wanted, &steps),
                         _ => {}
                     },
                     Some(Err(_)) => {}
                     None => return Err(self.lost()),
                 },
-                () = &mut deadline => {
+                () = &mut deadline, if question.is_none() => {
                     steps.end(false);
                     return Err(self.timed_out());
                 }
@@ -108,9 +127,39 @@ impl Wait<'_> {
                 }
             }
         };
+        drop(question);
         steps.end(state == ConnectionState::Connected);
         let status = session::status_of(self.connection, self.path).await.ok();
         self.end(state, status)
+    }
+
+    /// Begins to find out a secret that is wanted.
+    fn question(&self, wanted: Option<WantedParts>, steps: &Steps) -> Option<Question<'_>> {
+        let wanted = wanted?;
+        if self.secrets.at_terminal() {
+            steps.pause();
+        }
+        Some(Box::pin(async move {
+            let secret = self.secrets.get(&wanted).await?;
+            Ok((wanted.0, secret))
+        }))
+    }
+
+    /// Hands a secret over. Where there is none, the connection has no use any more.
+    async fn provide(&self, answer: Answer) -> Result<(), Ended> {
+        let proxy =
+            ConnectionProxy::new(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
+        match answer {
+            // One that is not waited for any more is nobody's mistake: what became of it is told by its state.
+            Ok((field, secret)) => match proxy.provide_secret(&field, &secret).await {
+                Err(error) if !is_not_found(&error) => Err(Ended::call(self.name, &error)),
+                _ => Ok(()),
+            },
+            Err(failure) => {
+                let _ = proxy.down().await;
+                Err(Ended::failed(self.name, failure))
+            }
+        }
     }
 
     fn end(&self, state: ConnectionState, status: Option<ConnectionStatus>) -> Result<(), Ended> {
@@ -172,6 +221,21 @@ impl Wait<'_> {
             () = interrupts.next() => Ended::Said(Status::INTERRUPTED),
         }
     }
+}
+
+/// A secret's field and text, or why there is none.
+type Answer = Result<(String, Zeroizing<Vec<u8>>), Failure>;
+type Question<'q> = Pin<Box<dyn Future<Output = Answer> + 'q>>;
+
+async fn answered(question: &mut Option<Question<'_>>) -> Answer {
+    match question {
+        Some(question) => question.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_not_found(error: &zbus::Error) -> bool {
+    failure_of(error).code == FailureCode::NotFound
 }
 
 const fn settled(state: ConnectionState) -> bool {

@@ -1,4 +1,4 @@
-use adit_dbus_api::{ConnectionState, names};
+use adit_dbus_api::{ConnectionState, Properties, WantedParts, names};
 use zbus::Message;
 
 /// What a signal says of one object.
@@ -8,6 +8,8 @@ pub(crate) enum Seen {
     Progress { step: String, text: String },
     /// Its state changed.
     State { old: String, new: ConnectionState, reason: String },
+    /// A secret is asked for, or not any more.
+    Wanted(Option<WantedParts>),
     /// It is gone.
     Removed,
 }
@@ -21,7 +23,15 @@ pub(crate) fn seen(message: &Message, path: &str) -> Option<Seen> {
         let (gone, interfaces) = body.deserialize::<(zbus::ObjectPath<'_>, Vec<&str>)>().ok()?;
         return (gone.as_str() == path && interfaces.contains(&names::CONNECTION)).then_some(Seen::Removed);
     }
-    if header.path()?.as_str() != path || interface != names::CONNECTION {
+    if header.path()?.as_str() != path {
+        return None;
+    }
+    if (interface, member) == ("org.freedesktop.DBus.Properties", "PropertiesChanged") {
+        let (_, changed, _) = body.deserialize::<(&str, Properties, Vec<&str>)>().ok()?;
+        let wanted: WantedParts = changed.get("WantedSecret")?.try_clone().ok()?.try_into().ok()?;
+        return Some(Seen::Wanted((!wanted.0.is_empty()).then_some(wanted)));
+    }
+    if interface != names::CONNECTION {
         return None;
     }
     match member {

@@ -195,6 +195,11 @@ impl Tunnel {
         vec!["172.23.91.1/32".into()]
     }
     #[zbus(property)]
+    fn wanted_secret(&self) -> (String, String, String) {
+        Default::default()
+    }
+
+    #[zbus(property)]
     fn last_error(&self) -> LastErrorParts {
         failure_to_parts(self.error.as_ref())
     }

@@ -73,7 +73,7 @@ mod tests {
    ·        ─────
  3 │ local-id = "alice"
    ╰────
-  help: allowed: "psk", "certificate"; did you mean "psk"?
+  help: allowed: "psk", "certificate", "eap"; did you mean "psk"?
 
   × `psk`: the PSK starts with 0x but is not hexadecimal
    ╭─[corp.toml:4:7]

@@ -194,6 +194,7 @@ pub(crate) mod tests {
             next_rekey: 1_795_178_407,
             uplink: String::new(),
             moves: Vec::new(),
+            wanted_secret: None,
             last_error: None,
         }
     }
@@ -222,6 +223,7 @@ pub(crate) mod tests {
             next_rekey: 0,
             uplink: String::new(),
             moves: Vec::new(),
+            wanted_secret: None,
             last_error: Some(failure),
             ..connected()
         }

@@ -6,7 +6,7 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, 
 
 use crate::names;
 use crate::row::ConnectionRow;
-use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts};
+use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts, WantedParts};
 
 /// What an object says on each of its interfaces.
 pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
@@ -191,6 +191,10 @@ pub trait Connection {
     /// The paths that it went over to, the newest last.
     #[zbus(property)]
     fn moves(&self) -> zbus::Result<Vec<MoveParts>>;
+
+    /// The secret that a person is asked for: field, what to show, why. An empty field: none.
+    #[zbus(property)]
+    fn wanted_secret(&self) -> zbus::Result<WantedParts>;
 
     /// The last failure: code, text, hint, details (`step`, `peer`). An empty code: none.
     #[zbus(property)]

@@ -10,6 +10,10 @@ pub type Properties = HashMap<String, OwnedVariant>;
 /// `LastError` on the wire: code, text, hint, details. An empty code: no error.
 pub type LastErrorParts = (String, String, String, HashMap<String, OwnedVariant>);
 
+/// `WantedSecret` on the wire: the field that `ProvideSecret` takes (`password`, `new-password`, `code`), what to show in
+/// front of the place to type it, and why it is asked for. An empty field: nothing is.
+pub type WantedParts = (String, String, String);
+
 /// A CHILD_SA on the wire: name (empty: the first one), mode, algorithms, our side and the peer's side of the traffic
 /// selectors.
 pub type ChildParts = (String, String, String, Vec<String>, Vec<String>);
@@ -135,6 +139,8 @@ pub struct ConnectionStatus {
     pub uplink: String,
     /// The paths that it went over to, the newest last.
     pub moves: Vec<MoveParts>,
+    /// The secret that a person is asked for.
+    pub wanted_secret: Option<WantedParts>,
     /// The last failure.
     pub last_error: Option<Failure>,
 }
@@ -170,6 +176,7 @@ impl ConnectionStatus {
             next_rekey: p.read("NextRekey").unwrap_or(0),
             uplink: p.text("Uplink"),
             moves: p.read("Moves").unwrap_or_default(),
+            wanted_secret: p.read::<WantedParts>("WantedSecret").filter(|w| !w.0.is_empty()),
             last_error: p.read::<LastErrorParts>("LastError").and_then(|parts| failure_from_parts(&parts)),
         }
     }

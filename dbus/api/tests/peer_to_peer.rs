@@ -238,6 +238,11 @@ impl Tunnel {
         1_700_003_600
     }
     #[zbus(property)]
+    fn wanted_secret(&self) -> (String, String, String) {
+        Default::default()
+    }
+
+    #[zbus(property)]
     fn last_error(&self) -> LastErrorParts {
         failure_to_parts(Some(&failure()))
     }

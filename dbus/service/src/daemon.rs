@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_isakmp::crypto::CryptoProvider;
@@ -211,6 +211,18 @@ impl Daemon {
             }
             _ => Err(Failure::new(FailureCode::NotFound, Step::Close, "there is no such connection")
                 .hint("ctl status  shows the connections")),
+        }
+    }
+
+    /// Hands over a secret that a connection waits for.
+    ///
+    /// # Errors
+    /// It does not wait for that.
+    pub fn provide_secret(&self, id: ConnectionId, field: &str, secret: Secret) -> Result<(), Failure> {
+        let handle = lock(&self.clients).get(&id).cloned();
+        match handle {
+            Some(handle) => handle.provide_secret(field, secret),
+            None => Err(client::not_wanted(field)),
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, ProfileErrors, ProfileName,
-    PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, check_secret_file, parse_profile, parse_psk_file,
-    parse_server,
+    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource,
+    ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, Users,
+    check_secret_file, parse_password_file, parse_profile, parse_psk_file, parse_server, parse_users_file,
 };
 use nix::unistd::Group;
 use ring::digest;
@@ -152,7 +152,9 @@ impl Files {
         let mut digest = digest::Context::new(&digest::SHA256);
         let addresses = rule.pool.as_deref().and_then(|name| config.pool(name));
         let addresses = addresses.map(|p| (&p.ranges, &p.ranges6, &p.on_subnet));
-        let who = (&rule.matches, &rule.addresses, rule.auth, rule.server_auth, rule.revocation);
+        let users = rule.users.as_ref().map(FileRef::path);
+        let who = (&rule.matches, &rule.addresses, rule.auth, rule.eap, users, rule.server_auth);
+        let who = (who, rule.revocation);
         let what = (&rule.subnets, &rule.remote_subnets, rule.transport, &rule.pool, addresses);
         digest.update(format!("{who:?} {what:?}").as_bytes());
         // A file that is missing or exposed is reported by whoever uses it.
@@ -180,6 +182,45 @@ impl Files {
                     .map_err(Failure::from)
             }
         }
+    }
+
+    /// A password.
+    ///
+    /// # Errors
+    /// Its file cannot be read, holds none, or is open to others.
+    pub fn password(&self, source: &PasswordSource) -> Result<Secret, Failure> {
+        match source {
+            PasswordSource::Inline(secret) => Ok(secret.duplicate()),
+            PasswordSource::File(file) => self.secret(file),
+        }
+    }
+
+    /// What a file of `/etc/adit/secrets` holds on its one line, as it is.
+    ///
+    /// # Errors
+    /// It cannot be read, holds nothing, or is open to others.
+    pub fn secret(&self, file: &FileRef) -> Result<Secret, Failure> {
+        let path = self.path(file);
+        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        parse_password_file(&path.display().to_string(), &content.bytes, content.access)
+            .map_err(Failure::from)
+    }
+
+    /// Users.
+    ///
+    /// # Errors
+    /// Their file cannot be read, has mistakes, or is open to others.
+    pub fn users(&self, file: &FileRef) -> Result<Users, Failure> {
+        self.users_at(&self.path(file))
+    }
+
+    /// Users of a file that is not the administrator's own.
+    ///
+    /// # Errors
+    /// As [`Files::users`].
+    pub fn users_at(&self, path: &Path) -> Result<Users, Failure> {
+        let content = self.read(path).map_err(|e| not_read(path, &e))?;
+        parse_users_file(&path.display().to_string(), &content.bytes, content.access).map_err(Failure::from)
     }
 
     /// Certificates, PEM, all sources one after the other.

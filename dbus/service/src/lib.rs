@@ -10,6 +10,7 @@ pub mod esp;
 pub mod files;
 pub mod host;
 pub mod ike;
+mod radius;
 pub mod registry;
 mod revocation;
 pub mod rights;

@@ -98,6 +98,17 @@ pub struct ChildFacts {
     pub remote: Vec<TrafficSelector>,
 }
 
+/// A secret that a person is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// What it is: `password`, `new-password`, `code`.
+    pub field: String,
+    /// What to show in front of the place to type it.
+    pub prompt: String,
+    /// Why it is asked for, where that is not plain: the last one was wrong, or has expired.
+    pub reason: String,
+}
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -149,6 +160,8 @@ pub struct Facts {
     pub uplink: String,
     /// The paths that it went over to, the newest last.
     pub moves: Vec<Moved>,
+    /// The secret that a person is asked for.
+    pub wanted: Option<Wanted>,
     /// Why it failed.
     pub last_error: Option<Failure>,
 }
@@ -182,6 +195,7 @@ impl Facts {
             next_rekey: 0,
             uplink: String::new(),
             moves: Vec::new(),
+            wanted: None,
             last_error: None,
         }
     }

@@ -10,6 +10,7 @@ mod judge;
 mod pki;
 mod run;
 mod runner;
+mod secrets;
 mod snapshot;
 mod steps;
 mod survive;

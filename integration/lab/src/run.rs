@@ -10,7 +10,7 @@ use std::{
 use adit_lab::scenario::{Sabotage, Scenario, Step};
 
 use crate::{
-    capture::Captures, evidence, judge, pki, runner::Settings, snapshot::Snapshot, steps::Stage,
+    capture::Captures, evidence, judge, pki, runner::Settings, secrets, snapshot::Snapshot, steps::Stage,
     topology::Topology,
 };
 
@@ -87,6 +87,7 @@ impl Run<'_> {
         }
         let mut times = judge::Times::new();
         let done = self.steps(&mut stage, &mut times);
+        let done = done.and_then(|()| secrets::absent(self.scenario, self.logs).map_err(Failure::Claim));
         let files = captures.stop();
         let wires = judge::wires(self.scenario, &times, &files);
         let told = match (done, wires) {

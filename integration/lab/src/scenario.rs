@@ -35,6 +35,9 @@ pub struct Scenario {
     /// The test PKI, in the order of making.
     #[serde(default)]
     pub certificate: Vec<Certificate>,
+    /// What is secret beside what the hosts' files give away: no log of ours may have it in any form.
+    #[serde(default)]
+    pub secret: Vec<String>,
     /// What happens, in order.
     pub step: Vec<Step>,
     /// What must hold at the end.

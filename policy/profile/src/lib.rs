@@ -5,6 +5,8 @@
 //! configuration refers to (a PSK, a certificate, a key) are named by [`FileRef`]s; whoever may open files does so and
 //! hands the content to [`parse_psk_file`] or [`check_secret_file`].
 
+mod aaa;
+mod aaa_read;
 mod error;
 mod profile;
 mod profile_read;
@@ -16,19 +18,24 @@ mod selector;
 mod server;
 mod server_read;
 mod show;
+mod users;
 mod value;
 
+pub use aaa::{Aaa, RadiusServer};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;
 pub use read::CheckSuite;
 pub use sa::{ChildRule, Mode, Rekeying, Start, Uniqueness};
 pub use secret::{
-    CertSource, Directory, FileRef, KeySource, PskSource, Revocation, check_secret_file, parse_psk_file,
+    CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation, check_secret_file,
+    parse_password_file, parse_psk_file,
 };
+pub use server::EapMethod;
 pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 pub use server_read::parse_server;
 pub use show::Setting;
+pub use users::{User, UserPassword, Users, parse_users_file};
 pub use value::{
     FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteCheck, SuiteKind,
 };

@@ -4,7 +4,7 @@ use core::time::Duration;
 use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
-use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
+use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
 
 /// How somebody proves who they are.
@@ -14,6 +14,8 @@ pub enum AuthMethod {
     Psk,
     /// An X.509 certificate and its private key.
     Certificate,
+    /// A name and a password, or whatever else the server's EAP method wants. Clients only.
+    Eap,
 }
 
 impl AuthMethod {
@@ -23,6 +25,7 @@ impl AuthMethod {
         match self {
             Self::Psk => "psk",
             Self::Certificate => "certificate",
+            Self::Eap => "eap",
         }
     }
 }
@@ -87,7 +90,7 @@ pub struct Profile {
     pub start: Start,
     /// How we prove ourselves.
     pub auth: AuthMethod,
-    /// How the server must prove itself. Default: as we do.
+    /// How the server must prove itself. Default: as we do; with EAP by certificate, and never else.
     pub remote_auth: AuthMethod,
     /// Who we claim to be. Always there with a PSK; without it the certificate's own name is used.
     pub local_id: Option<Identity>,
@@ -96,6 +99,12 @@ pub struct Profile {
     pub remote_id: Option<Identity>,
     /// The PSK, for whichever side uses one. Always there if one does.
     pub psk: Option<PskSource>,
+    /// The name that EAP proves, perhaps `DOMAIN\\user`. Always there with `auth = "eap"`.
+    pub user: Option<String>,
+    /// What EAP's first question is answered with, where it shall not be `user`: `anonymous@example.com`.
+    pub eap_identity: Option<String>,
+    /// The password. `None`: a person is asked.
+    pub password: Option<PasswordSource>,
     /// Authorities for the server's certificate. Empty: the system's trust store.
     pub ca: Vec<CertSource>,
     /// Our certificate, and those between it and its authority. Always there with `auth = "certificate"`, unless `key` is

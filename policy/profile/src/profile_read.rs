@@ -8,13 +8,15 @@ use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode, Start};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
-use crate::secret::{CertSource, Directory, FileRef, KeySource, PskSource, Revocation};
+use crate::secret::{CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{
     Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted,
 };
 
 pub(crate) const AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate)];
+const OWN_AUTH: &[(&str, AuthMethod)] =
+    &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate), ("eap", AuthMethod::Eap)];
 const TUNNEL: &[(&str, Tunnel)] = &[("full", Tunnel::Full), ("split", Tunnel::Split)];
 const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
 pub(crate) const DPD_RANGE: core::ops::RangeInclusive<Duration> =
@@ -35,6 +37,10 @@ pub(crate) const KEYS: &[&str] = &[
     "remote-id",
     "psk",
     "psk-file",
+    "user",
+    "eap-identity",
+    "password",
+    "password-file",
     "ca",
     "certificate",
     "key",
@@ -100,8 +106,11 @@ fn profile(
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
     let servers = servers(reader, table);
-    let auth = required_choice(reader, table, "auth", AUTH, r#"add auth = "psk" or auth = "certificate""#);
-    let remote_auth = reader.choice(table, "remote-auth", AUTH).or(auth);
+    let help = r#"add auth = "psk", auth = "certificate" or auth = "eap""#;
+    let auth = required_choice(reader, table, "auth", OWN_AUTH, help);
+    // [7296:2.16-1] [7296:5-3]
+    let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
+    let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
     let credentials = credentials(reader, table, auth, remote_auth);
     let remote_id = reader.parse(table, "remote-id", parse_identity);
     let (ike, esp) = (
@@ -118,6 +127,9 @@ fn profile(
         servers,
         local_id: credentials.local_id,
         psk: credentials.psk,
+        user: credentials.user,
+        eap_identity: credentials.eap_identity,
+        password: credentials.password,
         ca: credentials.ca,
         certificate: credentials.certificate,
         key: credentials.key,
@@ -183,6 +195,9 @@ fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerName> {
 struct Credentials {
     local_id: Option<Identity>,
     psk: Option<PskSource>,
+    user: Option<String>,
+    eap_identity: Option<String>,
+    password: Option<PasswordSource>,
     ca: Vec<CertSource>,
     certificate: Vec<CertSource>,
     key: Option<KeySource>,
@@ -201,6 +216,9 @@ fn credentials(
     let found = Credentials {
         local_id: reader.parse(table, "local-id", parse_identity),
         psk: reader.psk(table),
+        user: reader.parse(table, "user", user_name),
+        eap_identity: reader.parse(table, "eap-identity", user_name),
+        password: reader.password(table),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
         key: reader.key(table),
@@ -232,6 +250,15 @@ fn credentials_missing(
         let help = r#"add local-id = "alice@example.com": the server chooses the PSK by it"#;
         reader.missing(table, "local-id", help);
     }
+    if auth == Some(AuthMethod::Eap) && !has("user") {
+        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
+    }
+    if let (Some(AuthMethod::Eap), Some(AuthMethod::Psk), Some((_, span))) =
+        (auth, remote, entry(table, "remote-auth"))
+    {
+        let help = "a pre-shared key proves nobody who has it: take the line out";
+        reader.error(span, "`remote-auth`: with EAP the server has to show a certificate", help);
+    }
     if auth == Some(AuthMethod::Certificate) && !has("certificate") && !holds_all {
         reader.missing(table, "certificate", r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#);
     }
@@ -246,9 +273,14 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
         (auth == AuthMethod::Psk || remote == AuthMethod::Psk, r#"neither side authenticates with "psk""#);
     let certificate = (auth == AuthMethod::Certificate, r#"auth is not "certificate""#);
     let ca = (remote == AuthMethod::Certificate, r#"remote-auth is not "certificate""#);
+    let eap = (auth == AuthMethod::Eap, r#"auth is not "eap""#);
     let uses = [
         ("psk", psk),
         ("psk-file", psk),
+        ("user", eap),
+        ("eap-identity", eap),
+        ("password", eap),
+        ("password-file", eap),
         ("ca", ca),
         ("revocation", ca),
         ("certificate", certificate),
@@ -261,6 +293,16 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
             reader.error(span, format!("`{key}` has no use: {why}"), help);
         }
     }
+}
+
+/// A name that EAP can carry.
+fn user_name(text: &str) -> Result<String, NameError> {
+    const LONGEST: usize = 256;
+    if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
+        let why = format!("{} is not a user's name", quoted(text));
+        return Err(NameError::new(why, r#""alice", "alice@example.com", "DOMAIN\\alice""#));
+    }
+    Ok(text.to_owned())
 }
 
 struct Traffic {

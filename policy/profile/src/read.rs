@@ -4,7 +4,9 @@ use core::time::Duration;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::error::{ProfileError, Source, is_secret};
-use crate::secret::{CertSource, Directory, FileRef, KeySource, PskSource, exposed, parse_psk};
+use crate::secret::{
+    CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, exposed, parse_psk,
+};
 use crate::value::{NameError, Suite, SuiteCheck, SuiteKind, parse_duration, quoted, show_duration};
 
 /// How a proposal's text is checked; the parser of proposals lives with the protocol.
@@ -323,6 +325,24 @@ impl<'s> Reader<'s> {
                 None
             }
         }
+    }
+
+    /// `password` or `password-file`, never both.
+    pub(crate) fn password(&mut self, table: &Table<'_>) -> Option<PasswordSource> {
+        let file = self.file(table, "password-file", Directory::Secrets);
+        let Some(inline) = self.string(table, "password") else {
+            return file.map(PasswordSource::File);
+        };
+        if file.is_some() {
+            let message = format!("{}both `password` and `password-file`", table.title);
+            self.error(inline.span.clone(), message, "keep one; a file is safer");
+        }
+        self.errors.extend(exposed(&self.source, inline.span.clone()));
+        if inline.text.is_empty() {
+            self.error(inline.span, "`password` is empty", "take the line out, and a person is asked");
+            return None;
+        }
+        Some(PasswordSource::Inline(inline.text.as_bytes().into()))
     }
 
     /// A private key: PEM, or a file of `/etc/adit/private`.

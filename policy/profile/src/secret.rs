@@ -36,7 +36,7 @@ impl Revocation {
 /// The fixed directories that a configuration can name files of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Directory {
-    /// `/etc/adit/secrets`: PSKs.
+    /// `/etc/adit/secrets`: PSKs, passwords, users, RADIUS secrets.
     Secrets,
     /// `/etc/adit/certs`: certificates, PEM.
     Certs,
@@ -90,6 +90,15 @@ pub enum PskSource {
     File(FileRef),
 }
 
+/// Where a password is.
+#[derive(Debug)]
+pub enum PasswordSource {
+    /// Written in the configuration itself.
+    Inline(Secret),
+    /// A file in `/etc/adit/secrets`.
+    File(FileRef),
+}
+
 /// Where a certificate, or a bundle of them, is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CertSource {
@@ -137,21 +146,45 @@ pub fn check_secret_file(file: &str, access: Access) -> Result<(), ProfileError>
 /// # Errors
 /// [`FailureCode::SecretExposed`] if others can read the file, [`FailureCode::ConfigurationInvalid`] if it holds no PSK.
 pub fn parse_psk_file(file: &str, content: &[u8], access: Access) -> Result<Secret, ProfileError> {
-    check_secret_file(file, access)?;
+    let text =
+        one_line(file, content, access, "write a PSK of arbitrary bytes as 0x and hexadecimal digits")?;
+    parse_psk(text).map_err(|(message, help)| bad_file(file, message, help))
+}
+
+/// The password, or the RADIUS secret, that a file of `/etc/adit/secrets` holds: its text as it is, without the line's
+/// end.
+///
+/// # Errors
+/// [`FailureCode::SecretExposed`] if others can read the file, [`FailureCode::ConfigurationInvalid`] if it holds none.
+pub fn parse_password_file(file: &str, content: &[u8], access: Access) -> Result<Secret, ProfileError> {
+    match one_line(file, content, access, "a password is text")? {
+        "" => Err(bad_file(file, "the file is empty", "it holds the password on one line")),
+        text => Ok(text.as_bytes().into()),
+    }
+}
+
+fn bad_file(file: &str, message: &str, help: &str) -> ProfileError {
     let source = Source { file, text: "", access: None };
-    let bad = |message: &str, help: &str| ProfileError::at(&source, 0..0, message.into(), help.into());
-    let text = core::str::from_utf8(content).map_err(|_| {
-        bad("the file is not UTF-8 text", "write a PSK of arbitrary bytes as 0x and hexadecimal digits")
-    })?;
+    ProfileError::at(&source, 0..0, message.into(), help.into())
+}
+
+/// The line that a secret's file is.
+fn one_line<'c>(
+    file: &str,
+    content: &'c [u8],
+    access: Access,
+    not_text: &str,
+) -> Result<&'c str, ProfileError> {
+    check_secret_file(file, access)?;
+    let text =
+        core::str::from_utf8(content).map_err(|_| bad_file(file, "the file is not UTF-8 text", not_text))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.contains('\n') {
-        return Err(bad(
-            "the file has more than one line",
-            "a PSK file holds the PSK on one line, and nothing else",
-        ));
+        let help = "it holds the secret on one line, and nothing else";
+        return Err(bad_file(file, "the file has more than one line", help));
     }
-    parse_psk(text).map_err(|(message, help)| bad(message, help))
+    Ok(text)
 }
 
 /// A PSK as strongSwan writes it: text as it is, `0x` and hexadecimal digits, `0s` and Base64.
@@ -177,7 +210,7 @@ pub(crate) fn parse_psk(text: &str) -> Result<Secret, (&'static str, &'static st
     Ok(Secret::new(bytes))
 }
 
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(digits: &str) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(2) {
         return None;
     }

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
+use crate::aaa::Aaa;
 use crate::profile::AuthMethod;
 use crate::sa::{Rekeying, Uniqueness};
 use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
@@ -25,6 +26,8 @@ pub struct ServerConfig {
     pub network: Network,
     /// Limits against load and attack.
     pub limits: Limits,
+    /// RADIUS servers, in the order in which they are asked, and what they are told.
+    pub aaa: Aaa,
 }
 
 /// `[listen]`.
@@ -87,6 +90,10 @@ pub struct ConnectionRule {
     pub addresses: Vec<Prefix>,
     /// How the client proves itself.
     pub auth: AuthMethod,
+    /// With EAP: who decides, and by which method.
+    pub eap: Option<EapMethod>,
+    /// The users of EAP. Always there where this host decides.
+    pub users: Option<FileRef>,
     /// How the server proves itself to these clients. Default: with its certificate if it has one, else as the client.
     pub server_auth: AuthMethod,
     /// The PSK; if there is none, `[ikev2]`'s.
@@ -108,6 +115,15 @@ pub struct ConnectionRule {
     pub uniqueness: Uniqueness,
     /// DNS servers for these clients; `None`: the pool's.
     pub dns: Option<Vec<IpAddr>>,
+}
+
+/// Who decides about a client that speaks EAP.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum EapMethod {
+    /// This host, by EAP-MSCHAPv2.
+    Mschapv2,
+    /// The RADIUS servers, by whatever they do.
+    Radius,
 }
 
 /// `[pool.NAME]`.
@@ -161,12 +177,16 @@ impl ServerConfig {
         self.pools.iter().find(|p| p.name == name)
     }
 
-    /// The first connection that is for `identity` at `address`. Nothing is proven yet.
+    /// The first connection that is for `identity` at `address` and does not speak EAP. Nothing is proven yet.
     #[must_use]
     pub fn connection_for(&self, identity: &Identity, address: IpAddr) -> Option<&ConnectionRule> {
-        let from =
-            |c: &ConnectionRule| c.addresses.is_empty() || c.addresses.iter().any(|p| p.contains(address));
-        self.connections.iter().find(|c| from(c) && c.matches.iter().any(|m| m.matches(identity)))
+        self.connections.iter().find(|c| c.eap.is_none() && c.is_for(identity, address))
+    }
+
+    /// The first one that speaks EAP.
+    #[must_use]
+    pub fn eap_connection_for(&self, identity: &Identity, address: IpAddr) -> Option<&ConnectionRule> {
+        self.connections.iter().find(|c| c.eap.is_some() && c.is_for(identity, address))
     }
 
     /// Every file that the configuration refers to.
@@ -186,7 +206,24 @@ impl ServerConfig {
             Some(KeySource::File(file)) => Some(file),
             _ => None,
         };
-        psks.chain(certificates).chain(key).chain(&self.ikev2.key_password).collect()
+        let users = self.connections.iter().filter_map(|c| c.users.as_ref());
+        let radius = self.aaa.servers.iter().map(|s| &s.secret);
+        let keys = key.into_iter().chain(&self.ikev2.key_password);
+        psks.chain(certificates).chain(keys).chain(users).chain(radius).collect()
+    }
+}
+
+impl ConnectionRule {
+    /// Whether it is for peers at `address`.
+    #[must_use]
+    pub fn is_from(&self, address: IpAddr) -> bool {
+        self.addresses.is_empty() || self.addresses.iter().any(|p| p.contains(address))
+    }
+
+    /// Whether it is for `identity` at `address`.
+    #[must_use]
+    pub fn is_for(&self, identity: &Identity, address: IpAddr) -> bool {
+        self.is_from(address) && self.matches.iter().any(|m| m.matches(identity))
     }
 }
 

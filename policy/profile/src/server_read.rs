@@ -2,6 +2,7 @@ use core::net::IpAddr;
 
 use adit_core::{AddressRange, Prefix, TrafficSelector};
 
+use crate::aaa_read::{aaa, needs_of_aaa};
 use crate::error::{ProfileErrors, Source};
 use crate::profile::AuthMethod;
 use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
@@ -9,10 +10,13 @@ use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
 use crate::sa::{Rekeying, Uniqueness};
 use crate::sa_read::{FRAGMENT_DEFAULT, fragment_size, rekeying, selectors};
 use crate::secret::{Directory, KeySource, Revocation};
-use crate::server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
+use crate::server::{
+    ConnectionRule, EapMethod, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig,
+};
 use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
 
-const TOP: &[&str] = &["version", "listen", "ikev2", "connection", "group", "pool", "network", "limits"];
+const TOP: &[&str] =
+    &["version", "listen", "ikev2", "connection", "group", "pool", "network", "limits", "radius", "aaa"];
 const LISTEN: &[&str] = &["addresses", "ports"];
 const IKEV2: &[&str] = &[
     "identity",
@@ -38,6 +42,7 @@ const CONNECTION: &[&str] = &[
     "group",
     "address",
     "auth",
+    "users-file",
     "server-auth",
     "psk",
     "psk-file",
@@ -54,6 +59,12 @@ const GROUP: &[&str] = &["members"];
 const POOL: &[&str] = &["ranges", "ranges6", "dns", "on-subnet"];
 const NETWORK: &[&str] = &["forward", "nat", "nat-interface"];
 const LIMITS: &[&str] = &["half-open", "clients"];
+const CLIENT_AUTH: &[(&str, (AuthMethod, Option<EapMethod>))] = &[
+    ("psk", (AuthMethod::Psk, None)),
+    ("certificate", (AuthMethod::Certificate, None)),
+    ("eap-mschapv2", (AuthMethod::Eap, Some(EapMethod::Mschapv2))),
+    ("eap-radius", (AuthMethod::Eap, Some(EapMethod::Radius))),
+];
 const NAT: &[(&str, Nat)] = &[("off", Nat::Off), ("masquerade", Nat::Masquerade)];
 
 /// Reads `server.toml`. `check` says whether a proposal's text is one that Adit can make.
@@ -83,6 +94,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let (pools, groups) = (pools(reader, top), groups(reader, top));
     let network = network(reader, top);
     let limits = limits(reader, top);
+    let aaa = aaa(reader, top);
     let tables = reader.tables(top, "connection");
     if tables.is_empty() {
         reader.missing(
@@ -94,7 +106,8 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let connections: Vec<ConnectionRule> =
         tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools, &groups)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
-    ServerConfig { listen, ikev2, connections, pools, network, limits }
+    needs_of_aaa(reader, top, &aaa, &connections);
+    ServerConfig { listen, ikev2, connections, pools, network, limits, aaa }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {
@@ -182,8 +195,10 @@ fn connection(
     let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
     let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
     matches.extend(members(reader, table, groups));
-    let auth_help = r#"add auth = "psk" or auth = "certificate""#;
-    let auth = required_choice(reader, table, "auth", AUTH, auth_help);
+    let auth_help = r#"add auth = "psk", "certificate", "eap-mschapv2" or "eap-radius""#;
+    let (auth, eap) = required_choice(reader, table, "auth", CLIENT_AUTH, auth_help).unzip();
+    let eap = eap.flatten();
+    let users = reader.file(table, "users-file", Directory::Secrets);
     let server_auth = reader.choice(table, "server-auth", AUTH);
     let psk = reader.psk(table);
     let ca = reader.certificates(table, "ca");
@@ -194,7 +209,8 @@ fn connection(
     let uniqueness = reader.choice(table, "uniqueness", Uniqueness::WORDS).unwrap_or(ikev2.uniqueness);
     let dns = entry(table, "dns").is_some().then(|| reader.parse_list(table, "dns", parse_address));
     let auth = auth?;
-    let default = if !ikev2.has_certificate() { auth } else { AuthMethod::Certificate };
+    let own = ikev2.has_certificate() || auth == AuthMethod::Eap;
+    let default = if own { AuthMethod::Certificate } else { auth };
     let server_auth = server_auth.unwrap_or(default);
     let Traffic { subnets, remote_subnets, transport } = traffic;
     let rule = ConnectionRule {
@@ -202,6 +218,8 @@ fn connection(
         matches,
         addresses,
         auth,
+        eap,
+        users,
         server_auth,
         psk,
         ca,
@@ -304,6 +322,22 @@ fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &Connec
     if rule.auth == AuthMethod::Certificate && entry(table, "ca").is_none() {
         let help = r#"add ca = "NAME.pem": the authority of the clients' certificates, in /etc/adit/certs"#;
         reader.missing(table, "ca", help);
+    }
+    let local_users = rule.eap == Some(EapMethod::Mschapv2);
+    if local_users && entry(table, "users-file").is_none() {
+        let help =
+            r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret"#;
+        reader.missing(table, "users-file", help);
+    }
+    if let (false, Some((_, span))) = (local_users, entry(table, "users-file")) {
+        let message = format!("{}`users-file` has no use: auth is not \"eap-mschapv2\"", table.title);
+        reader.error(span, message, "take the line out, or change the method");
+    }
+    if let (AuthMethod::Eap, AuthMethod::Psk, Some((_, span))) =
+        (rule.auth, rule.server_auth, entry(table, "server-auth"))
+    {
+        let message = format!("{}`server-auth`: with EAP the server has to show a certificate", table.title);
+        reader.error(span, message, "take the line out");
     }
     let by_psk = rule.auth == AuthMethod::Psk || rule.server_auth == AuthMethod::Psk;
     if by_psk && rule.psk.is_none() && ikev2.psk.is_none() {

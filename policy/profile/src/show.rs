@@ -6,7 +6,7 @@ use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::sa_read::FRAGMENT_DEFAULT;
-use crate::secret::{CertSource, KeySource, PskSource, Revocation};
+use crate::secret::{CertSource, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{Suite, show_duration};
 
 /// One line of a profile as people may see it: never a secret.
@@ -54,7 +54,11 @@ impl Profile {
         let start = string(self.start.as_str());
         out.push(Setting { key: "start", value: start, default: self.start == Start::Manual });
         let remote_auth = string(self.remote_auth.as_str());
-        out.push(Setting { key: "remote-auth", value: remote_auth, default: self.remote_auth == self.auth });
+        let default = match self.auth {
+            AuthMethod::Eap => AuthMethod::Certificate,
+            other => other,
+        };
+        out.push(Setting { key: "remote-auth", value: remote_auth, default: self.remote_auth == default });
         out.extend(self.local_id.as_ref().map(|id| said("local-id", string(&id.to_string()))));
         match (&self.remote_id, self.servers.as_slice()) {
             (Some(id), _) => out.push(said("remote-id", string(&id.to_string()))),
@@ -69,6 +73,13 @@ impl Profile {
         match &self.psk {
             Some(PskSource::Inline(_)) => out.push(said("psk", HIDDEN.into())),
             Some(PskSource::File(file)) => out.push(said("psk-file", string(file.name.as_str()))),
+            None => {}
+        }
+        out.extend(self.user.as_deref().map(|user| said("user", string(user))));
+        out.extend(self.eap_identity.as_deref().map(|id| said("eap-identity", string(id))));
+        match &self.password {
+            Some(PasswordSource::Inline(_)) => out.push(said("password", HIDDEN.into())),
+            Some(PasswordSource::File(file)) => out.push(said("password-file", string(file.name.as_str()))),
             None => {}
         }
         if !self.ca.is_empty() {

@@ -44,7 +44,7 @@ tunnel = wholly
         r#"corp.toml:2:1: unknown key "sever"
   help: did you mean `server`?
 corp.toml:3:8: `auth`: "spk" is not a value it can have
-  help: allowed: "psk", "certificate"; did you mean "psk"?
+  help: allowed: "psk", "certificate", "eap"; did you mean "psk"?
 corp.toml:4:12: `local-id`: "two words" is not an identity
   help: allowed: a host name, user@domain, an IP address, or keyid: and text
 corp.toml:5:10: `tunnel` is true
@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
     );
 }
 

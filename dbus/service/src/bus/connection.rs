@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, MoveParts, failure_to_parts};
+use adit_core::Secret;
+use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, MoveParts, WantedParts, failure_to_parts};
 use adit_ikev2::api::ChildMode;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -12,7 +12,7 @@ use zbus::{Connection, interface};
 
 use super::gate::Gate;
 use crate::daemon::Daemon;
-use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role, Wanted};
 
 pub(crate) struct ConnectionObject {
     pub(super) daemon: Arc<Daemon>,
@@ -49,6 +49,10 @@ pub(super) fn moves(facts: &Facts) -> Vec<MoveParts> {
     facts.moves.iter().map(one).collect()
 }
 
+pub(super) fn wanted(wanted: Option<&Wanted>) -> WantedParts {
+    wanted.map(|w| (w.field.clone(), w.prompt.clone(), w.reason.clone())).unwrap_or_default()
+}
+
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(T::to_string).collect()
 }
@@ -80,13 +84,14 @@ impl ConnectionObject {
     async fn provide_secret(
         &self,
         field: &str,
-        _value: Vec<u8>,
+        value: Vec<u8>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
+        // Zeroized however this ends.
+        let secret = Secret::new(value);
         self.gate.admit(bus, &header).await?;
-        let text = format!("the connection does not wait for a secret called \"{}\"", field.escape_debug());
-        Err(Failure::new(FailureCode::NotFound, Step::Authenticate, text).into())
+        Ok(self.daemon.provide_secret(self.id, field, secret)?)
     }
 
     #[zbus(signal)]
@@ -218,6 +223,11 @@ impl ConnectionObject {
     #[zbus(property)]
     fn moves(&self) -> Vec<MoveParts> {
         self.read(|f| moves(&f))
+    }
+
+    #[zbus(property)]
+    fn wanted_secret(&self) -> WantedParts {
+        self.read(|f| wanted(f.wanted.as_ref()))
     }
 
     #[zbus(property)]

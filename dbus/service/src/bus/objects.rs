@@ -12,7 +12,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
 
-use super::connection::{ConnectionObject, children, moves, role_word, text, texts};
+use super::connection::{ConnectionObject, children, moves, role_word, text, texts, wanted};
 use super::gate::Gate;
 use super::manager::ManagerObject;
 use super::profile::ProfileObject;
@@ -251,6 +251,7 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("NextRekey", old.next_rekey == new.next_rekey, new.next_rekey.into());
     compare("Uplink", old.uplink == new.uplink, new.uplink.as_str().into());
     compare("Moves", old.moves == new.moves, moves(new).into());
+    compare("WantedSecret", old.wanted == new.wanted, wanted(new.wanted.as_ref()).into());
     compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_ref()));
     out
 }

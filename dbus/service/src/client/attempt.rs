@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ikev2::api::{Established, Event, Lease, SaId};
 use adit_plan::mobility::Uplink;
 use adit_profile::{AuthMethod, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
 
+use super::asker::Asker;
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
+use super::eap::{Passwords, Talk};
 use super::install::Installation;
 use super::resolve::resolve;
 use super::roaming::{self, Over, Roaming};
@@ -49,6 +51,7 @@ pub struct ClientHandle {
     stop: watch::Sender<bool>,
     outcome: watch::Receiver<Option<Result<(), Failure>>>,
     installation: Arc<Installation>,
+    passwords: Arc<Passwords>,
 }
 
 impl ClientHandle {
@@ -68,6 +71,14 @@ impl ClientHandle {
         }
     }
 
+    /// Hands over a secret that it waits for.
+    ///
+    /// # Errors
+    /// It does not wait for that.
+    pub fn provide_secret(&self, field: &str, secret: Secret) -> Result<(), Failure> {
+        self.passwords.asker.provide(field, secret)
+    }
+
     /// The inbound and outbound state, while there are any.
     #[must_use]
     pub fn states(&self) -> Option<(StateId, StateId)> {
@@ -82,6 +93,8 @@ pub fn start(dial: Dial) -> ClientHandle {
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
     let installation = Arc::new(Installation::new(dial.id, &profile, &dial.daemon));
+    let asker = Asker::new(dial.id, dial.daemon.registry());
+    let passwords = Arc::new(Passwords::new(&profile, dial.daemon.files(), asker));
     let shown = Shown::new(dial.id, dial.daemon.registry(), &profile);
     let attempt = Attempt {
         id: dial.id,
@@ -95,6 +108,7 @@ pub fn start(dial: Dial) -> ClientHandle {
         renew_at: None,
         persistent: dial.persistent,
         former: Lease::default(),
+        passwords: Arc::clone(&passwords),
         shown,
         uplinks: None,
         roaming: None,
@@ -103,7 +117,7 @@ pub fn start(dial: Dial) -> ClientHandle {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle { stop, outcome, installation }
+    ClientHandle { stop, outcome, installation, passwords }
 }
 
 struct Attempt {
@@ -122,6 +136,7 @@ struct Attempt {
     persistent: bool,
     /// The addresses that we had last: they are asked for again.
     former: Lease,
+    passwords: Arc<Passwords>,
     shown: Shown,
     /// The ways out of this host, while they are followed.
     uplinks: Option<watch::Receiver<Arc<Vec<Uplink>>>>,
@@ -220,6 +235,10 @@ impl Attempt {
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials()?;
+        if self.profile.auth == AuthMethod::Eap {
+            // The server is not kept waiting for a person where that can be helped.
+            self.passwords.ready().await?;
+        }
         self.look_up().await?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
         if roaming::may_roam(&self.profile) && self.uplinks.is_none() {
@@ -295,7 +314,7 @@ impl Attempt {
         };
         let trusted = match self.profile.remote_auth {
             AuthMethod::Certificate => Some(Arc::new(anchors(files, &self.profile.ca)?)),
-            AuthMethod::Psk => None,
+            AuthMethod::Psk | AuthMethod::Eap => None,
         };
         if let Some(psk) = &self.profile.psk {
             // A missing or exposed key is told before the first packet.
@@ -315,7 +334,9 @@ impl Attempt {
     ) -> Result<(), Failure> {
         let live = self.initiate(ike, gateway, remote, own, anchors).await?;
         self.live = Some(live);
-        self.until_established(remote).await
+        let result = self.until_established(remote).await;
+        self.passwords.asker.cancel();
+        result
     }
 
     async fn initiate(
@@ -350,6 +371,7 @@ impl Attempt {
             own: own.cloned(),
             anchors,
             installation: Arc::clone(&self.installation),
+            eap: Talk::new(&self.passwords).map(Arc::new),
             events: sender,
         };
         self.installation.open(uplink).await;
@@ -531,6 +553,7 @@ impl Attempt {
         self.roaming = None;
         // No installation may begin any more; one that has begun is waited for.
         self.installation.close().await;
+        self.passwords.asker.cancel();
         self.end_renewal();
         if let Some(live) = self.live.take() {
             let Live { ike, sa, mut events, .. } = live;

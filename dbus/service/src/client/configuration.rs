@@ -44,9 +44,14 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         esp: suites::esp_proposals(&profile.esp, profile.legacy),
         local_id: local_identity(profile, own, source)?,
         remote_id: profile.identity_of(gateway),
-        local_auth: own.map_or(LocalAuth::Psk, OwnCertificate::local_auth),
+        local_auth: match profile.auth {
+            AuthMethod::Eap => LocalAuth::Eap { only: false },
+            AuthMethod::Psk | AuthMethod::Certificate => {
+                own.map_or(LocalAuth::Psk, OwnCertificate::local_auth)
+            }
+        },
         remote_auth: match profile.remote_auth {
-            AuthMethod::Psk => RemoteAuth::Psk,
+            AuthMethod::Psk | AuthMethod::Eap => RemoteAuth::Psk,
             AuthMethod::Certificate => RemoteAuth::Certificate { authorities: target.authorities },
         },
         request_v4: profile.addresses.ipv4,
@@ -132,7 +137,11 @@ fn local_identity(
     match (&profile.local_id, own) {
         (Some(id), _) => Ok(id.clone()),
         (None, Some(own)) => own.identity(),
-        (None, None) => Ok(Identity::Address(source)),
+        // Who we are comes out in EAP; until then the same name, where it can be one.
+        (None, None) => {
+            let user = profile.user.as_deref().and_then(|user| user.parse().ok());
+            Ok(user.unwrap_or(Identity::Address(source)))
+        }
     }
 }
 

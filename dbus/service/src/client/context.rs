@@ -8,6 +8,7 @@ use adit_pki::TrustAnchors;
 use adit_profile::Profile;
 use tokio::sync::mpsc;
 
+use super::eap::Talk;
 use super::install::Installation;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::files::Files;
@@ -20,6 +21,7 @@ pub(crate) struct ClientContext {
     pub(super) own: Option<OwnCertificate>,
     pub(super) anchors: Option<Arc<TrustAnchors>>,
     pub(super) installation: Arc<Installation>,
+    pub(super) eap: Option<Arc<Talk>>,
     pub(super) events: mpsc::UnboundedSender<(SaId, Event)>,
 }
 
@@ -57,7 +59,13 @@ impl SaContext for ClientContext {
             Ask::Connection { .. } => {
                 Pending::Now(Answer::Connection(Err(unexpected("a connection for a client"))))
             }
-            Ask::Eap { .. } => Pending::Now(Answer::Eap(Err(unexpected("an EAP packet")))),
+            Ask::Eap { packet: Some(packet) } => match self.eap.clone() {
+                Some(talk) => {
+                    Pending::Later(Box::pin(async move { Answer::Eap(talk.packet(&packet).await) }))
+                }
+                None => Pending::Now(Answer::Eap(Err(unexpected("an EAP packet")))),
+            },
+            Ask::Eap { packet: None } => Pending::Now(Answer::Eap(Err(unexpected("EAP to begin")))),
             Ask::Lease { .. } => Pending::Now(Answer::Leased(Err(unexpected("a lease for a client")))),
             // The driver answers these itself.
             Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {

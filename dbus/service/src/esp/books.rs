@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_core::Path;
+use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, Input, SaId};
 use adit_xfrm_kernel::{Direction, Policy, PolicyId, Selector, StateId};
 use tokio::sync::Notify;
@@ -35,6 +36,8 @@ pub(super) struct Owned {
     pub(super) moved: Option<(Path, bool)>,
     /// Inbound states at a former address of ours, which take what is on its way there.
     pub(super) left: Vec<StateId>,
+    /// What its CHILD_SAs that are gone have moved, where somebody wants to know.
+    pub(super) spent: Option<Box<Traffic>>,
 }
 
 /// Policies without states: the first packet that meets one is told.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Path, Step};
+use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildSa, EspKeys, Input, SaId};
 use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, StateId, XfrmDoor, XfrmError};
 use tokio::sync::Notify;
@@ -220,6 +221,18 @@ impl Sad {
         let lineage = books.lineages.get(first)?;
         let newest = lineage.children.iter().rev().find(|c| c.peer.is_some())?;
         Some((Lineage::inbound(newest), Lineage::outbound(newest)?))
+    }
+
+    /// From now on everything that an IKE_SA moves is counted, also by CHILD_SAs that go.
+    pub fn count(&self, sa: SaId) {
+        self.books().sas.entry(sa).or_default().spent.get_or_insert_default();
+    }
+
+    /// What it has moved since [`Sad::count`].
+    pub fn counted(&self, sa: SaId) -> impl Future<Output = Traffic> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || sad.counted_now(sa));
+        async { done.await.unwrap_or_default() }
     }
 
     /// Whether an IKE_SA has a CHILD_SA that carries.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use adit_core::{Failure, Path};
+use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildSa, SaId};
 use adit_xfrm_kernel::{Direction, Relocation, Selector, StateId, XfrmError};
 use tokio::sync::Notify;
@@ -15,6 +16,27 @@ use super::{Awaited, Limits};
 
 /// Where outbound policies lead that are still another's.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// A state, and which way it moves packets.
+enum Moving {
+    In(StateId),
+    Out(StateId),
+}
+
+impl Moving {
+    const fn state(&self) -> StateId {
+        match self {
+            Self::In(state) | Self::Out(state) => *state,
+        }
+    }
+}
+
+fn add(total: &mut Traffic, more: Traffic) {
+    total.bytes_in = total.bytes_in.saturating_add(more.bytes_in);
+    total.bytes_out = total.bytes_out.saturating_add(more.bytes_out);
+    total.packets_in = total.packets_in.saturating_add(more.packets_in);
+    total.packets_out = total.packets_out.saturating_add(more.packets_out);
+}
 
 impl Sad {
     pub(super) fn install_now(
@@ -131,12 +153,16 @@ impl Sad {
     }
 
     pub(super) fn close_now(&self, sa: SaId, child: ChildId, replaced: bool) -> Vec<XfrmError> {
-        let (change, states) = {
+        let (change, moving) = {
             let mut books = self.books();
             let Some((reqid, _, found)) = books.find(sa, child) else { return Vec::new() };
-            let states: Vec<StateId> = match replaced {
+            let moving: Vec<Moving> = match replaced {
                 true => Vec::new(),
-                false => Lineage::outbound(found).into_iter().chain([Lineage::inbound(found)]).collect(),
+                false => Lineage::outbound(found)
+                    .map(Moving::Out)
+                    .into_iter()
+                    .chain([Moving::In(Lineage::inbound(found))])
+                    .collect(),
             };
             let own = books.own_selectors(reqid, child);
             let change = books.release(reqid, &own);
@@ -147,8 +173,10 @@ impl Sad {
             } else {
                 books.forget(sa, reqid, child);
             }
-            (change, states)
+            (change, moving)
         };
+        let states: Vec<StateId> = moving.iter().map(Moving::state).collect();
+        self.spend(sa, &moving);
         let mut errors = self.apply(change);
         errors.extend(self.door().remove_states(&states));
         errors
@@ -165,7 +193,55 @@ impl Sad {
             found.into_iter().for_each(|c| c.peer = None);
             outbound
         };
+        let moving: Vec<Moving> = outbound.map(Moving::Out).into_iter().collect();
+        self.spend(sa, &moving);
         self.door().remove_states(outbound.as_slice())
+    }
+
+    /// States are about to go: what they have moved is not forgotten, if somebody wants to know.
+    fn spend(&self, sa: SaId, states: &[Moving]) {
+        let wanted = self.books().sas.get(&sa).is_some_and(|owned| owned.spent.is_some());
+        if !wanted {
+            return;
+        }
+        let moved = self.moved(states);
+        if let Some(spent) = self.books().sas.get_mut(&sa).and_then(|owned| owned.spent.as_mut()) {
+            add(spent, moved);
+        }
+    }
+
+    pub(super) fn counted_now(&self, sa: SaId) -> Traffic {
+        let (mut total, states) = {
+            let books = self.books();
+            let Some(owned) = books.sas.get(&sa) else { return Traffic::default() };
+            let lineages = owned.reqids.iter().filter_map(|reqid| books.lineages.get(reqid));
+            let states: Vec<Moving> = lineages
+                .flat_map(|l| l.children.iter())
+                .flat_map(|c| {
+                    Lineage::outbound(c).map(Moving::Out).into_iter().chain([Moving::In(Lineage::inbound(c))])
+                })
+                .collect();
+            (owned.spent.as_deref().copied().unwrap_or_default(), states)
+        };
+        add(&mut total, self.moved(&states));
+        total
+    }
+
+    fn moved(&self, states: &[Moving]) -> Traffic {
+        let mut total = Traffic::default();
+        for state in states {
+            let Ok(Some(counters)) = self.door().query(&state.state()) else { continue };
+            let moved = match state {
+                Moving::In(_) => {
+                    Traffic { bytes_in: counters.bytes, packets_in: counters.packets, ..Traffic::default() }
+                }
+                Moving::Out(_) => {
+                    Traffic { bytes_out: counters.bytes, packets_out: counters.packets, ..Traffic::default() }
+                }
+            };
+            add(&mut total, moved);
+        }
+        total
     }
 
     /// Everything of an IKE_SA goes over this path. What has to be rekeyed since it cannot be moved, and inbound states that

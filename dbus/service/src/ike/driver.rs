@@ -101,6 +101,12 @@ impl IkeDriver {
 pub struct WeakIkeDriver(mpsc::WeakUnboundedSender<Command>);
 
 impl WeakIkeDriver {
+    /// One whose task is gone.
+    #[cfg(test)]
+    pub(crate) fn gone() -> Self {
+        Self(mpsc::unbounded_channel().0.downgrade())
+    }
+
     /// Tells the core something; whether there still is one.
     #[must_use]
     pub fn input(&self, input: Input) -> bool {

@@ -28,8 +28,8 @@ impl SaContext for Arc<Inner> {
             return next.ask(sa, ask);
         }
         match ask {
-            Ask::Connection { remote, path, .. } => {
-                Pending::Now(Answer::Connection(self.connection(sa, &remote, path).map(Box::new)))
+            Ask::Connection { remote, path, eap, .. } => {
+                Pending::Now(Answer::Connection(self.connection(sa, &remote, path, eap).map(Box::new)))
             }
             Ask::Psk { .. } => {
                 let (inner, known) = (Arc::clone(self), self.rule(sa));
@@ -52,7 +52,10 @@ impl SaContext for Arc<Inner> {
                 Some(own) => own.sign(schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
-            Ask::Eap { .. } => Pending::Now(Answer::Eap(Err(unexpected("an EAP packet")))),
+            Ask::Eap { packet } => {
+                let inner = Arc::clone(self);
+                Pending::Later(Box::pin(async move { Answer::Eap(inner.eap(sa, packet).await) }))
+            }
             Ask::Lease { remote, v4, v6 } => {
                 Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
             }
@@ -80,7 +83,10 @@ impl SaContext for Arc<Inner> {
             return next.event(sa, event);
         }
         match event {
-            Event::Established(facts) => self.established(sa, &facts),
+            Event::Established(facts) => {
+                self.established(sa, &facts);
+                self.begin_session(sa, &facts);
+            }
             Event::ChildClosed { child, replaced_by, .. } => {
                 let Some(guest) = self.guests().get(&sa).cloned() else { return };
                 guest.close_child(self, sa, child, replaced_by.is_some());
@@ -94,6 +100,7 @@ impl SaContext for Arc<Inner> {
                 // The lease goes with the guest.
             }
             Event::Closed(result) => {
+                self.closed_because(sa, result.as_ref().err());
                 if let Err(failure) = result {
                     self.tell(sa, &failure);
                 }
@@ -150,9 +157,21 @@ impl Inner {
         rule.map_or(Revocation::Strict, |rule| rule.revocation)
     }
 
-    fn connection(&self, sa: SaId, remote: &Identity, path: Path) -> Result<ResponderConfig, Failure> {
+    fn connection(
+        &self,
+        sa: SaId,
+        remote: &Identity,
+        path: Path,
+        eap: bool,
+    ) -> Result<ResponderConfig, Failure> {
         if self.closing.load(Ordering::Acquire) {
             return Err(Failure::new(FailureCode::Cancelled, Step::Authenticate, "the server is going down"));
+        }
+        if eap {
+            let index = self.eap_rule(remote, path).ok_or_else(|| nobody(remote))?;
+            let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a connection"))?;
+            self.guest_facts(sa, |facts| (facts.rule, facts.path) = (Some((index, true)), Some(path)));
+            return self.responder(index, rule, path);
         }
         let found = self.config.connection_for(remote, path.remote.ip());
         // A name that nobody knows gets as far as one with a wrong key: the answer must not tell which it was.
@@ -162,10 +181,20 @@ impl Inner {
         if found.is_none() && self.may_tell_of_stranger() {
             tracing::info!(identity = %remote, peer = %path.remote, "no [[connection]] is for this identity");
         }
+        self.responder(index, rule, path)
+    }
+
+    /// What holds for a peer of this `[[connection]]`.
+    pub(super) fn responder(
+        &self,
+        index: usize,
+        rule: &ConnectionRule,
+        path: Path,
+    ) -> Result<ResponderConfig, Failure> {
         let local_auth = match (rule.server_auth, &self.own) {
             (AuthMethod::Certificate, Some(own)) => own.local_auth(),
             (AuthMethod::Certificate, None) => return Err(unexpected("the server's certificate")),
-            (AuthMethod::Psk, _) => LocalAuth::Psk,
+            (AuthMethod::Psk | AuthMethod::Eap, _) => LocalAuth::Psk,
         };
         Ok(ResponderConfig {
             name: rule.name.to_string(),
@@ -186,6 +215,7 @@ impl Inner {
     fn remote_auth(&self, index: usize, rule: &ConnectionRule) -> RemoteAuth {
         match rule.auth {
             AuthMethod::Psk => RemoteAuth::Psk,
+            AuthMethod::Eap => RemoteAuth::Eap { only: false },
             AuthMethod::Certificate => {
                 let anchors = self.anchors.get(index).and_then(Option::as_ref);
                 RemoteAuth::Certificate { authorities: anchors.map(|a| a.key_hashes()).unwrap_or_default() }
@@ -193,7 +223,7 @@ impl Inner {
         }
     }
 
-    fn identity(&self, path: Path) -> Result<Identity, Failure> {
+    pub(super) fn identity(&self, path: Path) -> Result<Identity, Failure> {
         match (&self.config.ikev2.identity, &self.own) {
             (Some(identity), _) => Ok(identity.clone()),
             (None, Some(own)) => OwnCertificate::identity(own),
@@ -223,7 +253,9 @@ impl Inner {
     fn lease(&self, sa: SaId, remote: &Identity, request: Request) -> Result<Lease, Failure> {
         let (index, _) = self.rule(sa).ok_or_else(|| unexpected("a lease"))?;
         let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a lease"))?;
-        let name = rule.pool.as_deref().ok_or_else(|| unexpected("a pool"))?;
+        let granted = self.granted(sa, rule);
+        let name = granted.pool.as_deref().ok_or_else(|| unexpected("a pool"))?;
+        let request = granted.request(request);
         let configured = self.config.pool(name).ok_or_else(|| unexpected("a pool"))?;
         let leased = {
             let mut pools = self.pools();
@@ -235,8 +267,12 @@ impl Inner {
             };
             leased.map_err(Failure::from)?
         };
+        if let Err(failure) = granted.check(name, leased.v4) {
+            self.release_lease(name, sa);
+            return Err(failure);
+        }
         self.guest_facts(sa, |facts| facts.pool = Some((name.to_owned(), sa.0)));
-        let dns: Vec<IpAddr> = rule.dns.clone().unwrap_or_else(|| configured.dns.clone());
+        let dns = granted.dns.or_else(|| rule.dns.clone()).unwrap_or_else(|| configured.dns.clone());
         Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
     }
 
@@ -323,12 +359,12 @@ fn request(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Request {
     }
 }
 
-fn nobody(remote: &Identity) -> Failure {
+pub(super) fn nobody(remote: &Identity) -> Failure {
     let text = format!("no [[connection]] is for {remote}");
     Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
         .hint("if it may come in, add it to a  match  in server.toml")
 }
 
-fn unexpected(what: &str) -> Failure {
+pub(super) fn unexpected(what: &str) -> Failure {
     Failure::new(FailureCode::Internal, Step::Authenticate, format!("the IKE core asked for {what}"))
 }

@@ -9,13 +9,17 @@ use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::{ChildId, ChildMode, ChildSa, Lease, SaId};
 
 use super::Inner;
+use super::eap::Conversation;
 use crate::esp::{Limits, Numbers};
 use crate::host::Change;
+use crate::radius::{Cause, Grant, Session};
 use crate::registry::ConnectionId;
 
 pub(crate) struct Guest {
     pub(super) numbers: Numbers,
     facts: Mutex<GuestFacts>,
+    /// Its EAP.
+    pub(super) conversation: tokio::sync::Mutex<Option<Conversation>>,
     left: AtomicBool,
 }
 
@@ -24,7 +28,15 @@ pub(crate) struct Guest {
 pub(super) struct GuestFacts {
     /// Index of the `[[connection]]`, once the peer said who it is; whether it is really for it.
     pub(super) rule: Option<(usize, bool)>,
+    /// Where it was then.
+    pub(super) path: Option<Path>,
     pub(super) connection: Option<ConnectionId>,
+    /// What a RADIUS server has granted it, until it is up.
+    pub(super) grant: Option<Grant>,
+    /// Its session, of which RADIUS servers are told.
+    pub(super) session: Option<Arc<Session>>,
+    /// Why it has to go, where that is known.
+    pub(super) cause: Option<Cause>,
     /// The pool that its lease is from, and under which number.
     pub(super) pool: Option<(String, u64)>,
     /// Those that needed a change of this host.
@@ -33,7 +45,8 @@ pub(super) struct GuestFacts {
 
 impl Guest {
     pub(super) fn new(numbers: Numbers) -> Self {
-        Self { numbers, facts: Mutex::default(), left: AtomicBool::new(false) }
+        let conversation = tokio::sync::Mutex::new(None);
+        Self { numbers, facts: Mutex::default(), conversation, left: AtomicBool::new(false) }
     }
 
     pub(super) fn facts(&self) -> MutexGuard<'_, GuestFacts> {

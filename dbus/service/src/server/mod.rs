@@ -1,14 +1,20 @@
 //! Peers that dial us: `server.toml` carried out.
 
 mod context;
+mod eap;
+#[cfg(feature = "recording")]
+#[cfg(test)]
+mod eap_tests;
 mod guest;
 mod moves;
 mod network;
 mod reload;
+mod sessions;
 mod strangers;
 #[cfg(feature = "recording")]
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +36,8 @@ use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, Shared};
-use crate::ike::{IkeDriver, Listen, Ports};
+use crate::ike::{IkeDriver, Listen, Ports, WeakIkeDriver};
+use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::suites;
 use guest::Guest;
@@ -48,6 +55,8 @@ pub struct Server {
     ike: IkeDriver,
     /// What tells clients that this host has other addresses.
     moves: Option<tokio::task::AbortHandle>,
+    /// What listens to RADIUS servers, and on which port.
+    dynamic: Option<(u16, tokio::task::JoinHandle<()>)>,
 }
 
 /// Pools by name, each with the addresses that it was made of.
@@ -67,6 +76,9 @@ struct Inner {
     /// What each `[[connection]]` is known by.
     connection_prints: Vec<Fingerprint>,
     pools: Arc<Mutex<Pools>>,
+    /// RADIUS servers.
+    radius: Option<Arc<Radius>>,
+    ike: WeakIkeDriver,
     guests: Mutex<BTreeMap<SaId, Arc<Guest>>>,
     /// Nobody comes in any more, however far they were.
     closing: AtomicBool,
@@ -98,14 +110,15 @@ impl Server {
         daemon: &Arc<Daemon>,
         ike: IkeDriver,
     ) -> Result<Self, Failure> {
-        let inner = Inner::new(config, daemon, None).await?;
+        let inner = Inner::new(config, daemon, ike.downgrade(), None).await?;
         if let Err(failure) = inner.set_up_network().await {
             inner.tear_down_network().await;
             return Err(failure);
         }
         info!(connections = inner.config.connections.len(), "server: letting peers in");
         let moves = moves::follow(&inner, ike.clone());
-        let server = Self { inner, older: Vec::new(), fingerprint, ike, moves };
+        let mut server = Self { inner, older: Vec::new(), fingerprint, ike, moves, dynamic: None };
+        server.listen_to_radius().await?;
         server.let_in();
         Ok(server)
     }
@@ -162,12 +175,14 @@ impl Server {
                 }
             }
         }
+        self.told().await;
         self.inner.tear_down_network().await;
     }
 
     /// Sends a client away; whether there was one.
     pub async fn disconnect(&self, id: ConnectionId) -> bool {
-        let Some((inner, sa, _)) = self.guest_of(id) else { return false };
+        let Some((inner, sa, guest)) = self.guest_of(id) else { return false };
+        guest.facts().cause = Some(Cause::AdminReset);
         self.ike.close(sa);
         if tokio::time::timeout(FAREWELL, inner.until_left(sa)).await.is_err() {
             info!(sa = sa.0, "did not answer our DELETE");
@@ -196,6 +211,7 @@ impl Inner {
     async fn new(
         config: ServerConfig,
         daemon: &Arc<Daemon>,
+        ike: WeakIkeDriver,
         before: Option<&Self>,
     ) -> Result<Arc<Self>, Failure> {
         let files = daemon.files();
@@ -210,11 +226,14 @@ impl Inner {
         };
         let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
             AuthMethod::Certificate => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
-            AuthMethod::Psk => Ok(None),
+            AuthMethod::Psk | AuthMethod::Eap => Ok(None),
         };
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
         let print = |rule| files.connection_fingerprint(&config, rule);
         let connection_prints = config.connections.iter().map(print).collect();
+        let identity = config.ikev2.identity.as_ref().map_or_else(|| "adit".to_owned(), ToString::to_string);
+        let old = before.and_then(|b| b.radius.as_ref());
+        let radius = Radius::new(&config.aaa, files, &identity, old)?;
         let shared = before.map(|b| Arc::clone(&b.shared)).unwrap_or_default();
         let (pools, numbers, changes, made, link) = match before {
             Some(b) => {
@@ -235,6 +254,8 @@ impl Inner {
             anchors,
             connection_prints,
             pools,
+            radius,
+            ike,
             guests: Mutex::default(),
             closing: AtomicBool::new(false),
             successor: OnceLock::new(),
@@ -318,6 +339,7 @@ impl Inner {
     /// Removes everything that a guest has here.
     async fn take_away(&self, sa: SaId) {
         let Some(guest) = self.guests().get(&sa).cloned() else { return };
+        self.end_session(sa, &guest).await;
         guest.leave(self, sa).await;
         self.guests().remove(&sa);
         self.left.notify_waiters();

@@ -21,7 +21,7 @@ impl Server {
     /// A file that cannot be used: then nothing has changed. A change that the kernel refuses: what could be carried out
     /// has been.
     pub async fn reload(&mut self, config: ServerConfig, fingerprint: Fingerprint) -> Result<(), Failure> {
-        let next = Inner::new(config, &self.inner.daemon, Some(&self.inner)).await?;
+        let next = Inner::new(config, &self.inner.daemon, self.ike.downgrade(), Some(&self.inner)).await?;
         let fresh = pools(&next.config)?;
         let ours = self.inner.daemon.ike(next.ports(), true).await?;
         // From here on whoever has not said who it is yet is asked by the next one.
@@ -35,9 +35,10 @@ impl Server {
         self.ike = ours;
         self.moves.iter().for_each(tokio::task::AbortHandle::abort);
         self.moves = super::moves::follow(&self.inner, self.ike.clone());
+        let listening = self.listen_to_radius().await;
         self.let_in();
         info!(connections = self.inner.config.connections.len(), "server: reloaded");
-        network
+        network.and(listening)
     }
 
     /// Tells the clients that have no place in the new configuration, and waits a little for their answers.

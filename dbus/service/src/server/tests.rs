@@ -174,13 +174,13 @@ async fn nobody_comes_in_while_it_goes_down() {
     assert!(server.inner.guests().is_empty());
 }
 
-struct Server {
-    inner: Arc<Inner>,
+pub(super) struct Server {
+    pub(super) inner: Arc<Inner>,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
-    async fn new(toml: &str, files: &[(&str, &str)]) -> Self {
+    pub(super) async fn new(toml: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("etc");
         for (name, content) in files.iter().chain(&[("server.toml", toml)]) {
@@ -197,10 +197,13 @@ impl Server {
         };
         let daemon = Arc::new(Daemon::new(Settings { config, state, socket, bus: BusChoice::None }, doors));
         let (config, _) = daemon.files().server().unwrap().unwrap();
-        Self { inner: Inner::new(config, &daemon, None).await.unwrap(), _folder: folder }
+        Self {
+            inner: Inner::new(config, &daemon, crate::ike::WeakIkeDriver::gone(), None).await.unwrap(),
+            _folder: folder,
+        }
     }
 
-    async fn ask(&self, sa: u64, ask: Ask) -> Answer {
+    pub(super) async fn ask(&self, sa: u64, ask: Ask) -> Answer {
         match self.inner.ask(SaId(sa), ask) {
             Pending::Now(answer) => answer,
             Pending::Later(answer) => answer.await,
@@ -209,10 +212,8 @@ impl Server {
 
     /// The name of the connection that a peer gets.
     async fn connection(&self, sa: u64, remote: &str) -> Result<String, adit_core::Failure> {
-        match self
-            .ask(sa, Ask::Connection { remote: id(remote), asked: None, path: path(), eap: false })
-            .await
-        {
+        let path = path();
+        match self.ask(sa, Ask::Connection { remote: id(remote), asked: None, path, eap: false }).await {
             Answer::Connection(Ok(config)) => {
                 if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
                     assert_eq!(authorities.len(), 1);
@@ -249,28 +250,37 @@ impl Server {
     }
 }
 
-fn path() -> Path {
+/// From where a peer comes.
+pub(super) fn path() -> Path {
     let at = |a: &str| a.parse::<SocketAddr>().unwrap();
     Path { local: at("203.0.113.1:500"), remote: at("198.51.100.7:500") }
 }
 
-fn id(text: &str) -> Identity {
+pub(super) fn id(text: &str) -> Identity {
     text.parse().unwrap()
 }
 
-struct Ca {
+pub(super) struct Ca {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A server's certificate and its key.
+    pub(super) fn server(&self) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["vpn.example.com".into()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// A client's certificate in that name, and a signature of its key.

@@ -155,6 +155,8 @@ pub struct Client {
     /// When the oldest waiting record is tried again.
     resume: Option<Instant>,
     out: VecDeque<Output>,
+    retransmit: Duration,
+    tries: u32,
     /// Answers that were not believed.
     pub unbelievable: u64,
 }
@@ -172,8 +174,17 @@ impl Client {
             waiting: VecDeque::new(),
             resume: None,
             out: VecDeque::new(),
+            retransmit: RETRANSMIT,
+            tries: TRIES,
             unbelievable: 0,
         }
+    }
+
+    /// The same, but a packet is sent again after `retransmit` for the first time, and a server gets `tries` of them for
+    /// one question.
+    #[must_use]
+    pub fn with_patience(self, retransmit: Duration, tries: u32) -> Self {
+        Self { retransmit, tries: tries.max(1), ..self }
     }
 
     /// Takes one input, and does whatever is due.
@@ -244,7 +255,7 @@ impl Client {
         match flight.write(now, key.2, secret, &mut *self.entropy) {
             Some(payload) => {
                 self.out.push_back(Output::Transmit { server, socket: key.1, payload });
-                flight.sent(now, server, RETRANSMIT);
+                flight.sent(now, server, self.retransmit);
                 self.deadlines.insert((flight.again, key.0, key.1, key.2), ());
                 self.flights.insert(key, flight);
             }
@@ -335,7 +346,7 @@ impl Client {
             }
             let key = (server, socket, identifier);
             let Some(mut flight) = self.take(key) else { continue };
-            match flight.goes_on(TRIES) {
+            match flight.goes_on(self.tries) {
                 Goes::Again(payload) => {
                     self.out.push_back(Output::Transmit { server, socket, payload });
                     flight.again_after(now);

@@ -1,0 +1,167 @@
+//! The peer of an EAP conversation: the core of `adit-auth`, with a file or a person for its questions.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_auth::eap::{Established, InnerConfig, Method, Peer, PeerAsk, PeerConfig, PeerStep};
+use adit_core::{Failure, FailureCode, Secret, Step};
+use adit_crypto::OsEntropy;
+use adit_ikev2::api::{EapStep, EapSuccess};
+use adit_profile::Profile;
+
+use super::asker::Asker;
+use crate::files::Files;
+use crate::registry::Wanted;
+
+/// What a connection proves itself with, as long as it lives.
+pub(crate) struct Passwords {
+    profile: Arc<Profile>,
+    files: Files,
+    pub(super) asker: Asker,
+    /// What a person has typed, for when the connection has to come back by itself.
+    typed: Mutex<Option<Secret>>,
+}
+
+impl Passwords {
+    pub(crate) fn new(profile: &Arc<Profile>, files: &Files, asker: Asker) -> Self {
+        Self { profile: Arc::clone(profile), files: files.clone(), asker, typed: Mutex::default() }
+    }
+
+    /// Before the first packet: a missing or exposed file is told, and a person is asked.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        if let Some(source) = &self.profile.password {
+            return self.files.password(source).map(drop);
+        }
+        if self.typed().is_some() {
+            return Ok(());
+        }
+        let secret = self.ask("password", String::new()).await?;
+        *self.typed() = Some(secret);
+        Ok(())
+    }
+
+    /// What was typed was wrong.
+    fn forget(&self) {
+        self.typed().take();
+    }
+
+    async fn answer(&self, ask: PeerAsk) -> Result<Secret, Failure> {
+        match ask {
+            PeerAsk::Password { again: None } => {
+                self.ready().await?;
+                let typed = self.typed().as_ref().map(Secret::duplicate);
+                match (&self.profile.password, typed) {
+                    (Some(source), _) => self.files.password(source),
+                    (None, Some(typed)) => Ok(typed),
+                    (None, None) => Err(unexpected("a password")),
+                }
+            }
+            PeerAsk::Password { again: Some(said) } => {
+                if self.profile.password.is_some() {
+                    return Err(wrong_in_file(&said));
+                }
+                self.forget();
+                self.typed_now("password", wrong(&said)).await
+            }
+            PeerAsk::Token { message } => self.typed_now("code", message).await,
+            PeerAsk::NewPassword { message } => {
+                let reason = match message.is_empty() {
+                    true => "the password has expired".to_owned(),
+                    false => format!("the password has expired; the server says: {message}"),
+                };
+                self.typed_now("new-password", reason).await
+            }
+        }
+    }
+
+    async fn typed_now(&self, field: &str, reason: String) -> Result<Secret, Failure> {
+        let secret = self.ask(field, reason).await?;
+        *self.typed() = Some(secret.duplicate());
+        Ok(secret)
+    }
+
+    async fn ask(&self, field: &str, reason: String) -> Result<Secret, Failure> {
+        let user = self.profile.user.as_deref().unwrap_or_default();
+        let prompt = match field {
+            "new-password" => format!("New password for {user}"),
+            "code" => format!("Code for {user}"),
+            _ => format!("Password for {user}"),
+        };
+        self.asker.ask(Wanted { field: field.to_owned(), prompt, reason }).await
+    }
+
+    fn typed(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The conversation of one IKE_SA.
+pub(crate) struct Talk {
+    peer: tokio::sync::Mutex<Peer>,
+    passwords: Arc<Passwords>,
+}
+
+impl Talk {
+    /// One that has heard nothing. `None`: the profile does not speak EAP.
+    pub(crate) fn new(passwords: &Arc<Passwords>) -> Option<Self> {
+        let profile = &passwords.profile;
+        let user = profile.user.clone()?;
+        let identity = profile.eap_identity.clone().unwrap_or_else(|| user.clone());
+        let config =
+            PeerConfig { identity, user, methods: vec![Method::MSCHAPV2], inner: InnerConfig::default() };
+        let peer = tokio::sync::Mutex::new(Peer::new(config));
+        Some(Self { peer, passwords: Arc::clone(passwords) })
+    }
+
+    /// What a packet of the server comes to.
+    pub(crate) async fn packet(&self, packet: &[u8]) -> Result<EapStep, Failure> {
+        let mut peer = self.peer.lock().await;
+        let mut entropy = OsEntropy::new();
+        let mut step = peer.packet(packet);
+        loop {
+            step = match step {
+                PeerStep::Send(packet) => return Ok(EapStep::Send(packet)),
+                PeerStep::Ask(ask) => {
+                    let answer = self.passwords.answer(ask).await;
+                    peer.answer(&mut entropy, answer)
+                }
+                PeerStep::Tls(_) => return Err(unexpected("TLS engine")),
+                PeerStep::Ended(Ok(established)) => return Ok(succeeded(established)),
+                PeerStep::Ended(Err(failure)) => {
+                    self.passwords.forget();
+                    return Err(failure);
+                }
+                PeerStep::Ignore => {
+                    let text = "the server sent an EAP packet that makes no sense at this point";
+                    return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
+                }
+            }
+        }
+    }
+}
+
+fn succeeded(established: Established) -> EapStep {
+    // EAP-MSCHAPv2 proves both, but by a password that can be guessed offline: no reason to do without a certificate.
+    let mutual = established.method == Method::TLS;
+    EapStep::Succeeded(Box::new(EapSuccess { packet: Vec::new(), msk: established.msk, mutual, peer: None }))
+}
+
+fn wrong(said: &str) -> String {
+    match said.is_empty() {
+        true => "the name or the password was wrong".to_owned(),
+        false => format!("the name or the password was wrong; the server says: {said}"),
+    }
+}
+
+fn wrong_in_file(said: &str) -> Failure {
+    Failure::new(
+        FailureCode::AuthenticationFailed,
+        Step::Authenticate,
+        "the server refused: the name or the password is wrong",
+    )
+    .said(said)
+    .hint("correct  user  or the password's file; or take  password-file  out, and ctl up asks")
+}
+
+fn unexpected(what: &str) -> Failure {
+    Failure::new(FailureCode::Internal, Step::Authenticate, format!("there is no {what} after all"))
+}

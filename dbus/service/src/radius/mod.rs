@@ -1,0 +1,133 @@
+//! RADIUS servers: the pure client of `adit-auth`, driven; what they are told of sessions, and what they may ask.
+
+mod door;
+mod dynamic;
+mod session;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use adit_auth::radius::{Attribute, Query, Server, ServerId, Verdict, attribute};
+use adit_core::{Failure, Path, Secret};
+use adit_profile::Aaa;
+
+use crate::clock;
+use crate::files::Files;
+use door::Door;
+
+pub(crate) use dynamic::listen;
+pub(crate) use session::{Cause, Grant, Session};
+
+/// The servers of a configuration, and what is on its way to them.
+pub(crate) struct Radius {
+    aaa: Aaa,
+    /// In the order of `aaa.servers`.
+    secrets: Vec<Secret>,
+    access: Door,
+    accounting: Option<Door>,
+    name: String,
+    /// What tells this run's sessions from those of runs before.
+    run: u32,
+    sessions: AtomicU32,
+}
+
+impl Radius {
+    /// Reads the secrets. `before` is taken where it is the same: what waits there goes on waiting.
+    ///
+    /// # Errors
+    /// A secret that cannot be read.
+    pub(crate) fn new(
+        aaa: &Aaa,
+        files: &Files,
+        identity: &str,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Option<Arc<Self>>, Failure> {
+        if aaa.servers.is_empty() {
+            return Ok(None);
+        }
+        let secrets =
+            aaa.servers.iter().map(|s| files.secret(&s.secret)).collect::<Result<Vec<_>, Failure>>()?;
+        let same = |before: &&Arc<Self>| {
+            let secret = |(a, b): (&Secret, &Secret)| a.equals(b.expose());
+            before.aaa == *aaa && before.secrets.iter().zip(&secrets).all(secret)
+        };
+        if let Some(before) = before.filter(same) {
+            return Ok(Some(Arc::clone(before)));
+        }
+        let servers = |port: fn(&adit_profile::RadiusServer) -> u16| {
+            let with_secrets = aaa.servers.iter().zip(&secrets);
+            let server = |(s, secret): (&adit_profile::RadiusServer, &Secret)| {
+                let at = SocketAddr::new(s.address, port(s));
+                (at, Server { name: at.to_string(), secret: secret.duplicate() })
+            };
+            with_secrets.map(server).collect::<Vec<_>>()
+        };
+        let patience = (aaa.timeout, aaa.tries);
+        let run = u32::try_from(clock::wall().0 & 0xffff_ffff).unwrap_or(0);
+        Ok(Some(Arc::new(Self {
+            access: Door::open(servers(|s| s.port), patience),
+            accounting: aaa.accounting.then(|| Door::open(servers(|s| s.accounting_port), patience)),
+            name: aaa.nas_identifier.clone().unwrap_or_else(|| identity.to_owned()),
+            aaa: aaa.clone(),
+            secrets,
+            run,
+            sessions: AtomicU32::new(0),
+        })))
+    }
+
+    /// Asks whether a peer is let in.
+    pub(crate) async fn access(
+        &self,
+        attributes: Vec<Attribute>,
+        eap: Vec<u8>,
+        state: Option<(ServerId, Vec<u8>)>,
+    ) -> Verdict {
+        self.access.ask(Query::Access { attributes, eap: Some(eap), password: None, state }).await
+    }
+
+    /// Tells of a session. It is told, sooner or later, whether or not a server is there now.
+    fn account(&self, attributes: Vec<Attribute>, interim: bool) {
+        if let Some(door) = &self.accounting {
+            door.tell(Query::Accounting { attributes, interim });
+        }
+    }
+
+    /// Whether every record has been noted.
+    pub(crate) async fn all_noted(&self) {
+        if let Some(door) = &self.accounting {
+            door.idle().await;
+        }
+    }
+
+    /// What every request says of us and of where the peer is.
+    pub(crate) fn about(&self, user: &[u8], session: &str, path: Path) -> Vec<Attribute> {
+        let mut out = vec![
+            (attribute::USER_NAME, user.to_vec()),
+            (attribute::NAS_IDENTIFIER, self.name.clone().into_bytes()),
+            // Virtual (RFC 2865 §5.41), and framed.
+            (attribute::NAS_PORT_TYPE, 5_u32.to_be_bytes().to_vec()),
+            (attribute::SERVICE_TYPE, 2_u32.to_be_bytes().to_vec()),
+            (attribute::ACCT_SESSION_ID, session.as_bytes().to_vec()),
+            (attribute::CALLING_STATION_ID, path.remote.ip().to_string().into_bytes()),
+            (attribute::CALLED_STATION_ID, path.local.ip().to_string().into_bytes()),
+        ];
+        out.push(match path.local.ip() {
+            IpAddr::V4(a) => (attribute::NAS_IP_ADDRESS, a.octets().to_vec()),
+            IpAddr::V6(a) => (attribute::NAS_IPV6_ADDRESS, a.octets().to_vec()),
+        });
+        out
+    }
+
+    /// A session's number, never used twice.
+    pub(crate) fn session_id(&self) -> String {
+        format!("{:08X}-{:08X}", self.run, self.sessions.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The secret of the server at this address.
+    fn secret_of(&self, address: IpAddr) -> Option<&Secret> {
+        let servers = self.aaa.servers.iter().zip(&self.secrets);
+        let mut found = servers.filter(|(s, _)| s.address == address.to_canonical());
+        found.next().map(|(_, secret)| secret)
+    }
+}

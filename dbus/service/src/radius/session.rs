@@ -1,0 +1,134 @@
+//! What RADIUS servers are told of a session: that it began, how much it has moved, that it is over.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_auth::radius::{Attribute, Granted, attribute};
+use adit_core::{Instant, Path};
+use adit_dbus_api::Traffic;
+use adit_ikev2::api::Lease;
+
+use super::Radius;
+use crate::clock;
+
+/// Why a session is over (RFC 2866 §5.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    UserRequest = 1,
+    LostCarrier = 2,
+    SessionTimeout = 5,
+    AdminReset = 6,
+    AdminReboot = 7,
+    NasError = 9,
+}
+
+/// What a server has granted.
+pub(crate) struct Grant {
+    pub(crate) radius: Arc<Radius>,
+    pub(crate) granted: Granted,
+    /// User-Name of the records.
+    pub(crate) user: String,
+    /// Acct-Session-Id.
+    pub(crate) session: String,
+}
+
+/// A session that stands.
+pub(crate) struct Session {
+    grant: Grant,
+    path: Path,
+    lease: Lease,
+    begun: Instant,
+}
+
+const START: u32 = 1;
+const STOP: u32 = 2;
+const INTERIM: u32 = 3;
+
+impl Session {
+    /// It has begun.
+    pub(crate) fn begin(grant: Grant, path: Path, lease: Lease) -> Self {
+        let session = Self { grant, path, lease, begun: clock::now() };
+        session.grant.radius.account(session.record(START), false);
+        session
+    }
+
+    /// How often it is told of in between.
+    pub(crate) fn interim(&self) -> Option<Duration> {
+        self.grant.granted.interim.or(self.grant.radius.aaa.interim)
+    }
+
+    /// How long it may last.
+    pub(crate) const fn limit(&self) -> Option<Duration> {
+        self.grant.granted.session
+    }
+
+    /// It still stands, and has moved so much.
+    pub(crate) fn goes_on(&self, traffic: Traffic) {
+        let mut record = self.record(INTERIM);
+        record.extend(self.counted(traffic));
+        self.grant.radius.account(record, true);
+    }
+
+    /// It is over.
+    pub(crate) fn end(&self, traffic: Traffic, cause: Cause) {
+        let mut record = self.record(STOP);
+        record.extend(self.counted(traffic));
+        record.push((attribute::ACCT_TERMINATE_CAUSE, number(cause as u32)));
+        self.grant.radius.account(record, false);
+    }
+
+    /// What it is called.
+    pub(crate) fn user(&self) -> &str {
+        &self.grant.user
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> &str {
+        &self.grant.session
+    }
+
+    /// Where the peer is.
+    pub(crate) const fn calling(&self) -> IpAddr {
+        self.path.remote.ip()
+    }
+
+    /// The address that it has.
+    pub(crate) const fn address(&self) -> Option<std::net::Ipv4Addr> {
+        self.lease.v4
+    }
+
+    fn record(&self, status: u32) -> Vec<Attribute> {
+        let Grant { radius, granted, user, session } = &self.grant;
+        let mut out = radius.about(user.as_bytes(), session, self.path);
+        out.push((attribute::ACCT_STATUS_TYPE, number(status)));
+        // RADIUS (RFC 2866 §5.6).
+        out.push((attribute::ACCT_AUTHENTIC, number(1)));
+        let now = u32::try_from(clock::wall().0).unwrap_or(u32::MAX);
+        out.push((attribute::EVENT_TIMESTAMP, number(now)));
+        out.extend(self.lease.v4.map(|a| (attribute::FRAMED_IP_ADDRESS, a.octets().to_vec())));
+        out.extend(self.lease.v6.map(|(a, _)| (attribute::FRAMED_IPV6_ADDRESS, a.octets().to_vec())));
+        out.extend(granted.class.iter().map(|class| (attribute::CLASS, class.clone())));
+        out
+    }
+
+    /// In and out are the server's own view (RFC 2866 §5.3): what came from the user is in.
+    fn counted(&self, traffic: Traffic) -> [Attribute; 7] {
+        let low = |n: u64| number(u32::try_from(n & 0xffff_ffff).unwrap_or(0));
+        let high = |n: u64| number(u32::try_from(n >> 32).unwrap_or(0));
+        let lasted = clock::now().since(self.begun).as_secs();
+        [
+            (attribute::ACCT_SESSION_TIME, low(lasted)),
+            (attribute::ACCT_INPUT_OCTETS, low(traffic.bytes_in)),
+            (attribute::ACCT_INPUT_GIGAWORDS, high(traffic.bytes_in)),
+            (attribute::ACCT_INPUT_PACKETS, low(traffic.packets_in)),
+            (attribute::ACCT_OUTPUT_OCTETS, low(traffic.bytes_out)),
+            (attribute::ACCT_OUTPUT_GIGAWORDS, high(traffic.bytes_out)),
+            (attribute::ACCT_OUTPUT_PACKETS, low(traffic.packets_out)),
+        ]
+    }
+}
+
+fn number(n: u32) -> Vec<u8> {
+    n.to_be_bytes().to_vec()
+}

@@ -1,0 +1,282 @@
+//! EAP of peers that dial us: who decides about them, and what they are granted when it has.
+
+use std::sync::Arc;
+
+use adit_auth::eap::{
+    Authenticator, AuthenticatorAsk, AuthenticatorConfig, AuthenticatorStep, Code, Method, Packet,
+    UserSecret, emit,
+};
+use adit_auth::mschap::NtHash;
+use adit_auth::radius::{Granted, ServerId, Verdict};
+use adit_core::{Failure, FailureCode, Identity, Path, Secret, Step};
+use adit_crypto::OsEntropy;
+use adit_ikev2::api::{EapStep, EapSuccess, SaId};
+use adit_profile::{ConnectionRule, EapMethod, FileRef, UserPassword};
+
+use zeroize::Zeroizing;
+
+use super::Inner;
+use super::context::{nobody, unexpected};
+use super::users;
+use crate::radius::{Grant, Radius};
+
+/// How often a wrong password may be tried again within one conversation.
+const RETRIES: u32 = 2;
+
+/// Bytes of a Master Session Key (RFC 3748 §7.10).
+const MSK_LEN: usize = 64;
+/// Names longer than this are nobody's.
+const LONGEST_NAME: usize = 253;
+
+/// A conversation of one peer.
+pub(super) struct Conversation {
+    /// Index of the `[[connection]]` that it began by.
+    rule: usize,
+    path: Path,
+    with: With,
+}
+
+enum With {
+    /// Our own users.
+    Users(Box<Local>),
+    /// RADIUS servers.
+    Radius(Box<Remote>),
+}
+
+struct Local {
+    authenticator: Authenticator,
+    file: FileRef,
+    /// What the file of users calls the one who was asked about last.
+    user: Option<String>,
+}
+
+struct Remote {
+    radius: Arc<Radius>,
+    session: String,
+    /// EAP-Identity: the User-Name.
+    identity: Vec<u8>,
+    /// Who knows the conversation, and by what.
+    state: Option<(ServerId, Vec<u8>)>,
+}
+
+impl Inner {
+    /// The `[[connection]]` by which a peer that wants EAP begins. Who it is comes out later, so that what it calls itself
+    /// only chooses between several.
+    pub(super) fn eap_rule(&self, remote: &Identity, path: Path) -> Option<usize> {
+        let found = self.config.eap_connection_for(remote, path.remote.ip());
+        let any = || {
+            let fits = |c: &&ConnectionRule| c.eap.is_some() && c.is_from(path.remote.ip());
+            self.config.connections.iter().find(fits)
+        };
+        let rule = found.or_else(any)?;
+        self.config.connections.iter().position(|c| std::ptr::eq(c, rule))
+    }
+
+    /// Answers [`adit_ikev2::api::Ask::Eap`].
+    pub(super) async fn eap(self: Arc<Self>, sa: SaId, packet: Option<Vec<u8>>) -> Result<EapStep, Failure> {
+        let guest = self.guest(sa);
+        let mut talk = guest.conversation.lock().await;
+        let Some(packet) = packet else {
+            let (conversation, first) = self.begin(sa)?;
+            *talk = Some(conversation);
+            return Ok(EapStep::Send(first));
+        };
+        let Some(conversation) = talk.as_mut() else { return Err(unexpected("EAP to go on")) };
+        match &mut conversation.with {
+            With::Users(_) => {
+                let (inner, mut taken) = (Arc::clone(&self), talk.take());
+                // Files are read, and perhaps written.
+                let work = move || {
+                    let step = taken.as_mut().map(|c| inner.with_users(sa, c, &packet));
+                    (taken, step.unwrap_or_else(|| Err(unexpected("EAP to go on"))))
+                };
+                let (taken, step) = tokio::task::spawn_blocking(work)
+                    .await
+                    .map_err(|_| unexpected("EAP to go on, and it broke off"))?;
+                *talk = taken;
+                step
+            }
+            With::Radius(_) => self.with_radius(sa, conversation, packet).await,
+        }
+    }
+
+    fn begin(&self, sa: SaId) -> Result<(Conversation, Vec<u8>), Failure> {
+        let (rule, path) = {
+            let guest = self.guest(sa);
+            let facts = guest.facts();
+            (facts.rule.map(|(index, _)| index), facts.path)
+        };
+        let (Some(index), Some(path)) = (rule, path) else { return Err(unexpected("EAP to begin")) };
+        let rule = self.config.connections.get(index).ok_or_else(|| unexpected("EAP to begin"))?;
+        match (rule.eap, &rule.users) {
+            (Some(EapMethod::Mschapv2), Some(file)) => {
+                let name = self.identity(path)?.to_string();
+                let config = AuthenticatorConfig { retries: RETRIES, ..AuthenticatorConfig::new(name) };
+                let (authenticator, first) = Authenticator::begin(&mut OsEntropy::new(), config);
+                let local = Local { authenticator, file: file.clone(), user: None };
+                let with = With::Users(Box::new(local));
+                Ok((Conversation { rule: index, path, with }, first))
+            }
+            (Some(EapMethod::Radius), _) => {
+                let radius = self.radius.clone().ok_or_else(|| unexpected("a RADIUS server"))?;
+                let session = radius.session_id();
+                let remote = Remote { radius, session, identity: Vec::new(), state: None };
+                // What EAP-Identity asks is the same for everybody.
+                let first = emit(Code::Request, 0, Some(Method::IDENTITY), &[]);
+                Ok((Conversation { rule: index, path, with: With::Radius(Box::new(remote)) }, first))
+            }
+            _ => Err(unexpected("EAP for a connection without it")),
+        }
+    }
+
+    fn with_users(&self, sa: SaId, talk: &mut Conversation, packet: &[u8]) -> Result<EapStep, Failure> {
+        let (rule, path) = (talk.rule, talk.path);
+        let With::Users(local) = &mut talk.with else { return Err(unexpected("users")) };
+        let mut entropy = OsEntropy::new();
+        let mut step = local.authenticator.packet(&mut entropy, packet);
+        loop {
+            step = match step {
+                AuthenticatorStep::Send(packet) => return Ok(EapStep::Send(packet)),
+                AuthenticatorStep::Ask(AuthenticatorAsk::User { identity }) => {
+                    let known = self.user(local, &identity);
+                    local.authenticator.user(&mut entropy, known)
+                }
+                AuthenticatorStep::Ask(AuthenticatorAsk::StorePassword { password, .. }) => {
+                    let stored = self.store(local, &password);
+                    local.authenticator.stored(&mut entropy, stored)
+                }
+                AuthenticatorStep::Tls(_) => return Err(unexpected("a TLS engine")),
+                AuthenticatorStep::Ended(packet, Ok(established)) => {
+                    let name = local.user.take().unwrap_or(established.identity);
+                    let peer = self.admitted(sa, rule, path, &name)?;
+                    // EAP-MSCHAPv2 is no reason to do without a certificate, here as on the other side.
+                    let success =
+                        EapSuccess { packet, msk: established.msk, mutual: false, peer: Some(peer) };
+                    return Ok(EapStep::Succeeded(Box::new(success)));
+                }
+                AuthenticatorStep::Ended(packet, Err(why)) => return Ok(EapStep::Failed(packet, why)),
+                AuthenticatorStep::Ignore => {
+                    let text = "the peer sent an EAP packet that makes no sense at this point";
+                    return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
+                }
+            }
+        }
+    }
+
+    /// The pass-through authenticator (RFC 3579 §2): packets go to the server and come from it as they are.
+    async fn with_radius(
+        &self,
+        sa: SaId,
+        talk: &mut Conversation,
+        packet: Vec<u8>,
+    ) -> Result<EapStep, Failure> {
+        let (rule, path) = (talk.rule, talk.path);
+        let With::Radius(remote) = &mut talk.with else { return Err(unexpected("RADIUS")) };
+        let identifier = match Packet::parse(&packet) {
+            Ok(Packet { code: Code::Response, identifier, method, data }) => {
+                if method == Some(Method::IDENTITY) && remote.identity.is_empty() {
+                    remote.identity = data.get(..data.len().min(LONGEST_NAME)).unwrap_or_default().to_vec();
+                }
+                identifier
+            }
+            _ => {
+                let text = "the peer sent an EAP packet that makes no sense at this point";
+                return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
+            }
+        };
+        let attributes = remote.radius.about(&remote.identity, &remote.session, path);
+        match remote.radius.access(attributes, packet, remote.state.take()).await {
+            Verdict::Challenge { eap: Some(eap), state, .. } => {
+                remote.state = Some(state);
+                Ok(EapStep::Send(eap))
+            }
+            Verdict::Accept(granted) => {
+                self.granted_by_radius(sa, (rule, path), remote, *granted, identifier)
+            }
+            Verdict::Reject { eap, message } => {
+                let name = String::from_utf8_lossy(&remote.identity).into_owned();
+                let said = message.map(|m| format!(": {m}")).unwrap_or_default();
+                let text = format!("{name}: the RADIUS server refused{said}");
+                let why = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text);
+                let failure = || emit(Code::Failure, identifier, None, &[]);
+                Ok(EapStep::Failed(eap.unwrap_or_else(failure), why))
+            }
+            Verdict::None(why) => Err(why),
+            Verdict::Challenge { eap: None, .. } | Verdict::Noted => {
+                let text = "the RADIUS server speaks no EAP";
+                Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text))
+            }
+        }
+    }
+
+    fn granted_by_radius(
+        &self,
+        sa: SaId,
+        (rule, path): (usize, Path),
+        remote: &Remote,
+        mut granted: Granted,
+        identifier: u8,
+    ) -> Result<EapStep, Failure> {
+        let name = String::from_utf8_lossy(&remote.identity).into_owned();
+        let name = granted.user.clone().unwrap_or(name);
+        let peer = self.admitted(sa, rule, path, &name)?;
+        let success = || emit(Code::Success, identifier, None, &[]);
+        let packet = granted.eap.take().unwrap_or_else(success);
+        let msk = granted.keys.take().map(|(send, receive)| msk(&send, &receive));
+        let (radius, session) = (Arc::clone(&remote.radius), remote.session.clone());
+        self.guest(sa).facts().grant = Some(Grant { radius, granted, user: name, session });
+        // Which method it was is between the peer and the server: here it is none that is enough by itself.
+        let success = EapSuccess { packet, msk, mutual: false, peer: Some(peer) };
+        Ok(EapStep::Succeeded(Box::new(success)))
+    }
+
+    fn user(&self, local: &mut Local, name: &str) -> Result<Option<UserSecret>, Failure> {
+        let users = users::read(&self.daemon, &local.file)?;
+        let Some((name, user)) = users.find(name) else { return Ok(None) };
+        let hash = match &user.password {
+            UserPassword::Text(text) => NtHash::of(text),
+            UserPassword::NtHash(hash) => hash.expose().try_into().ok().map(NtHash::from_bytes),
+        };
+        local.user = Some(name.to_owned());
+        let hash = hash.ok_or_else(|| unexpected("a password that is text"))?;
+        Ok(Some(UserSecret { hash, expired: user.expired, clear: None }))
+    }
+
+    fn store(&self, local: &Local, password: &Secret) -> Result<(), Failure> {
+        let user = local.user.as_deref().ok_or_else(|| unexpected("a user's new password"))?;
+        users::store(&self.daemon, &local.file, user, password)
+    }
+
+    /// Who a peer has turned out to be, and what holds for it: the first `[[connection]]` that is for its name and whose
+    /// users, or servers, have decided about it.
+    pub(super) fn admitted(
+        &self,
+        sa: SaId,
+        began: usize,
+        path: Path,
+        name: &str,
+    ) -> Result<(Identity, Box<adit_ikev2::api::ResponderConfig>), Failure> {
+        let identity = name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()));
+        let before = self.config.connections.get(began).ok_or_else(|| unexpected("a connection"))?;
+        let users = |c: &ConnectionRule| c.users.as_ref().map(FileRef::path);
+        let decided = |c: &&ConnectionRule| c.eap == before.eap && users(c) == users(before);
+        let for_it = |c: &&ConnectionRule| c.is_for(&identity, path.remote.ip());
+        let rule = self.config.connections.iter().filter(decided).find(for_it);
+        let rule = rule.ok_or_else(|| nobody(&identity))?;
+        let index = self.config.connections.iter().position(|c| std::ptr::eq(c, rule)).unwrap_or(began);
+        self.guest(sa).facts().rule = Some((index, true));
+        let config = self.responder(index, rule, path)?;
+        Ok((identity, Box::new(config)))
+    }
+}
+
+/// The MSK of what a RADIUS server sends (RFC 2548 §2.4.2 and §2.4.3): what we receive with, then what we send with. One
+/// of EAP-MSCHAPv2 has 32 bytes there, and zeroes after them.
+fn msk(send: &Secret, receive: &Secret) -> Secret {
+    let mut whole = Zeroizing::new(Vec::with_capacity(MSK_LEN.max(send.len() + receive.len())));
+    whole.extend_from_slice(receive.expose());
+    whole.extend_from_slice(send.expose());
+    let length = whole.len().max(MSK_LEN);
+    whole.resize(length, 0);
+    Secret::from(whole.as_slice())
+}
