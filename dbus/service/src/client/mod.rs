@@ -9,6 +9,7 @@ mod install;
 mod resolve;
 mod roaming;
 mod shown;
+mod words;
 
 pub(crate) use asker::not_wanted;
 pub use attempt::{ClientHandle, Dial, start};

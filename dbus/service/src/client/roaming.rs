@@ -50,7 +50,11 @@ impl Roaming {
         uplinks: watch::Receiver<Arc<Vec<Uplink>>>,
         (ike, sa): (IkeDriver, SaId),
     ) -> Self {
-        let wishes = Wishes { prefer: profile.prefer.clone(), outage: profile.outage };
+        let wishes = Wishes {
+            prefer: profile.prefer.clone(),
+            outage: profile.outage,
+            untestable: up.mobike.is_none(),
+        };
         let peers = up.mobike.clone().unwrap_or_default();
         let mobility = Mobility::new(clock::now(), wishes, up.path, &peers);
         let mut roaming = Self { mobility, uplinks, ike, sa, mobike: up.mobike.is_some() };

@@ -54,6 +54,8 @@ pub struct Wishes {
     pub prefer: Vec<String>,
     /// A connection that has no path for so long ends; `None`: never.
     pub outage: Option<Duration>,
+    /// The peer can't be asked whether a path works: then none is suspected, and no better one is looked for.
+    pub untestable: bool,
 }
 
 /// Where a connection stands.
@@ -378,7 +380,7 @@ impl Mobility {
 
     /// The path in use may be dead: it and all others are tried.
     fn suspect(&mut self, now: Instant) {
-        if self.trying.is_some() || self.standing == Standing::Dormant {
+        if self.wishes.untestable || self.trying.is_some() || self.standing == Standing::Dormant {
             return;
         }
         self.answered.clear();
@@ -436,6 +438,9 @@ impl Mobility {
     /// Is there a better path than the one in use?
     fn look_for_better(&mut self, now: Instant) {
         self.better = None;
+        if self.wishes.untestable {
+            return;
+        }
         let Some(cost) = self.table.cost_of(self.path) else { return };
         let candidates = self.candidates(now);
         if let Some(best) = candidates.into_iter().find(|c| c.cost < cost) {

@@ -52,7 +52,7 @@ fn over_wire() -> Path {
 
 /// Up over the Wi-Fi.
 fn up() -> Mobility {
-    let wishes = Wishes { prefer: Vec::new(), outage: Some(Duration::from_secs(1800)) };
+    let wishes = Wishes { outage: Some(Duration::from_secs(1800)), ..Wishes::default() };
     let mut m = Mobility::new(at(0), wishes, over_wifi(), &[]);
     assert_eq!(give(&mut m, 0, Input::Uplinks(vec![wifi()])), []);
     m
@@ -130,7 +130,7 @@ fn a_better_path_is_proven_first_and_taken_then() {
 
 #[test]
 fn what_a_person_prefers_wins_over_metrics() {
-    let wishes = Wishes { prefer: vec!["wifi".into(), "eth0".into()], outage: None };
+    let wishes = Wishes { prefer: vec!["wifi".into(), "eth0".into()], ..Wishes::default() };
     let mut m = Mobility::new(at(0), wishes, over_wifi(), &[]);
     give(&mut m, 0, Input::Uplinks(vec![wifi(), wired()]));
     assert_eq!(pass(&mut m, 5000), []);
@@ -269,6 +269,19 @@ fn what_is_late_news_moves_nothing_back() {
     let acts = give(&mut m, 2010, Input::Moved(inside));
     assert!(!acts.iter().any(|a| matches!(a, Act::Move(_))), "{acts:?}");
     assert_eq!(m.path(), inside);
+}
+
+#[test]
+fn a_peer_that_cannot_be_asked_is_not_suspected() {
+    let wishes = Wishes { untestable: true, ..Wishes::default() };
+    let mut m = Mobility::new(at(0), wishes, over_wifi(), &[]);
+    assert_eq!(give(&mut m, 0, Input::Uplinks(vec![wifi(), wired()])), []);
+    for n in 1..=2000 {
+        assert_eq!(give(&mut m, n * 100, Input::Traffic { sent: n, received: 0 }), []);
+    }
+    m.handle(at(3_600_000), Input::Wake);
+    assert_eq!(pass(&mut m, 3_800_000), [Act::Look]);
+    assert_eq!(give(&mut m, 3_800_001, Input::Uplinks(vec![wired()]))[0], Act::Move(over_wire()));
 }
 
 #[test]
