@@ -15,7 +15,7 @@ use super::{
 use crate::shell::{output, run_logged};
 
 /// Packages of the root, beside what `debootstrap --variant=minbase` takes: the peers, and what scenarios call.
-const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins \
+const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins \
     libstrongswan-standard-plugins iproute2 nftables tcpdump iputils-ping dbus util-linux procps openssl strace iperf3 \
     netcat-openbsd conntrack kmod libcap2-bin jq ethtool curl xz-utils freeradius freeradius-utils ppp pptpd pptp-linux \
     xl2tpd softhsm2 opensc dnsmasq-base";
