@@ -1,5 +1,7 @@
 //! The life of a dialled connection: one task from `up` to the last undo.
 
+mod renewal;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -489,63 +491,6 @@ impl Attempt {
             event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
             changed = due(self.roaming.as_mut()) => Heard::Uplinks(changed),
             () = time => Heard::TimeToRenew,
-        }
-    }
-
-    /// Authenticates again: dials a second IKE_SA, which takes over when it is up. Until then this one carries on.
-    async fn renew(&mut self) {
-        self.renew_at = None;
-        let Some((ike, gateway, remote)) =
-            self.live.as_ref().map(|live| (live.ike.clone(), live.gateway.clone(), live.remote))
-        else {
-            return;
-        };
-        if self.renewal.is_some() {
-            return;
-        }
-        let begun = match self.credentials() {
-            Ok((own, trusted)) => self.initiate(&ike, &gateway, remote, own.as_ref(), trusted).await,
-            Err(failure) => Err(failure),
-        };
-        match begun {
-            Ok(live) => self.renewal = Some(live),
-            Err(failure) => self.renew_later(&failure),
-        }
-    }
-
-    /// A failure where there is nothing to go back to.
-    fn renewal_said(&mut self, event: Event) -> Option<Failure> {
-        match event {
-            Event::Established(facts) => {
-                let old = std::mem::replace(&mut self.live, self.renewal.take());
-                self.established(&facts);
-                if let Some(old) = old {
-                    old.ike.close(old.sa);
-                }
-            }
-            Event::Closed(result) => {
-                self.renewal = None;
-                let failure = result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
-                if self.live.is_none() {
-                    return Some(failure);
-                }
-                self.renew_later(&failure);
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn renew_later(&mut self, failure: &Failure) {
-        self.renew_at = Some(tokio::time::Instant::now() + AGAIN);
-        let text = format!("re-authentication failed: {failure} Trying again in {} s.", AGAIN.as_secs());
-        self.progress(Step::Established, &text);
-    }
-
-    fn end_renewal(&mut self) {
-        self.renew_at = None;
-        if let Some(renewal) = self.renewal.take() {
-            renewal.ike.close(renewal.sa);
         }
     }
 

@@ -232,18 +232,7 @@ pub(super) async fn rule(socket: &Socket, rule: &Rule, add: bool) -> Result<(), 
     message.header.family = if rule.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
     message.header.action = RuleAction::ToTable;
     message.header.flags = RuleFlags::Invert;
-    message.attributes = vec![
-        RuleAttribute::Priority(rule.priority),
-        RuleAttribute::FwMark(MARK),
-        RuleAttribute::FwMask(MARK_MASK),
-        RuleAttribute::Table(rule.table),
-        RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
-    ];
-    let what = || rule.to_string();
-    match add {
-        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
-        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, &what).await,
-    }
+    tell_rule(socket, message, (rule.priority, rule.table), add, &|| rule.to_string()).await
 }
 
 pub(super) async fn source_rule(socket: &Socket, rule: &SourceRule, add: bool) -> Result<(), HostError> {
@@ -251,18 +240,28 @@ pub(super) async fn source_rule(socket: &Socket, rule: &SourceRule, add: bool) -
     message.header.family = family(rule.source);
     message.header.src_len = Prefix::width(rule.source);
     message.header.action = RuleAction::ToTable;
-    message.attributes = vec![
-        RuleAttribute::Source(rule.source),
-        RuleAttribute::Priority(rule.priority),
+    message.attributes = vec![RuleAttribute::Source(rule.source)];
+    tell_rule(socket, message, (rule.priority, rule.table), add, &|| rule.to_string()).await
+}
+
+/// Adds or removes a rule of ours that looks at our mark (inverted where its flags say so), as the kernel is told of it.
+async fn tell_rule(
+    socket: &Socket,
+    mut message: RuleMessage,
+    (priority, table): (u32, u32),
+    add: bool,
+    what: &(dyn Fn() -> String + Sync),
+) -> Result<(), HostError> {
+    message.attributes.extend([
+        RuleAttribute::Priority(priority),
         RuleAttribute::FwMark(MARK),
         RuleAttribute::FwMask(MARK_MASK),
-        RuleAttribute::Table(rule.table),
+        RuleAttribute::Table(table),
         RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
-    ];
-    let what = || rule.to_string();
+    ]);
     match add {
-        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
-        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, &what).await,
+        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, what).await,
+        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, what).await,
     }
 }
 
