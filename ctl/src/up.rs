@@ -93,7 +93,9 @@ impl Wait<'_> {
         }
         let deadline = tokio::time::sleep(self.limit);
         tokio::pin!(deadline);
-        let mut question = self.question(first.wanted_secret, &steps);
+        let mut question = self.question(first.wanted_secret.clone(), &steps);
+        // The signal that tells of this question may come only now: nobody is asked twice for it.
+        let mut known = first.wanted_secret;
         let state = loop {
             tokio::select! {
                 answer = answered(&mut question) => {
@@ -111,7 +113,10 @@ impl Wait<'_> {
                         Some(Seen::Progress { text, .. }) => steps.step(&text)?,
                         Some(Seen::State { new, .. }) if settled(new) => break new,
                         Some(Seen::Removed) => break ConnectionState::Disconnected,
-                        Some(Seen::Wanted(wanted)) => question = self.question(wanted, &steps),
+                        Some(Seen::Wanted(wanted)) => match known.take() {
+                            Some(known) if wanted.as_ref() == Some(&known) => {}
+                            _ => question = self.question(wanted, &steps),
+                        },
                         _ => {}
                     },
                     Some(Err(_)) => {}
