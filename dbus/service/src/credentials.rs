@@ -53,6 +53,12 @@ impl OwnCertificate {
         Ok(Self { signer: Arc::new(signer), chain })
     }
 
+    /// The same for TLS.
+    #[must_use]
+    pub(crate) fn for_tls(&self) -> adit_tls::OwnCertificate {
+        adit_tls::OwnCertificate { chain: self.chain.clone(), signer: Arc::clone(&self.signer) }
+    }
+
     /// How an IKE_SA proves itself with it.
     #[must_use]
     pub fn local_auth(&self) -> LocalAuth {
@@ -134,7 +140,7 @@ pub fn verify(
     }))
 }
 
-const fn strictness(revocation: Revocation) -> Strictness {
+pub(crate) const fn strictness(revocation: Revocation) -> Strictness {
     match revocation {
         Revocation::Off => Strictness::Off,
         Revocation::Soft => Strictness::Soft,

@@ -153,7 +153,8 @@ impl Files {
         let addresses = rule.pool.as_deref().and_then(|name| config.pool(name));
         let addresses = addresses.map(|p| (&p.ranges, &p.ranges6, &p.on_subnet));
         let users = rule.users.as_ref().map(FileRef::path);
-        let who = (&rule.matches, &rule.addresses, rule.auth, rule.eap, users, rule.server_auth);
+        let who =
+            (&rule.matches, &rule.addresses, rule.auth, (rule.eap, rule.eap_only), users, rule.server_auth);
         let who = (who, rule.revocation);
         let what = (&rule.subnets, &rule.remote_subnets, rule.transport, &rule.pool, addresses);
         digest.update(format!("{who:?} {what:?}").as_bytes());

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod credentials;
 pub mod daemon;
 pub mod doctor;
+mod eap_tls;
 pub mod esp;
 pub mod files;
 pub mod host;

@@ -7,6 +7,7 @@
 
 mod aaa;
 mod aaa_read;
+mod eap;
 mod error;
 mod profile;
 mod profile_read;
@@ -22,6 +23,7 @@ mod users;
 mod value;
 
 pub use aaa::{Aaa, RadiusServer};
+pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;

@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
+use crate::eap::EapChoice;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
@@ -99,10 +100,12 @@ pub struct Profile {
     pub remote_id: Option<Identity>,
     /// The PSK, for whichever side uses one. Always there if one does.
     pub psk: Option<PskSource>,
-    /// The name that EAP proves, perhaps `DOMAIN\\user`. Always there with `auth = "eap"`.
+    /// The name that EAP proves, perhaps `DOMAIN\\user`. Always there with `auth = "eap"`, unless a certificate names it.
     pub user: Option<String>,
     /// What EAP's first question is answered with, where it shall not be `user`: `anonymous@example.com`.
     pub eap_identity: Option<String>,
+    /// Which EAP methods, and what is inside of them.
+    pub eap: EapChoice,
     /// The password. `None`: a person is asked.
     pub password: Option<PasswordSource>,
     /// Authorities for the server's certificate. Empty: the system's trust store.

@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
+use crate::eap::{EapChoice, eap};
 use crate::error::{ProfileErrors, Source};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
@@ -39,6 +40,10 @@ pub(crate) const KEYS: &[&str] = &[
     "psk-file",
     "user",
     "eap-identity",
+    "eap-methods",
+    "eap-inner",
+    "eap-server",
+    "eap-only",
     "password",
     "password-file",
     "ca",
@@ -129,6 +134,7 @@ fn profile(
         psk: credentials.psk,
         user: credentials.user,
         eap_identity: credentials.eap_identity,
+        eap: credentials.eap,
         password: credentials.password,
         ca: credentials.ca,
         certificate: credentials.certificate,
@@ -197,6 +203,7 @@ struct Credentials {
     psk: Option<PskSource>,
     user: Option<String>,
     eap_identity: Option<String>,
+    eap: EapChoice,
     password: Option<PasswordSource>,
     ca: Vec<CertSource>,
     certificate: Vec<CertSource>,
@@ -218,6 +225,7 @@ fn credentials(
         psk: reader.psk(table),
         user: reader.parse(table, "user", user_name),
         eap_identity: reader.parse(table, "eap-identity", user_name),
+        eap: eap(reader, table),
         password: reader.password(table),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
@@ -250,7 +258,7 @@ fn credentials_missing(
         let help = r#"add local-id = "alice@example.com": the server chooses the PSK by it"#;
         reader.missing(table, "local-id", help);
     }
-    if auth == Some(AuthMethod::Eap) && !has("user") {
+    if auth == Some(AuthMethod::Eap) && !has("user") && !has("key") {
         reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
     }
     if let (Some(AuthMethod::Eap), Some(AuthMethod::Psk), Some((_, span))) =
@@ -271,7 +279,10 @@ fn credentials_missing(
 fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMethod, remote: AuthMethod) {
     let psk =
         (auth == AuthMethod::Psk || remote == AuthMethod::Psk, r#"neither side authenticates with "psk""#);
-    let certificate = (auth == AuthMethod::Certificate, r#"auth is not "certificate""#);
+    let certificate = (
+        matches!(auth, AuthMethod::Certificate | AuthMethod::Eap),
+        r#"auth is neither "certificate" nor "eap""#,
+    );
     let ca = (remote == AuthMethod::Certificate, r#"remote-auth is not "certificate""#);
     let eap = (auth == AuthMethod::Eap, r#"auth is not "eap""#);
     let uses = [
@@ -279,6 +290,10 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
         ("psk-file", psk),
         ("user", eap),
         ("eap-identity", eap),
+        ("eap-methods", eap),
+        ("eap-inner", eap),
+        ("eap-server", eap),
+        ("eap-only", eap),
         ("password", eap),
         ("password-file", eap),
         ("ca", ca),

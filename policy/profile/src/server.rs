@@ -92,6 +92,8 @@ pub struct ConnectionRule {
     pub auth: AuthMethod,
     /// With EAP: who decides, and by which method.
     pub eap: Option<EapMethod>,
+    /// With EAP-TLS: whether the server leaves out its own certificate before, for clients that want it so (RFC 5998).
+    pub eap_only: bool,
     /// The users of EAP. Always there where this host decides.
     pub users: Option<FileRef>,
     /// How the server proves itself to these clients. Default: with its certificate if it has one, else as the client.
@@ -122,8 +124,22 @@ pub struct ConnectionRule {
 pub enum EapMethod {
     /// This host, by EAP-MSCHAPv2.
     Mschapv2,
+    /// This host, by EAP-TLS.
+    Tls,
+    /// This host, by EAP-TTLS.
+    Ttls,
+    /// This host, by PEAP.
+    Peap,
     /// The RADIUS servers, by whatever they do.
     Radius,
+}
+
+impl EapMethod {
+    /// Whether names and passwords decide, which this host keeps.
+    #[must_use]
+    pub const fn has_users(self) -> bool {
+        matches!(self, Self::Mschapv2 | Self::Ttls | Self::Peap)
+    }
 }
 
 /// `[pool.NAME]`.

@@ -43,6 +43,7 @@ const CONNECTION: &[&str] = &[
     "address",
     "auth",
     "users-file",
+    "eap-only",
     "server-auth",
     "psk",
     "psk-file",
@@ -63,6 +64,9 @@ const CLIENT_AUTH: &[(&str, (AuthMethod, Option<EapMethod>))] = &[
     ("psk", (AuthMethod::Psk, None)),
     ("certificate", (AuthMethod::Certificate, None)),
     ("eap-mschapv2", (AuthMethod::Eap, Some(EapMethod::Mschapv2))),
+    ("eap-tls", (AuthMethod::Eap, Some(EapMethod::Tls))),
+    ("eap-ttls", (AuthMethod::Eap, Some(EapMethod::Ttls))),
+    ("eap-peap", (AuthMethod::Eap, Some(EapMethod::Peap))),
     ("eap-radius", (AuthMethod::Eap, Some(EapMethod::Radius))),
 ];
 const NAT: &[(&str, Nat)] = &[("off", Nat::Off), ("masquerade", Nat::Masquerade)];
@@ -195,9 +199,10 @@ fn connection(
     let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
     let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
     matches.extend(members(reader, table, groups));
-    let auth_help = r#"add auth = "psk", "certificate", "eap-mschapv2" or "eap-radius""#;
+    let auth_help = r#"add auth = "psk", "certificate", "eap-mschapv2", "eap-tls", "eap-ttls", "eap-peap" or "eap-radius""#;
     let (auth, eap) = required_choice(reader, table, "auth", CLIENT_AUTH, auth_help).unzip();
     let eap = eap.flatten();
+    let eap_only = reader.boolean(table, "eap-only").unwrap_or(false);
     let users = reader.file(table, "users-file", Directory::Secrets);
     let server_auth = reader.choice(table, "server-auth", AUTH);
     let psk = reader.psk(table);
@@ -219,6 +224,7 @@ fn connection(
         addresses,
         auth,
         eap,
+        eap_only,
         users,
         server_auth,
         psk,
@@ -319,18 +325,30 @@ fn pool_of(reader: &mut Reader<'_>, table: &Table<'_>, pools: &[Pool]) -> Option
 }
 
 fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &ConnectionRule, ikev2: &Ike) {
-    if rule.auth == AuthMethod::Certificate && entry(table, "ca").is_none() {
+    let by_certificate = rule.auth == AuthMethod::Certificate || rule.eap == Some(EapMethod::Tls);
+    if by_certificate && entry(table, "ca").is_none() {
         let help = r#"add ca = "NAME.pem": the authority of the clients' certificates, in /etc/adit/certs"#;
         reader.missing(table, "ca", help);
     }
-    let local_users = rule.eap == Some(EapMethod::Mschapv2);
+    let local_users = rule.eap.is_some_and(EapMethod::has_users);
     if local_users && entry(table, "users-file").is_none() {
         let help =
             r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret"#;
         reader.missing(table, "users-file", help);
     }
+    if let (true, Some((_, span))) = (rule.eap != Some(EapMethod::Tls), entry(table, "eap-only")) {
+        let message = format!("{}`eap-only` has no use: auth is not \"eap-tls\"", table.title);
+        reader.error(
+            span,
+            message,
+            "take the line out, or change the method: no other one proves the server",
+        );
+    }
     if let (false, Some((_, span))) = (local_users, entry(table, "users-file")) {
-        let message = format!("{}`users-file` has no use: auth is not \"eap-mschapv2\"", table.title);
+        let message = format!(
+            "{}`users-file` has no use: auth is not EAP with passwords that this host keeps",
+            table.title
+        );
         reader.error(span, message, "take the line out, or change the method");
     }
     if let (AuthMethod::Eap, AuthMethod::Psk, Some((_, span))) =

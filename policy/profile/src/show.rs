@@ -2,6 +2,7 @@ use core::time::Duration;
 
 use adit_core::TrafficSelector;
 
+use crate::eap::EapChoice;
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
@@ -77,6 +78,14 @@ impl Profile {
         }
         out.extend(self.user.as_deref().map(|user| said("user", string(user))));
         out.extend(self.eap_identity.as_deref().map(|id| said("eap-identity", string(id))));
+        if self.auth == AuthMethod::Eap {
+            let (now, default) = (&self.eap, EapChoice::default());
+            let methods = list(now.words().into_iter().map(string));
+            out.push(when("eap-methods", methods, now.methods == default.methods));
+            out.push(when("eap-inner", string(now.inner_word()), now.inner == default.inner));
+            out.extend(now.server.as_ref().map(|id| said("eap-server", string(&id.to_string()))));
+            out.push(when("eap-only", now.only.to_string(), !now.only));
+        }
         match &self.password {
             Some(PasswordSource::Inline(_)) => out.push(said("password", HIDDEN.into())),
             Some(PasswordSource::File(file)) => out.push(said("password-file", string(file.name.as_str()))),

@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
     );
 }
 
@@ -324,4 +324,53 @@ corp.toml:15:2: unknown key "limit"
         "corp.toml:1:1: `[[connection]]` is missing\n  help: add [[connection]] with name, match, auth and pool: \
          without one nobody may connect"
     );
+}
+
+#[test]
+fn mistakes_of_eap() {
+    let text = r#"
+server = "vpn.example.com"
+auth = "eap"
+user = "alice"
+eap-methods = ["tls", "leap"]
+eap-inner = "chap"
+eap-only = true
+"#;
+    assert_eq!(
+        profile_errors(text).to_string(),
+        r#"corp.toml:5:15: `eap-methods`: EAP-TLS needs a certificate of ours
+  help: add certificate = "NAME.pem" and key = "NAME.pem", or take "tls" out
+corp.toml:5:23: `eap-methods`: "leap" is not an EAP method of ours
+  help: allowed: "mschapv2", "tls", "ttls", "peap", "gtc", "md5"
+corp.toml:6:13: `eap-inner`: "chap" is not a value it can have
+  help: allowed: "mschapv2", "eap-mschapv2", "pap", "gtc", "md5""#
+    );
+    let only = text.replace("\"tls\", \"leap\"", "\"peap\"").replace("chap\"", "pap\"");
+    assert_eq!(
+        profile_errors(&only).to_string(),
+        "corp.toml:7:12: `eap-only`: the server would prove itself by nothing\n  help: add eap-methods = [\"tls\"]: no \
+         other method proves the server"
+    );
+    let server = r#"
+[ikev2]
+certificate = "vpn.pem"
+key = "vpn.pem"
+[[connection]]
+name = "a"
+match = "*"
+auth = "eap-tls"
+pool = "p"
+[[connection]]
+name = "b"
+match = "*"
+auth = "eap-peap"
+eap-only = true
+pool = "p"
+[pool.p]
+ranges = ["10.9.0.0/24"]
+"#;
+    let errors = server_errors(server);
+    for part in ["`ca` is missing", "`eap-only` has no use", "`users-file` is missing"] {
+        assert!(errors.contains(part), "{part} in:\n{errors}");
+    }
 }

@@ -66,7 +66,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let chain = chain(end_entity, intermediates);
         match verify_server(&chain, &self.anchors, &self.name, WallTime(now.as_secs())) {
-            Ok(_) => Ok(ServerCertVerified::assertion()),
+            Ok(key) => self.verdict.accept(&key).map(|()| ServerCertVerified::assertion()),
             Err(error) => Err(self.verdict.refuse(error)),
         }
     }

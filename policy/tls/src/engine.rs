@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use adit_auth::eap::TlsVersion;
 use adit_core::{Failure, Secret};
+use adit_pki::Question;
 use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 
@@ -122,6 +123,13 @@ impl Engine {
         };
         let certificates = self.connection.peer_certificates().unwrap_or_default();
         Some(Tunnel { version, certificates: certificates.iter().map(|c| c.to_vec()).collect() })
+    }
+
+    /// What is to be asked of others about the other side's certificates, once the handshake is complete: whether one has
+    /// been revoked. Nothing here asks.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        self.verdict.questions()
     }
 
     /// Key material that only the two sides have (RFC 5705, RFC 8446 §7.5). `None` before the handshake is complete.

@@ -4,12 +4,12 @@ use core::fmt::Display;
 use std::sync::OnceLock;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_pki::PkiError;
+use adit_pki::{PkiError, Question, VerifiedKey};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// What our verifier has said against the other side's certificate, in its own words.
 #[derive(Default)]
-pub(crate) struct Verdict(OnceLock<Failure>);
+pub(crate) struct Verdict(OnceLock<Failure>, OnceLock<Vec<Question>>);
 
 impl core::fmt::Debug for Verdict {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -18,6 +18,18 @@ impl core::fmt::Debug for Verdict {
 }
 
 impl Verdict {
+    /// Keeps what is to be asked about certificates that are good as far as they say themselves.
+    pub(crate) fn accept(&self, key: &VerifiedKey) -> Result<(), Error> {
+        let questions = key.questions().map_err(|error| self.refuse(error))?;
+        let _ = self.1.set(questions);
+        Ok(())
+    }
+
+    /// What is to be asked.
+    pub(crate) fn questions(&self) -> Vec<Question> {
+        self.1.get().cloned().unwrap_or_default()
+    }
+
     /// Keeps the words, and returns what says it in an alert.
     pub(crate) fn refuse(&self, error: PkiError) -> Error {
         let kind = match Failure::from(error.clone()).code {

@@ -59,7 +59,7 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = chain(end_entity, intermediates);
         match verify_tls_client(&chain, &self.anchors, WallTime(now.as_secs())) {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Ok(key) => self.verdict.accept(&key).map(|()| ClientCertVerified::assertion()),
             Err(error) => Err(self.verdict.refuse(error)),
         }
     }

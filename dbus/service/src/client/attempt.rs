@@ -9,7 +9,7 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ikev2::api::{Established, Event, Lease, SaId};
 use adit_plan::mobility::Uplink;
-use adit_profile::{AuthMethod, Profile, ServerName, Tunnel};
+use adit_profile::{AuthMethod, EapType, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
 
@@ -24,6 +24,7 @@ use super::shown::Shown;
 use super::words::{describe, hint_at_legacy};
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
+use crate::eap_tls::EapTls;
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::{ConnectionId, State};
 
@@ -238,7 +239,7 @@ impl Attempt {
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials()?;
-        if self.profile.auth == AuthMethod::Eap {
+        if self.profile.auth == AuthMethod::Eap && !self.profile.eap.methods.contains(&EapType::Tls) {
             // The server is not kept waiting for a person where that can be helped.
             self.passwords.ready().await?;
         }
@@ -307,7 +308,7 @@ impl Attempt {
     fn credentials(&self) -> Result<(Option<OwnCertificate>, Option<Arc<adit_pki::TrustAnchors>>), Failure> {
         let files = self.daemon.files();
         let own = match (self.profile.auth, &self.profile.key) {
-            (AuthMethod::Certificate, Some(key)) => Some(OwnCertificate::load(
+            (AuthMethod::Certificate | AuthMethod::Eap, Some(key)) => Some(OwnCertificate::load(
                 files,
                 &self.profile.certificate,
                 key,
@@ -324,6 +325,24 @@ impl Attempt {
             files.psk(psk)?;
         }
         Ok((own, trusted))
+    }
+
+    /// The EAP conversation of one IKE_SA, if the profile has one.
+    fn talk(
+        &self,
+        gateway: &ServerName,
+        own: Option<&OwnCertificate>,
+        anchors: Option<&Arc<adit_pki::TrustAnchors>>,
+    ) -> Result<Option<Talk>, Failure> {
+        if self.profile.auth != AuthMethod::Eap {
+            return Ok(None);
+        }
+        let anchors = anchors.ok_or_else(|| internal("the server's authorities are missing"))?;
+        let name = self.profile.eap.server.clone();
+        let name = name.unwrap_or_else(|| self.profile.identity_of(gateway));
+        let tls = EapTls::peer(Arc::clone(anchors), name, own, self.profile.revocation)?;
+        let identity = own.map(OwnCertificate::identity).transpose()?;
+        Talk::new(&self.passwords, tls, identity.as_ref()).map(Some)
     }
 
     /// Dials, and waits until it is up.
@@ -367,6 +386,7 @@ impl Attempt {
                 f.local_id = config.local_id.to_string();
             });
         }
+        let eap = self.talk(gateway, own, anchors.as_ref())?.map(Arc::new);
         let (sender, events) = mpsc::unbounded_channel();
         let context = ClientContext {
             profile: Arc::clone(&self.profile),
@@ -374,7 +394,7 @@ impl Attempt {
             own: own.cloned(),
             anchors,
             installation: Arc::clone(&self.installation),
-            eap: Talk::new(&self.passwords).map(Arc::new),
+            eap,
             events: sender,
         };
         self.installation.open(uplink).await;

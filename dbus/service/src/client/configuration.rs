@@ -45,7 +45,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         local_id: local_identity(profile, own, source)?,
         remote_id: profile.identity_of(gateway),
         local_auth: match profile.auth {
-            AuthMethod::Eap => LocalAuth::Eap { only: false },
+            AuthMethod::Eap => LocalAuth::Eap { only: profile.eap.only },
             AuthMethod::Psk | AuthMethod::Certificate => {
                 own.map_or(LocalAuth::Psk, OwnCertificate::local_auth)
             }

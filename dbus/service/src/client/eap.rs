@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_auth::eap::{Established, InnerConfig, Method, Peer, PeerAsk, PeerConfig, PeerStep};
-use adit_core::{Failure, FailureCode, Secret, Step};
+use adit_auth::eap::{Established, InnerConfig, Method, Peer, PeerAsk, PeerConfig, PeerStep, TtlsInner};
+use adit_core::{Failure, FailureCode, Identity, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ikev2::api::{EapStep, EapSuccess};
-use adit_profile::Profile;
+use adit_profile::{EapInner, EapType, Profile};
 
 use super::asker::Asker;
+use crate::eap_tls::EapTls;
 use crate::files::Files;
 use crate::registry::Wanted;
 
@@ -96,25 +97,31 @@ impl Passwords {
 
 /// The conversation of one IKE_SA.
 pub(crate) struct Talk {
-    peer: tokio::sync::Mutex<Peer>,
+    peer: tokio::sync::Mutex<(Peer, EapTls)>,
     passwords: Arc<Passwords>,
 }
 
 impl Talk {
-    /// One that has heard nothing. `None`: the profile does not speak EAP.
-    pub(crate) fn new(passwords: &Arc<Passwords>) -> Option<Self> {
+    /// One that has heard nothing. `certificate`: who our certificate says that we are.
+    pub(crate) fn new(
+        passwords: &Arc<Passwords>,
+        tls: EapTls,
+        certificate: Option<&Identity>,
+    ) -> Result<Self, Failure> {
         let profile = &passwords.profile;
-        let user = profile.user.clone()?;
+        let user = profile.user.clone().or_else(|| certificate.map(ToString::to_string));
+        let user = user.ok_or_else(|| unexpected("a name"))?;
         let identity = profile.eap_identity.clone().unwrap_or_else(|| user.clone());
-        let config =
-            PeerConfig { identity, user, methods: vec![Method::MSCHAPV2], inner: InnerConfig::default() };
-        let peer = tokio::sync::Mutex::new(Peer::new(config));
-        Some(Self { peer, passwords: Arc::clone(passwords) })
+        let methods = profile.eap.methods.iter().copied().map(method).collect();
+        let config = PeerConfig { identity, user, methods, inner: inner(profile.eap.inner) };
+        let peer = tokio::sync::Mutex::new((Peer::new(config), tls));
+        Ok(Self { peer, passwords: Arc::clone(passwords) })
     }
 
     /// What a packet of the server comes to.
     pub(crate) async fn packet(&self, packet: &[u8]) -> Result<EapStep, Failure> {
-        let mut peer = self.peer.lock().await;
+        let mut talk = self.peer.lock().await;
+        let (peer, tls) = &mut *talk;
         let mut entropy = OsEntropy::new();
         let mut step = peer.packet(packet);
         loop {
@@ -124,7 +131,10 @@ impl Talk {
                     let answer = self.passwords.answer(ask).await;
                     peer.answer(&mut entropy, answer)
                 }
-                PeerStep::Tls(_) => return Err(unexpected("TLS engine")),
+                PeerStep::Tls(ask) => {
+                    let answer = tls.answer(ask).await;
+                    peer.tls(&mut entropy, answer)
+                }
                 PeerStep::Ended(Ok(established)) => return Ok(succeeded(established)),
                 PeerStep::Ended(Err(failure)) => {
                     self.passwords.forget();
@@ -137,6 +147,28 @@ impl Talk {
             }
         }
     }
+}
+
+const fn method(kind: EapType) -> Method {
+    match kind {
+        EapType::Mschapv2 => Method::MSCHAPV2,
+        EapType::Tls => Method::TLS,
+        EapType::Ttls => Method::TTLS,
+        EapType::Peap => Method::PEAP,
+        EapType::Gtc => Method::GTC,
+        EapType::Md5 => Method::MD5,
+    }
+}
+
+fn inner(kind: EapInner) -> InnerConfig {
+    let (ttls, method) = match kind {
+        EapInner::Mschapv2 => (TtlsInner::MsChapV2, Method::MSCHAPV2),
+        EapInner::EapMschapv2 => (TtlsInner::Eap, Method::MSCHAPV2),
+        EapInner::Pap => (TtlsInner::Pap, Method::MSCHAPV2),
+        EapInner::Gtc => (TtlsInner::Eap, Method::GTC),
+        EapInner::Md5 => (TtlsInner::Eap, Method::MD5),
+    };
+    InnerConfig { methods: vec![method], ttls, ..InnerConfig::default() }
 }
 
 fn succeeded(established: Established) -> EapStep {

@@ -17,7 +17,7 @@ use crate::files::Files;
 use door::Door;
 
 pub(crate) use dynamic::listen;
-pub(crate) use session::{Cause, Grant, Session};
+pub(crate) use session::{Cause, Grant, Limits, Session};
 
 /// The servers of a configuration, and what is on its way to them.
 pub(crate) struct Radius {

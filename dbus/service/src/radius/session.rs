@@ -8,6 +8,7 @@ use adit_auth::radius::{Attribute, Granted, attribute};
 use adit_core::{Instant, Path};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::Lease;
+use tokio::sync::watch;
 
 use super::Radius;
 use crate::clock;
@@ -17,6 +18,7 @@ use crate::clock;
 pub(crate) enum Cause {
     UserRequest = 1,
     LostCarrier = 2,
+    IdleTimeout = 4,
     SessionTimeout = 5,
     AdminReset = 6,
     AdminReboot = 7,
@@ -39,6 +41,16 @@ pub(crate) struct Session {
     path: Path,
     lease: Lease,
     begun: Instant,
+    limits: watch::Sender<Limits>,
+}
+
+/// How long a session may go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Limits {
+    /// Then it is over (Session-Timeout).
+    pub(crate) end: Option<Instant>,
+    /// It is over when nothing has been carried for so long (Idle-Timeout).
+    pub(crate) idle: Option<Duration>,
 }
 
 const START: u32 = 1;
@@ -48,7 +60,10 @@ const INTERIM: u32 = 3;
 impl Session {
     /// It has begun.
     pub(crate) fn begin(grant: Grant, path: Path, lease: Lease) -> Self {
-        let session = Self { grant, path, lease, begun: clock::now() };
+        let begun = clock::now();
+        let limits =
+            Limits { end: grant.granted.session.map(|limit| begun + limit), idle: grant.granted.idle };
+        let session = Self { grant, path, lease, begun, limits: watch::Sender::new(limits) };
         session.grant.radius.account(session.record(START), false);
         session
     }
@@ -58,9 +73,17 @@ impl Session {
         self.grant.granted.interim.or(self.grant.radius.aaa.interim)
     }
 
-    /// How long it may last.
-    pub(crate) const fn limit(&self) -> Option<Duration> {
-        self.grant.granted.session
+    /// How long it may go on, as that is now and changes.
+    pub(crate) fn limits(&self) -> watch::Receiver<Limits> {
+        self.limits.subscribe()
+    }
+
+    /// From now on it may go on for `session`, and be idle for `idle`; what is not there stays as it is.
+    pub(crate) fn change(&self, session: Option<Duration>, idle: Option<Duration>) {
+        self.limits.send_modify(|limits| {
+            limits.end = session.map(|limit| clock::now() + limit).or(limits.end);
+            limits.idle = idle.or(limits.idle);
+        });
     }
 
     /// It still stands, and has moved so much.

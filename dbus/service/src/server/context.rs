@@ -10,7 +10,7 @@ use adit_ikev2::api::{
 };
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
-use adit_profile::{AuthMethod, ConnectionRule, PskSource, Revocation};
+use adit_profile::{AuthMethod, ConnectionRule, EapMethod, PskSource, Revocation};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
@@ -102,7 +102,7 @@ impl SaContext for Arc<Inner> {
             Event::Closed(result) => {
                 self.closed_because(sa, result.as_ref().err());
                 if let Err(failure) = result {
-                    self.tell(sa, &failure);
+                    self.tell(sa, &self.reason(sa, failure));
                 }
                 let inner = Arc::clone(self);
                 tokio::spawn(async move { inner.take_away(sa).await });
@@ -127,6 +127,17 @@ impl Inner {
         }
         let peer = failure.peer.as_deref().unwrap_or("");
         tracing::info!(sa = sa.0, code = %failure.code, peer, "client: {failure}");
+    }
+
+    /// Who goes away, in whatever words, after EAP has refused it went because of that.
+    pub(super) fn reason(&self, sa: SaId, told: Failure) -> Failure {
+        let guest = self.guests().get(&sa).cloned();
+        match guest.and_then(|g| g.facts().refused.take()) {
+            Some(why) => {
+                Failure { text: format!("a peer that left was not let in: {}", why.text), hint: None, ..told }
+            }
+            None => told,
+        }
     }
 
     fn may_tell_of_stranger(&self) -> bool {
@@ -215,7 +226,7 @@ impl Inner {
     fn remote_auth(&self, index: usize, rule: &ConnectionRule) -> RemoteAuth {
         match rule.auth {
             AuthMethod::Psk => RemoteAuth::Psk,
-            AuthMethod::Eap => RemoteAuth::Eap { only: false },
+            AuthMethod::Eap => RemoteAuth::Eap { only: rule.eap_only && rule.eap == Some(EapMethod::Tls) },
             AuthMethod::Certificate => {
                 let anchors = self.anchors.get(index).and_then(Option::as_ref);
                 RemoteAuth::Certificate { authorities: anchors.map(|a| a.key_hashes()).unwrap_or_default() }
@@ -267,7 +278,7 @@ impl Inner {
             };
             leased.map_err(Failure::from)?
         };
-        if let Err(failure) = granted.check(name, leased.v4) {
+        if let Err(failure) = granted.check(name, (leased.v4, leased.v6.map(|(a, _)| a))) {
             self.release_lease(name, sa);
             return Err(failure);
         }

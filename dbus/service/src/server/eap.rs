@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 use super::Inner;
 use super::context::{nobody, unexpected};
 use super::users;
+use crate::daemon::Daemon;
+use crate::eap_tls::EapTls;
 use crate::radius::{Grant, Radius};
 
 /// How often a wrong password may be tried again within one conversation.
@@ -45,7 +47,8 @@ enum With {
 
 struct Local {
     authenticator: Authenticator,
-    file: FileRef,
+    tls: Option<EapTls>,
+    file: Option<FileRef>,
     /// What the file of users calls the one who was asked about last.
     user: Option<String>,
 }
@@ -83,19 +86,7 @@ impl Inner {
         };
         let Some(conversation) = talk.as_mut() else { return Err(unexpected("EAP to go on")) };
         match &mut conversation.with {
-            With::Users(_) => {
-                let (inner, mut taken) = (Arc::clone(&self), talk.take());
-                // Files are read, and perhaps written.
-                let work = move || {
-                    let step = taken.as_mut().map(|c| inner.with_users(sa, c, &packet));
-                    (taken, step.unwrap_or_else(|| Err(unexpected("EAP to go on"))))
-                };
-                let (taken, step) = tokio::task::spawn_blocking(work)
-                    .await
-                    .map_err(|_| unexpected("EAP to go on, and it broke off"))?;
-                *talk = taken;
-                step
-            }
+            With::Users(_) => self.with_users(sa, conversation, &packet).await,
             With::Radius(_) => self.with_radius(sa, conversation, packet).await,
         }
     }
@@ -109,52 +100,93 @@ impl Inner {
         let (Some(index), Some(path)) = (rule, path) else { return Err(unexpected("EAP to begin")) };
         let rule = self.config.connections.get(index).ok_or_else(|| unexpected("EAP to begin"))?;
         match (rule.eap, &rule.users) {
-            (Some(EapMethod::Mschapv2), Some(file)) => {
+            (Some(EapMethod::Radius), _) => self.begin_radius(index, path),
+            (Some(method), file) => {
                 let name = self.identity(path)?.to_string();
-                let config = AuthenticatorConfig { retries: RETRIES, ..AuthenticatorConfig::new(name) };
+                let methods = vec![match method {
+                    EapMethod::Tls => Method::TLS,
+                    EapMethod::Ttls => Method::TTLS,
+                    EapMethod::Peap => Method::PEAP,
+                    EapMethod::Mschapv2 | EapMethod::Radius => Method::MSCHAPV2,
+                }];
+                let config =
+                    AuthenticatorConfig { retries: RETRIES, methods, ..AuthenticatorConfig::new(name) };
                 let (authenticator, first) = Authenticator::begin(&mut OsEntropy::new(), config);
-                let local = Local { authenticator, file: file.clone(), user: None };
+                let tls = self.eap_tls(index, rule, method)?;
+                let local = Local { authenticator, tls, file: file.clone(), user: None };
                 let with = With::Users(Box::new(local));
                 Ok((Conversation { rule: index, path, with }, first))
             }
-            (Some(EapMethod::Radius), _) => {
-                let radius = self.radius.clone().ok_or_else(|| unexpected("a RADIUS server"))?;
-                let session = radius.session_id();
-                let remote = Remote { radius, session, identity: Vec::new(), state: None };
-                // What EAP-Identity asks is the same for everybody.
-                let first = emit(Code::Request, 0, Some(Method::IDENTITY), &[]);
-                Ok((Conversation { rule: index, path, with: With::Radius(Box::new(remote)) }, first))
-            }
-            _ => Err(unexpected("EAP for a connection without it")),
+            (None, _) => Err(unexpected("EAP for a connection without it")),
         }
     }
 
-    fn with_users(&self, sa: SaId, talk: &mut Conversation, packet: &[u8]) -> Result<EapStep, Failure> {
+    fn begin_radius(&self, rule: usize, path: Path) -> Result<(Conversation, Vec<u8>), Failure> {
+        let radius = self.radius.clone().ok_or_else(|| unexpected("a RADIUS server"))?;
+        let session = radius.session_id();
+        let remote = Remote { radius, session, identity: Vec::new(), state: None };
+        // What EAP-Identity asks is the same for everybody.
+        let first = emit(Code::Request, 0, Some(Method::IDENTITY), &[]);
+        Ok((Conversation { rule, path, with: With::Radius(Box::new(remote)) }, first))
+    }
+
+    /// The engine of a conversation, where the method runs TLS.
+    fn eap_tls(
+        &self,
+        index: usize,
+        rule: &ConnectionRule,
+        method: EapMethod,
+    ) -> Result<Option<EapTls>, Failure> {
+        if method == EapMethod::Mschapv2 {
+            return Ok(None);
+        }
+        let own = self.own.as_ref().ok_or_else(|| unexpected("the server's certificate"))?;
+        let clients = match method {
+            EapMethod::Tls => {
+                let anchors = self.anchors.get(index).cloned().flatten();
+                Some(anchors.ok_or_else(|| unexpected("the authorities of clients"))?)
+            }
+            _ => None,
+        };
+        EapTls::authenticator(own, clients, rule.revocation).map(Some)
+    }
+
+    async fn with_users(&self, sa: SaId, talk: &mut Conversation, packet: &[u8]) -> Result<EapStep, Failure> {
         let (rule, path) = (talk.rule, talk.path);
         let With::Users(local) = &mut talk.with else { return Err(unexpected("users")) };
         let mut entropy = OsEntropy::new();
         let mut step = local.authenticator.packet(&mut entropy, packet);
         loop {
             step = match step {
-                AuthenticatorStep::Send(packet) => return Ok(EapStep::Send(packet)),
+                AuthenticatorStep::Send(packet) => {
+                    self.guest(sa).facts().refused = local.authenticator.refusal();
+                    return Ok(EapStep::Send(packet));
+                }
                 AuthenticatorStep::Ask(AuthenticatorAsk::User { identity }) => {
-                    let known = self.user(local, &identity);
+                    let known = self.user(local, identity).await;
                     local.authenticator.user(&mut entropy, known)
                 }
                 AuthenticatorStep::Ask(AuthenticatorAsk::StorePassword { password, .. }) => {
-                    let stored = self.store(local, &password);
+                    let stored = self.store(local, password).await;
                     local.authenticator.stored(&mut entropy, stored)
                 }
-                AuthenticatorStep::Tls(_) => return Err(unexpected("a TLS engine")),
+                AuthenticatorStep::Tls(ask) => {
+                    let Some(tls) = &mut local.tls else { return Err(unexpected("a TLS engine")) };
+                    let answer = tls.answer(ask).await;
+                    local.authenticator.tls(&mut entropy, answer)
+                }
                 AuthenticatorStep::Ended(packet, Ok(established)) => {
+                    let mutual = established.method == Method::TLS;
                     let name = local.user.take().unwrap_or(established.identity);
                     let peer = self.admitted(sa, rule, path, &name)?;
-                    // EAP-MSCHAPv2 is no reason to do without a certificate, here as on the other side.
-                    let success =
-                        EapSuccess { packet, msk: established.msk, mutual: false, peer: Some(peer) };
+                    // Only EAP-TLS is a reason to do without a certificate, here as on the other side.
+                    let success = EapSuccess { packet, msk: established.msk, mutual, peer: Some(peer) };
                     return Ok(EapStep::Succeeded(Box::new(success)));
                 }
-                AuthenticatorStep::Ended(packet, Err(why)) => return Ok(EapStep::Failed(packet, why)),
+                AuthenticatorStep::Ended(packet, Err(why)) => {
+                    self.guest(sa).facts().refused = None;
+                    return Ok(EapStep::Failed(packet, why));
+                }
                 AuthenticatorStep::Ignore => {
                     let text = "the peer sent an EAP packet that makes no sense at this point";
                     return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
@@ -220,6 +252,7 @@ impl Inner {
         let name = String::from_utf8_lossy(&remote.identity).into_owned();
         let name = granted.user.clone().unwrap_or(name);
         let peer = self.admitted(sa, rule, path, &name)?;
+        Self::tell_of_the_rest(&name, &granted);
         let success = || emit(Code::Success, identifier, None, &[]);
         let packet = granted.eap.take().unwrap_or_else(success);
         let msk = granted.keys.take().map(|(send, receive)| msk(&send, &receive));
@@ -230,21 +263,21 @@ impl Inner {
         Ok(EapStep::Succeeded(Box::new(success)))
     }
 
-    fn user(&self, local: &mut Local, name: &str) -> Result<Option<UserSecret>, Failure> {
-        let users = users::read(&self.daemon, &local.file)?;
-        let Some((name, user)) = users.find(name) else { return Ok(None) };
-        let hash = match &user.password {
-            UserPassword::Text(text) => NtHash::of(text),
-            UserPassword::NtHash(hash) => hash.expose().try_into().ok().map(NtHash::from_bytes),
-        };
-        local.user = Some(name.to_owned());
-        let hash = hash.ok_or_else(|| unexpected("a password that is text"))?;
-        Ok(Some(UserSecret { hash, expired: user.expired, clear: None }))
+    async fn user(&self, local: &mut Local, name: String) -> Result<Option<UserSecret>, Failure> {
+        let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
+        let daemon = Arc::clone(&self.daemon);
+        let found = blocking(move || find(&daemon, &file, &name)).await?;
+        Ok(found.map(|(name, secret)| {
+            local.user = Some(name);
+            secret
+        }))
     }
 
-    fn store(&self, local: &Local, password: &Secret) -> Result<(), Failure> {
-        let user = local.user.as_deref().ok_or_else(|| unexpected("a user's new password"))?;
-        users::store(&self.daemon, &local.file, user, password)
+    async fn store(&self, local: &Local, password: Secret) -> Result<(), Failure> {
+        let user = local.user.clone().ok_or_else(|| unexpected("a user's new password"))?;
+        let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
+        let daemon = Arc::clone(&self.daemon);
+        blocking(move || users::store(&daemon, &file, &user, &password)).await
     }
 
     /// Who a peer has turned out to be, and what holds for it: the first `[[connection]]` that is for its name and whose
@@ -259,7 +292,11 @@ impl Inner {
         let identity = name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()));
         let before = self.config.connections.get(began).ok_or_else(|| unexpected("a connection"))?;
         let users = |c: &ConnectionRule| c.users.as_ref().map(FileRef::path);
-        let decided = |c: &&ConnectionRule| c.eap == before.eap && users(c) == users(before);
+        // What a peer calls itself chooses by whose authorities its certificate is judged: it comes in by those alone.
+        let judged = |c: &ConnectionRule| {
+            c.eap != Some(EapMethod::Tls) || c.ca == before.ca && c.revocation == before.revocation
+        };
+        let decided = |c: &&ConnectionRule| c.eap == before.eap && users(c) == users(before) && judged(c);
         let for_it = |c: &&ConnectionRule| c.is_for(&identity, path.remote.ip());
         let rule = self.config.connections.iter().filter(decided).find(for_it);
         let rule = rule.ok_or_else(|| nobody(&identity))?;
@@ -268,6 +305,26 @@ impl Inner {
         let config = self.responder(index, rule, path)?;
         Ok((identity, Box::new(config)))
     }
+}
+
+/// A user, as the file calls it.
+fn find(daemon: &Daemon, file: &FileRef, name: &str) -> Result<Option<(String, UserSecret)>, Failure> {
+    let users = users::read(daemon, file)?;
+    let Some((name, user)) = users.find(name) else { return Ok(None) };
+    let hash = match &user.password {
+        UserPassword::Text(text) => NtHash::of(text),
+        UserPassword::NtHash(hash) => hash.expose().try_into().ok().map(NtHash::from_bytes),
+    };
+    let hash = hash.ok_or_else(|| unexpected("a password that is text"))?;
+    Ok(Some((name.to_owned(), UserSecret { hash, expired: user.expired, clear: None })))
+}
+
+/// What reads and writes files.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(unexpected("the users, and reading them broke off")))
 }
 
 /// The MSK of what a RADIUS server sends (RFC 2548 §2.4.2 and §2.4.3): what we receive with, then what we send with. One

@@ -1,10 +1,14 @@
 //! EAP at the server, with peers of `adit-auth`: users, groups, passwords that are changed; and a RADIUS server that is
 //! not there.
 
+use std::sync::Arc;
+
 use adit_auth::eap::{InnerConfig, Method, Peer, PeerAsk, PeerConfig, PeerStep};
-use adit_core::{Failure, FailureCode, Secret};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ikev2::api::{Answer, Ask, EapStep, RemoteAuth, SaId};
+use adit_pki::{FileSigner, TrustAnchors};
+use adit_tls::{ClientConfig, Engine, OwnCertificate, Versions};
 
 use super::tests::{Ca, Server, id, path};
 
@@ -30,18 +34,42 @@ async fn server(match_: &str) -> Server {
     Server::new(&toml(match_), &files).await
 }
 
+fn peer(user: &str) -> Peer {
+    Peer::new(PeerConfig {
+        identity: user.into(),
+        user: user.into(),
+        methods: vec![Method::MSCHAPV2],
+        inner: InnerConfig::default(),
+    })
+}
+
+/// Types one password as `user`, which is refused, and says nothing more.
+async fn leave(server: &Server, sa: u64, user: &str, typed: &str) {
+    let ask = Ask::Connection { remote: id("192.0.2.9"), asked: None, path: path(), eap: true };
+    let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
+    let (mut peer, mut entropy, mut packet) = (peer(user), OsEntropy::new(), None);
+    for _ in 0..20 {
+        let Answer::Eap(step) = server.ask(sa, Ask::Eap { packet: packet.take() }).await else { panic!() };
+        let EapStep::Send(request) = step.unwrap() else { panic!("it is over") };
+        packet = match peer.packet(&request) {
+            PeerStep::Send(response) => Some(response),
+            PeerStep::Ask(PeerAsk::Password { again: Some(_) }) => return,
+            PeerStep::Ask(_) => match peer.answer(&mut entropy, Ok(Secret::from(typed.as_bytes()))) {
+                PeerStep::Send(response) => Some(response),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+    }
+    panic!("no refusal");
+}
+
 /// Speaks EAP as `user` to the end, with these passwords; who it is then, and by which `[[connection]]`.
 async fn speak(server: &Server, sa: u64, user: &str, typed: &[&str]) -> Result<(String, String), Failure> {
     let ask = Ask::Connection { remote: id("192.0.2.9"), asked: None, path: path(), eap: true };
     let Answer::Connection(Ok(config)) = server.ask(sa, ask).await else { panic!("no connection") };
     assert!(matches!(config.remote_auth, RemoteAuth::Eap { .. }));
-    let config = PeerConfig {
-        identity: user.into(),
-        user: user.into(),
-        methods: vec![Method::MSCHAPV2],
-        inner: InnerConfig::default(),
-    };
-    let (mut peer, mut typed, mut entropy) = (Peer::new(config), typed.iter(), OsEntropy::new());
+    let (mut peer, mut typed, mut entropy) = (peer(user), typed.iter(), OsEntropy::new());
     let mut packet = None;
     for _ in 0..20 {
         let Answer::Eap(step) = server.ask(sa, Ask::Eap { packet: packet.take() }).await else { panic!() };
@@ -59,9 +87,7 @@ async fn speak(server: &Server, sa: u64, user: &str, typed: &[&str]) -> Result<(
             let secret = typed.next().map(|text| Secret::from(text.as_bytes()));
             step = peer.answer(
                 &mut entropy,
-                secret.ok_or_else(|| {
-                    Failure::new(FailureCode::NoSecret, adit_core::Step::Authenticate, "no more")
-                }),
+                secret.ok_or_else(|| Failure::new(FailureCode::NoSecret, Step::Authenticate, "no more")),
             );
         }
         match step {
@@ -87,6 +113,98 @@ async fn who_eap_has_proven_gets_what_is_for_that_name() {
     let typed = ["no", "never", "correct horse"];
     assert_eq!(speak(&server, 3, "alice@example.com", &typed).await, said("alice@example.com", "staff"));
     assert_eq!(server.inner.guest(SaId(3)).facts().rule, Some((0, true)));
+}
+
+#[tokio::test]
+async fn who_leaves_after_a_refusal_left_because_of_it() {
+    let server = server("\"*@example.com\"").await;
+    let gone = || Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, "gone").said("DELETE");
+    let cases = [
+        ("alice@example.com", "EAP-MSCHAPv2: alice@example.com: a wrong password"),
+        ("mallory", "EAP-MSCHAPv2: mallory: a name that is not known"),
+    ];
+    for (sa, (user, why)) in (1..).zip(cases) {
+        // Refused once, the peer does not answer any more.
+        leave(&server, sa, user, "no").await;
+        let told = server.inner.reason(SaId(sa), gone());
+        assert!(told.text.ends_with(why), "{told}");
+        assert_eq!(told.peer.as_deref(), Some("DELETE"));
+    }
+    // One that says that it goes has it in the failure itself.
+    let failure = speak(&server, 3, "alice@example.com", &["no"]).await.unwrap_err();
+    assert!(failure.text.contains("alice@example.com: a wrong password"), "{failure}");
+    assert_eq!(server.inner.reason(SaId(3), gone()), gone());
+    // Who was let in left for another reason.
+    assert!(speak(&server, 4, "alice@example.com", &["no", "correct horse"]).await.is_ok());
+    assert_eq!(server.inner.reason(SaId(4), gone()), gone());
+}
+
+/// Speaks EAP-TLS with a certificate of `ca` in that name; the `[[connection]]` that lets it in.
+async fn show(server: &Server, sa: u64, (ours, theirs): (&Ca, &Ca), name: &str) -> Result<String, Failure> {
+    let ask = Ask::Connection { remote: id(name), asked: None, path: path(), eap: true };
+    let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
+    let (certificate, key) = ours.client(name);
+    let der = certificate.der().to_vec();
+    let signer =
+        FileSigner::new(Secret::new(key.serialize_der()), &der, &ring::rand::SystemRandom::new()).unwrap();
+    let config = ClientConfig {
+        anchors: Arc::new(TrustAnchors::from_content(theirs.pem.as_bytes()).unwrap()),
+        name: id("vpn.example.com"),
+        says_name: false,
+        own: Some(OwnCertificate { chain: vec![der], signer: Arc::new(signer) }),
+        versions: Versions::Both,
+    };
+    let mut engine = Engine::client(&config).unwrap();
+    let (identity, user) = (name.to_owned(), name.to_owned());
+    let mut peer =
+        Peer::new(PeerConfig { identity, user, methods: vec![Method::TLS], inner: InnerConfig::default() });
+    let (mut entropy, mut packet) = (OsEntropy::new(), None);
+    for _ in 0..40 {
+        let Answer::Eap(step) = server.ask(sa, Ask::Eap { packet: packet.take() }).await else { panic!() };
+        let request = match step? {
+            EapStep::Send(request) => request,
+            EapStep::Failed(_, why) => return Err(why),
+            EapStep::Succeeded(success) => {
+                assert!(success.msk.is_some() && success.mutual);
+                return Ok(success.peer.unwrap().1.name);
+            }
+        };
+        let mut step = peer.packet(&request);
+        while let PeerStep::Tls(ask) = step {
+            step = peer.tls(&mut entropy, adit_tls::eap::answer(&mut engine, ask));
+        }
+        let PeerStep::Send(response) = step else { panic!("{step:?}") };
+        packet = Some(response);
+    }
+    panic!("no end");
+}
+
+#[tokio::test]
+async fn a_certificate_lets_in_by_its_own_authority_only() {
+    let (staff, guests) = (Ca::new(), Ca::new());
+    let (certificate, key) = staff.server();
+    let toml = "[ikev2]\nidentity = \"vpn.example.com\"\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\n[[connection]]\n\
+                name = \"staff\"\nmatch = \"*@example.com\"\nauth = \"eap-tls\"\nca = \"staff.pem\"\npool = \"one\"\n\
+                [[connection]]\nname = \"guests\"\nmatch = \"*@guests.example\"\nauth = \"eap-tls\"\nca = \"guests.pem\"\n\
+                pool = \"one\"\n[pool.one]\nranges = [\"10.9.0.10-10.9.0.11\"]\n";
+    let files = [
+        ("certs/vpn.pem", certificate.as_str()),
+        ("private/vpn.pem", key.as_str()),
+        ("certs/staff.pem", staff.pem.as_str()),
+        ("certs/guests.pem", guests.pem.as_str()),
+    ];
+    let server = Server::new(toml, &files).await;
+    let shown = |sa, ours, name| show(&server, sa, (ours, &staff), name);
+    assert_eq!(shown(1, &staff, "alice@example.com").await.unwrap(), "staff");
+    assert_eq!(shown(2, &guests, "gast@guests.example").await.unwrap(), "guests");
+    // The authority of guests can't speak for staff, whoever says so.
+    assert!(shown(3, &guests, "alice@example.com").await.is_err());
+    assert!(shown(4, &staff, "gast@guests.example").await.is_err());
+    let claims = Ask::Connection { remote: id("gast@guests.example"), asked: None, path: path(), eap: true };
+    let Answer::Connection(Ok(_)) = server.ask(5, claims).await else { panic!("no connection") };
+    let path = server.inner.guest(SaId(5)).facts().path.unwrap();
+    let failure = server.inner.admitted(SaId(5), 1, path, "alice@example.com").err().unwrap();
+    assert!(failure.text.contains("no [[connection]] is for alice@example.com"), "{failure}");
 }
 
 #[tokio::test]

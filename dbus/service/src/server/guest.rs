@@ -35,6 +35,8 @@ pub(super) struct GuestFacts {
     pub(super) grant: Option<Grant>,
     /// Its session, of which RADIUS servers are told.
     pub(super) session: Option<Arc<Session>>,
+    /// What it was refused for, as long as it may try again.
+    pub(super) refused: Option<Failure>,
     /// Why it has to go, where that is known.
     pub(super) cause: Option<Cause>,
     /// The pool that its lease is from, and under which number.

@@ -26,7 +26,7 @@ use adit_ikev2::api::{ResponderDefaults, SaId, Timing};
 use adit_isakmp::proposal::EspProposal;
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_profile::{AuthMethod, ServerConfig};
+use adit_profile::{AuthMethod, EapMethod, ServerConfig};
 use adit_xfrm_kernel::StateId;
 use tracing::{info, warn};
 
@@ -225,8 +225,9 @@ impl Inner {
             _ => None,
         };
         let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
-            AuthMethod::Certificate => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
-            AuthMethod::Psk | AuthMethod::Eap => Ok(None),
+            AuthMethod::Psk => Ok(None),
+            AuthMethod::Eap if rule.eap != Some(EapMethod::Tls) => Ok(None),
+            AuthMethod::Certificate | AuthMethod::Eap => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
         };
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
         let print = |rule| files.connection_fingerprint(&config, rule);

@@ -1,46 +1,57 @@
 //! Sessions of clients that RADIUS servers have let in: what they grant, how they end, and what the servers are told.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use adit_auth::radius::Granted;
 use adit_auth::radius::dynamic::{Outcome, Request as Wanted, Wish};
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Instant, Step};
+use adit_dbus_api::Traffic;
 use adit_ikev2::api::{Established, Input, SaId};
 use adit_pool::Request;
 use adit_profile::ConnectionRule;
 
 use super::guest::Guest;
 use super::{Inner, Server};
-use crate::radius::{Cause, Session, listen};
+use crate::clock;
+use crate::radius::{Cause, Limits, Session, listen};
 
 /// How long the servers have, at the end, to take note of the last sessions.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Between two looks at what a session has carried.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
 /// What of a lease a RADIUS server has a say in.
 pub(super) struct Share {
     pub(super) pool: Option<String>,
     address: Option<Ipv4Addr>,
+    address6: Option<Ipv6Addr>,
     pub(super) dns: Option<Vec<IpAddr>>,
 }
 
 impl Share {
-    /// Framed-IP-Address counts instead of what the client would like.
+    /// Framed-IP-Address and Framed-IPv6-Address count instead of what the client would like.
     pub(super) fn request(&self, request: Request) -> Request {
-        Request { wanted_v4: self.address.or(request.wanted_v4), ..request }
+        let wanted_v4 = self.address.or(request.wanted_v4);
+        Request { wanted_v4, wanted_v6: self.address6.or(request.wanted_v6), ..request }
     }
 
-    /// Whether the client got the address that it is to have.
-    pub(super) fn check(&self, pool: &str, got: Option<Ipv4Addr>) -> Result<(), Failure> {
-        match (self.address, got) {
-            (Some(wanted), Some(got)) if wanted != got => {
+    /// Whether the client got the addresses that it is to have.
+    pub(super) fn check(&self, pool: &str, got: (Option<Ipv4Addr>, Option<Ipv6Addr>)) -> Result<(), Failure> {
+        let other =
+            |wanted: Option<IpAddr>, got: Option<IpAddr>| wanted.filter(|_| got.is_some() && wanted != got);
+        let v4 = other(self.address.map(IpAddr::V4), got.0.map(IpAddr::V4));
+        match v4.or_else(|| other(self.address6.map(IpAddr::V6), got.1.map(IpAddr::V6))) {
+            Some(wanted) => {
                 let text = format!(
                     "the RADIUS server gives it {wanted}, which is not in the pool {pool}, or somebody else has it"
                 );
                 Err(Failure::new(FailureCode::NoAddress, Step::Address, text)
                     .hint("add the address to the pool's ranges"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -90,7 +101,7 @@ impl Inner {
         let guest = self.guest(sa);
         let facts = guest.facts();
         let Some(granted) = facts.grant.as_ref().map(|g| &g.granted) else {
-            return Share { pool: rule.pool.clone(), address: None, dns: None };
+            return Share { pool: rule.pool.clone(), address: None, address6: None, dns: None };
         };
         let known = |name: &String| {
             let known = self.config.pool(name).is_some();
@@ -102,7 +113,29 @@ impl Inner {
         Share {
             pool: granted.pool.clone().filter(known).or_else(|| rule.pool.clone()),
             address: granted.address,
+            address6: granted.address6,
             dns: (!granted.dns.is_empty()).then(|| granted.dns.clone()),
+        }
+    }
+
+    /// What a RADIUS server grants and we do not do: who looks for it finds it in the log.
+    pub(super) fn tell_of_the_rest(user: &str, granted: &Granted) {
+        for filter in &granted.filters {
+            tracing::warn!(
+                user,
+                filter,
+                "Filter-Id of the RADIUS server has no effect: Adit has no filters by name"
+            );
+        }
+        for route in &granted.routes {
+            tracing::warn!(user, %route, "Framed-Route of the RADIUS server has no effect: write remote-subnets in server.toml");
+        }
+        if let Some(pool) = granted.pool6.as_ref().filter(|pool6| Some(*pool6) != granted.pool.as_ref()) {
+            tracing::warn!(
+                user,
+                pool,
+                "Framed-IPv6-Pool of the RADIUS server has no effect: name one pool by Framed-Pool"
+            );
         }
     }
 
@@ -184,27 +217,109 @@ impl Inner {
                 found.into_iter().for_each(|sa| self.send_away(sa, Cause::AdminReset));
                 Outcome::Done
             }
-            Wish::Change { .. } => Outcome::Unsupported,
+            // All of it or nothing (RFC 5176 §2.2).
+            Wish::Change { session: None, idle: None, .. } | Wish::Change { others: true, .. } => {
+                Outcome::Unsupported
+            }
+            Wish::Change { session, idle, others: false } => {
+                let guests = self.guests();
+                let sessions = found.iter().filter_map(|sa| guests.get(sa)?.facts().session.clone());
+                sessions.for_each(|s| s.change(*session, *idle));
+                Outcome::Done
+            }
         }
     }
 }
 
-/// Tells of a session from time to time, and ends it when it has lasted long enough.
+/// Tells of a session from time to time, and ends it when it has lasted long enough, or has carried nothing for too long.
 async fn keep(server: Weak<Inner>, sa: SaId, session: Weak<Session>) {
-    let (interim, limit) = match session.upgrade() {
-        Some(session) => (session.interim(), session.limit()),
-        None => return,
-    };
-    let end = limit.map(|limit| tokio::time::Instant::now() + limit);
+    let Some((interim, mut limits)) = session.upgrade().map(|s| (s.interim(), s.limits())) else { return };
+    let mut told = clock::now();
+    let mut seen = Seen { carried: Traffic::default(), when: told, looked: told };
     loop {
-        let next = interim.map(|interim| tokio::time::Instant::now() + interim);
-        let Some(at) = next.into_iter().chain(end).min() else { return };
-        tokio::time::sleep_until(at).await;
+        let Limits { end, idle } = *limits.borrow_and_update();
+        let tell = interim.map(|interim| told + interim);
+        let look = idle.map(|idle| seen.next(idle));
+        let due = [end, tell, look].into_iter().flatten().min();
+        tokio::select! {
+            changed = limits.changed() => match changed {
+                Ok(()) => continue,
+                // It is over.
+                Err(_) => return,
+            },
+            () = clock::sleep_until(due) => {}
+        }
         let (Some(server), Some(session)) = (server.upgrade(), session.upgrade()) else { return };
-        if end == Some(at) {
+        let now = clock::now();
+        if end.is_some_and(|end| end <= now) {
             tracing::info!(user = session.user(), "the session has lasted as long as RADIUS allows");
             return server.send_away(sa, Cause::SessionTimeout);
         }
-        session.goes_on(server.daemon.sad().counted(sa).await);
+        let carried = server.daemon.sad().counted(sa).await;
+        seen.look(carried, now);
+        if idle.is_some_and(|idle| seen.is_idle(idle)) {
+            tracing::info!(
+                user = session.user(),
+                "the session has carried nothing for as long as RADIUS allows"
+            );
+            return server.send_away(sa, Cause::IdleTimeout);
+        }
+        if tell.is_some_and(|at| at <= now) {
+            told = now;
+            session.goes_on(carried);
+        }
+    }
+}
+
+/// What a session had carried when it was looked at.
+struct Seen {
+    carried: Traffic,
+    /// Since when it has been so much.
+    when: Instant,
+    looked: Instant,
+}
+
+impl Seen {
+    /// When to look again: often enough that nobody is let stay much longer, or sent away earlier.
+    fn next(&self, idle: Duration) -> Instant {
+        let pause = (idle / 8).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+        (self.looked + pause).min((self.when + idle).max(self.looked + SHORTEST_LOOK))
+    }
+
+    fn look(&mut self, carried: Traffic, now: Instant) {
+        if carried != self.carried {
+            (self.carried, self.when) = (carried, now);
+        }
+        self.looked = now;
+    }
+
+    fn is_idle(&self, idle: Duration) -> bool {
+        self.looked.since(self.when) >= idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_idle_when_nothing_was_carried_for_so_long() {
+        let (start, idle) = (Instant::ZERO, Duration::from_secs(80));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let moved = |bytes_in| Traffic { bytes_in, ..Traffic::default() };
+        let mut seen = Seen { carried: Traffic::default(), when: start, looked: start };
+        assert_eq!(seen.next(idle), at(10));
+        seen.look(moved(100), at(10));
+        seen.look(moved(100), at(80));
+        assert!(!seen.is_idle(idle));
+        // Not later than it is idle for certain.
+        assert_eq!(seen.next(idle), at(90));
+        seen.look(moved(100), at(90));
+        assert!(seen.is_idle(idle));
+        seen.look(moved(101), at(91));
+        assert!(!seen.is_idle(idle));
+        // However short or long: neither every moment nor once a day.
+        assert_eq!(seen.next(Duration::from_millis(1)), at(92));
+        assert_eq!(seen.next(Duration::from_secs(86_400)), at(121));
     }
 }

@@ -261,7 +261,7 @@ pub(super) fn id(text: &str) -> Identity {
 }
 
 pub(super) struct Ca {
-    pem: String,
+    pub(super) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -283,14 +283,19 @@ impl Ca {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A client's certificate in that name, and a signature of its key.
-    fn claim(&self, name: &str) -> Ask {
+    /// A client's certificate in that name, and its key.
+    pub(super) fn client(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = vec![SanType::Rfc822Name(name.try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// A client's certificate in that name, and a signature of its key.
+    fn claim(&self, name: &str) -> Ask {
+        let (certificate, key) = self.client(name);
         let message = b"what an IKE_SA signs".to_vec();
         Ask::Verify {
             identity: id(name),

@@ -265,6 +265,17 @@ impl Authenticator {
         self.take(step)
     }
 
+    /// Why the peer has been refused, where that is not the end yet: it may try again, or has still to hear it. Who goes away
+    /// at that point went because of it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        match &self.state {
+            State::Method(_, Running::Mschapv2(method)) => method.refusal(),
+            State::Method(_, Running::Tls(method)) => method.refusal(),
+            State::Method(_, Running::Simple(_)) | State::Identity | State::Ended => None,
+        }
+    }
+
     fn take(&mut self, step: MethodStep) -> AuthenticatorStep {
         match step {
             MethodStep::Request(data) => self.send(&data),

@@ -176,15 +176,10 @@ impl Peer {
             return PeerStep::Ignore;
         };
         self.asking = None;
-        let secret = match answer {
-            Ok(secret) => secret,
-            Err(why) => return self.end(Err(why)),
-        };
-        let step = match &mut self.method {
-            Some((_, Running::Mschapv2(state))) => state.answer(entropy, &secret),
-            Some((_, Running::Simple(state))) => state.answer(&secret),
-            Some((_, Running::Tls(state))) => state.answer(entropy, secret),
-            None => MethodStep::Ignore,
+        let step = match (&mut self.method, answer) {
+            (Some((_, running)), Ok(secret)) => running.answer(entropy, secret),
+            (Some((_, running)), Err(why)) => running.declined(entropy, why),
+            (None, _) => MethodStep::Ignore,
         };
         self.take(identifier, step)
     }
@@ -278,6 +273,22 @@ impl Running {
                 Self::Tls(Box::new(TlsPeer::new(method, config.user.clone(), config.inner.clone())))
             }
             _ => Self::Mschapv2(Box::new(Mschapv2Peer::new(config.user.clone()))),
+        }
+    }
+
+    fn answer(&mut self, entropy: &mut dyn Entropy, secret: Secret) -> MethodStep {
+        match self {
+            Self::Mschapv2(state) => state.answer(entropy, &secret),
+            Self::Simple(state) => state.answer(&secret),
+            Self::Tls(state) => state.answer(entropy, secret),
+        }
+    }
+
+    fn declined(&mut self, entropy: &mut dyn Entropy, why: Failure) -> MethodStep {
+        match self {
+            Self::Mschapv2(state) => state.declined(why),
+            Self::Simple(_) => MethodStep::Fail(why),
+            Self::Tls(state) => state.declined(entropy, why),
         }
     }
 }

@@ -19,10 +19,31 @@ pub enum Wish {
         session: Option<Duration>,
         /// Idle-Timeout.
         idle: Option<Duration>,
-        /// Filter-Id.
-        filters: Vec<String>,
+        /// It wants more than that, which we do not do.
+        others: bool,
     },
 }
+
+/// What a CoA-Request may hold that we do, or that says whom it is about (RFC 5176 §3) and how it came.
+const KNOWN: [u8; 17] = [
+    attribute::USER_NAME,
+    attribute::NAS_IP_ADDRESS,
+    attribute::NAS_IPV6_ADDRESS,
+    attribute::NAS_IDENTIFIER,
+    attribute::NAS_PORT,
+    attribute::NAS_PORT_ID,
+    attribute::NAS_PORT_TYPE,
+    attribute::FRAMED_IP_ADDRESS,
+    attribute::CALLED_STATION_ID,
+    attribute::CALLING_STATION_ID,
+    attribute::ACCT_SESSION_ID,
+    attribute::EVENT_TIMESTAMP,
+    attribute::MESSAGE_AUTHENTICATOR,
+    attribute::PROXY_STATE,
+    attribute::CLASS,
+    attribute::SESSION_TIMEOUT,
+    attribute::IDLE_TIMEOUT,
+];
 
 /// Which sessions it means: those to which everything fits that it names (RFC 5176 §3).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -89,7 +110,7 @@ impl Request {
             _ => Wish::Change {
                 session: seconds(attribute::SESSION_TIMEOUT),
                 idle: seconds(attribute::IDLE_TIMEOUT),
-                filters: all(attribute::FILTER_ID).map(printable).collect(),
+                others: packet.attributes().any(|(_, kind, _)| !KNOWN.contains(&kind)),
             },
         };
         Ok(Some(Self {

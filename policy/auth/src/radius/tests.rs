@@ -288,6 +288,31 @@ fn a_server_ends_a_session_only_with_the_secret() {
 }
 
 #[test]
+fn a_change_of_authorization_is_whole_or_not_at_all() {
+    let read = |write: &dyn Fn(&mut Writer)| {
+        let mut writer = Writer::new(Code::COA_REQUEST, 7, [0; 16]);
+        writer.attribute(attribute::USER_NAME, b"ann").number(attribute::SESSION_TIMEOUT, 60);
+        write(&mut writer);
+        let mut packet = writer.finish().unwrap();
+        sign_accounting(&mut packet, &secret("one"));
+        Request::read(&packet, &secret("one")).unwrap().unwrap()
+    };
+    let minute = Some(core::time::Duration::from_secs(60));
+    let plain = read(&|w| {
+        w.number(attribute::EVENT_TIMESTAMP, 1);
+    });
+    assert_eq!(plain.wish, Wish::Change { session: minute, idle: None, others: false });
+    let filtered = read(&|w| {
+        w.attribute(attribute::FILTER_ID, b"vip").number(attribute::IDLE_TIMEOUT, 60);
+    });
+    assert_eq!(filtered.wish, Wish::Change { session: minute, idle: minute, others: true });
+    for (outcome, code) in [(Outcome::Done, Code::COA_ACK), (Outcome::Unsupported, Code::COA_NAK)] {
+        let answer = filtered.answer(outcome, &secret("one")).unwrap();
+        assert_eq!(Packet::parse(&answer).unwrap().code(), code);
+    }
+}
+
+#[test]
 fn more_than_256_questions_take_more_sockets() {
     let mut client = client(&["one"]);
     for n in 0..600 {

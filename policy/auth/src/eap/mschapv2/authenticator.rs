@@ -70,9 +70,7 @@ impl Mschapv2Authenticator {
                 MethodStep::Succeed { msk: Some(keys.msk()), identity: user }
             }
             (State::Refused(why), Message::FailureRead) => MethodStep::Fail(failure(&why)),
-            (State::Expired { user, .. }, Message::FailureRead) => {
-                MethodStep::Fail(failure(&format!("the password of {user} has expired")))
-            }
+            (State::Expired { user, .. }, Message::FailureRead) => MethodStep::Fail(expired(&user)),
             // The peer takes the chance to try again.
             (State::Refused(why), other) if self.retries > 0 => {
                 self.retries = self.retries.saturating_sub(1);
@@ -162,6 +160,15 @@ impl Mschapv2Authenticator {
         MethodStep::Ask(ask)
     }
 
+    /// Why the peer has been refused.
+    pub(in crate::eap) fn refusal(&self) -> Option<Failure> {
+        match &self.state {
+            State::Refused(why) => Some(failure(why)),
+            State::Expired { user, .. } => Some(expired(user)),
+            State::Challenged | State::Looking(_) | State::Storing { .. } | State::Proven { .. } => None,
+        }
+    }
+
     /// The new password is stored, or not accepted.
     pub(in crate::eap) fn stored(&mut self, result: Result<(), Failure>) -> MethodStep {
         match (core::mem::replace(&mut self.state, State::Challenged), result) {
@@ -175,6 +182,10 @@ impl Mschapv2Authenticator {
             }
         }
     }
+}
+
+fn expired(user: &str) -> Failure {
+    failure(&format!("the password of {user} has expired"))
 }
 
 fn failure(text: &str) -> Failure {

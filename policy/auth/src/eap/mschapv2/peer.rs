@@ -21,8 +21,8 @@ pub(in crate::eap) struct Mschapv2Peer {
 enum State {
     /// Nothing has come.
     Idle,
-    /// A person is asked for the password of this challenge.
-    Asking { id: u8, challenge: Challenge },
+    /// A person is asked for the password of this challenge; `again`: the last one was refused.
+    Asking { id: u8, challenge: Challenge, again: bool },
     /// A person is asked for a new password.
     AskingNew { id: u8, challenge: Challenge, old: NtHash },
     /// Ours is out: the server's proof is to come.
@@ -53,7 +53,7 @@ impl Mschapv2Peer {
         match (core::mem::replace(&mut self.state, State::Idle), message) {
             // A new Challenge begins anew, whatever was before.
             (_, Message::Challenge { id, challenge, .. }) => {
-                self.state = State::Asking { id, challenge };
+                self.state = State::Asking { id, challenge, again: false };
                 MethodStep::Ask(PeerAsk::Password { again: None })
             }
             (State::Proven(proof), Message::Success { text, .. }) => self.success(&proof, text),
@@ -90,7 +90,7 @@ impl Mschapv2Peer {
                 if refusal.error == Refusal::WRONG && refusal.retry && self.retries < MOST_RETRIES =>
             {
                 self.retries = self.retries.saturating_add(1);
-                self.state = State::Asking { id: id.wrapping_add(1), challenge };
+                self.state = State::Asking { id: id.wrapping_add(1), challenge, again: true };
                 return MethodStep::Ask(PeerAsk::Password { again: Some(refusal.message) });
             }
             _ => {}
@@ -107,7 +107,7 @@ impl Mschapv2Peer {
         let mut peer = [0; 16];
         entropy.public(&mut peer);
         match core::mem::replace(&mut self.state, State::Idle) {
-            State::Asking { id, challenge } => {
+            State::Asking { id, challenge, .. } => {
                 let (data, proof) = self.prove(hash, challenge, peer, |nt_response, name| {
                     Message::Response { id, peer, nt_response, name }.emit()
                 });
@@ -134,6 +134,18 @@ impl Mschapv2Peer {
                 self.state = state;
                 MethodStep::Ignore
             }
+        }
+    }
+
+    /// Nobody types anything. A server that has refused us, and waits for another try, hears that none comes: it has the
+    /// last word then, and knows why it ended.
+    pub(in crate::eap) fn declined(&mut self, why: Failure) -> MethodStep {
+        match self.state {
+            State::Asking { again: true, .. } | State::AskingNew { .. } => {
+                self.state = State::Refused(why);
+                MethodStep::Respond(Message::FailureRead.emit())
+            }
+            _ => MethodStep::Fail(why),
         }
     }
 

@@ -29,6 +29,8 @@ struct Talk {
     asked: Vec<PeerAsk>,
     /// What the server would keep.
     changed: Option<String>,
+    /// Whether the person goes away instead of typing more than that.
+    gives_up: bool,
 }
 
 impl Talk {
@@ -41,6 +43,7 @@ impl Talk {
             retries: 2,
             asked: Vec::new(),
             changed: None,
+            gives_up: false,
         }
     }
 
@@ -72,8 +75,9 @@ impl Talk {
                 // Meanwhile the server sends it again.
                 assert!(matches!(peer.packet(&packet), PeerStep::Ignore));
                 self.asked.push(ask);
-                let typed = self.typed.pop().expect("a question too many");
-                step = peer.answer(&mut entropy, Ok(Self::secret(typed)));
+                let typed = self.typed.pop();
+                assert!(typed.is_some() || self.gives_up, "a question too many");
+                step = peer.answer(&mut entropy, typed.map(Self::secret).ok_or_else(nobody));
             }
             let response = match step {
                 PeerStep::Send(response) => response,
@@ -141,6 +145,35 @@ fn in_the_end_a_wrong_password_is_told_as_one() {
     assert_eq!(peer.peer.as_deref(), Some("E=691 Authentication failed"));
     assert!(server.unwrap_err().text.contains("a wrong password"));
     assert_eq!(talk.asked.len(), 3);
+}
+
+#[test]
+fn who_does_not_try_again_says_so_and_the_server_knows_why_it_ended() {
+    let mut talk = Talk { gives_up: true, ..Talk::new(&["a"]) };
+    let (peer, server) = talk.run();
+    assert_eq!(peer.unwrap_err(), nobody());
+    assert!(server.unwrap_err().text.contains("EAP-MSCHAPv2: CORP\\ann: a wrong password"));
+    let mut talk = Talk { gives_up: true, expired: true, ..Talk::new(&["secret"]) };
+    let (peer, server) = talk.run();
+    assert_eq!(peer.unwrap_err(), nobody());
+    assert!(server.unwrap_err().text.contains("the password of CORP\\ann has expired"));
+    // Nobody has been refused yet: there is nothing to answer.
+    let mut talk = Talk { gives_up: true, ..Talk::new(&[]) };
+    assert_eq!(talk.run().0.unwrap_err(), nobody());
+}
+
+#[test]
+fn a_refusal_that_nobody_answers_is_known() {
+    let mut entropy = Counting(0);
+    let (mut server, first) = Authenticator::begin(&mut entropy, AuthenticatorConfig::new("vpn"));
+    let identity = emit(Code::Response, first[1], Some(Method::IDENTITY), b"bob");
+    assert!(matches!(server.packet(&mut entropy, &identity), AuthenticatorStep::Send(_)));
+    assert_eq!(server.refusal(), None);
+    let response = [&[2, 1, 0, 57, 49][..], &[7; 49], b"bob"].concat();
+    let response = emit(Code::Response, server.last()[1], Some(Method::MSCHAPV2), &response);
+    assert!(matches!(server.packet(&mut entropy, &response), AuthenticatorStep::Ask(_)));
+    assert!(matches!(server.user(&mut entropy, Ok(None)), AuthenticatorStep::Send(_)));
+    assert_eq!(server.refusal().unwrap().text, "EAP-MSCHAPv2: bob: a name that is not known");
 }
 
 #[test]

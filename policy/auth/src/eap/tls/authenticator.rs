@@ -421,6 +421,15 @@ impl TlsAuthenticator {
         }
     }
 
+    /// Why the peer has been refused.
+    pub(in crate::eap) fn refusal(&self) -> Option<Failure> {
+        match &self.phase {
+            Phase::Refused(why) => Some(why.clone()),
+            Phase::Inner(inner) => inner.refusal(),
+            _ => None,
+        }
+    }
+
     fn fail(&self, text: &str) -> MethodStep {
         MethodStep::Fail(failure(self.method, text))
     }

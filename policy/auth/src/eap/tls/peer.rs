@@ -296,6 +296,17 @@ impl TlsPeer {
         }
     }
 
+    /// Nobody types anything.
+    pub(in crate::eap) fn declined(&mut self, entropy: &mut dyn Entropy, why: Failure) -> MethodStep {
+        match core::mem::replace(&mut self.phase, Phase::Handshake) {
+            Phase::Inner(mut inner) => {
+                let step = inner.answer(entropy, Err(why));
+                self.inner_step(inner, step)
+            }
+            _ => MethodStep::Fail(why),
+        }
+    }
+
     fn prove(&mut self, entropy: &mut dyn Entropy, password: &Secret) -> MethodStep {
         let Some((challenge, ident)) = self.keys.as_ref().and_then(Keys::challenge) else {
             return self.fail("the TLS engine gave no challenge");

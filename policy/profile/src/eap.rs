@@ -1,0 +1,121 @@
+//! EAP of a client: which methods, and what is inside of them.
+
+use adit_core::Identity;
+
+use crate::read::{Reader, Table, entry};
+use crate::value::{NameError, parse_identity, quoted};
+
+/// An EAP method of a client.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum EapType {
+    /// EAP-MSCHAPv2.
+    Mschapv2,
+    /// EAP-TLS: our certificate proves us.
+    Tls,
+    /// EAP-TTLS.
+    Ttls,
+    /// PEAP.
+    Peap,
+    /// EAP-GTC: the password in clear, for the server that has shown its certificate.
+    Gtc,
+    /// EAP-MD5.
+    Md5,
+}
+
+/// How a client proves itself inside of TTLS and PEAP.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum EapInner {
+    /// MS-CHAP-V2: in TTLS as it is, in PEAP as EAP-MSCHAPv2.
+    #[default]
+    Mschapv2,
+    /// EAP-MSCHAPv2, in TTLS too.
+    EapMschapv2,
+    /// The password as it is; TTLS only.
+    Pap,
+    /// EAP-GTC.
+    Gtc,
+    /// EAP-MD5.
+    Md5,
+}
+
+/// EAP of a profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EapChoice {
+    /// The methods that we do, best first. Default: EAP-TLS where there is a key, EAP-MSCHAPv2 where there is a name.
+    pub methods: Vec<EapType>,
+    /// Inside of TTLS and PEAP.
+    pub inner: EapInner,
+    /// Who the server of EAP-TLS, TTLS and PEAP must be, by its certificate. `None`: the gateway itself.
+    pub server: Option<Identity>,
+    /// The gateway may leave out its own certificate, where EAP-TLS proves it (RFC 5998).
+    pub only: bool,
+}
+
+impl Default for EapChoice {
+    fn default() -> Self {
+        Self { methods: vec![EapType::Mschapv2], inner: EapInner::default(), server: None, only: false }
+    }
+}
+
+const METHODS: &[(&str, EapType)] = &[
+    ("mschapv2", EapType::Mschapv2),
+    ("tls", EapType::Tls),
+    ("ttls", EapType::Ttls),
+    ("peap", EapType::Peap),
+    ("gtc", EapType::Gtc),
+    ("md5", EapType::Md5),
+];
+const INNER: &[(&str, EapInner)] = &[
+    ("mschapv2", EapInner::Mschapv2),
+    ("eap-mschapv2", EapInner::EapMschapv2),
+    ("pap", EapInner::Pap),
+    ("gtc", EapInner::Gtc),
+    ("md5", EapInner::Md5),
+];
+
+pub(crate) fn eap(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
+    let method = |text: &str| {
+        METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| *method).ok_or_else(|| {
+            let words: Vec<String> = METHODS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            NameError::new(format!("{} is not an EAP method of ours", quoted(text)), words.join(", "))
+        })
+    };
+    let mut methods = reader.parse_list(table, "eap-methods", method);
+    let has = |key| entry(table, key).is_some();
+    match entry(table, "eap-methods") {
+        None if has("key") && has("user") => methods.extend([EapType::Tls, EapType::Mschapv2]),
+        None if has("key") => methods.push(EapType::Tls),
+        None => methods.push(EapType::Mschapv2),
+        Some((_, span)) if methods.contains(&EapType::Tls) && !has("key") => {
+            let help = r#"add certificate = "NAME.pem" and key = "NAME.pem", or take "tls" out"#;
+            reader.error(span, "`eap-methods`: EAP-TLS needs a certificate of ours", help);
+        }
+        Some(_) => {}
+    }
+    let choice = EapChoice {
+        methods,
+        inner: reader.choice(table, "eap-inner", INNER).unwrap_or_default(),
+        server: reader.parse(table, "eap-server", parse_identity),
+        only: reader.boolean(table, "eap-only").unwrap_or(false),
+    };
+    if let (true, Some((_, span))) = (choice.only, entry(table, "eap-only"))
+        && choice.methods != [EapType::Tls]
+    {
+        let help = r#"add eap-methods = ["tls"]: no other method proves the server"#;
+        reader.error(span, "`eap-only`: the server would prove itself by nothing", help);
+    }
+    choice
+}
+
+impl EapChoice {
+    /// The words of a profile for the methods.
+    pub(crate) fn words(&self) -> Vec<&'static str> {
+        let word = |m: &EapType| METHODS.iter().find(|(_, method)| method == m).map(|(word, _)| *word);
+        self.methods.iter().filter_map(word).collect()
+    }
+
+    /// The word of a profile for what is inside.
+    pub(crate) fn inner_word(&self) -> &'static str {
+        INNER.iter().find(|(_, inner)| *inner == self.inner).map_or("", |(word, _)| word)
+    }
+}
