@@ -278,9 +278,6 @@ impl Link {
     /// Everything above is gone; what is negotiated then begins anew.
     fn lcp_down(&mut self) {
         self.keepalive.end();
-        (self.proving, self.demanding, self.authenticate_until) = (None, None, None);
-        // Who proved themselves on the link before has proved nothing on the next.
-        (self.keys, self.authenticated) = (None, Authenticated { ours: None, peer: None });
         if self.phase > Phase::Establish && self.phase < Phase::Terminate {
             let began_network = self.phase >= Phase::Prepare;
             self.phase = Phase::Establish;
@@ -296,6 +293,9 @@ impl Link {
                 self.phase = Phase::Terminate;
             }
         }
+        (self.proving, self.demanding, self.authenticate_until) = (None, None, None);
+        // Who proved themselves on the link before has proved nothing on the next.
+        (self.keys, self.authenticated) = (None, Authenticated { ours: None, peer: None });
         self.pending.clear();
         self.early.clear();
         (self.ccp, self.ipcp, self.ipv6cp) = (None, None, None);
@@ -337,6 +337,8 @@ impl Link {
     }
 
     fn because(&mut self, why: Result<(), Failure>) {
+        // A peer that refuses us and then goes has said why it goes.
+        let why = why.map_err(|why| self.proving.as_mut().and_then(Peer::take_refusal).unwrap_or(why));
         self.reason.get_or_insert(why);
     }
 

@@ -93,6 +93,28 @@ fn the_sample_keys_of_rfc_3079_40() {
     assert_eq!(send.session.expose(), hex("D1269EC49FA62E3E"));
 }
 
+/// RFC 2433 §B.2 (its other sample is of the LAN Manager hash, which is not kept here).
+#[test]
+fn the_sample_response_of_rfc_2433() {
+    let challenge = hex("102DB5DF085D3041").try_into().unwrap();
+    let response = v1_response(&hash("MyPw"), challenge);
+    assert_eq!(response[..], hex("4E9D3C8F9CFD385D5BF4D3246791956CA4C351AB409A3D61"));
+}
+
+/// RFC 3079 §2.5.3: 128 bits, by MS-CHAPv1; one key for both directions. (Its step 3 has "ac ca" where step 4, and the session
+/// key that follows from it, have "ac c1".)
+#[test]
+fn the_sample_keys_of_rfc_3079_v1() {
+    let challenge = hex("102DB5DF085D3041").try_into().unwrap();
+    let keys = MasterKeys::derive_v1(&hash("clientPass"), challenge);
+    for key in
+        [keys.send(Role::Peer, MppeStrength::Bits128), keys.send(Role::Authenticator, MppeStrength::Bits128)]
+    {
+        assert_eq!(key.start.expose(), hex("A8947850CFC0ACC1D1789FB62DDCDDB0"));
+        assert_eq!(key.session.expose(), hex("59D159BC09F76F1DA2A86A28FFEC0B1E"));
+    }
+}
+
 #[test]
 fn the_msk_names_keys_from_the_authenticators_side() {
     let hash = hash("clientPass");

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     identifier: u8,
     retries: u32,
     state: State,
+    /// The peer has refused us and lets us try again: what ends the link, if it ends before we do.
+    refusal: Option<Failure>,
 }
 
 enum State {
@@ -83,6 +85,7 @@ impl Peer {
             identifier: 0,
             retries: 0,
             state,
+            refusal: None,
         }
     }
 
@@ -280,6 +283,7 @@ impl Peer {
         let next_identifier = identifier.wrapping_add(1);
         match next {
             Some(challenge) if refusal.error == Refusal::EXPIRED => {
+                self.refusal = Some(refusal.failure(&self.method.to_string()));
                 self.state = State::Asking(Asked::New { identifier: next_identifier, challenge, old });
                 vec![Step::Ask(Question::NewPassword { message: refusal.message })]
             }
@@ -287,6 +291,7 @@ impl Peer {
                 if refusal.error == Refusal::WRONG && refusal.retry && self.retries < MOST_RETRIES =>
             {
                 self.retries = self.retries.saturating_add(1);
+                self.refusal = Some(refusal.failure(&self.method.to_string()));
                 let value = challenge.to_vec();
                 self.state = State::Asking(Asked::Challenge { identifier: next_identifier, value });
                 vec![Step::Ask(Question::Password { again: Some(refusal.message) })]
@@ -322,9 +327,11 @@ impl Peer {
         match step {
             eap::PeerStep::Send(packet) => vec![Step::Send(packet)],
             eap::PeerStep::Ask(eap::PeerAsk::Password { again }) => {
+                self.refusal = again.as_ref().map(|said| self.wrong(said.as_bytes()));
                 vec![Step::Ask(Question::Password { again })]
             }
             eap::PeerStep::Ask(eap::PeerAsk::NewPassword { message }) => {
+                self.refusal = Some(failure(self.method, "the password has expired"));
                 vec![Step::Ask(Question::NewPassword { message })]
             }
             eap::PeerStep::Ask(eap::PeerAsk::Token { .. }) => {
@@ -342,20 +349,30 @@ impl Peer {
     }
 
     fn proven(&mut self, keys: Option<MasterKeys>) -> Vec<Step> {
-        (self.state, self.deadline) = (State::Proven, None);
+        (self.state, self.deadline, self.refusal) = (State::Proven, None, None);
         vec![Step::Proven { who: self.name.clone(), keys }]
     }
 
     fn refused(&mut self, message: &[u8]) -> Vec<Step> {
+        let why = self.wrong(message);
+        self.end(why)
+    }
+
+    fn wrong(&self, message: &[u8]) -> Failure {
         let said: String =
             String::from_utf8_lossy(message).chars().filter(|c| !c.is_control()).take(200).collect();
         let why = failure(self.method, "the server refused: the name or the password is wrong")
             .hint("check the name (perhaps DOMAIN\\name) and the password");
-        self.end(if said.is_empty() { why } else { why.said(said) })
+        if said.is_empty() { why } else { why.said(said) }
+    }
+
+    /// Why the server has refused us, where it has not let us in since.
+    pub(crate) const fn take_refusal(&mut self) -> Option<Failure> {
+        self.refusal.take()
     }
 
     fn end(&mut self, why: Failure) -> Vec<Step> {
-        (self.state, self.deadline) = (State::Over, None);
+        (self.state, self.deadline, self.refusal) = (State::Over, None, None);
         vec![Step::Failed(why)]
     }
 }

@@ -4,10 +4,11 @@ use adit_core::{Entropy, Failure, FailureCode, Instant, Step};
 
 use super::{About, Link, Phase};
 use crate::api::{
-    Ask, Compress, Established, Event, Ipv4Network, Ipv6Network, Keys, Network, NetworkPlan, Output,
+    Ask, Authenticated, Compress, Established, Event, Ipv4Network, Ipv6Network, Keys, Network, NetworkPlan,
+    Output,
 };
 use crate::automaton;
-use crate::config::{Addresses, MppeWish};
+use crate::config::{Addresses, AuthMethod, Mppe, MppeWish};
 use crate::control::{Control, Layer, Outcome};
 use crate::ncp::{Ccp, Ipcp, Ipv6cp, MppeBits};
 use crate::wire::{Code, Packet, Protocol, emit_packet, split_frame};
@@ -86,12 +87,21 @@ impl Link {
         }
         self.phase = Phase::Encrypt;
         self.event(Event::Progress(Step::Encryption));
-        self.ccp = Some(Control::new(Ccp::new(self.config.mppe), self.config.timing));
+        self.ccp = Some(Control::new(Ccp::new(self.mppe()), self.config.timing));
         for event in [automaton::Event::Open, automaton::Event::Up] {
             let outcome = self.ccp.as_mut().map(|ccp| ccp.event(now, entropy, event)).unwrap_or_default();
             self.ccp_outcome(now, entropy, outcome);
         }
         self.hear_kept(now, entropy, |protocol| protocol == Protocol::CCP);
+    }
+
+    /// What encryption there are keys for: MS-CHAPv1's of 40 bits come of a LAN Manager hash (RFC 3079 §2.1), which is not
+    /// kept here.
+    fn mppe(&self) -> Mppe {
+        let Authenticated { ours, peer } = &self.authenticated;
+        let methods = [*ours, peer.as_ref().map(|(method, _)| *method)];
+        let bits40 = self.config.mppe.bits40 && !methods.contains(&Some(AuthMethod::MsChapV1));
+        Mppe { bits40, ..self.config.mppe }
     }
 
     pub(super) fn ccp_packet(&mut self, now: Instant, entropy: &mut dyn Entropy, bytes: &[u8]) {

@@ -1,8 +1,8 @@
-use adit_core::FailureCode;
+use adit_core::{Failure, FailureCode, Step};
 
 use super::pair::{Pair, client, server};
 use crate::wire::Protocol;
-use crate::{AuthMethod, LinkConfig, Mppe, MppeWish};
+use crate::{AuthMethod, Input, LinkConfig, Mppe, MppeWish};
 
 fn by(method: AuthMethod) -> Pair {
     let mppe = if method.makes_keys() { Mppe::REQUIRED } else { Mppe::OFF };
@@ -42,6 +42,31 @@ fn every_method_keeps_a_wrong_password_out_and_says_so() {
             assert_eq!(pair.b.failure().code, FailureCode::AuthenticationFailed, "{method}");
             assert!(pair.b.kernel.is_empty(), "{method}: {:?}", pair.b.kernel);
         }
+    }
+}
+
+/// Servers say that the password was wrong, offer another try, and hang up: before a file, let alone a person, has answered.
+#[test]
+fn a_server_that_refuses_and_hangs_up_has_said_why() {
+    for (method, hangs_up) in
+        [AuthMethod::Eap, AuthMethod::MsChapV2].into_iter().flat_map(|m| [(m, true), (m, false)])
+    {
+        let mut pair = by(method);
+        pair.a.slow = true;
+        pair.a.passwords = ["typo"].into();
+        pair.up();
+        let to_b = pair.a.answer_late(pair.now);
+        pair.exchange(Vec::new(), to_b);
+        assert!(pair.a.closed.is_none(), "{method}: {:?}", pair.a.closed);
+        let to_a = pair.b.handle(pair.now, Input::Close);
+        if hangs_up {
+            pair.exchange(to_a, Vec::new());
+            pair.run(10);
+        } else {
+            let why = Failure::new(FailureCode::PeerLost, Step::Call, "the call is over");
+            pair.a.handle(pair.now, Input::Down(why));
+        }
+        assert_eq!(pair.a.failure().code, FailureCode::AuthenticationFailed, "{method}");
     }
 }
 

@@ -3,7 +3,7 @@ use adit_core::{FailureCode, Instant};
 
 use super::pair::{Pair, client, server};
 use crate::wire::{Code, Protocol, emit_frame, emit_packet, split_frame};
-use crate::{Input, LinkConfig, Mppe, MppeWish};
+use crate::{AuthMethod, Input, LinkConfig, Mppe, MppeWish};
 
 fn between(a: Mppe, b: Mppe) -> Pair {
     let mut pair = Pair::new(LinkConfig { mppe: a, ..client() }, LinkConfig { mppe: b, ..server() });
@@ -32,6 +32,25 @@ fn the_strongest_that_both_take_is_taken() {
             assert!(end.kernel.contains(&format!("receive {bits}")), "{:?}", end.kernel);
         }
     }
+}
+
+/// A key of 40 bits would come of a LAN Manager hash, which neither end has.
+#[test]
+fn ms_chap_v1_makes_no_keys_of_40_bits() {
+    let by_v1 = |mppe: Mppe| {
+        let auth = vec![AuthMethod::MsChapV1];
+        let mut pair = Pair::new(
+            LinkConfig { prove: auth.clone(), mppe, ..client() },
+            LinkConfig { demand: auth, mppe, ..server() },
+        );
+        pair.up();
+        pair.run(60);
+        pair
+    };
+    assert_eq!(by_v1(BOTH).a.established.as_ref().unwrap().mppe, Some((MppeStrength::Bits128, true)));
+    let pair = by_v1(Mppe { bits128: false, ..BOTH });
+    assert!(pair.a.established.is_none() && pair.b.established.is_none());
+    assert_eq!(pair.a.failure().code, FailureCode::ProposalMismatch);
 }
 
 #[test]
