@@ -48,6 +48,34 @@ struct Job {
     sabotage: Option<Sabotage>,
 }
 
+impl Job {
+    /// The kernel tells PPTP's calls apart by addresses and call IDs alone, whatever the network namespace: of scenarios with
+    /// the same addresses only one may run at a time.
+    fn has_pptp(&self) -> bool {
+        self.scenario.needs.modules.iter().any(|module| module == "pptp")
+    }
+}
+
+/// What is still to run.
+struct Queue {
+    jobs: VecDeque<Job>,
+    pptp_runs: bool,
+}
+
+impl Queue {
+    /// The next one that may run now. `None`: there is none, or who runs the one in the way will run it too.
+    fn next(&mut self) -> Option<Job> {
+        let at = self.jobs.iter().position(|job| !(self.pptp_runs && job.has_pptp()))?;
+        let job = self.jobs.remove(at)?;
+        self.pptp_runs |= job.has_pptp();
+        Some(job)
+    }
+
+    fn done(&mut self, job: &Job) {
+        self.pptp_runs &= !job.has_pptp();
+    }
+}
+
 enum Verdict {
     Passed(String),
     Failed(String),
@@ -80,7 +108,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
 }
 
 fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
-    let queue = Mutex::new(jobs);
+    let queue = Mutex::new(Queue { jobs, pptp_runs: false });
+    let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let counts = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
     let numbers = AtomicUsize::new(0);
     let workers = if settings.narrate { 1 } else { SIDE_BY_SIDE };
@@ -88,9 +117,7 @@ fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let Some(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
-                        break;
-                    };
+                    let Some(job) = queue().next() else { break };
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
                     let [passed, failed, skipped] = &counts;
                     let (count, line) = match verdict(settings, &job, number) {
@@ -98,6 +125,7 @@ fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
                         Verdict::Failed(line) => (failed, line),
                         Verdict::Skipped(line) => (skipped, line),
                     };
+                    queue().done(&job);
                     count.fetch_add(1, Ordering::Relaxed);
                     settings.say(&line);
                 }
