@@ -8,6 +8,7 @@ use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_isakmp::crypto::CryptoProvider;
+use adit_ppp_kernel::Unit;
 use adit_profile::{Profile, Start};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
@@ -16,9 +17,10 @@ use tracing::{info, warn};
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
 use crate::esp::{Numbers, Sad};
-use crate::files::{Files, ProfileFile};
+use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::pptp::server::PptpServer;
 use crate::registry::{ConnectionId, Facts, Registry, Role};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
@@ -56,6 +58,7 @@ pub struct Daemon {
     profiles: Mutex<Vec<Arc<ProfileFile>>>,
     clients: Mutex<BTreeMap<ConnectionId, ClientHandle>>,
     server: tokio::sync::Mutex<Option<Server>>,
+    pptp: tokio::sync::Mutex<Option<PptpServer>>,
     server_facts: Mutex<ServerFacts>,
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
@@ -97,6 +100,7 @@ impl Daemon {
             profiles: Mutex::default(),
             clients: Mutex::default(),
             server: tokio::sync::Mutex::new(None),
+            pptp: tokio::sync::Mutex::new(None),
             server_facts: Mutex::default(),
             link_names: tokio::sync::Mutex::default(),
             sad,
@@ -204,6 +208,11 @@ impl Daemon {
         {
             return Ok(());
         }
+        if let Some(server) = self.pptp.lock().await.as_ref()
+            && server.disconnect(id).await
+        {
+            return Ok(());
+        }
         match self.registry.get(id) {
             Some(facts) if facts.state.is_final() => {
                 self.registry.remove(id);
@@ -231,6 +240,9 @@ impl Daemon {
     /// # Errors
     /// There is no such connection, or the kernel refused.
     pub async fn statistics(&self, id: ConnectionId) -> Result<Traffic, Failure> {
+        if let Some(unit) = self.unit_of(id).await {
+            return unit_traffic(unit).await;
+        }
         let states = match lock(&self.clients).get(&id) {
             Some(handle) => handle.states(),
             None => None,
@@ -252,6 +264,15 @@ impl Daemon {
             })
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Ok(Traffic::default()))
+    }
+
+    /// The unit of a connection whose link is PPP's.
+    async fn unit_of(&self, id: ConnectionId) -> Option<Arc<Unit>> {
+        let of_client = lock(&self.clients).get(&id).and_then(ClientHandle::unit);
+        match of_client {
+            Some(unit) => Some(unit),
+            None => self.pptp.lock().await.as_ref().and_then(|server| server.unit(id)),
+        }
     }
 
     /// Reads the profiles and `server.toml` again. Standing connections of ours stay.
@@ -287,6 +308,9 @@ impl Daemon {
     /// A server whose configuration is the same goes on undisturbed.
     async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
         let config = self.files.server()?;
+        self.reload_pptp(config.as_ref()).await?;
+        // A configuration may be of PPTP alone.
+        let config = config.filter(|(config, _)| !config.connections.is_empty());
         let mut server = self.server.lock().await;
         let fingerprint = config.as_ref().map(|(_, f)| f);
         if server.is_some() && server.as_ref().map(Server::fingerprint) == fingerprint {
@@ -295,8 +319,8 @@ impl Daemon {
         let Some((config, fingerprint)) = config else {
             if let Some(old) = server.take() {
                 old.stop().await;
-                lock(&self.server_facts).listening.clear();
             }
+            self.show_listening(None).await;
             return Ok(());
         };
         let result = match server.as_mut() {
@@ -308,8 +332,36 @@ impl Daemon {
                 Ok(())
             }
         };
-        lock(&self.server_facts).listening = server.as_ref().map(Server::listening).unwrap_or_default();
+        self.show_listening(server.as_ref()).await;
         result
+    }
+
+    /// A PPTP server whose configuration is the same goes on undisturbed; with another one its clients dial anew.
+    async fn reload_pptp(
+        self: &Arc<Self>,
+        config: Option<&(adit_profile::ServerConfig, Fingerprint)>,
+    ) -> Result<(), Failure> {
+        let mut running = self.pptp.lock().await;
+        let wanted = config.and_then(|(config, print)| Some((config, config.pptp.clone()?, print.clone())));
+        if let (Some(server), Some((_, _, print))) = (running.as_ref(), &wanted)
+            && server.fingerprint() == print
+        {
+            return Ok(());
+        }
+        if let Some(old) = running.take() {
+            old.stop().await;
+        }
+        if let Some((config, pptp, print)) = wanted {
+            *running = Some(PptpServer::start(config, pptp, print, self).await?);
+        }
+        Ok(())
+    }
+
+    async fn show_listening(&self, server: Option<&Server>) {
+        let pptp = self.pptp.lock().await.as_ref().map(PptpServer::listening).unwrap_or_default();
+        let mut listening = server.map(Server::listening).unwrap_or_default();
+        listening.extend(pptp);
+        lock(&self.server_facts).listening = listening;
     }
 
     /// The IKE driver; its sockets are bound by whoever needs it first.
@@ -354,6 +406,9 @@ impl Daemon {
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
+        }
+        if let Some(server) = self.pptp.lock().await.take() {
+            server.stop().await;
         }
         if let Some(server) = self.server.lock().await.take() {
             server.stop().await;
@@ -414,6 +469,17 @@ impl Daemon {
     pub(crate) fn forget_client(&self, id: ConnectionId) {
         lock(&self.clients).remove(&id);
     }
+}
+
+async fn unit_traffic(unit: Arc<Unit>) -> Result<Traffic, Failure> {
+    let read = tokio::task::spawn_blocking(move || unit.statistics()).await;
+    let counted = read.unwrap_or_else(|_| Ok(adit_ppp_kernel::Statistics::default()))?;
+    Ok(Traffic {
+        bytes_in: counted.bytes_in,
+        bytes_out: counted.bytes_out,
+        packets_in: counted.packets_in,
+        packets_out: counted.packets_out,
+    })
 }
 
 /// The profiles that are raised when the daemon starts.

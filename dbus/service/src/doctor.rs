@@ -9,6 +9,7 @@ use crate::host;
 /// Every check, in a fixed order.
 pub async fn checks(daemon: &Daemon) -> Vec<DoctorCheck> {
     let mut out = kernel(daemon).await;
+    out.extend(ppp().await);
     out.push(nft());
     out.extend(profiles(daemon));
     out.push(server(daemon));
@@ -37,6 +38,24 @@ async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
         }
     };
     capabilities.0.into_iter().map(one).collect()
+}
+
+/// What PPTP needs. A host that does not use it can do without.
+async fn ppp() -> Vec<DoctorCheck> {
+    let probe = || {
+        let ppp = adit_ppp_kernel::probe().map_err(|e| e.failure());
+        let pptp = adit_pptp_kernel::probe().map_err(|e| e.failure());
+        [("kernel-ppp", "PPP", ppp), ("kernel-pptp", "PPTP", pptp)]
+    };
+    let Ok(found) = tokio::task::spawn_blocking(probe).await else { return Vec::new() };
+    let one = |(id, name, result): (&str, &str, Result<(), adit_core::Failure>)| match result {
+        Ok(()) => check(id, "ok", name, ""),
+        Err(why) => {
+            let text = format!("{} (only profiles with tunnel = \"pptp\" need it)", why.text);
+            check(id, "warn", text, why.hint.unwrap_or_default())
+        }
+    };
+    found.into_iter().map(one).collect()
 }
 
 fn nft() -> DoctorCheck {

@@ -11,6 +11,8 @@ pub mod esp;
 pub mod files;
 pub mod host;
 pub mod ike;
+mod ppp;
+mod pptp;
 mod radius;
 pub mod registry;
 mod revocation;

@@ -1,11 +1,13 @@
 //! Proposals: text of a configuration to what is offered, and what was agreed to what the kernel takes.
 
+use adit_auth::mschap::MppeStrength;
 use adit_core::Failure;
 use adit_ikev2::api::Timing;
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 use adit_isakmp::{Encryption, EspSuite, Integrity};
 use adit_plan::EspOverhead;
-use adit_profile::{Rekeying, Suite, SuiteCheck};
+use adit_ppp::{AuthMethod, Mppe, MppeWish};
+use adit_profile::{MppeRule, PppAuth, Rekeying, Suite, SuiteCheck};
 use adit_xfrm_kernel as xfrm;
 
 /// Whether `text` is an IKE_SA proposal, and which of its algorithms need `legacy = true`.
@@ -25,6 +27,37 @@ pub fn check_ike(text: &str) -> SuiteCheck {
 pub fn check_esp(text: &str) -> SuiteCheck {
     let strict = EspProposal::read(text, false).map_err(|e| e.to_string());
     EspProposal::read(text, true).map(|p| p.legacy()).or(strict.map(|_| Vec::new()))
+}
+
+/// How a PPP link proves somebody.
+#[must_use]
+pub const fn ppp_auth(auth: PppAuth) -> AuthMethod {
+    match auth {
+        PppAuth::Eap => AuthMethod::Eap,
+        PppAuth::MsChapV2 => AuthMethod::MsChapV2,
+        PppAuth::MsChapV1 => AuthMethod::MsChapV1,
+        PppAuth::Chap => AuthMethod::ChapMd5,
+    }
+}
+
+/// How a PPP link encrypts.
+#[must_use]
+pub const fn mppe(rule: &MppeRule) -> Mppe {
+    let MppeRule { required, bits128, bits40, stateful } = *rule;
+    let wish = if required { MppeWish::Require } else { MppeWish::Take };
+    Mppe { wish, bits40, bits128, stateful }
+}
+
+/// A PPP link's encryption in words, and what of a PPTP connection is weak.
+#[must_use]
+pub fn mppe_shown(agreed: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
+    let weak = |more: &str| ["PPTP", "MS-CHAPv2", more].map(str::to_owned).to_vec();
+    let Some((strength, stateless)) = agreed else {
+        return ("not encrypted".into(), weak("no encryption"));
+    };
+    let bits = if strength == MppeStrength::Bits128 { "MPPE-128" } else { "MPPE-40" };
+    let mode = if stateless { "stateless" } else { "stateful" };
+    (format!("{bits} {mode}"), weak(bits))
 }
 
 /// A configuration's IKE_SA proposals, or the defaults. With `legacy`, what old peers have comes after the defaults.

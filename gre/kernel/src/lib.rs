@@ -23,6 +23,9 @@ pub enum PptpError {
     /// All 65,534 call IDs of this host are in use, or this one is.
     #[error("no call ID is free on this host")]
     Exhausted,
+    /// It has a call to that peer with that call ID of the peer's: one set for the whole host.
+    #[error("this host has a call already to that peer and with the same call ID")]
+    Taken,
     /// It refused.
     #[error("the kernel refused {what}: {}", errno.desc())]
     Refused {
@@ -40,6 +43,9 @@ impl PptpError {
         let of = |code| Failure::new(code, Step::Kernel, self.to_string());
         match self {
             Self::Missing(_) => of(FailureCode::KernelUnsupported).hint("as root:  modprobe pptp"),
+            Self::Taken => {
+                of(FailureCode::PeerBusy).hint("try again: the peer then gives the call another ID")
+            }
             Self::Exhausted | Self::Refused { .. } => of(FailureCode::KernelRefused),
         }
     }
@@ -100,8 +106,10 @@ impl BoundCall {
     /// # Errors
     /// There is a call to that peer with that call ID already, or no route.
     pub fn connect(self, peer: Ipv4Addr, peer_call_id: u16) -> Result<PptpSocket, PptpError> {
-        socket::connect(self.fd.as_fd(), peer_call_id, peer)
-            .map_err(|errno| PptpError::Refused { what: "the call to the peer", errno })?;
+        socket::connect(self.fd.as_fd(), peer_call_id, peer).map_err(|errno| match errno {
+            Errno::EALREADY => PptpError::Taken,
+            errno => PptpError::Refused { what: "the call to the peer", errno },
+        })?;
         Ok(PptpSocket { fd: self.fd, call_id: self.call_id })
     }
 }

@@ -4,6 +4,7 @@ use core::time::Duration;
 use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::eap::EapChoice;
+use crate::ppp::{PppRule, TunnelKind};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
@@ -87,6 +88,10 @@ pub struct Profile {
     pub name: ProfileName,
     /// Where the server is: its gateways, in the order in which they are tried. Never empty.
     pub servers: Vec<ServerName>,
+    /// What carries it. Default: IKEv2.
+    pub kind: TunnelKind,
+    /// Its PPP link. Always there where PPP is what is carried.
+    pub ppp: Option<PppRule>,
     /// When it is raised. Default: by hand.
     pub start: Start,
     /// How we prove ourselves.
@@ -203,6 +208,11 @@ impl Profile {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
         });
-        psk.into_iter().chain(key).chain(&self.key_password).chain(certificates).collect()
+        let password = match &self.password {
+            Some(PasswordSource::File(file)) => Some(file),
+            _ => None,
+        };
+        let secrets = psk.into_iter().chain(key).chain(&self.key_password).chain(password);
+        secrets.chain(certificates).collect()
     }
 }

@@ -5,6 +5,8 @@ use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::eap::{EapChoice, eap};
 use crate::error::{ProfileErrors, Source};
+use crate::ppp::TunnelKind;
+use crate::ppp_read::ppp_profile;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode, Start};
@@ -18,8 +20,16 @@ pub(crate) const AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate)];
 const OWN_AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate), ("eap", AuthMethod::Eap)];
-const TUNNEL: &[(&str, Tunnel)] = &[("full", Tunnel::Full), ("split", Tunnel::Split)];
-const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
+pub(crate) const TRAFFIC: &[(&str, Tunnel)] = &[("full", Tunnel::Full), ("split", Tunnel::Split)];
+/// `tunnel` says what carries the connection. Files from before there was a choice say by it what goes into the tunnel,
+/// which is `traffic` now.
+const TUNNEL: &[(&str, TunnelWord)] = &[
+    ("ikev2", TunnelWord::Kind(TunnelKind::Ikev2)),
+    ("pptp", TunnelWord::Kind(TunnelKind::Pptp)),
+    ("full", TunnelWord::Traffic(Tunnel::Full)),
+    ("split", TunnelWord::Traffic(Tunnel::Split)),
+];
+pub(crate) const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
 pub(crate) const DPD_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(3600);
 pub(crate) const DPD_DEFAULT: Duration = Duration::from_secs(30);
@@ -62,6 +72,7 @@ pub(crate) const KEYS: &[&str] = &[
     "fragment-size",
     "mode",
     "tunnel",
+    "traffic",
     "local-subnets",
     "remote-subnets",
     "child",
@@ -101,15 +112,29 @@ pub fn parse_profile(
     }
 }
 
+/// By what carries it.
 fn profile(
     reader: &mut Reader<'_>,
     name: &ProfileName,
     table: &Table<'_>,
     check: CheckSuite<'_>,
 ) -> Option<Profile> {
-    reader.only(table, KEYS);
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
+    match reader.choice(table, "tunnel", TUNNEL) {
+        Some(TunnelWord::Kind(TunnelKind::Pptp)) => ppp_profile(reader, name, table),
+        word => ike_profile(reader, name, table, word, check),
+    }
+}
+
+fn ike_profile(
+    reader: &mut Reader<'_>,
+    name: &ProfileName,
+    table: &Table<'_>,
+    word: Option<TunnelWord>,
+    check: CheckSuite<'_>,
+) -> Option<Profile> {
+    reader.only(table, KEYS);
     let servers = servers(reader, table);
     let help = r#"add auth = "psk", auth = "certificate" or auth = "eap""#;
     let auth = required_choice(reader, table, "auth", OWN_AUTH, help);
@@ -122,11 +147,13 @@ fn profile(
         reader.suites(table, "ike", SuiteKind::Ike, check),
         reader.suites(table, "esp", SuiteKind::Esp, check),
     );
-    let traffic = traffic(reader, table, &esp, check);
+    let traffic = traffic(reader, table, word, &esp, check);
     let mtu = mtu(reader, table, traffic.addresses);
     let local_address = local_address(reader, table, &servers);
     let profile = Profile {
         name: name.clone(),
+        kind: TunnelKind::Ikev2,
+        ppp: None,
         start: reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual),
         remote_id,
         servers,
@@ -176,7 +203,7 @@ fn link_word(text: &str) -> Result<String, NameError> {
 }
 
 /// The gateways; `port` is that of each which names none.
-fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerName> {
+pub(crate) fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerName> {
     let help = r#"add server = "vpn.example.com""#;
     let written = entry(table, "server");
     if written.is_none() {
@@ -311,13 +338,20 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
 }
 
 /// A name that EAP can carry.
-fn user_name(text: &str) -> Result<String, NameError> {
+pub(crate) fn user_name(text: &str) -> Result<String, NameError> {
     const LONGEST: usize = 256;
     if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
         let why = format!("{} is not a user's name", quoted(text));
         return Err(NameError::new(why, r#""alice", "alice@example.com", "DOMAIN\\alice""#));
     }
     Ok(text.to_owned())
+}
+
+/// What stands behind `tunnel`.
+#[derive(Clone, Copy)]
+enum TunnelWord {
+    Kind(TunnelKind),
+    Traffic(Tunnel),
 }
 
 struct Traffic {
@@ -329,24 +363,40 @@ struct Traffic {
     addresses: Families,
 }
 
-fn traffic(reader: &mut Reader<'_>, table: &Table<'_>, esp: &[Suite], check: CheckSuite<'_>) -> Traffic {
+fn traffic(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    word: Option<TunnelWord>,
+    esp: &[Suite],
+    check: CheckSuite<'_>,
+) -> Traffic {
     let mode = reader.choice(table, "mode", Mode::WORDS).unwrap_or(Mode::Tunnel);
     let default = if mode == Mode::Transport { Tunnel::Split } else { Tunnel::Full };
-    let tunnel = reader.choice(table, "tunnel", TUNNEL).unwrap_or(default);
+    let said = reader.choice(table, "traffic", TRAFFIC);
+    let key = if said.is_some() { "traffic" } else { "tunnel" };
+    let former = match word {
+        Some(TunnelWord::Traffic(former)) => Some(former),
+        _ => None,
+    };
+    if let (Some(_), Some(_), Some((_, span))) = (said, former, entry(table, "tunnel")) {
+        let message = "`tunnel` and `traffic` both say what goes into the tunnel";
+        reader.error(span, message, r#"keep  traffic, and write tunnel = "ikev2" or nothing"#);
+    }
+    let tunnel = said.or(former).unwrap_or(default);
     let local_subnets = selectors(reader, table, "local-subnets");
     let remote_subnets = selectors(reader, table, "remote-subnets");
     let parent = Parent { tunnel, mode, local_subnets: &local_subnets, esp };
     let children = children(reader, table, &parent, check);
     let addresses = families(reader, table, mode, &local_subnets);
     if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
-        let help = r#"add tunnel = "split", or take the line out"#;
+        let help = r#"add traffic = "split", or take the line out"#;
         reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
     }
-    if let (Mode::Transport, Tunnel::Full, Some((_, span))) = (mode, tunnel, entry(table, "tunnel")) {
+    if let (Mode::Transport, Tunnel::Full, Some((_, span))) = (mode, tunnel, entry(table, key)) {
         let help = "take the line out, or the one with mode";
         reader.error(
             span,
-            "`tunnel`: transport mode carries only what the two hosts say to each other",
+            format!("`{key}`: transport mode carries only what the two hosts say to each other"),
             help,
         );
     }
@@ -376,7 +426,7 @@ fn families(reader: &mut Reader<'_>, table: &Table<'_>, mode: Mode, local: &[Tra
     Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) }
 }
 
-fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Option<u16> {
+pub(crate) fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Option<u16> {
     let mtu: u16 = reader.integer(table, "mtu", 576..=65535)?;
     if addresses.ipv6 && mtu < 1280 && entry(table, "addresses").is_some() {
         let (_, span) = entry(table, "mtu")?;
@@ -386,7 +436,11 @@ fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Optio
     Some(mtu)
 }
 
-fn local_address(reader: &mut Reader<'_>, table: &Table<'_>, servers: &[ServerName]) -> Option<IpAddr> {
+pub(crate) fn local_address(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    servers: &[ServerName],
+) -> Option<IpAddr> {
     let address: IpAddr = reader.parse(table, "local-address", parse_address)?;
     let beyond = servers.iter().find_map(|s| match s.host {
         Host::Address(remote) if remote.is_ipv4() != address.is_ipv4() => Some(remote),

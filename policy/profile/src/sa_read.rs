@@ -75,7 +75,7 @@ pub(crate) fn children(
         return Vec::new();
     }
     if let (Some(first), Tunnel::Full, Mode::Tunnel) = (tables.first(), parent.tunnel, parent.mode) {
-        let help = r#"add tunnel = "split" and remote-subnets, or take [[child]] out"#;
+        let help = r#"add traffic = "split" and remote-subnets, or take [[child]] out"#;
         reader.error(first.span.clone(), "[[child]] has no use: a full tunnel takes everything", help);
     }
     let mut out: Vec<ChildRule> = Vec::new();

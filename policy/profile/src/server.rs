@@ -6,6 +6,7 @@ use core::time::Duration;
 use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
 use crate::aaa::Aaa;
+use crate::ppp::PptpServer;
 use crate::profile::AuthMethod;
 use crate::sa::{Rekeying, Uniqueness};
 use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
@@ -26,6 +27,8 @@ pub struct ServerConfig {
     pub network: Network,
     /// Limits against load and attack.
     pub limits: Limits,
+    /// PPTP, if it is served.
+    pub pptp: Option<PptpServer>,
     /// RADIUS servers, in the order in which they are asked, and what they are told.
     pub aaa: Aaa,
 }
@@ -223,6 +226,7 @@ impl ServerConfig {
             _ => None,
         };
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
+        let users = users.chain(self.pptp.iter().map(|p| &p.users));
         let radius = self.aaa.servers.iter().map(|s| &s.secret);
         let keys = key.into_iter().chain(&self.ikev2.key_password);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).collect()

@@ -4,6 +4,7 @@ use adit_core::{AddressRange, Prefix, TrafficSelector};
 
 use crate::aaa_read::{aaa, needs_of_aaa};
 use crate::error::{ProfileErrors, Source};
+use crate::ppp_read::pptp;
 use crate::profile::AuthMethod;
 use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
 use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
@@ -15,8 +16,19 @@ use crate::server::{
 };
 use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
 
-const TOP: &[&str] =
-    &["version", "listen", "ikev2", "connection", "group", "pool", "network", "limits", "radius", "aaa"];
+const TOP: &[&str] = &[
+    "version",
+    "listen",
+    "ikev2",
+    "connection",
+    "group",
+    "pool",
+    "network",
+    "limits",
+    "pptp",
+    "radius",
+    "aaa",
+];
 const LISTEN: &[&str] = &["addresses", "ports"];
 const IKEV2: &[&str] = &[
     "identity",
@@ -100,7 +112,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let limits = limits(reader, top);
     let aaa = aaa(reader, top);
     let tables = reader.tables(top, "connection");
-    if tables.is_empty() {
+    if tables.is_empty() && entry(top, "pptp").is_none() {
         reader.missing(
             top,
             "[[connection]]",
@@ -111,7 +123,8 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools, &groups)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
-    ServerConfig { listen, ikev2, connections, pools, network, limits, aaa }
+    let pptp = pptp(reader, top, &pools, &connections);
+    ServerConfig { listen, ikev2, connections, pools, network, limits, pptp, aaa }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {

@@ -3,6 +3,7 @@ use core::time::Duration;
 use adit_core::TrafficSelector;
 
 use crate::eap::EapChoice;
+use crate::ppp::{MppeRule, PppRule, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
@@ -27,6 +28,9 @@ impl Profile {
     /// Everything that the profile says and what holds where it is silent, in a fixed order, without secrets.
     #[must_use]
     pub fn settings(&self) -> Vec<Setting> {
+        if let Some(ppp) = &self.ppp {
+            return self.settings_of_ppp(ppp);
+        }
         let mut out = self.settings_of_peers();
         out.extend(self.settings_of_credentials());
         out.extend(self.settings_of_algorithms());
@@ -44,6 +48,38 @@ impl Profile {
         };
         let said = self.settings().into_iter().filter(|s| !s.default && s.key != CHILD);
         said.map(line).chain(self.children.iter().map(child_table)).collect()
+    }
+
+    fn settings_of_ppp(&self, ppp: &PppRule) -> Vec<Setting> {
+        let servers = list(self.servers.iter().map(|s| string(&s.to_string())));
+        let mut out = vec![said("server", servers)];
+        out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
+        out.push(said("tunnel", string(self.kind.as_str())));
+        out.extend(self.user.as_ref().map(|user| said("user", string(user))));
+        match &self.password {
+            Some(PasswordSource::Inline(_)) => out.push(said("password", HIDDEN.into())),
+            Some(PasswordSource::File(file)) => out.push(said("password-file", string(file.name.as_str()))),
+            None => {}
+        }
+        let (default, MppeRule { required, bits128, bits40, stateful }) = (PppRule::default(), ppp.mppe);
+        let auth = list(ppp.auth.iter().map(|m| string(m.as_str())));
+        out.push(when("ppp-auth", auth, ppp.auth == default.auth));
+        let bits = [(bits128, "128"), (bits40, "40")];
+        let bits = list(bits.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
+        out.push(when("mppe", bits, bits128 && !bits40));
+        out.push(when("mppe-stateful", stateful.to_string(), !stateful));
+        out.push(when("require-mppe", required.to_string(), required));
+        out.push(when("legacy", self.legacy.to_string(), !self.legacy));
+        out.push(when("traffic", string(self.tunnel.as_str()), false));
+        if !self.remote_subnets.is_empty() {
+            out.push(said("remote-subnets", selectors(&self.remote_subnets)));
+        }
+        let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
+        let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
+        out.push(when("addresses", asked, self.addresses.ipv4 && self.addresses.ipv6));
+        let host = ["interface", "mtu", "dns", "local-address"];
+        out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));
+        out
     }
 
     fn settings_of_peers(&self) -> Vec<Setting> {
@@ -134,7 +170,8 @@ impl Profile {
     fn settings_of_traffic(&self) -> Vec<Setting> {
         let transport = self.mode == Mode::Transport;
         let mut out = vec![when("mode", string(self.mode.as_str()), !transport)];
-        out.push(when("tunnel", string(self.tunnel.as_str()), transport));
+        out.push(when("tunnel", string(self.kind.as_str()), self.kind == TunnelKind::Ikev2));
+        out.push(when("traffic", string(self.tunnel.as_str()), transport));
         for (key, subnets) in
             [("local-subnets", &self.local_subnets), ("remote-subnets", &self.remote_subnets)]
         {

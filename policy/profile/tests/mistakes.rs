@@ -77,7 +77,7 @@ color = 1
 corp.toml:6:12: `psk-file`: "../corp.psk" is not a plain file name
   help: allowed: a file in /etc/adit/secrets: letters, digits and _ . @ + -; no directories: the file lies in Adit's own
 corp.toml:7:18: `remote-subnets` has no use: a full tunnel takes everything
-  help: add tunnel = "split", or take the line out
+  help: add traffic = "split", or take the line out
 corp.toml:7:19: `remote-subnets`: "10.0.0.1/8" has bits beyond its prefix
   help: allowed: 10.0.0.0/8, or 10.0.0.1/32
 corp.toml:8:13: `addresses` is empty: nothing on our side could go into the tunnel
@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
     );
 }
 

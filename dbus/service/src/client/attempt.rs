@@ -3,12 +3,13 @@
 mod renewal;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ikev2::api::{Established, Event, Lease, SaId};
 use adit_plan::mobility::Uplink;
+use adit_ppp_kernel::Unit;
 use adit_profile::{AuthMethod, EapType, Profile, ServerName, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,7 @@ use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
 use crate::ike::{IkeDriver, Ports};
+use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
 
 /// Addresses of one name that are tried.
@@ -54,11 +56,36 @@ pub struct Dial {
 pub struct ClientHandle {
     stop: watch::Sender<bool>,
     outcome: watch::Receiver<Option<Result<(), Failure>>>,
-    installation: Arc<Installation>,
+    carried: Carried,
     passwords: Arc<Passwords>,
 }
 
+/// What carries it.
+#[derive(Clone)]
+enum Carried {
+    Esp(Arc<Installation>),
+    Ppp(SharedUnit),
+}
+
 impl ClientHandle {
+    /// Of a connection whose link is PPP's.
+    pub(crate) const fn of_ppp(
+        stop: watch::Sender<bool>,
+        outcome: watch::Receiver<Option<Result<(), Failure>>>,
+        unit: SharedUnit,
+        passwords: Arc<Passwords>,
+    ) -> Self {
+        Self { stop, outcome, carried: Carried::Ppp(unit), passwords }
+    }
+
+    /// Its PPP unit, if it has one.
+    pub(crate) fn unit(&self) -> Option<Arc<Unit>> {
+        match &self.carried {
+            Carried::Esp(_) => None,
+            Carried::Ppp(unit) => unit.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
+        }
+    }
+
     /// Takes the connection down; returns when nothing of it is left.
     ///
     /// # Errors
@@ -86,13 +113,15 @@ impl ClientHandle {
     /// The inbound and outbound state, while there are any.
     #[must_use]
     pub fn states(&self) -> Option<(StateId, StateId)> {
-        self.installation.states()
+        match &self.carried {
+            Carried::Esp(installation) => installation.states(),
+            Carried::Ppp(_) => None,
+        }
     }
 }
 
 /// Starts the task.
-#[must_use]
-pub fn start(dial: Dial) -> ClientHandle {
+pub(super) fn start(dial: Dial) -> ClientHandle {
     let (stop, stopped) = watch::channel(false);
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
@@ -121,7 +150,7 @@ pub fn start(dial: Dial) -> ClientHandle {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle { stop, outcome, installation, passwords }
+    ClientHandle { stop, outcome, carried: Carried::Esp(installation), passwords }
 }
 
 struct Attempt {

@@ -17,7 +17,7 @@ use crate::registry::Wanted;
 pub(crate) struct Passwords {
     profile: Arc<Profile>,
     files: Files,
-    pub(super) asker: Asker,
+    pub(crate) asker: Asker,
     /// What a person has typed, for when the connection has to come back by itself.
     typed: Mutex<Option<Secret>>,
 }
@@ -45,7 +45,8 @@ impl Passwords {
         self.typed().take();
     }
 
-    async fn answer(&self, ask: PeerAsk) -> Result<Secret, Failure> {
+    /// What the server wants to know.
+    pub(crate) async fn answer(&self, ask: PeerAsk) -> Result<Secret, Failure> {
         match ask {
             PeerAsk::Password { again: None } => {
                 self.ready().await?;

@@ -90,7 +90,7 @@ impl Installation {
             return Ok(());
         }
         let interface = self.name(&mut slot).await?;
-        let change = Block { interface, inside: Vec::new() }.change();
+        let change = Block { interface, inside: Vec::new(), gre: Vec::new() }.change();
         slot.block = self.changes(&mut slot)?.make(&change).await.map_err(|e| network("blocking", &e))?;
         Ok(())
     }

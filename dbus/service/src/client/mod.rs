@@ -11,5 +11,33 @@ mod roaming;
 mod shown;
 mod words;
 
+use std::sync::Arc;
+
+use adit_profile::{Profile, TunnelKind};
+
+use crate::daemon::Daemon;
+use crate::registry::ConnectionId;
+use asker::Asker;
 pub(crate) use asker::not_wanted;
-pub use attempt::{ClientHandle, Dial, start};
+pub use attempt::{ClientHandle, Dial};
+pub(crate) use eap::Passwords;
+pub(crate) use resolve::resolve;
+
+/// Starts the connection's task.
+#[must_use]
+pub fn start(dial: Dial) -> ClientHandle {
+    match dial.profile.kind {
+        TunnelKind::Ikev2 => attempt::start(dial),
+        TunnelKind::Pptp => crate::pptp::client::start(dial),
+    }
+}
+
+/// Where a connection's passwords come from.
+pub(crate) fn new_passwords(
+    id: ConnectionId,
+    profile: &Arc<Profile>,
+    daemon: &Arc<Daemon>,
+) -> Arc<Passwords> {
+    let asker = Asker::new(id, daemon.registry());
+    Arc::new(Passwords::new(profile, daemon.files(), asker))
+}

@@ -1,4 +1,5 @@
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use super::{Change, MARK, MARK_MASK};
 
@@ -10,6 +11,8 @@ pub struct Block {
     pub interface: String,
     /// Links that lead to no other host (a container's bridge), to which packets may be handed.
     pub inside: Vec<String>,
+    /// Servers to which GRE leaves without the mark: the kernel's PPTP sockets set none.
+    pub gre: Vec<Ipv4Addr>,
 }
 
 impl Block {
@@ -30,6 +33,9 @@ impl Block {
             let _ = writeln!(body, "  oifname \"{link}\" accept");
         }
         let _ = writeln!(body, "  meta mark & {MARK_MASK:#x} == {MARK:#x} accept");
+        for server in &self.gre {
+            let _ = writeln!(body, "  ip daddr {server} ip protocol gre accept");
+        }
         body.push_str(
             "  rt ipsec exists accept\n\
              \x20 meta nfproto ipv4 udp sport 68 udp dport 67 accept\n\

@@ -1,5 +1,5 @@
 use core::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use adit_core::Prefix;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,12 @@ pub enum Change {
     Rule(Rule),
     /// A rule that sends packets with our mark and an address of this host to a table.
     SourceRule(SourceRule),
+    /// A rule before all others of ours that lets GRE to this address look where everybody looks: the kernel's PPTP sockets
+    /// send theirs without our mark.
+    GreRule {
+        /// The server.
+        to: Ipv4Addr,
+    },
     /// An nftables table of family `inet`; replaced in one step if it is there.
     Nftables {
         /// Its name; begins with `adit-`.
@@ -130,6 +136,11 @@ pub enum Undo {
     Rule(Rule),
     /// Remove a rule.
     SourceRule(SourceRule),
+    /// Remove the rule for GRE to this address.
+    GreRule {
+        /// The server.
+        to: Ipv4Addr,
+    },
     /// Delete an nftables table.
     Nftables {
         /// Its name.
@@ -168,6 +179,7 @@ impl fmt::Display for Change {
             Self::Route(route) => route.fmt(f),
             Self::Rule(rule) => rule.fmt(f),
             Self::SourceRule(rule) => rule.fmt(f),
+            Self::GreRule { to } => write!(f, "rule for GRE to {to}"),
             Self::Nftables { table, .. } => write!(f, "nftables table {table}"),
             Self::Setting { key, value } => write!(f, "{key} = {value}"),
             Self::ProxyNeighbour { link, address } => write!(f, "answering for {address} on {link}"),
@@ -183,6 +195,7 @@ impl fmt::Display for Undo {
             Self::Route(route) => write!(f, "removing {route}"),
             Self::Rule(rule) => write!(f, "removing {rule}"),
             Self::SourceRule(rule) => write!(f, "removing {rule}"),
+            Self::GreRule { to } => write!(f, "removing the rule for GRE to {to}"),
             Self::Nftables { table } => write!(f, "removing nftables table {table}"),
             Self::Setting { former, .. } => match former.first() {
                 Some(first) => write!(f, "setting {} back to {}", first.key, first.value),

@@ -92,6 +92,7 @@ impl KernelHost {
             Change::Route(route) => self.route(route).await,
             Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
             Change::SourceRule(rule) => netlink::source_rule(&self.socket, rule, true).await,
+            Change::GreRule { to } => netlink::gre_rule(&self.socket, *to, true).await,
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
@@ -110,6 +111,7 @@ impl KernelHost {
             Undo::Route(route) => netlink::route(&self.socket, route, None, false).await,
             Undo::Rule(rule) => netlink::rule(&self.socket, rule, false).await,
             Undo::SourceRule(rule) => netlink::source_rule(&self.socket, rule, false).await,
+            Undo::GreRule { to } => netlink::gre_rule(&self.socket, *to, false).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
             Undo::ProxyNeighbour { link, address } => match self.index(link).await {
@@ -127,6 +129,7 @@ impl KernelHost {
             Change::Route(route) => Undo::Route(route),
             Change::Rule(rule) => Undo::Rule(rule),
             Change::SourceRule(rule) => Undo::SourceRule(rule),
+            Change::GreRule { to } => Undo::GreRule { to },
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => return self.settings(|s| s.undo_of(&key, &value)),
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },

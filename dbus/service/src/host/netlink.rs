@@ -1,6 +1,6 @@
 //! rtnetlink messages for our changes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use adit_core::Prefix;
 use futures_util::StreamExt;
@@ -18,14 +18,14 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::Handle;
 use tokio::sync::Mutex;
 
 use super::{
-    HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, Route, Rule, SourceRule,
-    Target,
+    HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, RULE_PRIORITY, Route, Rule,
+    SourceRule, Target,
 };
 
 /// A netlink socket, which the kernel lets have one dump at a time (EBUSY).
@@ -39,6 +39,9 @@ impl Socket {
         Self { handle, dump: Mutex::default() }
     }
 }
+
+/// `main`, where everybody looks.
+const MAIN_TABLE: u32 = 254;
 
 /// Sends one request; gives the messages that answer it.
 pub(super) async fn ask(
@@ -262,6 +265,26 @@ async fn tell_rule(
     match add {
         true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, what).await,
         false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, what).await,
+    }
+}
+
+/// GRE to this address looks in `main`, whatever our other rules say.
+pub(super) async fn gre_rule(socket: &Socket, to: Ipv4Addr, add: bool) -> Result<(), HostError> {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.dst_len = 32;
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Priority(RULE_PRIORITY - 1),
+        RuleAttribute::Destination(IpAddr::V4(to)),
+        RuleAttribute::IpProtocol(IpProtocol::Gre),
+        RuleAttribute::Table(MAIN_TABLE),
+        RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
+    ];
+    let what = || format!("the rule for GRE to {to}");
+    match add {
+        true => tell(socket, RouteNetlinkMessage::NewRule(message), NEW, &what).await,
+        false => tell(socket, RouteNetlinkMessage::DelRule(message), 0, &what).await,
     }
 }
 

@@ -238,8 +238,10 @@ fn has_nft() -> bool {
 }
 
 async fn says_what_is_missing(changes: &Changes) {
-    let error =
-        changes.make(&Block { interface: "adit0".into(), inside: vec![] }.change()).await.unwrap_err();
+    let error = changes
+        .make(&Block { interface: "adit0".into(), inside: vec![], gre: vec![] }.change())
+        .await
+        .unwrap_err();
     assert_eq!(error.failure().hint.as_deref(), Some("apt install nftables"));
     assert!(changes.is_empty());
 }
@@ -253,7 +255,7 @@ fn nft_takes_our_tables_and_gives_them_back() {
             return says_what_is_missing(&changes).await;
         }
         let before = show("nft list ruleset");
-        let block = Block { interface: "adit0".into(), inside: vec!["docker0".into()] };
+        let block = Block { interface: "adit0".into(), inside: vec!["docker0".into()], gre: vec![] };
         changes.make(&block.change()).await.unwrap();
         changes.make(&block.change()).await.unwrap();
         let nat = Nat {
@@ -285,7 +287,10 @@ fn a_block_lets_only_the_tunnels_own_packets_out() {
         if !has_nft() {
             return says_what_is_missing(&changes).await;
         }
-        changes.make(&Block { interface: "adit0".into(), inside: vec![] }.change()).await.unwrap();
+        changes
+            .make(&Block { interface: "adit0".into(), inside: vec![], gre: vec![] }.change())
+            .await
+            .unwrap();
         let refused = plain.send_to(b"during", far).await.unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EPERM as i32));
         assert!(marked.send_to(b"during", far).is_ok());

@@ -14,7 +14,7 @@ mod strangers;
 #[cfg(feature = "recording")]
 #[cfg(test)]
 mod tests;
-mod users;
+pub(crate) mod users;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -19,7 +19,7 @@ const SHORTEST: usize = 8;
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// The users of a file, with the passwords that they have chosen since.
-pub(super) fn read(daemon: &Daemon, file: &FileRef) -> Result<Users, Failure> {
+pub(crate) fn read(daemon: &Daemon, file: &FileRef) -> Result<Users, Failure> {
     let mut users = daemon.files().users(file)?;
     let chosen = chosen(daemon, file);
     if chosen.exists() {
@@ -30,7 +30,7 @@ pub(super) fn read(daemon: &Daemon, file: &FileRef) -> Result<Users, Failure> {
 
 /// A user has chosen a password. The administrator's file is not the daemon's to write: what was chosen is kept beside
 /// the daemon's state, as an NT hash.
-pub(super) fn store(daemon: &Daemon, file: &FileRef, user: &str, password: &Secret) -> Result<(), Failure> {
+pub(crate) fn store(daemon: &Daemon, file: &FileRef, user: &str, password: &Secret) -> Result<(), Failure> {
     let text = core::str::from_utf8(password.expose()).unwrap_or_default();
     if text.chars().count() < SHORTEST {
         let text = format!("{user}: the new password has fewer than {SHORTEST} characters");

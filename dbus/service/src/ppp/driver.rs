@@ -1,0 +1,296 @@
+//! Drives one link: frames of its channel and its unit, answers and deadlines go in; frames, questions and events come out.
+
+use std::io;
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_crypto::OsEntropy;
+use adit_ppp::wire::{Protocol, split_frame};
+use adit_ppp::{
+    Answer, Ask, AskId, Event, Input, Link, LinkConfig, LinkParameters, Network, NetworkPlan, Output,
+};
+use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec, Unit};
+use tokio::task::JoinSet;
+
+use super::World;
+use crate::clock;
+
+/// What MPPE puts in front of a packet.
+const MPPE_HEADER: u16 = 4;
+
+/// What a step brought.
+pub(crate) enum Happened {
+    /// Nothing that concerns who drives.
+    Nothing,
+    /// The link carries packets.
+    Established,
+    /// It is over.
+    Closed(Result<(), Failure>),
+}
+
+/// A link with its channel and, once it has one, its unit.
+pub(crate) struct Driver {
+    link: Link,
+    entropy: OsEntropy,
+    world: Arc<dyn World>,
+    unit: Option<Arc<Unit>>,
+    channel: Arc<Channel>,
+    /// What carries the channel; it is closed after it.
+    carrier: Box<dyn Send + Sync>,
+    /// What is being found out or done. None of it outlives the link: what it makes would never be undone.
+    answers: JoinSet<Answered>,
+    /// The longest packet that the carrier takes.
+    mtu: u16,
+    parameters: Option<LinkParameters>,
+    encrypted: bool,
+    heard: bool,
+}
+
+struct Answered {
+    id: AskId,
+    answer: Answer,
+    unit: Option<Arc<Unit>>,
+}
+
+impl Driver {
+    /// Begins a link on a channel whose carrier is up.
+    pub(crate) fn start(
+        config: LinkConfig,
+        channel: Channel,
+        carrier: Box<dyn Send + Sync>,
+        mtu: u16,
+        world: Arc<dyn World>,
+    ) -> Self {
+        let mut driver = Self {
+            link: Link::new(config),
+            entropy: OsEntropy::new(),
+            world,
+            unit: None,
+            channel: Arc::new(channel),
+            carrier,
+            answers: JoinSet::new(),
+            mtu,
+            parameters: None,
+            encrypted: false,
+            heard: false,
+        };
+        driver.link.handle(clock::now(), &mut driver.entropy, Input::Up);
+        driver
+    }
+
+    /// Whether anything has come from the peer.
+    pub(crate) const fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether nothing more will come of it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.link.is_over()
+    }
+
+    /// The unit, once there is one.
+    pub(crate) const fn unit(&self) -> Option<&Arc<Unit>> {
+        self.unit.as_ref()
+    }
+
+    /// The carrier is gone.
+    pub(crate) fn down(&mut self, why: Failure) {
+        self.handle(Input::Down(why));
+    }
+
+    /// The link is not wanted any more.
+    pub(crate) fn close(&mut self) {
+        self.handle(Input::Close);
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.link.handle(clock::now(), &mut self.entropy, input);
+    }
+
+    /// Waits for the next thing and does it. Cancel-safe.
+    pub(crate) async fn step(&mut self) -> Happened {
+        let happened = self.drain();
+        if !matches!(happened, Happened::Nothing) {
+            return happened;
+        }
+        let (unit, deadline) = (self.unit.clone(), self.link.deadline().map(|(at, _)| at));
+        let of_unit = async {
+            match &unit {
+                Some(unit) => unit.receive().await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
+            frame = self.channel.receive() => self.heard(frame),
+            frame = of_unit => self.heard(frame),
+            Some(answered) = self.answers.join_next(), if !self.answers.is_empty() => match answered {
+                Ok(Answered { id, answer, unit }) => {
+                    self.unit = unit.or(self.unit.take());
+                    Input::Answer { id, answer }
+                }
+                // The link waits for this answer, and ends for want of it.
+                Err(_) => Input::Wake,
+            },
+            () = clock::sleep_until(deadline) => Input::Wake,
+        };
+        self.handle(input);
+        self.drain()
+    }
+
+    fn heard(&mut self, frame: io::Result<Vec<u8>>) -> Input {
+        match frame {
+            Ok(frame) => {
+                self.heard = true;
+                Input::Frame(frame)
+            }
+            Err(error) => {
+                let text = format!("the kernel has closed the link: {error}");
+                Input::Down(Failure::new(FailureCode::KernelRefused, Step::Link, text))
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Happened {
+        let mut happened = Happened::Nothing;
+        while let Some(output) = self.link.poll() {
+            match output {
+                Output::Transmit(frame) => self.transmit(&frame),
+                Output::Ask { id, ask } => self.ask(id, ask),
+                Output::Event(event) => {
+                    self.world.event(&event);
+                    match event {
+                        Event::LinkUp(parameters) => self.link_up(parameters),
+                        Event::Established(_) => happened = Happened::Established,
+                        Event::Closed(why) => happened = Happened::Closed(why),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        happened
+    }
+
+    fn transmit(&self, frame: &[u8]) {
+        let of_link = split_frame(frame).is_ok_and(|(protocol, _): (Protocol, _)| protocol.of_link());
+        let sent = match &self.unit {
+            Some(unit) if !of_link => unit.send(frame),
+            _ => self.channel.send(frame),
+        };
+        if let Err(error) = sent {
+            // PPP sends again, and gives up by its own counters.
+            tracing::debug!(%error, "a frame was not sent");
+        }
+    }
+
+    fn link_up(&mut self, parameters: LinkParameters) {
+        self.parameters = Some(parameters);
+        let flags =
+            ChannelFlags { compress_protocol: parameters.peer_pfc, compress_address: parameters.peer_acfc };
+        if let Err(error) = self.channel.set_flags(flags) {
+            tracing::debug!(%error, "headers are sent in full");
+        }
+    }
+
+    fn ask(&mut self, id: AskId, ask: Ask) {
+        match ask {
+            Ask::Compress(compress) => {
+                let compression =
+                    Compression { transmit: compress.transmit, bits: compress.bits, key: compress.key };
+                let done = self.on_unit(|unit| unit.prepare(&compression));
+                self.handle(Input::Answer { id, answer: Answer::Compressed(done) });
+            }
+            Ask::Encrypted(stands) => {
+                self.encrypted = stands;
+                let done = self.on_unit(|unit| unit.encrypted(stands));
+                self.handle(Input::Answer { id, answer: Answer::Compressed(done) });
+            }
+            Ask::Network { peer } => {
+                let (world, channel) = (Arc::clone(&self.world), Arc::clone(&self.channel));
+                self.later(id, async move {
+                    match make_unit(world, channel, peer).await {
+                        Ok((plan, unit)) => (Answer::Network(Ok(plan)), Some(unit)),
+                        Err(why) => (Answer::Network(Err(why)), None),
+                    }
+                });
+            }
+            Ask::Install(network) => self.install(id, network),
+            other => {
+                let world = Arc::clone(&self.world);
+                self.later(id, async move { (world.ask(other).await, None) });
+            }
+        }
+    }
+
+    fn on_unit(
+        &self,
+        work: impl FnOnce(&Unit) -> Result<(), adit_ppp_kernel::PppError>,
+    ) -> Result<(), Failure> {
+        match &self.unit {
+            Some(unit) => work(unit).map_err(Failure::from),
+            None => Err(Failure::new(FailureCode::Internal, Step::Encryption, "there is no unit")),
+        }
+    }
+
+    fn install(&mut self, id: AskId, network: Network) {
+        let (world, unit, mtu) = (Arc::clone(&self.world), self.unit.clone(), self.inner_mtu());
+        let family = match network {
+            Network::V4(_) => Family::V4,
+            Network::V6(_) => Family::V6,
+        };
+        self.later(id, async move {
+            let Some(unit) = unit else {
+                let why = Failure::new(FailureCode::Internal, Step::Network, "there is no unit");
+                return (Answer::Installed(Err(why)), None);
+            };
+            let done = async {
+                unit.set_up(mtu)?;
+                world.install(Arc::clone(&unit), network).await?;
+                unit.pass(family, true)?;
+                Ok(())
+            };
+            (Answer::Installed(done.await), None)
+        });
+    }
+
+    /// What fits the carrier, the peer's MRU, and encryption.
+    fn inner_mtu(&self) -> u16 {
+        let peer = self.parameters.map_or(self.mtu, |p| p.peer_mru);
+        self.mtu.min(peer).saturating_sub(if self.encrypted { MPPE_HEADER } else { 0 })
+    }
+
+    fn later(&mut self, id: AskId, work: impl Future<Output = (Answer, Option<Arc<Unit>>)> + Send + 'static) {
+        self.answers.spawn(async move {
+            let (answer, unit) = work.await;
+            Answered { id, answer, unit }
+        });
+    }
+
+    /// Breaks off what is under way, then closes unit, channel and carrier, in this order. The kernel takes its time for
+    /// each.
+    pub(crate) async fn dismantle(self) {
+        let Self { unit, channel, carrier, mut answers, .. } = self;
+        answers.shutdown().await;
+        let close = move || {
+            drop(unit);
+            drop(channel);
+            drop(carrier);
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
+    }
+}
+
+async fn make_unit(
+    world: Arc<dyn World>,
+    channel: Arc<Channel>,
+    peer: String,
+) -> Result<(NetworkPlan, Arc<Unit>), Failure> {
+    let plan = world.unit(peer).await?;
+    let make = move || -> Result<_, Failure> {
+        let unit = Unit::make(&LinkSpec { name: &plan.name, group: plan.group })?;
+        unit.connect(&channel)?;
+        Ok((plan.network, Arc::new(unit)))
+    };
+    tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| {
+        Err(Failure::new(FailureCode::Internal, Step::Kernel, "making the interface broke off"))
+    })
+}

@@ -1,0 +1,45 @@
+//! PPP links joined with the kernel: a link of `adit-ppp`, its channel and its unit. What carries a link stands beside this
+//! (`pptp`); who answers its questions is a [`World`]: the client's profile, or the server's users and pools.
+
+mod driver;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use adit_core::Failure;
+use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
+use adit_ppp_kernel::Unit;
+
+pub(crate) use driver::{Driver, Happened};
+
+/// An answer that comes later.
+pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Link group of a server's units: many go at once by it.
+pub(crate) const SERVER_GROUP: u32 = 99;
+
+/// The interface that a link is to have.
+pub(crate) struct UnitPlan {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its link group.
+    pub(crate) group: u32,
+    /// The addresses of both ends.
+    pub(crate) network: NetworkPlan,
+}
+
+/// Who answers a link's questions.
+pub(crate) trait World: Send + Sync {
+    /// A question about a password, or about who the peer is.
+    fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer>;
+
+    /// Which interface, and which addresses, for this peer.
+    fn unit(self: Arc<Self>, peer: String) -> Later<Result<UnitPlan, Failure>>;
+
+    /// Addresses and routes, on an interface that is up and lets nothing pass yet.
+    fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>>;
+
+    /// Takes note of an event. Never blocks.
+    fn event(&self, event: &Event);
+}

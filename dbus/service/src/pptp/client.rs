@@ -1,0 +1,437 @@
+//! The life of a dialled PPTP connection: one task from `up` to the last undo.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use adit_auth::eap::PeerAsk;
+use adit_core::{Failure, FailureCode, Step};
+use adit_ppp::{
+    Addresses, Answer, Ask, Authenticated, Established, Event, LinkConfig, Network, NetworkPlan, Timing,
+};
+use adit_ppp_kernel::Unit;
+use adit_pptp::Role;
+use adit_profile::{Profile, Tunnel as Traffic};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+
+use super::install::Installation;
+use super::session::{Session, Start};
+use super::{OVERHEAD, WEAK};
+use crate::client::{ClientHandle, Dial, Passwords, new_passwords, resolve};
+use crate::daemon::Daemon;
+use crate::host::{MARK, PathInfo};
+use crate::ppp::{Happened, Later, UnitPlan, World};
+use crate::registry::{ConnectionId, State};
+use crate::suites;
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 6;
+/// How long TCP may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Pauses between attempts to come back: they double from the first to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Where the unit is, while there is one: for its counters.
+pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
+
+/// Starts the task.
+pub(crate) fn start(dial: Dial) -> ClientHandle {
+    let (stop, stopped) = watch::channel(false);
+    let (done, outcome) = watch::channel(None);
+    let profile = Arc::new(dial.profile);
+    let passwords = new_passwords(dial.id, &profile, &dial.daemon);
+    let unit = SharedUnit::default();
+    let attempt = Attempt {
+        id: dial.id,
+        installation: Arc::new(Installation::new(dial.id, &profile, &dial.daemon)),
+        profile,
+        daemon: dial.daemon,
+        passwords: Arc::clone(&passwords),
+        stopped,
+        known: Vec::new(),
+        session: None,
+        unit: Arc::clone(&unit),
+        persistent: dial.persistent,
+    };
+    tokio::spawn(async move {
+        let result = attempt.run().await;
+        done.send_replace(Some(result));
+    });
+    ClientHandle::of_ppp(stop, outcome, unit, passwords)
+}
+
+struct Attempt {
+    id: ConnectionId,
+    profile: Arc<Profile>,
+    daemon: Arc<Daemon>,
+    installation: Arc<Installation>,
+    passwords: Arc<Passwords>,
+    stopped: watch::Receiver<bool>,
+    /// Where the servers were when their names were looked up last.
+    known: Vec<(String, Vec<Ipv4Addr>)>,
+    session: Option<Session>,
+    unit: SharedUnit,
+    persistent: bool,
+}
+
+enum Ended {
+    Stopped,
+    Lost(Failure),
+}
+
+impl Attempt {
+    async fn run(mut self) -> Result<(), Failure> {
+        let ended = self.up_and_hold().await;
+        if matches!(ended, Ended::Stopped) {
+            self.state(State::Disconnecting, "asked to");
+        }
+        self.passwords.asker.cancel();
+        self.end_session().await;
+        let result = self.installation.undo().await;
+        match ended {
+            Ended::Stopped => {
+                self.state(State::Disconnected, "asked to");
+                self.daemon.registry().remove(self.id);
+            }
+            Ended::Lost(failure) => {
+                let code = failure.code.as_str();
+                self.daemon.registry().set_state(self.id, State::Failed, code, Some(failure));
+                self.daemon.forget_client(self.id);
+            }
+        }
+        result
+    }
+
+    /// Returns when the connection is to go away for good. Once it was up it comes back by itself, and a full tunnel's
+    /// block stands in between: only `down` ends it.
+    async fn up_and_hold(&mut self) -> Ended {
+        let mut pause = PAUSES.0;
+        let mut was_up = self.persistent;
+        self.progress(Step::Call, WEAK);
+        loop {
+            let failure = match self.unless_stopped(Self::connect).await {
+                None => return Ended::Stopped,
+                Some(Err(failure)) if !was_up => return Ended::Lost(failure),
+                Some(Err(failure)) => failure,
+                Some(Ok(())) => {
+                    (was_up, pause) = (true, PAUSES.0);
+                    match self.unless_stopped(Self::hold).await {
+                        None => return Ended::Stopped,
+                        Some(failure) => failure,
+                    }
+                }
+            };
+            self.end_session().await;
+            for error in self.installation.lower().await {
+                tracing::warn!(connection = self.id.0, %error, "not undone");
+            }
+            let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
+            let code = failure.code.as_str();
+            self.daemon.registry().set_state(self.id, State::Connecting, code, Some(failure));
+            self.progress(Step::Established, &text);
+            if self.unless_stopped(async |_: &mut Self| tokio::time::sleep(pause).await).await.is_none() {
+                return Ended::Stopped;
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        check_kernel().await?;
+        self.passwords.ready().await?;
+        self.look_up().await?;
+        let mut last = None;
+        for (gateway, addresses) in self.known.clone() {
+            for remote in addresses.into_iter().take(MOST_ADDRESSES) {
+                match self.dial(&gateway, remote).await {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => {
+                        self.end_session().await;
+                        self.installation.lower().await;
+                        match failure.code {
+                            FailureCode::ServerUnreachable | FailureCode::PeerBusy => last = Some(failure),
+                            _ => return Err(failure),
+                        }
+                    }
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let text = "the server has no IPv4 address, and PPTP has no other";
+            Failure::new(FailureCode::NameUnresolved, Step::Resolve, text)
+        }))
+    }
+
+    /// All names before the first is dialled: a full tunnel's block, once it stands, lets no DNS query out.
+    async fn look_up(&mut self) -> Result<(), Failure> {
+        let known = self.known.iter().any(|(_, addresses)| !addresses.is_empty());
+        if self.profile.tunnel == Traffic::Full && known {
+            return Ok(());
+        }
+        self.progress(Step::Resolve, &format!("PPTP: resolving {}", self.profile.server()));
+        let (mut found, mut last) = (Vec::new(), None);
+        for gateway in &self.profile.servers {
+            match resolve(gateway, self.profile.local_address).await {
+                Ok(addresses) => {
+                    let v4 = addresses.iter().filter_map(|a| match a.ip() {
+                        IpAddr::V4(a) => Some(a),
+                        IpAddr::V6(_) => None,
+                    });
+                    found.push((gateway.host.to_string(), v4.collect()));
+                }
+                Err(failure) => last = Some(failure),
+            }
+        }
+        match last {
+            Some(failure) if found.is_empty() && !known => Err(failure),
+            Some(_) if found.is_empty() => Ok(()),
+            _ => {
+                self.known = found;
+                Ok(())
+            }
+        }
+    }
+
+    async fn dial(&mut self, gateway: &str, remote: Ipv4Addr) -> Result<(), Failure> {
+        let uplink = self.daemon.host().path_to(remote.into()).await.map_err(|e| no_route(remote, &e))?;
+        if self.profile.tunnel == Traffic::Full {
+            let servers: Vec<Ipv4Addr> = self.known.iter().flat_map(|(_, a)| a.iter().copied()).collect();
+            self.installation.block(&servers).await?;
+        }
+        self.installation.open(remote, &uplink).await?;
+        self.progress(Step::Call, &format!("PPTP: calling {remote}"));
+        let (tcp, local) = self.tcp(remote, &uplink).await?;
+        let server = SocketAddr::new(remote.into(), adit_pptp::PORT);
+        self.daemon.registry().update(self.id, |f| {
+            f.local = Some(local);
+            f.remote = Some(server);
+            f.local_id = self.profile.user.clone().unwrap_or_default();
+            gateway.clone_into(&mut f.gateway);
+        });
+        let IpAddr::V4(local) = local.ip() else {
+            return Err(Failure::new(FailureCode::Internal, Step::Call, "the address is not IPv4"));
+        };
+        let mtu = u16::try_from(uplink.mtu).unwrap_or(u16::MAX).saturating_sub(OVERHEAD);
+        let mtu = self.profile.mtu.unwrap_or(mtu.min(MOST_MTU));
+        let world = ClientWorld {
+            id: self.id,
+            profile: Arc::clone(&self.profile),
+            daemon: Arc::clone(&self.daemon),
+            installation: Arc::clone(&self.installation),
+            passwords: Arc::clone(&self.passwords),
+        };
+        let session = Session::new(Start {
+            role: Role::Pns,
+            host_name: String::new(),
+            tcp,
+            local,
+            remote,
+            mtu,
+            link: link_config(&self.profile, mtu),
+            world: Arc::new(world),
+        });
+        match self.session.insert(session).next().await {
+            Happened::Established => {
+                self.established();
+                Ok(())
+            }
+            Happened::Closed(why) => Err(why.err().unwrap_or_else(closed)),
+            Happened::Nothing => Err(closed()),
+        }
+    }
+
+    async fn tcp(&self, remote: Ipv4Addr, uplink: &PathInfo) -> Result<(TcpStream, SocketAddr), Failure> {
+        let unreachable = |why: String| {
+            Failure::new(
+                FailureCode::ServerUnreachable,
+                Step::Call,
+                format!("TCP port 1723 of {remote}: {why}"),
+            )
+            .hint("is it a PPTP server, and does a firewall let TCP port 1723 pass?")
+        };
+        let opened = || -> std::io::Result<TcpSocket> {
+            let socket = TcpSocket::new_v4()?;
+            setsockopt(&socket, sockopt::Mark, &MARK)?;
+            let source = self.profile.local_address.unwrap_or(uplink.source);
+            socket.bind(SocketAddr::new(source, 0))?;
+            Ok(socket)
+        };
+        let socket = opened().map_err(|e| unreachable(e.to_string()))?;
+        let connect = socket.connect(SocketAddr::new(remote.into(), adit_pptp::PORT));
+        let tcp = match tokio::time::timeout(CONNECT, connect).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(e)) => return Err(unreachable(e.to_string())),
+            Err(_) => return Err(unreachable(format!("no answer in {} s", CONNECT.as_secs()))),
+        };
+        let _ = tcp.set_nodelay(true);
+        let local = tcp.local_addr().map_err(|e| unreachable(e.to_string()))?;
+        Ok((tcp, local))
+    }
+
+    fn established(&self) {
+        let unit = self.session.as_ref().and_then(Session::unit);
+        *lock(&self.unit) = unit.map_or_else(Weak::new, Arc::downgrade);
+        let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
+        let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
+        self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
+        self.daemon.registry().update(self.id, |f| f.last_error = None);
+        self.state(State::Connected, "established");
+    }
+
+    /// Returns when the peer is lost or has closed the connection.
+    async fn hold(&mut self) -> Failure {
+        let Some(session) = &mut self.session else { return closed() };
+        loop {
+            if let Happened::Closed(why) = session.next().await {
+                return why.err().unwrap_or_else(closed);
+            }
+        }
+    }
+
+    async fn end_session(&mut self) {
+        *lock(&self.unit) = Weak::new();
+        if let Some(session) = self.session.take() {
+            session.end().await;
+        }
+    }
+
+    async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => None,
+            value = work(self) => Some(value),
+        }
+    }
+
+    fn progress(&self, step: Step, text: &str) {
+        self.daemon.registry().progress(self.id, step.as_str(), text);
+    }
+
+    fn state(&self, state: State, reason: &str) {
+        self.daemon.registry().set_state(self.id, state, reason, None);
+    }
+}
+
+/// What Windows uses, and what passes most paths; a longer one gains little.
+const MOST_MTU: u16 = 1400;
+
+fn link_config(profile: &Profile, mtu: u16) -> LinkConfig {
+    let ppp = profile.ppp.clone().unwrap_or_default();
+    LinkConfig {
+        mru: mtu,
+        compress_header: true,
+        prove: ppp.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
+        demand: Vec::new(),
+        name: profile.user.clone().unwrap_or_default(),
+        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        mppe: suites::mppe(&ppp.mppe),
+        ipv4: profile.addresses.ipv4,
+        ipv6: profile.addresses.ipv6,
+        addresses: Addresses::FromPeer { wanted: None },
+        timing: Timing::default(),
+    }
+}
+
+struct ClientWorld {
+    id: ConnectionId,
+    profile: Arc<Profile>,
+    daemon: Arc<Daemon>,
+    installation: Arc<Installation>,
+    passwords: Arc<Passwords>,
+}
+
+impl ClientWorld {
+    fn progress(&self, step: Step, text: &str) {
+        self.daemon.registry().progress(self.id, step.as_str(), text);
+    }
+
+    fn authenticated(&self, who: &Authenticated) {
+        let how = who.ours.map_or_else(|| "no authentication".to_owned(), |m| m.to_string());
+        self.progress(Step::Authenticate, &format!("PPP: authenticated by {how}"));
+        self.daemon.registry().update(self.id, |f| f.ike_suite = format!("PPTP, {how}"));
+    }
+
+    fn established(&self, up: &Established) {
+        let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)).collect());
+        let (esp, weak) = suites::mppe_shown(up.mppe);
+        self.daemon.registry().update(self.id, |f| {
+            f.dns = dns.unwrap_or_default();
+            f.esp_suite = esp;
+            f.remote_id = self.profile.server();
+            f.legacy = weak;
+        });
+    }
+}
+
+impl World for ClientWorld {
+    fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer> {
+        Box::pin(async move {
+            let question = match ask {
+                Ask::Password { again, .. } => PeerAsk::Password { again },
+                Ask::NewPassword { message } => PeerAsk::NewPassword { message },
+                _ => {
+                    let text = "the server is to prove nothing here";
+                    return Answer::Secret(Err(Failure::new(
+                        FailureCode::Internal,
+                        Step::Authenticate,
+                        text,
+                    )));
+                }
+            };
+            Answer::Secret(self.passwords.answer(question).await)
+        })
+    }
+
+    fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
+        Box::pin(async move {
+            let name = self.installation.unit_name().await?;
+            Ok(UnitPlan { name, group: crate::host::LINK_GROUP, network: NetworkPlan::default() })
+        })
+    }
+
+    fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {
+        Box::pin(async move { self.installation.install(&unit, &network).await })
+    }
+
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Progress(Step::Link) => self.progress(Step::Link, "PPP: negotiating the link"),
+            Event::Progress(Step::Authenticate) => self.progress(Step::Authenticate, "PPP: authenticating"),
+            Event::Progress(Step::Encryption) => {
+                self.progress(Step::Encryption, "PPP: negotiating encryption");
+            }
+            Event::Authenticated(who) => self.authenticated(who),
+            Event::Established(up) => self.established(up),
+            _ => {}
+        }
+    }
+}
+
+/// A kernel that could not carry the tunnel ends the attempt before its first packet.
+async fn check_kernel() -> Result<(), Failure> {
+    let probe = || -> Result<(), Failure> {
+        adit_pptp_kernel::probe()?;
+        adit_ppp_kernel::probe()?;
+        Ok(())
+    };
+    tokio::task::spawn_blocking(probe).await.unwrap_or_else(|_| {
+        Err(Failure::new(FailureCode::Internal, Step::Kernel, "the kernel could not be asked"))
+    })
+}
+
+fn lock(unit: &SharedUnit) -> std::sync::MutexGuard<'_, Weak<Unit>> {
+    unit.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn closed() -> Failure {
+    Failure::new(FailureCode::PeerClosed, Step::Established, "the server closed the connection")
+}
+
+fn no_route(remote: Ipv4Addr, error: &impl std::fmt::Display) -> Failure {
+    let text = format!("there is no route from this host to {remote}: {error}");
+    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
+        .hint(format!("check that this host is online:  ip route get {remote}"))
+}

@@ -1,0 +1,231 @@
+//! Somebody who has dialled: who they are, what they are given, and what is undone when they leave.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use adit_auth::eap::{AuthenticatorAsk, UserSecret};
+use adit_auth::mschap::NtHash;
+use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
+use adit_pool::Request;
+use adit_ppp::{Answer, Ask, Claim, Established, Event, KnownUser, Network, NetworkPlan, Verdict};
+use adit_ppp_kernel::Unit;
+use adit_profile::{User, UserPassword};
+use tokio::sync::watch;
+use tracing::info;
+
+use super::server::Inner;
+use super::session::Session;
+use crate::host::{Change, Route, Target};
+use crate::ppp::{Later, SERVER_GROUP, UnitPlan, World};
+use crate::registry::{ConnectionId, Facts, Role, State};
+use crate::server::users;
+use crate::suites;
+
+const MAIN_TABLE: u32 = 254;
+const METRIC: u32 = 50;
+
+/// Somebody who has dialled.
+pub(super) struct Guest {
+    server: Arc<Inner>,
+    from: SocketAddr,
+    facts: Mutex<GuestFacts>,
+}
+
+#[derive(Default)]
+struct GuestFacts {
+    proven: bool,
+    identity: String,
+    how: String,
+    owner: Option<u64>,
+    address: Option<Ipv4Addr>,
+    connection: Option<ConnectionId>,
+    established: Option<Established>,
+}
+
+impl Guest {
+    pub(super) fn new(server: &Arc<Inner>, from: SocketAddr) -> Arc<Self> {
+        Arc::new(Self { server: Arc::clone(server), from, facts: Mutex::default() })
+    }
+
+    /// Whether they have proven who they are.
+    pub(super) fn is_proven(&self) -> bool {
+        self.facts().proven
+    }
+
+    fn facts(&self) -> MutexGuard<'_, GuestFacts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn user(&self, name: &str) -> Result<Option<KnownUser>, Failure> {
+        let users = users::read(&self.server.daemon, &self.server.config.users)?;
+        Ok(users.find(name).and_then(|(_, user)| known(user)))
+    }
+
+    fn verify(&self, claim: &Claim) -> Result<Verdict, Failure> {
+        Ok(claim.verify(self.user(&claim.name)?.as_ref()))
+    }
+
+    fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
+        let daemon = &self.server.daemon;
+        let file = &self.server.config.users;
+        let found = users::read(daemon, file)?.find(name).map(|(name, _)| name.to_owned());
+        let unknown =
+            || Failure::new(FailureCode::NotFound, Step::Authenticate, "there is no such user any more");
+        users::store(daemon, file, &found.ok_or_else(unknown)?, password)
+    }
+
+    fn answer(&self, ask: Ask) -> Answer {
+        match ask {
+            Ask::Verify(claim) => Answer::Verdict(self.verify(&claim)),
+            Ask::StorePassword { name, password } => Answer::Stored(self.store(&name, &password)),
+            Ask::Eap(AuthenticatorAsk::User { identity }) => {
+                let secret = |user: KnownUser| UserSecret {
+                    hash: user.hash,
+                    expired: user.expired,
+                    clear: user.password,
+                };
+                Answer::EapUser(self.user(&identity).map(|user| user.map(secret)))
+            }
+            Ask::Eap(AuthenticatorAsk::StorePassword { identity, password }) => {
+                Answer::Stored(self.store(&identity, &password))
+            }
+            _ => {
+                let text = "a server has no password of its own";
+                Answer::Secret(Err(Failure::new(FailureCode::Internal, Step::Authenticate, text)))
+            }
+        }
+    }
+
+    fn plan(&self, peer: &str) -> Result<UnitPlan, Failure> {
+        let server = &self.server;
+        let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
+        let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
+        let lease = server.pool().lease(owner, &identity, Request { v4: true, ..Request::default() });
+        let address = lease.ok().and_then(|l| l.v4).ok_or_else(|| {
+            server.pool().release(owner);
+            let text = format!("pool {} has no address left for {}", server.config.pool, peer.escape_debug());
+            Failure::new(FailureCode::NoAddress, Step::Address, text)
+        })?;
+        {
+            let mut facts = self.facts();
+            (facts.owner, facts.address) = (Some(owner), Some(address));
+        }
+        let name = format!("aditp{}", server.next_unit.fetch_add(1, Ordering::Relaxed));
+        let v4 = Some((server.local, address));
+        let network = NetworkPlan { v4, v6: false, dns: server.dns.clone(), wins: Vec::new() };
+        Ok(UnitPlan { name, group: SERVER_GROUP, network })
+    }
+
+    /// The address and the route go with the unit, which the kernel removes when its file is closed, also when this process
+    /// dies: no journal is needed.
+    async fn networking(&self, unit: &Unit, network: &Network) -> Result<(), Failure> {
+        let Network::V4(v4) = network else { return Ok(()) };
+        let refused = |e: crate::host::HostError| {
+            Failure::new(FailureCode::KernelRefused, Step::Network, format!("for a client: {e}"))
+        };
+        let host = self.server.daemon.host();
+        let address = Prefix::host(IpAddr::V4(v4.local));
+        let link = unit.name().to_owned();
+        host.apply(&Change::Address { link: link.clone(), address }).await.map_err(refused)?;
+        let Some(peer) = self.facts().address else { return Ok(()) };
+        let (destination, target) = (Prefix::host(IpAddr::V4(peer)), Target::Link(link));
+        let route = Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC };
+        host.apply(&Change::Route(route)).await.map_err(refused)
+    }
+
+    /// The link carries packets: it is shown, and can be ended by who sees it.
+    pub(super) fn established(&self, local: SocketAddr, session: &Session, stop: &watch::Sender<bool>) {
+        let mut facts = self.facts();
+        let mut shown = Facts::new(Role::Server, "pptp", "");
+        let (esp, weak) = suites::mppe_shown(facts.established.as_ref().and_then(|e| e.mppe));
+        shown.local = Some(local);
+        shown.remote = Some(self.from);
+        shown.remote_id.clone_from(&facts.identity);
+        shown.addresses = facts.address.map(|a| Prefix::host(IpAddr::V4(a))).into_iter().collect();
+        shown.dns = self.server.dns.iter().map(|a| IpAddr::V4(*a)).collect();
+        shown.ike_suite = format!("PPTP, {}", facts.how);
+        shown.esp_suite = esp;
+        shown.legacy = weak;
+        shown.interface = session.unit().map(|u| u.name().to_owned()).unwrap_or_default();
+        let registry = self.server.daemon.registry();
+        let id = registry.add(shown);
+        facts.connection = Some(id);
+        let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        self.server.sessions().standing.insert(id, (stop.clone(), unit));
+        registry.set_state(id, State::Connected, "established", None);
+        info!(from = %self.from, user = facts.identity, address = ?facts.address, "PPTP: connected");
+    }
+
+    /// Gives back what they had.
+    pub(super) fn leave(&self) {
+        let (proven, owner, connection) = {
+            let mut facts = self.facts();
+            (facts.proven, facts.owner.take(), facts.connection.take())
+        };
+        if !proven {
+            self.server.no_longer_half_open(self.from.ip());
+        }
+        if let Some(owner) = owner {
+            self.server.pool().release(owner);
+        }
+        let mut sessions = self.server.sessions();
+        sessions.count = sessions.count.saturating_sub(1);
+        if let Some(id) = connection {
+            sessions.standing.remove(&id);
+            drop(sessions);
+            self.server.daemon.registry().remove(id);
+        }
+    }
+}
+
+fn known(user: &User) -> Option<KnownUser> {
+    let known = match &user.password {
+        UserPassword::Text(text) => KnownUser::with_password(text.duplicate())?,
+        UserPassword::NtHash(hash) => {
+            let hash = NtHash::from_bytes(hash.expose().try_into().ok()?);
+            KnownUser { password: None, hash, expired: false }
+        }
+    };
+    Some(KnownUser { expired: user.expired, ..known })
+}
+
+impl World for Guest {
+    fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer> {
+        Box::pin(async move {
+            // Files are read, and a password's hash is made.
+            let work = move || self.answer(ask);
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+                let text = "looking a user up broke off";
+                Answer::Verdict(Err(Failure::new(FailureCode::Internal, Step::Authenticate, text)))
+            })
+        })
+    }
+
+    fn unit(self: Arc<Self>, peer: String) -> Later<Result<UnitPlan, Failure>> {
+        Box::pin(async move { self.plan(&peer) })
+    }
+
+    fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {
+        Box::pin(async move { self.networking(&unit, &network).await })
+    }
+
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Authenticated(who) => {
+                let mut facts = self.facts();
+                let known = std::mem::replace(&mut facts.proven, true);
+                if let Some((method, identity)) = &who.peer {
+                    facts.identity.clone_from(identity);
+                    facts.how = method.to_string();
+                }
+                drop(facts);
+                if !known {
+                    self.server.no_longer_half_open(self.from.ip());
+                }
+            }
+            Event::Established(up) => self.facts().established = Some((**up).clone()),
+            _ => {}
+        }
+    }
+}

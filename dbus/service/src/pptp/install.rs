@@ -1,0 +1,189 @@
+//! What a dialled PPTP connection changes on this host, each change with its undo: the block, the way of its own GRE, then
+//! addresses, routes and rules on the unit.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Prefix, Step};
+use adit_ppp::{Ipv4Network, Ipv6Network, Network};
+use adit_ppp_kernel::Unit;
+use adit_profile::{Profile, Tunnel as Traffic};
+
+use crate::daemon::Daemon;
+use crate::esp::Numbers;
+use crate::host::{Block, Change, Changes, PathInfo, loosen_reverse_path, tunnel_routes};
+use crate::registry::ConnectionId;
+
+/// The host's side of a connection.
+pub(super) struct Installation {
+    id: ConnectionId,
+    profile: Arc<Profile>,
+    daemon: Arc<Daemon>,
+    numbers: Numbers,
+    slot: tokio::sync::Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    changes: Option<Changes>,
+    name: Option<String>,
+    blocked: bool,
+    /// Undos of what stands while the tunnel does.
+    up: Vec<u64>,
+    /// Networks that have been routed so far.
+    routes: Vec<Prefix>,
+}
+
+impl Installation {
+    pub(super) fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
+        let (profile, daemon) = (Arc::clone(profile), Arc::clone(daemon));
+        Self { id, profile, numbers: daemon.numbers(), daemon, slot: tokio::sync::Mutex::default() }
+    }
+
+    /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
+    pub(super) async fn block(&self, servers: &[Ipv4Addr]) -> Result<(), Failure> {
+        let mut slot = self.slot.lock().await;
+        if slot.blocked {
+            return Ok(());
+        }
+        let interface = self.name(&mut slot).await?;
+        let change = Block { interface, inside: Vec::new(), gre: servers.to_vec() }.change();
+        self.changes(&mut slot)?.make(&change).await.map_err(|e| refused("blocking", &e))?;
+        slot.blocked = true;
+        Ok(())
+    }
+
+    /// The tunnel's own GRE, which the kernel sends without our mark, goes past the tunnel.
+    pub(super) async fn open(&self, server: Ipv4Addr, uplink: &PathInfo) -> Result<(), Failure> {
+        let mut wanted = vec![Change::GreRule { to: server }];
+        let host = self.daemon.host();
+        let loosened = loosen_reverse_path(host.as_ref(), &uplink.link).await;
+        wanted.extend(loosened.map_err(|e| refused("reading rp_filter", &e))?);
+        let mut slot = self.slot.lock().await;
+        self.make(&mut slot, &wanted).await
+    }
+
+    /// The unit's name, chosen once for the connection's life.
+    pub(super) async fn unit_name(&self) -> Result<String, Failure> {
+        let mut slot = self.slot.lock().await;
+        self.name(&mut slot).await
+    }
+
+    /// Addresses, routes and rules of a family.
+    pub(super) async fn install(&self, unit: &Unit, network: &Network) -> Result<(), Failure> {
+        let mut slot = self.slot.lock().await;
+        let (address, routes) = match network {
+            Network::V4(v4) => (Prefix::host(IpAddr::V4(v4.local)), self.routes_v4(v4)),
+            Network::V6(v6) => (Prefix { address: link_local(v6), length: 64 }, self.routes_v6()),
+        };
+        let routes: Vec<Prefix> = routes.into_iter().filter(|r| !slot.routes.contains(r)).collect();
+        let mut wanted = vec![Change::Address { link: unit.name().to_owned(), address }];
+        // A link-local address is no source for what goes further.
+        let source = match address.address {
+            IpAddr::V4(a) => IpAddr::V4(a),
+            IpAddr::V6(_) => IpAddr::from([0_u16; 8]),
+        };
+        wanted.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
+        self.make(&mut slot, &wanted).await?;
+        slot.routes.extend(&routes);
+        self.daemon.registry().update(self.id, |f| {
+            unit.name().clone_into(&mut f.interface);
+            f.addresses.push(address);
+            f.routes.extend(routes);
+        });
+        Ok(())
+    }
+
+    fn routes_v4(&self, network: &Ipv4Network) -> Vec<Prefix> {
+        if self.profile.tunnel == Traffic::Full {
+            return vec![Prefix::ANY_V4];
+        }
+        let mut routes = self.profile.remote_networks();
+        routes.retain(|r| r.address.is_ipv4());
+        routes.extend(network.peer.map(|peer| Prefix::host(IpAddr::V4(peer))));
+        routes
+    }
+
+    fn routes_v6(&self) -> Vec<Prefix> {
+        let mut routes = self.profile.remote_networks();
+        routes.retain(|r| r.address.is_ipv6());
+        routes
+    }
+
+    async fn make(&self, slot: &mut Slot, wanted: &[Change]) -> Result<(), Failure> {
+        for change in wanted {
+            let made = self.changes(slot)?.make(change).await;
+            slot.up.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
+        }
+        Ok(())
+    }
+
+    /// Takes the tunnel away; the block stays.
+    pub(super) async fn lower(&self) -> Vec<String> {
+        let mut slot = self.slot.lock().await;
+        let mut errors = Vec::new();
+        let Slot { changes, up, routes, .. } = &mut *slot;
+        routes.clear();
+        if let Some(changes) = changes {
+            for number in std::mem::take(up).into_iter().rev() {
+                errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
+            }
+        }
+        self.daemon.registry().update(self.id, |f| {
+            f.addresses.clear();
+            f.routes.clear();
+        });
+        errors
+    }
+
+    /// Takes everything away, the block last.
+    ///
+    /// # Errors
+    /// What could not be undone; it stands in the journal and is tried again at the next start.
+    pub(super) async fn undo(&self) -> Result<(), Failure> {
+        let mut errors = self.lower().await;
+        let mut slot = self.slot.lock().await;
+        if let Some(changes) = slot.changes.take() {
+            errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
+        }
+        slot.blocked = false;
+        if let Some(name) = slot.name.take() {
+            self.daemon.release_link_name(&name).await;
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => {
+                let text = format!("not everything could be undone: {}", errors.join("; "));
+                Err(Failure::new(FailureCode::KernelRefused, Step::Close, text)
+                    .hint("systemctl restart aditd  tries again"))
+            }
+        }
+    }
+
+    async fn name(&self, slot: &mut Slot) -> Result<String, Failure> {
+        if let Some(name) = &slot.name {
+            return Ok(name.clone());
+        }
+        let wanted = self.profile.interface.as_ref().map(|n| n.as_str());
+        let name = self.daemon.reserve_link_name(wanted).await?;
+        slot.name = Some(name.clone());
+        Ok(name)
+    }
+
+    fn changes<'a>(&self, slot: &'a mut Slot) -> Result<&'a Changes, Failure> {
+        let changes = match slot.changes.take() {
+            Some(changes) => changes,
+            None => self.daemon.changes(&format!("client-{:08x}", self.numbers.if_id))?,
+        };
+        Ok(slot.changes.insert(changes))
+    }
+}
+
+fn link_local(network: &Ipv6Network) -> IpAddr {
+    IpAddr::V6(Ipv6Network::link_local(network.local))
+}
+
+fn refused(what: &str, error: &impl std::fmt::Display) -> Failure {
+    Failure::new(FailureCode::KernelRefused, Step::Network, format!("{what}: {error}"))
+        .hint("ctl doctor  shows what this host lacks")
+}

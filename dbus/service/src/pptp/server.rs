@@ -1,0 +1,369 @@
+//! Peers that dial us by PPTP: a listener, a task a session, users and addresses.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use adit_core::{AddressRange, Failure, FailureCode, Step};
+use adit_pool::{Pool, PoolConfig, PoolRange};
+use adit_ppp::{Addresses, LinkConfig, Timing};
+use adit_ppp_kernel::Unit;
+use adit_pptp::Role as PptpRole;
+use adit_profile::{Nat as NatChoice, PptpServer as Config, ServerConfig};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::OVERHEAD;
+use super::guest::Guest;
+use super::session::{Session, Start};
+use crate::daemon::Daemon;
+use crate::files::Fingerprint;
+use crate::host::{Change, Changes, MARK, forwarding};
+use crate::ppp::Happened;
+use crate::registry::ConnectionId;
+use crate::server::users;
+use crate::suites;
+
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 512;
+/// Sessions of one address that have not said who they are.
+const HALF_OPEN_PER_ADDRESS: usize = 20;
+const ETHERNET: u16 = 1500;
+const MOST_MTU: u16 = 1400;
+/// So long somebody may take to prove who they are, whatever they do in the meantime.
+const UNPROVEN: Duration = Duration::from_secs(90);
+/// How long all sessions together have to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A running PPTP server.
+pub(crate) struct PptpServer {
+    inner: Arc<Inner>,
+    fingerprint: Fingerprint,
+    stop: watch::Sender<bool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    listening: Vec<String>,
+}
+
+pub(super) struct Inner {
+    pub(super) config: Config,
+    pub(super) daemon: Arc<Daemon>,
+    pool: Mutex<Pool>,
+    /// This end's address on every link.
+    pub(super) local: Ipv4Addr,
+    pub(super) dns: Vec<Ipv4Addr>,
+    most: usize,
+    half_open: usize,
+    sessions: Mutex<Sessions>,
+    pub(super) next_unit: AtomicU32,
+    pub(super) next_owner: AtomicU32,
+    changes: Changes,
+}
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Of each peer's address, those that have not proven who they are.
+    half_open: BTreeMap<IpAddr, usize>,
+    pub(super) count: usize,
+    /// Those that stand, and how to end them.
+    pub(super) standing: BTreeMap<ConnectionId, (watch::Sender<bool>, Weak<Unit>)>,
+}
+
+impl PptpServer {
+    /// Changes the host as the configuration says, and listens.
+    ///
+    /// # Errors
+    /// A port that is taken, or a change that the kernel refuses.
+    pub(crate) async fn start(
+        server: &ServerConfig,
+        config: Config,
+        fingerprint: Fingerprint,
+        daemon: &Arc<Daemon>,
+    ) -> Result<Self, Failure> {
+        let inner = Arc::new(Inner::new(server, config, daemon)?);
+        let listeners = inner.listen()?;
+        inner.set_up_network(server).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut listening = Vec::new();
+        let mut tasks = Vec::new();
+        for listener in listeners {
+            listening.extend(listener.local_addr().map(|a| format!("{} TCP {}", a.ip(), a.port())));
+            tasks.push(tokio::spawn(accept(Arc::clone(&inner), listener, stopped.clone())));
+        }
+        info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", super::WEAK);
+        Ok(Self { inner, fingerprint, stop, tasks, listening })
+    }
+
+    /// What its configuration is known by.
+    pub(crate) const fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Where it listens.
+    pub(crate) fn listening(&self) -> Vec<String> {
+        self.listening.clone()
+    }
+
+    /// Tells every peer, waits a little, and undoes what was changed.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        let all = futures_util::future::join_all(self.tasks);
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            info!("PPTP server: some peers did not end in time");
+        }
+        for error in self.inner.changes.undo_all().await {
+            warn!(%error, "PPTP server: not undone");
+        }
+    }
+
+    /// Sends a client away; whether there was one.
+    pub(crate) async fn disconnect(&self, id: ConnectionId) -> bool {
+        let Some(stop) = self.inner.sessions().standing.get(&id).map(|(stop, _)| stop.clone()) else {
+            return false;
+        };
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(FAREWELL, stop.closed()).await;
+        true
+    }
+
+    /// A client's unit.
+    pub(crate) fn unit(&self, id: ConnectionId) -> Option<Arc<Unit>> {
+        self.inner.sessions().standing.get(&id).and_then(|(_, unit)| unit.upgrade())
+    }
+}
+
+impl Inner {
+    fn new(server: &ServerConfig, config: Config, daemon: &Arc<Daemon>) -> Result<Self, Failure> {
+        let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
+        let pool =
+            server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
+        let first = pool.ranges.iter().find_map(first_of);
+        let local = first.ok_or_else(|| wrong(format!("pool {}: it has no IPv4 address", config.pool)))?;
+        let ranges = pool.ranges.iter().map(|r| PoolRange::Range(*r)).collect();
+        let made = PoolConfig { exclude: vec![local.into()], ..PoolConfig::new(ranges) };
+        let made = Pool::new(&pool.name, &made).map_err(|e| wrong(format!("pool {}: {e}", pool.name)))?;
+        // A missing or exposed file is told at once.
+        users::read(daemon, &config.users)?;
+        let v4 = pool.dns.iter().filter_map(|a| match a {
+            IpAddr::V4(a) => Some(*a),
+            IpAddr::V6(_) => None,
+        });
+        Ok(Self {
+            daemon: Arc::clone(daemon),
+            pool: Mutex::new(made),
+            local,
+            dns: v4.take(2).collect(),
+            most: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
+            half_open: usize::try_from(server.limits.half_open).unwrap_or(usize::MAX),
+            sessions: Mutex::default(),
+            next_unit: AtomicU32::new(0),
+            next_owner: AtomicU32::new(1),
+            changes: daemon.changes("pptp-server")?,
+            config,
+        })
+    }
+
+    fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
+        let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        let addresses = if self.config.addresses.is_empty() { &any[..] } else { &self.config.addresses };
+        let open = |address: &IpAddr| -> std::io::Result<TcpListener> {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            setsockopt(&socket, sockopt::Mark, &MARK)?;
+            socket.bind(SocketAddr::new(*address, adit_pptp::PORT))?;
+            socket.listen(BACKLOG)
+        };
+        let one = |address: &IpAddr| {
+            open(address).map_err(|e| {
+                let text = format!("TCP port {} of {address} cannot be bound: {e}", adit_pptp::PORT);
+                Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+                    .hint("another PPTP server may have it:  ss -ltnp 'sport = 1723'")
+            })
+        };
+        addresses.iter().map(one).collect()
+    }
+
+    /// Forwarding, translation, and a segment size that fits.
+    async fn set_up_network(&self, server: &ServerConfig) -> Result<(), Failure> {
+        let refused = |e: &crate::host::HostError| {
+            Failure::new(FailureCode::KernelRefused, Step::Network, format!("the PPTP server's network: {e}"))
+                .hint("ctl doctor  shows what this host lacks")
+        };
+        let mut wanted = Vec::new();
+        if server.network.forward {
+            let host = self.daemon.host();
+            wanted.extend(forwarding(host.as_ref(), true, false).await.map_err(|e| refused(&e))?);
+            wanted.push(self.tables(server));
+        }
+        match self.changes.make_all(&wanted).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.changes.undo_all().await;
+                Err(refused(&error))
+            }
+        }
+    }
+
+    fn tables(&self, server: &ServerConfig) -> Change {
+        // A client sends from its own address, and from no other.
+        let mut body = String::from(
+            "chain sources {\n  type filter hook prerouting priority -150; policy accept;\n\
+             \x20 iifname \"aditp*\" fib saddr . iif oif missing counter drop\n}\n\
+             chain segments {\n  type filter hook forward priority -150; policy accept;\n\
+             \x20 oifname \"aditp*\" tcp flags syn tcp option maxseg size set rt mtu\n\
+             \x20 iifname \"aditp*\" tcp flags syn tcp option maxseg size set rt mtu\n}\n",
+        );
+        if server.network.nat == NatChoice::Masquerade {
+            let ranges = server.pool(&self.config.pool).map(|p| p.ranges.as_slice()).unwrap_or_default();
+            let ranges: Vec<String> = ranges.iter().map(|r| format!("{}-{}", r.first, r.last)).collect();
+            let uplink = server.network.nat_interface.as_ref();
+            let uplink = uplink.map(|l| format!("oifname \"{}\" ", l.as_str())).unwrap_or_default();
+            body.push_str(&format!(
+                "chain clients {{\n  type nat hook postrouting priority 100; policy accept;\n  \
+                 ip saddr {{ {} }} oifname != \"aditp*\" {uplink}masquerade\n}}\n",
+                ranges.join(", ")
+            ));
+        }
+        Change::Nftables { table: "adit-pptp".into(), body }
+    }
+
+    pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more may come from there.
+    fn admit(&self, from: IpAddr) -> bool {
+        let mut sessions = self.sessions();
+        let half_open: usize = sessions.half_open.values().sum();
+        let own = sessions.half_open.get(&from).copied().unwrap_or(0);
+        if sessions.count >= self.most || half_open >= self.half_open || own >= HALF_OPEN_PER_ADDRESS {
+            return false;
+        }
+        sessions.count += 1;
+        *sessions.half_open.entry(from).or_default() += 1;
+        true
+    }
+
+    pub(super) fn no_longer_half_open(&self, from: IpAddr) {
+        let mut sessions = self.sessions();
+        if let Some(count) = sessions.half_open.get_mut(&from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                sessions.half_open.remove(&from);
+            }
+        }
+    }
+}
+
+fn first_of(range: &AddressRange) -> Option<Ipv4Addr> {
+    match range.first {
+        IpAddr::V4(first) => Some(first),
+        IpAddr::V6(_) => None,
+    }
+}
+
+async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let mut sessions = JoinSet::new();
+    loop {
+        let (tcp, from) = tokio::select! {
+            biased;
+            () = until(&mut stopped) => break,
+            Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, for a moment: those that end make room.
+                    warn!(%error, "PPTP server: a connection was not taken");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        if !inner.admit(from.ip()) {
+            continue;
+        }
+        let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
+        sessions.spawn(async move { serve(inner, tcp, from, stopped).await });
+    }
+    while sessions.join_next().await.is_some() {}
+}
+
+/// Returns when it says yes, or will never say anything more.
+async fn until(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, mut stopped: watch::Receiver<bool>) {
+    let _ = tcp.set_nodelay(true);
+    let (stop, mut disconnected) = watch::channel(false);
+    let guest = Guest::new(&inner, from);
+    let mut unproven = std::pin::pin!(tokio::time::sleep(UNPROVEN));
+    if let (Ok(SocketAddr::V4(local)), IpAddr::V4(remote)) = (tcp.local_addr(), from.ip()) {
+        let mtu = MOST_MTU.min(ETHERNET.saturating_sub(OVERHEAD));
+        let mut session = Session::new(Start {
+            role: PptpRole::Pac,
+            host_name: "adit".into(),
+            tcp,
+            local: *local.ip(),
+            remote,
+            mtu,
+            link: inner.link_config(mtu),
+            world: Arc::clone(&guest) as _,
+        });
+        loop {
+            let happened = tokio::select! {
+                biased;
+                () = until(&mut stopped) => break,
+                () = until(&mut disconnected) => break,
+                () = &mut unproven, if !guest.is_proven() => {
+                    if guest.is_proven() {
+                        continue;
+                    }
+                    info!(%from, "PPTP: did not say in time who they are");
+                    break;
+                }
+                happened = session.next() => happened,
+            };
+            match happened {
+                Happened::Nothing => {}
+                Happened::Established => guest.established(SocketAddr::V4(local), &session, &stop),
+                Happened::Closed(Ok(())) => break,
+                Happened::Closed(Err(why)) => {
+                    let said = why.peer.as_deref().unwrap_or_default();
+                    info!(%from, code = %why.code, said, "PPTP: {why}");
+                    break;
+                }
+            }
+        }
+        session.end().await;
+    }
+    guest.leave();
+    // Whoever disconnects waits for this.
+    drop(disconnected);
+}
+
+impl Inner {
+    fn link_config(&self, mtu: u16) -> LinkConfig {
+        LinkConfig {
+            mru: mtu,
+            compress_header: true,
+            prove: Vec::new(),
+            demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
+            name: "adit".into(),
+            eap: Vec::new(),
+            mppe: suites::mppe(&self.config.mppe),
+            ipv4: true,
+            ipv6: false,
+            addresses: Addresses::ForPeer,
+            timing: Timing::default(),
+        }
+    }
+}

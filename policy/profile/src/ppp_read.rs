@@ -1,0 +1,225 @@
+use core::net::IpAddr;
+
+use crate::eap::EapChoice;
+use crate::ppp::{MppeRule, PppAuth, PppRule, PptpServer, TunnelKind};
+use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
+use crate::profile_read::{DNS, DPD_DEFAULT, TRAFFIC, local_address, mtu, parse_address, servers, user_name};
+use crate::read::{Reader, Table, entry};
+use crate::sa::{Mode, Rekeying, Start};
+use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
+use crate::secret::{Directory, Revocation};
+use crate::server::{ConnectionRule, Pool};
+use crate::value::{NameError, ProfileName, ServerName, quoted};
+
+/// Every key of a profile whose tunnel is PPP's, in the order in which they are shown.
+pub(crate) const PPP_KEYS: &[&str] = &[
+    "version",
+    "server",
+    "start",
+    "tunnel",
+    "user",
+    "password",
+    "password-file",
+    "ppp-auth",
+    "mppe",
+    "mppe-stateful",
+    "require-mppe",
+    "legacy",
+    "traffic",
+    "remote-subnets",
+    "addresses",
+    "interface",
+    "mtu",
+    "dns",
+    "local-address",
+];
+const PPTP: &[&str] =
+    &["addresses", "pool", "users-file", "ppp-auth", "mppe", "mppe-stateful", "require-mppe", "legacy"];
+
+/// A profile with `tunnel = "pptp"`.
+pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &Table<'_>) -> Option<Profile> {
+    reader.only(table, PPP_KEYS);
+    let servers = servers(reader, table);
+    if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
+        reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
+    }
+    if entry(table, "user").is_none() {
+        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
+    }
+    let user = reader.parse(table, "user", user_name);
+    let password = reader.password(table);
+    let ppp =
+        PppRule { mppe: mppe(reader, table), auth: auth(reader, table, &[PppAuth::Eap, PppAuth::MsChapV2]) };
+    let tunnel = reader.choice(table, "traffic", TRAFFIC).unwrap_or(Tunnel::Full);
+    let remote_subnets = selectors(reader, table, "remote-subnets");
+    if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
+        let help = r#"add traffic = "split", or take the line out"#;
+        reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
+    }
+    let addresses = families(reader, table);
+    let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
+    let profile = Profile {
+        ppp: Some(ppp),
+        start: reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual),
+        user,
+        password,
+        legacy: reader.legacy,
+        tunnel,
+        remote_subnets,
+        addresses,
+        interface: reader.parse(table, "interface", str::parse),
+        mtu,
+        dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
+        local_address,
+        ..pptp_of(name, servers)
+    };
+    (!profile.servers.is_empty() && profile.user.is_some()).then_some(profile)
+}
+
+/// A profile of PPTP without anything that a file may say. It proves itself by name and password; the server proves no more
+/// than that it knows the password too.
+fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
+    Profile {
+        name: name.clone(),
+        kind: TunnelKind::Pptp,
+        ppp: None,
+        servers,
+        start: Start::Manual,
+        auth: AuthMethod::Eap,
+        remote_auth: AuthMethod::Psk,
+        local_id: None,
+        remote_id: None,
+        psk: None,
+        user: None,
+        eap_identity: None,
+        eap: EapChoice::default(),
+        password: None,
+        ca: Vec::new(),
+        certificate: Vec::new(),
+        key: None,
+        key_password: None,
+        revocation: Revocation::default(),
+        ike: Vec::new(),
+        esp: Vec::new(),
+        legacy: false,
+        rekeying: Rekeying::default(),
+        reauthenticate: None,
+        fragment_size: FRAGMENT_DEFAULT,
+        mode: Mode::Tunnel,
+        tunnel: Tunnel::Full,
+        local_subnets: Vec::new(),
+        remote_subnets: Vec::new(),
+        children: Vec::new(),
+        addresses: Families { ipv4: true, ipv6: true },
+        dpd: DPD_DEFAULT,
+        interface: None,
+        mtu: None,
+        dns: Dns::Auto,
+        shared_identity: false,
+        force_encapsulation: false,
+        local_address: None,
+        mobility: false,
+        prefer: Vec::new(),
+        outage: None,
+    }
+}
+
+fn families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
+    let parse = |text: &str| match text {
+        "ipv4" => Ok(true),
+        "ipv6" => Ok(false),
+        _ => Err(NameError::new(format!("{} is not a kind of address", quoted(text)), r#""ipv4", "ipv6""#)),
+    };
+    match reader.parse_list(table, "addresses", parse) {
+        kinds if kinds.is_empty() => Families { ipv4: true, ipv6: true },
+        kinds => Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) },
+    }
+}
+
+fn auth(reader: &mut Reader<'_>, table: &Table<'_>, default: &[PppAuth]) -> Vec<PppAuth> {
+    let parse = |text: &str| {
+        let found = PppAuth::WORDS.iter().find(|(word, _)| *word == text).map(|(_, auth)| *auth);
+        let allowed = r#""eap", "mschapv2", "mschapv1", "chap""#;
+        let why = match text {
+            "pap" => "\"pap\" sends the password in clear, and PPTP does not encrypt it".to_owned(),
+            _ => format!("{} is not a way to log in", quoted(text)),
+        };
+        found.ok_or_else(|| NameError::new(why, allowed))
+    };
+    let wanted = reader.parse_list(table, "ppp-auth", parse);
+    let Some((_, span)) = entry(table, "ppp-auth") else { return default.to_vec() };
+    if wanted.contains(&PppAuth::MsChapV1) && !reader.legacy {
+        let help = "take it out, or add  legacy = true  for a peer that can do nothing better";
+        reader.error(span.clone(), "`ppp-auth`: MS-CHAPv1 can be broken in minutes", help);
+    }
+    let required = reader.boolean(table, "require-mppe").unwrap_or(true);
+    if wanted.contains(&PppAuth::Chap) && required {
+        let help = "take it out, or add  require-mppe = false: everything then goes in clear";
+        reader.error(span, "`ppp-auth`: CHAP makes no keys for MPPE", help);
+    }
+    wanted
+}
+
+fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
+    let parse = |text: &str| match text {
+        "128" => Ok(true),
+        "40" => Ok(false),
+        "56" => Err(NameError::new("no Linux kernel has MPPE with \"56\" bits", r#""128", "40""#)),
+        _ => {
+            Err(NameError::new(format!("{} is not a length of MPPE's keys", quoted(text)), r#""128", "40""#))
+        }
+    };
+    let bits = reader.parse_list(table, "mppe", parse);
+    let default = MppeRule::default();
+    MppeRule {
+        required: reader.boolean(table, "require-mppe").unwrap_or(default.required),
+        bits128: bits.is_empty() || bits.contains(&true),
+        bits40: bits.contains(&false),
+        stateful: reader.boolean(table, "mppe-stateful").unwrap_or(default.stateful),
+    }
+}
+
+/// `[pptp]`.
+pub(crate) fn pptp(
+    reader: &mut Reader<'_>,
+    top: &Table<'_>,
+    pools: &[Pool],
+    connections: &[ConnectionRule],
+) -> Option<PptpServer> {
+    let table = reader.table(top, "pptp")?;
+    reader.only(&table, PPTP);
+    reader.legacy = reader.boolean(&table, "legacy").unwrap_or(false);
+    let addresses: Vec<IpAddr> = reader.parse_list(&table, "addresses", parse_address);
+    if let (Some(_), Some((_, span))) = (addresses.iter().find(|a| a.is_ipv6()), entry(&table, "addresses")) {
+        reader.error(
+            span,
+            "[pptp] `addresses`: the kernel carries PPTP over IPv4 only",
+            "name IPv4 addresses",
+        );
+    }
+    let users = reader.file(&table, "users-file", Directory::Secrets);
+    if entry(&table, "users-file").is_none() {
+        let help =
+            r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret"#;
+        reader.missing(&table, "users-file", help);
+    }
+    let pool = reader.string(&table, "pool");
+    match &pool {
+        None => reader.missing(&table, "pool", "add pool = \"NAME\", and a [pool.NAME] of its own"),
+        Some(name) => {
+            let found = pools.iter().find(|p| p.name == name.text);
+            let shared = connections.iter().any(|c| c.pool.as_deref() == Some(name.text));
+            if found.is_none_or(|p| p.ranges.is_empty()) {
+                let message =
+                    format!("[pptp] `pool`: there is no [pool.{}] with `ranges`", name.text.escape_debug());
+                reader.error(name.span.clone(), message, r#"add it: ranges = ["10.9.0.1-10.9.0.200"]"#);
+            } else if shared {
+                let message = "[pptp] `pool`: a [[connection]] has it too";
+                reader.error(name.span.clone(), message, "give PPTP a pool of its own");
+            }
+        }
+    }
+    let mppe = mppe(reader, &table);
+    let auth = auth(reader, &table, &[PppAuth::MsChapV2, PppAuth::Eap]);
+    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users: users?, auth, mppe })
+}
