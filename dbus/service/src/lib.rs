@@ -28,7 +28,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use daemon::Daemon;
 pub use start::main;
@@ -52,6 +52,9 @@ pub async fn run(daemon: Arc<Daemon>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    if let Err(error) = clock::watch_suspends() {
+        warn!(%error, "what is due while the machine is suspended will be done late");
+    }
     daemon.reconcile().await;
     let buses = bus::serve(&daemon).await.context("offering org.adit1")?;
     if let Err(failure) = daemon.reload().await {

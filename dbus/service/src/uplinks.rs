@@ -81,7 +81,7 @@ impl Uplinks {
     /// The addresses of this host that others can reach it at, as far as it knows.
     pub async fn addresses(&self) -> Vec<IpAddr> {
         let states = self.host.uplinks().await.unwrap_or_default();
-        states.iter().flat_map(|s| &s.uplink.ways).map(|way| way.source).collect()
+        states.into_iter().flat_map(|s| s.uplink.addresses).collect()
     }
 
     async fn watch(self, mut news: tokio::sync::mpsc::Receiver<()>) {

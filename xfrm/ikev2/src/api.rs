@@ -88,8 +88,9 @@ pub enum Input {
     },
     /// Go over this path from now on (RFC 4555 §3.5): at once, and what has not been answered yet goes over it too →
     /// [`Event::PathChanged`], and [`Event::PathProbed`] when the peer has answered there. An initiator's; a
-    /// responder's only where the address that it had is gone. Without MOBIKE it is done where the peer knows us to be
-    /// behind a NAT and stays where it is; elsewhere nothing happens.
+    /// responder's only where the address that it had is gone. Without MOBIKE the peer has to stay where it is, and only
+    /// one that knows us to be behind a NAT follows with its CHILD_SAs; any other answers there, and can be told that the
+    /// IKE_SA is closed.
     Move {
         /// Which IKE_SA.
         sa: SaId,

@@ -136,6 +136,11 @@ impl Request {
         self.next = Instant::from_nanos(u64::MAX);
     }
 
+    /// Whether that is so.
+    pub(crate) fn rests(&self) -> bool {
+        self.next == Instant::from_nanos(u64::MAX)
+    }
+
     /// Over which paths it went, and when, oldest first.
     pub(crate) fn over(&self) -> &[(Path, Instant)] {
         &self.over

@@ -1,5 +1,6 @@
 //! The life of a dialled connection: one task from `up` to the last undo.
 
+mod end;
 mod renewal;
 
 use std::net::SocketAddr;
@@ -26,14 +27,13 @@ use super::words::{describe, hint_at_legacy};
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
+use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 6;
-/// How long the peer has to answer our DELETE before we stop waiting for it.
-const CLOSE: Duration = Duration::from_secs(5);
 /// Pauses between attempts to come back: they double from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Pause after a re-authentication that failed, while the connection that it was to follow still stands.
@@ -235,8 +235,11 @@ impl Attempt {
                         None => return Ended::Stopped,
                         Some(Over::Ended(failure)) => return Ended::Lost(failure),
                         Some(Over::Reconnect(failure)) => failure,
-                        Some(Over::Redial(failure)) => {
+                        Some(Over::Redial(failure, path)) => {
                             pause = Duration::ZERO;
+                            if self.unless_stopped(async |a: &mut Self| a.part(path).await).await.is_none() {
+                                return Ended::Stopped;
+                            }
                             failure
                         }
                     }
@@ -282,10 +285,12 @@ impl Attempt {
         let mut last = None;
         for (gateway, addresses) in profile.servers.iter().zip(self.known.clone()) {
             for remote in addresses.into_iter().take(MOST_ADDRESSES) {
-                match self.dial(&ike, gateway, remote, own.as_ref(), trusted.clone()).await {
-                    Ok(()) => return Ok(()),
-                    Err(failure) if elsewhere(failure.code) => last = Some(failure),
-                    Err(failure) => return Err(failure),
+                for way in self.ways(remote).await? {
+                    match self.dial(&ike, (gateway, remote), way, own.as_ref(), trusted.clone()).await {
+                        Ok(()) => return Ok(()),
+                        Err(failure) if elsewhere(failure.code) => last = Some(failure),
+                        Err(failure) => return Err(failure),
+                    }
                 }
             }
         }
@@ -374,16 +379,21 @@ impl Attempt {
         Talk::new(&self.passwords, tls, identity.as_ref()).map(Some)
     }
 
+    async fn ways(&self, remote: SocketAddr) -> Result<Vec<PathInfo>, Failure> {
+        let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
+        roaming::ways_to(&self.daemon, &self.profile.prefer, uplinks.as_deref(), remote).await
+    }
+
     /// Dials, and waits until it is up.
     async fn dial(
         &mut self,
         ike: &IkeDriver,
-        gateway: &ServerName,
-        remote: SocketAddr,
+        (gateway, remote): (&ServerName, SocketAddr),
+        uplink: PathInfo,
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
     ) -> Result<(), Failure> {
-        let live = self.initiate(ike, gateway, remote, own, anchors).await?;
+        let live = self.initiate(ike, (gateway, remote), uplink, own, anchors).await?;
         self.live = Some(live);
         let result = self.until_established(remote).await;
         self.passwords.asker.cancel();
@@ -393,13 +403,12 @@ impl Attempt {
     async fn initiate(
         &self,
         ike: &IkeDriver,
-        gateway: &ServerName,
-        remote: SocketAddr,
+        (gateway, remote): (&ServerName, SocketAddr),
+        uplink: PathInfo,
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
     ) -> Result<Live, Failure> {
         let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
-        let uplink = roaming::way_to(&self.daemon, &self.profile.prefer, uplinks.as_deref(), remote).await?;
         if self.profile.tunnel == Tunnel::Full {
             self.installation.block().await?;
         }
@@ -541,34 +550,6 @@ impl Attempt {
             changed = due(self.roaming.as_mut()) => Heard::Uplinks(changed),
             () = time => Heard::TimeToRenew,
         }
-    }
-
-    /// Tells the peer, then undoes everything on this host. The block goes last.
-    async fn take_down(&mut self) -> Result<(), Failure> {
-        self.roaming = None;
-        // No installation may begin any more; one that has begun is waited for.
-        self.installation.close().await;
-        self.passwords.asker.cancel();
-        self.end_renewal();
-        if let Some(live) = self.live.take() {
-            let Live { ike, sa, mut events, .. } = live;
-            ike.close(sa);
-            let closed = async {
-                while let Some((_, event)) = events.recv().await {
-                    if matches!(event, Event::Closed(_)) {
-                        return;
-                    }
-                }
-            };
-            if tokio::time::timeout(CLOSE, closed).await.is_err() {
-                tracing::info!(connection = self.id.0, "the peer did not answer our DELETE");
-            }
-        }
-        let undone = self.installation.undo().await;
-        if self.uplinks.take().is_some() {
-            self.daemon.uplinks().leave().await;
-        }
-        undone
     }
 
     async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_ikev2::api::{Established, Event, Input as IkeInput, SaId};
-use adit_plan::mobility::{Act, Input, Mobility, Standing, Uplink, Wishes, best_uplink};
+use adit_plan::mobility::{self, Act, Input, Mobility, Standing, Uplink, Wishes};
 use adit_profile::{Mode, Profile};
 use tokio::sync::watch;
 
@@ -37,8 +37,9 @@ pub(super) struct Roaming {
 pub(super) enum Over {
     /// It has to be dialled anew.
     Reconnect(Failure),
-    /// It has to be dialled anew at once, over another link.
-    Redial(Failure),
+    /// It has to be dialled anew at once, over another link; on this path the server still hears that the former
+    /// IKE_SA is over, and has the addresses inside to give again.
+    Redial(Failure, Path),
     /// It has been without a path for too long.
     Ended(Failure),
 }
@@ -106,6 +107,11 @@ impl Roaming {
         self.mobility.link().unwrap_or_default()
     }
 
+    /// The way that it goes now, for another IKE_SA in its place.
+    pub(super) async fn way(&self, daemon: &Daemon) -> Result<PathInfo, Failure> {
+        way_over(daemon, self.link().to_owned(), self.mobility.path().local.ip()).await
+    }
+
     /// Carries out what was decided.
     pub(super) async fn act(
         &mut self,
@@ -117,10 +123,11 @@ impl Roaming {
             match act {
                 Act::Move(path) if self.mobike => self.go(path),
                 // Only a new IKE_SA gets there; the addresses inside stay.
-                Act::Move(_) => {
+                Act::Move(path) => {
                     let text = "this host has moved, and the server does not speak MOBIKE.";
-                    return Some(Over::Redial(lost(text)));
+                    return Some(Over::Redial(lost(text), path));
                 }
+                Act::Tell(path) => self.ike.input(IkeInput::Move { sa: self.sa, path }),
                 Act::Probe(paths) if self.mobike => {
                     self.ike.input(IkeInput::Probe { sa: self.sa, paths });
                 }
@@ -172,26 +179,31 @@ impl Roaming {
     }
 }
 
-/// The way to a server: the routes' own, unless that is over a link that is none any more, or a person prefers another.
-pub(super) async fn way_to(
+/// The ways to a server, best first: the routes' own, unless that is over a link that is none any more, or a person prefers
+/// another; then those over the other links, since the best one may lead nowhere.
+pub(super) async fn ways_to(
     daemon: &Daemon,
     prefer: &[String],
     uplinks: Option<&Vec<Uplink>>,
     remote: SocketAddr,
-) -> Result<PathInfo, Failure> {
-    let host = daemon.host();
-    let routed = host.path_to(remote.ip()).await.map_err(|e| no_route(remote, &e));
-    let Some(uplinks) = uplinks else { return routed };
+) -> Result<Vec<PathInfo>, Failure> {
+    let routed = daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote, &e));
+    let Some(uplinks) = uplinks else { return Ok(vec![routed?]) };
     let lives = |p: &PathInfo| uplinks.iter().any(|u| u.addresses.contains(&p.source));
-    let Some((name, source)) = best_uplink(uplinks, prefer, remote.ip()) else { return routed };
-    match routed {
-        Ok(path) if prefer.is_empty() && lives(&path) => Ok(path),
-        _ => {
-            let link = host.links().await?.into_iter().find(|l| l.name == name);
-            let (link_index, mtu) = link.map_or((0, 0), |l| (l.index, l.mtu));
-            Ok(PathInfo { source, link_index, link: name, mtu, gateway: None })
+    let first = routed.as_ref().ok().filter(|path| prefer.is_empty() && lives(path));
+    let mut ways: Vec<PathInfo> = first.cloned().into_iter().collect();
+    for (link, source) in mobility::ways_to(uplinks, prefer, remote.ip()) {
+        if !ways.iter().any(|way| way.source == source) {
+            ways.push(way_over(daemon, link, source).await?);
         }
     }
+    if ways.is_empty() { Ok(vec![routed?]) } else { Ok(ways) }
+}
+
+async fn way_over(daemon: &Daemon, name: String, source: IpAddr) -> Result<PathInfo, Failure> {
+    let link = daemon.host().links().await?.into_iter().find(|l| l.name == name);
+    let (link_index, mtu) = link.map_or((0, 0), |l| (l.index, l.mtu));
+    Ok(PathInfo { source, link_index, link: name, mtu, gateway: None })
 }
 
 /// The addresses that packets over these links carry.

@@ -22,12 +22,12 @@ use adit_core::{Instant, Path};
 
 use table::{Candidate, Table};
 
-pub use table::{LinkKind, Uplink, Way, best_uplink};
+pub use table::{LinkKind, Uplink, Way, ways_to};
 
 /// Between two looks at what the tunnel carries, while it carries something.
-const SAMPLE: Duration = Duration::from_millis(500);
+const SAMPLE: Duration = Duration::from_millis(250);
 /// The same, when it is idle.
-const IDLE_SAMPLE: Duration = Duration::from_secs(2);
+const IDLE_SAMPLE: Duration = Duration::from_secs(1);
 /// What goes out so long without anything coming back makes the path suspect.
 const QUIET: Duration = Duration::from_millis(800);
 /// A path that is suspected gets so long to answer, at least.
@@ -102,6 +102,8 @@ pub enum Input {
 pub enum Act {
     /// Go over this path.
     Move(Path),
+    /// Tell the peer once more that it goes over this path: it answers there, and sends nothing.
+    Tell(Path),
     /// See which of these answer.
     Probe(Vec<Path>),
     /// Look at the ways out again: an event may have been missed.
@@ -127,13 +129,16 @@ pub struct Mobility {
     sent: VecDeque<Path>,
     standing: Standing,
     since: Instant,
+    /// What a person allows for an outage is counted from then.
+    outage_from: Instant,
     /// What has answered since the last time that everything was tried.
     answered: Vec<Path>,
     /// How long the path in use takes to answer.
     round_trip: Duration,
     trying: Option<Trying>,
-    /// A better path, and when it is to be tried next.
-    better: Option<(Path, Instant, Duration)>,
+    /// A request was given up as unanswered, and none has been answered since.
+    dead: bool,
+    better: Option<Better>,
     traffic: Traffic,
     look_at: Option<(Instant, Duration)>,
     over: bool,
@@ -150,12 +155,26 @@ struct Trying {
     untried: VecDeque<Path>,
     next: Instant,
     pause: Duration,
+    /// The tunnel brings nothing back: that is why.
+    brings_nothing: bool,
+}
+
+/// Better paths than the one in use.
+#[derive(Debug)]
+struct Better {
+    /// Each with when its link will have been there for long enough.
+    paths: Vec<(Path, Instant)>,
+    /// When they are tried next, and how long after that again.
+    at: Instant,
+    pause: Duration,
 }
 
 #[derive(Debug)]
 struct Traffic {
     sent: u64,
     received: u64,
+    /// The last look at them.
+    seen: Instant,
     /// Since when packets go out and none comes in.
     quiet: Option<Instant>,
     /// Not before then it is a reason to suspect the path.
@@ -180,13 +199,16 @@ impl Mobility {
             sent: VecDeque::new(),
             standing: Standing::Connected,
             since: now,
+            outage_from: now,
             answered: Vec::new(),
             round_trip: Duration::from_millis(100),
             trying: None,
+            dead: false,
             better: None,
             traffic: Traffic {
                 sent: 0,
                 received: 0,
+                seen: now,
                 quiet: None,
                 suspect_from: now,
                 patience: ONE_WAY,
@@ -230,10 +252,10 @@ impl Mobility {
         }
         let look = self.look_at.map(|(at, _)| at);
         let trying = self.trying.as_ref().map(|t| t.decide.min(t.next).min(t.since + FORGOTTEN));
-        let better = self.better.map(|(_, at, _)| at);
+        let better = self.better.as_ref().map(|better| better.at);
         let sample = (self.standing == Standing::Connected).then_some(self.traffic.next);
         let outage =
-            self.wishes.outage.filter(|_| self.standing == Standing::Dormant).map(|o| self.since + o);
+            self.wishes.outage.filter(|_| self.standing == Standing::Dormant).map(|o| self.outage_from + o);
         [look, trying, better, sample, outage].into_iter().flatten().min()
     }
 
@@ -242,22 +264,42 @@ impl Mobility {
         if self.over {
             return;
         }
-        let slept = self.deadline().is_some_and(|at| now.since(at) >= SLEPT);
+        let late = self.deadline().map(|at| now.since(at)).filter(|late| *late >= SLEPT);
+        let looked = matches!(input, Input::Uplinks(_));
         match input {
             Input::Uplinks(uplinks) => self.uplinks(now, uplinks),
             Input::Peers(peers) => self.peers(now, &peers),
             Input::Moved(path) => self.moved(now, path),
             Input::Answered(path, round_trip) => self.answered(now, path, round_trip),
-            Input::Unanswered | Input::Dead => self.suspect(now),
+            Input::Unanswered => self.suspect(now),
+            Input::Dead => {
+                self.dead = true;
+                self.suspect(now);
+            }
             Input::Refused(path) => self.refused(now, path),
             Input::Traffic { sent, received } => self.carried(now, sent, received),
             Input::Wake => {}
         }
-        if slept && self.standing == Standing::Connected {
-            self.out.push_back(Act::Look);
-            self.suspect(now);
+        if let Some(asleep) = late.filter(|_| !self.over) {
+            self.slept(now, asleep, looked);
         }
         self.wake(now);
+    }
+
+    /// The host has been asleep for so long. Nobody was away meanwhile, and nobody failed to answer.
+    fn slept(&mut self, now: Instant, asleep: Duration, looked: bool) {
+        self.outage_from = (self.outage_from + asleep).min(now);
+        if let Some(trying) = &mut self.trying {
+            trying.since = (trying.since + asleep).min(now);
+        }
+        match &mut self.look_at {
+            Some(look_at) => *look_at = (now, RETRIES.0),
+            None if looked => {}
+            None => self.out.push_back(Act::Look),
+        }
+        if self.standing == Standing::Connected {
+            self.suspect(now);
+        }
     }
 
     fn uplinks(&mut self, now: Instant, uplinks: Vec<Uplink>) {
@@ -321,13 +363,14 @@ impl Mobility {
             untried: VecDeque::new(),
             next: now + STAGGER,
             pause: RETRIES.0,
+            brings_nothing: false,
         });
         self.stand(now, Standing::Waiting);
     }
 
     fn stand(&mut self, now: Instant, standing: Standing) {
         if self.standing != standing {
-            (self.standing, self.since) = (standing, now);
+            (self.standing, self.since, self.outage_from) = (standing, now, now);
             self.out.push_back(Act::Standing(standing));
         }
         if standing == Standing::Connected {
@@ -347,15 +390,19 @@ impl Mobility {
     }
 
     fn answered(&mut self, now: Instant, path: Path, round_trip: Duration) {
+        self.dead = false;
         if path == self.path {
             self.round_trip = round_trip;
+            if self.trying.as_ref().is_some_and(|t| t.brings_nothing) {
+                self.out.push_back(Act::Tell(path));
+            }
             self.alive(now);
             return;
         }
         if !self.answered.contains(&path) {
             self.answered.push(path);
         }
-        let better = self.better.is_some_and(|(better, ..)| better == path);
+        let better = self.better.as_ref().is_some_and(|b| b.paths.iter().any(|(p, _)| *p == path));
         if self.standing == Standing::Waiting || (better && self.trying.is_none()) {
             self.better = None;
             self.go(now, path);
@@ -390,6 +437,7 @@ impl Mobility {
             untried: VecDeque::new(),
             next: now,
             pause: RETRIES.0,
+            brings_nothing: false,
         });
         self.try_all(now);
     }
@@ -413,6 +461,7 @@ impl Mobility {
         let traffic = &mut self.traffic;
         let (more_sent, more_received) = (sent > traffic.sent, received > traffic.received);
         (traffic.sent, traffic.received) = (sent, received);
+        let before = core::mem::replace(&mut traffic.seen, now);
         if more_sent || more_received {
             traffic.moving = now;
         }
@@ -420,11 +469,20 @@ impl Mobility {
             (traffic.quiet, traffic.patience, traffic.suspect_from) = (None, ONE_WAY, now);
             if self.standing == Standing::Connected {
                 self.trying = None;
+                // What comes back by the tunnel does so of itself, but nobody asks again what was given up.
+                if core::mem::take(&mut self.dead) {
+                    self.out.push_back(Act::Probe(vec![self.path]));
+                }
             }
             return;
         }
         if more_sent {
-            traffic.quiet.get_or_insert(now);
+            // They may have gone out right after the last look, or right before this one.
+            let began = before + now.since(before).saturating_sub(SAMPLE);
+            let due = *traffic.quiet.get_or_insert(began) + QUIET;
+            if due > now {
+                traffic.next = traffic.next.min(due);
+            }
         }
         let dead = traffic.quiet.is_some_and(|since| now.since(since) >= QUIET);
         if dead && now >= traffic.suspect_from && self.standing == Standing::Connected {
@@ -432,6 +490,7 @@ impl Mobility {
             traffic.suspect_from = now + traffic.patience;
             traffic.patience = traffic.patience.saturating_mul(2).min(FORGOTTEN);
             self.suspect(now);
+            self.trying.iter_mut().for_each(|t| t.brings_nothing = true);
         }
     }
 
@@ -442,10 +501,22 @@ impl Mobility {
             return;
         }
         let Some(cost) = self.table.cost_of(self.path) else { return };
-        let candidates = self.candidates(now);
-        if let Some(best) = candidates.into_iter().find(|c| c.cost < cost) {
-            self.better = Some((best.path, self.table.settled_at(now, &best.link), RETRIES.0));
-        }
+        let better = self.candidates(now).into_iter().filter(|c| c.cost < cost);
+        // The best one may lead nowhere.
+        let paths: Vec<(Path, Instant)> =
+            better.map(|c| (c.path, self.table.settled_at(now, &c.link))).collect();
+        let first = paths.iter().map(|(_, settled)| *settled).min();
+        self.better = first.map(|at| Better { paths, at, pause: RETRIES.0 });
+    }
+
+    /// Tries better paths, if that is due.
+    fn wake_better(&mut self, now: Instant) {
+        let Some(better) = self.better.as_mut().filter(|better| better.at <= now) else { return };
+        let settled = better.paths.iter().filter(|(_, settled)| *settled <= now).map(|(path, _)| *path);
+        self.out.push_back(Act::Probe(settled.collect()));
+        better.pause = better.pause.saturating_mul(2).min(RETRIES.1);
+        let next = better.paths.iter().map(|(_, settled)| *settled).filter(|settled| *settled > now).min();
+        better.at = next.map_or(now + better.pause, |next| next.min(now + better.pause));
     }
 
     fn wake(&mut self, now: Instant) {
@@ -454,16 +525,12 @@ impl Mobility {
             self.look_at = Some((now + pause, pause));
             self.out.push_back(Act::Look);
         }
-        let ends = self.wishes.outage.is_some_and(|o| now.since(self.since) >= o);
+        let ends = self.wishes.outage.is_some_and(|o| now.since(self.outage_from) >= o);
         if ends && self.standing == Standing::Dormant {
             return self.finish(Act::End);
         }
         self.wake_trying(now);
-        if let Some((path, _, pause)) = self.better.filter(|(_, at, _)| *at <= now) {
-            let pause = pause.saturating_mul(2).min(RETRIES.1);
-            self.better = Some((path, now + pause, pause));
-            self.out.push_back(Act::Probe(vec![path]));
-        }
+        self.wake_better(now);
         if self.standing == Standing::Connected && self.traffic.next <= now {
             let idle = now.since(self.traffic.moving) >= ONE_WAY;
             self.traffic.next = now + if idle { IDLE_SAMPLE } else { SAMPLE };

@@ -70,14 +70,13 @@ pub(super) struct Cost {
     metric: u32,
 }
 
-/// The best link to `peer`, and the address that packets over it carry, for who has no path yet. `prefer` is as in
-/// [`Wishes`](super::Wishes).
+/// The links to `peer`, best first, each with the address that packets over it carry, for who has no path yet. `prefer` is
+/// as in [`Wishes`](super::Wishes).
 #[must_use]
-pub fn best_uplink(uplinks: &[Uplink], prefer: &[String], peer: IpAddr) -> Option<(String, IpAddr)> {
+pub fn ways_to(uplinks: &[Uplink], prefer: &[String], peer: IpAddr) -> Vec<(String, IpAddr)> {
     let mut table = Table::new(prefer.to_vec(), vec![SocketAddr::new(peer, 0)]);
     table.set_uplinks(Instant::ZERO, uplinks.to_vec());
-    let best = table.candidates(Instant::ZERO, 0).into_iter().next()?;
-    Some((best.link, best.path.local.ip()))
+    table.candidates(Instant::ZERO, 0).into_iter().map(|c| (c.link, c.path.local.ip())).collect()
 }
 
 /// A path that may work.

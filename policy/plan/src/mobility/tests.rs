@@ -129,6 +129,22 @@ fn a_better_path_is_proven_first_and_taken_then() {
 }
 
 #[test]
+fn where_the_best_path_leads_nowhere_the_second_best_is_taken() {
+    let inside: IpAddr = "10.1.0.1".parse().unwrap();
+    let mut m = Mobility::new(at(0), Wishes::default(), over_wwan(), &[inside]);
+    give(&mut m, 0, Input::Uplinks(vec![wwan()]));
+    give(&mut m, 1000, Input::Uplinks(vec![wwan(), wired(), wifi()]));
+    let all = [over_wire(), path("192.168.5.5", "10.1.0.1"), over_wifi(), path("192.0.2.7", "10.1.0.1")];
+    assert_eq!(pass(&mut m, 1600), [Act::Probe(all.to_vec())]);
+    assert_eq!(answers(&mut m, 1700, over_wifi())[0], Act::Move(over_wifi()));
+    answers(&mut m, 1750, over_wifi());
+    // It may still come to lead somewhere.
+    let acts = pass(&mut m, 10_000);
+    assert_eq!(acts[0], Act::Probe(all[..2].to_vec()));
+    assert_eq!(answers(&mut m, 10_050, path("192.168.5.5", "10.1.0.1"))[0], Act::Move(all[1]));
+}
+
+#[test]
 fn what_a_person_prefers_wins_over_metrics() {
     let wishes = Wishes { prefer: vec!["wifi".into(), "eth0".into()], ..Wishes::default() };
     let mut m = Mobility::new(at(0), wishes, over_wifi(), &[]);
@@ -160,6 +176,49 @@ fn a_dead_path_that_looks_alive_is_left_within_two_seconds() {
     assert!(suspected.is_some_and(|ms| ms + 400 <= 1000 + 2000));
 }
 
+/// A tunnel that carries a packet every 10 ms from `busy` on; nothing comes back from `hole` on. When it is left.
+fn left_at(busy: u64, hole: u64) -> u64 {
+    let mut m = up();
+    give(&mut m, 0, Input::Uplinks(vec![wifi(), wwan()]));
+    let mut answer = None;
+    loop {
+        let next = m.deadline().unwrap();
+        let ms = next.since(at(0)).as_millis() as u64;
+        match answer.take_if(|answer| at(*answer) <= next) {
+            Some(due) => m.handle(at(due), Input::Answered(over_wwan(), Duration::from_millis(60))),
+            None => m.handle(next, Input::Wake),
+        }
+        while let Some(act) = m.poll() {
+            let carried = |until: u64| until.saturating_sub(busy) / 10;
+            match act {
+                Act::Sample => {
+                    let traffic = Input::Traffic { sent: carried(ms), received: carried(ms.min(hole)) };
+                    m.handle(next, traffic);
+                }
+                Act::Probe(paths) if paths.contains(&over_wwan()) => answer = Some(ms + 60),
+                Act::Move(_) => return ms,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn whenever_a_path_dies_it_is_left_within_one_and_a_half_seconds() {
+    for hole in (20_000..22_000).step_by(10) {
+        let left = left_at(0, hole);
+        assert!(left <= hole + 1500, "it died at {hole} ms and was left at {left} ms");
+    }
+}
+
+#[test]
+fn one_that_died_while_nothing_was_said_is_left_within_two_seconds_of_the_first_word() {
+    for busy in (30_000..32_000).step_by(10) {
+        let left = left_at(busy, 25_000);
+        assert!(left <= busy + 2000, "first packet at {busy} ms, left at {left} ms");
+    }
+}
+
 #[test]
 fn one_way_traffic_over_a_path_that_answers_moves_nothing() {
     let mut m = up();
@@ -169,8 +228,9 @@ fn one_way_traffic_over_a_path_that_answers_moves_nothing() {
         for act in give(&mut m, n * 100, Input::Traffic { sent: n, received: 0 }) {
             assert!(matches!(act, Act::Probe(_)), "{act:?}");
             probes += 1;
-            answers(&mut m, n * 100 + 5, over_wwan());
-            answers(&mut m, n * 100 + 10, over_wifi());
+            assert_eq!(answers(&mut m, n * 100 + 5, over_wwan()), []);
+            // The peer may think that it is elsewhere.
+            assert_eq!(answers(&mut m, n * 100 + 10, over_wifi()), [Act::Tell(over_wifi())]);
         }
     }
     assert!((1..6).contains(&probes), "{probes} in a minute");
@@ -185,6 +245,16 @@ fn a_request_that_is_not_answered_is_reason_enough() {
     assert_eq!(acts, [Act::Probe(vec![over_wifi(), over_wwan()])]);
     answers(&mut m, 1040, over_wwan());
     assert_eq!(pass(&mut m, 1400)[0], Act::Move(over_wwan()));
+}
+
+#[test]
+fn what_was_given_up_is_asked_again_when_the_tunnel_brings_something() {
+    let mut m = up();
+    let traffic = |sent, received| Input::Traffic { sent, received };
+    give(&mut m, 1000, traffic(1, 1));
+    give(&mut m, 30_000, Input::Dead);
+    assert_eq!(give(&mut m, 31_000, traffic(100, 50)), [Act::Probe(vec![over_wifi()])]);
+    assert_eq!(give(&mut m, 31_250, traffic(120, 70)), []);
 }
 
 #[test]
@@ -252,6 +322,28 @@ fn after_a_sleep_the_path_is_looked_at() {
     m.handle(at(3_600_000), Input::Wake);
     let acts: Vec<Act> = core::iter::from_fn(|| m.poll()).collect();
     assert!(acts.contains(&Act::Look) && acts.contains(&Act::Probe(vec![over_wifi()])), "{acts:?}");
+}
+
+#[test]
+fn a_night_asleep_is_no_outage() {
+    const NIGHT: u64 = 8 * 3_600_000;
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![]));
+    pass(&mut m, 10_000);
+    assert_eq!(give(&mut m, NIGHT, Input::Wake), [Act::Look]);
+    let awake = pass(&mut m, NIGHT + 1_700_000);
+    assert!(awake.iter().all(|a| *a == Act::Look), "{awake:?}");
+    assert_eq!(pass(&mut m, NIGHT + 1_900_000).last(), Some(&Act::End));
+}
+
+#[test]
+fn a_peer_that_was_asked_before_a_night_asleep_is_asked_again() {
+    const NIGHT: u64 = 8 * 3_600_000;
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wwan()]));
+    let acts = give(&mut m, NIGHT, Input::Wake);
+    assert!(acts.contains(&Act::Look) && acts.contains(&Act::Probe(vec![over_wwan()])), "{acts:?}");
+    assert!(!acts.contains(&Act::Reconnect), "{acts:?}");
 }
 
 #[test]

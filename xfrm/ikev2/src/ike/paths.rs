@@ -59,11 +59,13 @@ impl Ike {
             return;
         }
         if self.mobike.is_none() {
-            // Who knows us to be behind a NAT follows what we send (RFC 7296 §2.23), and needs no more.
-            if self.dialled && nat.local && path.remote == self.sa.channel.path.remote {
+            if self.dialled && path.remote == self.sa.channel.path.remote {
                 self.go_over(cx, path, nat);
                 self.resend(cx);
-                self.enqueue_first(Task::Liveness);
+                // Who knows us to be behind a NAT follows what we send (RFC 7296 §2.23), and needs no more.
+                if nat.local {
+                    self.enqueue_first(Task::Liveness);
+                }
             }
             return;
         }
@@ -84,6 +86,13 @@ impl Ike {
         }
     }
 
+    /// A request that was given up as unanswered is asked again: there is reason to think that the peer can be reached.
+    pub(super) fn revive(&mut self, cx: &mut Cx<'_>) {
+        if self.sa.rests() {
+            self.resend(cx);
+        }
+    }
+
     /// Which of these paths work? What is on its way goes over them too; if nothing is, a test.
     pub(super) fn probe(&mut self, cx: &mut Cx<'_>, mut paths: Vec<Path>) {
         paths.truncate(MOST_PATHS);
@@ -91,6 +100,7 @@ impl Ike {
         if self.closing.is_some() || self.mobike.is_none() {
             return;
         }
+        self.revive(cx);
         if !self.sa.also(cx, &paths) {
             self.queue.retain(|t| !matches!(t, Task::Test(_)));
             self.enqueue_first(Task::Test(paths));
@@ -102,6 +112,10 @@ impl Ike {
         let Some(mobike) = &mut self.mobike else { return };
         let before = core::mem::replace(&mut mobike.ours, addresses);
         let in_use = self.sa.channel.path.local.ip();
+        // Who has lost that one moves next, and tells everything with that.
+        if !mobike.ours.contains(&in_use) {
+            return;
+        }
         let besides = |list: &[IpAddr]| list.iter().copied().filter(|a| *a != in_use).collect::<Vec<_>>();
         let news = besides(&before) != besides(&mobike.ours);
         if news && !self.queue.iter().any(|t| matches!(t, Task::Announce | Task::Update)) {
@@ -152,6 +166,7 @@ impl Ike {
         let Some(mobike) = &mut self.mobike else { return };
         let at = sent.iter().rev().find(|(path, _)| *path == via).map(|(_, at)| *at);
         mobike.via = at.map(|_| via);
+        mobike.several = sent.iter().any(|(path, _)| *path != via);
         mobike.from_several = sent.iter().any(|(path, _)| path.local.ip() != via.local.ip());
         if let Some(at) = at.filter(|_| self.dialled) {
             cx.event(Event::PathProbed { path: via, round_trip: cx.now.since(at) });

@@ -179,6 +179,11 @@ impl Sa {
         }
     }
 
+    /// Whether that is so.
+    pub(super) fn rests(&mut self) -> bool {
+        self.request().is_some_and(|request| request.rests())
+    }
+
     /// Over which paths it went, and when.
     pub(super) fn sent_over(&mut self) -> Vec<(Path, Instant)> {
         self.request().map(|request| request.over().to_vec()).unwrap_or_default()

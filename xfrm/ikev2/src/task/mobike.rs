@@ -31,7 +31,9 @@ pub(crate) struct Mobike {
     refused: u32,
     /// The last response came over this path.
     pub(crate) via: Option<Path>,
-    /// Its request had been sent from several addresses of ours.
+    /// Its request had been sent over other paths besides.
+    pub(crate) several: bool,
+    /// Some of them from other addresses of ours.
     pub(crate) from_several: bool,
 }
 
@@ -45,6 +47,7 @@ impl Mobike {
             ours: ours?.to_vec(),
             refused: 0,
             via: None,
+            several: false,
             from_several: false,
         }))
     }
@@ -282,6 +285,10 @@ impl Exchange {
             return;
         }
         mobike.refused = 0;
+        // It may have taken a copy that came over another path, and have answered this one with the same words.
+        if mobike.several {
+            ike.enqueue_first(Task::Update);
+        }
         if response.notify(NotifyType::UNACCEPTABLE_ADDRESSES).is_some() {
             cx.event(Event::PathRefused { path });
             return;

@@ -247,6 +247,46 @@ fn silence_does_not_end_it_and_the_next_path_finds_it_alive() {
 }
 
 #[test]
+fn a_peer_without_mobike_hears_from_elsewhere_that_it_is_over() {
+    let (mut client, mut server, sa) = up();
+    let now = Instant::ZERO;
+    // What it asked last went into a link that is gone.
+    client.rekey(now);
+    client.sent();
+    let at = |a: &str| SocketAddr::new(a.parse().unwrap(), 500);
+    let path = Path { local: at(WWAN), remote: at(GATE) };
+    client.give(now, Input::Move { sa, path });
+    client.give(now, Input::Close { sa });
+    assert!(client.sent.iter().all(|t| t.path == path), "{:?}", client.sent);
+    carry(now, &mut client, &mut server);
+    assert!(server.closed().is_some() && client.closed().is_some_and(|c| c.is_ok()));
+}
+
+#[test]
+fn what_was_given_up_is_asked_again_when_there_is_reason_to() {
+    for probed in [true, false] {
+        let mut net = Net::new();
+        net.dies(WIFI, GATE);
+        net.client.rekey(net.now);
+        net.carry();
+        let dead = |net: &Net| net.client.events.iter().any(|(_, e)| matches!(e, Event::PathDead));
+        while !dead(&net) {
+            net.live(net.now + seconds(1));
+        }
+        if probed {
+            // Also where the probe itself is lost.
+            net.probes(&[(WIFI, GATE)]);
+            net.opens(WIFI, GATE, WIFI);
+        } else {
+            net.opens(WIFI, GATE, WIFI);
+            net.server.rekey_ike(net.now);
+        }
+        net.live(net.now + seconds(30));
+        assert_eq!(net.client.ups().len(), 1, "probed: {probed}");
+    }
+}
+
+#[test]
 fn an_update_that_came_over_another_path_takes_both_there() {
     let mut net = Net::new();
     net.dies(WIFI, GATE);
@@ -256,6 +296,62 @@ fn an_update_that_came_over_another_path_takes_both_there() {
     net.probes(&[(WWAN, INSIDE)]);
     assert_eq!(changes(&net.client).last(), Some(&(path(WWAN, INSIDE), false)));
     assert_eq!(changes(&net.server).last(), Some(&(seen(WWAN, INSIDE), false)));
+}
+
+#[test]
+fn where_the_peer_has_gone_by_one_of_several_copies_is_not_left_open() {
+    let mut net = Net::new();
+    net.opens(WWAN, INSIDE, WWAN);
+    net.dies(WIFI, GATE);
+    net.moves(WWAN, GATE);
+    net.opens(WIFI, GATE, WIFI);
+    let (sa, now) = (net.sa, net.now);
+    net.client.give(now, Input::Probe { sa, paths: vec![path(WWAN, INSIDE), path(WIFI, GATE)] });
+    // The server takes the first copy, but only its answer to the second one arrives.
+    for t in net.client.sent() {
+        if t.path != path(WWAN, GATE) {
+            let seen = Path { local: t.path.remote, remote: t.path.local };
+            net.server.give(now, Input::Datagram { path: seen, payload: t.payload });
+        }
+    }
+    assert_eq!(changes(&net.server).last().map(|c| c.0), Some(seen(WWAN, INSIDE)));
+    for t in net.server.sent() {
+        if t.path.remote.ip() == WIFI.parse::<IpAddr>().unwrap() {
+            let path = Path { local: t.path.remote, remote: t.path.local };
+            net.client.give(now, Input::Datagram { path, payload: t.payload });
+        }
+    }
+    net.carry();
+    net.live(now + seconds(100));
+    assert_eq!(changes(&net.client).last(), Some(&(path(WIFI, GATE), false)));
+    assert_eq!(changes(&net.server).last(), Some(&(seen(WIFI, GATE), false)));
+}
+
+#[test]
+fn an_update_of_which_copies_went_elsewhere_is_said_again() {
+    let mut net = Net::new();
+    net.opens(WWAN, GATE, WWAN);
+    net.opens(WWAN, INSIDE, WWAN);
+    let (sa, now) = (net.sa, net.now);
+    net.client.give(now, Input::Move { sa, path: path(WWAN, GATE) });
+    net.client.give(now, Input::Probe { sa, paths: vec![path(WWAN, INSIDE)] });
+    let mut sent = net.client.sent();
+    // The copy overtakes it, and its answer is overtaken.
+    sent.reverse();
+    for t in sent {
+        let seen = Path { local: t.path.remote, remote: t.path.local };
+        net.server.give(now, Input::Datagram { path: seen, payload: t.payload });
+    }
+    let mut answers = net.server.sent();
+    answers.reverse();
+    for t in answers {
+        let path = Path { local: t.path.remote, remote: t.path.local };
+        net.client.give(now, Input::Datagram { path, payload: t.payload });
+    }
+    net.carry();
+    net.live(now + seconds(100));
+    assert_eq!(changes(&net.client).last(), Some(&(path(WWAN, GATE), false)));
+    assert_eq!(changes(&net.server).last(), Some(&(seen(WWAN, GATE), false)));
 }
 
 // [4555:3.8-2]
@@ -394,6 +490,20 @@ fn addresses_are_told_and_an_announcement_that_moved_is_told_again() {
     net.opens(WWAN, GATE, WWAN);
     net.moves(WWAN, GATE);
     assert_eq!(told(&net.server).last(), Some(&all(&[WWAN, WIFI])));
+}
+
+#[test]
+fn who_has_lost_the_address_in_use_moves_at_once_and_tells_the_rest_with_that() {
+    let mut net = Net::new();
+    net.dies(WIFI, GATE);
+    net.opens(WWAN, GATE, WWAN);
+    let (sa, now) = (net.sa, net.now);
+    net.client.give(now, Input::Addresses { sa, addresses: vec![WWAN.parse().unwrap()] });
+    net.client.give(now, Input::Move { sa, path: path(WWAN, GATE) });
+    let update = net.client.one();
+    let path = Path { local: update.path.remote, remote: update.path.local };
+    net.server.give(now, Input::Datagram { path, payload: update.payload });
+    assert_eq!(changes(&net.server).last(), Some(&(seen(WWAN, GATE), false)));
 }
 
 #[test]

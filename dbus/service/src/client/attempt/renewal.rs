@@ -1,9 +1,13 @@
 //! Authenticating again (RFC 7296 §2.8.3): a second IKE_SA comes up beside the first, and then takes its place.
 
+use std::net::SocketAddr;
+
 use adit_core::{Failure, Step};
 use adit_ikev2::api::Event;
+use adit_profile::ServerName;
 
-use super::{AGAIN, Attempt, internal};
+use super::{AGAIN, Attempt, Live, internal};
+use crate::ike::IkeDriver;
 
 impl Attempt {
     /// Authenticates again: dials a second IKE_SA, which takes over when it is up. Until then this one carries on.
@@ -17,14 +21,26 @@ impl Attempt {
         if self.renewal.is_some() {
             return;
         }
-        let begun = match self.credentials() {
-            Ok((own, trusted)) => self.initiate(&ike, &gateway, remote, own.as_ref(), trusted).await,
-            Err(failure) => Err(failure),
-        };
-        match begun {
+        match self.begin_renewal(&ike, &gateway, remote).await {
             Ok(live) => self.renewal = Some(live),
             Err(failure) => self.renew_later(&failure),
         }
+    }
+
+    async fn begin_renewal(
+        &self,
+        ike: &IkeDriver,
+        gateway: &ServerName,
+        remote: SocketAddr,
+    ) -> Result<Live, Failure> {
+        let (own, trusted) = self.credentials()?;
+        // The path in use works, as far as is known; the routes' own may lead nowhere.
+        let way = match &self.roaming {
+            Some(roaming) => Some(roaming.way(&self.daemon).await?),
+            None => self.ways(remote).await?.into_iter().next(),
+        };
+        let way = way.ok_or_else(|| internal("there is no way to the server"))?;
+        self.initiate(ike, (gateway, remote), way, own.as_ref(), trusted).await
     }
 
     /// A failure where there is nothing to go back to.
