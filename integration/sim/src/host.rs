@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Instant, Prefix, Secret, SignatureScheme, Step};
+use adit_core::{Failure, FailureCode, Identity, Instant, Path, Prefix, Secret, SignatureScheme, Step};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
     Answer, Ask, AskId, ChildId, ChildUp, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
@@ -119,6 +119,10 @@ pub struct Host {
     pub due: Vec<SaId>,
     /// Whom a second IKE_SA is to take the place of.
     pub successors: BTreeMap<SaId, SaId>,
+    /// What it says of its addresses to a client (RFC 4555); `None`: it does not speak MOBIKE.
+    pub mobike: Option<Vec<IpAddr>>,
+    /// Where IKE_SAs have moved to.
+    pub paths: BTreeMap<SaId, Path>,
     /// Installations whose answers are on their way.
     installing: BTreeMap<AskId, ChildId>,
     /// What the driver did badly, and what it carried out.
@@ -175,6 +179,8 @@ impl Host {
             uniqueness: Uniqueness::Keep,
             due: Vec::new(),
             successors: BTreeMap::new(),
+            mobike: None,
+            paths: BTreeMap::new(),
             installing: BTreeMap::new(),
             tally: Tally::default(),
             identity: description.identity,
@@ -271,6 +277,9 @@ impl Host {
             Ask::Install(_) if refuse => Answer::Installed(Err(no())),
             Ask::Install(child) => {
                 self.kernel.install(sa, &child);
+                // It may have moved while this was on its way.
+                let path = *self.paths.get(&sa).unwrap_or(&child.path);
+                self.kernel.pairs.get_mut(&child.child).into_iter().for_each(|pair| pair.path = path);
                 Answer::Installed(Ok(()))
             }
             Ask::InstallOutbound { .. } if refuse => Answer::Installed(Err(no())),
@@ -304,7 +313,7 @@ impl Host {
             addresses: true,
             transport: false,
             uniqueness: self.uniqueness,
-            mobike: None,
+            mobike: self.mobike.clone(),
             timing: self.timing,
         }
     }
@@ -338,11 +347,13 @@ impl Host {
             }
             Event::PathChanged { path, .. } => {
                 self.tally.moved = self.tally.moved.saturating_add(1);
+                self.paths.insert(sa, path);
                 for pair in self.kernel.pairs.values_mut().filter(|p| p.sa == sa) {
                     pair.path = path;
                 }
             }
             Event::Established(established) => {
+                self.paths.insert(sa, established.path);
                 if !self.kernel.pairs.contains_key(&established.child) {
                     return Err(format!("{}: {sa:?} is up, but nothing is installed", self.name));
                 }
@@ -443,6 +454,7 @@ impl Host {
         self.dialled.retain(|d| *d != sa);
         self.due.retain(|d| *d != sa);
         self.successors.remove(&sa);
+        self.paths.remove(&sa);
         self.failures.extend(result.err());
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The network between hosts: routers with or without NAT, and everything that goes wrong with datagrams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -76,6 +76,8 @@ pub struct Net {
     pub outage_until: Instant,
     /// The NATs.
     pub nats: Vec<Nat>,
+    /// Where nothing passes, although both ends are there: between an address of a host and a remote one.
+    pub holes: BTreeSet<(IpAddr, IpAddr)>,
     /// Datagrams that were lost, changed or doubled.
     pub spoilt: u64,
     hosts: BTreeMap<IpAddr, (usize, Place)>,
@@ -90,6 +92,7 @@ impl Net {
             faults,
             outage_until: Instant::ZERO,
             nats: Vec::new(),
+            holes: BTreeSet::new(),
             spoilt: 0,
             hosts: BTreeMap::new(),
             random,
@@ -99,6 +102,17 @@ impl Net {
     /// Puts host number `host` with its own address somewhere.
     pub fn attach(&mut self, host: usize, address: IpAddr, place: Place) {
         self.hosts.insert(address, (host, place));
+    }
+
+    /// Nobody is at this address any more.
+    pub fn detach(&mut self, address: IpAddr) {
+        self.hosts.remove(&address);
+    }
+
+    /// Whether somebody is at this address.
+    #[must_use]
+    pub fn is_there(&self, address: IpAddr) -> bool {
+        self.hosts.contains_key(&address)
     }
 
     /// Sends. What comes of it: datagrams, each with the time that it takes.
@@ -112,6 +126,9 @@ impl Net {
             },
             None => return Vec::new(),
         };
+        if self.holes.contains(&(inner.ip(), transmit.path.remote.ip())) {
+            return Vec::new();
+        }
         let flying = Flying { from, to: transmit.path.remote, payload: transmit.payload.clone() };
         self.spoil(now, flying)
     }
@@ -134,11 +151,16 @@ impl Net {
 
     /// A datagram arrives: at which host, and the host's own end of it.
     pub fn arrive(&mut self, now: Instant, flying: &Flying) -> Option<(usize, SocketAddr)> {
-        if let Some((host, Place::Public)) = self.hosts.get(&flying.to.ip()) {
-            return Some((*host, flying.to));
+        let inner = match self.hosts.get(&flying.to.ip()) {
+            Some((_, Place::Public)) => flying.to,
+            _ => {
+                let nat = self.nats.iter_mut().find(|n| n.outer == flying.to.ip())?;
+                nat.inward(now, flying.from, flying.to.port())?
+            }
+        };
+        if self.holes.contains(&(inner.ip(), flying.from.ip())) {
+            return None;
         }
-        let nat = self.nats.iter_mut().find(|n| n.outer == flying.to.ip())?;
-        let inner = nat.inward(now, flying.from, flying.to.port())?;
         self.hosts.get(&inner.ip()).map(|(host, _)| (*host, inner))
     }
 }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod promises;
+mod roam;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,9 @@ use crate::host::{Description, Friend, Host, Temper, inner_address};
 use crate::nat::{Mapping, Nat};
 use crate::net::{Faults, Flying, Net, Place};
 use crate::random::Random;
+
+use roam::Roamer;
+pub use roam::{BOUND, Roamed, run as run_roaming};
 
 /// The server is the first host.
 const SERVER: usize = 0;
@@ -118,6 +122,9 @@ pub struct World {
     acts: u64,
     collisions: u64,
     clients: Vec<Client>,
+    /// Whether clients move; then all of them are welcome.
+    roaming: bool,
+    roamers: BTreeMap<usize, Roamer>,
 }
 
 /// How a client dials.
@@ -162,9 +169,19 @@ fn name(text: &str) -> Identity {
 
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
+        let mut world = Self::empty(seed, trace);
+        world.build_server();
+        let clients = world.random.below(4) + 1;
+        for n in 0..clients {
+            world.build_client(u8::try_from(n).unwrap_or(0) + 1);
+        }
+        world
+    }
+
+    fn empty(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let net = Net::new(random.fork(), Faults::some(&mut random.fork()));
-        let mut world = Self {
+        Self {
             now: Instant::ZERO,
             net,
             hosts: Vec::new(),
@@ -178,14 +195,10 @@ impl World {
             acts: 0,
             collisions: 0,
             clients: Vec::new(),
+            roaming: false,
+            roamers: BTreeMap::new(),
             random,
-        };
-        world.build_server();
-        let clients = world.random.below(4) + 1;
-        for n in 0..clients {
-            world.build_client(u8::try_from(n).unwrap_or(0) + 1);
         }
-        world
     }
 
     fn timing(&mut self) -> Timing {
@@ -295,7 +308,7 @@ impl World {
             return (false, false);
         };
         let key = self.random.number().to_be_bytes().to_vec();
-        let mistake = self.random.below(10);
+        let mistake = if self.roaming { 9 } else { self.random.below(10) };
         let mut theirs = key.clone();
         if mistake == 0 {
             theirs.push(1);
@@ -441,7 +454,8 @@ impl World {
                 .enumerate()
                 .filter_map(|(i, h)| h.endpoint.deadline().map(|(at, _)| (at, i)))
                 .min();
-            let next = [queued, due.map(|d| d.0)].into_iter().flatten().min();
+            let moving = self.roamers.iter().filter_map(|(i, r)| Some((r.deadline()?, *i))).min();
+            let next = [queued, due.map(|d| d.0), moving.map(|m| m.0)].into_iter().flatten().min();
             let Some(next) = next.filter(|at| *at <= until) else {
                 self.now = until;
                 return Ok(());
@@ -450,6 +464,10 @@ impl World {
                 return Err(format!("a deadline at {next:?} lies in the past"));
             }
             self.now = self.now.max(next);
+            if let Some((_, roamer)) = moving.filter(|(at, _)| *at <= next) {
+                self.roamer_wakes(roamer)?;
+                continue;
+            }
             match due {
                 Some((at, host)) if queued.is_none_or(|q| at <= q) => self.give(host, Input::Wake)?,
                 _ => {
@@ -505,6 +523,7 @@ impl World {
                 Output::Event { sa, event } => {
                     let up = matches!(event, adit_ikev2::api::Event::Established(_));
                     let now = self.now;
+                    self.roamer_hears(index, sa, &event);
                     self.host(index)?.event(now, sa, event)?;
                     if up {
                         self.check_welcome(index, sa)?;
@@ -516,6 +535,7 @@ impl World {
         if self.service {
             self.check_service()?;
         }
+        self.roamer_acts(index)?;
         self.reauthenticate(index)
     }
 

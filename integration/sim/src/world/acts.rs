@@ -66,7 +66,7 @@ impl World {
         pairs.get(chosen).copied()
     }
 
-    fn rekey(&mut self, index: usize) -> Result<(), String> {
+    pub(super) fn rekey(&mut self, index: usize) -> Result<(), String> {
         let Some((sa, child)) = self.some_pair(index) else {
             return Ok(());
         };
@@ -184,11 +184,15 @@ impl World {
         self.dial_anyway(index).map(|_| ())
     }
 
-    fn dial_anyway(&mut self, index: usize) -> Result<Option<SaId>, String> {
+    pub(super) fn dial_anyway(&mut self, index: usize) -> Result<Option<SaId>, String> {
         let Some(client) = self.clients.get(index.saturating_sub(1)).cloned() else {
             return Ok(None);
         };
-        let config = self.config(index, client)?;
+        let mut config = self.config(index, client)?;
+        if let Some(roamer) = self.roamers.get_mut(&index) {
+            let Some(path) = roamer.next_way() else { return Ok(None) };
+            (config.path, config.mobike) = (path, Some(roamer.addresses()));
+        }
         let now = self.now;
         let host = self.host(index)?;
         let sa = host.endpoint.initiate(now, config);
