@@ -13,7 +13,8 @@ pub(crate) enum Kind {
     Esp,
     /// ESP in UDP (RFC 3948 §2.1).
     EspInUdp,
-    /// What a link needs by itself: ARP, neighbour and router discovery, multicast listener reports, DHCP.
+    /// What a link needs by itself: ARP, neighbour and router discovery, multicast listener reports, DHCP; and what a router
+    /// has to say of a packet of the tunnel, with no more than that packet in it.
     Link,
     /// A later fragment; it is what its first fragment is.
     Fragment,
@@ -161,10 +162,19 @@ fn transport(protocol: u8, payload: &[u8], (from, to): (IpAddr, IpAddr), also: &
         2 => Kind::Link,
         // Multicast listener reports (RFC 3810), router and neighbour discovery (RFC 4861).
         58 if matches!(payload.first()?, 130..=137 | 143) => Kind::Link,
+        // Errors (RFC 792, RFC 4443 §2.1): what they are about is in them.
+        1 if matches!(payload.first()?, 3 | 11 | 12) && is_tunnels(ipv4(payload.get(8..)?, &[])) => {
+            Kind::Link
+        }
+        58 if matches!(payload.first()?, 1..=4) && is_tunnels(ipv6(payload.get(8..)?, &[])) => Kind::Link,
         1 | 58 => Kind::Other(format!("ICMP type {} {from} -> {to}", payload.first()?)),
         other if also.contains(&format!("ip:{other}")) => Kind::Link,
         other => Kind::Other(format!("protocol {other} {from} -> {to}")),
     })
+}
+
+fn is_tunnels(kind: Option<Kind>) -> bool {
+    matches!(kind, Some(Kind::Ike | Kind::Keepalive | Kind::Esp | Kind::EspInUdp))
 }
 
 fn udp(ports: [u16; 2], payload: &[u8]) -> Option<Kind> {
@@ -236,6 +246,19 @@ mod tests {
         assert!(matches!(kind(&frame(47, &[0x30, 1]), &[]), Kind::Other(_)));
         assert_eq!(kind(&frame(47, &[0x30, 1]), &["ip:47".to_owned()]), Kind::Link);
         assert!(matches!(kind(&clear[..20], &[]), Kind::Other(_)));
+    }
+
+    #[test]
+    fn an_error_is_what_it_is_about() {
+        let error = |about: &[u8]| frame(1, &[&[3, 0, 0, 0, 0, 0, 0, 0], &about[14..]].concat());
+        assert_eq!(kind(&error(&frame(50, &[0xc0, 0, 0, 1, 0, 0, 0, 7])), &[]), Kind::Link);
+        let ike = frame(17, &[0x11, 0x94, 0x11, 0x94, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(kind(&error(&ike), &[]), Kind::Link);
+        let dns = frame(17, &[0x30, 0x39, 0, 53, 0, 0, 0, 0, 1]);
+        assert!(matches!(kind(&error(&dns), &[]), Kind::Other(_)));
+        assert!(matches!(kind(&error(&error(&dns)), &[]), Kind::Other(_)));
+        let ping = frame(1, &[&[8, 0, 0, 0, 0, 0, 0, 0], &ike[14..]].concat());
+        assert!(matches!(kind(&ping, &[]), Kind::Other(_)));
     }
 
     #[test]
