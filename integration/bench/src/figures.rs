@@ -21,7 +21,7 @@ pub struct Arguments {
     /// What the table is of
     #[arg(long)]
     title: String,
-    /// A column: its head, and the file with its figures
+    /// A column: its head, and a file with figures of it; the same head again, and there are more
     #[arg(long, value_parser = column, value_name = "HEAD=FILE")]
     column: Vec<(String, PathBuf)>,
     /// A document that the table goes into
@@ -42,10 +42,17 @@ fn column(text: &str) -> Result<(String, PathBuf), String> {
 /// # Errors
 /// A file that cannot be read, or that has no figure.
 pub fn collect(arguments: &Arguments) -> anyhow::Result<()> {
-    let columns =
-        arguments.column.iter().map(|(_, file)| figures_of(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let heads = arguments.column.iter().map(|(head, _)| head.as_str());
-    let heads: Vec<&str> = std::iter::once("").chain(heads).collect();
+    let (mut heads, mut columns) = (vec![""], Vec::<Figures>::new());
+    for (head, file) in &arguments.column {
+        let figures = figures_of(file)?;
+        match columns.last_mut().filter(|_| heads.last() == Some(&head.as_str())) {
+            Some(column) => column.extend(figures),
+            None => {
+                heads.push(head);
+                columns.push(figures);
+            }
+        }
+    }
     let text = format!("{}\n\n{}", arguments.title, table(&heads, &columns).text());
     print!("{text}");
     match (&arguments.record, &arguments.name) {

@@ -15,4 +15,5 @@ pub mod pcap;
 pub mod primitives;
 pub mod process;
 pub mod report;
+pub mod roam;
 pub mod spoof;

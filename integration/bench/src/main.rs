@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, connect, dial, figures, flood, ike};
+use adit_bench::{against, connect, dial, figures, flood, ike, roam};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -22,6 +22,8 @@ enum Verb {
     Against(against::Arguments),
     /// What it takes a client to come up, whoever's
     Connect(connect::Arguments),
+    /// What a client that moves loses, whoever's
+    Roam(roam::Arguments),
     /// Collects figures of both into a table
     Collect(figures::Arguments),
     /// Many clients of one server, up until SIGTERM
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         }
         Verb::Against(arguments) => against::run(&arguments),
         Verb::Connect(arguments) => connect::run(&arguments),
+        Verb::Roam(arguments) => roam::run(&arguments),
         Verb::Collect(arguments) => figures::collect(&arguments),
         Verb::Dial(arguments) => dial::run(&arguments),
         Verb::Flood(arguments) => {
