@@ -258,10 +258,10 @@ impl World {
                 let server = self.random.pick(&SERVERS).unwrap_or(SERVERS[0]);
                 let address = self.roamers.get(&client).and_then(|r| r.links.get(which)).map(|l| l.address);
                 let hole = address.map(|address| (IpAddr::V4(address), server));
-                if let Some(hole) = hole {
-                    if !self.net.holes.remove(&hole) {
-                        self.net.holes.insert(hole);
-                    }
+                if let Some(hole) = hole
+                    && !self.net.holes.remove(&hole)
+                {
+                    self.net.holes.insert(hole);
                 }
                 Ok(())
             }
