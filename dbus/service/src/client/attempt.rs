@@ -1,6 +1,7 @@
 //! The life of a dialled connection: one task from `up` to the last undo.
 
 mod end;
+mod live;
 mod renewal;
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_ikev2::api::{Established, Event, Lease, SaId};
+use adit_ikev2::api::{Established, Event, Lease};
 use adit_plan::mobility::Uplink;
 use adit_ppp_kernel::Unit;
 use adit_profile::{AuthMethod, EapType, Profile, ServerName, Tunnel};
@@ -31,6 +32,7 @@ use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
+use live::{Live, next_event, no_child};
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 6;
@@ -174,15 +176,6 @@ struct Attempt {
     /// The ways out of this host, while they are followed.
     uplinks: Option<watch::Receiver<Arc<Vec<Uplink>>>>,
     roaming: Option<Roaming>,
-}
-
-/// An IKE_SA of ours that has not been closed.
-struct Live {
-    ike: IkeDriver,
-    sa: SaId,
-    gateway: ServerName,
-    remote: SocketAddr,
-    events: mpsc::UnboundedReceiver<(SaId, Event)>,
 }
 
 /// What is heard while the connection stands.
@@ -521,9 +514,9 @@ impl Attempt {
                 Event::ChildClosed { child, replaced_by, .. } => {
                     let left = self.shown.child_closed(child);
                     if left == 0 && replaced_by.is_none() && self.renewal.is_none() {
-                        let text = "the server closed the CHILD_SA.";
-                        let why = Failure::new(FailureCode::PeerClosed, Step::Established, text);
-                        return Over::Reconnect(why);
+                        return Over::Reconnect(
+                            self.live.as_mut().map_or_else(no_child, Live::why_without_child),
+                        );
                     }
                 }
                 Event::ChildRefused { name, why } => {
@@ -575,16 +568,6 @@ async fn due(roaming: Option<&mut Roaming>) -> bool {
     match roaming {
         Some(roaming) => roaming.due().await,
         None => std::future::pending().await,
-    }
-}
-
-async fn next_event(live: Option<&mut Live>) -> Event {
-    match live {
-        Some(live) => match live.events.recv().await {
-            Some((_, event)) => event,
-            None => Event::Closed(Err(internal("the IKE driver is gone"))),
-        },
-        None => Event::Closed(Err(internal("there is no IKE_SA"))),
     }
 }
 
