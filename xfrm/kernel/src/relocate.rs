@@ -15,7 +15,7 @@ use core::net::IpAddr;
 use netlink_packet_core::{Emitable, NlasIterator};
 use netlink_packet_xfrm as nl;
 
-use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, push_attribute};
+use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, find_u32, push_attribute};
 use crate::event::address;
 use crate::request::{Batch, MAPPING_SECONDS};
 use crate::{Operation, Policy, StateId, UdpEncap, XfrmError};
@@ -79,6 +79,8 @@ pub(crate) struct Steps {
     pub(crate) left: Vec<StateId>,
     /// Whether templates change.
     readdressed: bool,
+    /// reqid and if_id of outbound states that are missing for a moment.
+    pub(crate) gaps: Vec<(u32, Option<u32>)>,
 }
 
 impl Steps {
@@ -113,6 +115,8 @@ impl Steps {
             return Ok(());
         }
         let from = address(&copy.info.saddr, copy.info.family);
+        let of = (copy.info.reqid, find_u32(copy.attributes.as_slice(), nl::XFRMA_IF_ID));
+        let waiting = self.again.len();
         match (copy.encapsulated, to.encap) {
             _ if from != Some(to.local) => {
                 self.again.push((id, copy.ahead_at(to)?));
@@ -124,6 +128,7 @@ impl Steps {
             (false, None) => {}
             _ => self.again.push((id, copy.ahead_at(to)?)),
         }
+        self.gaps.extend((self.again.len() > waiting).then_some(of));
         Ok(())
     }
 
@@ -273,7 +278,6 @@ impl StateCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribute::find_u32;
 
     /// An answer to GETSA: used up to `oseq`, with limits, and an attribute that a request may not have.
     fn answer(flags: u8, oseq: u32, oseq_hi: u32, key: u8) -> SecretBuffer {

@@ -45,7 +45,7 @@ const ONE_WAY: Duration = Duration::from_secs(10);
 /// Moves that have not been confirmed, as far as they are remembered.
 const MOST_SENT: usize = 8;
 /// A deadline that is so late means that the host has slept.
-const SLEPT: Duration = Duration::from_secs(5);
+const SLEPT: Duration = Duration::from_secs(3);
 
 /// What a person wants.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
