@@ -268,6 +268,10 @@ impl End {
                 format!("CHILD_SA up: {}{place}", c.esp)
             }
             Event::ChildRefused { name, why } => format!("no CHILD_SA {name}: {}", why.text),
+            Event::RekeyRefused { child, why } => {
+                let what = if child.is_some() { "CHILD_SA" } else { "IKE_SA" };
+                format!("{what} not rekeyed: {}", why.text)
+            }
             Event::Rekeyed { ike } => format!("rekeyed: {ike}"),
             Event::ReauthenticationDue => "reauthentication is due".into(),
             Event::Released(_) => "the addresses are free".into(),

@@ -366,6 +366,7 @@ impl Host {
             }
             Event::ChildUp(up) => self.child_up(sa, &up)?,
             Event::ChildRefused { .. }
+            | Event::RekeyRefused { .. }
             | Event::PathProbed { .. }
             | Event::PathRefused { .. }
             | Event::Unanswered { .. }

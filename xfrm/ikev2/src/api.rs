@@ -367,6 +367,14 @@ pub enum Event {
         /// Why.
         why: Failure,
     },
+    /// The peer refused to have the IKE_SA, or a CHILD_SA, rekeyed. What there is carries on; it is asked for again until the
+    /// end of its life, with which it goes.
+    RekeyRefused {
+        /// Which. `None`: the IKE_SA.
+        child: Option<ChildId>,
+        /// Why.
+        why: Failure,
+    },
     /// The IKE_SA was rekeyed: same [`SaId`], new SPIs and keys (RFC 7296 §1.3.2).
     Rekeyed {
         /// What protects it now.

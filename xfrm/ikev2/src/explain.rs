@@ -257,6 +257,18 @@ pub(crate) fn create_refused(
     Failure::new(code, Step::Child, text).said(said(notify))
 }
 
+/// The peer refused an IKE_SA in place of the one that there is.
+pub(crate) fn rekey_refused(ike: &[IkeProposal], notify: &Notify) -> Failure {
+    let (code, text) = match notify.kind {
+        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => (
+            FailureCode::ProposalMismatch,
+            format!("the peer accepts none of the IKE proposals: {}", offered_ike(ike)),
+        ),
+        _ => (FailureCode::PeerMisbehaved, "the peer refused to rekey the IKE_SA".to_owned()),
+    };
+    Failure::new(code, Step::Established, text).said(said(notify))
+}
+
 /// A key exchange of ours could not be computed.
 pub(crate) fn crypto_failed(step: Step, method: Option<KeMethod>, error: CryptoError) -> Failure {
     let code = match error {

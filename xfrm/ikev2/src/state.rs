@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
@@ -148,8 +148,8 @@ pub(crate) struct Shared {
     pub(crate) spis: Spis,
     /// What peers that dialled us may rekey their IKE_SAs to.
     pub(crate) ike: Arc<[IkeProposal]>,
-    /// Who is up with us as responder, by [`key_of`](Self::key_of) both identities.
-    pub(crate) peers: BTreeSet<([u8; 20], SaId)>,
+    /// Who is up with us as responder, by [`key_of`](Self::key_of) both identities, and where it is.
+    pub(crate) peers: BTreeMap<([u8; 20], SaId), IpAddr>,
     /// IKE_SAs whose peer has come in anew.
     pub(crate) replaced: Vec<SaId>,
     /// IKE_SAs whose peer had another one, which is gone.
@@ -158,6 +158,9 @@ pub(crate) struct Shared {
     policies: Vec<Weak<Policy>>,
     next_id: u64,
 }
+
+/// What a few tries to rekey may take.
+const TRIES_TAKE: Duration = Duration::from_secs(60);
 
 /// So many different policies are shared.
 const POLICIES: usize = 32;
@@ -171,7 +174,7 @@ impl Shared {
             counters: Counters::default(),
             spis: Spis::default(),
             ike: Arc::from([]),
-            peers: BTreeSet::new(),
+            peers: BTreeMap::new(),
             replaced: Vec::new(),
             heirs: Vec::new(),
             policies: Vec::new(),
@@ -189,8 +192,17 @@ impl Shared {
 
     /// The IKE_SAs of these two that are up, with us as responder.
     pub(crate) fn up_with(&self, local: &Identity, remote: &Identity) -> impl Iterator<Item = SaId> {
+        self.up_from(local, remote).map(|(sa, _)| sa)
+    }
+
+    /// The same, and where the peer is.
+    pub(crate) fn up_from(
+        &self,
+        local: &Identity,
+        remote: &Identity,
+    ) -> impl Iterator<Item = (SaId, IpAddr)> {
         let key = self.key_of(local, remote);
-        self.peers.range((key, SaId(0))..=(key, SaId(u64::MAX))).map(|(_, sa)| *sa)
+        self.peers.range((key, SaId(0))..=(key, SaId(u64::MAX))).map(|((_, sa), from)| (*sa, *from))
     }
 
     /// `policy`, in the one copy that everybody has who has the same.
@@ -292,10 +304,10 @@ impl Cx<'_> {
         (!time.is_zero()).then(|| self.now + time.saturating_sub(self.random(time / 10)))
     }
 
-    /// Half as long again as the `time` after which something is rekeyed: when nobody has done it by then, it ends;
-    /// `None`: never.
+    /// Half as long again as the `time` after which something is rekeyed, and at least a minute more: on a slow path a few
+    /// tries take that long. When nobody has done it by then, it ends; `None`: never.
     pub(crate) fn life(&self, time: Duration) -> Option<Instant> {
-        (!time.is_zero()).then(|| self.now + time.saturating_add(time / 2))
+        (!time.is_zero()).then(|| self.now + time.saturating_add((time / 2).max(TRIES_TAKE)))
     }
 
     /// After some seconds: when what stood in the way is probably over (RFC 7296 §2.25).

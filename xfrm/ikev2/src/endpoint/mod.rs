@@ -90,6 +90,7 @@ impl Endpoint {
 
     /// Takes one input, and does whatever is due.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        let before = self.shared.out.len();
         match input {
             Input::Datagram { path, payload } => self.datagram(now, path, payload),
             Input::Answer { id, answer } => {
@@ -120,13 +121,25 @@ impl Endpoint {
             Input::Wake => {}
         }
         self.wake(now);
-        for sa in core::mem::take(&mut self.shared.heirs) {
-            self.step_of(now, sa, |state, cx| state.input(cx, Order::Inherits));
-        }
+        self.inherit(now, before);
         for sa in core::mem::take(&mut self.shared.replaced) {
             self.step_of(now, sa, |state, cx| state.input(cx, Order::Replaced));
         }
         self.timers_settle();
+    }
+
+    /// What the same peer has besides an IKE_SA that is gone carries on. That comes first of all that is to be done: a peer
+    /// that has heard that the old one is over reads no more of what was sent on it.
+    fn inherit(&mut self, now: Instant, before: usize) {
+        let heirs = core::mem::take(&mut self.shared.heirs);
+        let others = self.shared.out.len().saturating_sub(before);
+        for sa in &heirs {
+            self.step_of(now, *sa, |state, cx| state.input(cx, Order::Inherits));
+        }
+        if let Some(fresh) = self.shared.out.make_contiguous().get_mut(before..).filter(|_| !heirs.is_empty())
+        {
+            fresh.rotate_left(others);
+        }
     }
 
     /// The next thing to do for the driver.

@@ -111,7 +111,7 @@ impl Ike {
         let reauthenticate_at = cx.after_most_of(reauthenticate).filter(|_| dialled);
         if !dialled {
             let key = cx.shared.key_of(&start.policy.local_id, &start.remote_id);
-            cx.shared.peers.insert((key, cx.sa));
+            cx.shared.peers.insert((key, cx.sa), sa.channel.path.remote.ip());
         }
         Box::new(Self {
             dialled,

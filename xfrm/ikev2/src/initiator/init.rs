@@ -29,6 +29,8 @@ struct Attempt {
     nonce: Vec<u8>,
     method: KeMethod,
     cookie: Option<Vec<u8>>,
+    /// Answers that copies of earlier requests may still bring: one each.
+    owed: u32,
     /// NAT_DETECTION_SOURCE_IP where encapsulation is forced: of an address that nobody has.
     fake_source: Option<[u8; 20]>,
     restarts: u32,
@@ -76,7 +78,8 @@ pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>) -> Next {
         cx.shared.entropy.public(&mut hash);
         hash
     });
-    let attempt = Attempt { nonce: cx.shared.nonce(), method, cookie: None, fake_source, restarts: 0 };
+    let attempt =
+        Attempt { nonce: cx.shared.nonce(), method, cookie: None, owed: 0, fake_source, restarts: 0 };
     generate(dial, cx, attempt)
 }
 
@@ -190,8 +193,11 @@ impl InitSent {
 
     /// RFC 7296 §2.6: the same message again, with the cookie in front.
     fn cookie(mut self, dial: Dial, cx: &mut Cx<'_>, cookie: &[u8]) -> Next {
-        // A late duplicate of an answer that was followed already is no news.
-        if self.attempt.cookie.as_deref() == Some(cookie) {
+        // An answer to a copy of a request that was answered already is no news, also where the cookie in it has
+        // changed with the time: the request with the first one may be accepted by now, and AUTH will cover that one.
+        let late = self.attempt.owed > 0;
+        self.attempt.owed = self.attempt.owed.saturating_sub(1);
+        if late || self.attempt.cookie.as_deref() == Some(cookie) {
             cx.ignore();
             return Initiator::sent(dial, Phase::InitSent(self));
         }
@@ -199,7 +205,7 @@ impl InitSent {
         if !(1..=64).contains(&cookie.len()) || self.attempt.restarts >= RESTARTS {
             return self.ignore(dial, cx, "it asks for cookies without end".into());
         }
-        self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        self.restarted();
         // [7296:2.6.1-1] [7296:2.6-3]
         self.attempt.cookie = Some(cookie.to_vec());
         send(dial, cx, self.attempt, self.key)
@@ -218,10 +224,16 @@ impl InitSent {
         if self.attempt.restarts >= RESTARTS {
             return self.ignore(dial, cx, "it wants one key exchange method after another".into());
         }
-        self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        self.restarted();
         // [7296:1.2-4]
         self.attempt.method = method;
         generate(dial, cx, self.attempt)
+    }
+
+    /// An answer was followed. The other copies of the request may have been answered, too.
+    fn restarted(&mut self) {
+        self.attempt.restarts = self.attempt.restarts.saturating_add(1);
+        self.attempt.owed = self.attempt.owed.saturating_add(self.request.sent().saturating_sub(1));
     }
 
     /// RFC 7296 §2.21.1: anybody could have sent this. It is believed when it comes again after a retransmission.

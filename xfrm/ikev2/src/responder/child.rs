@@ -41,7 +41,7 @@ struct Admitted {
     mobike: Option<Box<Mobike>>,
     /// What it has here already goes when it is up (RFC 7296 §2.4).
     replaces: bool,
-    /// That carries until the peer has the new one.
+    /// That is the same host's, and carries until that has the new one.
     carried: bool,
 }
 
@@ -123,7 +123,11 @@ pub(super) fn begin(
     key: Key,
 ) -> Next {
     let message = claim.message;
-    let up = cx.shared.up_with(&config.local_id, &claim.remote).next().is_some();
+    let from = claim.handshake.channel.path.remote.ip();
+    let (mut up, mut carried) = (false, false);
+    for (_, there) in cx.shared.up_from(&config.local_id, &claim.remote) {
+        (up, carried) = (true, carried || there == from);
+    }
     if up && config.uniqueness == Uniqueness::Refuse {
         let why = explain::not_let_in(&claim.remote.to_string(), "it is here already");
         return refuse(cx, claim.handshake, &claim.asked, &[failed()], why);
@@ -134,7 +138,7 @@ pub(super) fn begin(
         asked: claim.asked,
         remote: claim.remote,
         replaces: initial || config.uniqueness == Uniqueness::Replace,
-        carried: up && !initial,
+        carried: carried && !initial,
         mobike: Mobike::agreed(config.mobike.as_deref(), &message),
         config,
         key,

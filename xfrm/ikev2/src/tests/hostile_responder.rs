@@ -383,6 +383,41 @@ fn cookies_are_followed_a_few_times_only() {
     assert!(client.closed().is_none());
 }
 
+/// Where an answer takes longer than the first retransmission waits, each copy is answered with a cookie of its own.
+/// The server's AUTH covers the request that came first: the one with the first cookie.
+#[test]
+fn the_first_of_several_late_cookies_is_followed() {
+    let mut client = Node::client();
+    client.dial(Instant::ZERO, config());
+    let request = client.one();
+    let (again, third) = (client.wake(), client.wake());
+    assert!(again < third);
+    assert_eq!(client.sent(), [request.clone(), request.clone()]);
+    let cookie = |n: u8| init_error(&request, Notify::new(NotifyType::COOKIE, [n; 16]));
+    client.give(third, cookie(1));
+    let with_first = client.one();
+    client.give(third, cookie(2));
+    client.give(third, cookie(3));
+    assert!(client.sent().is_empty(), "the others answer copies of the first request");
+    let (_, answer) = Peer::answer_init(&with_first, |_| {});
+    client.give(third, answer);
+    assert!(client.asked.iter().any(|asked| asked == "Agree"), "{:?}", client.asked);
+}
+
+/// A server whose secret has changed since: it answers the request with the old cookie.
+#[test]
+fn a_cookie_that_answers_the_last_request_is_followed() {
+    let mut client = Node::client();
+    client.dial(Instant::ZERO, config());
+    let request = client.one();
+    let again = client.wake();
+    client.sent();
+    for n in [1, 2, 3_u8] {
+        client.give(again, init_error(&request, Notify::new(NotifyType::COOKIE, [n; 16])));
+        assert_eq!(client.sent().len(), usize::from(n != 2), "cookie {n}");
+    }
+}
+
 #[test]
 fn whoever_is_not_the_server_is_not_heard() {
     let mut client = Node::client();

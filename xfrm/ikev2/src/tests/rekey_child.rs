@@ -101,6 +101,14 @@ fn a_refused_rekey_leaves_the_old_one_and_is_tried_again() {
     carry(Instant::ZERO, &mut client, &mut server);
     assert_eq!(agree(&client, &server), before);
     assert!(client.closed().is_none() && client.closed_children().is_empty());
+    // Whoever has a key exchange at one end only learns it now, and not when the tunnel is gone.
+    let why = client.events.iter().find_map(|(_, e)| match e {
+        Event::RekeyRefused { child: Some(_), why } => Some(why),
+        _ => None,
+    });
+    let why = why.expect("told");
+    assert!(why.text.contains("aes256gcm16-x25519"), "{why}");
+    assert_eq!(why.peer.as_deref(), Some("NO_PROPOSAL_CHOSEN"));
     // Half an hour of quiet, then again.
     let asked = client.asked.len();
     let mut now = Instant::ZERO;

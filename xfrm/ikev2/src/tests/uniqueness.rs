@@ -48,6 +48,38 @@ fn the_new_one_replaces_the_old_one_when_it_is_up() {
     assert!(last_up < closed);
 }
 
+/// Whoever proves itself again has the old one until it has the new one. Another host has never had it, and what goes there
+/// would be lost.
+#[test]
+fn the_old_one_carries_for_the_same_host_only() {
+    let (_, _, server) = again(connection);
+    assert_eq!(server.children.len(), 2);
+    assert!(server.children.iter().all(|c| c.outbound.is_some()));
+    let (mut client, mut server) = (Node::client(), Node::server());
+    for _ in 0..2 {
+        client.dial(Instant::ZERO, config());
+        carry(Instant::ZERO, &mut client, &mut server);
+    }
+    assert!(server.children[0].outbound.is_some() && server.children[1].outbound.is_none());
+}
+
+#[test]
+fn the_new_one_is_sent_on_before_the_end_of_the_old_one_is_answered() {
+    let (mut client, mut server) = (Node::client(), Node::server());
+    let old = client.dial(Instant::ZERO, config());
+    carry(Instant::ZERO, &mut client, &mut server);
+    client.dial(Instant::ZERO, config());
+    carry(Instant::ZERO, &mut client, &mut server);
+    client.give(Instant::ZERO, Input::Close { sa: old });
+    server.endpoint.handle(Instant::ZERO, arrives(&client.one()));
+    let outputs: Vec<_> = std::iter::from_fn(|| server.endpoint.poll()).collect();
+    let installs = |o: &Output| matches!(o, Output::Ask { ask: Ask::InstallOutbound { .. }, .. });
+    let installed = outputs.iter().position(installs).expect("it carries");
+    let answered = outputs.iter().position(|o| matches!(o, Output::Transmit(_))).expect("an answer");
+    let closed = outputs.iter().position(|o| matches!(o, Output::Event { event: Event::Closed(_), .. }));
+    assert!(installed < answered && Some(installed) < closed, "{installed} {answered} {closed:?}");
+}
+
 #[test]
 fn both_stay_where_both_may_unless_the_peer_says_that_it_has_no_other() {
     // The other host has never heard of the first one, and says INITIAL_CONTACT.

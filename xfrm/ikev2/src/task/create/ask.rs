@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use adit_core::{Failure, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Step, TrafficSelector};
 use adit_isakmp::crypto::KeyExchange;
 use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
 use adit_isakmp::proposal::{EspProposal, accept_esp, offer_esp};
@@ -546,7 +546,13 @@ impl Create {
                 let again = cx.after(REFUSED_FOR.max(life / 10));
                 match ike.child(old) {
                     Some(child) if child.lost => ike.drop_child(cx, old),
-                    Some(child) if child.replaced_by.is_none() => child.due = Some(again),
+                    Some(child) if child.replaced_by.is_none() => {
+                        child.due = Some(again);
+                        // One that takes no more at all is being left.
+                        if why.code != FailureCode::PeerBusy {
+                            cx.event(Event::RekeyRefused { child: Some(old), why });
+                        }
+                    }
                     _ => {}
                 }
             }

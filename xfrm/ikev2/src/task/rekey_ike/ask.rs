@@ -9,7 +9,7 @@ use adit_isakmp::proposal::{IkeProposal, accept_ike, offer_ike, offers_ke};
 use adit_isakmp::{ExchangeType, IkeSuite, KeMethod, Message, Payload};
 
 use super::{Ends, offered, successor};
-use crate::api::{Answer, Ask, AskId};
+use crate::api::{Answer, Ask, AskId, Event};
 use crate::explain;
 use crate::ike::Ike;
 use crate::intermediate;
@@ -332,7 +332,7 @@ impl Rekey {
                     self.method = method;
                     return self.generate(cx);
                 }
-                self.refused_for(ike, cx, REFUSED_FOR)
+                self.said_no(ike, cx, notify)
             }
             NotifyType::TEMPORARY_FAILURE => {
                 self.abandoned(cx);
@@ -342,8 +342,13 @@ impl Rekey {
                 ike.begin_anew(cx);
                 self.refused_for(ike, cx, REFUSED_FOR)
             }
-            _ => self.refused_for(ike, cx, REFUSED_FOR),
+            _ => self.said_no(ike, cx, notify),
         }
+    }
+
+    fn said_no(&self, ike: &mut Ike, cx: &mut Cx<'_>, notify: &Notify) -> Move {
+        cx.event(Event::RekeyRefused { child: None, why: explain::rekey_refused(&self.offer, notify) });
+        self.refused_for(ike, cx, REFUSED_FOR)
     }
 
     /// What is in use goes on.
