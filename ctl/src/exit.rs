@@ -37,7 +37,7 @@ impl Status {
             C::NameUnresolved | C::ServerUnreachable | C::PeerLost => Self::UNREACHABLE,
             C::ProposalMismatch | C::TrafficSelectors => Self::PROPOSAL,
             C::NoAddress | C::PeerBusy => Self::NO_ROOM,
-            C::PeerMisbehaved | C::PeerClosed | C::Cancelled => Self::ACTIVATION,
+            C::PeerMisbehaved | C::PeerClosed | C::Idle | C::Cancelled => Self::ACTIVATION,
             C::KernelUnsupported | C::KernelRefused => Self::KERNEL,
             C::ConfigurationInvalid | C::SecretExposed => Self::CONFIGURATION,
             C::NoSecret => Self::NO_SECRET,

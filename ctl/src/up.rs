@@ -111,7 +111,8 @@ impl Wait<'_> {
                 message = stream.next() => match message {
                     Some(Ok(message)) => match seen(&message, self.path) {
                         Some(Seen::Progress { text, .. }) => steps.step(&text)?,
-                        Some(Seen::State { new, .. }) if settled(new) => break new,
+                        // What a packet raises waits for the next one when it fails.
+                        Some(Seen::State { new, .. }) if settled(new) || new == ConnectionState::Standby => break new,
                         Some(Seen::Removed) => break ConnectionState::Disconnected,
                         Some(Seen::Wanted(wanted)) => match known.take() {
                             Some(known) if wanted.as_ref() == Some(&known) => {}
@@ -246,7 +247,8 @@ fn is_not_found(error: &zbus::Error) -> bool {
 const fn settled(state: ConnectionState) -> bool {
     match state {
         ConnectionState::Connected | ConnectionState::Failed | ConnectionState::Disconnected => true,
-        ConnectionState::Connecting
+        ConnectionState::Standby
+        | ConnectionState::Connecting
         | ConnectionState::Waiting
         | ConnectionState::Dormant
         | ConnectionState::Disconnecting => false,

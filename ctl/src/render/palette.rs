@@ -29,7 +29,7 @@ impl Palette {
     pub(crate) fn state(self, state: &str, text: impl AsRef<str>) -> String {
         match state {
             "connected" => self.green(text),
-            "connecting" | "waiting" | "dormant" | "disconnecting" => self.yellow(text),
+            "connecting" | "waiting" | "dormant" | "standby" | "disconnecting" => self.yellow(text),
             "failed" | "invalid" => self.red(text),
             _ => text.as_ref().to_owned(),
         }

@@ -79,6 +79,7 @@ error_names! {
     NotFound,
     NotAuthorized,
     TimedOut,
+    Idle,
     Cancelled,
     Internal,
 }

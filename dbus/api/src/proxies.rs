@@ -106,7 +106,7 @@ pub trait Connection {
     #[zbus(property(emits_changed_signal = "const"))]
     fn role(&self) -> zbus::Result<String>;
 
-    /// `connecting`, `connected`, `disconnecting`, `disconnected`, `failed`.
+    /// `standby`, `connecting`, `connected`, `disconnecting`, `disconnected`, `failed`.
     #[zbus(property)]
     fn state(&self) -> zbus::Result<String>;
 

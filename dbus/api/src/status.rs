@@ -47,6 +47,8 @@ macro_rules! words {
 words! {
     /// Where a connection is in its life.
     ConnectionState {
+        /// Raised by the first packet that wants it.
+        Standby = "standby",
         /// On its way up.
         Connecting = "connecting",
         /// Up.

@@ -21,7 +21,7 @@ use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
 use crate::pptp::server::PptpServer;
-use crate::registry::{ConnectionId, Facts, Registry, Role};
+use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
 
@@ -183,7 +183,11 @@ impl Daemon {
     async fn dial(self: &Arc<Self>, profile: Profile, persistent: bool) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
         if let Some(id) = self.registry.live_client(&name) {
-            // Twice up is up: the caller follows the connection that there is.
+            // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
+            let waits = self.registry.get(id).is_some_and(|facts| facts.state == State::Standby);
+            if let Some(handle) = lock(&self.clients).get(&id).filter(|_| waits) {
+                handle.raise();
+            }
             return Ok(id);
         }
         let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server()));
@@ -482,9 +486,9 @@ async fn unit_traffic(unit: Arc<Unit>) -> Result<Traffic, Failure> {
     })
 }
 
-/// The profiles that are raised when the daemon starts.
+/// The profiles that are raised, or wait for a packet, from when the daemon starts.
 fn boot_names(profiles: &[Arc<ProfileFile>]) -> BTreeSet<String> {
-    let at_boot = |file: &&Arc<ProfileFile>| file.content.as_ref().is_ok_and(|p| p.start == Start::Boot);
+    let at_boot = |file: &&Arc<ProfileFile>| file.content.as_ref().is_ok_and(|p| p.start != Start::Manual);
     profiles.iter().filter(at_boot).map(|file| file.name.clone()).collect()
 }
 

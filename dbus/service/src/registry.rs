@@ -30,6 +30,8 @@ pub enum Role {
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
+    /// Raised by the first packet that wants it.
+    Standby,
     /// On the way up.
     Connecting,
     /// Up.
@@ -51,6 +53,7 @@ impl State {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Standby => "standby",
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::Waiting => "waiting",

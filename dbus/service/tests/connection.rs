@@ -223,6 +223,56 @@ fn a_new_configuration_changes_what_changed() {
     });
 }
 
+#[test]
+fn a_packet_raises_what_waits_for_it() {
+    in_namespace("a_packet_raises_what_waits_for_it", async {
+        let pair = Pair::start(&format!(
+            "psk = \"{PSK}\"\nstart = \"on-demand\"\ntunnel = \"split\"\nremote-subnets = \"10.1.0.0/16\""
+        ))
+        .await;
+        let (daemon, door) = (&pair.client.daemon, &pair.client.xfrm);
+        let id = daemon.registry().live_client("corp").unwrap();
+        let until = async |state| {
+            pair.client.until(|node| node.daemon.registry().get(id).is_some_and(|f| f.state == state)).await;
+        };
+        let until_standing = async |wanted| {
+            let so = door.until(|door: &RecordingXfrm| door.standing() == wanted);
+            tokio::time::timeout(PATIENCE, so).await.expect("states and policies");
+        };
+        until(State::Standby).await;
+        assert_eq!(door.standing(), (0, 3));
+        let log = format!("{:?}", pair.client.host.log());
+        assert!(log.contains("10.1.0.0") && !log.contains("XfrmLink"), "routes, and no link: {log}");
+        let trap = door.policy(&door.policies().unwrap()[0]).unwrap().template.unwrap();
+        door.tell(&XfrmEvent::Acquire {
+            local: trap.source,
+            remote: trap.destination,
+            reqid: trap.reqid,
+            if_id: None,
+            packet_source: "192.0.2.7".parse().unwrap(),
+            packet_destination: "10.1.0.10".parse().unwrap(),
+            protocol: 6,
+        });
+        until(State::Connected).await;
+        until_standing((2, 3)).await;
+
+        // The server ends it: the next packet is waited for, and whoever raises it by name need not wait.
+        let guest = pair.server.connected(Role::Server)[0];
+        pair.server.daemon.down(guest).await.unwrap();
+        until(State::Standby).await;
+        assert_eq!(door.standing(), (0, 3));
+        assert_eq!(daemon.up("corp").await.unwrap(), id);
+        until(State::Connected).await;
+        until_standing((2, 3)).await;
+
+        daemon.down(id).await.unwrap();
+        assert_eq!(door.standing(), (0, 0));
+        let log = pair.client.host.log();
+        assert!(!log.is_empty() && log.len() % 2 == 0, "{log:?}");
+        pair.server.daemon.stop().await;
+    });
+}
+
 /// Each site dials the other when its daemon starts. What each has dialled stays: it sends by that one.
 #[test]
 fn two_sites_that_dial_each_other_settle() {

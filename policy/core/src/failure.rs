@@ -122,6 +122,8 @@ words! {
         NotAuthorized = "not-authorized",
         /// The caller's own time limit passed.
         TimedOut = "timed-out",
+        /// Nothing went through it for as long as its profile lets it be so.
+        Idle = "idle",
         /// Somebody took it down.
         Cancelled = "cancelled",
         /// A defect in Adit.

@@ -60,7 +60,7 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
     let profile = Profile {
         ppp: Some(ppp),
-        start: reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual),
+        start: start(reader, table),
         user,
         password,
         legacy: reader.legacy,
@@ -76,6 +76,16 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     (!profile.servers.is_empty() && profile.user.is_some()).then_some(profile)
 }
 
+/// By hand or with the daemon: the kernel's policies, which tell of a packet, are IPsec's.
+fn start(reader: &mut Reader<'_>, table: &Table<'_>) -> Start {
+    let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
+    if let (Start::OnDemand, Some((_, span))) = (start, entry(table, "start")) {
+        let help = r#"say start = "manual" or start = "boot""#;
+        reader.error(span, "`start`: a packet raises only what tunnel = \"ikev2\" carries", help);
+    }
+    start
+}
+
 /// A profile of PPTP without anything that a file may say. It proves itself by name and password; the server proves no more
 /// than that it knows the password too.
 fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
@@ -85,6 +95,7 @@ fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
         ppp: None,
         servers,
         start: Start::Manual,
+        idle: None,
         auth: AuthMethod::Eap,
         remote_auth: AuthMethod::Psk,
         local_id: None,

@@ -94,6 +94,9 @@ pub struct Profile {
     pub ppp: Option<PppRule>,
     /// When it is raised. Default: by hand.
     pub start: Start,
+    /// Time without traffic after which it goes down; what a packet raised then waits for the next one. `None`, the
+    /// default: never.
+    pub idle: Option<Duration>,
     /// How we prove ourselves.
     pub auth: AuthMethod,
     /// How the server must prove itself. Default: as we do; with EAP by certificate, and never else.

@@ -32,6 +32,7 @@ const TUNNEL: &[(&str, TunnelWord)] = &[
 pub(crate) const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
 pub(crate) const DPD_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(3600);
+const IDLE_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(24);
 pub(crate) const DPD_DEFAULT: Duration = Duration::from_secs(30);
 const OUTAGE_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(8);
 pub(crate) const OUTAGE_DEFAULT: Duration = Duration::from_mins(30);
@@ -42,6 +43,7 @@ pub(crate) const KEYS: &[&str] = &[
     "server",
     "port",
     "start",
+    "idle",
     "auth",
     "remote-auth",
     "local-id",
@@ -148,14 +150,16 @@ fn ike_profile(
         reader.suites(table, "esp", SuiteKind::Esp, check),
     );
     let traffic = traffic(reader, table, word, &esp, check);
+    let (start, idle) = start(reader, table, &traffic);
     let mtu = mtu(reader, table, traffic.addresses);
-    let local_address = local_address(reader, table, &servers);
     let profile = Profile {
         name: name.clone(),
         kind: TunnelKind::Ikev2,
         ppp: None,
-        start: reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual),
+        start,
+        idle,
         remote_id,
+        local_address: local_address(reader, table, &servers),
         servers,
         local_id: credentials.local_id,
         psk: credentials.psk,
@@ -186,7 +190,6 @@ fn ike_profile(
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
         shared_identity: reader.boolean(table, "shared-identity").unwrap_or(false),
         force_encapsulation: reader.boolean(table, "force-encapsulation").unwrap_or(false),
-        local_address,
         mobility: reader.boolean(table, "mobility").unwrap_or(true),
         prefer: reader.parse_list(table, "prefer", link_word),
         outage: reader.duration_or_never(table, "outage-time", OUTAGE_RANGE).unwrap_or(Some(OUTAGE_DEFAULT)),
@@ -451,6 +454,24 @@ pub(crate) fn local_address(
         reader.error(span, message, "allowed: an address of the server's family");
     }
     Some(address)
+}
+
+/// When it is raised, and after how long without traffic it goes down.
+fn start(reader: &mut Reader<'_>, table: &Table<'_>, traffic: &Traffic) -> (Start, Option<Duration>) {
+    let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
+    let idle = reader.duration_or_never(table, "idle", IDLE_RANGE).flatten();
+    if let (Start::Boot, Some(_), Some((_, span))) = (start, idle, entry(table, "idle")) {
+        let help = r#"add start = "on-demand", or take the line out"#;
+        reader.error(span, "`idle` has no use: start = \"boot\" keeps it up", help);
+    }
+    // A packet raises it: then it must be known which.
+    let known = traffic.mode == Mode::Transport
+        || traffic.tunnel == Tunnel::Split && !traffic.remote_subnets.is_empty();
+    if let (Start::OnDemand, false, Some((_, span))) = (start, known, entry(table, "start")) {
+        let help = r#"add traffic = "split" and remote-subnets = ["10.0.0.0/8"]"#;
+        reader.error(span, "`start`: which packets raise it must be known before it is up", help);
+    }
+    (start, idle)
 }
 
 pub(crate) fn required_choice<T: Copy>(

@@ -90,6 +90,7 @@ impl Profile {
         let mut out = vec![said("server", servers), said("auth", string(self.auth.as_str()))];
         let start = string(self.start.as_str());
         out.push(Setting { key: "start", value: start, default: self.start == Start::Manual });
+        out.push(when("idle", age(self.idle), self.idle.is_none()));
         let remote_auth = string(self.remote_auth.as_str());
         let default = match self.auth {
             AuthMethod::Eap => AuthMethod::Certificate,

@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, idle, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
     );
 }
 
@@ -164,6 +164,30 @@ corp.toml:21:18: [[child]] 2: `remote-subnets`: "10.2.0.1/16" has bits beyond it
 corp.toml:22:1: [[child]] 2: unknown key "color"
   help: known here: name, local-subnets, remote-subnets, esp, mode"#
     );
+}
+
+#[test]
+fn what_a_packet_raises_must_be_known_before() {
+    let head = "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n";
+    let text = format!("{head}start = \"on-demand\"\nidle = \"1s\"\n");
+    assert_eq!(
+        profile_errors(&text).to_string(),
+        r#"corp.toml:5:9: `start`: which packets raise it must be known before it is up
+  help: add traffic = "split" and remote-subnets = ["10.0.0.0/8"]
+corp.toml:6:8: `idle`: "1s" is not a duration it can have
+  help: allowed: 5s to 24h, written as 30s, 5m or 8h, or "never""#
+    );
+    assert_eq!(
+        profile_errors(&format!("{head}start = \"boot\"\nidle = \"1m\"\n")).to_string(),
+        r#"corp.toml:6:8: `idle` has no use: start = "boot" keeps it up
+  help: add start = "on-demand", or take the line out"#
+    );
+    for more in
+        ["tunnel = \"split\"\nremote-subnets = \"10.0.0.0/8\"\n", "mode = \"transport\"\nidle = \"never\"\n"]
+    {
+        let text = format!("{head}start = \"on-demand\"\n{more}");
+        assert!(parse_profile(&"corp".parse().unwrap(), &source(&text), &check).is_ok());
+    }
 }
 
 #[test]

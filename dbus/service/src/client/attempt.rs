@@ -1,6 +1,9 @@
 //! The life of a dialled connection: one task from `up` to the last undo.
 
+mod demand;
 mod end;
+mod hold;
+mod idle;
 mod live;
 mod renewal;
 
@@ -12,9 +15,9 @@ use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ikev2::api::{Established, Event, Lease};
 use adit_plan::mobility::Uplink;
 use adit_ppp_kernel::Unit;
-use adit_profile::{AuthMethod, EapType, Profile, ServerName, Tunnel};
+use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::asker::Asker;
 use super::configuration::{Target, initiator};
@@ -32,14 +35,13 @@ use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
-use live::{Live, next_event, no_child};
+use idle::Idle;
+use live::{Live, next_event};
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 6;
 /// Pauses between attempts to come back: they double from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Pause after a re-authentication that failed, while the connection that it was to follow still stands.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// A connection to raise.
 pub struct Dial {
@@ -59,6 +61,7 @@ pub struct ClientHandle {
     stop: watch::Sender<bool>,
     outcome: watch::Receiver<Option<Result<(), Failure>>>,
     carried: Carried,
+    asked: Arc<Notify>,
     passwords: Arc<Passwords>,
 }
 
@@ -71,13 +74,13 @@ enum Carried {
 
 impl ClientHandle {
     /// Of a connection whose link is PPP's.
-    pub(crate) const fn of_ppp(
+    pub(crate) fn of_ppp(
         stop: watch::Sender<bool>,
         outcome: watch::Receiver<Option<Result<(), Failure>>>,
         unit: SharedUnit,
         passwords: Arc<Passwords>,
     ) -> Self {
-        Self { stop, outcome, carried: Carried::Ppp(unit), passwords }
+        Self { stop, outcome, carried: Carried::Ppp(unit), asked: Arc::default(), passwords }
     }
 
     /// Its PPP unit, if it has one.
@@ -112,6 +115,11 @@ impl ClientHandle {
         self.passwords.asker.provide(field, secret)
     }
 
+    /// Raises a connection that waits for a packet.
+    pub fn raise(&self) {
+        self.asked.notify_one();
+    }
+
     /// The inbound and outbound state, while there are any.
     #[must_use]
     pub fn states(&self) -> Option<(StateId, StateId)> {
@@ -131,6 +139,7 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
     let asker = Asker::new(dial.id, dial.daemon.registry());
     let passwords = Arc::new(Passwords::new(&profile, dial.daemon.files(), asker));
     let shown = Shown::new(dial.id, dial.daemon.registry(), &profile);
+    let asked = Arc::new(Notify::new());
     let attempt = Attempt {
         id: dial.id,
         profile,
@@ -143,6 +152,8 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
         renew_at: None,
         persistent: dial.persistent,
         former: Lease::default(),
+        asked: Arc::clone(&asked),
+        idle: None,
         passwords: Arc::clone(&passwords),
         shown,
         uplinks: None,
@@ -152,7 +163,7 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle { stop, outcome, carried: Carried::Esp(installation), passwords }
+    ClientHandle { stop, outcome, carried: Carried::Esp(installation), asked, passwords }
 }
 
 struct Attempt {
@@ -169,6 +180,10 @@ struct Attempt {
     /// When to try that again.
     renew_at: Option<tokio::time::Instant>,
     persistent: bool,
+    /// Somebody wants what waits for a packet.
+    asked: Arc<Notify>,
+    /// While it stands, and is to go down by itself.
+    idle: Option<Idle>,
     /// The addresses that we had last: they are asked for again.
     former: Lease,
     passwords: Arc<Passwords>,
@@ -178,28 +193,23 @@ struct Attempt {
     roaming: Option<Roaming>,
 }
 
-/// What is heard while the connection stands.
-enum Heard {
-    Current(Event),
-    Renewal(Event),
-    TimeToRenew,
-    /// Whether the ways out have changed.
-    Uplinks(bool),
-}
-
 enum Ended {
     Stopped,
+    Idle,
     Lost(Failure),
 }
 
 impl Attempt {
     async fn run(mut self) -> Result<(), Failure> {
-        match self.up_and_hold().await {
-            Ended::Stopped => {
-                self.state(State::Disconnecting, "asked to");
-                let result = self.take_down().await;
-                self.state(State::Disconnected, "asked to");
-                self.daemon.registry().remove(self.id);
+        let ended = match self.profile.start {
+            Start::OnDemand => self.wait_and_hold().await,
+            Start::Manual | Start::Boot => self.up_and_hold().await,
+        };
+        match ended {
+            Ended::Stopped => self.end("asked to").await,
+            Ended::Idle => {
+                let result = self.end("idle").await;
+                self.daemon.forget_client(self.id);
                 result
             }
             Ended::Lost(failure) => {
@@ -210,6 +220,14 @@ impl Attempt {
                 result
             }
         }
+    }
+
+    async fn end(&mut self, why: &str) -> Result<(), Failure> {
+        self.state(State::Disconnecting, why);
+        let result = self.take_down().await;
+        self.state(State::Disconnected, why);
+        self.daemon.registry().remove(self.id);
+        result
     }
 
     /// Returns when the connection is to go away for good. Once it was up it comes back by itself, and a full
@@ -223,11 +241,19 @@ impl Attempt {
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
-                    (was_up, pause) = (true, PAUSES.0);
+                    was_up = true;
+                    let since = tokio::time::Instant::now();
                     match self.unless_stopped(Self::hold).await {
                         None => return Ended::Stopped,
                         Some(Over::Ended(failure)) => return Ended::Lost(failure),
-                        Some(Over::Reconnect(failure)) => failure,
+                        Some(Over::Idle(_)) => return Ended::Idle,
+                        Some(Over::Reconnect(failure)) => {
+                            // Two hosts with one identity send each other away: the longer they take turns, the slower.
+                            if failure.code != FailureCode::PeerClosed || since.elapsed() > PAUSES.1 {
+                                pause = PAUSES.0;
+                            }
+                            failure
+                        }
                         Some(Over::Redial(failure, path)) => {
                             pause = Duration::ZERO;
                             if self.unless_stopped(async |a: &mut Self| a.part(path).await).await.is_none() {
@@ -238,11 +264,8 @@ impl Attempt {
                     }
                 }
             };
-            self.roaming = None;
-            if let Some(live) = self.live.take() {
-                live.ike.close(live.sa);
-            }
-            self.end_renewal();
+            // Where only the CHILD_SA is gone, the IKE_SA goes, too.
+            self.let_go();
             self.installation.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
             self.daemon.registry().set_state(
@@ -322,7 +345,10 @@ impl Attempt {
         let capabilities = tokio::task::spawn_blocking(move || xfrm.capabilities())
             .await
             .map_err(|_| internal("the kernel could not be asked"))??;
-        for feature in [Feature::Xfrm, Feature::EspV4, Feature::XfrmInterface] {
+        // Transport mode has no interface.
+        let tunnels = std::iter::once(self.profile.mode).chain(self.profile.children.iter().map(|c| c.mode));
+        let link = tunnels.into_iter().any(|mode| mode == Mode::Tunnel).then_some(Feature::XfrmInterface);
+        for feature in [Feature::Xfrm, Feature::EspV4].into_iter().chain(link) {
             if !capabilities.has(feature) {
                 let text = format!("this host's kernel cannot carry the tunnel: it has no {feature}");
                 return Err(Failure::new(FailureCode::KernelUnsupported, Step::Kernel, text)
@@ -462,8 +488,19 @@ impl Attempt {
         self.shown.established(facts, &gateway);
         self.former.clone_from(&facts.lease);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
-        let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
-        self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
+        let text = match up.0.is_empty() {
+            true => {
+                format!("kernel: transport mode up, {} to {}", facts.path.local.ip(), facts.path.remote.ip())
+            }
+            false => {
+                let addresses = up.1.iter().map(|p| p.address.to_string());
+                format!(
+                    "kernel: tunnel up on {}",
+                    std::iter::once(up.0).chain(addresses).collect::<Vec<_>>().join(", ")
+                )
+            }
+        };
+        self.progress(Step::Established, &text);
         self.state(State::Connected, "established");
         let following = self.uplinks.clone().zip(self.live.as_ref());
         self.roaming = following
@@ -472,77 +509,13 @@ impl Attempt {
         self.shown.goes_over(&link);
     }
 
-    /// Returns when the peer is lost or has closed the connection.
-    async fn hold(&mut self) -> Over {
-        loop {
-            if let Some(roaming) = &mut self.roaming
-                && let Some(over) = roaming.act(&self.daemon, &self.installation, &mut self.shown).await
-            {
-                return over;
-            }
-            let event = match self.hear().await {
-                Heard::Current(event) => event,
-                Heard::Renewal(event) => match self.renewal_said(event) {
-                    Some(failure) => return Over::Reconnect(failure),
-                    None => continue,
-                },
-                Heard::TimeToRenew => {
-                    self.renew().await;
-                    continue;
-                }
-                Heard::Uplinks(changed) => {
-                    self.roaming.as_mut().into_iter().for_each(|roaming| roaming.wake(changed));
-                    continue;
-                }
-            };
-            self.roaming.as_mut().into_iter().for_each(|roaming| roaming.heard(&event));
-            match event {
-                Event::PathChanged { path, encapsulated } => {
-                    self.shown.moved(path, encapsulated);
-                    self.live.iter_mut().for_each(|live| live.remote.set_ip(path.remote.ip()));
-                }
-                Event::Closed(result) => {
-                    self.live = None;
-                    // A server ends the old one as soon as it has let the new one in, which may be known here later.
-                    if self.renewal.is_none() {
-                        return Over::Reconnect(
-                            result.err().unwrap_or_else(|| internal("the IKE_SA was closed")),
-                        );
-                    }
-                }
-                Event::ChildUp(up) => self.shown.child_up(&up),
-                Event::ChildClosed { child, replaced_by, .. } => {
-                    let left = self.shown.child_closed(child);
-                    if left == 0 && replaced_by.is_none() && self.renewal.is_none() {
-                        return Over::Reconnect(
-                            self.live.as_mut().map_or_else(no_child, Live::why_without_child),
-                        );
-                    }
-                }
-                Event::ChildRefused { name, why } => {
-                    self.progress(Step::Child, &format!("IKEv2: no CHILD_SA {name}: {why}"));
-                }
-                Event::Rekeyed { ike } => self.shown.rekeyed(ike),
-                Event::ReauthenticationDue => self.renew().await,
-                _ => {}
-            }
+    /// Tells the peer, and does not wait.
+    fn let_go(&mut self) {
+        self.roaming = None;
+        if let Some(live) = self.live.take() {
+            live.ike.close(live.sa);
         }
-    }
-
-    async fn hear(&mut self) -> Heard {
-        let again = self.renew_at;
-        let time = async {
-            match again {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            event = next_event(self.live.as_mut()), if self.live.is_some() => Heard::Current(event),
-            event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
-            changed = due(self.roaming.as_mut()) => Heard::Uplinks(changed),
-            () = time => Heard::TimeToRenew,
-        }
+        self.end_renewal();
     }
 
     async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
@@ -560,14 +533,6 @@ impl Attempt {
 
     fn state(&self, state: State, reason: &str) {
         self.daemon.registry().set_state(self.id, state, reason, None);
-    }
-}
-
-/// Waits until the mobility of a connection wants something.
-async fn due(roaming: Option<&mut Roaming>) -> bool {
-    match roaming {
-        Some(roaming) => roaming.due().await,
-        None => std::future::pending().await,
     }
 }
 

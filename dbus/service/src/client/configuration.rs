@@ -102,17 +102,17 @@ pub(super) const fn child_mode(mode: Mode) -> ChildMode {
 
 /// The two hosts, which are what transport mode is between.
 #[derive(Clone, Copy)]
-struct Ends {
-    source: IpAddr,
-    remote: IpAddr,
+pub(super) struct Ends {
+    pub(super) source: IpAddr,
+    pub(super) remote: IpAddr,
 }
 
 impl Ends {
-    fn local(self, subnets: &[TrafficSelector], mode: Mode) -> Vec<TrafficSelector> {
+    pub(super) fn local(self, subnets: &[TrafficSelector], mode: Mode) -> Vec<TrafficSelector> {
         side(subnets, mode, self.source)
     }
 
-    fn remote(self, subnets: &[TrafficSelector], mode: Mode) -> Vec<TrafficSelector> {
+    pub(super) fn remote(self, subnets: &[TrafficSelector], mode: Mode) -> Vec<TrafficSelector> {
         side(subnets, mode, self.remote)
     }
 }

@@ -9,6 +9,7 @@ use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
 
+use super::trap::Trap;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
 use crate::host::{Block, Change, Changes, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
@@ -21,10 +22,10 @@ const ETHERNET: u16 = 1500;
 /// What one connection has on this host.
 pub(crate) struct Installation {
     id: ConnectionId,
-    profile: Arc<Profile>,
-    daemon: Arc<Daemon>,
-    numbers: Numbers,
-    slot: tokio::sync::Mutex<Slot>,
+    pub(super) profile: Arc<Profile>,
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) numbers: Numbers,
+    pub(super) slot: tokio::sync::Mutex<Slot>,
     /// Its IKE_SAs, oldest first: two, while it authenticates again.
     sas: Mutex<Vec<Of>>,
 }
@@ -36,9 +37,9 @@ struct Of {
 }
 
 #[derive(Default)]
-struct Slot {
+pub(super) struct Slot {
     /// Whether an installation may begin.
-    open: bool,
+    pub(super) open: bool,
     changes: Option<Changes>,
     name: Option<String>,
     uplink: Option<PathInfo>,
@@ -47,7 +48,13 @@ struct Slot {
     /// Undos of the link and what goes with it.
     link: Vec<u64>,
     /// What CHILD_SAs need beside: addresses, routes, rules.
-    shared: Shared,
+    pub(super) shared: Shared,
+    /// The policies, while a packet is waited for.
+    pub(super) trap: Option<Trap>,
+    /// Between which ends one was waited for last.
+    pub(super) trapped: Option<(String, Path)>,
+    /// Who needs the routes that lead to the policies.
+    pub(super) waits_by: Option<ChildId>,
 }
 
 impl Installation {
@@ -67,6 +74,16 @@ impl Installation {
     pub(crate) fn states(&self) -> Option<(StateId, StateId)> {
         let sas: Vec<SaId> = self.sas().iter().map(|of| of.sa).collect();
         sas.into_iter().rev().find_map(|sa| self.sad().states(sa))
+    }
+
+    /// Every state of every CHILD_SA.
+    pub(super) fn all_states(&self) -> Vec<StateId> {
+        let sas: Vec<SaId> = self.sas().iter().map(|of| of.sa).collect();
+        sas.into_iter().flat_map(|sa| self.sad().all_states(sa)).collect()
+    }
+
+    pub(super) fn all_children(&self) -> Vec<ChildId> {
+        self.sas().iter().flat_map(|of| of.children.iter().copied()).collect()
     }
 
     /// Whether any CHILD_SA is left.
@@ -216,6 +233,7 @@ impl Installation {
         let mut slot = self.slot.lock().await;
         slot.open = false;
         let mut errors = self.lower_slot(&mut slot).await;
+        errors.extend(self.disarm(&mut slot).await);
         if let Some(changes) = slot.changes.take() {
             errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
         }
@@ -311,9 +329,7 @@ impl Installation {
         let address = |a: &adit_core::Prefix| Change::Address { link: link.clone(), address: *a };
         let mut wanted: Vec<Change> = plan.addresses.iter().map(address).collect();
         wanted.extend(tunnel_routes(&link, self.numbers.table(), &sources, &plan.routes));
-        self.changes(slot)?;
-        let Slot { changes: Some(changes), shared, .. } = slot else { return Ok(()) };
-        shared.need(changes, child, &wanted).await.map_err(|e| network("addresses and routes", &e))?;
+        self.need(slot, child, &wanted).await?;
         self.daemon.registry().update(self.id, |f| {
             f.interface = link;
             let new: Vec<_> = plan.addresses.into_iter().filter(|a| !f.addresses.contains(a)).collect();
@@ -324,9 +340,20 @@ impl Installation {
         Ok(())
     }
 
+    pub(super) async fn need(
+        &self,
+        slot: &mut Slot,
+        child: ChildId,
+        wanted: &[Change],
+    ) -> Result<(), Failure> {
+        self.changes(slot)?;
+        let Slot { changes: Some(changes), shared, .. } = slot else { return Ok(()) };
+        shared.need(changes, child, wanted).await.map_err(|e| network("addresses and routes", &e))
+    }
+
     /// This host's own addresses on our side of the traffic selectors, so that what it says itself fits them; of a family
     /// that has none, whichever the host takes.
-    async fn own_addresses(&self, local_ts: &[TrafficSelector]) -> Vec<IpAddr> {
+    pub(super) async fn own_addresses(&self, local_ts: &[TrafficSelector]) -> Vec<IpAddr> {
         let host = self.daemon.host();
         let mut out: Vec<IpAddr> = Vec::new();
         for ts in local_ts {
@@ -342,7 +369,7 @@ impl Installation {
         out
     }
 
-    async fn release(&self, slot: &mut Slot, child: ChildId) {
+    pub(super) async fn release(&self, slot: &mut Slot, child: ChildId) {
         if let Slot { changes: Some(changes), shared, .. } = slot {
             let errors = shared.release(changes, child).await;
             errors.iter().for_each(|error| self.tell(error));
@@ -351,8 +378,17 @@ impl Installation {
 
     async fn lower_slot(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
-        if let Slot { changes: Some(changes), shared, link, .. } = slot {
+        if let Slot { changes: Some(changes), shared, .. } = slot {
             errors.extend(shared.release_all(changes).await.iter().map(ToString::to_string));
+        }
+        errors.extend(self.lower_tunnel(slot).await);
+        errors
+    }
+
+    /// The link and the CHILD_SAs, with what they need.
+    pub(super) async fn lower_tunnel(&self, slot: &mut Slot) -> Vec<String> {
+        let mut errors = Vec::new();
+        if let Slot { changes: Some(changes), link, .. } = slot {
             for number in std::mem::take(link).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
@@ -380,7 +416,7 @@ impl Installation {
         Limits { bytes: self.profile.rekeying.bytes, packets: self.profile.rekeying.packets }
     }
 
-    fn tell(&self, error: &impl std::fmt::Display) {
+    pub(super) fn tell(&self, error: &impl std::fmt::Display) {
         tracing::warn!(connection = self.id.0, %error, "not undone");
     }
 

@@ -9,6 +9,7 @@ mod install;
 mod resolve;
 mod roaming;
 mod shown;
+mod trap;
 mod words;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use asker::not_wanted;
 pub use attempt::{ClientHandle, Dial};
 pub(crate) use eap::Passwords;
 pub(crate) use resolve::resolve;
+pub(crate) use words::not_rekeyed;
 
 /// Starts the connection's task.
 #[must_use]

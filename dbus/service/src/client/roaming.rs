@@ -42,6 +42,8 @@ pub(super) enum Over {
     Redial(Failure, Path),
     /// It has been without a path for too long.
     Ended(Failure),
+    /// Nothing went through it for too long.
+    Idle(Failure),
 }
 
 impl Roaming {
@@ -211,7 +213,7 @@ pub(super) fn addresses(uplinks: &[Uplink]) -> Vec<IpAddr> {
     uplinks.iter().flat_map(|u| &u.ways).map(|way| way.source).collect()
 }
 
-fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
+pub(super) fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
     let text = format!("there is no route from this host to {}: {error}", remote.ip());
     Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
         .hint(format!("check that this host is online:  ip route get {}", remote.ip()))

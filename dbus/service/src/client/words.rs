@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use adit_core::{Failure, FailureCode, Step};
+use adit_ikev2::api::ChildId;
 use adit_profile::Profile;
 
 /// Names the way out where a server takes nothing but what can be broken.
@@ -14,6 +15,21 @@ pub(super) fn hint_at_legacy(failure: Failure, profile: &Profile) -> Failure {
     let more = "or add  legacy = true  if it is one that takes only 3DES or MODP-1024, as Windows' RRAS and Azure do by \
                 default: both can be broken";
     failure.hint(format!("{hint}{more}"))
+}
+
+/// A CHILD_SA, or the IKE_SA, that the peer does not rekey.
+pub(crate) fn not_rekeyed(child: Option<ChildId>, why: &Failure) -> String {
+    let (what, key) = match child {
+        Some(_) => ("CHILD_SA", "esp"),
+        None => ("IKE_SA", "ike"),
+    };
+    let next = match why.code {
+        FailureCode::ProposalMismatch => {
+            format!(": make the proposals in `{key}`, with their key exchanges, the same at both ends")
+        }
+        _ => "; the peer's log says why".to_owned(),
+    };
+    format!("the {what} could not be rekeyed: {why} It carries on until the end of its life{next}.")
 }
 
 /// A step, as a person reads it.

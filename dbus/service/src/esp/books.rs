@@ -34,7 +34,7 @@ pub(super) struct Owned {
     pub(super) larval: Vec<StateId>,
     /// Where it has moved to, and whether ESP is carried in UDP there.
     pub(super) moved: Option<(Path, bool)>,
-    /// Inbound states at a former address of ours, which take what is on its way there.
+    /// States that take what is on its way: inbound ones at a former address of ours, those of a former IKE_SA.
     pub(super) left: Vec<StateId>,
     /// What its CHILD_SAs that are gone have moved, where somebody wants to know.
     pub(super) spent: Option<Box<Traffic>>,
@@ -175,6 +175,14 @@ impl Books {
             owners.insert(0, reqid);
         }
         add
+    }
+
+    /// The IKE_SA of the same peer that has taken over all traffic of a lineage.
+    pub(super) fn successor(&self, number: u32, lineage: &Lineage, selectors: &[Selector]) -> Option<SaId> {
+        let owner = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()).copied();
+        let last = owner(selectors.first()?).filter(|last| *last != number)?;
+        let heir = self.lineages.get(&last).filter(|heir| heir.peer == lineage.peer)?;
+        selectors.iter().all(|s| owner(s) == Some(last)).then_some(heir.sa?)
     }
 
     /// Gives selectors up: their policies go back to whoever had them before, or go.

@@ -38,8 +38,8 @@ impl Numbers {
 /// What is raised when a packet wants it.
 #[derive(Clone, Debug)]
 pub struct Awaited {
-    /// Of which connection; the reqid is the trap's own.
-    pub numbers: Numbers,
+    /// Its own, which no CHILD_SA has.
+    pub reqid: u32,
     /// Between which hosts.
     pub path: Path,
     /// Tunnel or transport.
@@ -104,17 +104,17 @@ impl Lineage {
         }
     }
 
-    /// Of nobody yet.
+    /// Of nobody yet, and without an interface.
     pub(super) fn awaited(of: &Awaited) -> Self {
         let mode = kernel_mode(of.mode);
         Self {
             sa: None,
             peer: None,
-            reqid: of.numbers.reqid,
+            reqid: of.reqid,
             path: of.path,
             encapsulated: false,
             mode,
-            if_id: (mode == Mode::Tunnel).then_some(of.numbers.if_id),
+            if_id: None,
             template: of.path.remote.ip(),
             children: Vec::new(),
         }

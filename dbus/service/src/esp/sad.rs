@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_dbus_api::Traffic;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::books::Books;
 use super::child::{Lineage, Numbers};
 use super::queue::Queue;
+use super::work::Inherited;
 use super::{Awaited, Limits, events};
 use crate::ike::WeakIkeDriver;
 
@@ -130,7 +131,8 @@ impl Sad {
         async { done.await.unwrap_or_else(|| Err(died())) }
     }
 
-    /// Removes a CHILD_SA; the states of one that was rekeyed go when what is on the way has gone through them.
+    /// Removes a CHILD_SA. The states of one that was rekeyed go when what is on the way has gone through them; so do those of
+    /// one with whose traffic another IKE_SA of the same peer carries on, as after a re-authentication (RFC 7296 §2.8.3).
     pub fn close_child(
         &self,
         sa: SaId,
@@ -139,7 +141,12 @@ impl Sad {
     ) -> impl Future<Output = Vec<XfrmError>> + Send + use<> {
         let sad = self.clone();
         let lingers = replaced.then(|| self.clone());
-        let done = self.queue.run(move || sad.close_now(sa, child, replaced));
+        let runtime = tokio::runtime::Handle::current();
+        let done = self.queue.run(move || {
+            let (errors, inherited) = sad.close_now(sa, child, replaced);
+            sad.inherit(&runtime, inherited);
+            errors
+        });
         if let Some(sad) = lingers {
             tokio::spawn(async move {
                 tokio::time::sleep(ON_THE_WAY_OUT).await;
@@ -150,6 +157,26 @@ impl Sad {
             });
         }
         async { done.await.unwrap_or_default() }
+    }
+
+    /// The heir's states take over, and then the former ones go.
+    fn inherit(&self, runtime: &tokio::runtime::Handle, inherited: impl IntoIterator<Item = Inherited>) {
+        for Inherited { heir, outbound, inbound } in inherited {
+            let sad = self.clone();
+            runtime.spawn(async move {
+                let since = Instant::now();
+                // The heir's outbound state may be on its way into the kernel yet.
+                loop {
+                    tokio::time::sleep(ON_THE_WAY_OUT).await;
+                    if sad.carries(heir) || since.elapsed() >= ON_THE_WAY {
+                        break;
+                    }
+                }
+                sad.remove_left_of(heir, outbound).await;
+                tokio::time::sleep(ON_THE_WAY.saturating_sub(since.elapsed())).await;
+                sad.remove_left_of(heir, inbound).await;
+            });
+        }
     }
 
     /// Everything of an IKE_SA goes over this path from now on. CHILD_SAs that cannot be moved are rekeyed. Where our own
@@ -165,8 +192,7 @@ impl Sad {
                 let sad = sad.clone();
                 runtime.spawn(async move {
                     tokio::time::sleep(LEFT_FOR).await;
-                    let (again, queue) = (sad.clone(), sad.queue.clone());
-                    tell(&queue.run(move || again.remove_left(sa, &left)).await.unwrap_or_default());
+                    sad.remove_left_of(sa, left).await;
                 });
             }
             for child in rekeyed {
@@ -189,11 +215,21 @@ impl Sad {
         }
     }
 
-    /// Removes everything of an IKE_SA, at once.
+    /// Removes everything of an IKE_SA, at once; see [`Sad::close_child`].
     pub fn remove(&self, sa: SaId) -> impl Future<Output = Vec<XfrmError>> + Send + use<> {
         let sad = self.clone();
-        let done = self.queue.run(move || sad.remove_now(sa));
+        let runtime = tokio::runtime::Handle::current();
+        let done = self.queue.run(move || {
+            let (errors, inherited) = sad.remove_now(sa);
+            sad.inherit(&runtime, inherited);
+            errors
+        });
         async { done.await.unwrap_or_default() }
+    }
+
+    async fn remove_left_of(&self, sa: SaId, left: Vec<StateId>) {
+        let (again, queue) = (self.clone(), self.queue.clone());
+        tell(&queue.run(move || again.remove_left(sa, &left)).await.unwrap_or_default());
     }
 
     /// Policies without states: their packets go nowhere, and the first one is told to whoever waits for it.
@@ -211,6 +247,16 @@ impl Sad {
         let sad = self.clone();
         let done = self.queue.run(move || sad.remove_trap_now(reqid));
         async { done.await.unwrap_or_default() }
+    }
+
+    /// Every state of an IKE_SA.
+    #[must_use]
+    pub fn all_states(&self, sa: SaId) -> Vec<StateId> {
+        let books = self.books();
+        let Some(owned) = books.sas.get(&sa) else { return Vec::new() };
+        let lineages = owned.reqids.iter().filter_map(|reqid| books.lineages.get(reqid));
+        let children = lineages.flat_map(|l| &l.children);
+        children.flat_map(|c| Lineage::outbound(c).into_iter().chain([Lineage::inbound(c)])).collect()
     }
 
     /// The newest inbound and outbound state of an IKE_SA's first CHILD_SA.

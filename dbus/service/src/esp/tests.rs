@@ -162,9 +162,11 @@ async fn two_ike_sas_of_one_identity_share_its_policies() {
     assert_eq!(second, k.reqid_of(0x1001), "the policies let in what both take in");
     assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
     assert_eq!(k.door.standing(), (4, 3));
-    // The old one goes, and takes nothing of the new one's along.
+    // The old one goes, and takes nothing of the new one's along. What is on the way has its states yet.
     assert!(k.sad.remove(ONE).await.is_empty());
     assert_eq!(k.outbound_policy().map(|p| p.0), Some(second));
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
+    assert_eq!(k.sad.states(TWO).map(|(i, o)| (i.spi, o.spi)), Some((0x1002, 0x2002)));
     // The other way round, the policies go back to whoever had them.
     k.install(ONE, child(3, None)).await;
     assert_eq!(k.outbound_policy().map(|p| p.0), Some(k.numbers.reqid));
@@ -195,12 +197,41 @@ async fn until_the_peer_can_read_the_new_ike_sas_child_the_old_ones_carries() {
     assert!(matches!(k.sad.heard(&expired("192.0.2.1", 0x1001)), Some(Input::Rekey { sa: ONE, .. })));
     assert!(matches!(k.sad.heard(&expired("198.51.100.7", 0x2002)), Some(Input::Rekey { sa: TWO, .. })));
     assert!(k.sad.remove(ONE).await.is_empty());
-    assert_eq!((k.outbound_policy(), k.spis()), (before, vec![0x1002, 0x2002]));
+    assert_eq!((k.outbound_policy(), k.spis()), (before, vec![0x1001, 0x1002, 0x2001, 0x2002]));
+    assert!(
+        k.sad.heard(&expired("198.51.100.7", 0x2001)).is_none(),
+        "an IKE_SA that has ended rekeys nothing"
+    );
     assert!(matches!(k.sad.heard(&expired("198.51.100.7", 0x2002)), Some(Input::Rekey { sa: TWO, .. })));
     k.install(TWO, child(3, Some(2))).await;
     assert_eq!(k.reqid_of(0x2003), k.numbers.reqid);
     assert_ne!(k.sad.numbers().reqid, k.numbers.reqid);
     assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+#[tokio::test]
+async fn the_states_of_a_former_ike_sa_take_what_is_on_the_way() {
+    let k = kernel();
+    k.install(ONE, child(1, None)).await;
+    k.install(TWO, child(2, None)).await;
+    // The core tells of the end of each CHILD_SA before that of the IKE_SA.
+    assert!(k.sad.close_child(ONE, ChildId(1), false).await.is_empty());
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2001, 0x2002]);
+    // What the seconds bring.
+    let state = |to: &str, spi| StateId { destination: to.parse().unwrap(), spi, mark: None };
+    assert!(k.sad.remove_left(TWO, &[state("198.51.100.7", 0x2001)]).is_empty());
+    assert_eq!(k.spis(), [0x1001, 0x1002, 0x2002]);
+    assert!(k.sad.remove_left(TWO, &[state("192.0.2.1", 0x1001)]).is_empty());
+    assert_eq!(k.spis(), [0x1002, 0x2002]);
+    // Another identity's, and those of an address that nobody has any more, go at once.
+    let other = "other@example.com".parse::<Identity>().unwrap();
+    let third = SaId(3);
+    k.install(third, ChildSa { remote_id: other, ..child(3, None) }).await;
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.spis(), [0x1003, 0x2003]);
+    assert!(k.sad.remove(third).await.is_empty());
     assert_eq!(k.door.standing(), (0, 0));
 }
 
@@ -308,23 +339,25 @@ async fn events_find_their_child() {
 }
 
 #[tokio::test]
-async fn a_trap_tells_of_the_first_packet_and_stays_under_the_tunnel() {
+async fn a_trap_tells_of_the_first_packet_and_of_the_next_ones_again() {
     let k = kernel();
     let trap = k.sad.numbers();
     let of = Awaited {
-        numbers: Numbers { reqid: trap.reqid, ..k.numbers },
+        reqid: trap.reqid,
         path: path(PEER),
         mode: ChildMode::Tunnel,
         local_ts: vec![ts("0.0.0.0/0")],
         remote_ts: vec![ts("10.9.0.10/32")],
     };
     let wake = k.sad.trap(of).await.unwrap();
-    assert_eq!(k.outbound_policy().map(|p| p.0), Some(trap.reqid));
+    // By the way that packets have without a tunnel.
+    assert_eq!(k.door.standing(), (0, 3));
+    assert!(k.door.policies().unwrap().iter().all(|p| p.if_id.is_none()));
     let acquire = XfrmEvent::Acquire {
         local: "192.0.2.1".parse().unwrap(),
         remote: "198.51.100.7".parse().unwrap(),
         reqid: trap.reqid,
-        if_id: Some(k.numbers.if_id),
+        if_id: None,
         packet_source: "10.1.0.1".parse().unwrap(),
         packet_destination: "10.9.0.10".parse().unwrap(),
         protocol: 1,
@@ -332,10 +365,42 @@ async fn a_trap_tells_of_the_first_packet_and_stays_under_the_tunnel() {
     assert!(k.sad.heard(&acquire).is_none());
     wake.notified().await;
     k.install(ONE, child(1, None)).await;
-    assert_eq!(k.outbound_policy().map(|p| p.0), Some(k.numbers.reqid));
-    assert!(k.sad.remove(ONE).await.is_empty());
-    assert_eq!(k.outbound_policy().map(|p| p.0), Some(trap.reqid), "never without a policy");
+    assert_eq!(k.sad.all_states(ONE).len(), 2);
     assert!(k.sad.remove_trap(trap.reqid).await.is_empty());
+    assert_eq!(k.door.standing(), (2, 3));
+    // What the kernel remembers of the packet is had by asking for its SPI, outbound, and goes.
+    let to_peer = |ids: &[StateId]| ids.iter().any(|id| id.destination == path(PEER).remote.ip());
+    let asked = k.door.log().iter().any(|r| matches!(r, Recorded::RemovedStates(ids) if to_peer(ids)));
+    assert!(asked, "{:?}", k.door.log());
+}
+
+#[tokio::test]
+async fn in_transport_mode_a_trap_stays_under_the_child() {
+    let k = kernel();
+    let mode = ChildMode::Transport;
+    let trap = |reqid| Awaited {
+        reqid,
+        path: path(PEER),
+        mode,
+        local_ts: vec![ts("192.0.2.1")],
+        remote_ts: vec![ts("198.51.100.7")],
+    };
+    let reqids = || {
+        let policies = k.door.policies().unwrap();
+        let of = |id: &PolicyId| k.door.policy(id).unwrap().template.unwrap().reqid;
+        policies.iter().map(of).collect::<Vec<_>>()
+    };
+    let [one, two] = [k.sad.numbers().reqid, k.sad.numbers().reqid];
+    k.sad.trap(trap(one)).await.unwrap();
+    k.install(ONE, ChildSa { mode, ..child(1, None) }).await;
+    assert_eq!(reqids(), [k.numbers.reqid; 2]);
+    // The next one comes before the tunnel and the first one go: never without a policy.
+    k.sad.trap(trap(two)).await.unwrap();
+    assert!(k.sad.remove_trap(one).await.is_empty());
+    assert_eq!(reqids(), [k.numbers.reqid; 2]);
+    assert!(k.sad.remove(ONE).await.is_empty());
+    assert_eq!(reqids(), [two; 2]);
+    assert!(k.sad.remove_trap(two).await.is_empty());
     assert_eq!(k.door.standing(), (0, 0));
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_core::{Failure, Path};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildSa, SaId};
-use adit_xfrm_kernel::{Direction, Relocation, Selector, StateId, XfrmError};
+use adit_xfrm_kernel::{AllocateSpi, Direction, Relocation, Selector, StateId, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::{PolicyChange, Trap};
@@ -16,6 +16,14 @@ use super::{Awaited, Limits};
 
 /// Where outbound policies lead that are still another's.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// States of an IKE_SA that has ended: another one of the same peer carries on with its traffic, and has them for what is on
+/// its way.
+pub(super) struct Inherited {
+    pub(super) heir: SaId,
+    pub(super) outbound: Vec<StateId>,
+    pub(super) inbound: Vec<StateId>,
+}
 
 /// A state, and which way it moves packets.
 enum Moving {
@@ -152,10 +160,17 @@ impl Sad {
         self.door().update_policies(&policies).map_err(Failure::from)
     }
 
-    pub(super) fn close_now(&self, sa: SaId, child: ChildId, replaced: bool) -> Vec<XfrmError> {
-        let (change, moving) = {
+    /// What another IKE_SA of the same peer carries on with takes what is on its way: see [`Inherited`].
+    pub(super) fn close_now(
+        &self,
+        sa: SaId,
+        child: ChildId,
+        replaced: bool,
+    ) -> (Vec<XfrmError>, Option<Inherited>) {
+        let (change, moving, heir) = {
             let mut books = self.books();
-            let Some((reqid, _, found)) = books.find(sa, child) else { return Vec::new() };
+            let Some((reqid, lineage, found)) = books.find(sa, child) else { return (Vec::new(), None) };
+            let heir = books.successor(reqid, lineage, &found.selectors).filter(|_| !replaced);
             let moving: Vec<Moving> = match replaced {
                 true => Vec::new(),
                 false => Lineage::outbound(found)
@@ -173,13 +188,24 @@ impl Sad {
             } else {
                 books.forget(sa, reqid, child);
             }
-            (change, moving)
+            (change, moving, heir)
         };
-        let states: Vec<StateId> = moving.iter().map(Moving::state).collect();
         self.spend(sa, &moving);
         let mut errors = self.apply(change);
-        errors.extend(self.door().remove_states(&states));
-        errors
+        let inherited = heir.map(|heir| self.leave_to(heir, &moving));
+        if inherited.is_none() {
+            let states: Vec<StateId> = moving.iter().map(Moving::state).collect();
+            errors.extend(self.door().remove_states(&states));
+        }
+        (errors, inherited)
+    }
+
+    fn leave_to(&self, heir: SaId, states: &[Moving]) -> Inherited {
+        self.books().sas.entry(heir).or_default().left.extend(states.iter().map(Moving::state));
+        let (outbound, inbound): (Vec<&Moving>, _) =
+            states.iter().partition(|state| matches!(state, Moving::Out(_)));
+        let ids = |states: Vec<&Moving>| states.into_iter().map(Moving::state).collect();
+        Inherited { heir, outbound: ids(outbound), inbound: ids(inbound) }
     }
 
     /// Removes the outbound state of a CHILD_SA that was rekeyed.
@@ -313,7 +339,7 @@ impl Sad {
         }
     }
 
-    /// Removes what was left where it was, as far as it still is.
+    /// Removes what was left, as far as it still is.
     pub(super) fn remove_left(&self, sa: SaId, left: &[StateId]) -> Vec<XfrmError> {
         let gone = {
             let mut books = self.books();
@@ -325,30 +351,26 @@ impl Sad {
         self.door().remove_states(&gone)
     }
 
-    pub(super) fn remove_now(&self, sa: SaId) -> Vec<XfrmError> {
-        let mut states = Vec::new();
-        let mut errors = Vec::new();
-        let owned = self.books().sas.remove(&sa).unwrap_or_default();
-        for reqid in owned.reqids {
-            let change = {
-                let mut books = self.books();
-                let Some(lineage) = books.lineages.get(&reqid) else { continue };
-                let all: Vec<Selector> =
-                    lineage.children.iter().flat_map(|c| c.selectors.iter()).copied().collect();
-                for child in &lineage.children {
-                    states.extend(Lineage::outbound(child));
-                    states.push(Lineage::inbound(child));
-                }
-                let change = books.release(reqid, &all);
-                books.end(reqid);
-                change
-            };
-            errors.extend(self.apply(change));
+    /// Removes what an IKE_SA has, at once.
+    pub(super) fn remove_now(&self, sa: SaId) -> (Vec<XfrmError>, Vec<Inherited>) {
+        let children: Vec<ChildId> = {
+            let books = self.books();
+            let owned = books.sas.get(&sa).into_iter().flat_map(|owned| &owned.reqids);
+            owned
+                .filter_map(|n| books.lineages.get(n))
+                .flat_map(|l| l.children.iter().map(|c| c.id))
+                .collect()
+        };
+        let (mut errors, mut inherited) = (Vec::new(), Vec::new());
+        for child in children {
+            let (failed, left) = self.close_now(sa, child, false);
+            errors.extend(failed);
+            inherited.extend(left);
         }
-        states.extend(owned.larval);
-        states.extend(owned.left);
+        let owned = self.books().sas.remove(&sa).unwrap_or_default();
+        let states: Vec<StateId> = owned.larval.into_iter().chain(owned.left).collect();
         errors.extend(self.door().remove_states(&states));
-        errors
+        (errors, inherited)
     }
 
     pub(super) fn trap_now(&self, of: &Awaited) -> Result<Arc<Notify>, Failure> {
@@ -357,19 +379,20 @@ impl Sad {
         let lineage = Lineage::awaited(of);
         let add = {
             let mut books = self.books();
-            let add = books.claim_below(of.numbers.reqid, &lineage, &selectors);
-            books.lineages.insert(of.numbers.reqid, lineage);
-            books.traps.insert(of.numbers.reqid, Trap { selectors, wake: Arc::clone(&wake) });
+            let add = books.claim_below(of.reqid, &lineage, &selectors);
+            books.lineages.insert(of.reqid, lineage);
+            books.traps.insert(of.reqid, Trap { selectors, wake: Arc::clone(&wake) });
             add
         };
         if let Err(error) = self.door().update_policies(&add) {
-            tell(&self.remove_trap_now(of.numbers.reqid));
+            tell(&self.remove_trap_now(of.reqid));
             return Err(error.into());
         }
         Ok(wake)
     }
 
     pub(super) fn remove_trap_now(&self, reqid: u32) -> Vec<XfrmError> {
+        let mut errors = self.forget_acquire_now(reqid);
         let change = {
             let mut books = self.books();
             let Some(trap) = books.traps.remove(&reqid) else { return Vec::new() };
@@ -377,7 +400,27 @@ impl Sad {
             books.end(reqid);
             change
         };
-        self.apply(change)
+        errors.extend(self.apply(change));
+        errors
+    }
+
+    /// Removes the state without an SPI that stands for an ACQUIRE. It can be had only by asking for its SPI: the kernel
+    /// then gives one to this very state.
+    pub(super) fn forget_acquire_now(&self, reqid: u32) -> Vec<XfrmError> {
+        let asked = {
+            let books = self.books();
+            let Some(lineage) = books.lineages.get(&reqid).filter(|_| books.traps.contains_key(&reqid))
+            else {
+                return Vec::new();
+            };
+            // Outbound: it leads to the peer.
+            let (from, to) = (lineage.path.local.ip(), lineage.path.remote.ip());
+            AllocateSpi { mode: lineage.mode, ..AllocateSpi::tunnel(to, from, reqid, lineage.if_id) }
+        };
+        match self.door().allocate_spi(&asked) {
+            Ok(spi) => self.door().remove_states(&[StateId { destination: asked.local, spi, mark: None }]),
+            Err(error) => vec![error],
+        }
     }
 
     fn apply(&self, change: PolicyChange) -> Vec<XfrmError> {

@@ -8,6 +8,8 @@ use super::{Change, Host, HostError, RULE_PRIORITY, Route, Rule, Target};
 
 /// Metric of a tunnel's routes.
 const METRIC: u32 = 50;
+/// Metric of the routes of a tunnel that is not up: those of one that is come before them.
+const WAITING_METRIC: u32 = 60;
 /// Metric of the unreachable routes under them.
 const FLOOR: u32 = u32::MAX - 1;
 
@@ -19,6 +21,16 @@ const FLOOR: u32 = u32::MAX - 1;
 /// whatever the host takes.
 #[must_use]
 pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
+    routes(link, METRIC, table, sources, destinations)
+}
+
+/// The same before the tunnel is up: by `uplink` packets come to meet its policies with the source that goes into it.
+#[must_use]
+pub fn waiting_routes(uplink: &str, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
+    routes(uplink, WAITING_METRIC, table, sources, destinations)
+}
+
+fn routes(link: &str, metric: u32, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
     let mut destinations: Vec<Prefix> = destinations.iter().map(|d| d.network()).collect();
     if destinations.iter().any(|d| d.length == 0) {
         destinations.extend([Prefix::ANY_V4, Prefix::ANY_V6]);
@@ -32,7 +44,7 @@ pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &
     let carried = destinations.iter().filter_map(|d| {
         let source = sources.iter().copied().find(|s| s.is_ipv4() == d.address.is_ipv4())?;
         let source = Some(source).filter(|s| !s.is_unspecified());
-        Some(route(*d, Target::Link(link.into()), source, METRIC))
+        Some(route(*d, Target::Link(link.into()), source, metric))
     });
     let rules = [false, true]
         .into_iter()

@@ -62,6 +62,8 @@ impl Shared {
         if let Some(key) = other.map(|(key, _)| Arc::clone(key))
             && let Some(Made { undo: Some(undo), .. }) = self.made.remove(&key)
         {
+            // Whoever needed it has it no more, so that a route that is made so again is not taken for theirs.
+            self.needs.values_mut().for_each(|keys| keys.retain(|k| *k != key));
             changes.undo_one(undo).await?;
         }
         Ok(())

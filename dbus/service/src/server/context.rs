@@ -14,6 +14,7 @@ use adit_profile::{AuthMethod, ConnectionRule, EapMethod, PskSource, Revocation}
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
+use crate::client::not_rekeyed;
 use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
@@ -92,6 +93,15 @@ impl SaContext for Arc<Inner> {
                 guest.close_child(self, sa, child, replaced_by.is_some());
             }
             Event::PathChanged { path, encapsulated } => self.moved(sa, path, encapsulated),
+            Event::RekeyRefused { child, why } => {
+                let peer = why.peer.as_deref().unwrap_or("");
+                let text = not_rekeyed(child, &why);
+                // Windows refuses each rekey of a server behind NAT, and rekeys by itself.
+                match why.code {
+                    FailureCode::PeerMisbehaved => tracing::debug!(sa = sa.0, peer, "{text}"),
+                    code => tracing::warn!(sa = sa.0, %code, peer, "{text}"),
+                }
+            }
             Event::Rekeyed { ike } => self.show(sa, |f| f.ike_rekeyed(ike)),
             Event::ChildUp(up) if up.replaces.is_some() => {
                 self.show(sa, |f| f.child_rekeyed(up.esp, true));

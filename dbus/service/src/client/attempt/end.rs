@@ -20,14 +20,19 @@ impl Attempt {
         self.installation.close().await;
         self.passwords.asker.cancel();
         self.end_renewal();
-        if let Some(live) = self.live.take() {
-            self.close(live, CLOSE).await;
-        }
+        self.farewell().await;
         let undone = self.installation.undo().await;
         if self.uplinks.take().is_some() {
             self.daemon.uplinks().leave().await;
         }
         undone
+    }
+
+    /// Tells the peer that the IKE_SA is over, and waits a little for its answer.
+    pub(super) async fn farewell(&mut self) {
+        if let Some(live) = self.live.take() {
+            self.close(live, CLOSE).await;
+        }
     }
 
     /// Tells the peer over this path that the IKE_SA is over.

@@ -1,13 +1,17 @@
 //! Authenticating again (RFC 7296 §2.8.3): a second IKE_SA comes up beside the first, and then takes its place.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use adit_core::{Failure, Step};
 use adit_ikev2::api::Event;
 use adit_profile::ServerName;
 
-use super::{AGAIN, Attempt, Live, internal};
+use super::{Attempt, Live, internal};
 use crate::ike::IkeDriver;
+
+/// Pause after a re-authentication that failed, while the connection that it was to follow still stands.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl Attempt {
     /// Authenticates again: dials a second IKE_SA, which takes over when it is up. Until then this one carries on.
