@@ -20,6 +20,7 @@ use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::ppp;
 use crate::pptp::server::PptpServer;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
@@ -245,7 +246,7 @@ impl Daemon {
     /// There is no such connection, or the kernel refused.
     pub async fn statistics(&self, id: ConnectionId) -> Result<Traffic, Failure> {
         if let Some(unit) = self.unit_of(id).await {
-            return unit_traffic(unit).await;
+            return ppp::carried(unit).await;
         }
         let states = match lock(&self.clients).get(&id) {
             Some(handle) => handle.states(),
@@ -473,17 +474,6 @@ impl Daemon {
     pub(crate) fn forget_client(&self, id: ConnectionId) {
         lock(&self.clients).remove(&id);
     }
-}
-
-async fn unit_traffic(unit: Arc<Unit>) -> Result<Traffic, Failure> {
-    let read = tokio::task::spawn_blocking(move || unit.statistics()).await;
-    let counted = read.unwrap_or_else(|_| Ok(adit_ppp_kernel::Statistics::default()))?;
-    Ok(Traffic {
-        bytes_in: counted.bytes_in,
-        bytes_out: counted.bytes_out,
-        packets_in: counted.packets_in,
-        packets_out: counted.packets_out,
-    })
 }
 
 /// The profiles that are raised, or wait for a packet, from when the daemon starts.

@@ -6,6 +6,7 @@
 //! through TLS.
 
 mod attributes;
+pub mod chap;
 mod client;
 pub mod dynamic;
 mod packet;

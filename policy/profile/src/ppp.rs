@@ -96,9 +96,9 @@ pub struct PptpServer {
     pub addresses: Vec<IpAddr>,
     /// The pool that clients' addresses come from; its first address is this end's. No `[[connection]]` uses it.
     pub pool: String,
-    /// The users.
-    pub users: FileRef,
-    /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP.
+    /// The users. `None`: RADIUS servers decide.
+    pub users: Option<FileRef>,
+    /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP; by RADIUS MS-CHAPv2.
     pub auth: Vec<PppAuth>,
     /// Encryption.
     pub mppe: MppeRule,

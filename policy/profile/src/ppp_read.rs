@@ -7,7 +7,7 @@ use crate::profile_read::{DNS, DPD_DEFAULT, TRAFFIC, local_address, mtu, parse_a
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
-use crate::secret::{Directory, Revocation};
+use crate::secret::{Directory, FileRef, Revocation};
 use crate::server::{ConnectionRule, Pool};
 use crate::value::{NameError, ProfileName, ServerName, quoted};
 
@@ -33,8 +33,17 @@ pub(crate) const PPP_KEYS: &[&str] = &[
     "dns",
     "local-address",
 ];
-const PPTP: &[&str] =
-    &["addresses", "pool", "users-file", "ppp-auth", "mppe", "mppe-stateful", "require-mppe", "legacy"];
+const PPTP: &[&str] = &[
+    "addresses",
+    "pool",
+    "users-file",
+    "radius",
+    "ppp-auth",
+    "mppe",
+    "mppe-stateful",
+    "require-mppe",
+    "legacy",
+];
 
 /// A profile with `tunnel = "pptp"`.
 pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &Table<'_>) -> Option<Profile> {
@@ -208,12 +217,8 @@ pub(crate) fn pptp(
             "name IPv4 addresses",
         );
     }
-    let users = reader.file(&table, "users-file", Directory::Secrets);
-    if entry(&table, "users-file").is_none() {
-        let help =
-            r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret"#;
-        reader.missing(&table, "users-file", help);
-    }
+    let radius = reader.boolean(&table, "radius").unwrap_or(false);
+    let users = users(reader, top, &table, radius);
     let pool = reader.string(&table, "pool");
     match &pool {
         None => reader.missing(&table, "pool", "add pool = \"NAME\", and a [pool.NAME] of its own"),
@@ -231,6 +236,36 @@ pub(crate) fn pptp(
         }
     }
     let mppe = mppe(reader, &table);
-    let auth = auth(reader, &table, &[PppAuth::MsChapV2, PppAuth::Eap]);
-    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users: users?, auth, mppe })
+    let default: &[PppAuth] = if radius { &[PppAuth::MsChapV2] } else { &[PppAuth::MsChapV2, PppAuth::Eap] };
+    let auth = auth(reader, &table, default);
+    let asked = |auth: &&PppAuth| matches!(auth, PppAuth::MsChapV2 | PppAuth::Chap);
+    if let (true, Some(other), Some((_, span))) =
+        (radius, auth.iter().find(|a| !asked(a)), entry(&table, "ppp-auth"))
+    {
+        let message =
+            format!("[pptp] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
+        reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
+    }
+    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, auth, mppe })
+}
+
+/// Who knows the users: a file, or RADIUS servers.
+fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bool) -> Option<FileRef> {
+    let users = reader.file(table, "users-file", Directory::Secrets);
+    match (radius, entry(table, "users-file")) {
+        (false, None) => {
+            let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
+            reader.missing(table, "users-file", help);
+        }
+        (true, Some((_, span))) => {
+            let message = "[pptp] `users-file` has no use: RADIUS servers decide";
+            reader.error(span, message, "take one of  users-file  and  radius  out");
+        }
+        _ => {}
+    }
+    if radius && entry(top, "radius").is_none() {
+        let help = r#"add [[radius]] with address = "10.1.0.5" and secret-file = "NAME.secret""#;
+        reader.error(table.span.clone(), "`[[radius]]` is missing: [pptp] asks RADIUS servers", help);
+    }
+    users
 }

@@ -226,7 +226,7 @@ impl ServerConfig {
             _ => None,
         };
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
-        let users = users.chain(self.pptp.iter().map(|p| &p.users));
+        let users = users.chain(self.pptp.iter().filter_map(|p| p.users.as_ref()));
         let radius = self.aaa.servers.iter().map(|s| &s.secret);
         let keys = key.into_iter().chain(&self.ikev2.key_password);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).collect()

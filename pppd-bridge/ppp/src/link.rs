@@ -280,10 +280,11 @@ impl Link {
         self.keepalive.end();
         if self.phase > Phase::Establish && self.phase < Phase::Terminate {
             let began_network = self.phase >= Phase::Prepare;
+            let encrypting = self.phase == Phase::Encrypt;
             self.phase = Phase::Establish;
             let said = self.lcp.farewell().map(|said| String::from_utf8_lossy(said).into_owned());
             if let Some(said) = said {
-                self.because(Err(ended_by_peer(&said, began_network)));
+                self.because(Err(ended_by_peer(&said, began_network, encrypting)));
             } else if began_network {
                 // Units, keys and addresses stand on what was agreed: what would negotiate anew dials anew.
                 let text = "the peer began to negotiate the link anew";
@@ -419,9 +420,19 @@ impl Link {
     }
 }
 
-fn ended_by_peer(said: &str, up: bool) -> Failure {
+fn ended_by_peer(said: &str, up: bool, encrypting: bool) -> Failure {
     let said: String = said.chars().filter(|c| !c.is_control()).collect();
-    let text = if up { "the peer ended the link" } else { "the peer ended the link before it was up" };
-    let failure = Failure::new(FailureCode::PeerClosed, Step::Link, text);
+    let failure = match (encrypting, up) {
+        (true, _) => {
+            let text =
+                "the peer ended the link over its encryption (MPPE): it does not take what this end does";
+            Failure::new(FailureCode::ProposalMismatch, Step::Encryption, text)
+                .hint("make both ends take the same of MPPE: keys of 128 bits at best")
+        }
+        (false, true) => Failure::new(FailureCode::PeerClosed, Step::Link, "the peer ended the link"),
+        (false, false) => {
+            Failure::new(FailureCode::PeerClosed, Step::Link, "the peer ended the link before it was up")
+        }
+    };
     if said.is_empty() { failure } else { failure.said(said) }
 }

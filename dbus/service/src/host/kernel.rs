@@ -1,5 +1,6 @@
+use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -15,6 +16,8 @@ use super::{
 pub struct KernelHost {
     socket: netlink::Socket,
     settings: Mutex<Settings>,
+    /// To whom GRE goes by a rule of its own, and how many connections want that.
+    gre_rules: tokio::sync::Mutex<BTreeMap<Ipv4Addr, usize>>,
 }
 
 impl KernelHost {
@@ -25,7 +28,8 @@ impl KernelHost {
     pub fn open() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { socket: netlink::Socket::new(handle), settings: Mutex::default() })
+        let socket = netlink::Socket::new(handle);
+        Ok(Self { socket, settings: Mutex::default(), gre_rules: tokio::sync::Mutex::default() })
     }
 
     fn settings<T>(&self, f: impl FnOnce(&mut Settings) -> T) -> T {
@@ -83,6 +87,32 @@ impl KernelHost {
         netlink::route(&self.socket, route, index, true).await
     }
 
+    /// Connections to one server share its rule; it goes with the last.
+    async fn gre_rule(&self, to: Ipv4Addr) -> Result<(), HostError> {
+        let mut holders = self.gre_rules.lock().await;
+        let held = holders.get(&to).copied().unwrap_or(0);
+        if held == 0 {
+            netlink::gre_rule(&self.socket, to, true).await?;
+        }
+        holders.insert(to, held + 1);
+        Ok(())
+    }
+
+    /// An undo of a daemon that died has no holder, and removes at once.
+    async fn remove_gre_rule(&self, to: Ipv4Addr) -> Result<(), HostError> {
+        let mut holders = self.gre_rules.lock().await;
+        match holders.get_mut(&to) {
+            Some(held) if *held > 1 => {
+                *held -= 1;
+                Ok(())
+            }
+            _ => {
+                holders.remove(&to);
+                netlink::gre_rule(&self.socket, to, false).await
+            }
+        }
+    }
+
     async fn make(&self, change: &Change) -> Result<(), HostError> {
         match change {
             Change::XfrmLink { name, if_id, mtu } => self.xfrm_link(name, *if_id, *mtu).await,
@@ -92,7 +122,7 @@ impl KernelHost {
             Change::Route(route) => self.route(route).await,
             Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
             Change::SourceRule(rule) => netlink::source_rule(&self.socket, rule, true).await,
-            Change::GreRule { to } => netlink::gre_rule(&self.socket, *to, true).await,
+            Change::GreRule { to } => self.gre_rule(*to).await,
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
@@ -111,7 +141,7 @@ impl KernelHost {
             Undo::Route(route) => netlink::route(&self.socket, route, None, false).await,
             Undo::Rule(rule) => netlink::rule(&self.socket, rule, false).await,
             Undo::SourceRule(rule) => netlink::source_rule(&self.socket, rule, false).await,
-            Undo::GreRule { to } => netlink::gre_rule(&self.socket, *to, false).await,
+            Undo::GreRule { to } => self.remove_gre_rule(*to).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
             Undo::ProxyNeighbour { link, address } => match self.index(link).await {

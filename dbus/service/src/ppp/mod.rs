@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use adit_core::Failure;
+use adit_dbus_api::Traffic;
 use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
 use adit_ppp_kernel::Unit;
 
@@ -42,4 +43,16 @@ pub(crate) trait World: Send + Sync {
 
     /// Takes note of an event. Never blocks.
     fn event(&self, event: &Event);
+}
+
+/// What a unit has carried.
+pub(crate) async fn carried(unit: Arc<Unit>) -> Result<Traffic, Failure> {
+    let read = tokio::task::spawn_blocking(move || unit.statistics()).await;
+    let counted = read.unwrap_or_else(|_| Ok(adit_ppp_kernel::Statistics::default()))?;
+    Ok(Traffic {
+        bytes_in: counted.bytes_in,
+        bytes_out: counted.bytes_out,
+        packets_in: counted.packets_in,
+        packets_out: counted.packets_out,
+    })
 }

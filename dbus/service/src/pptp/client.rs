@@ -215,6 +215,7 @@ impl Attempt {
         };
         let mtu = u16::try_from(uplink.mtu).unwrap_or(u16::MAX).saturating_sub(OVERHEAD);
         let mtu = self.profile.mtu.unwrap_or(mtu.min(MOST_MTU));
+        let ipv6 = self.has_ipv6().await;
         let world = ClientWorld {
             id: self.id,
             profile: Arc::clone(&self.profile),
@@ -229,7 +230,7 @@ impl Attempt {
             local,
             remote,
             mtu,
-            link: link_config(&self.profile, mtu),
+            link: link_config(&self.profile, mtu, ipv6),
             world: Arc::new(world),
         });
         match self.session.insert(session).next().await {
@@ -240,6 +241,12 @@ impl Attempt {
             Happened::Closed(why) => Err(why.err().unwrap_or_else(closed)),
             Happened::Nothing => Err(closed()),
         }
+    }
+
+    /// Whether this host has IPv6, and has not turned it off.
+    async fn has_ipv6(&self) -> bool {
+        let off = self.daemon.host().setting("net/ipv6/conf/default/disable_ipv6").await;
+        matches!(off, Ok(Some(off)) if off == "0")
     }
 
     async fn tcp(&self, remote: Ipv4Addr, uplink: &PathInfo) -> Result<(TcpStream, SocketAddr), Failure> {
@@ -318,7 +325,10 @@ impl Attempt {
 /// What Windows uses, and what passes most paths; a longer one gains little.
 const MOST_MTU: u16 = 1400;
 
-fn link_config(profile: &Profile, mtu: u16) -> LinkConfig {
+/// IPv6 needs 1280 octets (RFC 8200 §5), beside what MPPE takes.
+const LEAST_IPV6: u16 = 1280 + 4;
+
+fn link_config(profile: &Profile, mtu: u16, ipv6: bool) -> LinkConfig {
     let ppp = profile.ppp.clone().unwrap_or_default();
     LinkConfig {
         mru: mtu,
@@ -329,7 +339,7 @@ fn link_config(profile: &Profile, mtu: u16) -> LinkConfig {
         eap: vec![adit_auth::eap::Method::MSCHAPV2],
         mppe: suites::mppe(&ppp.mppe),
         ipv4: profile.addresses.ipv4,
-        ipv6: profile.addresses.ipv6,
+        ipv6: profile.addresses.ipv6 && ipv6 && mtu >= LEAST_IPV6,
         addresses: Addresses::FromPeer { wanted: None },
         timing: Timing::default(),
     }

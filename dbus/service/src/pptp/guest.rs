@@ -6,29 +6,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use adit_auth::eap::{AuthenticatorAsk, UserSecret};
 use adit_auth::mschap::NtHash;
-use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
+use adit_auth::radius::Granted;
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
+use adit_dbus_api::Traffic;
+use adit_ikev2::api::Lease;
 use adit_pool::Request;
 use adit_ppp::{Answer, Ask, Claim, Established, Event, KnownUser, Network, NetworkPlan, Verdict};
 use adit_ppp_kernel::Unit;
-use adit_profile::{User, UserPassword};
+use adit_profile::{FileRef, User, UserPassword};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
 use crate::host::{Change, Route, Target};
-use crate::ppp::{Later, SERVER_GROUP, UnitPlan, World};
+use crate::ppp::{self, Later, SERVER_GROUP, UnitPlan, World};
+use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
+use crate::server::sessions::Share;
 use crate::server::users;
 use crate::suites;
 
 const MAIN_TABLE: u32 = 254;
 const METRIC: u32 = 50;
+/// DNS servers that IPCP has room for (RFC 1877).
+const MOST_DNS: usize = 2;
 
 /// Somebody who has dialled.
 pub(super) struct Guest {
     server: Arc<Inner>,
     from: SocketAddr,
+    /// Where RADIUS servers decide.
+    remote: Option<Remote>,
     facts: Mutex<GuestFacts>,
 }
 
@@ -41,11 +51,22 @@ struct GuestFacts {
     address: Option<Ipv4Addr>,
     connection: Option<ConnectionId>,
     established: Option<Established>,
+    dns: Vec<Ipv4Addr>,
+    /// What a RADIUS server has granted, until the link is up.
+    granted: Option<Granted>,
+    /// Its session, of which RADIUS servers are told.
+    accounted: Option<Arc<Accounted>>,
 }
 
 impl Guest {
-    pub(super) fn new(server: &Arc<Inner>, from: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { server: Arc::clone(server), from, facts: Mutex::default() })
+    pub(super) fn new(server: &Arc<Inner>, path: Path) -> Arc<Self> {
+        let remote = server.radius.as_ref().map(|radius| Remote::new(radius, path));
+        Arc::new(Self { server: Arc::clone(server), from: path.remote, remote, facts: Mutex::default() })
+    }
+
+    /// Where they are.
+    pub(super) const fn from(&self) -> SocketAddr {
+        self.from
     }
 
     /// Whether they have proven who they are.
@@ -58,8 +79,28 @@ impl Guest {
     }
 
     fn user(&self, name: &str) -> Result<Option<KnownUser>, Failure> {
-        let users = users::read(&self.server.daemon, &self.server.config.users)?;
+        let users = users::read(&self.server.daemon, self.file()?)?;
         Ok(users.find(name).and_then(|(_, user)| known(user)))
+    }
+
+    fn file(&self) -> Result<&FileRef, Failure> {
+        let none = || Failure::new(FailureCode::Internal, Step::Authenticate, "there is no file of users");
+        self.server.config.users.as_ref().ok_or_else(none)
+    }
+
+    async fn verify_by_radius(&self, remote: &Remote, claim: &Claim) -> Result<Verdict, Failure> {
+        let (verdict, granted) = remote.verify(claim).await?;
+        self.facts().granted = granted;
+        Ok(verdict)
+    }
+
+    /// Most peers hang up when they are refused: then this is all that there is to be read.
+    fn log_refusal(&self, verdict: &Result<Verdict, Failure>) {
+        match verdict {
+            Ok(Verdict::Refused { why, error }) => info!(from = %self.from, error, "PPTP: {why}"),
+            Ok(Verdict::Accepted { .. }) => {}
+            Err(why) => info!(from = %self.from, code = %why.code, "PPTP: {why}"),
+        }
     }
 
     fn verify(&self, claim: &Claim) -> Result<Verdict, Failure> {
@@ -68,7 +109,7 @@ impl Guest {
 
     fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
         let daemon = &self.server.daemon;
-        let file = &self.server.config.users;
+        let file = self.file()?;
         let found = users::read(daemon, file)?.find(name).map(|(name, _)| name.to_owned());
         let unknown =
             || Failure::new(FailureCode::NotFound, Step::Authenticate, "there is no such user any more");
@@ -77,7 +118,11 @@ impl Guest {
 
     fn answer(&self, ask: Ask) -> Answer {
         match ask {
-            Ask::Verify(claim) => Answer::Verdict(self.verify(&claim)),
+            Ask::Verify(claim) => {
+                let verdict = self.verify(&claim);
+                self.log_refusal(&verdict);
+                Answer::Verdict(verdict)
+            }
             Ask::StorePassword { name, password } => Answer::Stored(self.store(&name, &password)),
             Ask::Eap(AuthenticatorAsk::User { identity }) => {
                 let secret = |user: KnownUser| UserSecret {
@@ -101,19 +146,29 @@ impl Guest {
         let server = &self.server;
         let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
         let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
-        let lease = server.pool().lease(owner, &identity, Request { v4: true, ..Request::default() });
+        let share = self.facts().granted.as_ref().map(|granted| Share::of(granted, None));
+        let request = Request { v4: true, ..Request::default() };
+        let request = share.as_ref().map_or(request, |share| share.request(request));
+        let lease = server.pool().lease(owner, &identity, request);
         let address = lease.ok().and_then(|l| l.v4).ok_or_else(|| {
-            server.pool().release(owner);
             let text = format!("pool {} has no address left for {}", server.config.pool, peer.escape_debug());
             Failure::new(FailureCode::NoAddress, Step::Address, text)
+        });
+        let checked = address.and_then(|address| {
+            share.as_ref().map_or(Ok(()), |share| share.check(&server.config.pool, (Some(address), None)))?;
+            Ok(address)
+        });
+        let address = checked.inspect_err(|_| {
+            server.pool().release(owner);
         })?;
+        let dns = share.and_then(|share| share.dns).map_or_else(|| server.dns.clone(), |dns| v4_of(&dns));
         {
             let mut facts = self.facts();
-            (facts.owner, facts.address) = (Some(owner), Some(address));
+            (facts.owner, facts.address, facts.dns) = (Some(owner), Some(address), dns.clone());
         }
         let name = format!("aditp{}", server.next_unit.fetch_add(1, Ordering::Relaxed));
         let v4 = Some((server.local, address));
-        let network = NetworkPlan { v4, v6: false, dns: server.dns.clone(), wins: Vec::new() };
+        let network = NetworkPlan { v4, v6: false, dns, wins: Vec::new() };
         Ok(UnitPlan { name, group: SERVER_GROUP, network })
     }
 
@@ -143,7 +198,7 @@ impl Guest {
         shown.remote = Some(self.from);
         shown.remote_id.clone_from(&facts.identity);
         shown.addresses = facts.address.map(|a| Prefix::host(IpAddr::V4(a))).into_iter().collect();
-        shown.dns = self.server.dns.iter().map(|a| IpAddr::V4(*a)).collect();
+        shown.dns = facts.dns.iter().map(|a| IpAddr::V4(*a)).collect();
         shown.ike_suite = format!("PPTP, {}", facts.how);
         shown.esp_suite = esp;
         shown.legacy = weak;
@@ -151,10 +206,41 @@ impl Guest {
         let registry = self.server.daemon.registry();
         let id = registry.add(shown);
         facts.connection = Some(id);
+        if let (Some(remote), Some(granted)) = (&self.remote, facts.granted.take()) {
+            let lease = Lease { v4: facts.address, ..Lease::default() };
+            let grant = remote.grant(granted, facts.identity.clone());
+            facts.accounted = Some(Arc::new(Accounted::begin(grant, remote.path(), lease)));
+        }
         let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
         self.server.sessions().standing.insert(id, (stop.clone(), unit));
         registry.set_state(id, State::Connected, "established", None);
         info!(from = %self.from, user = facts.identity, address = ?facts.address, "PPTP: connected");
+    }
+
+    /// Tells RADIUS servers of the session as long as it lasts. Returns when they do not let it go on.
+    pub(super) fn kept(&self, session: &Session) -> Later<Cause> {
+        let accounted = self.facts().accounted.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        Box::pin(async move {
+            let carried = || {
+                let unit = unit.upgrade();
+                async move { ppp::carried(unit?).await.ok() }
+            };
+            match keep(accounted, carried).await {
+                Some(cause) => cause,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Tells RADIUS servers that it is over, while the kernel still knows what it has carried.
+    pub(super) async fn account(&self, session: &Session, cause: Cause) {
+        let Some(accounted) = self.facts().accounted.take() else { return };
+        let carried = match session.unit() {
+            Some(unit) => ppp::carried(Arc::clone(unit)).await.unwrap_or_default(),
+            None => Traffic::default(),
+        };
+        accounted.end(carried, cause);
     }
 
     /// Gives back what they had.
@@ -179,6 +265,14 @@ impl Guest {
     }
 }
 
+fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+    let v4 = addresses.iter().filter_map(|a| match a {
+        IpAddr::V4(a) => Some(*a),
+        IpAddr::V6(_) => None,
+    });
+    v4.take(MOST_DNS).collect()
+}
+
 fn known(user: &User) -> Option<KnownUser> {
     let known = match &user.password {
         UserPassword::Text(text) => KnownUser::with_password(text.duplicate())?,
@@ -193,6 +287,11 @@ fn known(user: &User) -> Option<KnownUser> {
 impl World for Guest {
     fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer> {
         Box::pin(async move {
+            if let (Ask::Verify(claim), Some(remote)) = (&ask, &self.remote) {
+                let verdict = self.verify_by_radius(remote, claim).await;
+                self.log_refusal(&verdict);
+                return Answer::Verdict(verdict);
+            }
             // Files are read, and a password's hash is made.
             let work = move || self.answer(ask);
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {

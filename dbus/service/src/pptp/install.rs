@@ -30,6 +30,8 @@ struct Slot {
     blocked: bool,
     /// Undos of what stands while the tunnel does.
     up: Vec<u64>,
+    /// Changes that stand while the tunnel does: both families want some of them.
+    made: Vec<Change>,
     /// Networks that have been routed so far.
     routes: Vec<Prefix>,
 }
@@ -77,14 +79,25 @@ impl Installation {
             Network::V6(v6) => (Prefix { address: link_local(v6), length: 64 }, self.routes_v6()),
         };
         let routes: Vec<Prefix> = routes.into_iter().filter(|r| !slot.routes.contains(r)).collect();
-        let mut wanted = vec![Change::Address { link: unit.name().to_owned(), address }];
+        let mut wanted = Vec::new();
+        if address.address.is_ipv6() {
+            // The server's router advertisements bring addresses, also to a host that forwards. Where packets go is the
+            // profile's to say.
+            for (setting, value) in [("accept_ra_defrtr", "0"), ("accept_ra", "2")] {
+                let key = format!("net/ipv6/conf/{}/{setting}", unit.name());
+                wanted.push(Change::Setting { key, value: value.into() });
+            }
+        }
+        wanted.push(Change::Address { link: unit.name().to_owned(), address });
         // A link-local address is no source for what goes further.
         let source = match address.address {
             IpAddr::V4(a) => IpAddr::V4(a),
             IpAddr::V6(_) => IpAddr::from([0_u16; 8]),
         };
         wanted.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
+        wanted.retain(|change| !slot.made.contains(change));
         self.make(&mut slot, &wanted).await?;
+        slot.made.extend(wanted);
         slot.routes.extend(&routes);
         self.daemon.registry().update(self.id, |f| {
             unit.name().clone_into(&mut f.interface);
@@ -105,6 +118,9 @@ impl Installation {
     }
 
     fn routes_v6(&self) -> Vec<Prefix> {
+        if self.profile.tunnel == Traffic::Full {
+            return vec![Prefix::ANY_V6];
+        }
         let mut routes = self.profile.remote_networks();
         routes.retain(|r| r.address.is_ipv6());
         routes
@@ -122,8 +138,9 @@ impl Installation {
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
         let mut errors = Vec::new();
-        let Slot { changes, up, routes, .. } = &mut *slot;
+        let Slot { changes, up, made, routes, .. } = &mut *slot;
         routes.clear();
+        made.clear();
         if let Some(changes) = changes {
             for number in std::mem::take(up).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));

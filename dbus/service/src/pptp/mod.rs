@@ -4,6 +4,7 @@
 pub(crate) mod client;
 mod guest;
 mod install;
+mod radius;
 pub(crate) mod server;
 mod session;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use adit_core::{AddressRange, Failure, FailureCode, Step};
+use adit_core::{AddressRange, Failure, FailureCode, Path, Step};
 use adit_pool::{Pool, PoolConfig, PoolRange};
 use adit_ppp::{Addresses, LinkConfig, Timing};
 use adit_ppp_kernel::Unit;
@@ -24,7 +24,8 @@ use super::session::{Session, Start};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, MARK, forwarding};
-use crate::ppp::Happened;
+use crate::ppp::{Happened, Later};
+use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::server::users;
 use crate::suites;
@@ -35,6 +36,8 @@ const BACKLOG: u32 = 512;
 const HALF_OPEN_PER_ADDRESS: usize = 20;
 const ETHERNET: u16 = 1500;
 const MOST_MTU: u16 = 1400;
+/// How long RADIUS servers have, at the end, to take note of the last sessions.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// So long somebody may take to prove who they are, whatever they do in the meantime.
 const UNPROVEN: Duration = Duration::from_secs(90);
 /// How long all sessions together have to end.
@@ -62,6 +65,8 @@ pub(super) struct Inner {
     pub(super) next_unit: AtomicU32,
     pub(super) next_owner: AtomicU32,
     changes: Changes,
+    /// RADIUS servers, where they decide.
+    pub(super) radius: Option<Arc<Radius>>,
 }
 
 #[derive(Default)]
@@ -118,6 +123,11 @@ impl PptpServer {
         for error in self.inner.changes.undo_all().await {
             warn!(%error, "PPTP server: not undone");
         }
+        if let Some(radius) = &self.inner.radius
+            && tokio::time::timeout(LAST_WORDS, radius.all_noted()).await.is_err()
+        {
+            warn!("accounting records are lost: no RADIUS server takes note of them");
+        }
     }
 
     /// Sends a client away; whether there was one.
@@ -147,7 +157,10 @@ impl Inner {
         let made = PoolConfig { exclude: vec![local.into()], ..PoolConfig::new(ranges) };
         let made = Pool::new(&pool.name, &made).map_err(|e| wrong(format!("pool {}: {e}", pool.name)))?;
         // A missing or exposed file is told at once.
-        users::read(daemon, &config.users)?;
+        let radius = match &config.users {
+            Some(file) => users::read(daemon, file).map(|_| None)?,
+            None => Radius::new(&server.aaa, daemon.files(), "adit", None)?,
+        };
         let v4 = pool.dns.iter().filter_map(|a| match a {
             IpAddr::V4(a) => Some(*a),
             IpAddr::V6(_) => None,
@@ -163,6 +176,7 @@ impl Inner {
             next_unit: AtomicU32::new(0),
             next_owner: AtomicU32::new(1),
             changes: daemon.changes("pptp-server")?,
+            radius,
             config,
         })
     }
@@ -301,53 +315,75 @@ async fn until(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, mut stopped: watch::Receiver<bool>) {
+async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: watch::Receiver<bool>) {
     let _ = tcp.set_nodelay(true);
-    let (stop, mut disconnected) = watch::channel(false);
-    let guest = Guest::new(&inner, from);
-    let mut unproven = std::pin::pin!(tokio::time::sleep(UNPROVEN));
-    if let (Ok(SocketAddr::V4(local)), IpAddr::V4(remote)) = (tcp.local_addr(), from.ip()) {
+    let (stop, disconnected) = watch::channel(false);
+    let local = tcp.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let guest = Guest::new(&inner, Path { local, remote: from });
+    if let (IpAddr::V4(here), IpAddr::V4(remote)) = (local.ip(), from.ip()) {
         let mtu = MOST_MTU.min(ETHERNET.saturating_sub(OVERHEAD));
         let mut session = Session::new(Start {
             role: PptpRole::Pac,
             host_name: "adit".into(),
             tcp,
-            local: *local.ip(),
+            local: here,
             remote,
             mtu,
             link: inner.link_config(mtu),
             world: Arc::clone(&guest) as _,
         });
-        loop {
-            let happened = tokio::select! {
-                biased;
-                () = until(&mut stopped) => break,
-                () = until(&mut disconnected) => break,
-                () = &mut unproven, if !guest.is_proven() => {
-                    if guest.is_proven() {
-                        continue;
-                    }
-                    info!(%from, "PPTP: did not say in time who they are");
-                    break;
-                }
-                happened = session.next() => happened,
-            };
-            match happened {
-                Happened::Nothing => {}
-                Happened::Established => guest.established(SocketAddr::V4(local), &session, &stop),
-                Happened::Closed(Ok(())) => break,
-                Happened::Closed(Err(why)) => {
-                    let said = why.peer.as_deref().unwrap_or_default();
-                    info!(%from, code = %why.code, said, "PPTP: {why}");
-                    break;
-                }
-            }
-        }
+        let up = |session: &Session| guest.established(local, session, &stop);
+        let cause = hold(&guest, &mut session, up, [stopped, disconnected.clone()]).await;
+        guest.account(&session, cause).await;
         session.end().await;
     }
     guest.leave();
     // Whoever disconnects waits for this.
     drop(disconnected);
+}
+
+/// Until somebody wants it to end, and who that is.
+async fn hold(
+    guest: &Guest,
+    session: &mut Session,
+    up: impl Fn(&Session),
+    [mut stopped, mut disconnected]: [watch::Receiver<bool>; 2],
+) -> Cause {
+    let mut unproven = std::pin::pin!(tokio::time::sleep(UNPROVEN));
+    let mut kept: Later<Cause> = Box::pin(std::future::pending());
+    loop {
+        let happened = tokio::select! {
+            biased;
+            () = until(&mut stopped) => return Cause::AdminReboot,
+            () = until(&mut disconnected) => return Cause::AdminReset,
+            cause = &mut kept => return cause,
+            () = &mut unproven, if !guest.is_proven() => {
+                if guest.is_proven() {
+                    continue;
+                }
+                info!(from = %guest.from(), "PPTP: did not say in time who they are");
+                return Cause::NasError;
+            }
+            happened = session.next() => happened,
+        };
+        match happened {
+            Happened::Nothing => {}
+            Happened::Established => {
+                up(session);
+                kept = guest.kept(session);
+            }
+            Happened::Closed(Ok(())) => return Cause::UserRequest,
+            Happened::Closed(Err(why)) => {
+                let said = why.peer.as_deref().unwrap_or_default();
+                info!(from = %guest.from(), code = %why.code, said, "PPTP: {why}");
+                return match why.code {
+                    FailureCode::PeerClosed => Cause::UserRequest,
+                    FailureCode::PeerLost => Cause::LostCarrier,
+                    _ => Cause::NasError,
+                };
+            }
+        }
+    }
 }
 
 impl Inner {

@@ -2,6 +2,7 @@
 
 mod door;
 mod dynamic;
+mod keep;
 mod session;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use crate::files::Files;
 use door::Door;
 
 pub(crate) use dynamic::listen;
+pub(crate) use keep::keep;
 pub(crate) use session::{Cause, Grant, Limits, Session};
 
 /// The servers of a configuration, and what is on its way to them.
@@ -84,6 +86,11 @@ impl Radius {
         state: Option<(ServerId, Vec<u8>)>,
     ) -> Verdict {
         self.access.ask(Query::Access { attributes, eap: Some(eap), password: None, state }).await
+    }
+
+    /// Asks whether a PPP peer is let in, by what `attributes` say of its proof.
+    pub(crate) async fn proven(&self, attributes: Vec<Attribute>) -> Verdict {
+        self.access.ask(Query::Access { attributes, eap: None, password: None, state: None }).await
     }
 
     /// Tells of a session. It is told, sooner or later, whether or not a server is there now.

@@ -9,7 +9,7 @@ mod guest;
 mod moves;
 mod network;
 mod reload;
-mod sessions;
+pub(crate) mod sessions;
 mod strangers;
 #[cfg(feature = "recording")]
 #[cfg(test)]

@@ -1,45 +1,46 @@
 //! Sessions of clients that RADIUS servers have let in: what they grant, how they end, and what the servers are told.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_auth::radius::Granted;
 use adit_auth::radius::dynamic::{Outcome, Request as Wanted, Wish};
-use adit_core::{Failure, FailureCode, Instant, Step};
-use adit_dbus_api::Traffic;
+use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{Established, Input, SaId};
 use adit_pool::Request;
 use adit_profile::ConnectionRule;
 
 use super::guest::Guest;
 use super::{Inner, Server};
-use crate::clock;
-use crate::radius::{Cause, Limits, Session, listen};
+use crate::radius::{Cause, Session, keep, listen};
 
 /// How long the servers have, at the end, to take note of the last sessions.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// Between two looks at what a session has carried.
-const SHORTEST_LOOK: Duration = Duration::from_secs(1);
-const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
 /// What of a lease a RADIUS server has a say in.
-pub(super) struct Share {
+pub(crate) struct Share {
     pub(super) pool: Option<String>,
     address: Option<Ipv4Addr>,
     address6: Option<Ipv6Addr>,
-    pub(super) dns: Option<Vec<IpAddr>>,
+    pub(crate) dns: Option<Vec<IpAddr>>,
 }
 
 impl Share {
+    /// What it has granted, out of this pool.
+    pub(crate) fn of(granted: &Granted, pool: Option<String>) -> Self {
+        let dns = (!granted.dns.is_empty()).then(|| granted.dns.clone());
+        Self { pool, address: granted.address, address6: granted.address6, dns }
+    }
+
     /// Framed-IP-Address and Framed-IPv6-Address count instead of what the client would like.
-    pub(super) fn request(&self, request: Request) -> Request {
+    pub(crate) fn request(&self, request: Request) -> Request {
         let wanted_v4 = self.address.or(request.wanted_v4);
         Request { wanted_v4, wanted_v6: self.address6.or(request.wanted_v6), ..request }
     }
 
     /// Whether the client got the addresses that it is to have.
-    pub(super) fn check(&self, pool: &str, got: (Option<Ipv4Addr>, Option<Ipv6Addr>)) -> Result<(), Failure> {
+    pub(crate) fn check(&self, pool: &str, got: (Option<Ipv4Addr>, Option<Ipv6Addr>)) -> Result<(), Failure> {
         let other =
             |wanted: Option<IpAddr>, got: Option<IpAddr>| wanted.filter(|_| got.is_some() && wanted != got);
         let v4 = other(self.address.map(IpAddr::V4), got.0.map(IpAddr::V4));
@@ -110,12 +111,8 @@ impl Inner {
             }
             known
         };
-        Share {
-            pool: granted.pool.clone().filter(known).or_else(|| rule.pool.clone()),
-            address: granted.address,
-            address6: granted.address6,
-            dns: (!granted.dns.is_empty()).then(|| granted.dns.clone()),
-        }
+        let pool = granted.pool.clone().filter(known).or_else(|| rule.pool.clone());
+        Share::of(granted, pool)
     }
 
     /// What a RADIUS server grants and we do not do: who looks for it finds it in the log.
@@ -152,7 +149,18 @@ impl Inner {
         let Some(grant) = guest.facts().grant.take() else { return };
         self.daemon.sad().count(sa);
         let session = Arc::new(Session::begin(grant, facts.path, facts.lease.clone()));
-        tokio::spawn(keep(Arc::downgrade(self), sa, Arc::downgrade(&session)));
+        let (server, kept) = (Arc::downgrade(self), Arc::downgrade(&session));
+        tokio::spawn(async move {
+            let carried = || {
+                let server = server.upgrade();
+                async move { Some(server?.daemon.sad().counted(sa).await) }
+            };
+            if let Some(cause) = keep(kept, carried).await
+                && let Some(server) = server.upgrade()
+            {
+                server.send_away(sa, cause);
+            }
+        });
         guest.facts().session = Some(session);
     }
 
@@ -228,98 +236,5 @@ impl Inner {
                 Outcome::Done
             }
         }
-    }
-}
-
-/// Tells of a session from time to time, and ends it when it has lasted long enough, or has carried nothing for too long.
-async fn keep(server: Weak<Inner>, sa: SaId, session: Weak<Session>) {
-    let Some((interim, mut limits)) = session.upgrade().map(|s| (s.interim(), s.limits())) else { return };
-    let mut told = clock::now();
-    let mut seen = Seen { carried: Traffic::default(), when: told, looked: told };
-    loop {
-        let Limits { end, idle } = *limits.borrow_and_update();
-        let tell = interim.map(|interim| told + interim);
-        let look = idle.map(|idle| seen.next(idle));
-        let due = [end, tell, look].into_iter().flatten().min();
-        tokio::select! {
-            changed = limits.changed() => match changed {
-                Ok(()) => continue,
-                // It is over.
-                Err(_) => return,
-            },
-            () = clock::sleep_until(due) => {}
-        }
-        let (Some(server), Some(session)) = (server.upgrade(), session.upgrade()) else { return };
-        let now = clock::now();
-        if end.is_some_and(|end| end <= now) {
-            tracing::info!(user = session.user(), "the session has lasted as long as RADIUS allows");
-            return server.send_away(sa, Cause::SessionTimeout);
-        }
-        let carried = server.daemon.sad().counted(sa).await;
-        seen.look(carried, now);
-        if idle.is_some_and(|idle| seen.is_idle(idle)) {
-            tracing::info!(
-                user = session.user(),
-                "the session has carried nothing for as long as RADIUS allows"
-            );
-            return server.send_away(sa, Cause::IdleTimeout);
-        }
-        if tell.is_some_and(|at| at <= now) {
-            told = now;
-            session.goes_on(carried);
-        }
-    }
-}
-
-/// What a session had carried when it was looked at.
-struct Seen {
-    carried: Traffic,
-    /// Since when it has been so much.
-    when: Instant,
-    looked: Instant,
-}
-
-impl Seen {
-    /// When to look again: often enough that nobody is let stay much longer, or sent away earlier.
-    fn next(&self, idle: Duration) -> Instant {
-        let pause = (idle / 8).clamp(SHORTEST_LOOK, LONGEST_LOOK);
-        (self.looked + pause).min((self.when + idle).max(self.looked + SHORTEST_LOOK))
-    }
-
-    fn look(&mut self, carried: Traffic, now: Instant) {
-        if carried != self.carried {
-            (self.carried, self.when) = (carried, now);
-        }
-        self.looked = now;
-    }
-
-    fn is_idle(&self, idle: Duration) -> bool {
-        self.looked.since(self.when) >= idle
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_idle_when_nothing_was_carried_for_so_long() {
-        let (start, idle) = (Instant::ZERO, Duration::from_secs(80));
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let moved = |bytes_in| Traffic { bytes_in, ..Traffic::default() };
-        let mut seen = Seen { carried: Traffic::default(), when: start, looked: start };
-        assert_eq!(seen.next(idle), at(10));
-        seen.look(moved(100), at(10));
-        seen.look(moved(100), at(80));
-        assert!(!seen.is_idle(idle));
-        // Not later than it is idle for certain.
-        assert_eq!(seen.next(idle), at(90));
-        seen.look(moved(100), at(90));
-        assert!(seen.is_idle(idle));
-        seen.look(moved(101), at(91));
-        assert!(!seen.is_idle(idle));
-        // However short or long: neither every moment nor once a day.
-        assert_eq!(seen.next(Duration::from_millis(1)), at(92));
-        assert_eq!(seen.next(Duration::from_secs(86_400)), at(121));
     }
 }

@@ -67,10 +67,11 @@ impl MasterKeys {
     }
 
     /// Keys that somebody else has derived (a RADIUS server's MS-MPPE-Send-Key and MS-MPPE-Recv-Key, which are named
-    /// from the authenticator's side, RFC 2548 §2.4).
+    /// from the authenticator's side, RFC 2548 §2.4). `None`: they are shorter than 16 octets.
     #[must_use]
-    pub const fn of_authenticator(send: Secret, receive: Secret) -> Self {
-        Self { client_sends: receive, server_sends: send }
+    pub fn of_authenticator(send: Secret, receive: Secret) -> Option<Self> {
+        let long_enough = send.len() >= 16 && receive.len() >= 16;
+        long_enough.then_some(Self { client_sends: receive, server_sends: send })
     }
 
     /// The MSK of EAP-MSCHAPv2, 64 bytes: MasterReceiveKey and MasterSendKey as the authenticator names them, then 32

@@ -125,6 +125,23 @@ fn the_msk_names_keys_from_the_authenticators_side() {
     assert_eq!(msk.expose()[32..], [0; 32]);
 }
 
+/// A key that is too short would be one that everybody knows.
+#[test]
+fn keys_of_a_radius_server_are_whole_or_none() {
+    let hash = hash("clientPass");
+    let derived = MasterKeys::derive(&hash, &nt_response(&hash, exchange("User")));
+    let [send, receive] = [
+        derived.send(Role::Authenticator, MppeStrength::Bits128),
+        derived.receive(Role::Authenticator, MppeStrength::Bits128),
+    ]
+    .map(|k| k.start);
+    let given = MasterKeys::of_authenticator(send.duplicate(), receive.duplicate()).unwrap();
+    let session = given.send(Role::Authenticator, MppeStrength::Bits128).session;
+    assert_eq!(session.expose(), hex("405CB2247A7956E6E211007AE27B22D4"));
+    assert!(MasterKeys::of_authenticator(Secret::from(&[1; 15][..]), receive).is_none());
+    assert!(MasterKeys::of_authenticator(send, Secret::from(&[][..])).is_none());
+}
+
 struct Counting(u8);
 
 impl Entropy for Counting {

@@ -34,6 +34,15 @@ fn the_strongest_that_both_take_is_taken() {
     }
 }
 
+/// Whoever says it first: at both ends it is the encryption.
+#[test]
+fn strengths_without_one_in_common_are_told_as_such_at_both_ends() {
+    let pair = between(Mppe::REQUIRED, Mppe { bits128: false, ..BOTH });
+    for end in [&pair.a, &pair.b] {
+        assert_eq!(end.failure().code, FailureCode::ProposalMismatch, "{:?}", end.closed);
+    }
+}
+
 /// A key of 40 bits would come of a LAN Manager hash, which neither end has.
 #[test]
 fn ms_chap_v1_makes_no_keys_of_40_bits() {

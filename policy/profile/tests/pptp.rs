@@ -1,0 +1,74 @@
+//! Profiles with `tunnel = "pptp"`, and `[pptp]` of server.toml.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use adit_profile::{
+    MppeRule, PppAuth, Profile, ServerConfig, Source, SuiteKind, Tunnel, TunnelKind, parse_profile,
+    parse_server,
+};
+
+fn check(_: SuiteKind, _: &str) -> adit_profile::SuiteCheck {
+    Ok(Vec::new())
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    let source = Source { file: "corp.toml", text, access: None };
+    parse_profile(&"corp".parse().unwrap(), &source, &check).map_err(|e| e.to_string())
+}
+
+fn server(text: &str) -> Result<ServerConfig, String> {
+    let source = Source { file: "server.toml", text, access: None };
+    parse_server(&source, &check).map_err(|e| e.to_string())
+}
+
+const SHORTEST: &str = "server = \"vpn.example.com\"\ntunnel = \"pptp\"\nuser = \"ann\"\n";
+
+#[test]
+fn three_lines_are_enough_and_safe() {
+    let profile = profile(SHORTEST).unwrap();
+    assert_eq!((profile.kind, profile.tunnel), (TunnelKind::Pptp, Tunnel::Full));
+    let ppp = profile.ppp.unwrap();
+    assert_eq!(ppp.auth, [PppAuth::Eap, PppAuth::MsChapV2]);
+    assert_eq!(ppp.mppe, MppeRule { required: true, bits128: true, bits40: false, stateful: false });
+}
+
+#[test]
+fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
+    for (line, error) in [
+        ("ppp-auth = [\"mschapv1\"]", "MS-CHAPv1 can be broken in minutes"),
+        ("ppp-auth = [\"pap\"]", "sends the password in clear"),
+        ("ppp-auth = [\"chap\"]", "CHAP makes no keys for MPPE"),
+        ("mppe = [\"56\"]", "no Linux kernel has MPPE with \"56\" bits"),
+        ("version = 2", "`version`"),
+        ("psk-file = \"corp.psk\"", "unknown key \"psk-file\""),
+        ("remote-subnets = [\"10.0.0.0/8\"]", "a full tunnel takes everything"),
+    ] {
+        let said = profile(&format!("{SHORTEST}{line}\n")).unwrap_err();
+        assert!(said.contains(error), "{line}: {said}");
+    }
+    let legacy = format!("{SHORTEST}ppp-auth = [\"mschapv1\"]\nlegacy = true\n");
+    assert_eq!(profile(&legacy).unwrap().ppp.unwrap().auth, [PppAuth::MsChapV1]);
+    let other_port = SHORTEST.replace(".com", ".com:1724");
+    assert!(profile(&other_port).unwrap_err().contains("PPTP has the TCP port 1723 and no other"));
+}
+
+const SERVER: &str = "[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n[pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.9\"]\n";
+const RADIUS: &str = "\n[[radius]]\naddress = \"10.1.0.5\"\nsecret-file = \"radius.secret\"\n";
+
+#[test]
+fn a_server_has_users_or_asks_radius() {
+    let pptp = server(SERVER).unwrap().pptp.unwrap();
+    assert_eq!(pptp.auth, [PppAuth::MsChapV2, PppAuth::Eap]);
+    assert!(pptp.users.is_some());
+    let asks = SERVER.replace("users-file = \"staff.users\"", "radius = true");
+    let pptp = server(&format!("{asks}{RADIUS}")).unwrap().pptp.unwrap();
+    assert_eq!((pptp.auth, pptp.users.is_none()), (vec![PppAuth::MsChapV2], true));
+
+    assert!(server(&asks).unwrap_err().contains("`[[radius]]` is missing: [pptp] asks RADIUS servers"));
+    let neither = SERVER.replace("users-file = \"staff.users\"\n", "");
+    assert!(server(&neither).unwrap_err().contains("`users-file` is missing"));
+    let both = SERVER.replace("[pptp]", "[pptp]\nradius = true");
+    assert!(server(&format!("{both}{RADIUS}")).unwrap_err().contains("`users-file` has no use"));
+    let eap = asks.replace("radius = true", "radius = true\nppp-auth = [\"eap\"]");
+    let said = server(&format!("{eap}{RADIUS}")).unwrap_err();
+    assert!(said.contains("RADIUS servers are not asked by \"eap\""), "{said}");
+}
