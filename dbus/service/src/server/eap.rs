@@ -58,6 +58,8 @@ struct Remote {
     session: String,
     /// EAP-Identity: the User-Name.
     identity: Vec<u8>,
+    /// What the server asked last.
+    method: Option<Method>,
     /// Who knows the conversation, and by what.
     state: Option<(ServerId, Vec<u8>)>,
 }
@@ -124,7 +126,7 @@ impl Inner {
     fn begin_radius(&self, rule: usize, path: Path) -> Result<(Conversation, Vec<u8>), Failure> {
         let radius = self.radius.clone().ok_or_else(|| unexpected("a RADIUS server"))?;
         let session = radius.session_id();
-        let remote = Remote { radius, session, identity: Vec::new(), state: None };
+        let remote = Remote { radius, session, identity: Vec::new(), method: None, state: None };
         // What EAP-Identity asks is the same for everybody.
         let first = emit(Code::Request, 0, Some(Method::IDENTITY), &[]);
         Ok((Conversation { rule, path, with: With::Radius(Box::new(remote)) }, first))
@@ -178,7 +180,7 @@ impl Inner {
                 AuthenticatorStep::Ended(packet, Ok(established)) => {
                     let mutual = established.method == Method::TLS;
                     let name = local.user.take().unwrap_or(established.identity);
-                    let peer = self.admitted(sa, rule, path, &name)?;
+                    let peer = self.admitted(sa, rule, path, identity(&name))?;
                     // Only EAP-TLS is a reason to do without a certificate, here as on the other side.
                     let success = EapSuccess { packet, msk: established.msk, mutual, peer: Some(peer) };
                     return Ok(EapStep::Succeeded(Box::new(success)));
@@ -220,6 +222,7 @@ impl Inner {
         match remote.radius.access(attributes, packet, remote.state.take()).await {
             Verdict::Challenge { eap: Some(eap), state, .. } => {
                 remote.state = Some(state);
+                remote.method = Packet::parse(&eap).ok().and_then(|packet| packet.method).or(remote.method);
                 Ok(EapStep::Send(eap))
             }
             Verdict::Accept(granted) => {
@@ -250,8 +253,19 @@ impl Inner {
         identifier: u8,
     ) -> Result<EapStep, Failure> {
         let name = String::from_utf8_lossy(&remote.identity).into_owned();
+        let proven = granted.user.is_some() || !remote.method.is_some_and(proves_another_name);
         let name = granted.user.clone().unwrap_or(name);
-        let peer = self.admitted(sa, rule, path, &name)?;
+        let who = match proven {
+            true => identity(&name),
+            false => {
+                tracing::warn!(
+                    user = name,
+                    "the RADIUS server has not said who it let in (User-Name): the name is what the peer calls itself"
+                );
+                Identity::KeyId(format!("{name} (not proven)").into_bytes())
+            }
+        };
+        let peer = self.admitted(sa, rule, path, who)?;
         Self::tell_of_the_rest(&name, &granted);
         let success = || emit(Code::Success, identifier, None, &[]);
         let packet = granted.eap.take().unwrap_or_else(success);
@@ -287,9 +301,8 @@ impl Inner {
         sa: SaId,
         began: usize,
         path: Path,
-        name: &str,
+        identity: Identity,
     ) -> Result<(Identity, Box<adit_ikev2::api::ResponderConfig>), Failure> {
-        let identity = name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()));
         let before = self.config.connections.get(began).ok_or_else(|| unexpected("a connection"))?;
         let users = |c: &ConnectionRule| c.users.as_ref().map(FileRef::path);
         // What a peer calls itself chooses by whose authorities its certificate is judged: it comes in by those alone.
@@ -305,6 +318,16 @@ impl Inner {
         let config = self.responder(index, rule, path)?;
         Ok((identity, Box::new(config)))
     }
+}
+
+fn identity(name: &str) -> Identity {
+    name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()))
+}
+
+/// Whether what is proven is said inside of TLS, so that EAP-Identity may be anything (RFC 7542 §2.4): what runs TLS here,
+/// EAP-FAST and TEAP.
+const fn proves_another_name(method: Method) -> bool {
+    method.runs_tls() || matches!(method, Method(43 | 55))
 }
 
 /// A user, as the file calls it.

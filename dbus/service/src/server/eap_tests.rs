@@ -203,7 +203,7 @@ async fn a_certificate_lets_in_by_its_own_authority_only() {
     let claims = Ask::Connection { remote: id("gast@guests.example"), asked: None, path: path(), eap: true };
     let Answer::Connection(Ok(_)) = server.ask(5, claims).await else { panic!("no connection") };
     let path = server.inner.guest(SaId(5)).facts().path.unwrap();
-    let failure = server.inner.admitted(SaId(5), 1, path, "alice@example.com").err().unwrap();
+    let failure = server.inner.admitted(SaId(5), 1, path, id("alice@example.com")).err().unwrap();
     assert!(failure.text.contains("no [[connection]] is for alice@example.com"), "{failure}");
 }
 
