@@ -19,11 +19,12 @@ use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::asker::Asker;
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::{Passwords, Talk};
 use super::install::Installation;
+use super::life::{MOST_ADDRESSES, PAUSES, unless};
+use super::new_passwords;
 use super::resolve::resolve;
 use super::roaming::{self, Over, Roaming};
 use super::shown::Shown;
@@ -37,11 +38,6 @@ use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
 use idle::Idle;
 use live::{Live, next_event};
-
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 6;
-/// Pauses between attempts to come back: they double from the first to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A connection to raise.
 pub struct Dial {
@@ -136,8 +132,7 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
     let installation = Arc::new(Installation::new(dial.id, &profile, &dial.daemon));
-    let asker = Asker::new(dial.id, dial.daemon.registry());
-    let passwords = Arc::new(Passwords::new(&profile, dial.daemon.files(), asker));
+    let passwords = new_passwords(dial.id, &profile, &dial.daemon);
     let shown = Shown::new(dial.id, dial.daemon.registry(), &profile);
     let asked = Arc::new(Notify::new());
     let attempt = Attempt {
@@ -236,14 +231,14 @@ impl Attempt {
         let mut pause = PAUSES.0;
         let mut was_up = self.persistent;
         loop {
-            let failure = match self.unless_stopped(Self::connect).await {
+            let failure = match unless(self.stopped.clone(), self.connect()).await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
                     was_up = true;
                     let since = tokio::time::Instant::now();
-                    match self.unless_stopped(Self::hold).await {
+                    match unless(self.stopped.clone(), self.hold()).await {
                         None => return Ended::Stopped,
                         Some(Over::Ended(failure)) => return Ended::Lost(failure),
                         Some(Over::Idle(_)) => return Ended::Idle,
@@ -256,7 +251,7 @@ impl Attempt {
                         }
                         Some(Over::Redial(failure, path)) => {
                             pause = Duration::ZERO;
-                            if self.unless_stopped(async |a: &mut Self| a.part(path).await).await.is_none() {
+                            if unless(self.stopped.clone(), self.part(path)).await.is_none() {
                                 return Ended::Stopped;
                             }
                             failure
@@ -275,7 +270,7 @@ impl Attempt {
                 Some(failure),
             );
             self.progress(Step::Established, &text);
-            if self.unless_stopped(async |_: &mut Self| tokio::time::sleep(pause).await).await.is_none() {
+            if unless(self.stopped.clone(), tokio::time::sleep(pause)).await.is_none() {
                 return Ended::Stopped;
             }
             pause = (pause * 2).clamp(PAUSES.0, PAUSES.1);
@@ -516,15 +511,6 @@ impl Attempt {
             live.ike.close(live.sa);
         }
         self.end_renewal();
-    }
-
-    async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
-        let mut stopped = self.stopped.clone();
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stop| *stop) => None,
-            value = work(self) => Some(value),
-        }
     }
 
     fn progress(&self, step: Step, text: &str) {

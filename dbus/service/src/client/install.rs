@@ -9,10 +9,11 @@ use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
 
+use super::life::{Ground, refused};
 use super::trap::Trap;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
-use crate::host::{Block, Change, Changes, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
+use crate::host::{Block, Change, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
 use crate::registry::ConnectionId;
 use crate::suites;
 
@@ -40,8 +41,7 @@ struct Of {
 pub(super) struct Slot {
     /// Whether an installation may begin.
     pub(super) open: bool,
-    changes: Option<Changes>,
-    name: Option<String>,
+    ground: Ground,
     uplink: Option<PathInfo>,
     /// The block's undo, which goes last.
     block: Option<u64>,
@@ -106,9 +106,14 @@ impl Installation {
         if slot.block.is_some() {
             return Ok(());
         }
-        let interface = self.name(&mut slot).await?;
+        let interface = slot.ground.name(&self.daemon, &self.profile).await?;
         let change = Block { interface, inside: Vec::new(), gre: Vec::new() }.change();
-        slot.block = self.changes(&mut slot)?.make(&change).await.map_err(|e| network("blocking", &e))?;
+        slot.block = slot
+            .ground
+            .changes(&self.daemon, self.numbers)?
+            .make(&change)
+            .await
+            .map_err(|e| refused("blocking", &e))?;
         Ok(())
     }
 
@@ -234,21 +239,8 @@ impl Installation {
         slot.open = false;
         let mut errors = self.lower_slot(&mut slot).await;
         errors.extend(self.disarm(&mut slot).await);
-        if let Some(changes) = slot.changes.take() {
-            errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
-        }
         slot.block = None;
-        if let Some(name) = slot.name.take() {
-            self.daemon.release_link_name(&name).await;
-        }
-        match errors.is_empty() {
-            true => Ok(()),
-            false => {
-                let text = format!("not everything could be undone: {}", errors.join("; "));
-                Err(Failure::new(FailureCode::KernelRefused, Step::Close, text)
-                    .hint("systemctl restart aditd  tries again"))
-            }
-        }
+        slot.ground.leave(&self.daemon, errors).await
     }
 
     async fn install_new(&self, sa: SaId, child: ChildSa, limits: Limits) -> Result<(), Failure> {
@@ -297,16 +289,16 @@ impl Installation {
         if !slot.link.is_empty() {
             return Ok(());
         }
-        let name = self.name(slot).await?;
+        let name = slot.ground.name(&self.daemon, &self.profile).await?;
         let mut wanted = vec![Change::XfrmLink { name, if_id: self.numbers.if_id, mtu: u32::from(mtu) }];
         if let Some(uplink) = &slot.uplink {
             let host = self.daemon.host();
             let loosen = loosen_reverse_path(host.as_ref(), &uplink.link).await;
-            wanted.extend(loosen.map_err(|e| network("reading rp_filter", &e))?);
+            wanted.extend(loosen.map_err(|e| refused("reading rp_filter", &e))?);
         }
         for change in &wanted {
-            let made = self.changes(slot)?.make(change).await;
-            slot.link.extend(made.map_err(|e| network(&change.to_string(), &e))?);
+            let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
+            slot.link.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
         }
         Ok(())
     }
@@ -320,7 +312,7 @@ impl Installation {
         mtu: u16,
     ) -> Result<(), Failure> {
         self.link(slot, mtu).await?;
-        let link = self.name(slot).await?;
+        let link = slot.ground.name(&self.daemon, &self.profile).await?;
         let plan = NetworkPlan::of(facts);
         let sources = match plan.addresses.is_empty() {
             true => self.own_addresses(&facts.local_ts).await,
@@ -346,9 +338,9 @@ impl Installation {
         child: ChildId,
         wanted: &[Change],
     ) -> Result<(), Failure> {
-        self.changes(slot)?;
-        let Slot { changes: Some(changes), shared, .. } = slot else { return Ok(()) };
-        shared.need(changes, child, wanted).await.map_err(|e| network("addresses and routes", &e))
+        let Slot { ground, shared, .. } = slot;
+        let changes = ground.changes(&self.daemon, self.numbers)?;
+        shared.need(changes, child, wanted).await.map_err(|e| refused("addresses and routes", &e))
     }
 
     /// This host's own addresses on our side of the traffic selectors, so that what it says itself fits them; of a family
@@ -370,7 +362,7 @@ impl Installation {
     }
 
     pub(super) async fn release(&self, slot: &mut Slot, child: ChildId) {
-        if let Slot { changes: Some(changes), shared, .. } = slot {
+        if let Slot { ground: Ground { changes: Some(changes), .. }, shared, .. } = slot {
             let errors = shared.release(changes, child).await;
             errors.iter().for_each(|error| self.tell(error));
         }
@@ -378,7 +370,7 @@ impl Installation {
 
     async fn lower_slot(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
-        if let Slot { changes: Some(changes), shared, .. } = slot {
+        if let Slot { ground: Ground { changes: Some(changes), .. }, shared, .. } = slot {
             errors.extend(shared.release_all(changes).await.iter().map(ToString::to_string));
         }
         errors.extend(self.lower_tunnel(slot).await);
@@ -388,7 +380,7 @@ impl Installation {
     /// The link and the CHILD_SAs, with what they need.
     pub(super) async fn lower_tunnel(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
-        if let Slot { changes: Some(changes), link, .. } = slot {
+        if let Slot { ground: Ground { changes: Some(changes), .. }, link, .. } = slot {
             for number in std::mem::take(link).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
@@ -432,32 +424,8 @@ impl Installation {
         };
         inner_mtu(path, how, child.lease.v6.is_some())
     }
-
-    /// The interface's name, chosen once for the connection's life.
-    async fn name(&self, slot: &mut Slot) -> Result<String, Failure> {
-        if let Some(name) = &slot.name {
-            return Ok(name.clone());
-        }
-        let wanted = self.profile.interface.as_ref().map(|n| n.as_str());
-        let name = self.daemon.reserve_link_name(wanted).await?;
-        slot.name = Some(name.clone());
-        Ok(name)
-    }
-
-    fn changes<'a>(&self, slot: &'a mut Slot) -> Result<&'a Changes, Failure> {
-        let changes = match slot.changes.take() {
-            Some(changes) => changes,
-            None => self.daemon.changes(&format!("client-{:08x}", self.numbers.if_id))?,
-        };
-        Ok(slot.changes.insert(changes))
-    }
 }
 
 fn taken_down() -> Failure {
     Failure::new(FailureCode::Cancelled, Step::Child, "the connection was taken down meanwhile")
-}
-
-fn network(what: &str, error: &impl std::fmt::Display) -> Failure {
-    Failure::new(FailureCode::KernelRefused, Step::Network, format!("{what}: {error}"))
-        .hint("ctl doctor  shows what this host lacks")
 }

@@ -6,6 +6,7 @@ mod configuration;
 mod context;
 mod eap;
 mod install;
+mod life;
 mod resolve;
 mod roaming;
 mod shown;
@@ -22,6 +23,7 @@ use asker::Asker;
 pub(crate) use asker::not_wanted;
 pub use attempt::{ClientHandle, Dial};
 pub(crate) use eap::Passwords;
+pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, no_route, refused, unless};
 pub(crate) use resolve::resolve;
 pub(crate) use words::not_rekeyed;
 

@@ -10,6 +10,7 @@ use adit_profile::{Mode, Profile};
 use tokio::sync::watch;
 
 use super::install::Installation;
+use super::life::no_route;
 use super::shown::Shown;
 use crate::clock;
 use crate::daemon::Daemon;
@@ -189,7 +190,7 @@ pub(super) async fn ways_to(
     uplinks: Option<&Vec<Uplink>>,
     remote: SocketAddr,
 ) -> Result<Vec<PathInfo>, Failure> {
-    let routed = daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote, &e));
+    let routed = daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e));
     let Some(uplinks) = uplinks else { return Ok(vec![routed?]) };
     let lives = |p: &PathInfo| uplinks.iter().any(|u| u.addresses.contains(&p.source));
     let first = routed.as_ref().ok().filter(|path| prefer.is_empty() && lives(path));
@@ -211,12 +212,6 @@ async fn way_over(daemon: &Daemon, name: String, source: IpAddr) -> Result<PathI
 /// The addresses that packets over these links carry.
 pub(super) fn addresses(uplinks: &[Uplink]) -> Vec<IpAddr> {
     uplinks.iter().flat_map(|u| &u.ways).map(|way| way.source).collect()
-}
-
-pub(super) fn no_route(remote: SocketAddr, error: &impl std::fmt::Display) -> Failure {
-    let text = format!("there is no route from this host to {}: {error}", remote.ip());
-    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
-        .hint(format!("check that this host is online:  ip route get {}", remote.ip()))
 }
 
 fn lost(text: &str) -> Failure {

@@ -19,19 +19,17 @@ use tokio::sync::watch;
 use super::install::Installation;
 use super::session::{Session, Start};
 use super::{OVERHEAD, WEAK};
-use crate::client::{ClientHandle, Dial, Passwords, new_passwords, resolve};
+use crate::client::{
+    ClientHandle, Dial, MOST_ADDRESSES, PAUSES, Passwords, new_passwords, no_route, resolve, unless,
+};
 use crate::daemon::Daemon;
 use crate::host::{MARK, PathInfo};
 use crate::ppp::{Happened, Later, UnitPlan, World};
 use crate::registry::{ConnectionId, State};
 use crate::suites;
 
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 6;
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Pauses between attempts to come back: they double from the first to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Where the unit is, while there is one: for its counters.
 pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
@@ -111,13 +109,13 @@ impl Attempt {
         let mut was_up = self.persistent;
         self.progress(Step::Call, WEAK);
         loop {
-            let failure = match self.unless_stopped(Self::connect).await {
+            let failure = match unless(self.stopped.clone(), self.connect()).await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
                     (was_up, pause) = (true, PAUSES.0);
-                    match self.unless_stopped(Self::hold).await {
+                    match unless(self.stopped.clone(), self.hold()).await {
                         None => return Ended::Stopped,
                         Some(failure) => failure,
                     }
@@ -131,7 +129,7 @@ impl Attempt {
             let code = failure.code.as_str();
             self.daemon.registry().set_state(self.id, State::Connecting, code, Some(failure));
             self.progress(Step::Established, &text);
-            if self.unless_stopped(async |_: &mut Self| tokio::time::sleep(pause).await).await.is_none() {
+            if unless(self.stopped.clone(), tokio::time::sleep(pause)).await.is_none() {
                 return Ended::Stopped;
             }
             pause = (pause * 2).min(PAUSES.1);
@@ -195,7 +193,8 @@ impl Attempt {
     }
 
     async fn dial(&mut self, gateway: &str, remote: Ipv4Addr) -> Result<(), Failure> {
-        let uplink = self.daemon.host().path_to(remote.into()).await.map_err(|e| no_route(remote, &e))?;
+        let uplink =
+            self.daemon.host().path_to(remote.into()).await.map_err(|e| no_route(remote.into(), &e))?;
         if self.profile.tunnel == Traffic::Full {
             let servers: Vec<Ipv4Addr> = self.known.iter().flat_map(|(_, a)| a.iter().copied()).collect();
             self.installation.block(&servers).await?;
@@ -301,15 +300,6 @@ impl Attempt {
         *lock(&self.unit) = Weak::new();
         if let Some(session) = self.session.take() {
             session.end().await;
-        }
-    }
-
-    async fn unless_stopped<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
-        let mut stopped = self.stopped.clone();
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stop| *stop) => None,
-            value = work(self) => Some(value),
         }
     }
 
@@ -438,10 +428,4 @@ fn lock(unit: &SharedUnit) -> std::sync::MutexGuard<'_, Weak<Unit>> {
 
 fn closed() -> Failure {
     Failure::new(FailureCode::PeerClosed, Step::Established, "the server closed the connection")
-}
-
-fn no_route(remote: Ipv4Addr, error: &impl std::fmt::Display) -> Failure {
-    let text = format!("there is no route from this host to {remote}: {error}");
-    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
-        .hint(format!("check that this host is online:  ip route get {remote}"))
 }

@@ -4,14 +4,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Prefix, Step};
+use adit_core::{Failure, Prefix};
 use adit_ppp::{Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::Unit;
 use adit_profile::{Profile, Tunnel as Traffic};
 
+use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::{Block, Change, Changes, PathInfo, loosen_reverse_path, tunnel_routes};
+use crate::host::{Block, Change, PathInfo, loosen_reverse_path, tunnel_routes};
 use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
@@ -25,8 +26,7 @@ pub(super) struct Installation {
 
 #[derive(Default)]
 struct Slot {
-    changes: Option<Changes>,
-    name: Option<String>,
+    ground: Ground,
     blocked: bool,
     /// Undos of what stands while the tunnel does.
     up: Vec<u64>,
@@ -48,9 +48,13 @@ impl Installation {
         if slot.blocked {
             return Ok(());
         }
-        let interface = self.name(&mut slot).await?;
+        let interface = slot.ground.name(&self.daemon, &self.profile).await?;
         let change = Block { interface, inside: Vec::new(), gre: servers.to_vec() }.change();
-        self.changes(&mut slot)?.make(&change).await.map_err(|e| refused("blocking", &e))?;
+        slot.ground
+            .changes(&self.daemon, self.numbers)?
+            .make(&change)
+            .await
+            .map_err(|e| refused("blocking", &e))?;
         slot.blocked = true;
         Ok(())
     }
@@ -68,7 +72,7 @@ impl Installation {
     /// The unit's name, chosen once for the connection's life.
     pub(super) async fn unit_name(&self) -> Result<String, Failure> {
         let mut slot = self.slot.lock().await;
-        self.name(&mut slot).await
+        slot.ground.name(&self.daemon, &self.profile).await
     }
 
     /// Addresses, routes and rules of a family.
@@ -128,7 +132,7 @@ impl Installation {
 
     async fn make(&self, slot: &mut Slot, wanted: &[Change]) -> Result<(), Failure> {
         for change in wanted {
-            let made = self.changes(slot)?.make(change).await;
+            let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
             slot.up.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
         }
         Ok(())
@@ -138,10 +142,10 @@ impl Installation {
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
         let mut errors = Vec::new();
-        let Slot { changes, up, made, routes, .. } = &mut *slot;
+        let Slot { ground, up, made, routes, .. } = &mut *slot;
         routes.clear();
         made.clear();
-        if let Some(changes) = changes {
+        if let Some(changes) = &ground.changes {
             for number in std::mem::take(up).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
@@ -158,49 +162,13 @@ impl Installation {
     /// # Errors
     /// What could not be undone; it stands in the journal and is tried again at the next start.
     pub(super) async fn undo(&self) -> Result<(), Failure> {
-        let mut errors = self.lower().await;
+        let errors = self.lower().await;
         let mut slot = self.slot.lock().await;
-        if let Some(changes) = slot.changes.take() {
-            errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
-        }
         slot.blocked = false;
-        if let Some(name) = slot.name.take() {
-            self.daemon.release_link_name(&name).await;
-        }
-        match errors.is_empty() {
-            true => Ok(()),
-            false => {
-                let text = format!("not everything could be undone: {}", errors.join("; "));
-                Err(Failure::new(FailureCode::KernelRefused, Step::Close, text)
-                    .hint("systemctl restart aditd  tries again"))
-            }
-        }
-    }
-
-    async fn name(&self, slot: &mut Slot) -> Result<String, Failure> {
-        if let Some(name) = &slot.name {
-            return Ok(name.clone());
-        }
-        let wanted = self.profile.interface.as_ref().map(|n| n.as_str());
-        let name = self.daemon.reserve_link_name(wanted).await?;
-        slot.name = Some(name.clone());
-        Ok(name)
-    }
-
-    fn changes<'a>(&self, slot: &'a mut Slot) -> Result<&'a Changes, Failure> {
-        let changes = match slot.changes.take() {
-            Some(changes) => changes,
-            None => self.daemon.changes(&format!("client-{:08x}", self.numbers.if_id))?,
-        };
-        Ok(slot.changes.insert(changes))
+        slot.ground.leave(&self.daemon, errors).await
     }
 }
 
 fn link_local(network: &Ipv6Network) -> IpAddr {
     IpAddr::V6(Ipv6Network::link_local(network.local))
-}
-
-fn refused(what: &str, error: &impl std::fmt::Display) -> Failure {
-    Failure::new(FailureCode::KernelRefused, Step::Network, format!("{what}: {error}"))
-        .hint("ctl doctor  shows what this host lacks")
 }

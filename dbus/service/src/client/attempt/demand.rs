@@ -9,8 +9,9 @@ use adit_core::{Failure, FailureCode, Path, Step};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-use super::super::roaming::{Over, no_route};
-use super::{Attempt, Ended, PAUSES, internal};
+use super::super::life::{PAUSES, no_route, unless};
+use super::super::roaming::Over;
+use super::{Attempt, Ended, internal};
 use crate::ike::Ports;
 use crate::registry::State;
 
@@ -20,54 +21,68 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 impl Attempt {
     /// Returns when the connection is to go away for good: only `down` ends it, once it waits.
     pub(super) async fn wait_and_hold(&mut self) -> Ended {
-        // Whoever raises it by name does not wait for a packet first.
-        let mut at_once = !self.persistent;
+        // Whoever raises it by name does not wait for a packet first, and is told what stands in the way.
+        let mut by_name = !self.persistent;
+        let mut at_once = by_name;
         loop {
-            let wake = match self.unless_stopped(async |a: &mut Self| a.armed(at_once).await).await {
+            let wake = match unless(self.stopped.clone(), self.armed(std::mem::take(&mut by_name))).await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) => return Ended::Lost(failure),
                 Some(Ok(wake)) => wake,
             };
             if !std::mem::take(&mut at_once) {
-                match self.unless_stopped(async |a: &mut Self| a.until_wanted(&wake).await).await {
+                match unless(self.stopped.clone(), self.until_wanted(&wake)).await {
                     None => return Ended::Stopped,
                     // Perhaps this host has another uplink by now.
                     Some(false) => continue,
                     Some(true) => self.state(State::Connecting, "wanted"),
                 }
             }
-            let failure = match self.unless_stopped(Self::connect).await {
+            let failure = match unless(self.stopped.clone(), self.connect()).await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) => failure,
-                Some(Ok(())) => {
-                    // Packets on the way up may have asked twice.
-                    let _ = wake.notified().now_or_never();
-                    self.installation.trap_answered().await;
-                    match self.unless_stopped(Self::hold).await {
-                        None => return Ended::Stopped,
-                        Some(Over::Redial(failure, path)) => {
-                            at_once = true;
-                            if self.unless_stopped(async |a: &mut Self| a.part(path).await).await.is_none() {
-                                return Ended::Stopped;
-                            }
-                            failure
-                        }
-                        Some(Over::Ended(failure) | Over::Reconnect(failure) | Over::Idle(failure)) => {
-                            failure
-                        }
+                Some(Ok(())) => match self.hold_wanted(&wake).await {
+                    None => return Ended::Stopped,
+                    Some((failure, again)) => {
+                        at_once = again;
+                        failure
                     }
-                }
+                },
             };
-            self.roaming = None;
-            self.end_renewal();
-            self.farewell().await;
-            if let Err(failure) = self.installation.lower_to_trap().await {
-                self.progress(Step::Network, &format!("packets are not waited for: {failure}"));
-            }
-            self.progress(Step::Established, &format!("down: {failure} Waiting for a packet."));
-            let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
-            self.daemon.registry().set_state(self.id, State::Standby, code, Some(failure).filter(|_| !idle));
+            self.lower_and_wait(failure, at_once).await;
         }
+    }
+
+    /// Returns when it is down, and why; and whether it is to be dialled anew at once, over another link. `None`: somebody
+    /// takes it down.
+    async fn hold_wanted(&mut self, wake: &Notify) -> Option<(Failure, bool)> {
+        // Packets on the way up may have asked twice.
+        let _ = wake.notified().now_or_never();
+        self.installation.trap_answered().await;
+        match unless(self.stopped.clone(), self.hold()).await? {
+            Over::Redial(failure, path) => {
+                unless(self.stopped.clone(), self.part(path)).await?;
+                Some((failure, true))
+            }
+            Over::Ended(failure) | Over::Reconnect(failure) | Over::Idle(failure) => Some((failure, false)),
+        }
+    }
+
+    /// What wants it is held back again. It waits for a packet, or is dialled anew at once.
+    async fn lower_and_wait(&mut self, failure: Failure, at_once: bool) {
+        self.roaming = None;
+        self.end_renewal();
+        self.farewell().await;
+        if let Err(failure) = self.installation.lower_to_trap().await {
+            self.progress(Step::Network, &format!("packets are not waited for: {failure}"));
+        }
+        let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
+        let (text, state) = match at_once {
+            true => (format!("lost: {failure} Trying again at once."), State::Connecting),
+            false => (format!("down: {failure} Waiting for a packet."), State::Standby),
+        };
+        self.progress(Step::Established, &text);
+        self.daemon.registry().set_state(self.id, state, code, Some(failure).filter(|_| !idle));
     }
 
     /// What wants the tunnel is held back from here on, and tells of itself. Where that can't be done yet, it is tried
@@ -103,7 +118,7 @@ impl Attempt {
         }
         let first = self.known.iter().flatten().next().copied();
         let remote = first.ok_or_else(|| internal("the server has no address"))?;
-        let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote, &e))?;
+        let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e))?;
         let local = SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0);
         self.installation.trap(&uplink, Path { local, remote }).await
     }

@@ -1,0 +1,89 @@
+//! What the life of every dialled connection has, whatever carries it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_profile::Profile;
+use tokio::sync::watch;
+
+use crate::daemon::Daemon;
+use crate::esp::Numbers;
+use crate::host::Changes;
+
+/// Addresses of one name that are tried.
+pub(crate) const MOST_ADDRESSES: usize = 6;
+/// Pauses between attempts to come back: they double from the first to the last.
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Works until it is done, or until somebody takes the connection down (`None`).
+pub(crate) async fn unless<T>(
+    mut stopped: watch::Receiver<bool>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = stopped.wait_for(|stop| *stop) => None,
+        value = work => Some(value),
+    }
+}
+
+/// What it keeps of this host from its first change to its last undo: its link's name, and the journal of its changes.
+#[derive(Default)]
+pub(crate) struct Ground {
+    name: Option<String>,
+    pub(crate) changes: Option<Changes>,
+}
+
+impl Ground {
+    /// The interface's name, chosen once for the connection's life.
+    pub(crate) async fn name(&mut self, daemon: &Daemon, profile: &Profile) -> Result<String, Failure> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let name = daemon.reserve_link_name(profile.interface.as_ref().map(|n| n.as_str())).await?;
+        self.name = Some(name.clone());
+        Ok(name)
+    }
+
+    /// Where its changes are made.
+    pub(crate) fn changes(&mut self, daemon: &Daemon, numbers: Numbers) -> Result<&Changes, Failure> {
+        let changes = match self.changes.take() {
+            Some(changes) => changes,
+            None => daemon.changes(&format!("client-{:08x}", numbers.if_id))?,
+        };
+        Ok(self.changes.insert(changes))
+    }
+
+    /// Undoes what is left; `errors` are those of what was undone before.
+    ///
+    /// # Errors
+    /// What could not be undone; it stands in the journal and is tried again at the next start.
+    pub(crate) async fn leave(&mut self, daemon: &Daemon, mut errors: Vec<String>) -> Result<(), Failure> {
+        if let Some(changes) = self.changes.take() {
+            errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
+        }
+        if let Some(name) = self.name.take() {
+            daemon.release_link_name(&name).await;
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let text = format!("not everything could be undone: {}", errors.join("; "));
+        Err(Failure::new(FailureCode::KernelRefused, Step::Close, text)
+            .hint("systemctl restart aditd  tries again"))
+    }
+}
+
+/// A change that the kernel did not take.
+pub(crate) fn refused(what: &str, error: &impl std::fmt::Display) -> Failure {
+    Failure::new(FailureCode::KernelRefused, Step::Network, format!("{what}: {error}"))
+        .hint("ctl doctor  shows what this host lacks")
+}
+
+/// This host knows no way to a server.
+pub(crate) fn no_route(remote: IpAddr, error: &impl std::fmt::Display) -> Failure {
+    let text = format!("there is no route from this host to {remote}: {error}");
+    Failure::new(FailureCode::ServerUnreachable, Step::Resolve, text)
+        .hint(format!("check that this host is online:  ip route get {remote}"))
+}
