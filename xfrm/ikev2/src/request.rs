@@ -17,6 +17,9 @@ const SMALLER_AFTER: u32 = 3;
 /// Ways that one request has gone, as far as they are remembered.
 const MOST_REMEMBERED: usize = 32;
 
+/// When a request that rests is sent again by itself.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
 /// One outstanding request.
 pub(crate) struct Request {
     datagrams: Datagrams,
@@ -133,12 +136,12 @@ impl Request {
 
     /// Is not sent again by itself any more, and stays unanswered.
     pub(crate) fn rest(&mut self) {
-        self.next = Instant::from_nanos(u64::MAX);
+        self.next = NEVER;
     }
 
     /// Whether that is so.
     pub(crate) fn rests(&self) -> bool {
-        self.next == Instant::from_nanos(u64::MAX)
+        self.next == NEVER
     }
 
     /// Over which paths it went, and when, oldest first.

@@ -25,6 +25,17 @@ pub trait XfrmDoor: Send + Sync {
     /// The kernel refused, or has no IPsec.
     fn allocate_spi(&self, request: &AllocateSpi) -> Result<u32, XfrmError>;
 
+    /// Forgets an ACQUIRE: a packet that met an outbound policy without a state has left one that waits to be negotiated,
+    /// and goes by time alone; until then the kernel tells of no other packet. Without an SPI nobody can name it. So it is
+    /// given one, which the kernel gives to this very state, and removed. `acquired` is outbound: it leads from its `remote`
+    /// to its `local`. Where there is none, nothing is left either.
+    fn forget_acquired(&self, acquired: &AllocateSpi) -> Vec<XfrmError> {
+        match self.allocate_spi(acquired) {
+            Ok(spi) => self.remove_states(&[StateId { destination: acquired.local, spi, mark: None }]),
+            Err(error) => vec![error],
+        }
+    }
+
     /// Installs a pair of states, or one of them, and the policies given with them, in one batch: inbound first, so that
     /// nothing that the peer sends is lost. All or nothing: if the kernel refuses one part, what it took is removed again.
     ///

@@ -105,17 +105,6 @@ impl KernelXfrm {
         Ok(out)
     }
 
-    /// A packet that met no outbound state between its deletion and its addition has left one that waits to be negotiated,
-    /// and goes by time alone: without an SPI nobody can name it. So it is given one, and removed.
-    fn forget_acquired(&self, to: &Relocation, gaps: &[(u32, Option<u32>)]) {
-        for (reqid, if_id) in gaps {
-            let acquired = AllocateSpi::tunnel(to.remote, to.local, *reqid, *if_id);
-            if let Ok(spi) = self.allocate_spi(&acquired) {
-                self.remove_states(&[StateId { destination: to.remote, spi, mark: None }]);
-            }
-        }
-    }
-
     /// A batch of removals: what is gone already is no error.
     fn remove(&self, fill: impl FnOnce(&mut Batch)) -> Vec<XfrmError> {
         match self.exchange(fill, |_| ()) {
@@ -181,7 +170,10 @@ impl XfrmDoor for KernelXfrm {
         let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ())?;
         // What has expired in between is somebody else's news.
         all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
-        self.forget_acquired(to, &steps.gaps);
+        // A packet may have met no outbound state between its deletion and its addition.
+        for (reqid, if_id) in &steps.gaps {
+            self.forget_acquired(&AllocateSpi::tunnel(to.remote, to.local, *reqid, *if_id));
+        }
         Ok(steps.left)
     }
 

@@ -65,6 +65,12 @@ impl Books {
         })
     }
 
+    /// Every CHILD_SA of an IKE_SA.
+    pub(super) fn children(&self, sa: SaId) -> impl Iterator<Item = &Child> {
+        let reqids = self.sas.get(&sa).into_iter().flat_map(|owned| &owned.reqids);
+        reqids.filter_map(|reqid| self.lineages.get(reqid)).flat_map(|lineage| &lineage.children)
+    }
+
     /// Whose state this is.
     pub(super) fn owner(&self, reqid: u32, spi: u32) -> Option<(SaId, &Lineage, &Child)> {
         let heirs = self.heirs.get(&reqid).into_iter().flatten();

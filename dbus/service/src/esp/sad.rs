@@ -172,9 +172,9 @@ impl Sad {
                         break;
                     }
                 }
-                sad.remove_left_of(heir, outbound).await;
+                sad.remove_left_of(heir, outbound.into_iter().collect()).await;
                 tokio::time::sleep(ON_THE_WAY.saturating_sub(since.elapsed())).await;
-                sad.remove_left_of(heir, inbound).await;
+                sad.remove_left_of(heir, vec![inbound]).await;
             });
         }
     }
@@ -253,10 +253,8 @@ impl Sad {
     #[must_use]
     pub fn all_states(&self, sa: SaId) -> Vec<StateId> {
         let books = self.books();
-        let Some(owned) = books.sas.get(&sa) else { return Vec::new() };
-        let lineages = owned.reqids.iter().filter_map(|reqid| books.lineages.get(reqid));
-        let children = lineages.flat_map(|l| &l.children);
-        children.flat_map(|c| Lineage::outbound(c).into_iter().chain([Lineage::inbound(c)])).collect()
+        let of = |c| Lineage::outbound(c).into_iter().chain([Lineage::inbound(c)]);
+        books.children(sa).flat_map(of).collect()
     }
 
     /// The newest inbound and outbound state of an IKE_SA's first CHILD_SA.

@@ -21,22 +21,8 @@ const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// its way.
 pub(super) struct Inherited {
     pub(super) heir: SaId,
-    pub(super) outbound: Vec<StateId>,
-    pub(super) inbound: Vec<StateId>,
-}
-
-/// A state, and which way it moves packets.
-enum Moving {
-    In(StateId),
-    Out(StateId),
-}
-
-impl Moving {
-    const fn state(&self) -> StateId {
-        match self {
-            Self::In(state) | Self::Out(state) => *state,
-        }
-    }
+    pub(super) outbound: Option<StateId>,
+    pub(super) inbound: StateId,
 }
 
 fn add(total: &mut Traffic, more: Traffic) {
@@ -167,18 +153,11 @@ impl Sad {
         child: ChildId,
         replaced: bool,
     ) -> (Vec<XfrmError>, Option<Inherited>) {
-        let (change, moving, heir) = {
+        let (change, heir, outbound, inbound) = {
             let mut books = self.books();
             let Some((reqid, lineage, found)) = books.find(sa, child) else { return (Vec::new(), None) };
             let heir = books.successor(reqid, lineage, &found.selectors).filter(|_| !replaced);
-            let moving: Vec<Moving> = match replaced {
-                true => Vec::new(),
-                false => Lineage::outbound(found)
-                    .map(Moving::Out)
-                    .into_iter()
-                    .chain([Moving::In(Lineage::inbound(found))])
-                    .collect(),
-            };
+            let (outbound, inbound) = (Lineage::outbound(found), Lineage::inbound(found));
             let own = books.own_selectors(reqid, child);
             let change = books.release(reqid, &own);
             if replaced {
@@ -188,24 +167,22 @@ impl Sad {
             } else {
                 books.forget(sa, reqid, child);
             }
-            (change, moving, heir)
+            (change, heir, outbound, inbound)
         };
-        self.spend(sa, &moving);
+        if replaced {
+            return (self.apply(change), None);
+        }
+        self.spend(sa, outbound, Some(inbound));
         let mut errors = self.apply(change);
-        let inherited = heir.map(|heir| self.leave_to(heir, &moving));
+        let states = || outbound.into_iter().chain([inbound]);
+        let inherited = heir.map(|heir| {
+            self.books().sas.entry(heir).or_default().left.extend(states());
+            Inherited { heir, outbound, inbound }
+        });
         if inherited.is_none() {
-            let states: Vec<StateId> = moving.iter().map(Moving::state).collect();
-            errors.extend(self.door().remove_states(&states));
+            errors.extend(self.door().remove_states(&states().collect::<Vec<_>>()));
         }
         (errors, inherited)
-    }
-
-    fn leave_to(&self, heir: SaId, states: &[Moving]) -> Inherited {
-        self.books().sas.entry(heir).or_default().left.extend(states.iter().map(Moving::state));
-        let (outbound, inbound): (Vec<&Moving>, _) =
-            states.iter().partition(|state| matches!(state, Moving::Out(_)));
-        let ids = |states: Vec<&Moving>| states.into_iter().map(Moving::state).collect();
-        Inherited { heir, outbound: ids(outbound), inbound: ids(inbound) }
     }
 
     /// Removes the outbound state of a CHILD_SA that was rekeyed.
@@ -219,55 +196,45 @@ impl Sad {
             found.into_iter().for_each(|c| c.peer = None);
             outbound
         };
-        let moving: Vec<Moving> = outbound.map(Moving::Out).into_iter().collect();
-        self.spend(sa, &moving);
+        self.spend(sa, outbound, None);
         self.door().remove_states(outbound.as_slice())
     }
 
     /// States are about to go: what they have moved is not forgotten, if somebody wants to know.
-    fn spend(&self, sa: SaId, states: &[Moving]) {
+    fn spend(&self, sa: SaId, outbound: Option<StateId>, inbound: Option<StateId>) {
         let wanted = self.books().sas.get(&sa).is_some_and(|owned| owned.spent.is_some());
         if !wanted {
             return;
         }
-        let moved = self.moved(states);
+        let moved = self.moved(outbound, inbound);
         if let Some(spent) = self.books().sas.get_mut(&sa).and_then(|owned| owned.spent.as_mut()) {
             add(spent, moved);
         }
     }
 
     pub(super) fn counted_now(&self, sa: SaId) -> Traffic {
-        let (mut total, states) = {
+        let (mut total, pairs) = {
             let books = self.books();
             let Some(owned) = books.sas.get(&sa) else { return Traffic::default() };
-            let lineages = owned.reqids.iter().filter_map(|reqid| books.lineages.get(reqid));
-            let states: Vec<Moving> = lineages
-                .flat_map(|l| l.children.iter())
-                .flat_map(|c| {
-                    Lineage::outbound(c).map(Moving::Out).into_iter().chain([Moving::In(Lineage::inbound(c))])
-                })
-                .collect();
-            (owned.spent.as_deref().copied().unwrap_or_default(), states)
+            let pairs: Vec<_> =
+                books.children(sa).map(|c| (Lineage::outbound(c), Lineage::inbound(c))).collect();
+            (owned.spent.as_deref().copied().unwrap_or_default(), pairs)
         };
-        add(&mut total, self.moved(&states));
+        for (outbound, inbound) in pairs {
+            add(&mut total, self.moved(outbound, Some(inbound)));
+        }
         total
     }
 
-    fn moved(&self, states: &[Moving]) -> Traffic {
-        let mut total = Traffic::default();
-        for state in states {
-            let Ok(Some(counters)) = self.door().query(&state.state()) else { continue };
-            let moved = match state {
-                Moving::In(_) => {
-                    Traffic { bytes_in: counters.bytes, packets_in: counters.packets, ..Traffic::default() }
-                }
-                Moving::Out(_) => {
-                    Traffic { bytes_out: counters.bytes, packets_out: counters.packets, ..Traffic::default() }
-                }
-            };
-            add(&mut total, moved);
+    fn moved(&self, outbound: Option<StateId>, inbound: Option<StateId>) -> Traffic {
+        let read = |state: Option<StateId>| self.door().query(&state?).ok().flatten();
+        let (sent, received) = (read(outbound).unwrap_or_default(), read(inbound).unwrap_or_default());
+        Traffic {
+            bytes_in: received.bytes,
+            bytes_out: sent.bytes,
+            packets_in: received.packets,
+            packets_out: sent.packets,
         }
-        total
     }
 
     /// Everything of an IKE_SA goes over this path. What has to be rekeyed since it cannot be moved, and inbound states that
@@ -353,14 +320,7 @@ impl Sad {
 
     /// Removes what an IKE_SA has, at once.
     pub(super) fn remove_now(&self, sa: SaId) -> (Vec<XfrmError>, Vec<Inherited>) {
-        let children: Vec<ChildId> = {
-            let books = self.books();
-            let owned = books.sas.get(&sa).into_iter().flat_map(|owned| &owned.reqids);
-            owned
-                .filter_map(|n| books.lineages.get(n))
-                .flat_map(|l| l.children.iter().map(|c| c.id))
-                .collect()
-        };
+        let children: Vec<ChildId> = self.books().children(sa).map(|c| c.id).collect();
         let (mut errors, mut inherited) = (Vec::new(), Vec::new());
         for child in children {
             let (failed, left) = self.close_now(sa, child, false);
@@ -404,23 +364,17 @@ impl Sad {
         errors
     }
 
-    /// Removes the state without an SPI that stands for an ACQUIRE. It can be had only by asking for its SPI: the kernel
-    /// then gives one to this very state.
-    pub(super) fn forget_acquire_now(&self, reqid: u32) -> Vec<XfrmError> {
-        let asked = {
+    /// The packet that a trap told of is nobody's any more.
+    fn forget_acquire_now(&self, reqid: u32) -> Vec<XfrmError> {
+        let acquired = {
             let books = self.books();
-            let Some(lineage) = books.lineages.get(&reqid).filter(|_| books.traps.contains_key(&reqid))
-            else {
-                return Vec::new();
-            };
-            // Outbound: it leads to the peer.
-            let (from, to) = (lineage.path.local.ip(), lineage.path.remote.ip());
-            AllocateSpi { mode: lineage.mode, ..AllocateSpi::tunnel(to, from, reqid, lineage.if_id) }
+            let trapped = books.lineages.get(&reqid).filter(|_| books.traps.contains_key(&reqid));
+            trapped.map(|lineage| {
+                let (from, to) = (lineage.path.local.ip(), lineage.path.remote.ip());
+                AllocateSpi { mode: lineage.mode, ..AllocateSpi::tunnel(to, from, reqid, lineage.if_id) }
+            })
         };
-        match self.door().allocate_spi(&asked) {
-            Ok(spi) => self.door().remove_states(&[StateId { destination: asked.local, spi, mark: None }]),
-            Err(error) => vec![error],
-        }
+        acquired.map(|acquired| self.door().forget_acquired(&acquired)).unwrap_or_default()
     }
 
     fn apply(&self, change: PolicyChange) -> Vec<XfrmError> {

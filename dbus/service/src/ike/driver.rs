@@ -102,7 +102,7 @@ pub struct WeakIkeDriver(mpsc::WeakUnboundedSender<Command>);
 
 impl WeakIkeDriver {
     /// One whose task is gone.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "recording"))]
     pub(crate) fn gone() -> Self {
         Self(mpsc::unbounded_channel().0.downgrade())
     }

@@ -132,12 +132,14 @@ impl Endpoint {
     /// that has heard that the old one is over reads no more of what was sent on it.
     fn inherit(&mut self, now: Instant, before: usize) {
         let heirs = core::mem::take(&mut self.shared.heirs);
-        let others = self.shared.out.len().saturating_sub(before);
-        for sa in &heirs {
-            self.step_of(now, *sa, |state, cx| state.input(cx, Order::Inherits));
+        if heirs.is_empty() {
+            return;
         }
-        if let Some(fresh) = self.shared.out.make_contiguous().get_mut(before..).filter(|_| !heirs.is_empty())
-        {
+        let others = self.shared.out.len().saturating_sub(before);
+        for sa in heirs {
+            self.step_of(now, sa, |state, cx| state.input(cx, Order::Inherits));
+        }
+        if let Some(fresh) = self.shared.out.make_contiguous().get_mut(before..) {
             fresh.rotate_left(others);
         }
     }
