@@ -41,7 +41,7 @@ pub use journal::{Journal, leftovers};
 pub use kernel::KernelHost;
 pub use ledger::Changes;
 pub use lookup::{LinkState, PathInfo, UplinkState};
-pub use plan::{Nat, forwarding, loosen_reverse_path, tunnel_routes, waiting_routes};
+pub use plan::{Nat, client_route, forwarding, loosen_reverse_path, tunnel_routes, waiting_routes};
 pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]
 pub use recording::{RecordedHost, RecordingHost};
@@ -74,6 +74,9 @@ pub const UPLINK_TABLES: u32 = 0x4200_0000;
 
 /// Group of our links (`ip link show group 98`): what is deleted together when many are.
 pub const LINK_GROUP: u32 = 98;
+
+/// Routing table `main`, where everybody looks.
+pub(crate) const MAIN_TABLE: u32 = 254;
 
 /// What [`Host`]'s operations give: they may wait for the kernel or for `nft`.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;

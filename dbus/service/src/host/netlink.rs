@@ -24,8 +24,8 @@ use rtnetlink::Handle;
 use tokio::sync::Mutex;
 
 use super::{
-    HostError, LINK_GROUP, LinkState, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, RULE_PRIORITY, Route, Rule,
-    SourceRule, Target,
+    HostError, LINK_GROUP, LinkState, MAIN_TABLE, MARK, MARK_MASK, PathInfo, ROUTE_PROTOCOL, RULE_PRIORITY,
+    Route, Rule, SourceRule, Target,
 };
 
 /// A netlink socket, which the kernel lets have one dump at a time (EBUSY).
@@ -39,9 +39,6 @@ impl Socket {
         Self { handle, dump: Mutex::default() }
     }
 }
-
-/// `main`, where everybody looks.
-const MAIN_TABLE: u32 = 254;
 
 /// Sends one request; gives the messages that answer it.
 pub(super) async fn ask(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use adit_core::{AddressRange, Prefix};
 
-use super::{Change, Host, HostError, RULE_PRIORITY, Route, Rule, Target};
+use super::{Change, Host, HostError, MAIN_TABLE, RULE_PRIORITY, Route, Rule, Target};
 
 /// Metric of a tunnel's routes.
 const METRIC: u32 = 50;
@@ -28,6 +28,13 @@ pub fn tunnel_routes(link: &str, table: u32, sources: &[IpAddr], destinations: &
 #[must_use]
 pub fn waiting_routes(uplink: &str, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
     routes(uplink, WAITING_METRIC, table, sources, destinations)
+}
+
+/// The way to a server's clients, for everybody on this host: over `link`.
+#[must_use]
+pub fn client_route(link: &str, destination: Prefix) -> Change {
+    let target = Target::Link(link.to_owned());
+    Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
 }
 
 fn routes(link: &str, metric: u32, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {

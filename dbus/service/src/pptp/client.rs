@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::install::Installation;
 use super::session::{Session, Start};
-use super::{OVERHEAD, WEAK};
+use super::{MOST_MTU, OVERHEAD, WEAK};
 use crate::client::{
     ClientHandle, Dial, MOST_ADDRESSES, PAUSES, Passwords, new_passwords, no_route, resolve, unless,
 };
@@ -311,9 +311,6 @@ impl Attempt {
         self.daemon.registry().set_state(self.id, state, reason, None);
     }
 }
-
-/// What Windows uses, and what passes most paths; a longer one gains little.
-const MOST_MTU: u16 = 1400;
 
 /// IPv6 needs 1280 octets (RFC 8200 §5), beside what MPPE takes.
 const LEAST_IPV6: u16 = 1280 + 4;

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use adit_auth::eap::{AuthenticatorAsk, UserSecret};
-use adit_auth::mschap::NtHash;
 use adit_auth::radius::Granted;
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_dbus_api::Traffic;
@@ -13,14 +12,14 @@ use adit_ikev2::api::Lease;
 use adit_pool::Request;
 use adit_ppp::{Answer, Ask, Claim, Established, Event, KnownUser, Network, NetworkPlan, Verdict};
 use adit_ppp_kernel::Unit;
-use adit_profile::{FileRef, User, UserPassword};
+use adit_profile::{FileRef, User};
 use tokio::sync::watch;
 use tracing::info;
 
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
-use crate::host::{Change, Route, Target};
+use crate::host::{Change, client_route};
 use crate::ppp::{self, Later, SERVER_GROUP, UnitPlan, World};
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
@@ -28,8 +27,6 @@ use crate::server::sessions::Share;
 use crate::server::users;
 use crate::suites;
 
-const MAIN_TABLE: u32 = 254;
-const METRIC: u32 = 50;
 /// DNS servers that IPCP has room for (RFC 1877).
 const MOST_DNS: usize = 2;
 
@@ -78,7 +75,7 @@ impl Guest {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn user(&self, name: &str) -> Result<Option<KnownUser>, Failure> {
+    fn user<T>(&self, name: &str, known: fn(&User) -> Option<T>) -> Result<Option<T>, Failure> {
         let users = users::read(&self.server.daemon, self.file()?)?;
         Ok(users.find(name).and_then(|(_, user)| known(user)))
     }
@@ -104,7 +101,7 @@ impl Guest {
     }
 
     fn verify(&self, claim: &Claim) -> Result<Verdict, Failure> {
-        Ok(claim.verify(self.user(&claim.name)?.as_ref()))
+        Ok(claim.verify(self.user(&claim.name, known)?.as_ref()))
     }
 
     fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
@@ -125,12 +122,7 @@ impl Guest {
             }
             Ask::StorePassword { name, password } => Answer::Stored(self.store(&name, &password)),
             Ask::Eap(AuthenticatorAsk::User { identity }) => {
-                let secret = |user: KnownUser| UserSecret {
-                    hash: user.hash,
-                    expired: user.expired,
-                    clear: user.password,
-                };
-                Answer::EapUser(self.user(&identity).map(|user| user.map(secret)))
+                Answer::EapUser(self.user(&identity, users::secret))
             }
             Ask::Eap(AuthenticatorAsk::StorePassword { identity, password }) => {
                 Answer::Stored(self.store(&identity, &password))
@@ -184,9 +176,7 @@ impl Guest {
         let link = unit.name().to_owned();
         host.apply(&Change::Address { link: link.clone(), address }).await.map_err(refused)?;
         let Some(peer) = self.facts().address else { return Ok(()) };
-        let (destination, target) = (Prefix::host(IpAddr::V4(peer)), Target::Link(link));
-        let route = Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC };
-        host.apply(&Change::Route(route)).await.map_err(refused)
+        host.apply(&client_route(&link, Prefix::host(IpAddr::V4(peer)))).await.map_err(refused)
     }
 
     /// The link carries packets: it is shown, and can be ended by who sees it.
@@ -265,7 +255,8 @@ impl Guest {
     }
 }
 
-fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+/// The IPv4 addresses of these, as many as IPCP has room for.
+pub(super) fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
     let v4 = addresses.iter().filter_map(|a| match a {
         IpAddr::V4(a) => Some(*a),
         IpAddr::V6(_) => None,
@@ -274,14 +265,8 @@ fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
 }
 
 fn known(user: &User) -> Option<KnownUser> {
-    let known = match &user.password {
-        UserPassword::Text(text) => KnownUser::with_password(text.duplicate())?,
-        UserPassword::NtHash(hash) => {
-            let hash = NtHash::from_bytes(hash.expose().try_into().ok()?);
-            KnownUser { password: None, hash, expired: false }
-        }
-    };
-    Some(KnownUser { expired: user.expired, ..known })
+    let UserSecret { hash, expired, clear } = users::secret(user)?;
+    Some(KnownUser { password: clear, hash, expired })
 }
 
 impl World for Guest {

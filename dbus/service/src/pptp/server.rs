@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::OVERHEAD;
-use super::guest::Guest;
+use super::MOST_MTU;
+use super::guest::{Guest, v4_of};
 use super::session::{Session, Start};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
@@ -34,10 +34,6 @@ use crate::suites;
 const BACKLOG: u32 = 512;
 /// Sessions of one address that have not said who they are.
 const HALF_OPEN_PER_ADDRESS: usize = 20;
-const ETHERNET: u16 = 1500;
-const MOST_MTU: u16 = 1400;
-/// How long RADIUS servers have, at the end, to take note of the last sessions.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 /// So long somebody may take to prove who they are, whatever they do in the meantime.
 const UNPROVEN: Duration = Duration::from_secs(90);
 /// How long all sessions together have to end.
@@ -123,10 +119,8 @@ impl PptpServer {
         for error in self.inner.changes.undo_all().await {
             warn!(%error, "PPTP server: not undone");
         }
-        if let Some(radius) = &self.inner.radius
-            && tokio::time::timeout(LAST_WORDS, radius.all_noted()).await.is_err()
-        {
-            warn!("accounting records are lost: no RADIUS server takes note of them");
+        if let Some(radius) = &self.inner.radius {
+            radius.last_words().await;
         }
     }
 
@@ -161,15 +155,11 @@ impl Inner {
             Some(file) => users::read(daemon, file).map(|_| None)?,
             None => Radius::new(&server.aaa, daemon.files(), "adit", None)?,
         };
-        let v4 = pool.dns.iter().filter_map(|a| match a {
-            IpAddr::V4(a) => Some(*a),
-            IpAddr::V6(_) => None,
-        });
         Ok(Self {
             daemon: Arc::clone(daemon),
             pool: Mutex::new(made),
             local,
-            dns: v4.take(2).collect(),
+            dns: v4_of(&pool.dns),
             most: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
             half_open: usize::try_from(server.limits.half_open).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
@@ -321,15 +311,14 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: wat
     let local = tcp.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     let guest = Guest::new(&inner, Path { local, remote: from });
     if let (IpAddr::V4(here), IpAddr::V4(remote)) = (local.ip(), from.ip()) {
-        let mtu = MOST_MTU.min(ETHERNET.saturating_sub(OVERHEAD));
         let mut session = Session::new(Start {
             role: PptpRole::Pac,
             host_name: "adit".into(),
             tcp,
             local: here,
             remote,
-            mtu,
-            link: inner.link_config(mtu),
+            mtu: MOST_MTU,
+            link: inner.link_config(MOST_MTU),
             world: Arc::clone(&guest) as _,
         });
         let up = |session: &Session| guest.established(local, session, &stop);

@@ -174,9 +174,7 @@ impl Session {
         let id = bound.call_id();
         match peer {
             Some(peer) => {
-                let socket = bound.connect(self.start.remote, peer)?;
-                let channel = Channel::attach(std::os::fd::AsFd::as_fd(&socket))?;
-                self.ready = Some((socket, channel));
+                self.ready = Some(connect(bound, self.start.remote, peer)?);
             }
             None => self.bound = Some(bound),
         }

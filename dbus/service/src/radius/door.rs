@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use adit_auth::radius::{Client, Input, Output, Query, QueryId, Server, ServerId, Verdict};
+use adit_auth::radius::{Client, Input, MAX_LEN, Output, Query, QueryId, Server, ServerId, Verdict};
 use adit_core::{Failure, FailureCode, Step};
 use adit_crypto::OsEntropy;
 use tokio::net::UdpSocket;
@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 
-/// The longest RADIUS packet (RFC 2865 §3).
-const LONGEST: usize = 4096;
 /// Datagrams that wait for the client's turn; more than that are lost, as on the wire.
 const ARRIVED: usize = 1024;
 
 enum Command {
     Ask(Box<Query>, oneshot::Sender<Verdict>),
     Tell(Box<Query>),
+    /// Everything before this has come.
+    Reached(oneshot::Sender<()>),
 }
 
 /// A handle on the task. After the last handle is gone, the task goes on until all that is to be told is told.
@@ -74,7 +74,10 @@ impl Door {
     /// Returns when nothing is on its way or waits.
     pub(super) async fn idle(&self) {
         // What was told just now has to reach the task first.
-        tokio::task::yield_now().await;
+        let (sender, reached) = oneshot::channel();
+        if self.commands.send(Command::Reached(sender)).is_err() || reached.await.is_err() {
+            return;
+        }
         let _ = self.open.clone().wait_for(|open| *open == 0).await;
     }
 }
@@ -119,7 +122,9 @@ impl Task {
             let deadline = self.client.deadline();
             tokio::select! {
                 command = commands.recv(), if asked => match command {
-                    Some(command) => self.command(command),
+                    Some(Command::Reached(sender)) => drop(sender.send(())),
+                    Some(Command::Ask(query, sender)) => self.ask(query, Some(sender)),
+                    Some(Command::Tell(query)) => self.ask(query, None),
                     None => asked = false,
                 },
                 Some(Arrived { server, socket, payload }) = arrivals.recv() => {
@@ -132,16 +137,10 @@ impl Task {
         }
     }
 
-    fn command(&mut self, command: Command) {
+    fn ask(&mut self, query: Box<Query>, sender: Option<oneshot::Sender<Verdict>>) {
         self.next = self.next.wrapping_add(1);
         let id = QueryId(self.next);
-        let query = match command {
-            Command::Ask(query, sender) => {
-                self.waiting.insert(id, sender);
-                query
-            }
-            Command::Tell(query) => query,
-        };
+        self.waiting.extend(sender.map(|sender| (id, sender)));
         self.client.handle(clock::now(), Input::Ask(id, query));
     }
 
@@ -218,7 +217,7 @@ impl Link {
         };
         let udp = UdpSocket::bind(from).await?;
         udp.connect(self.to).await?;
-        let mut buffer = vec![0; LONGEST];
+        let mut buffer = vec![0; MAX_LEN];
         loop {
             tokio::select! {
                 payload = payloads.recv() => match payload {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
+use adit_auth::radius::MAX_LEN;
 use adit_auth::radius::dynamic::{Outcome, Request};
 use adit_core::{Failure, FailureCode, Step};
 use tokio::net::UdpSocket;
@@ -12,8 +13,6 @@ use tokio::task::JoinHandle;
 
 use super::Radius;
 
-/// The longest RADIUS packet.
-const LONGEST: usize = 4096;
 /// Answers that are kept for requests that come again.
 const KEPT: usize = 64;
 
@@ -43,7 +42,7 @@ where
     F: Future<Output = Outcome> + Send + 'static,
     Act: Fn(Request) -> F + Send + Sync + 'static,
 {
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; MAX_LEN];
     let mut answered: VecDeque<(SocketAddr, Vec<u8>, Vec<u8>)> = VecDeque::new();
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };

@@ -8,6 +8,7 @@ mod session;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use adit_auth::radius::{Attribute, Query, Server, ServerId, Verdict, attribute};
 use adit_core::{Failure, Path, Secret};
@@ -20,6 +21,9 @@ use door::Door;
 pub(crate) use dynamic::listen;
 pub(crate) use keep::keep;
 pub(crate) use session::{Cause, Grant, Limits, Session};
+
+/// How long the servers have, at the end, to take note of the last sessions.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The servers of a configuration, and what is on its way to them.
 pub(crate) struct Radius {
@@ -100,10 +104,12 @@ impl Radius {
         }
     }
 
-    /// Whether every record has been noted.
-    pub(crate) async fn all_noted(&self) {
-        if let Some(door) = &self.accounting {
-            door.idle().await;
+    /// At the end: the servers have a little to take note of the last sessions.
+    pub(crate) async fn last_words(&self) {
+        if let Some(door) = &self.accounting
+            && tokio::time::timeout(LAST_WORDS, door.idle()).await.is_err()
+        {
+            tracing::warn!("accounting records are lost: no RADIUS server takes note of them");
         }
     }
 

@@ -6,12 +6,11 @@ use adit_auth::eap::{
     Authenticator, AuthenticatorAsk, AuthenticatorConfig, AuthenticatorStep, Code, Method, Packet,
     UserSecret, emit,
 };
-use adit_auth::mschap::NtHash;
 use adit_auth::radius::{Granted, ServerId, Verdict};
 use adit_core::{Failure, FailureCode, Identity, Path, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ikev2::api::{EapStep, EapSuccess, SaId};
-use adit_profile::{ConnectionRule, EapMethod, FileRef, UserPassword};
+use adit_profile::{ConnectionRule, EapMethod, FileRef};
 
 use zeroize::Zeroizing;
 
@@ -189,10 +188,7 @@ impl Inner {
                     self.guest(sa).facts().refused = None;
                     return Ok(EapStep::Failed(packet, why));
                 }
-                AuthenticatorStep::Ignore => {
-                    let text = "the peer sent an EAP packet that makes no sense at this point";
-                    return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
-                }
+                AuthenticatorStep::Ignore => return Err(senseless()),
             }
         }
     }
@@ -213,10 +209,7 @@ impl Inner {
                 }
                 identifier
             }
-            _ => {
-                let text = "the peer sent an EAP packet that makes no sense at this point";
-                return Err(Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text));
-            }
+            _ => return Err(senseless()),
         };
         let attributes = remote.radius.about(&remote.identity, &remote.session, path);
         match remote.radius.access(attributes, packet, remote.state.take()).await {
@@ -320,6 +313,11 @@ impl Inner {
     }
 }
 
+fn senseless() -> Failure {
+    let text = "the peer sent an EAP packet that makes no sense at this point";
+    Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text)
+}
+
 fn identity(name: &str) -> Identity {
     name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()))
 }
@@ -334,12 +332,8 @@ const fn proves_another_name(method: Method) -> bool {
 fn find(daemon: &Daemon, file: &FileRef, name: &str) -> Result<Option<(String, UserSecret)>, Failure> {
     let users = users::read(daemon, file)?;
     let Some((name, user)) = users.find(name) else { return Ok(None) };
-    let hash = match &user.password {
-        UserPassword::Text(text) => NtHash::of(text),
-        UserPassword::NtHash(hash) => hash.expose().try_into().ok().map(NtHash::from_bytes),
-    };
-    let hash = hash.ok_or_else(|| unexpected("a password that is text"))?;
-    Ok(Some((name.to_owned(), UserSecret { hash, expired: user.expired, clear: None })))
+    let secret = users::secret(user).ok_or_else(|| unexpected("a password that is text"))?;
+    Ok(Some((name.to_owned(), secret)))
 }
 
 /// What reads and writes files.

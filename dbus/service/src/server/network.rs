@@ -8,11 +8,8 @@ use adit_plan::{Encapsulation, EspOverhead, inner_mtu};
 use adit_profile::Nat as NatChoice;
 
 use super::Inner;
-use crate::host::{Change, Nat, Route, Target, forwarding};
+use crate::host::{Change, Nat, client_route, forwarding};
 
-/// `main`, where everybody looks.
-const MAIN_TABLE: u32 = 254;
-const METRIC: u32 = 50;
 const ETHERNET: u16 = 1500;
 /// The most that ESP adds: AES-CBC with HMAC-SHA2-512-256.
 const WIDEST: EspOverhead = EspOverhead { iv: 16, icv: 32, block: 16 };
@@ -33,10 +30,7 @@ impl Inner {
         ranges.extend(sites);
         ranges.sort_unstable();
         ranges.dedup();
-        let route = |destination: Prefix| {
-            let target = Target::Link(self.link.clone());
-            Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
-        };
+        let route = |destination: Prefix| client_route(&self.link, destination);
         // A site that may have anything behind itself gets no default route of this host.
         let networks = |r: &AddressRange| match pools.contains(r) {
             true => pool_networks(*r),

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use adit_auth::radius::Granted;
 use adit_auth::radius::dynamic::{Outcome, Request as Wanted, Wish};
@@ -14,9 +13,6 @@ use adit_profile::ConnectionRule;
 use super::guest::Guest;
 use super::{Inner, Server};
 use crate::radius::{Cause, Session, keep, listen};
-
-/// How long the servers have, at the end, to take note of the last sessions.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What of a lease a RADIUS server has a say in.
 pub(crate) struct Share {
@@ -87,10 +83,8 @@ impl Server {
             task.abort();
         }
         for inner in self.all() {
-            if let Some(radius) = &inner.radius
-                && tokio::time::timeout(LAST_WORDS, radius.all_noted()).await.is_err()
-            {
-                tracing::warn!("accounting records are lost: no RADIUS server takes note of them");
+            if let Some(radius) = &inner.radius {
+                radius.last_words().await;
             }
         }
     }

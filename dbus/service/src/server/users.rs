@@ -5,9 +5,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use adit_auth::eap::UserSecret;
 use adit_auth::mschap::NtHash;
 use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_profile::{FileRef, UserPassword, Users};
+use adit_profile::{FileRef, User, UserPassword, Users};
 use zeroize::Zeroizing;
 
 use crate::daemon::Daemon;
@@ -26,6 +27,15 @@ pub(crate) fn read(daemon: &Daemon, file: &FileRef) -> Result<Users, Failure> {
         users.overlay(daemon.files().users_at(&chosen)?);
     }
     Ok(users)
+}
+
+/// What a user is asked for. `None`: its password is no text.
+pub(crate) fn secret(user: &User) -> Option<UserSecret> {
+    let (hash, clear) = match &user.password {
+        UserPassword::Text(text) => (NtHash::of(text)?, Some(text.duplicate())),
+        UserPassword::NtHash(hash) => (NtHash::from_bytes(hash.expose().try_into().ok()?), None),
+    };
+    Some(UserSecret { hash, expired: user.expired, clear })
 }
 
 /// A user has chosen a password. The administrator's file is not the daemon's to write: what was chosen is kept beside
@@ -74,7 +84,8 @@ fn write(path: &PathBuf, user: &str, hash: &NtHash) -> std::io::Result<()> {
     after.extend_from_slice(format!("{user}:nt-hash:").as_bytes());
     after.extend_from_slice(digits.as_bytes());
     after.push(b'\n');
-    let aside = path.with_extension("new");
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(&after)?;
