@@ -80,7 +80,7 @@ pub(crate) fn eap(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
             NameError::new(format!("{} is not an EAP method of ours", quoted(text)), words.join(", "))
         })
     };
-    let mut methods = reader.parse_list(table, "eap-methods", method);
+    let mut methods = reader.parse_some(table, "eap-methods", method).unwrap_or_default();
     let has = |key| entry(table, key).is_some();
     match entry(table, "eap-methods") {
         None if has("key") && has("user") => methods.extend([EapType::Tls, EapType::Mschapv2]),

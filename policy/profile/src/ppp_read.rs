@@ -3,7 +3,9 @@ use core::net::IpAddr;
 use crate::eap::EapChoice;
 use crate::ppp::{MppeRule, PppAuth, PppRule, PptpServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
-use crate::profile_read::{DNS, DPD_DEFAULT, TRAFFIC, local_address, mtu, parse_address, servers, user_name};
+use crate::profile_read::{
+    DNS, DPD_DEFAULT, TRAFFIC, listed_families, local_address, mtu, parse_address, servers, user_name,
+};
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
@@ -145,15 +147,16 @@ fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
 }
 
 fn families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
-    let parse = |text: &str| match text {
-        "ipv4" => Ok(true),
-        "ipv6" => Ok(false),
-        _ => Err(NameError::new(format!("{} is not a kind of address", quoted(text)), r#""ipv4", "ipv6""#)),
+    let Some((_, span)) = entry(table, "addresses") else {
+        return Families { ipv4: true, ipv6: true };
     };
-    match reader.parse_list(table, "addresses", parse) {
-        kinds if kinds.is_empty() => Families { ipv4: true, ipv6: true },
-        kinds => Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) },
+    let errors = reader.errors.len();
+    let listed = listed_families(reader, table);
+    if !listed.ipv4 && !listed.ipv6 && reader.errors.len() == errors {
+        let help = r#"ask for "ipv4", "ipv6" or both"#;
+        reader.error(span, "`addresses` is empty: nothing could go into the tunnel", help);
     }
+    listed
 }
 
 fn auth(reader: &mut Reader<'_>, table: &Table<'_>, default: &[PppAuth]) -> Vec<PppAuth> {
@@ -166,8 +169,8 @@ fn auth(reader: &mut Reader<'_>, table: &Table<'_>, default: &[PppAuth]) -> Vec<
         };
         found.ok_or_else(|| NameError::new(why, allowed))
     };
-    let wanted = reader.parse_list(table, "ppp-auth", parse);
-    let Some((_, span)) = entry(table, "ppp-auth") else { return default.to_vec() };
+    let wanted = reader.parse_some(table, "ppp-auth", parse);
+    let Some((wanted, (_, span))) = wanted.zip(entry(table, "ppp-auth")) else { return default.to_vec() };
     if wanted.contains(&PppAuth::MsChapV1) && !reader.legacy {
         let help = "take it out, or add  legacy = true  for a peer that can do nothing better";
         reader.error(span.clone(), "`ppp-auth`: MS-CHAPv1 can be broken in minutes", help);
@@ -189,12 +192,12 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
             Err(NameError::new(format!("{} is not a length of MPPE's keys", quoted(text)), r#""128", "40""#))
         }
     };
-    let bits = reader.parse_list(table, "mppe", parse);
+    let bits = reader.parse_some(table, "mppe", parse);
     let default = MppeRule::default();
     MppeRule {
         required: reader.boolean(table, "require-mppe").unwrap_or(default.required),
-        bits128: bits.is_empty() || bits.contains(&true),
-        bits40: bits.contains(&false),
+        bits128: bits.as_ref().map_or(default.bits128, |bits| bits.contains(&true)),
+        bits40: bits.as_ref().map_or(default.bits40, |bits| bits.contains(&false)),
         stateful: reader.boolean(table, "mppe-stateful").unwrap_or(default.stateful),
     }
 }

@@ -406,27 +406,34 @@ fn traffic(
     Traffic { mode, tunnel, local_subnets, remote_subnets, children, addresses }
 }
 
-fn families(reader: &mut Reader<'_>, table: &Table<'_>, mode: Mode, local: &[TrafficSelector]) -> Families {
+/// The kinds of address that `addresses` lists.
+pub(crate) fn listed_families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
     let parse = |text: &str| match text {
         "ipv4" => Ok(true),
         "ipv6" => Ok(false),
         _ => Err(NameError::new(format!("{} is not a kind of address", quoted(text)), r#""ipv4", "ipv6""#)),
     };
+    let kinds = reader.parse_list(table, "addresses", parse);
+    Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) }
+}
+
+fn families(reader: &mut Reader<'_>, table: &Table<'_>, mode: Mode, local: &[TrafficSelector]) -> Families {
     let Some((_, span)) = entry(table, "addresses") else {
         let ask = mode == Mode::Tunnel && local.is_empty();
         return Families { ipv4: ask, ipv6: ask };
     };
     let errors = reader.errors.len();
-    let kinds = reader.parse_list(table, "addresses", parse);
+    let listed = listed_families(reader, table);
+    let none = !listed.ipv4 && !listed.ipv6;
     let has = entry(table, "local-subnets").is_some();
-    if kinds.is_empty() && reader.errors.len() == errors && mode == Mode::Tunnel && !has {
+    if none && reader.errors.len() == errors && mode == Mode::Tunnel && !has {
         let help = r#"add local-subnets = ["10.1.0.0/16"], or ask for "ipv4", "ipv6" or both"#;
         reader.error(span, "`addresses` is empty: nothing on our side could go into the tunnel", help);
-    } else if !kinds.is_empty() && mode == Mode::Transport {
+    } else if !none && mode == Mode::Transport {
         let help = "take the line out, or the one with mode";
         reader.error(span, "`addresses` has no use: in transport mode there are none inside", help);
     }
-    Families { ipv4: kinds.contains(&true), ipv6: kinds.contains(&false) }
+    listed
 }
 
 pub(crate) fn mtu(reader: &mut Reader<'_>, table: &Table<'_>, addresses: Families) -> Option<u16> {

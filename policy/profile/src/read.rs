@@ -117,6 +117,22 @@ impl<'s> Reader<'s> {
         texts.iter().filter_map(|text| self.parsed(table, key, text, &parse)).collect()
     }
 
+    /// The same, where a list without anything in it says nothing. `None`: the key is not there.
+    pub(crate) fn parse_some<T>(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, NameError>,
+    ) -> Option<Vec<T>> {
+        let (_, span) = entry(table, key)?;
+        let errors = self.errors.len();
+        let list = self.parse_list(table, key, parse);
+        if list.is_empty() && self.errors.len() == errors {
+            self.error(span, format!("{}`{key}` is empty", table.title), "name one, or take the line out");
+        }
+        Some(list)
+    }
+
     pub(crate) fn parsed<T>(
         &mut self,
         table: &Table<'_>,

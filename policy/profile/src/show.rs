@@ -56,11 +56,7 @@ impl Profile {
         out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
         out.push(said("tunnel", string(self.kind.as_str())));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
-        match &self.password {
-            Some(PasswordSource::Inline(_)) => out.push(said("password", HIDDEN.into())),
-            Some(PasswordSource::File(file)) => out.push(said("password-file", string(file.name.as_str()))),
-            None => {}
-        }
+        out.extend(self.password_setting());
         let (default, MppeRule { required, bits128, bits40, stateful }) = (PppRule::default(), ppp.mppe);
         let auth = list(ppp.auth.iter().map(|m| string(m.as_str())));
         out.push(when("ppp-auth", auth, ppp.auth == default.auth));
@@ -74,12 +70,24 @@ impl Profile {
         if !self.remote_subnets.is_empty() {
             out.push(said("remote-subnets", selectors(&self.remote_subnets)));
         }
-        let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
-        let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
-        out.push(when("addresses", asked, self.addresses.ipv4 && self.addresses.ipv6));
+        out.push(self.families_setting(true));
         let host = ["interface", "mtu", "dns", "local-address"];
         out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));
         out
+    }
+
+    fn password_setting(&self) -> Option<Setting> {
+        Some(match self.password.as_ref()? {
+            PasswordSource::Inline(_) => said("password", HIDDEN.into()),
+            PasswordSource::File(file) => said("password-file", string(file.name.as_str())),
+        })
+    }
+
+    /// `ask`: whether both are asked for where the profile is silent.
+    fn families_setting(&self, ask: bool) -> Setting {
+        let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
+        let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
+        when("addresses", asked, families.iter().all(|(on, _)| *on == ask))
     }
 
     fn settings_of_peers(&self) -> Vec<Setting> {
@@ -123,11 +131,7 @@ impl Profile {
             out.extend(now.server.as_ref().map(|id| said("eap-server", string(&id.to_string()))));
             out.push(when("eap-only", now.only.to_string(), !now.only));
         }
-        match &self.password {
-            Some(PasswordSource::Inline(_)) => out.push(said("password", HIDDEN.into())),
-            Some(PasswordSource::File(file)) => out.push(said("password-file", string(file.name.as_str()))),
-            None => {}
-        }
+        out.extend(self.password_setting());
         if !self.ca.is_empty() {
             out.push(said("ca", list(self.ca.iter().map(certificate))));
         } else if self.remote_auth == AuthMethod::Certificate {
@@ -181,10 +185,8 @@ impl Profile {
             }
         }
         out.extend(self.children.iter().map(|c| said(CHILD, child_line(c))));
-        let families = [(self.addresses.ipv4, "ipv4"), (self.addresses.ipv6, "ipv6")];
-        let asked = list(families.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
         let ask = !transport && self.local_subnets.is_empty();
-        out.push(when("addresses", asked, self.addresses.ipv4 == ask && self.addresses.ipv6 == ask));
+        out.push(self.families_setting(ask));
         out
     }
 

@@ -39,6 +39,10 @@ fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
         ("ppp-auth = [\"chap\"]", "CHAP makes no keys for MPPE"),
         ("mppe = [\"56\"]", "no Linux kernel has MPPE with \"56\" bits"),
         ("version = 2", "`version`"),
+        ("addresses = []", "`addresses` is empty"),
+        ("ppp-auth = []", "`ppp-auth` is empty"),
+        ("mppe = []", "`mppe` is empty"),
+        ("start = \"on-demand\"", "a packet raises only what tunnel = \"ikev2\" carries"),
         ("psk-file = \"corp.psk\"", "unknown key \"psk-file\""),
         ("remote-subnets = [\"10.0.0.0/8\"]", "a full tunnel takes everything"),
     ] {
@@ -59,6 +63,8 @@ fn a_server_has_users_or_asks_radius() {
     let pptp = server(SERVER).unwrap().pptp.unwrap();
     assert_eq!(pptp.auth, [PppAuth::MsChapV2, PppAuth::Eap]);
     assert!(pptp.users.is_some());
+    let nobody = SERVER.replace("[pptp]", "[pptp]\nppp-auth = []\nrequire-mppe = false");
+    assert!(server(&nobody).unwrap_err().contains("`ppp-auth` is empty"), "it would let anybody in");
     let asks = SERVER.replace("users-file = \"staff.users\"", "radius = true");
     let pptp = server(&format!("{asks}{RADIUS}")).unwrap().pptp.unwrap();
     assert_eq!((pptp.auth, pptp.users.is_none()), (vec![PppAuth::MsChapV2], true));

@@ -136,6 +136,10 @@ impl Guest {
 
     fn plan(&self, peer: &str) -> Result<UnitPlan, Failure> {
         let server = &self.server;
+        if !self.is_proven() {
+            let text = "somebody who has proven nothing wants an address";
+            return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
+        }
         let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
         let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
         let share = self.facts().granted.as_ref().map(|granted| Share::of(granted, None));
@@ -298,11 +302,11 @@ impl World for Guest {
         match event {
             Event::Authenticated(who) => {
                 let mut facts = self.facts();
+                // Whom nobody has asked has proven nothing.
+                let Some((method, identity)) = &who.peer else { return };
                 let known = std::mem::replace(&mut facts.proven, true);
-                if let Some((method, identity)) = &who.peer {
-                    facts.identity.clone_from(identity);
-                    facts.how = method.to_string();
-                }
+                facts.identity.clone_from(identity);
+                facts.how = method.to_string();
                 drop(facts);
                 if !known {
                     self.server.no_longer_half_open(self.from.ip());
