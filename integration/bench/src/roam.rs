@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -53,16 +53,16 @@ struct Round {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stream = Stream::begin(arguments.to)?;
     stream.flows().context("before the first change")?;
-    let round_trip = stream.heard().round_trip();
+    let round_trip = stream.ear.heard().round_trip();
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
         for (number, change) in arguments.changes.iter().enumerate() {
-            let before = stream.heard().answers();
-            stream.heard().gap = Duration::ZERO;
+            let before = stream.ear.heard().answers();
+            stream.ear.heard().gap = Duration::ZERO;
             command(change)?;
             stream.flows().with_context(|| format!("after {change}"))?;
             if number == 0 {
-                rounds.push(stream.heard().since(before));
+                rounds.push(stream.ear.heard().since(before));
             }
         }
     }
@@ -89,6 +89,19 @@ fn command(script: &str) -> anyhow::Result<()> {
         bail!("{script}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
+}
+
+/// What comes back, and word of it.
+#[derive(Default)]
+struct Ear {
+    heard: Mutex<Heard>,
+    more: Condvar,
+}
+
+impl Ear {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What has come back.
@@ -135,7 +148,7 @@ impl Heard {
 
 /// A thousand datagrams a second, each answered.
 struct Stream {
-    heard: Arc<Mutex<Heard>>,
+    ear: Arc<Ear>,
     over: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
@@ -147,28 +160,22 @@ impl Stream {
         socket.connect(to).with_context(|| to.to_string())?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let mut stream =
-            Self { heard: Arc::default(), over: Arc::default(), sent: Arc::default(), threads: Vec::new() };
+            Self { ear: Arc::default(), over: Arc::default(), sent: Arc::default(), threads: Vec::new() };
         let begun = Instant::now();
-        let (twin, over, heard) = (socket.try_clone()?, Arc::clone(&stream.over), Arc::clone(&stream.heard));
-        stream.threads.push(thread::spawn(move || receive(&twin, &over, &heard, begun)));
+        let (twin, over, ear) = (socket.try_clone()?, Arc::clone(&stream.over), Arc::clone(&stream.ear));
+        stream.threads.push(thread::spawn(move || receive(&twin, &over, &ear, begun)));
         let (over, sent) = (Arc::clone(&stream.over), Arc::clone(&stream.sent));
         stream.threads.push(thread::spawn(move || send(&socket, &over, &sent, begun)));
         Ok(stream)
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until it flows.
     fn flows(&self) -> anyhow::Result<()> {
-        let begun = Instant::now();
+        let mut heard = self.ear.heard();
         // What was answered before the change says nothing.
-        self.heard().in_time = 0;
-        while self.heard().in_time < FLOWS {
-            ensure!(begun.elapsed() < PATIENCE, "nothing comes back");
-            thread::sleep(Duration::from_millis(20));
-        }
+        heard.in_time = 0;
+        let wait = self.ear.more.wait_timeout_while(heard, PATIENCE, |heard| heard.in_time < FLOWS);
+        ensure!(!wait.unwrap_or_else(PoisonError::into_inner).1.timed_out(), "nothing comes back");
         Ok(())
     }
 
@@ -206,12 +213,7 @@ fn send(socket: &UdpSocket, over: &AtomicBool, sent: &AtomicU64, begun: Instant)
     Ok(())
 }
 
-fn receive(
-    socket: &UdpSocket,
-    over: &AtomicBool,
-    heard: &Mutex<Heard>,
-    begun: Instant,
-) -> std::io::Result<()> {
+fn receive(socket: &UdpSocket, over: &AtomicBool, ear: &Ear, begun: Instant) -> std::io::Result<()> {
     let mut buffer = [0; 2048];
     while !over.load(Ordering::Acquire) {
         let length = match socket.recv(&mut buffer) {
@@ -225,8 +227,8 @@ fn receive(
             Some(u64::from_be_bytes(bytes.try_into().ok()?))
         };
         if let (Some(number), Some(sent)) = (word(0), word(8)) {
-            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.take(number, Duration::from_nanos(sent), now, begun);
+            ear.heard().take(number, Duration::from_nanos(sent), now, begun);
+            ear.more.notify_one();
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
+    net::Shutdown,
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     process::{Child, Command, Stdio},
@@ -12,7 +13,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
     unistd::Pid,
 };
 
@@ -21,6 +25,9 @@ use crate::host::Host;
 /// Exactly the capabilities that the daemon's unit gives it.
 const CAPABILITIES: &str = "-all,+net_admin,+net_raw,+net_bind_service";
 
+/// What has ended has so long for what it has said at last to be read.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// A started program.
 pub(crate) struct Daemon {
     /// Its name in the scenario.
@@ -28,8 +35,16 @@ pub(crate) struct Daemon {
     /// Its host's name.
     pub(crate) host: String,
     child: Child,
-    lines: mpsc::Receiver<String>,
-    notices: Option<UnixDatagram>,
+    /// Brings something, or is closed, when it has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+/// What a starting program does.
+enum Sign {
+    Line(String),
+    /// `READY=1`.
+    Notice,
+    Ended,
 }
 
 /// How it tells that it is ready.
@@ -76,10 +91,11 @@ impl Daemon {
             .map_err(|e| format!("{}: {e}", start.program))?;
         let pid = host.folder.join(format!("{}.pid", start.name));
         fs::write(&pid, child.id().to_string()).map_err(|e| format!("{}: {e}", pid.display()))?;
-        let lines = record(&mut child, log)?;
-        let (name, of) = (start.name.to_owned(), host.name.clone());
-        let mut daemon = Self { name, host: of, child, lines, notices: Some(notices) };
-        daemon.wait_ready(&ready, start.within)?;
+        let (sender, signs) = mpsc::channel();
+        record(&mut child, log, &sender)?;
+        let ended = watch(&child, notices, sender)?;
+        let mut daemon = Self { name: start.name.to_owned(), host: host.name.clone(), child, ended };
+        daemon.wait_ready(&ready, &signs, start.within)?;
         Ok(daemon)
     }
 
@@ -93,14 +109,11 @@ impl Daemon {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
         // It may have ended by itself, which is no error yet: its exit code is looked at.
         let _ = kill(pid, Signal::SIGTERM);
-        let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
-                return Ok(status.code());
-            }
-            thread::sleep(Duration::from_millis(20));
+        if self.ended.recv_timeout(within) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let seconds = within.as_secs();
+            return Err(format!("{} on {} did not end within {seconds} s of SIGTERM", self.name, self.host));
         }
-        Err(format!("{} on {} did not end within {} s of SIGTERM", self.name, self.host, within.as_secs()))
+        self.child.wait().map(|status| status.code()).map_err(|e| format!("{}: {e}", self.name))
     }
 
     /// Ends it with SIGKILL.
@@ -109,48 +122,67 @@ impl Daemon {
         self.child.wait().map(drop).map_err(|e| format!("{}: {e}", self.name))
     }
 
-    fn wait_ready(&mut self, ready: &Ready, within: Duration) -> Result<(), String> {
+    fn wait_ready(
+        &mut self,
+        ready: &Ready,
+        signs: &mpsc::Receiver<Sign>,
+        within: Duration,
+    ) -> Result<(), String> {
+        if matches!(ready, Ready::Started) {
+            return Ok(());
+        }
         let deadline = Instant::now() + within;
         let mut said: Vec<String> = Vec::new();
-        loop {
-            let is_ready = match ready {
-                Ready::Started => true,
-                Ready::Notify => self.is_notified(),
-                Ready::Line(text) => said.iter().any(|line| line.contains(text)),
-            };
-            if is_ready {
-                return Ok(());
+        let why = loop {
+            match (ready, signs.recv_timeout(deadline.saturating_duration_since(Instant::now()))) {
+                (Ready::Notify, Ok(Sign::Notice)) => return Ok(()),
+                (Ready::Line(text), Ok(Sign::Line(line))) if line.contains(text) => return Ok(()),
+                (_, Ok(Sign::Line(line))) => said.push(line),
+                (_, Ok(Sign::Notice)) => {}
+                (_, Err(mpsc::RecvTimeoutError::Timeout)) => {
+                    break format!("was not ready after {} s", within.as_secs());
+                }
+                (_, Ok(Sign::Ended) | Err(mpsc::RecvTimeoutError::Disconnected)) => {
+                    let status = self.child.wait().map_err(|e| format!("{}: {e}", self.name))?;
+                    // Its last words may be on their way; what it has left behind may hold its output open.
+                    while let Ok(Sign::Line(line)) = signs.recv_timeout(LAST_WORDS) {
+                        said.push(line);
+                    }
+                    break format!("ended before it was ready ({status})");
+                }
             }
-            let wait = if matches!(ready, Ready::Notify) { 1 } else { 50 };
-            match self.lines.recv_timeout(Duration::from_millis(wait)) {
-                Ok(line) => said.push(line),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
-            }
-            let end = said.get(said.len().saturating_sub(6)..).unwrap_or_default().join("\n    ");
-            if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
-                return Err(format!(
-                    "{} on {} ended before it was ready ({status}):\n    {end}",
-                    self.name, self.host
-                ));
-            }
-            if Instant::now() > deadline {
-                let seconds = within.as_secs();
-                return Err(format!(
-                    "{} on {} was not ready after {seconds} s:\n    {end}",
-                    self.name, self.host
-                ));
+        };
+        let end = said.get(said.len().saturating_sub(6)..).unwrap_or_default().join("\n    ");
+        Err(format!("{} on {} {why}:\n    {end}", self.name, self.host))
+    }
+}
+
+/// Tells that it is ready, as soon as it says so, and that it has ended.
+fn watch(
+    child: &Child,
+    notices: UnixDatagram,
+    signs: mpsc::Sender<Sign>,
+) -> Result<mpsc::Receiver<()>, String> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(|e| e.to_string())?);
+    let (sender, ended) = mpsc::channel();
+    let (socket, sign) = (notices.try_clone().map_err(|e| e.to_string())?, signs.clone());
+    thread::spawn(move || {
+        let mut buffer = [0_u8; 4096];
+        // Nothing comes out of it when the other thread has shut it down.
+        while let Ok(count @ 1..) = socket.recv(&mut buffer) {
+            let mut lines = buffer.get(..count).unwrap_or_default().split(|byte| *byte == b'\n');
+            if lines.any(|line| line == b"READY=1") {
+                // Nobody listens any more once it is ready.
+                let _ = sign.send(Sign::Notice);
             }
         }
-    }
-
-    fn is_notified(&self) -> bool {
-        let Some(socket) = &self.notices else { return false };
-        let _ = socket.set_read_timeout(Some(Duration::from_millis(50)));
-        let mut buffer = [0_u8; 4096];
-        let count = socket.recv(&mut buffer).unwrap_or_default();
-        buffer.get(..count).unwrap_or_default().split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
-    }
+    });
+    thread::spawn(move || {
+        // Its exit code stays for whoever asks; an error says that it has been asked for already.
+        let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        let _ = (signs.send(Sign::Ended), sender.send(()), notices.shutdown(Shutdown::Both));
+    });
+    Ok(ended)
 }
 
 fn own_socket(path: &Path) -> &Path {
@@ -206,21 +238,20 @@ fn give_ppp(host: &Host) {
 }
 
 /// Writes what it says to the log, and hands it on line by line.
-fn record(child: &mut Child, log: &Path) -> Result<mpsc::Receiver<String>, String> {
-    let (sender, receiver) = mpsc::channel();
+fn record(child: &mut Child, log: &Path, signs: &mpsc::Sender<Sign>) -> Result<(), String> {
     let open =
         || File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()));
     let pipes: [Option<Box<dyn Read + Send>>; 2] =
         [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
     for pipe in pipes.into_iter().flatten() {
-        let (mut file, sender) = (open()?, sender.clone());
+        let (mut file, sender) = (open()?, signs.clone());
         thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let _ = file.write_all(&[line.as_slice(), b"\n"].concat());
                 // Nobody listens any more once it is ready.
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+                let _ = sender.send(Sign::Line(String::from_utf8_lossy(&line).into_owned()));
             }
         });
     }
-    Ok(receiver)
+    Ok(())
 }

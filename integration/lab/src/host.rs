@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc,
@@ -10,6 +11,10 @@ use std::{
 };
 
 use adit_lab::scenario::Scenario;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 /// Search path of everything that runs on a host; `/mnt` is the lab's working folder.
 const PATH: &str = "/mnt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -80,27 +85,36 @@ impl Host {
 
     /// Ends every process of the host.
     pub(crate) fn kill_all(&self) {
-        use std::os::unix::fs::MetadataExt;
-        let Ok(ours) = std::fs::metadata(&self.mounts) else { return };
         let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            let mut found = false;
-            for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-                let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-                let its = std::fs::metadata(entry.path().join("ns/mnt"));
-                if its.is_ok_and(|its| its.ino() == ours.ino() && its.dev() == ours.dev()) {
-                    found = true;
-                    let _ = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid),
-                        nix::sys::signal::Signal::SIGKILL,
-                    );
-                }
-            }
-            if !found {
+        loop {
+            let processes = self.processes();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if processes.is_empty() || left.is_zero() {
                 return;
             }
-            thread::sleep(Duration::from_millis(20));
+            for process in &processes {
+                // It may have ended by itself.
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
+            // What they have started meanwhile is found in the next round.
+            for process in &processes {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let _ =
+                    poll(&mut [PollFd::new(process, PollFlags::IN)], Timespec::try_from(left).ok().as_ref());
+            }
         }
+    }
+
+    /// Those that see the host's mounts. A descriptor is of one process and no other, however numbers are used again.
+    fn processes(&self) -> Vec<OwnedFd> {
+        let Ok(ours) = std::fs::metadata(&self.mounts) else { return Vec::new() };
+        let its = |pid: i32| {
+            let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            let mounts = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
+            ((mounts.dev(), mounts.ino()) == (ours.dev(), ours.ino())).then_some(process)
+        };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| its(entry.file_name().to_str()?.parse().ok()?)).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use adit_lab::scenario::Scenario;
+use base64ct::{Base64Unpadded, Encoding};
 
 /// Shorter ones are found by chance.
 const SHORTEST: usize = 6;
@@ -93,18 +94,11 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     // Wherever it begins in a longer text, these digits are the same.
     for before in 0..3 {
         let padded = [&vec![0; before][..], secret].concat();
-        let digits = base64(&padded);
+        let digits = Base64Unpadded::encode_string(&padded).into_bytes();
         let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
         out.push(("in Base64", digits.get(from..to).unwrap_or_default().to_vec()));
     }
     out
-}
-
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bit = |n: usize| bytes.get(n / 8).map_or(0, |b| usize::from(b >> (7 - n % 8) & 1));
-    let digit = |n: usize| (0..6).fold(0, |value, i| value << 1 | bit(n * 6 + i));
-    (0..(bytes.len() * 8).div_ceil(6)).filter_map(|n| DIGITS.get(digit(n)).copied()).collect()
 }
 
 fn holds(text: &[u8], form: &[u8]) -> bool {
@@ -125,15 +119,9 @@ mod tests {
         assert_eq!(found(b"636F727265637420686F727365"), Some("in hexadecimal"));
         for before in ["", "a", "ab", "abc"] {
             let text = [before.as_bytes(), secret, b" battery"].concat();
-            assert_eq!(found(&base64(&text)), Some("in Base64"), "{before}");
+            assert_eq!(found(Base64Unpadded::encode_string(&text).as_bytes()), Some("in Base64"), "{before}");
         }
         assert_eq!(found(b"correct house"), None);
-    }
-
-    #[test]
-    fn base64_is_what_everybody_writes() {
-        assert_eq!(base64(b"Man"), b"TWFu");
-        assert_eq!(base64(b"M"), b"TQ");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -20,8 +20,16 @@ use crate::traffic::PORT;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a piece.
 const PIECE: usize = 256;
-/// What is on its way at the end has so long to come back.
+/// What is on its way at the end has so long to come back: of the transfer, and of the datagrams.
 const REST: Duration = Duration::from_secs(30);
+const LAST: Duration = Duration::from_millis(500);
+
+/// What comes back, and word of it.
+#[derive(Default)]
+struct Ear {
+    heard: Mutex<Heard>,
+    more: Condvar,
+}
 
 /// What came back.
 #[derive(Default)]
@@ -30,6 +38,12 @@ struct Heard {
     last: Option<Instant>,
     /// The longest time between two answers.
     gap: Duration,
+}
+
+impl Ear {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// `survive TO [GAP [LOST]]`: both until SIGTERM. Then everything of the TCP transfer must have come back unchanged, and, if
@@ -49,15 +63,15 @@ pub(crate) fn survive(arguments: &[String]) -> Result<(), String> {
     let transfer =
         TcpStream::connect_timeout(&to, Duration::from_secs(10)).map_err(|e| format!("TCP to {to}: {e}"))?;
     let copied = copy(transfer, &over)?;
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let sent = datagrams(to, &over, &heard)?;
+    let ear = Arc::<Ear>::default();
+    let sent = datagrams(to, &over, &ear)?;
     println!("ready");
     end.wait().map_err(|e| e.to_string())?;
     // The end is no gap: what was on its way may still come.
     over.store(true, Ordering::Release);
     let sent = sent.join().map_err(|_| "the datagrams broke off")?;
     let copied = copied.join().map_err(|_| "the transfer broke off")?;
-    let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let heard = ear.heard();
     let (longest, missing) = (heard.gap.as_millis(), sent.saturating_sub(heard.datagrams));
     println!("UDP: {sent} datagrams, {missing} lost, longest pause {longest} ms");
     println!(
@@ -124,7 +138,7 @@ fn piece(number: u64) -> [u8; PIECE] {
 fn datagrams(
     to: SocketAddr,
     over: &Arc<AtomicBool>,
-    heard: &Arc<Mutex<Heard>>,
+    ear: &Arc<Ear>,
 ) -> Result<thread::JoinHandle<u64>, String> {
     let any: SocketAddr =
         if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
@@ -135,7 +149,7 @@ fn datagrams(
     socket.set_read_timeout(Some(Duration::from_secs(5))).map_err(failed)?;
     socket.send(Scenario::marker().as_bytes()).map_err(failed)?;
     socket.recv(&mut [0; 2048]).map_err(failed)?;
-    let (ended, note) = (Arc::clone(over), Arc::clone(heard));
+    let (ended, note) = (Arc::clone(over), Arc::clone(ear));
     thread::spawn(move || {
         let mut buffer = [0; 2048];
         loop {
@@ -143,16 +157,17 @@ fn datagrams(
             if twin.recv(&mut buffer).is_err() {
                 continue;
             }
-            let mut heard = note.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut heard = note.heard();
             let now = Instant::now();
             let pause = heard.last.map_or(Duration::ZERO, |last| now.duration_since(last));
             if !ended.load(Ordering::Acquire) {
                 heard.gap = heard.gap.max(pause);
             }
             (heard.last, heard.datagrams) = (Some(now), heard.datagrams + 1);
+            note.more.notify_one();
         }
     });
-    let over = Arc::clone(over);
+    let (over, ear) = (Arc::clone(over), Arc::clone(ear));
     Ok(thread::spawn(move || {
         let mut sent = 0;
         while !over.load(Ordering::Acquire) {
@@ -161,7 +176,7 @@ fn datagrams(
             sent += 1;
             thread::sleep(PAUSE);
         }
-        thread::sleep(Duration::from_millis(500));
+        drop(ear.more.wait_timeout_while(ear.heard(), LAST, |heard| heard.datagrams < sent));
         sent
     }))
 }

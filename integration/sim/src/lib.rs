@@ -10,4 +10,5 @@ pub mod nat;
 pub mod net;
 pub mod ppp;
 pub mod random;
+pub mod seeds;
 pub mod world;

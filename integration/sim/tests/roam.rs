@@ -26,13 +26,7 @@ fn a_range_of_seeds() {
     let mut all = Roamed::default();
     for seed in 0..200 {
         match run_roaming(seed, false) {
-            Ok(one) => {
-                all.moves += one.moves;
-                all.followed += one.followed;
-                all.connected += one.connected;
-                all.unreachable += one.unreachable;
-                all.lost += one.lost;
-            }
+            Ok(one) => all += one,
             Err(violation) => panic!("{violation}"),
         }
     }

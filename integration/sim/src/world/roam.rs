@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::AddAssign;
 use core::time::Duration;
 
 use adit_core::{Instant, Path, Prefix, Transmit};
@@ -42,6 +43,17 @@ pub struct Roamed {
     pub unreachable: u64,
     /// Links that were lost with another one at hand, each followed by a check.
     pub lost: u64,
+}
+
+impl AddAssign for Roamed {
+    fn add_assign(&mut self, one: Self) {
+        self.moves += one.moves;
+        self.followed += one.followed;
+        self.redialled += one.redialled;
+        self.connected += one.connected;
+        self.unreachable += one.unreachable;
+        self.lost += one.lost;
+    }
 }
 
 /// A client's mobility, and what it moves between.
