@@ -10,6 +10,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     ),
     (150, "a request that had been given up was never asked again, and the keys of a CHILD_SA ran out"),
     (18, "likewise, and the IKE_SA's did"),
+    (609, "a server gave up a client whose requests came, since its own answers had got lost"),
 ];
 
 #[test]

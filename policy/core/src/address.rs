@@ -1,6 +1,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
+use core::time::Duration;
 
 use thiserror::Error;
 
@@ -11,6 +12,23 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's address and port, after any NAT.
     pub remote: SocketAddr,
+}
+
+/// What a protocol learns of the paths between both ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathNews {
+    /// Everything goes over this path now.
+    Changed(Path),
+    /// The peer has answered over this path, after so long.
+    Answered(Path, Duration),
+    /// The peer refuses this path.
+    Refused(Path),
+    /// A request had to be sent again.
+    Unanswered,
+    /// The peer has answered nothing for as long as one tries.
+    Dead,
+    /// The peer can be reached at these addresses; it spoke from the first.
+    Peers(Vec<IpAddr>),
 }
 
 /// A datagram to send.

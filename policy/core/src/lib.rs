@@ -16,7 +16,7 @@ mod signature;
 mod time;
 mod wire;
 
-pub use address::{AddressRange, Path, Prefix, PrefixError, Transmit};
+pub use address::{AddressRange, Path, PathNews, Prefix, PrefixError, Transmit};
 pub use entropy::Entropy;
 pub use failure::{Failure, FailureCode, Step};
 pub use identity::{Identity, IdentityError};

@@ -7,7 +7,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use adit_core::{Failure, Identity, Path, Secret, SignatureScheme, Step, TrafficSelector, Transmit};
+use adit_core::{
+    Failure, Identity, Path, PathNews, Secret, SignatureScheme, Step, TrafficSelector, Transmit,
+};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
 use adit_isakmp::proposal::EspProposal;
 use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
@@ -389,6 +391,22 @@ pub enum Event {
     /// The IKE_SA is gone, with everything that it had: no output will name it again, and answers to its Asks are
     /// ignored. `Err` says why, unless we were asked to close it.
     Closed(Result<(), Failure>),
+}
+
+impl Event {
+    /// What it says of the paths to the peer, if it does.
+    #[must_use]
+    pub fn path_news(&self) -> Option<PathNews> {
+        Some(match self {
+            Self::PathChanged { path, .. } => PathNews::Changed(*path),
+            Self::PathProbed { path, round_trip } => PathNews::Answered(*path, *round_trip),
+            Self::PathRefused { path } => PathNews::Refused(*path),
+            Self::Unanswered { .. } => PathNews::Unanswered,
+            Self::PathDead => PathNews::Dead,
+            Self::PeerAddresses { addresses } => PathNews::Peers(addresses.clone()),
+            _ => return None,
+        })
+    }
 }
 
 /// An established IKE_SA.

@@ -144,6 +144,11 @@ impl Request {
         self.next == NEVER
     }
 
+    /// Whether it went unanswered before, and its next time is farther off than that of a new one.
+    pub(crate) fn hesitates(&self, now: Instant, timing: &Timing) -> bool {
+        self.rests() || (self.sent > 1 && self.next.since(now) > timing.retransmit)
+    }
+
     /// Over which paths it went, and when, oldest first.
     pub(crate) fn over(&self) -> &[(Path, Instant)] {
         &self.over

@@ -93,16 +93,9 @@ impl Roaming {
 
     /// What the IKE_SA says.
     pub(super) fn heard(&mut self, event: &Event) {
-        let input = match event {
-            Event::PathChanged { path, .. } => Input::Moved(*path),
-            Event::PathProbed { path, round_trip } => Input::Answered(*path, *round_trip),
-            Event::PathRefused { path } => Input::Refused(*path),
-            Event::Unanswered { .. } => Input::Unanswered,
-            Event::PathDead => Input::Dead,
-            Event::PeerAddresses { addresses } => Input::Peers(addresses.clone()),
-            _ => return,
-        };
-        self.mobility.handle(clock::now(), input);
+        if let Some(news) = event.path_news() {
+            self.mobility.handle(clock::now(), Input::Path(news));
+        }
     }
 
     /// The link that it goes over.

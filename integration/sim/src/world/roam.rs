@@ -417,22 +417,12 @@ impl World {
             }
             return;
         }
-        let input = match event {
-            Event::PathChanged { path, .. } => Input::Moved(*path),
-            Event::PathProbed { path, round_trip } => Input::Answered(*path, *round_trip),
-            Event::PathRefused { path } => Input::Refused(*path),
-            Event::Unanswered { .. } => Input::Unanswered,
-            Event::PathDead => Input::Dead,
-            Event::PeerAddresses { addresses } => Input::Peers(addresses.clone()),
-            Event::Closed(_) => {
-                (roamer.mobility, roamer.sa) = (None, None);
-                roamer.redial = Some((now + PAUSES.0, PAUSES.0));
-                return;
-            }
-            _ => return,
-        };
-        if let Some(mobility) = &mut roamer.mobility {
-            mobility.handle(now, input);
+        if matches!(event, Event::Closed(_)) {
+            (roamer.mobility, roamer.sa) = (None, None);
+            roamer.redial = Some((now + PAUSES.0, PAUSES.0));
+        }
+        if let (Some(news), Some(mobility)) = (event.path_news(), &mut roamer.mobility) {
+            mobility.handle(now, Input::Path(news));
         }
     }
 

@@ -18,7 +18,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use adit_core::{Instant, Path};
+use adit_core::{Instant, Path, PathNews};
 
 use table::{Candidate, Table};
 
@@ -74,18 +74,8 @@ pub enum Standing {
 pub enum Input {
     /// These are the ways out now.
     Uplinks(Vec<Uplink>),
-    /// The peer can be reached at these addresses; it spoke from the first.
-    Peers(Vec<IpAddr>),
-    /// The connection goes over this path now.
-    Moved(Path),
-    /// The peer has answered over this path, after so long.
-    Answered(Path, Duration),
-    /// A request had to be sent again.
-    Unanswered,
-    /// The peer has answered nothing for as long as one tries.
-    Dead,
-    /// The peer refuses this path.
-    Refused(Path),
+    /// What the connection says of its paths.
+    Path(PathNews),
     /// Packets that the tunnel has sent and received so far.
     Traffic {
         /// Sent.
@@ -268,15 +258,7 @@ impl Mobility {
         let looked = matches!(input, Input::Uplinks(_));
         match input {
             Input::Uplinks(uplinks) => self.uplinks(now, uplinks),
-            Input::Peers(peers) => self.peers(now, &peers),
-            Input::Moved(path) => self.moved(now, path),
-            Input::Answered(path, round_trip) => self.answered(now, path, round_trip),
-            Input::Unanswered => self.suspect(now),
-            Input::Dead => {
-                self.dead = true;
-                self.suspect(now);
-            }
-            Input::Refused(path) => self.refused(now, path),
+            Input::Path(news) => self.news(now, news),
             Input::Traffic { sent, received } => self.carried(now, sent, received),
             Input::Wake => {}
         }
@@ -284,6 +266,20 @@ impl Mobility {
             self.slept(now, asleep, looked);
         }
         self.wake(now);
+    }
+
+    fn news(&mut self, now: Instant, news: PathNews) {
+        match news {
+            PathNews::Peers(peers) => self.peers(now, &peers),
+            PathNews::Changed(path) => self.moved(now, path),
+            PathNews::Answered(path, round_trip) => self.answered(now, path, round_trip),
+            PathNews::Unanswered => self.suspect(now),
+            PathNews::Dead => {
+                self.dead = true;
+                self.suspect(now);
+            }
+            PathNews::Refused(path) => self.refused(now, path),
+        }
     }
 
     /// The host has been asleep for so long. Nobody was away meanwhile, and nobody failed to answer.

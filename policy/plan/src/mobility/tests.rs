@@ -74,7 +74,7 @@ fn pass(m: &mut Mobility, until: u64) -> Vec<Act> {
 }
 
 fn answers(m: &mut Mobility, ms: u64, path: Path) -> Vec<Act> {
-    give(m, ms, Input::Answered(path, Duration::from_millis(50)))
+    give(m, ms, Input::Path(PathNews::Answered(path, Duration::from_millis(50))))
 }
 
 #[test]
@@ -185,7 +185,9 @@ fn left_at(busy: u64, hole: u64) -> u64 {
         let next = m.deadline().unwrap();
         let ms = next.since(at(0)).as_millis() as u64;
         match answer.take_if(|answer| at(*answer) <= next) {
-            Some(due) => m.handle(at(due), Input::Answered(over_wwan(), Duration::from_millis(60))),
+            Some(due) => {
+                m.handle(at(due), Input::Path(PathNews::Answered(over_wwan(), Duration::from_millis(60))))
+            }
             None => m.handle(next, Input::Wake),
         }
         while let Some(act) = m.poll() {
@@ -241,7 +243,7 @@ fn one_way_traffic_over_a_path_that_answers_moves_nothing() {
 fn a_request_that_is_not_answered_is_reason_enough() {
     let mut m = up();
     give(&mut m, 0, Input::Uplinks(vec![wifi(), wwan()]));
-    let acts = give(&mut m, 1000, Input::Unanswered);
+    let acts = give(&mut m, 1000, Input::Path(PathNews::Unanswered));
     assert_eq!(acts, [Act::Probe(vec![over_wifi(), over_wwan()])]);
     answers(&mut m, 1040, over_wwan());
     assert_eq!(pass(&mut m, 1400)[0], Act::Move(over_wwan()));
@@ -252,7 +254,7 @@ fn what_was_given_up_is_asked_again_when_the_tunnel_brings_something() {
     let mut m = up();
     let traffic = |sent, received| Input::Traffic { sent, received };
     give(&mut m, 1000, traffic(1, 1));
-    give(&mut m, 30_000, Input::Dead);
+    give(&mut m, 30_000, Input::Path(PathNews::Dead));
     assert_eq!(give(&mut m, 31_000, traffic(100, 50)), [Act::Probe(vec![over_wifi()])]);
     assert_eq!(give(&mut m, 31_250, traffic(120, 70)), []);
 }
@@ -274,7 +276,7 @@ fn of_many_paths_the_first_that_answers_is_taken() {
 #[test]
 fn nobody_answers_anywhere_begins_anew() {
     let mut m = up();
-    give(&mut m, 1000, Input::Unanswered);
+    give(&mut m, 1000, Input::Path(PathNews::Unanswered));
     let acts = pass(&mut m, 100_000);
     assert_eq!(acts.last(), Some(&Act::Reconnect));
 }
@@ -308,10 +310,14 @@ fn a_link_that_comes_and_goes_drags_nothing_along() {
 #[test]
 fn a_server_that_has_moved_is_followed() {
     let mut m = up();
-    let acts = give(&mut m, 1000, Input::Peers(vec!["198.51.100.2".parse().unwrap()]));
+    let acts = give(&mut m, 1000, Input::Path(PathNews::Peers(vec!["198.51.100.2".parse().unwrap()])));
     assert_eq!(acts[0], Act::Move(path("192.0.2.7", "198.51.100.2")));
     assert_eq!(
-        give(&mut m, 1100, Input::Peers(vec!["198.51.100.2".parse().unwrap(), SERVER.parse().unwrap()])),
+        give(
+            &mut m,
+            1100,
+            Input::Path(PathNews::Peers(vec!["198.51.100.2".parse().unwrap(), SERVER.parse().unwrap()]))
+        ),
         []
     );
 }
@@ -353,12 +359,12 @@ fn what_is_late_news_moves_nothing_back() {
     give(&mut m, 2000, Input::Uplinks(vec![wwan()]));
     assert_eq!(give(&mut m, 2001, Input::Uplinks(vec![wired()]))[0], Act::Move(over_wire()));
     // Both moves are confirmed when the second has been decided.
-    assert_eq!(give(&mut m, 2002, Input::Moved(over_wwan())), []);
-    assert_eq!(give(&mut m, 2003, Input::Moved(over_wire())), []);
+    assert_eq!(give(&mut m, 2002, Input::Path(PathNews::Changed(over_wwan()))), []);
+    assert_eq!(give(&mut m, 2003, Input::Path(PathNews::Changed(over_wire()))), []);
     assert_eq!(m.path(), over_wire());
     // The peer took a copy that came over another path: that is where both are now.
     let inside = path("192.168.5.5", "10.1.0.1");
-    let acts = give(&mut m, 2010, Input::Moved(inside));
+    let acts = give(&mut m, 2010, Input::Path(PathNews::Changed(inside)));
     assert!(!acts.iter().any(|a| matches!(a, Act::Move(_))), "{acts:?}");
     assert_eq!(m.path(), inside);
 }
@@ -380,7 +386,7 @@ fn a_peer_that_cannot_be_asked_is_not_suspected() {
 fn a_path_that_is_refused_is_left_for_another() {
     let mut m = up();
     give(&mut m, 0, Input::Uplinks(vec![wifi(), wwan()]));
-    assert_eq!(give(&mut m, 10, Input::Refused(over_wifi()))[0], Act::Move(over_wwan()));
+    assert_eq!(give(&mut m, 10, Input::Path(PathNews::Refused(over_wifi())))[0], Act::Move(over_wwan()));
 }
 
 #[derive(Clone, Debug)]
@@ -429,15 +435,15 @@ proptest! {
                     let path = Path { local: SocketAddr::new(*from, 4500), remote: SocketAddr::new(to, 4500) };
                     let real = there.iter().any(|l| l.ways[0].source == *from) && from.is_ipv4() == to.is_ipv4();
                     if real {
-                        m.handle(now, Input::Answered(path, Duration::from_millis(u64::from(n))));
+                        m.handle(now, Input::Path(PathNews::Answered(path, Duration::from_millis(u64::from(n)))));
                     }
                 }
-                Chance::Unanswered => m.handle(now, Input::Unanswered),
-                Chance::Dead => m.handle(now, Input::Dead),
+                Chance::Unanswered => m.handle(now, Input::Path(PathNews::Unanswered)),
+                Chance::Dead => m.handle(now, Input::Path(PathNews::Dead)),
                 Chance::Peers(n) => {
                     let mut list = servers.to_vec();
                     list.rotate_left(usize::from(n) % 3);
-                    m.handle(now, Input::Peers(list));
+                    m.handle(now, Input::Path(PathNews::Peers(list)));
                 }
                 Chance::Traffic(a, b) => {
                     (sent, received) = (sent + u64::from(a), received + u64::from(b / 2));

@@ -187,7 +187,7 @@ impl Ike {
         self.follow(cx, &datagram);
         if in_use {
             self.peer_has_all(cx);
-            self.revive(cx);
+            self.peer_lives(cx);
         }
         let turn = match opened {
             Ok(message) => self.take_up(cx, in_use, &message, datagram.path),

@@ -91,9 +91,19 @@ impl Ike {
     }
 
     /// A request that was given up as unanswered is asked again: there is reason to think that the peer can be reached.
-    pub(super) fn revive(&mut self, cx: &mut Cx<'_>) {
+    fn revive(&mut self, cx: &mut Cx<'_>) {
         if self.sa.rests() {
             self.resend(cx);
+        }
+    }
+
+    /// The peer has asked something, so it lives: what it has left unanswered is asked again, from the beginning. On its
+    /// way back the answer may have met a NAT that was closed, and is open now.
+    pub(super) fn peer_lives(&mut self, cx: &mut Cx<'_>) {
+        // [7296:2.4-4]
+        let timing = self.timing();
+        if self.closing.is_none() && self.sa.hesitates(cx.now, &timing) && self.sa.resend(cx, &timing) {
+            self.sent = cx.now;
         }
     }
 

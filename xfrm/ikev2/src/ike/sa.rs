@@ -184,6 +184,11 @@ impl Sa {
         self.request().is_some_and(|request| request.rests())
     }
 
+    /// Whether it will not be sent again soon, and has been before.
+    pub(super) fn hesitates(&mut self, now: Instant, timing: &Timing) -> bool {
+        self.request().is_some_and(|request| request.hesitates(now, timing))
+    }
+
     /// Over which paths it went, and when.
     pub(super) fn sent_over(&mut self) -> Vec<(Path, Instant)> {
         self.request().map(|request| request.over().to_vec()).unwrap_or_default()

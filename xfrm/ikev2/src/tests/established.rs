@@ -123,6 +123,31 @@ fn a_dead_peer_is_given_up_after_the_same_bytes_again_and_again() {
     assert!(client.endpoint.is_empty() && client.endpoint.deadline().is_none());
 }
 
+// [7296:2.4-4]
+#[test]
+fn a_peer_that_is_heard_is_asked_again_at_once_and_not_given_up() {
+    let (mut client, mut server, _) = up();
+    let mut sent = Vec::new();
+    let mut now = Instant::ZERO;
+    while sent.len() < 6 {
+        now = server.wake();
+        sent.extend(server.sent());
+    }
+    // All six got lost. What the peer asks of itself says that it lives, and opens whatever was closed.
+    client.rekey(now);
+    let asked = client.one();
+    server.give(now, arrives(&asked));
+    let again = server.sent();
+    assert!(again.contains(&sent[0]) && again.len() == 2, "{again:?}");
+    // A repetition of it proves nothing, and brings its answer only.
+    server.give(now, arrives(&asked));
+    assert_ne!(server.one(), sent[0]);
+    again.iter().for_each(|t| client.give(now, arrives(t)));
+    carry(now, &mut client, &mut server);
+    live(&mut client, &mut server, now + seconds(300));
+    assert!(client.closed().is_none() && server.closed().is_none());
+}
+
 // [7296:2.1-1] [7296:2.1-2] [7296:2.1-4] [7296:2.1-5] [7296:2.3-7] [7296:2.3-8]
 #[test]
 fn requests_outside_the_window_are_dropped_and_the_last_one_is_answered_again() {
