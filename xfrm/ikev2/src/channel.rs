@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step};
+use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step, TrafficSelector};
 use adit_isakmp::crypto::SkCipher;
 use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed, skeyseed_rekey};
 use adit_isakmp::sk::{self, OpenError, Opened};
@@ -13,6 +13,7 @@ use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
 use crate::intermediate::Intermediate;
 use crate::linger::Answered;
 use crate::natd::Nat;
+use crate::selectors;
 use crate::state::{Cx, Datagram, Role};
 
 /// What is needed to speak on an IKE_SA.
@@ -174,6 +175,26 @@ pub(crate) fn internal(error: impl fmt::Display) -> Failure {
 }
 
 impl Channel {
+    /// The peer's traffic selectors for transport mode, ours and its own, as they are on this side of a NAT (RFC 7296
+    /// §2.23.1). `None`: it names several addresses on a side that has a NAT in front.
+    pub(crate) fn translate(
+        &self,
+        ours: Vec<TrafficSelector>,
+        theirs: Vec<TrafficSelector>,
+    ) -> Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)> {
+        // [7296:2.23.1-2]
+        let theirs = match self.nat.remote {
+            true => selectors::translated(&theirs, self.path.remote.ip())?,
+            false => theirs,
+        };
+        // [7296:2.23.1-3]
+        let ours = match self.nat.local {
+            true => selectors::translated(&ours, self.path.local.ip())?,
+            false => ours,
+        };
+        Some((ours, theirs))
+    }
+
     /// Protects a message of ours.
     pub(crate) fn seal(
         &mut self,

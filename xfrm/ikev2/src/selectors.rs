@@ -58,6 +58,27 @@ pub(crate) fn narrow_to_lease(got: Vec<TrafficSelector>, lease: &Lease) -> Vec<T
     narrow(&got, &addresses)
 }
 
+/// For transport mode, whose packets have the outer addresses: protocols and ports as they are, for one address.
+pub(crate) fn at(list: &[TrafficSelector], address: IpAddr) -> Vec<TrafficSelector> {
+    let addresses = Prefix::host(address).range();
+    let mut out: Vec<TrafficSelector> = Vec::new();
+    for ts in list.iter().map(|ts| TrafficSelector { addresses, ..*ts }) {
+        if !out.contains(&ts) {
+            out.push(ts);
+        }
+    }
+    out
+}
+
+/// Transport mode's selectors as they are on this side of a NAT (RFC 7296 §2.23.1): the peer names `address`, the end of
+/// the IKE_SA here, by what it is there. `None`: it names several.
+pub(crate) fn translated(list: &[TrafficSelector], address: IpAddr) -> Option<Vec<TrafficSelector>> {
+    let first = list.first()?.addresses;
+    // [7296:2.23-10] [7296:2.23.1-1]
+    let one = first.first == first.last && list.iter().all(|ts| ts.addresses == first);
+    one.then(|| at(list, address))
+}
+
 /// As people read it: `10.0.0.0/8, ::/0`.
 pub(crate) fn describe(list: &[TrafficSelector]) -> String {
     let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
@@ -86,6 +107,24 @@ mod tests {
         assert!(!is_subset(&[ts("0.0.0.0/0")], &[ts("10.0.0.0/8")]));
         assert!(!is_subset(&[ts("10.0.0.0/9"), ts("::/0")], &[ts("10.0.0.0/8")]));
         assert!(!is_subset(&[], &[ts("10.0.0.0/8")]));
+    }
+
+    #[test]
+    fn transport_mode_keeps_ports_and_has_one_address() {
+        let l2tp = |address: &str| TrafficSelector {
+            protocol: 17,
+            first_port: 1701,
+            last_port: 1701,
+            ..ts(address)
+        };
+        let here = "198.51.100.7".parse().unwrap();
+        assert_eq!(at(&everything(), here), [ts("198.51.100.7/32")]);
+        let there = [l2tp("10.0.0.2/32"), ts("10.0.0.2/32")];
+        // [7296:2.23-10] [7296:2.23.1-1]
+        assert_eq!(translated(&there, here), Some(vec![l2tp("198.51.100.7/32"), ts("198.51.100.7/32")]));
+        assert_eq!(translated(&[ts("10.0.0.2/32"), ts("10.0.0.3/32")], here), None);
+        assert_eq!(translated(&[ts("10.0.0.0/24")], here), None);
+        assert_eq!(translated(&[], here), None);
     }
 
     #[test]

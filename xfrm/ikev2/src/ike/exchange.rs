@@ -35,7 +35,8 @@ impl Ike {
             return;
         }
         let patience = self.last_timing().retransmit.saturating_mul(8);
-        self.closing = Some(Closing { result, by: cx.now + patience.max(Duration::from_millis(100)) });
+        let by = cx.now + patience.max(Duration::from_millis(100));
+        self.closing = Some(Box::new(Closing { result, by }));
         self.drop_pending(cx);
         self.queue.clear();
         self.postponed.clear();

@@ -67,15 +67,20 @@ pub(crate) struct Ike {
     put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
     sent: Instant,
-    closing: Option<Closing>,
+    closing: Option<Box<Closing>>,
     /// A responder's that has no CHILD_SA, because of this: it is closed when the time comes.
-    childless: Option<(Instant, Failure)>,
+    childless: Option<Box<Childless>>,
 }
 
 struct Closing {
     result: Result<(), Failure>,
     /// However the peer behaves, it ends now.
     by: Instant,
+}
+
+struct Childless {
+    until: Instant,
+    why: Failure,
 }
 
 /// What an IKE_SA starts from.
@@ -150,7 +155,7 @@ impl Ike {
     /// A responder's whose CHILD_SA failed: the peer may close it, or we do after a while (RFC 7296 §1.2: the IKE_SA
     /// is up all the same).
     pub(crate) fn without_child(mut self: Box<Self>, until: Instant, why: Failure) -> Box<Self> {
-        self.childless = Some((until, why));
+        self.childless = Some(Box::new(Childless { until, why }));
         self
     }
 
@@ -200,7 +205,7 @@ impl Ike {
         }
         // What a responder's IKE_SA without a CHILD_SA ends with is why it had none.
         let result = match (self.childless.take(), self.closing.take()) {
-            (Some((_, why)), _) => Err(why),
+            (Some(childless), _) => Err(childless.why),
             (None, Some(closing)) => closing.result,
             (None, None) => result,
         };
@@ -289,8 +294,8 @@ impl State for Ike {
             }
             return self.finish(cx, closing.result);
         }
-        if let Some((_, why)) = self.childless.take_if(|(until, _)| *until <= cx.now) {
-            self.begin_close(cx, Task::DeleteIke, Err(why));
+        if let Some(childless) = self.childless.take_if(|c| c.until <= cx.now) {
+            self.begin_close(cx, Task::DeleteIke, Err(childless.why));
         }
         // [7296:2.8-1] [7296:2.8-2]
         if self.expires_at.take_if(|at| *at <= cx.now).is_some() {
@@ -372,7 +377,7 @@ impl State for Ike {
     fn deadline(&self) -> Option<(Instant, Timer)> {
         let request = self.sa.retransmits_at().map(|at| (at, Timer::Retransmit));
         let closing = self.closing.as_ref().map(|c| (c.by, Timer::Retransmit));
-        let childless = self.childless.as_ref().map(|(at, _)| (*at, Timer::HalfOpen));
+        let childless = self.childless.as_ref().map(|c| (c.until, Timer::HalfOpen));
         let dead_peer = self.dead_peer_at().map(|at| (at, Timer::DeadPeer));
         let keepalive = self.keepalive_at().map(|at| (at, Timer::Keepalive));
         let asks = self.sa.gives_up_at().map(|at| (at, Timer::Retransmit));

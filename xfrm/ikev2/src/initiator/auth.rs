@@ -120,12 +120,19 @@ impl Proving {
 }
 
 fn send(
-    dial: Dial,
+    mut dial: Dial,
     cx: &mut Cx<'_>,
     (mut handshake, inbound_spi): (Box<Handshake>, u32),
     auth: Option<Authentication>,
     psk: Option<Secret>,
 ) -> Next {
+    if dial.config.mode == ChildMode::Transport {
+        let path = handshake.channel.path;
+        // [7296:2.23.1-2]
+        dial.config.local_ts = selectors::at(&proposed(&dial.config.local_ts), path.local.ip());
+        // [7296:2.23.1-3]
+        dial.config.remote_ts = selectors::at(&proposed(&dial.config.remote_ts), path.remote.ip());
+    }
     let mut payloads = request(&dial.config, cx.first_contact, inbound_spi, auth);
     if let Some(ours) = &dial.config.mobike {
         payloads.extend(mobike::supported(ours, &handshake.channel, true));

@@ -11,7 +11,7 @@ use adit_isakmp::{EspSuite, Message, Payload};
 
 use super::{Dial, Initiator, Phase, auth};
 use crate::api::{Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, InitiatorConfig, Lease};
-use crate::channel::Handshake;
+use crate::channel::{Channel, Handshake};
 use crate::explain;
 use crate::ike::Child;
 use crate::selectors;
@@ -53,7 +53,7 @@ pub(super) fn begin(
     answer: &Message,
 ) -> Next {
     // The IKE_SA is up whatever comes of the CHILD_SA; without one it is of no use to us, and is deleted.
-    let granted = match read(&dial.config, answer) {
+    let granted = match read(&dial.config, &handshake.channel, answer) {
         Ok(granted) => granted,
         Err(why) => return dial.refuse(cx, handshake, Task::DeleteIke, why),
     };
@@ -100,7 +100,7 @@ pub(super) fn begin(
     Initiator::asking(dial, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
 }
 
-fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> {
+fn read(config: &InitiatorConfig, channel: &Channel, answer: &Message) -> Result<Granted, Failure> {
     let misbehaved = |why: String| explain::misbehaved(Step::Child, format!("the server's answer: {why}"));
     // Where the CHILD_SA failed, an error stands in place of SA, TSi and TSr. One that nobody knows is a failure
     // whatever stands beside it (RFC 7296 §3.10.1).
@@ -126,8 +126,14 @@ fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> 
     if (config.request_v4 || config.request_v6) && lease.v4.is_none() && lease.v6.is_none() {
         return Err(explain::no_address());
     }
-    let local_ts: Vec<_> = tsi.ranges().collect();
-    let remote_ts: Vec<_> = tsr.ranges().collect();
+    let transport = answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
+    let mut pair: (Vec<_>, Vec<_>) = (tsi.ranges().collect(), tsr.ranges().collect());
+    if transport {
+        pair = channel.translate(pair.0, pair.1).ok_or_else(|| {
+            misbehaved("its traffic selectors for transport mode name several addresses".into())
+        })?;
+    }
+    let (local_ts, remote_ts) = pair;
     // RFC 7296 §2.9: narrower is the server's right, wider is not.
     let within = selectors::is_subset(&local_ts, &auth::proposed(&config.local_ts))
         && selectors::is_subset(&remote_ts, &auth::proposed(&config.remote_ts));
@@ -151,7 +157,6 @@ fn read(config: &InitiatorConfig, answer: &Message) -> Result<Granted, Failure> 
         ));
     }
     // RFC 7296 §1.3.1: who does not accept tunnel mode instead deletes the SA.
-    let transport = answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
     let mode = if transport { ChildMode::Transport } else { ChildMode::Tunnel };
     if mode != config.mode {
         return Err(explain::other_mode(config.mode));

@@ -207,19 +207,20 @@ impl Wish {
         let outbound_spi = chosen.peer_spi();
         // RFC 7296 §1.3.1: who asks for transport mode may get tunnel mode.
         let asked = message.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
-        let transport = asked && admitted.config.transport;
+        let (tsi, tsr): (Vec<_>, Vec<_>) = (tsi.ranges().collect(), tsr.ranges().collect());
+        let here = match asked && admitted.config.transport {
+            true => admitted.handshake.channel.translate(tsr.clone(), tsi.clone()),
+            false => None,
+        };
+        let (mode, (tsr, tsi)) = match here {
+            Some(here) => (ChildMode::Transport, here),
+            None => (ChildMode::Tunnel, (tsr, tsi)),
+        };
         // RFC 4303 §2.1: 0 is never sent, 1 to 255 are reserved.
         if outbound_spi < 256 {
             return Err(format!("its SPI is {outbound_spi}"));
         }
-        Ok(Ok(Self {
-            suite: chosen.suite,
-            reply: chosen.reply,
-            outbound_spi,
-            mode: if transport { ChildMode::Transport } else { ChildMode::Tunnel },
-            tsi: tsi.ranges().collect(),
-            tsr: tsr.ranges().collect(),
-        }))
+        Ok(Ok(Self { suite: chosen.suite, reply: chosen.reply, outbound_spi, mode, tsi, tsr }))
     }
 }
 

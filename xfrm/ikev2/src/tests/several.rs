@@ -56,14 +56,13 @@ fn what_is_refused_is_said_and_ends_nothing() {
         esp: vec!["aes128-sha256".parse().unwrap()],
         ..child("other algorithms", ChildMode::Tunnel, "10.1.0.0/16")
     };
-    let transport = child("transport", ChildMode::Transport, "10.1.0.0/16");
-    for config in [outside, weak, transport] {
+    for config in [outside, weak] {
         client.give(Instant::ZERO, Input::AddChild { sa, child: Box::new(config) });
         carry(Instant::ZERO, &mut client, &mut server);
     }
     let codes: Vec<_> = refusals(&client).into_iter().map(|(_, code)| code).collect();
     use FailureCode as F;
-    assert_eq!(codes, [F::TrafficSelectors, F::ProposalMismatch, F::PeerMisbehaved]);
+    assert_eq!(codes, [F::TrafficSelectors, F::ProposalMismatch]);
     assert_eq!(agree(&client, &server).len(), 1);
     assert!(client.closed().is_none() && server.closed().is_none());
 }
@@ -127,4 +126,84 @@ fn tunnel_mode_in_place_of_transport_mode_is_refused() {
     let (client, server) = transport(ChildMode::Tunnel, for_hosts);
     assert!(client.established().is_some());
     assert_eq!(server.children[0].mode, ChildMode::Tunnel);
+}
+
+#[test]
+fn tunnel_mode_in_place_of_transport_mode_is_refused_for_one_more_too() {
+    let (mut client, mut server) =
+        transport(ChildMode::Tunnel, || ResponderConfig { transport: false, ..for_hosts() });
+    let more = child("more", ChildMode::Transport, "0.0.0.0/0");
+    client.give(Instant::ZERO, Input::AddChild { sa: client.sa(), child: Box::new(more) });
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert_eq!(refusals(&client), [("more".to_owned(), FailureCode::PeerMisbehaved)]);
+    assert_eq!(agree(&client, &server).len(), 1);
+}
+
+/// Where each is to be had from the other's side of the NATs.
+const OUTSIDE: [&str; 2] = ["203.0.113.9", "203.0.113.1"];
+
+/// As [`carry`], with a NAT in front of either.
+fn carry_through_nats(a: &mut Node, b: &mut Node) {
+    let end = |address: &str, at: SocketAddr| SocketAddr::new(address.parse().unwrap(), at.port());
+    let inside = |address: &str, at: SocketAddr| {
+        SocketAddr::new(address.parse::<SocketAddr>().unwrap().ip(), at.port())
+    };
+    loop {
+        let (from_a, from_b) = (a.sent(), b.sent());
+        if from_a.is_empty() && from_b.is_empty() {
+            return;
+        }
+        for t in from_a {
+            let path = Path { local: inside(SERVER, t.path.remote), remote: end(OUTSIDE[0], t.path.local) };
+            b.give(Instant::ZERO, Input::Datagram { path, payload: t.payload.clone() });
+        }
+        for t in from_b {
+            let path = Path { local: inside(CLIENT, t.path.remote), remote: end(OUTSIDE[1], t.path.local) };
+            a.give(Instant::ZERO, Input::Datagram { path, payload: t.payload.clone() });
+        }
+    }
+}
+
+// [7296:2.23-10] [7296:2.23.1-1] [7296:2.23.1-2] [7296:2.23.1-3]
+#[test]
+fn in_transport_mode_each_end_knows_the_other_by_the_address_that_it_sees() {
+    let (mut client, mut server) = (Node::client(), Node::server());
+    // Only what comes from the NAT, and is for this host, is let in.
+    server.connection = || ResponderConfig {
+        local_ts: vec![ts("198.51.100.1/32")],
+        remote_ts: vec![ts("203.0.113.9/32")],
+        ..for_hosts()
+    };
+    let l2tp = TrafficSelector { protocol: 17, first_port: 1701, last_port: 1701, ..ts("10.0.0.0/8") };
+    let dialled = Path { remote: "203.0.113.1:500".parse().unwrap(), ..config().path };
+    let wanted = InitiatorConfig {
+        path: dialled,
+        mode: ChildMode::Transport,
+        request_v4: false,
+        request_v6: false,
+        local_ts: vec![l2tp],
+        ..config()
+    };
+    let sa = client.dial(Instant::ZERO, wanted);
+    carry_through_nats(&mut client, &mut server);
+    let more = ChildConfig { local_ts: vec![l2tp], ..child("more", ChildMode::Transport, "0.0.0.0/0") };
+    client.give(Instant::ZERO, Input::AddChild { sa, child: Box::new(more) });
+    carry_through_nats(&mut client, &mut server);
+    client.rekey(Instant::ZERO);
+    carry_through_nats(&mut client, &mut server);
+    server.rekey(Instant::ZERO);
+    carry_through_nats(&mut client, &mut server);
+    assert!(client.children.len() >= 4 && client.children.len() == server.children.len());
+    let at = |address: &str| TrafficSelector { addresses: ts(address).addresses, ..l2tp };
+    for (ours, theirs) in client.children.iter().zip(&server.children) {
+        assert_eq!((ours.mode, theirs.mode), (ChildMode::Transport, ChildMode::Transport));
+        assert_eq!(
+            (&ours.local_ts, &ours.remote_ts),
+            (&vec![at("192.0.2.7/32")], &vec![ts("203.0.113.1/32")])
+        );
+        assert_eq!(
+            (&theirs.local_ts, &theirs.remote_ts),
+            (&vec![ts("198.51.100.1/32")], &vec![at("203.0.113.9/32")])
+        );
+    }
 }

@@ -13,6 +13,7 @@ mod follow;
 
 use super::{Directions, Made, REFUSED_FOR, lower};
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, ChildMode, ChildUp, Event};
+use crate::channel::Channel;
 use crate::explain;
 use crate::ike::{Child, Ike, Kernel, TIDY_AFTER};
 use crate::selectors;
@@ -80,14 +81,23 @@ struct Answered {
 
 /// A new one, as `config` says.
 pub(crate) fn begin_new(ike: &Ike, cx: &mut Cx<'_>, config: Box<ChildConfig>) -> Move {
+    let mut local_ts = ike.own_side(&selectors::or_everything(&config.local_ts));
+    let mut remote_ts = selectors::or_everything(&config.remote_ts);
+    if config.mode == ChildMode::Transport {
+        let path = ike.sa.channel.path;
+        // [7296:2.23.1-2]
+        local_ts = selectors::at(&local_ts, path.local.ip());
+        // [7296:2.23.1-3]
+        remote_ts = selectors::at(&remote_ts, path.remote.ip());
+    }
     Create::begin(
         ike,
         cx,
         Create {
             esp: config.esp.as_slice().into(),
             mode: config.mode,
-            local_ts: ike.own_side(&selectors::or_everything(&config.local_ts)),
-            remote_ts: selectors::or_everything(&config.remote_ts),
+            local_ts,
+            remote_ts,
             purpose: Purpose::New(config),
             inbound_spi: 0,
             nonce: Vec::new(),
@@ -272,7 +282,7 @@ impl Create {
             return self.refused(ike, cx, notify);
         }
         ike.in_step();
-        let answered = match self.read(response) {
+        let answered = match self.read(&ike.sa.channel, response) {
             Ok(answered) => answered,
             Err((spi, why)) => {
                 let why =
@@ -309,7 +319,7 @@ impl Create {
     }
 
     /// On error: also the peer's SPI, if it believes that there is a CHILD_SA.
-    fn read(&self, response: &Message) -> Result<Answered, (Option<u32>, String)> {
+    fn read(&self, channel: &Channel, response: &Message) -> Result<Answered, (Option<u32>, String)> {
         let sa = only!(response, Payload::Sa).map_err(|why| (None, why))?;
         let accepted = accept_esp(&self.esp, sa, true).map_err(|e| (None, e.to_string()))?;
         let outbound_spi = accepted.peer_spi();
@@ -319,8 +329,13 @@ impl Create {
         }
         let spoilt = |why: String| (Some(outbound_spi), why);
         let nonce = only!(response, Payload::Nonce).map_err(spoilt)?;
-        let local_ts: Vec<_> = only!(response, Payload::TsI).map_err(spoilt)?.ranges().collect();
-        let remote_ts: Vec<_> = only!(response, Payload::TsR).map_err(spoilt)?.ranges().collect();
+        let tsi = only!(response, Payload::TsI).map_err(spoilt)?.ranges().collect();
+        let tsr = only!(response, Payload::TsR).map_err(spoilt)?.ranges().collect();
+        let transport = response.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
+        let here = if transport { channel.translate(tsi, tsr) } else { Some((tsi, tsr)) };
+        let (local_ts, remote_ts) = here.ok_or_else(|| {
+            spoilt("its traffic selectors for transport mode name several addresses".into())
+        })?;
         let public = match accepted.suite.ke {
             None => None,
             Some(method) => {
@@ -344,7 +359,6 @@ impl Create {
         {
             return Err(spoilt("its traffic selectors were not proposed".into()));
         }
-        let transport = response.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
         let mode = if transport { ChildMode::Transport } else { ChildMode::Tunnel };
         // RFC 7296 §1.3.1: whoever does not accept tunnel mode deletes the SA.
         // [7296:1.3.1-2]

@@ -11,6 +11,7 @@ use adit_isakmp::{EspSuite, KeMethod, Message, Payload};
 
 use super::{Directions, MOST_CHILDREN, Made, lower};
 use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, ChildUp, EspKeys, Event};
+use crate::channel::Channel;
 use crate::ike::{Ike, Kernel, TIDY_AFTER};
 use crate::intermediate;
 use crate::selectors;
@@ -76,7 +77,7 @@ pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Turn {
         Ok(rules) => rules,
         Err(notify) => return Turn::Reply(Reply::of(vec![Payload::Notify(notify)])),
     };
-    match Wish::read(&rules, message) {
+    match Wish::read(&rules, &ike.sa.channel, message) {
         Err(why) => Turn::Reply(malformed(&format!("CREATE_CHILD_SA: {why}"))),
         Ok(Err(notify)) => Turn::Reply(Reply::of(vec![Payload::Notify(notify)])),
         Ok(Ok(wish)) => Grant::begin(ike, cx, rules, wish),
@@ -130,7 +131,7 @@ impl Rules {
 
 impl<'a> Wish<'a> {
     /// The outer error: the message is malformed. The inner one: it is well formed, and can't be had.
-    fn read(rules: &Rules, message: &'a Message) -> Result<Result<Self, Notify>, String> {
+    fn read(rules: &Rules, channel: &Channel, message: &'a Message) -> Result<Result<Self, Notify>, String> {
         let sa = only!(message, Payload::Sa)?;
         let nonce = only!(message, Payload::Nonce)?;
         let public = at_most_one!(message, Payload::Ke)?;
@@ -165,8 +166,16 @@ impl<'a> Wish<'a> {
         if rules.mode.is_some_and(|mode| (mode == ChildMode::Transport) != transport) {
             return no(NotifyType::NO_PROPOSAL_CHOSEN);
         }
-        let tsi = selectors::narrow(&tsi.ranges().collect::<Vec<_>>(), &rules.remote_ts);
-        let tsr = selectors::narrow(&tsr.ranges().collect::<Vec<_>>(), &rules.local_ts);
+        let (tsi, tsr): (Vec<_>, Vec<_>) = (tsi.ranges().collect(), tsr.ranges().collect());
+        // Where they can't be translated, tunnel mode is what it may get.
+        let here = if transport { channel.translate(tsr.clone(), tsi.clone()) } else { None };
+        if rules.mode.is_some() && transport && here.is_none() {
+            return no(NotifyType::TS_UNACCEPTABLE);
+        }
+        let transport = here.is_some();
+        let (tsr, tsi) = here.unwrap_or((tsr, tsi));
+        let tsi = selectors::narrow(&tsi, &rules.remote_ts);
+        let tsr = selectors::narrow(&tsr, &rules.local_ts);
         if tsi.is_empty() || tsr.is_empty() {
             return no(NotifyType::TS_UNACCEPTABLE);
         }
