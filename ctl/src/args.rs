@@ -55,11 +55,15 @@ pub(crate) enum Command {
     Up(Up),
     /// Take a connection down
     Down(Down),
+    /// Replace a connection's keys now
+    ///
+    /// Traffic goes on meanwhile. Keys are replaced by themselves as well: see rekey-ike and rekey-child in a profile.
+    Rekey(Rekey),
     /// Show what is connected
     ///
     /// Without a name a line each, in stable columns; with a name everything about it.
     Status {
-        /// The profile's name
+        /// A profile's name; on a server a client's [[connection]], identity or address in the tunnel
         name: Option<String>,
     },
     /// List the profiles
@@ -117,11 +121,35 @@ pub(crate) struct Up {
 
 #[derive(Args, Debug)]
 pub(crate) struct Down {
-    /// The profile's name
+    /// A profile's name; on a server a client's [[connection]], identity or address in the tunnel
     pub(crate) name: String,
 
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rekey {
+    /// A profile's name; on a server a client's [[connection]], identity or address in the tunnel
+    pub(crate) name: String,
+
+    /// Whose keys
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Which::All)]
+    pub(crate) only: Which,
+
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+/// Whose keys are replaced.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Which {
+    /// The IKE_SA's and every CHILD_SA's
+    All,
+    /// The IKE_SA's
+    Ike,
+    /// Every CHILD_SA's
+    Child,
 }
 
 #[derive(Args, Debug)]

@@ -15,7 +15,7 @@ pub(crate) async fn down(args: &Down, bus: BusChoice, output: Output) -> Result<
     let name = args.name.as_str();
     let connection = session::open(bus).await?;
     let snapshot = session::snapshot(&connection).await?;
-    let Some(status) = snapshot.connection_named(name) else {
+    let Some(status) = snapshot.one_named(name)? else {
         if snapshot.profile_named(name).is_none() {
             return Err(snapshot.no_profile(name));
         }

@@ -11,6 +11,7 @@ mod monitor;
 mod output;
 mod pages;
 mod read;
+mod rekey;
 mod reload;
 mod render;
 mod secret;
@@ -49,6 +50,7 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
     match &cli.command {
         Command::Up(args) => up::up(args, cli.bus, output).await,
         Command::Down(args) => down::down(args, cli.bus, output).await,
+        Command::Rekey(args) => rekey::rekey(args, cli.bus, output).await,
         Command::Status { name } => read::status(name.as_deref(), cli.bus, output).await,
         Command::List => read::list(cli.bus, output).await,
         Command::Show { name } => read::show(name, cli.bus, output).await,

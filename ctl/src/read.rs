@@ -29,7 +29,7 @@ pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -
         }
         return output.say(&render::table(&snapshot.connections, now(), output.out));
     };
-    let Some(found) = snapshot.connection_named(name) else {
+    let Some(found) = snapshot.one_named(name)? else {
         let Some(profile) = snapshot.profile_named(name) else { return Err(snapshot.no_profile(name)) };
         if output.json {
             return output.line(&json::document("connection", &None::<()>));
@@ -69,7 +69,7 @@ pub(crate) async fn show(name: &str, bus: BusChoice, output: Output) -> Result<(
     let connection = session::open(bus).await?;
     let snapshot = session::snapshot(&connection).await?;
     let Some(profile) = snapshot.profile_named(name) else {
-        if snapshot.connection_named(name).is_some() {
+        if snapshot.one_named(name)?.is_some() {
             let failure = Failure::new(
                 FailureCode::NotFound,
                 Step::Profile,

@@ -1,13 +1,14 @@
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
     Bus, ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, ObjectManagerProxy,
-    ProfileSummary, Properties, Traffic, connect, names,
+    ProfileSummary, Properties, Role, Traffic, connect, names,
 };
 use zbus::Connection;
 use zbus::fdo::PropertiesProxy;
 
 use crate::args::BusChoice;
 use crate::ended::Ended;
+use crate::render::bare;
 
 /// Everything that the daemon has, at one moment, in the order of names; of connections what a line of `ctl status`
 /// shows.
@@ -49,11 +50,18 @@ pub(crate) async fn snapshot(connection: &Connection) -> Result<Snapshot, Ended>
     let rows = manager.list_connections().await.map_err(call)?;
     let mut connections: Vec<ConnectionStatus> = rows.into_iter().map(ConnectionStatus::from).collect();
     profiles.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    connections.sort_by(|a, b| (&a.profile, path_number(&a.path)).cmp(&(&b.profile, path_number(&b.path))));
+    // They come by number, and stay so within a name.
+    connections.sort_by(|a, b| a.profile.cmp(&b.profile));
     Ok(Snapshot { profiles, connections })
 }
 
-/// `/org/adit1/connection/10` comes after `/9`.
+/// Whether that is a name of a server's client.
+fn goes_by(client: &ConnectionStatus, name: &str) -> bool {
+    let address = || client.addresses.iter().any(|a| bare(a) == name);
+    client.profile == name || client.remote_identity == name || address()
+}
+
+/// What the path of a connection ends in.
 fn path_number(path: &str) -> u64 {
     path.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX)
 }
@@ -83,12 +91,39 @@ pub(crate) async fn traffic_of(connection: &Connection, status: &ConnectionStatu
 }
 
 impl Snapshot {
+    /// The connection that `name` is for: a profile's, or a server's client by its `[[connection]]`, by who it is, or by
+    /// its address in the tunnel.
+    ///
+    /// # Errors
+    /// Several clients go by it.
+    pub(crate) fn one_named(&self, name: &str) -> Result<Option<&ConnectionStatus>, Ended> {
+        if self.profile_named(name).is_some() {
+            return Ok(self.dialled(name));
+        }
+        let mut clients = self.connections.iter().filter(|c| c.role == Role::Server && goes_by(c, name));
+        match (clients.next(), clients.next()) {
+            (None, _) => Ok(self.dialled(name)),
+            (one, None) => Ok(one),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(clients);
+                let addresses: Vec<&str> = all.filter_map(|c| c.addresses.first()).map(|a| bare(a)).collect();
+                let text = format!("{} clients go by that name", addresses.len());
+                let some = addresses.iter().take(6).copied().collect::<Vec<_>>().join(", ");
+                let hint = format!("say which by its address in the tunnel (ctl status): {some}");
+                Err(Ended::failed(
+                    name,
+                    Failure::new(FailureCode::NotFound, Step::Established, text).hint(hint),
+                ))
+            }
+        }
+    }
+
     /// The connection of that profile that matters most: one that lives before one that failed.
-    pub(crate) fn connection_named(&self, name: &str) -> Option<&ConnectionStatus> {
+    fn dialled(&self, name: &str) -> Option<&ConnectionStatus> {
         let lives = |c: &&ConnectionStatus| {
             !matches!(c.state, ConnectionState::Failed | ConnectionState::Disconnected)
         };
-        let named = || self.connections.iter().filter(|c| c.profile == name);
+        let named = || self.connections.iter().filter(|c| c.role == Role::Client && c.profile == name);
         named().find(lives).or_else(|| named().next_back())
     }
 
@@ -107,5 +142,42 @@ impl Snapshot {
             format!("there are: {}", known.join(", "))
         };
         Ended::failed(name, Failure::new(FailureCode::NotFound, Step::Profile, text).hint(hint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_dbus_api::ConnectionRow;
+
+    use super::*;
+
+    fn client(number: u64, who: &str) -> ConnectionStatus {
+        let row = ConnectionRow {
+            number,
+            profile: "staff".into(),
+            role: "server".into(),
+            state: "connected".into(),
+            since: 0,
+            interface: String::new(),
+            addresses: vec![format!("10.9.0.{number}/32")],
+            remote_endpoint: format!("203.0.113.{number}:4500"),
+            remote_identity: who.into(),
+        };
+        row.into()
+    }
+
+    #[test]
+    fn a_servers_client_is_meant_by_whatever_only_it_goes_by() {
+        let connections = vec![client(1, "alice@example.com"), client(2, "bob@example.com")];
+        let snapshot = Snapshot { profiles: Vec::new(), connections };
+        let path = |name: &str| snapshot.one_named(name).unwrap().map(|c| c.path.clone());
+        assert_eq!(path("alice@example.com").as_deref(), Some("/org/adit1/connection/1"));
+        assert_eq!(path("10.9.0.2").as_deref(), Some("/org/adit1/connection/2"));
+        assert_eq!(path("203.0.113.2"), None);
+        let Err(Ended::Failure { failure, .. }) = snapshot.one_named("staff") else {
+            panic!("which of them?")
+        };
+        assert_eq!(failure.text, "2 clients go by that name");
+        assert!(failure.hint.is_some_and(|hint| hint.ends_with("10.9.0.1, 10.9.0.2")));
     }
 }

@@ -107,8 +107,13 @@ impl Manager {
     /// `corp` comes up after its path is known; `quick` before; `bad` fails; `slow` never ends.
     async fn begin(&self, profile: &str, server: &ObjectServer) -> OwnedObjectPath {
         let path = format!("{}/1", names::CONNECTIONS);
-        let tunnel =
-            Tunnel { profile: profile.into(), state: "connecting", error: None, downs: self.downs.clone() };
+        let tunnel = Tunnel {
+            profile: profile.into(),
+            state: "connecting",
+            error: None,
+            downs: self.downs.clone(),
+            rekeys: 0,
+        };
         server.at(path.as_str(), tunnel).await.unwrap();
         let tunnel = server.interface::<_, Tunnel>(path.as_str()).await.unwrap();
         if profile.starts_with("asks") {
@@ -158,6 +163,7 @@ struct Tunnel {
     state: &'static str,
     error: Option<Failure>,
     downs: Arc<Notify>,
+    rekeys: u64,
 }
 
 #[interface(name = "org.adit1.Connection")]
@@ -181,6 +187,19 @@ impl Tunnel {
         self.state = "connected";
         Self::transition(&emitter, "connecting", "connected", "").await.unwrap();
     }
+    /// `home` has two SAs, whose keys are replaced one after the other; the peer refuses to have the IKE_SA's replaced.
+    async fn rekey(&mut self, which: &str, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>) -> u32 {
+        if which == "ike" {
+            let text = "the peer refused to have the IKE_SA rekeyed";
+            Self::progress(&emitter, "established", text).await.unwrap();
+            return 1;
+        }
+        for _ in 0..2 {
+            self.rekeys += 1;
+            self.rekeys_changed(&emitter).await.unwrap();
+        }
+        2
+    }
     fn statistics(&self) -> HashMap<String, u64> {
         HashMap::from([("bytes-in".into(), 2048), ("packets-in".into(), 3)])
     }
@@ -191,6 +210,10 @@ impl Tunnel {
     #[zbus(property)]
     fn profile(&self) -> String {
         self.profile.clone()
+    }
+    #[zbus(property)]
+    fn rekeys(&self) -> u64 {
+        self.rekeys
     }
     #[zbus(property)]
     fn role(&self) -> String {
@@ -279,8 +302,13 @@ impl Service {
         tokio::spawn(async move {
             let mut kept = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let home =
-                    Tunnel { profile: "home".into(), state: "connected", error: None, downs: shared.clone() };
+                let home = Tunnel {
+                    profile: "home".into(),
+                    state: "connected",
+                    error: None,
+                    downs: shared.clone(),
+                    rekeys: 3,
+                };
                 let built = connection::Builder::unix_stream(stream.into_std().unwrap())
                     .server(Guid::generate())
                     .p2p()
@@ -461,6 +489,18 @@ async fn down_waits_for_the_reply() {
     assert_eq!(service.ctl(&["down", "home"]).await, (0, "home is down\n".into(), String::new()));
     assert_eq!(service.ctl(&["down", "home", "--no-wait"]).await.1, "home is on its way down\n");
     let (status, _, err) = service.ctl(&["down", "corp"]).await;
+    assert!(status == 10 && err.contains("it is not up"), "{err}");
+}
+
+#[tokio::test]
+async fn rekey_waits_until_all_keys_are_replaced_and_tells_of_a_refusal() {
+    let service = Service::start();
+    assert_eq!(service.ctl(&["rekey", "home"]).await, (0, "home has new keys\n".into(), String::new()));
+    assert_eq!(service.ctl(&["rekey", "home", "--no-wait"]).await.1, "home asks for new keys\n");
+    let (status, out, err) = service.ctl(&["rekey", "home", "--only", "ike", "--timeout", "1"]).await;
+    assert!(status != 0 && out.is_empty(), "{out}");
+    assert!(err.contains("the peer refused") && err.contains("not all of its keys"), "{err}");
+    let (status, _, err) = service.ctl(&["rekey", "corp"]).await;
     assert!(status == 10 && err.contains("it is not up"), "{err}");
 }
 

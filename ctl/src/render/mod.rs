@@ -16,7 +16,7 @@ pub(crate) use human::clock;
 pub(crate) use list::{profile, profiles};
 pub(crate) use mistakes::mistakes;
 pub(crate) use palette::Palette;
-pub(crate) use status::{block, table, up_line};
+pub(crate) use status::{bare, block, table, up_line};
 
 #[cfg(test)]
 pub(crate) use status::tests as fixtures;

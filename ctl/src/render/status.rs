@@ -151,7 +151,7 @@ fn path_of(remote: &str, encapsulated: bool) -> String {
 }
 
 /// An address without the length of a host's prefix.
-fn bare(address: &str) -> &str {
+pub(crate) fn bare(address: &str) -> &str {
     address.strip_suffix("/32").or_else(|| address.strip_suffix("/128")).unwrap_or(address)
 }
 

@@ -84,6 +84,10 @@ pub trait Connection {
     /// Takes it down; returns when nothing of it is left.
     fn down(&self) -> zbus::Result<()>;
 
+    /// Has keys replaced now: `ike` (the IKE_SA), `child` (every CHILD_SA), `all`. Returns how many SAs were asked for; the
+    /// property `Rekeys` counts those that are done.
+    fn rekey(&self, which: &str) -> zbus::Result<u32>;
+
     /// What the kernel counted: `bytes-in`, `bytes-out`, `packets-in`, `packets-out`.
     fn statistics(&self) -> zbus::Result<HashMap<String, u64>>;
 

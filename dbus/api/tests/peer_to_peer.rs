@@ -138,6 +138,10 @@ impl Tunnel {
     fn down(&mut self) {
         self.state = "disconnected".into();
     }
+    fn rekey(&self, which: &str) -> u32 {
+        assert_eq!(which, "child");
+        2
+    }
     fn statistics(&self) -> HashMap<String, u64> {
         Traffic { bytes_in: 1, bytes_out: 2, packets_in: 3, packets_out: 4 }.to_map()
     }
@@ -288,6 +292,7 @@ async fn calls_and_properties_go_through_without_a_bus() {
     assert_eq!(manager.get_connection(7).await.unwrap().as_str(), status.path);
     let path = manager.up("corp", HashMap::new()).await.unwrap();
     let tunnel = ConnectionProxy::new(&client, &path).await.unwrap();
+    assert_eq!(tunnel.rekey("child").await.unwrap(), 2);
     tunnel.provide_secret("psk", b"x").await.unwrap();
     assert_eq!(Traffic::from_map(&tunnel.statistics().await.unwrap()).packets_out, 4);
     assert_eq!(tunnel.last_error().await.unwrap().0, "peer-lost");

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::esp::{Numbers, Sad};
+use crate::esp::{Numbers, Rekey, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
@@ -225,6 +225,23 @@ impl Daemon {
             }
             _ => Err(Failure::new(FailureCode::NotFound, Step::Close, "there is no such connection")
                 .hint("ctl status  shows the connections")),
+        }
+    }
+
+    /// Has keys of a connection replaced now; returns how many SAs are to be.
+    ///
+    /// # Errors
+    /// There is no such connection, or it has no such keys.
+    pub async fn rekey(&self, id: ConnectionId, which: Rekey) -> Result<u32, Failure> {
+        let dialled = lock(&self.clients).get(&id).map(ClientHandle::ike_sa);
+        let sa = match dialled {
+            Some(sa) => sa?,
+            None => self.server.lock().await.as_ref().and_then(|server| server.ike_sa(id)),
+        };
+        match sa.map_or(0, |sa| self.sad.rekey(sa, which)) {
+            0 => Err(Failure::new(FailureCode::NotFound, Step::Established, "it has no keys to replace now")
+                .hint("ctl status  shows whether it is connected")),
+            asked => Ok(asked),
         }
     }
 

@@ -164,9 +164,9 @@ pub struct Facts {
     /// The paths that it went over to, the newest last.
     pub moves: Vec<Moved>,
     /// The secret that a person is asked for.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<Box<Wanted>>,
     /// Why it failed.
-    pub last_error: Option<Failure>,
+    pub last_error: Option<Box<Failure>>,
 }
 
 impl Facts {
@@ -364,7 +364,7 @@ impl Registry {
             facts.state = new;
             facts.since = clock::wall().0;
             if failure.is_some() {
-                facts.last_error = failure;
+                facts.last_error = failure.map(Box::new);
             }
             Arc::new((old, Facts::clone(facts)))
         };

@@ -72,6 +72,16 @@ impl ConnectionObject {
         Ok(self.daemon.down(self.id).await?)
     }
 
+    async fn rekey(
+        &self,
+        which: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<u32, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.rekey(self.id, which.parse()?).await?)
+    }
+
     async fn statistics(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -227,11 +237,11 @@ impl ConnectionObject {
 
     #[zbus(property)]
     fn wanted_secret(&self) -> WantedParts {
-        self.read(|f| wanted(f.wanted.as_ref()))
+        self.read(|f| wanted(f.wanted.as_deref()))
     }
 
     #[zbus(property)]
     fn last_error(&self) -> LastErrorParts {
-        failure_to_parts(self.daemon.registry().get(self.id).and_then(|f| f.last_error).as_ref())
+        failure_to_parts(self.daemon.registry().get(self.id).and_then(|f| f.last_error).as_deref())
     }
 }

@@ -251,8 +251,8 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("NextRekey", old.next_rekey == new.next_rekey, new.next_rekey.into());
     compare("Uplink", old.uplink == new.uplink, new.uplink.as_str().into());
     compare("Moves", old.moves == new.moves, moves(new).into());
-    compare("WantedSecret", old.wanted == new.wanted, wanted(new.wanted.as_ref()).into());
-    compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_ref()));
+    compare("WantedSecret", old.wanted == new.wanted, wanted(new.wanted.as_deref()).into());
+    compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_deref()));
     out
 }
 

@@ -41,7 +41,7 @@ impl Asker {
         let (sender, answer) = oneshot::channel();
         *self.waiting() = Some((wanted.field.clone(), sender));
         let standing = Standing(self);
-        self.registry.update(self.id, |f| f.wanted = Some(wanted));
+        self.registry.update(self.id, |f| f.wanted = Some(Box::new(wanted)));
         let answered = tokio::time::timeout(PATIENCE, answer).await;
         drop(standing);
         match answered {

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_ikev2::api::{Established, Event, Lease};
+use adit_ikev2::api::{Established, Event, Lease, SaId};
 use adit_plan::mobility::Uplink;
 use adit_ppp_kernel::Unit;
 use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
@@ -114,6 +114,21 @@ impl ClientHandle {
     /// Raises a connection that waits for a packet.
     pub fn raise(&self) {
         self.asked.notify_one();
+    }
+
+    /// Its IKE_SA, while there is one.
+    ///
+    /// # Errors
+    /// What carries it has none.
+    pub fn ike_sa(&self) -> Result<Option<SaId>, Failure> {
+        match &self.carried {
+            Carried::Esp(installation) => Ok(installation.newest()),
+            Carried::Ppp(_) => {
+                let text = "keys of a PPTP connection are not replaced on demand: MPPE changes them by itself (RFC 3078 §7)";
+                Err(Failure::new(FailureCode::NotFound, Step::Established, text)
+                    .hint("ctl down, then ctl up  gives it other ones"))
+            }
+        }
     }
 
     /// The inbound and outbound state, while there are any.

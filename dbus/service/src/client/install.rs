@@ -76,6 +76,11 @@ impl Installation {
         sas.into_iter().rev().find_map(|sa| self.sad().states(sa))
     }
 
+    /// The newest IKE_SA.
+    pub(super) fn newest(&self) -> Option<SaId> {
+        self.sas().last().map(|of| of.sa)
+    }
+
     /// Every state of every CHILD_SA.
     pub(super) fn all_states(&self) -> Vec<StateId> {
         let sas: Vec<SaId> = self.sas().iter().map(|of| of.sa).collect();

@@ -5,6 +5,7 @@ mod child;
 mod events;
 mod limits;
 mod queue;
+mod rekey;
 mod sad;
 #[cfg(feature = "recording")]
 #[cfg(test)]
@@ -13,4 +14,5 @@ mod work;
 
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
+pub use rekey::Rekey;
 pub use sad::Sad;

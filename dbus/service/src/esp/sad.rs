@@ -36,7 +36,7 @@ pub struct Sad {
     queue: Queue,
     books: Arc<Mutex<Books>>,
     last_number: Arc<AtomicU32>,
-    ike: Arc<OnceLock<WeakIkeDriver>>,
+    pub(super) ike: Arc<OnceLock<WeakIkeDriver>>,
 }
 
 impl Sad {

@@ -160,7 +160,7 @@ impl Inner {
         loop {
             step = match step {
                 AuthenticatorStep::Send(packet) => {
-                    self.guest(sa).facts().refused = local.authenticator.refusal();
+                    self.guest(sa).facts().refused = local.authenticator.refusal().map(Box::new);
                     return Ok(EapStep::Send(packet));
                 }
                 AuthenticatorStep::Ask(AuthenticatorAsk::User { identity }) => {
@@ -264,7 +264,7 @@ impl Inner {
         let packet = granted.eap.take().unwrap_or_else(success);
         let msk = granted.keys.take().map(|(send, receive)| msk(&send, &receive));
         let (radius, session) = (Arc::clone(&remote.radius), remote.session.clone());
-        self.guest(sa).facts().grant = Some(Grant { radius, granted, user: name, session });
+        self.guest(sa).facts().grant = Some(Box::new(Grant { radius, granted, user: name, session }));
         // Which method it was is between the peer and the server: here it is none that is enough by itself.
         let success = EapSuccess { packet, msk, mutual: false, peer: Some(peer) };
         Ok(EapStep::Succeeded(Box::new(success)))

@@ -32,11 +32,11 @@ pub(super) struct GuestFacts {
     pub(super) path: Option<Path>,
     pub(super) connection: Option<ConnectionId>,
     /// What a RADIUS server has granted it, until it is up.
-    pub(super) grant: Option<Grant>,
+    pub(super) grant: Option<Box<Grant>>,
     /// Its session, of which RADIUS servers are told.
     pub(super) session: Option<Arc<Session>>,
     /// What it was refused for, as long as it may try again.
-    pub(super) refused: Option<Failure>,
+    pub(super) refused: Option<Box<Failure>>,
     /// Why it has to go, where that is known.
     pub(super) cause: Option<Cause>,
     /// The pool that its lease is from, and under which number.

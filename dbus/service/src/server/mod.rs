@@ -197,6 +197,12 @@ impl Server {
         self.guest_of(id).and_then(|(inner, sa, _)| inner.daemon.sad().states(sa))
     }
 
+    /// The IKE_SA of a client.
+    #[must_use]
+    pub fn ike_sa(&self, id: ConnectionId) -> Option<SaId> {
+        self.guest_of(id).map(|(_, sa, _)| sa)
+    }
+
     fn guest_of(&self, id: ConnectionId) -> Option<(&Arc<Inner>, SaId, Arc<Guest>)> {
         self.all().find_map(|inner| {
             let guests = inner.guests();

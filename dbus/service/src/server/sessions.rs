@@ -142,7 +142,7 @@ impl Inner {
         let guest = self.guest(sa);
         let Some(grant) = guest.facts().grant.take() else { return };
         self.daemon.sad().count(sa);
-        let session = Arc::new(Session::begin(grant, facts.path, facts.lease.clone()));
+        let session = Arc::new(Session::begin(*grant, facts.path, facts.lease.clone()));
         let (server, kept) = (Arc::downgrade(self), Arc::downgrade(&session));
         tokio::spawn(async move {
             let carried = || {

@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::{ConnectionProxy, ConnectionState};
+use futures_util::StreamExt;
+
+use crate::args::{BusChoice, Rekey, Which};
+use crate::ended::Ended;
+use crate::json;
+use crate::output::Output;
+use crate::session;
+
+/// `ctl rekey`.
+pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let name = args.name.as_str();
+    let connection = session::open(bus).await?;
+    let snapshot = session::snapshot(&connection).await?;
+    let Some(status) = snapshot.one_named(name)? else {
+        if snapshot.profile_named(name).is_none() {
+            return Err(snapshot.no_profile(name));
+        }
+        return Err(not_up(name));
+    };
+    // A server's client has no object until it is asked for.
+    let Some(before) = session::details(&connection, status).await else { return Err(not_up(name)) };
+    let call = |e: &zbus::Error| Ended::call(name, e);
+    let proxy = ConnectionProxy::new(&connection, status.path.as_str()).await.map_err(|e| call(&e))?;
+    let counted = proxy.receive_rekeys_changed().await;
+    let told = proxy.receive_progress().await.map_err(|e| call(&e))?;
+    let moved = proxy.receive_transition().await.map_err(|e| call(&e))?;
+    let asked = proxy.rekey(word(args.only)).await.map_err(|e| call(&e))?;
+    if args.waiting.no_wait {
+        return said(name, "asks for new keys", "rekeying", output);
+    }
+    let goal = before.rekeys.saturating_add(asked.into());
+    let limit = Duration::from_secs(args.waiting.timeout.into());
+    let done = until(goal, counted, told, moved, output);
+    match tokio::time::timeout(limit, done).await {
+        Ok(Ok(())) => said(name, "has new keys", "rekeyed", output),
+        Ok(Err(failure)) => Err(Ended::failed(name, failure)),
+        Err(_) => {
+            let text = format!(
+                "not all of its keys were replaced after {} s; aditd goes on with it",
+                limit.as_secs()
+            );
+            let failure = Failure::new(FailureCode::TimedOut, Step::Established, text);
+            Err(Ended::failed(name, failure.hint(format!("ctl status {name}; journalctl -u aditd -e"))))
+        }
+    }
+}
+
+/// Waits until so many rekeys have been counted; what the daemon tells meanwhile, a refusal for one, is passed on.
+async fn until(
+    goal: u64,
+    mut counted: zbus::proxy::PropertyStream<'_, u64>,
+    mut told: adit_dbus_api::ProgressStream,
+    mut moved: adit_dbus_api::StateChangedStream,
+    output: Output,
+) -> Result<(), Failure> {
+    let gone = || {
+        Failure::new(FailureCode::PeerClosed, Step::Established, "it went down meanwhile")
+            .hint("ctl status; journalctl -u aditd -e")
+    };
+    loop {
+        tokio::select! {
+            change = counted.next() => {
+                let change = change.ok_or_else(gone)?;
+                if change.get().await.is_ok_and(|rekeys| rekeys >= goal) {
+                    return Ok(());
+                }
+            }
+            news = told.next() => {
+                let news = news.ok_or_else(gone)?;
+                if let Ok(args) = news.args()
+                    && !output.json
+                {
+                    output.complain(&format!("{}\n", args.text()));
+                }
+            }
+            state = moved.next() => {
+                let state = state.ok_or_else(gone)?;
+                let new = state.args().ok().and_then(|args| ConnectionState::from_word(args.new()));
+                if matches!(new, Some(ConnectionState::Failed | ConnectionState::Disconnected)) {
+                    return Err(gone());
+                }
+            }
+        }
+    }
+}
+
+const fn word(which: Which) -> &'static str {
+    match which {
+        Which::All => "all",
+        Which::Ike => "ike",
+        Which::Child => "child",
+    }
+}
+
+fn not_up(name: &str) -> Ended {
+    let failure = Failure::new(FailureCode::NotFound, Step::Established, "it is not up");
+    Ended::failed(name, failure.hint("ctl status"))
+}
+
+fn said(name: &str, what: &str, state: &str, output: Output) -> Result<(), Ended> {
+    if output.json {
+        let said = serde_json::json!({ "name": name, "state": state });
+        return output.line(&json::document("connection", &said));
+    }
+    output.line(&format!("{} {what}", output.out.bold(name)))
+}

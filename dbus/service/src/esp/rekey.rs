@@ -1,0 +1,59 @@
+//! Keys replaced because somebody wants it so.
+
+use std::str::FromStr;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_ikev2::api::{ChildId, Input, SaId};
+
+use super::sad::Sad;
+
+/// Whose keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rekey {
+    /// The IKE_SA's and every CHILD_SA's.
+    All,
+    /// The IKE_SA's.
+    Ike,
+    /// Every CHILD_SA's.
+    Child,
+}
+
+impl FromStr for Rekey {
+    type Err = Failure;
+
+    fn from_str(word: &str) -> Result<Self, Failure> {
+        match word {
+            "all" => Ok(Self::All),
+            "ike" => Ok(Self::Ike),
+            "child" => Ok(Self::Child),
+            _ => {
+                let text = format!("\"{}\" has no keys", word.escape_debug());
+                let hint = "all, ike and child have";
+                Err(Failure::new(FailureCode::NotFound, Step::Established, text).hint(hint))
+            }
+        }
+    }
+}
+
+impl Sad {
+    /// Has keys replaced now; returns how many SAs are to be, those included where that is under way.
+    #[must_use]
+    pub fn rekey(&self, sa: SaId, which: Rekey) -> u32 {
+        let mut wanted: Vec<Option<ChildId>> = match which {
+            Rekey::Ike => Vec::new(),
+            Rekey::All | Rekey::Child => self
+                .books()
+                .children(sa)
+                .filter(|child| !child.replaced)
+                .map(|child| Some(child.id))
+                .collect(),
+        };
+        if which != Rekey::Child {
+            wanted.push(None);
+        }
+        // Nobody drives IKE_SAs any more: then there is nothing to replace.
+        let Some(ike) = self.ike.get() else { return 0 };
+        let told = wanted.into_iter().filter(|child| ike.input(Input::Rekey { sa, child: *child })).count();
+        u32::try_from(told).unwrap_or(u32::MAX)
+    }
+}
