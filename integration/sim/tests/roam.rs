@@ -10,6 +10,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     ),
     (150, "a request that had been given up was never asked again, and the keys of a CHILD_SA ran out"),
     (18, "likewise, and the IKE_SA's did"),
+    (1344, "a client went without end between paths that answered at the same time"),
     (609, "a server gave up a client whose requests came, since its own answers had got lost"),
 ];
 

@@ -83,6 +83,8 @@ pub enum Input {
         /// Received.
         received: u64,
     },
+    /// The host has been asleep.
+    Resumed,
     /// The deadline has come.
     Wake,
 }
@@ -147,6 +149,8 @@ struct Trying {
     pause: Duration,
     /// The tunnel brings nothing back: that is why.
     brings_nothing: bool,
+    /// The path in use has answered before it was taken: it is left only if it does not do so again.
+    proven: bool,
 }
 
 /// Better paths than the one in use.
@@ -255,12 +259,13 @@ impl Mobility {
             return;
         }
         let late = self.deadline().map(|at| now.since(at)).filter(|late| *late >= SLEPT);
+        let late = late.or_else(|| matches!(input, Input::Resumed).then_some(Duration::ZERO));
         let looked = matches!(input, Input::Uplinks(_));
         match input {
             Input::Uplinks(uplinks) => self.uplinks(now, uplinks),
             Input::Path(news) => self.news(now, news),
             Input::Traffic { sent, received } => self.carried(now, sent, received),
-            Input::Wake => {}
+            Input::Resumed | Input::Wake => {}
         }
         if let Some(asleep) = late.filter(|_| !self.over) {
             self.slept(now, asleep, looked);
@@ -360,6 +365,7 @@ impl Mobility {
             next: now + STAGGER,
             pause: RETRIES.0,
             brings_nothing: false,
+            proven: false,
         });
         self.stand(now, Standing::Waiting);
     }
@@ -399,10 +405,27 @@ impl Mobility {
             self.answered.push(path);
         }
         let better = self.better.as_ref().is_some_and(|b| b.paths.iter().any(|(p, _)| *p == path));
-        if self.standing == Standing::Waiting || (better && self.trying.is_none()) {
+        let proven = self.trying.as_ref().is_some_and(|trying| trying.proven);
+        if (self.standing == Standing::Waiting && !proven) || (better && self.trying.is_none()) {
             self.better = None;
-            self.go(now, path);
+            self.round_trip = round_trip;
+            self.go_proven(now, path);
         }
+    }
+
+    /// Goes over to a path that has answered, and will do so again soon: where all answer alike, there is no end to
+    /// going where the last answer came from.
+    fn go_proven(&mut self, now: Instant, path: Path) {
+        self.go(now, path);
+        let decide = now + self.grace();
+        if let Some(trying) = &mut self.trying {
+            (trying.proven, trying.decide) = (true, decide);
+        }
+    }
+
+    /// So long the path in use may take to answer.
+    fn grace(&self) -> Duration {
+        GRACE.max(self.round_trip.saturating_mul(3))
     }
 
     /// The path in use works.
@@ -429,11 +452,12 @@ impl Mobility {
         self.answered.clear();
         self.trying = Some(Trying {
             since: now,
-            decide: now + GRACE.max(self.round_trip.saturating_mul(3)),
+            decide: now + self.grace(),
             untried: VecDeque::new(),
             next: now,
             pause: RETRIES.0,
             brings_nothing: false,
+            proven: false,
         });
         self.try_all(now);
     }
@@ -543,7 +567,7 @@ impl Mobility {
             let answered = |c: &Candidate| self.answered.contains(&c.path);
             let best = self.candidates(now).into_iter().find(answered);
             if let Some(best) = best {
-                return self.go(now, best.path);
+                return self.go_proven(now, best.path);
             }
         }
         let Some(trying) = &mut self.trying else { return };

@@ -322,12 +322,45 @@ fn a_server_that_has_moved_is_followed() {
     );
 }
 
+/// What is asked over one path is asked over all: their answers come at the same time, again and again.
+#[test]
+fn between_paths_that_answer_alike_it_settles_on_one() {
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan(), wired()]));
+    give(&mut m, 2000, Input::Uplinks(vec![wwan(), wired()]));
+    assert_eq!((m.path(), m.standing().0), (over_wire(), Standing::Waiting));
+    // It goes where an answer comes from, and waits for that one's own: the other is as good, and no reason to leave.
+    assert_eq!(answers(&mut m, 2010, over_wwan()), [Act::Move(over_wwan())]);
+    assert_eq!(answers(&mut m, 2010, over_wire()), []);
+    assert_eq!(answers(&mut m, 2020, over_wwan())[0], Act::Standing(Standing::Connected));
+    // One that has answered and then does not is left, after a while.
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan(), wired()]));
+    give(&mut m, 2000, Input::Uplinks(vec![wwan(), wired()]));
+    answers(&mut m, 2010, over_wwan());
+    answers(&mut m, 2010, over_wire());
+    assert!(pass(&mut m, 2600).contains(&Act::Move(over_wire())));
+}
+
 #[test]
 fn after_a_sleep_the_path_is_looked_at() {
     let mut m = up();
     m.handle(at(3_600_000), Input::Wake);
     let acts: Vec<Act> = core::iter::from_fn(|| m.poll()).collect();
     assert!(acts.contains(&Act::Look) && acts.contains(&Act::Probe(vec![over_wifi()])), "{acts:?}");
+}
+
+#[test]
+fn who_is_told_of_a_sleep_looks_however_short_it_was() {
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan()]));
+    pass(&mut m, 5000);
+    let acts = give(&mut m, 5100, Input::Resumed);
+    assert!(acts.contains(&Act::Look), "{acts:?}");
+    assert!(acts.contains(&Act::Probe(vec![over_wifi(), over_wwan()])), "{acts:?}");
+    // Said twice, by the kernel and by logind, it is tried once.
+    let again = give(&mut m, 5150, Input::Resumed);
+    assert!(!again.iter().any(|act| matches!(act, Act::Probe(_))), "{again:?}");
 }
 
 #[test]
