@@ -31,13 +31,23 @@ pub fn wall() -> WallTime {
 /// deadline that has passed meanwhile is noticed when the machine resumes, if [`watch_suspends`] runs.
 pub async fn sleep_until(deadline: Option<Instant>) {
     let Some(at) = deadline else { return std::future::pending().await };
-    let mut resumed = RESUMED.subscribe();
+    let mut resumed = resumed();
     loop {
         tokio::select! {
             () = tokio::time::sleep(at.since(now())) => return,
             _ = resumed.changed() => {}
         }
     }
+}
+
+/// A word whenever the machine has been suspended, from now on.
+pub fn resumed() -> watch::Receiver<()> {
+    RESUMED.subscribe()
+}
+
+/// The machine has been suspended, says somebody who knows: whoever waits for a time looks at the clock again.
+pub fn resume() {
+    RESUMED.send_replace(());
 }
 
 /// Watches for the machine to be resumed, in a thread that sleeps until then: whoever waits in [`sleep_until`] looks at the
@@ -67,7 +77,7 @@ fn watch_with(timer: &TimerFd) -> nix::Result<()> {
         let asleep = known.saturating_sub(before);
         if asleep >= ASLEEP {
             tracing::info!(seconds = asleep.as_secs(), "the machine was suspended");
-            RESUMED.send_replace(());
+            resume();
         }
     }
 }

@@ -6,6 +6,7 @@ mod manager;
 mod objects;
 mod private;
 mod profile;
+mod sleep;
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
     match daemon.settings().bus {
         BusChoice::None => {}
         choice => match system_bus(daemon).await {
-            Ok(task) => tasks.push(task),
+            Ok(of_bus) => tasks.extend(of_bus),
             Err(e) if choice == BusChoice::Auto => {
                 warn!(error = %e, "no system bus: ctl reaches the daemon by the private socket only");
             }
@@ -50,11 +51,12 @@ pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
     Ok(Buses { tasks, socket: Some(socket) })
 }
 
-async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<JoinHandle<()>> {
+async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 2]> {
     let builder = zbus::connection::Builder::system();
     let objects = objects::Objects::serve(builder, Arc::clone(daemon), Gate::Bus).await?;
     // The name comes last: whoever sees it finds every object there.
     objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");
-    Ok(tokio::spawn(objects.follow()))
+    let sleep = tokio::spawn(sleep::follow(objects.connection().clone()));
+    Ok([tokio::spawn(objects.follow()), sleep])
 }

@@ -28,10 +28,22 @@ pub(super) fn may_roam(profile: &Profile) -> bool {
 pub(super) struct Roaming {
     mobility: Mobility,
     uplinks: watch::Receiver<Arc<Vec<Uplink>>>,
+    resumed: watch::Receiver<()>,
     ike: IkeDriver,
     sa: SaId,
     /// Whether it can move at all.
     mobike: bool,
+}
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// The ways out have changed.
+    Uplinks,
+    /// The machine has been suspended.
+    Resumed,
+    /// Its time has come.
+    Time,
 }
 
 /// What ends it.
@@ -61,27 +73,28 @@ impl Roaming {
         };
         let peers = up.mobike.clone().unwrap_or_default();
         let mobility = Mobility::new(clock::now(), wishes, up.path, &peers);
-        let mut roaming = Self { mobility, uplinks, ike, sa, mobike: up.mobike.is_some() };
-        roaming.wake(true);
+        let (resumed, mobike) = (clock::resumed(), up.mobike.is_some());
+        let mut roaming = Self { mobility, uplinks, resumed, ike, sa, mobike };
+        roaming.wake(Due::Uplinks);
         roaming
     }
 
-    /// Waits for something to do; whether the ways out have changed.
-    pub(super) async fn due(&mut self) -> bool {
+    /// Waits for something to do.
+    pub(super) async fn due(&mut self) -> Due {
         let deadline = self.mobility.deadline();
         tokio::select! {
-            changed = self.uplinks.changed() => match changed {
-                Ok(()) => true,
-                Err(_) => std::future::pending().await,
-            },
-            () = clock::sleep_until(deadline) => false,
+            Ok(()) = self.uplinks.changed() => Due::Uplinks,
+            Ok(()) = self.resumed.changed() => Due::Resumed,
+            () = clock::sleep_until(deadline) => Due::Time,
         }
     }
 
     /// Something is due.
-    pub(super) fn wake(&mut self, changed: bool) {
-        if !changed {
-            return self.mobility.handle(clock::now(), Input::Wake);
+    pub(super) fn wake(&mut self, due: Due) {
+        match due {
+            Due::Time => return self.mobility.handle(clock::now(), Input::Wake),
+            Due::Resumed => return self.mobility.handle(clock::now(), Input::Resumed),
+            Due::Uplinks => {}
         }
         let uplinks = Arc::clone(&self.uplinks.borrow_and_update());
         let addresses = addresses(&uplinks);

@@ -3,7 +3,7 @@
 use adit_core::{Failure, Step};
 use adit_ikev2::api::Event;
 
-use super::super::roaming::{Over, Roaming};
+use super::super::roaming::{Due, Over, Roaming};
 use super::super::words::not_rekeyed;
 use super::idle::Idle;
 use super::live::{Live, next_event, no_child};
@@ -15,8 +15,7 @@ enum Heard {
     Renewal(Event),
     TimeToRenew,
     TimeToLook,
-    /// Whether the ways out have changed.
-    Uplinks(bool),
+    Roaming(Due),
 }
 
 impl Attempt {
@@ -43,8 +42,8 @@ impl Attempt {
                     Some(failure) => return Over::Idle(failure),
                     None => continue,
                 },
-                Heard::Uplinks(changed) => {
-                    self.roaming.as_mut().into_iter().for_each(|roaming| roaming.wake(changed));
+                Heard::Roaming(what) => {
+                    self.roaming.as_mut().into_iter().for_each(|roaming| roaming.wake(what));
                     continue;
                 }
             };
@@ -96,7 +95,7 @@ impl Attempt {
         tokio::select! {
             event = next_event(self.live.as_mut()), if self.live.is_some() => Heard::Current(event),
             event = next_event(self.renewal.as_mut()), if self.renewal.is_some() => Heard::Renewal(event),
-            changed = due(self.roaming.as_mut()) => Heard::Uplinks(changed),
+            what = due(self.roaming.as_mut()) => Heard::Roaming(what),
             () = renew => Heard::TimeToRenew,
             () = look => Heard::TimeToLook,
         }
@@ -109,7 +108,7 @@ impl Attempt {
 }
 
 /// Waits until the mobility of a connection wants something.
-async fn due(roaming: Option<&mut Roaming>) -> bool {
+async fn due(roaming: Option<&mut Roaming>) -> Due {
     match roaming {
         Some(roaming) => roaming.due().await,
         None => std::future::pending().await,
