@@ -79,9 +79,12 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         ("", "") => String::new(),
         (local, remote) => format!("{local} to {}", path_of(remote, c.encapsulated)),
     };
-    let up = c.state == ConnectionState::Connected;
-    let path =
-        if c.uplink.is_empty() || path.is_empty() { path } else { format!("{path}, over {}", c.uplink) };
+    let path = match (c.state == ConnectionState::Dormant, c.uplink.as_str(), path.as_str()) {
+        (_, _, "") => path,
+        (true, ..) => format!("none; the last was {path}"),
+        (false, "", _) => path,
+        (false, uplink, _) => format!("{path}, over {uplink}"),
+    };
     let mut out = vec![
         (if client { "server" } else { "client" }, proven),
         ("gateway", if c.gateway == server { String::new() } else { c.gateway.clone() }),
@@ -106,7 +109,8 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
     out.extend(several.map(|child| ("child", child_of(child))));
     out.push(("rekeys", rekeys(c, now)));
     out.push(("moves", moves(c, now)));
-    if !up {
+    // Who is on the way from one network to another has done all of them.
+    if !matches!(c.state, ConnectionState::Connected | ConnectionState::Waiting | ConnectionState::Dormant) {
         out.push(("step", c.step.clone()));
     }
     if let Some(failure) = &c.last_error {
@@ -251,6 +255,17 @@ home-office  client  failed     3m12s  -          -                      -
         for line in table(&rows, NOW, PLAIN).lines() {
             assert_eq!(line.split_whitespace().count(), 7);
         }
+    }
+
+    #[test]
+    fn without_a_way_out_the_last_path_is_no_path() {
+        let dormant = ConnectionStatus { state: ConnectionState::Dormant, ..connected() };
+        let shown = block(&dormant, None, NOW, PLAIN, 100);
+        let line = "  path        none; the last was 192.0.2.7:4500 to 198.51.100.1:4500, ESP in UDP\n";
+        assert!(shown.contains(line) && !shown.contains("  step "), "{shown}");
+        let over =
+            ConnectionStatus { state: ConnectionState::Waiting, uplink: "wwan0".into(), ..connected() };
+        assert!(block(&over, None, NOW, PLAIN, 100).contains("ESP in UDP, over wwan0\n"));
     }
 
     #[test]
