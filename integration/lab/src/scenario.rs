@@ -61,6 +61,9 @@ pub struct Needs {
     /// Our own programs: `aditd`, `ctl`.
     #[serde(default)]
     pub binaries: Vec<String>,
+    /// Its steps suspend the machine: it runs in the VM, after all others, alone.
+    #[serde(default)]
+    pub sleep: bool,
     /// Roots of peers that can't be installed beside the others: what the hosts name as `root`.
     #[serde(skip)]
     pub roots: Vec<String>,

@@ -141,6 +141,9 @@ fn lacking(scenarios: &[Scenario]) -> String {
     if !is_root() {
         return "root".to_owned();
     }
+    if scenarios.iter().any(|scenario| scenario.needs.sleep) {
+        return "leave to be suspended".to_owned();
+    }
     let mut all = Needs::default();
     for scenario in scenarios {
         let needs = needs::of(scenario);
@@ -157,7 +160,7 @@ fn lacking(scenarios: &[Scenario]) -> String {
 
 fn in_namespaces(stage: &stage::Stage, options: &[&str]) -> Result<(), String> {
     let mut command = Command::new(stage.folder.join("bin/adit-lab"));
-    command.arg("run").args(stage.arguments(&stage.folder, options));
+    command.arg("run").args(stage.arguments(&stage.folder, options).unwrap_or_default());
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", stage.folder.join("bin").display()));
     let status = command.status().map_err(|e| format!("adit-lab: {e}"))?;

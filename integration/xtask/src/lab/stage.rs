@@ -15,6 +15,8 @@ use crate::shell::{cargo, output, root, run, target};
 pub(crate) struct Stage {
     pub(crate) folder: PathBuf,
     names: Vec<String>,
+    /// Those of them that suspend the machine.
+    asleep: Vec<String>,
 }
 
 impl Stage {
@@ -39,18 +41,32 @@ impl Stage {
         if packaging.is_dir() {
             copy(&packaging, &folder)?;
         }
-        Ok(Self { folder, names: scenarios.iter().map(|scenario| scenario.name.clone()).collect() })
+        let (asleep, awake): (Vec<&Scenario>, Vec<&Scenario>) = scenarios.iter().partition(|s| s.needs.sleep);
+        let names = |of: Vec<&Scenario>| of.iter().map(|scenario| scenario.name.clone()).collect();
+        Ok(Self { folder, names: names(awake), asleep: names(asleep) })
     }
 
-    /// The runner's arguments, with this folder as the runner sees it.
-    pub(crate) fn arguments(&self, seen: &Path, options: &[&str]) -> Vec<String> {
+    /// The runner's arguments for what leaves the machine awake, with this folder as the runner sees it.
+    pub(crate) fn arguments(&self, seen: &Path, options: &[&str]) -> Option<Vec<String>> {
+        Self::told(seen, options, &self.names)
+    }
+
+    /// The same for what suspends it.
+    pub(crate) fn sleeping(&self, seen: &Path, options: &[&str]) -> Option<Vec<String>> {
+        Self::told(seen, options, &self.asleep)
+    }
+
+    fn told(seen: &Path, options: &[&str], names: &[String]) -> Option<Vec<String>> {
+        if names.is_empty() {
+            return None;
+        }
         let shown = lab_folder().join("results");
         let shown = shown.strip_prefix(root()).unwrap_or(&shown).display().to_string();
         let mut arguments =
             vec!["--stage".to_owned(), seen.display().to_string(), "--shown".to_owned(), shown];
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.extend(self.names.iter().cloned());
-        arguments
+        arguments.extend_from_slice(names);
+        Some(arguments)
     }
 
     /// Moves what the run left to `target/lab/results`, with the console, and removes the folder.
@@ -62,7 +78,7 @@ impl Stage {
         fs::create_dir_all(&results).map_err(|e| format!("{}: {e}", results.display()))?;
         let console = results.join("console.log");
         let _ = fs::copy(self.folder.join("console.log"), &console);
-        for name in &self.names {
+        for name in self.names.iter().chain(&self.asleep) {
             let to = results.join(name);
             let _ = fs::remove_dir_all(&to);
             let from = self.folder.join("results").join(name);

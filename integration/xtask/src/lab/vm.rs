@@ -1,7 +1,9 @@
 //! One VM for a whole run: qemu with the stock kernel, the root as a snapshot, the stage as a 9p share.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fmt::Write as _,
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -13,7 +15,7 @@ use std::{
 use super::{lab_folder, setup::Image, stage::Stage};
 
 /// Longest silence of a VM that runs scenarios.
-const SILENCE: Duration = Duration::from_secs(420);
+const SILENCE: Duration = Duration::from_mins(15);
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,14 +81,10 @@ pub(crate) fn run(
     stage: &Stage,
     options: &[&str],
 ) -> Result<(), String> {
-    let script = format!(
-        "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\n\
-         export PATH=/host/bin:$PATH\n\
-         /host/bin/adit-lab run --work /lab {}\necho $? > /host/exit\n",
-        stage.arguments(Path::new("/host"), options).join(" ")
-    );
-    let guest = stage.folder.join("guest.sh");
-    fs::write(&guest, script).map_err(|e| format!("{}: {e}", guest.display()))?;
+    for (name, script) in [("guest.sh", BEGIN), ("run.sh", &script(stage, options))] {
+        let file = stage.folder.join(name);
+        fs::write(&file, script).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
     let console = stage.folder.join("console.log");
     let mut command = qemu(accelerator, image, &format!("file:{}", console.display()), "");
     command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", image.root.display()));
@@ -106,6 +104,35 @@ pub(crate) fn run(
         )),
         _ => Err("lab: not all passed".to_owned()),
     }
+}
+
+/// What the guest starts: from memory, so that nothing holds the share.
+const BEGIN: &str = "cp /host/run.sh /run/run.sh\ncd /\nexec sh /run/run.sh\n";
+
+/// What it does then. The share's driver does not survive a sleep: what suspends the guest runs from a copy of the stage,
+/// without the share. After that ACPI does not turn it off any more, but a reset ends it, too.
+fn script(stage: &Stage, options: &[&str]) -> String {
+    let mut script =
+        "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\n\
+                      export PATH=/host/bin:$PATH\ncode=0\n"
+            .to_owned();
+    if let Some(arguments) = stage.arguments(Path::new("/host"), options) {
+        let _ = writeln!(script, "/host/bin/adit-lab run --work /lab {} || code=$?", arguments.join(" "));
+    }
+    let Some(arguments) = stage.sleeping(Path::new("/run/stage"), options) else {
+        return script + "echo $code > /host/exit\n";
+    };
+    let _ = write!(
+        script,
+        "mkdir -p /run/stage && cp -R /host/bin /host/scenarios /host/packaging /run/stage\n\
+         umount /host && rmmod 9p 9pnet_virtio && export PATH=/run/stage/bin:$PATH\n\
+         /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
+         modprobe -a 9pnet_virtio 9p && mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
+         cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
+         echo $code > /host/exit\numount /host\nsleep 1\necho b > /proc/sysrq-trigger\n",
+        arguments.join(" ")
+    );
+    script
 }
 
 /// Prints the guest's lines until it ends.
