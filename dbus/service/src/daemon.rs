@@ -22,6 +22,7 @@ use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
 use crate::ppp;
 use crate::pptp::server::PptpServer;
+use crate::radius::RadiusBook;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
@@ -64,6 +65,7 @@ pub struct Daemon {
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
     uplinks: Uplinks,
+    radius: RadiusBook,
 }
 
 #[derive(Default)]
@@ -106,6 +108,7 @@ impl Daemon {
             link_names: tokio::sync::Mutex::default(),
             sad,
             uplinks,
+            radius: RadiusBook::new(),
         }
     }
 
@@ -137,6 +140,11 @@ impl Daemon {
     #[must_use]
     pub const fn uplinks(&self) -> &Uplinks {
         &self.uplinks
+    }
+
+    /// The RADIUS servers.
+    pub(crate) const fn radius(&self) -> &RadiusBook {
+        &self.radius
     }
 
     /// The host's network.
@@ -330,9 +338,18 @@ impl Daemon {
     /// A server whose configuration is the same goes on undisturbed.
     async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
         let config = self.files.server()?;
+        let dynamic = config.as_ref().and_then(|(config, _)| config.aaa.dynamic_port);
         self.reload_pptp(config.as_ref()).await?;
         // A configuration may be of PPTP alone.
         let config = config.filter(|(config, _)| !config.connections.is_empty());
+        self.reload_ikev2(config).await?;
+        self.radius.listen(dynamic).await
+    }
+
+    async fn reload_ikev2(
+        self: &Arc<Self>,
+        config: Option<(adit_profile::ServerConfig, Fingerprint)>,
+    ) -> Result<(), Failure> {
         let mut server = self.server.lock().await;
         let fingerprint = config.as_ref().map(|(_, f)| f);
         if server.is_some() && server.as_ref().map(Server::fingerprint) == fingerprint {
@@ -429,6 +446,7 @@ impl Daemon {
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
         }
+        let _ = self.radius.listen(None).await;
         if let Some(server) = self.pptp.lock().await.take() {
             server.stop().await;
         }

@@ -203,7 +203,7 @@ impl Guest {
         if let (Some(remote), Some(granted)) = (&self.remote, facts.granted.take()) {
             let lease = Lease { v4: facts.address, ..Lease::default() };
             let grant = remote.grant(granted, facts.identity.clone());
-            facts.accounted = Some(Arc::new(Accounted::begin(grant, remote.path(), lease)));
+            facts.accounted = Some(Accounted::begin(grant, remote.path(), lease));
         }
         let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
         self.server.sessions().standing.insert(id, (stop.clone(), unit));

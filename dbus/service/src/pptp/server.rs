@@ -153,7 +153,7 @@ impl Inner {
         // A missing or exposed file is told at once.
         let radius = match &config.users {
             Some(file) => users::read(daemon, file).map(|_| None)?,
-            None => Radius::new(&server.aaa, daemon.files(), "adit", None)?,
+            None => daemon.radius().of(server, daemon.files())?,
         };
         Ok(Self {
             daemon: Arc::clone(daemon),

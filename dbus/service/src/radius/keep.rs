@@ -13,8 +13,8 @@ use crate::clock;
 const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
-/// Tells of a session from time to time, until it has lasted long enough, or has carried nothing for too long: then it is to
-/// end, and why. `None`: it is over already. `carried` says what it has moved so far, as long as somebody knows.
+/// Tells of a session from time to time, until it has lasted long enough, has carried nothing for too long, or a server wants
+/// it to end: then it is to end, and why. `None`: it is over already. `carried` says what it has moved so far, as long as somebody knows.
 pub(crate) async fn keep<F>(session: Weak<Session>, carried: impl Fn() -> F) -> Option<Cause>
 where
     F: Future<Output = Option<Traffic>>,
@@ -23,7 +23,10 @@ where
     let mut told = clock::now();
     let mut seen = Seen { carried: Traffic::default(), when: told, looked: told };
     loop {
-        let Limits { end, idle } = *limits.borrow_and_update();
+        let Limits { end, idle, over } = *limits.borrow_and_update();
+        if over.is_some() {
+            return over;
+        }
         let tell = interim.map(|interim| told + interim);
         let look = idle.map(|idle| seen.next(idle));
         let due = [end, tell, look].into_iter().flatten().min();

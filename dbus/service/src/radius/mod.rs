@@ -6,24 +6,72 @@ mod keep;
 mod session;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use adit_auth::radius::{Attribute, Query, Server, ServerId, Verdict, attribute};
 use adit_core::{Failure, Path, Secret};
-use adit_profile::Aaa;
+use adit_profile::{Aaa, ServerConfig};
 
-use crate::clock;
 use crate::files::Files;
 use door::Door;
 
-pub(crate) use dynamic::listen;
+use dynamic::{Listener, Standing};
 pub(crate) use keep::keep;
 pub(crate) use session::{Cause, Grant, Limits, Session};
 
 /// How long the servers have, at the end, to take note of the last sessions.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What the servers of this daemon, whatever they speak, have in common with RADIUS servers: one client, one list of sessions,
+/// one port.
+#[derive(Debug)]
+pub(crate) struct RadiusBook {
+    standing: Arc<Standing>,
+    latest: Mutex<Weak<Radius>>,
+    listener: tokio::sync::Mutex<Option<Listener>>,
+}
+
+impl RadiusBook {
+    pub(crate) fn new() -> Self {
+        Self { standing: Standing::new(), latest: Mutex::default(), listener: tokio::sync::Mutex::default() }
+    }
+
+    /// The servers of a configuration, if it has some: those that are asked already, where they are the same.
+    ///
+    /// # Errors
+    /// A secret that cannot be read.
+    pub(crate) fn of(&self, config: &ServerConfig, files: &Files) -> Result<Option<Arc<Radius>>, Failure> {
+        let identity = config.ikev2.identity.as_ref().map_or_else(|| "adit".to_owned(), ToString::to_string);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = latest.upgrade();
+        let radius = Radius::new(&config.aaa, files, &identity, before.as_ref(), &self.standing)?;
+        *latest = radius.as_ref().map(Arc::downgrade).unwrap_or_default();
+        Ok(radius)
+    }
+
+    /// Listens on this port to what servers ask unasked, or no more.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub(crate) async fn listen(&self, port: Option<u16>) -> Result<(), Failure> {
+        let radius = self.latest.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let mut listener = self.listener.lock().await;
+        let wanted = port.zip(radius.as_ref());
+        if let (Some(there), Some((port, radius))) = (listener.as_ref(), wanted)
+            && there.is_for(port, radius)
+        {
+            return Ok(());
+        }
+        if let Some(before) = listener.take() {
+            before.close().await;
+        }
+        if let Some((port, radius)) = wanted {
+            *listener = Some(Listener::bind(port, radius).await?);
+        }
+        Ok(())
+    }
+}
 
 /// The servers of a configuration, and what is on its way to them.
 pub(crate) struct Radius {
@@ -33,13 +81,12 @@ pub(crate) struct Radius {
     access: Door,
     accounting: Option<Door>,
     name: String,
-    /// What tells this run's sessions from those of runs before.
-    run: u32,
-    sessions: AtomicU32,
+    standing: Arc<Standing>,
 }
 
 impl Radius {
-    /// Reads the secrets. `before` is taken where it is the same: what waits there goes on waiting.
+    /// Reads the secrets. `before` is taken where it is the same: what waits there goes on waiting. Its sessions stand among
+    /// those of `standing`.
     ///
     /// # Errors
     /// A secret that cannot be read.
@@ -48,6 +95,7 @@ impl Radius {
         files: &Files,
         identity: &str,
         before: Option<&Arc<Self>>,
+        standing: &Arc<Standing>,
     ) -> Result<Option<Arc<Self>>, Failure> {
         if aaa.servers.is_empty() {
             return Ok(None);
@@ -70,15 +118,13 @@ impl Radius {
             with_secrets.map(server).collect::<Vec<_>>()
         };
         let patience = (aaa.timeout, aaa.tries);
-        let run = u32::try_from(clock::wall().0 & 0xffff_ffff).unwrap_or(0);
         Ok(Some(Arc::new(Self {
             access: Door::open(servers(|s| s.port), patience),
             accounting: aaa.accounting.then(|| Door::open(servers(|s| s.accounting_port), patience)),
             name: aaa.nas_identifier.clone().unwrap_or_else(|| identity.to_owned()),
             aaa: aaa.clone(),
             secrets,
-            run,
-            sessions: AtomicU32::new(0),
+            standing: Arc::clone(standing),
         })))
     }
 
@@ -134,7 +180,7 @@ impl Radius {
 
     /// A session's number, never used twice.
     pub(crate) fn session_id(&self) -> String {
-        format!("{:08X}-{:08X}", self.run, self.sessions.fetch_add(1, Ordering::Relaxed))
+        self.standing.number()
     }
 
     /// The secret of the server at this address.

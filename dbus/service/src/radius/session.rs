@@ -51,6 +51,8 @@ pub(crate) struct Limits {
     pub(crate) end: Option<Instant>,
     /// It is over when nothing has been carried for so long (Idle-Timeout).
     pub(crate) idle: Option<Duration>,
+    /// It is over at once.
+    pub(crate) over: Option<Cause>,
 }
 
 const START: u32 = 1;
@@ -59,12 +61,13 @@ const INTERIM: u32 = 3;
 
 impl Session {
     /// It has begun.
-    pub(crate) fn begin(grant: Grant, path: Path, lease: Lease) -> Self {
+    pub(crate) fn begin(grant: Grant, path: Path, lease: Lease) -> Arc<Self> {
         let begun = clock::now();
-        let limits =
-            Limits { end: grant.granted.session.map(|limit| begun + limit), idle: grant.granted.idle };
-        let session = Self { grant, path, lease, begun, limits: watch::Sender::new(limits) };
+        let end = grant.granted.session.map(|limit| begun + limit);
+        let limits = Limits { end, idle: grant.granted.idle, over: None };
+        let session = Arc::new(Self { grant, path, lease, begun, limits: watch::Sender::new(limits) });
         session.grant.radius.account(session.record(START), false);
+        session.grant.radius.standing.enter(&session);
         session
     }
 
@@ -84,6 +87,11 @@ impl Session {
             limits.end = session.map(|limit| clock::now() + limit).or(limits.end);
             limits.idle = idle.or(limits.idle);
         });
+    }
+
+    /// It is to end: whoever keeps it ends it.
+    pub(crate) fn send_away(&self, cause: Cause) {
+        self.limits.send_modify(|limits| limits.over = Some(cause));
     }
 
     /// It still stands, and has moved so much.
@@ -149,6 +157,12 @@ impl Session {
             (attribute::ACCT_OUTPUT_GIGAWORDS, high(traffic.bytes_out)),
             (attribute::ACCT_OUTPUT_PACKETS, low(traffic.packets_out)),
         ]
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.grant.radius.standing.leave(&self.grant.session);
     }
 }
 

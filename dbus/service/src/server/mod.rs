@@ -55,8 +55,6 @@ pub struct Server {
     ike: IkeDriver,
     /// What tells clients that this host has other addresses.
     moves: Option<tokio::task::AbortHandle>,
-    /// What listens to RADIUS servers, and on which port.
-    dynamic: Option<(u16, tokio::task::JoinHandle<()>)>,
 }
 
 /// Pools by name, each with the addresses that it was made of.
@@ -117,8 +115,7 @@ impl Server {
         }
         info!(connections = inner.config.connections.len(), "server: letting peers in");
         let moves = moves::follow(&inner, ike.clone());
-        let mut server = Self { inner, older: Vec::new(), fingerprint, ike, moves, dynamic: None };
-        server.listen_to_radius().await?;
+        let server = Self { inner, older: Vec::new(), fingerprint, ike, moves };
         server.let_in();
         Ok(server)
     }
@@ -238,9 +235,7 @@ impl Inner {
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
         let print = |rule| files.connection_fingerprint(&config, rule);
         let connection_prints = config.connections.iter().map(print).collect();
-        let identity = config.ikev2.identity.as_ref().map_or_else(|| "adit".to_owned(), ToString::to_string);
-        let old = before.and_then(|b| b.radius.as_ref());
-        let radius = Radius::new(&config.aaa, files, &identity, old)?;
+        let radius = daemon.radius().of(&config, files)?;
         let shared = before.map(|b| Arc::clone(&b.shared)).unwrap_or_default();
         let (pools, numbers, changes, made, link) = match before {
             Some(b) => {

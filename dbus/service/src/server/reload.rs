@@ -35,10 +35,9 @@ impl Server {
         self.ike = ours;
         self.moves.iter().for_each(tokio::task::AbortHandle::abort);
         self.moves = super::moves::follow(&self.inner, self.ike.clone());
-        let listening = self.listen_to_radius().await;
         self.let_in();
         info!(connections = self.inner.config.connections.len(), "server: reloaded");
-        network.and(listening)
+        network
     }
 
     /// Tells the clients that have no place in the new configuration, and waits a little for their answers.

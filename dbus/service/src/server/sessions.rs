@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use adit_auth::radius::Granted;
-use adit_auth::radius::dynamic::{Outcome, Request as Wanted, Wish};
 use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{Established, Input, SaId};
 use adit_pool::Request;
@@ -12,7 +11,7 @@ use adit_profile::ConnectionRule;
 
 use super::guest::Guest;
 use super::{Inner, Server};
-use crate::radius::{Cause, Session, keep, listen};
+use crate::radius::{Cause, Session, keep};
 
 /// What of a lease a RADIUS server has a say in.
 pub(crate) struct Share {
@@ -54,34 +53,8 @@ impl Share {
 }
 
 impl Server {
-    /// Listens to what RADIUS servers ask unasked, where the configuration wants that.
-    pub(super) async fn listen_to_radius(&mut self) -> Result<(), Failure> {
-        let wanted = self.inner.config.aaa.dynamic_port;
-        if let Some((_, task)) = self.dynamic.take() {
-            task.abort();
-            // Its socket goes with it.
-            let _ = task.await;
-        }
-        let (Some(port), Some(radius)) = (wanted, &self.inner.radius) else { return Ok(()) };
-        let inner = Arc::downgrade(&self.inner);
-        let act = move |request: Wanted| {
-            let inner = inner.clone();
-            async move {
-                match inner.upgrade() {
-                    Some(inner) => inner.asked_by_radius(&request),
-                    None => Outcome::NoSession,
-                }
-            }
-        };
-        self.dynamic = Some((port, listen(port, radius, act).await?));
-        Ok(())
-    }
-
     /// Waits a little for the servers to note the last sessions.
     pub(super) async fn told(&self) {
-        if let Some((_, task)) = &self.dynamic {
-            task.abort();
-        }
         for inner in self.all() {
             if let Some(radius) = &inner.radius {
                 radius.last_words().await;
@@ -142,7 +115,7 @@ impl Inner {
         let guest = self.guest(sa);
         let Some(grant) = guest.facts().grant.take() else { return };
         self.daemon.sad().count(sa);
-        let session = Arc::new(Session::begin(*grant, facts.path, facts.lease.clone()));
+        let session = Session::begin(*grant, facts.path, facts.lease.clone());
         let (server, kept) = (Arc::downgrade(self), Arc::downgrade(&session));
         tokio::spawn(async move {
             let carried = || {
@@ -189,46 +162,5 @@ impl Inner {
         }
         // Nobody drives IKE_SAs any more: then there is no client either.
         let _ = self.ike.input(Input::Close { sa });
-    }
-
-    /// A RADIUS server wants a session to end, or to be otherwise.
-    fn asked_by_radius(&self, request: &Wanted) -> Outcome {
-        if !request.whose.names_somebody() {
-            return Outcome::NoSession;
-        }
-        let meant = |session: &Session| {
-            let whose = &request.whose;
-            let same = |asked: &Option<String>, is: &str| asked.as_deref().is_none_or(|asked| asked == is);
-            same(&whose.user, session.user())
-                && same(&whose.session, session.id())
-                && same(&whose.calling, &session.calling().to_string())
-                && whose.address.is_none_or(|address| session.address() == Some(address))
-        };
-        let guests = self.guests();
-        let found: Vec<SaId> = guests
-            .iter()
-            .filter(|(_, guest)| guest.facts().session.as_ref().is_some_and(|s| meant(s)))
-            .map(|(sa, _)| *sa)
-            .collect();
-        drop(guests);
-        if found.is_empty() {
-            return Outcome::NoSession;
-        }
-        match &request.wish {
-            Wish::Disconnect => {
-                found.into_iter().for_each(|sa| self.send_away(sa, Cause::AdminReset));
-                Outcome::Done
-            }
-            // All of it or nothing (RFC 5176 §2.2).
-            Wish::Change { session: None, idle: None, .. } | Wish::Change { others: true, .. } => {
-                Outcome::Unsupported
-            }
-            Wish::Change { session, idle, others: false } => {
-                let guests = self.guests();
-                let sessions = found.iter().filter_map(|sa| guests.get(sa)?.facts().session.clone());
-                sessions.for_each(|s| s.change(*session, *idle));
-                Outcome::Done
-            }
-        }
     }
 }
