@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 
 use adit_core::{Entropy, Instant, Secret};
 use adit_ppp::wire::{
-    ChapMessage, Code, ConfigOption, Options, Packet, PapMessage, emit_options, emit_packet, split_frame,
+    ChapMessage, Code, ConfigOption, Dhcpv6Message, Options, Packet, PapMessage, RouterAdvertisement, emit_options,
+    emit_packet, split_frame,
 };
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Timing,
+    Addresses, Answer, Ask, AuthMethod, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Router,
+    RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
 
@@ -130,6 +132,23 @@ fn answer(ask: Ask) -> Answer {
     }
 }
 
+/// What a host says to its router, and what a router says.
+pub fn router(data: &[u8]) {
+    if let Ok(message) = RouterAdvertisement::parse(data) {
+        assert_eq!(RouterAdvertisement::parse(&message.emit()), Ok(message));
+    }
+    if let Ok(message) = Dhcpv6Message::parse(data) {
+        assert_eq!(message.emit(), data);
+    }
+    let dns = vec![std::net::Ipv6Addr::LOCALHOST];
+    let config = RouterConfig { prefix: std::net::Ipv6Addr::LOCALHOST, dns, server: [7; 16] };
+    let mut router = Router::new(Instant::ZERO, config);
+    for input in [RouterInput::Wake, RouterInput::Icmp(data.to_vec()), RouterInput::Dhcp(data.to_vec())] {
+        router.handle(Instant::ZERO, &mut Zero, input);
+        let _ = router.poll();
+    }
+}
+
 /// A stream of PPTP's control messages.
 pub fn pptp_message(data: &[u8]) {
     let mut at = 0;
@@ -196,6 +215,8 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("ppp_packet", "request", request),
         ("ppp_packet", "challenge", chap),
         ("ppp_link", "talk", talk),
+        ("ppp_router", "solicitation", vec![133, 0, 0, 0, 0, 0, 0, 0]),
+        ("ppp_router", "information-request", vec![11, 1, 2, 3, 0, 1, 0, 3, 7, 7, 7, 0, 6, 0, 2, 0, 23]),
         ("pptp_message", "echo", start.clone()),
         ("pptp_control", "echo", [&[1][..], &start].concat()),
     ]

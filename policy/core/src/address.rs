@@ -186,6 +186,19 @@ impl AddressRange {
             .find(|p| p.range() == self)
     }
 
+    /// The whole networks of 64 bits in a range of IPv6, each known by its upper half: the first and the last of them. That the
+    /// lowest address of a network is left out, as a router's (RFC 4291 §2.6.1), does not count.
+    #[must_use]
+    pub fn networks_of_64(self) -> Option<(u64, u64)> {
+        let (IpAddr::V6(first), IpAddr::V6(last)) = (self.first, self.last) else { return None };
+        let half = |bits: u128| (bits >> 64, bits & u128::from(u64::MAX));
+        let ((first, begins), (last, ends)) = (half(first.to_bits()), half(last.to_bits()));
+        let first = if begins > 1 { first.checked_add(1)? } else { first };
+        let last = if ends < u128::from(u64::MAX) { last.checked_sub(1)? } else { last };
+        let numbers = (u64::try_from(first).ok()?, u64::try_from(last).ok()?);
+        (numbers.0 <= numbers.1).then_some(numbers)
+    }
+
     /// The fewest networks that cover exactly this range, lowest first (at most 254 for IPv6).
     #[must_use]
     pub fn prefixes(self) -> Vec<Prefix> {
@@ -225,6 +238,22 @@ mod tests {
 
     fn prefix(text: &str) -> Prefix {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn whole_networks_of_64() {
+        let networks = |first: &str, last: &str| {
+            let range = AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() };
+            range.networks_of_64()
+        };
+        let upper = 0xfd00_0009_0000_0000;
+        assert_eq!(networks("fd00:9::1", "fd00:9:0:ffff:ffff:ffff:ffff:ffff"), Some((upper, upper + 0xffff)));
+        assert_eq!(networks("fd00:9::", "fd00:9::ffff:ffff:ffff:ffff"), Some((upper, upper)));
+        assert_eq!(networks("fd00:9::2", "fd00:9::ffff:ffff:ffff:ffff"), None);
+        assert_eq!(networks("fd00:9::1", "fd00:9::ffff"), None);
+        assert_eq!(networks("fd00:9::2", "fd00:9:0:2::"), Some((upper + 1, upper + 1)));
+        assert_eq!(networks("::", "::1"), None);
+        assert_eq!(networks("10.0.0.1", "10.0.0.9"), None);
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Default for PppRule {
 pub struct PptpServer {
     /// Addresses of this host on which to listen (TCP 1723). Empty: all.
     pub addresses: Vec<IpAddr>,
-    /// The pool that clients' addresses come from; its first address is this end's. No `[[connection]]` uses it.
+    /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
+    /// `[[connection]]` uses it.
     pub pool: String,
     /// The users. `None`: RADIUS servers decide.
     pub users: Option<FileRef>,

@@ -228,10 +228,13 @@ pub(crate) fn pptp(
         Some(name) => {
             let found = pools.iter().find(|p| p.name == name.text);
             let shared = connections.iter().any(|c| c.pool.as_deref() == Some(name.text));
-            if found.is_none_or(|p| p.ranges.is_empty()) {
-                let message =
-                    format!("[pptp] `pool`: there is no [pool.{}] with `ranges`", name.text.escape_debug());
+            let narrow = found.is_some_and(|p| p.ranges6.iter().any(|r| r.networks_of_64().is_none()));
+            if found.is_none() {
+                let message = format!("[pptp] `pool`: there is no [pool.{}]", name.text.escape_debug());
                 reader.error(name.span.clone(), message, r#"add it: ranges = ["10.9.0.1-10.9.0.200"]"#);
+            } else if narrow {
+                let message = "[pptp] `pool`: a client gets a /64 of `ranges6`, and there is none in it";
+                reader.error(name.span.clone(), message, r#"give it more: ranges6 = ["fd00:9::/48"]"#);
             } else if shared {
                 let message = "[pptp] `pool`: a [[connection]] has it too";
                 reader.error(name.span.clone(), message, "give PPTP a pool of its own");

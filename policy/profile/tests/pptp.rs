@@ -55,6 +55,17 @@ fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
     assert!(profile(&other_port).unwrap_err().contains("PPTP has the TCP port 1723 and no other"));
 }
 
+#[test]
+fn a_client_needs_a_whole_network_of_ipv6() {
+    let both = format!("{SERVER}ranges6 = [\"fd00:9::/48\"]\n");
+    assert!(server(&both).is_ok());
+    let ipv6 = SERVER.replace("ranges = [\"10.9.0.1-10.9.0.9\"]", "ranges6 = [\"fd00:9::/64\"]");
+    assert!(server(&ipv6).is_ok());
+    let narrow = both.replace("/48", "/112");
+    let said = server(&narrow).unwrap_err();
+    assert!(said.contains("a client gets a /64 of `ranges6`, and there is none in it"), "{said}");
+}
+
 const SERVER: &str = "[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n[pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.9\"]\n";
 const RADIUS: &str = "\n[[radius]]\naddress = \"10.1.0.5\"\nsecret-file = \"radius.secret\"\n";
 

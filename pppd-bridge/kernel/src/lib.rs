@@ -11,10 +11,12 @@ mod channel;
 mod error;
 mod ioctl;
 mod link;
+mod router;
 mod unit;
 
 pub use channel::{Channel, ChannelFlags};
 pub use error::PppError;
+pub use router::{Heard, RouterSockets};
 pub use unit::{Compression, Family, LinkSpec, Statistics, Unit};
 
 use std::path::Path;

@@ -9,6 +9,7 @@
 //! | `ncp` | IPCP, IPV6CP, CCP with MPPE | RFC 1332, 1877, 5072, 1962, 3078 |
 //! | `auth` | PAP, CHAP, MS-CHAP, EAP, both sides | RFC 1334, 1994, 2433, 2759, 3748 |
 //! | `link` | the phases that join them | RFC 1661 §3 |
+//! | `router` | what the host at the other end is told of IPv6 | RFC 4861, 8106, 8415 |
 //! | [`wire`] | bytes | |
 
 mod api;
@@ -19,6 +20,7 @@ mod control;
 mod lcp;
 mod link;
 mod ncp;
+mod router;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -32,3 +34,4 @@ pub use config::{Addresses, AuthMethod, LinkConfig, Mppe, MppeWish, Timing};
 pub use lcp::LinkParameters;
 pub use link::Link;
 pub use ncp::MppeBits;
+pub use router::{Router, RouterConfig, RouterInput, RouterOutput};

@@ -5,4 +5,5 @@ mod automaton;
 mod encryption;
 mod negotiation;
 mod pair;
+mod router;
 mod wire;

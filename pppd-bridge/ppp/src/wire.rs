@@ -1,14 +1,19 @@
-//! Bytes of PPP: a frame's protocol, the packets of control protocols, and their options, each as a checked view.
+//! Bytes of PPP: a frame's protocol, the packets of control protocols, and their options, each as a checked view; and the
+//! few messages of IPv6 that a router of a link has to do with.
 //!
 //! A frame here begins with the two octets of its protocol: address and control, and a shortened protocol field, are the
 //! carrier's and the kernel's.
 
+mod advertisement;
 mod chap;
+mod dhcpv6;
 mod option;
 mod packet;
 mod pap;
 
+pub use advertisement::{PrefixInformation, RouterAdvertisement, is_router_solicitation};
 pub use chap::{ChapMessage, ChapProof};
+pub use dhcpv6::Dhcpv6Message;
 pub use option::{ConfigOption, Options, emit_options};
 pub use packet::{Code, Packet, emit_frame, emit_packet, split_frame};
 pub use pap::PapMessage;

@@ -2,6 +2,7 @@
 //! (`pptp`); who answers its questions is a [`World`]: the client's profile, or the server's users and pools.
 
 mod driver;
+mod router;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
 use adit_ppp_kernel::Unit;
 
 pub(crate) use driver::{Driver, Happened};
+pub(crate) use router::Advertising;
 
 /// An answer that comes later.
 pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;

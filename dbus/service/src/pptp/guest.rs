@@ -1,6 +1,6 @@
 //! Somebody who has dialled: who they are, what they are given, and what is undone when they leave.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -10,7 +10,10 @@ use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::Lease;
 use adit_pool::Request;
-use adit_ppp::{Answer, Ask, Claim, Established, Event, KnownUser, Network, NetworkPlan, Verdict};
+use adit_ppp::{
+    Answer, Ask, Claim, Established, Event, Ipv6Network, KnownUser, Network, NetworkPlan, RouterConfig,
+    Verdict,
+};
 use adit_ppp_kernel::Unit;
 use adit_profile::{FileRef, User};
 use tokio::sync::watch;
@@ -19,8 +22,8 @@ use tracing::info;
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
-use crate::host::{Change, client_route};
-use crate::ppp::{self, Later, SERVER_GROUP, UnitPlan, World};
+use crate::host::{Change, HostError, Undo, client_route};
+use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
 use crate::server::sessions::Share;
@@ -46,13 +49,26 @@ struct GuestFacts {
     how: String,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
+    /// Its /64.
+    network: Option<Ipv6Addr>,
+    /// What tells it of that.
+    advertising: Option<Advertising>,
+    /// Of a setting of its unit.
+    undo: Option<Undo>,
     connection: Option<ConnectionId>,
     established: Option<Established>,
-    dns: Vec<Ipv4Addr>,
+    dns: Vec<IpAddr>,
     /// What a RADIUS server has granted, until the link is up.
     granted: Option<Granted>,
     /// Its session, of which RADIUS servers are told.
     accounted: Option<Arc<Accounted>>,
+}
+
+/// What somebody is given.
+struct Leased {
+    address: Option<Ipv4Addr>,
+    network: Option<Ipv6Addr>,
+    dns: Vec<IpAddr>,
 }
 
 impl Guest {
@@ -140,47 +156,96 @@ impl Guest {
             let text = "somebody who has proven nothing wants an address";
             return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
         }
-        let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
         let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
-        let share = self.facts().granted.as_ref().map(|granted| Share::of(granted, None));
-        let request = Request { v4: true, ..Request::default() };
-        let request = share.as_ref().map_or(request, |share| share.request(request));
-        let lease = server.pool().lease(owner, &identity, request);
-        let address = lease.ok().and_then(|l| l.v4).ok_or_else(|| {
-            let text = format!("pool {} has no address left for {}", server.config.pool, peer.escape_debug());
-            Failure::new(FailureCode::NoAddress, Step::Address, text)
-        });
-        let checked = address.and_then(|address| {
-            share.as_ref().map_or(Ok(()), |share| share.check(&server.config.pool, (Some(address), None)))?;
-            Ok(address)
-        });
-        let address = checked.inspect_err(|_| {
+        let leased = self.lease(owner, peer).inspect_err(|_| {
             server.pool().release(owner);
         })?;
-        let dns = share.and_then(|share| share.dns).map_or_else(|| server.dns.clone(), |dns| v4_of(&dns));
+        let Leased { address, network, dns } = leased;
         {
             let mut facts = self.facts();
-            (facts.owner, facts.address, facts.dns) = (Some(owner), Some(address), dns.clone());
+            (facts.owner, facts.address, facts.network, facts.dns) =
+                (Some(owner), address, network, dns.clone());
         }
         let name = format!("aditp{}", server.next_unit.fetch_add(1, Ordering::Relaxed));
-        let v4 = Some((server.local, address));
-        let network = NetworkPlan { v4, v6: false, dns, wins: Vec::new() };
+        let v4 = server.local.zip(address);
+        let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
         Ok(UnitPlan { name, group: SERVER_GROUP, network })
+    }
+
+    fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {
+        let server = &self.server;
+        let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
+        let (share, wanted) = {
+            let facts = self.facts();
+            let granted = facts.granted.as_ref();
+            (granted.map(|granted| Share::of(granted, None)), granted.and_then(|granted| granted.prefix6))
+        };
+        let request = Request { v4: server.local.is_some(), v6: server.ipv6, ..Request::default() };
+        let mut request = share.as_ref().map_or(request, |share| share.request(request));
+        // The pool knows a network by its upper half.
+        request.wanted_v6 = wanted.and_then(|wanted| match wanted.address {
+            IpAddr::V6(a) => Some(Ipv6Addr::from_bits(a.to_bits() >> 64)),
+            IpAddr::V4(_) => None,
+        });
+        let lease = server.pool().lease(owner, &identity, request)?;
+        let network = lease.v6.map(|(number, _)| Ipv6Addr::from_bits(number.to_bits() << 64));
+        if let Some(share) = &share {
+            share.check(&server.config.pool, (lease.v4, None))?;
+        }
+        let got = network.map(|n| Prefix { address: n.into(), length: 64 });
+        if let Some(wanted) = wanted.filter(|wanted| got.is_some_and(|got| got != *wanted)) {
+            let text = format!("the RADIUS server gives it {wanted}, which is no free /64 of the pool");
+            return Err(Failure::new(FailureCode::NoAddress, Step::Address, text));
+        }
+        let dns = share.and_then(|share| share.dns).unwrap_or_else(|| server.dns.clone());
+        Ok(Leased { address: lease.v4, network, dns })
     }
 
     /// The address and the route go with the unit, which the kernel removes when its file is closed, also when this process
     /// dies: no journal is needed.
     async fn networking(&self, unit: &Unit, network: &Network) -> Result<(), Failure> {
-        let Network::V4(v4) = network else { return Ok(()) };
-        let refused = |e: crate::host::HostError| {
-            Failure::new(FailureCode::KernelRefused, Step::Network, format!("for a client: {e}"))
-        };
-        let host = self.server.daemon.host();
-        let address = Prefix::host(IpAddr::V4(v4.local));
         let link = unit.name().to_owned();
-        host.apply(&Change::Address { link: link.clone(), address }).await.map_err(refused)?;
-        let Some(peer) = self.facts().address else { return Ok(()) };
-        host.apply(&client_route(&link, Prefix::host(IpAddr::V4(peer)))).await.map_err(refused)
+        let (address, network6) = {
+            let facts = self.facts();
+            (facts.address, facts.network)
+        };
+        let mut wanted = Vec::new();
+        match network {
+            Network::V4(v4) => {
+                wanted.push(Change::Address { link: link.clone(), address: Prefix::host(v4.local.into()) });
+                wanted.extend(address.map(|peer| client_route(&link, Prefix::host(peer.into()))));
+            }
+            Network::V6(v6) => {
+                self.believe_no_router(&link).await?;
+                let [ours, theirs] =
+                    [v6.local, v6.peer].map(|id| Prefix::host(Ipv6Network::link_local(id).into()));
+                wanted.push(Change::Address { link: link.clone(), address: ours });
+                let network = network6.map(|n| Prefix { address: n.into(), length: 64 });
+                wanted.extend(network.into_iter().chain([theirs]).map(|to| client_route(&link, to)));
+            }
+        }
+        let host = self.server.daemon.host();
+        for change in &wanted {
+            host.apply(change).await.map_err(refused)?;
+        }
+        if let (Network::V6(_), Some(prefix)) = (network, network6) {
+            let dns = self.facts().dns.iter().filter_map(v6_of).collect();
+            let config = RouterConfig { prefix, dns, server: self.server.uuid };
+            let advertising = Advertising::begin(unit, config)?;
+            self.facts().advertising = Some(advertising);
+        }
+        Ok(())
+    }
+
+    /// Where this host does not forward, its kernel would take a client for its router.
+    async fn believe_no_router(&self, link: &str) -> Result<(), Failure> {
+        let host = self.server.daemon.host();
+        let key = format!("net/ipv6/conf/{link}/accept_ra");
+        let change = Change::Setting { key, value: "0".into() };
+        let undo = host.undo_of(&change).await.map_err(refused)?;
+        host.apply(&change).await.map_err(refused)?;
+        self.facts().undo = undo;
+        Ok(())
     }
 
     /// The link carries packets: it is shown, and can be ended by who sees it.
@@ -191,8 +256,13 @@ impl Guest {
         shown.local = Some(local);
         shown.remote = Some(self.from);
         shown.remote_id.clone_from(&facts.identity);
-        shown.addresses = facts.address.map(|a| Prefix::host(IpAddr::V4(a))).into_iter().collect();
-        shown.dns = facts.dns.iter().map(|a| IpAddr::V4(*a)).collect();
+        let up = facts.established.as_ref();
+        let address = facts.address.filter(|_| up.is_some_and(|up| up.v4.is_some()));
+        let network = facts.network.filter(|_| up.is_some_and(|up| up.v6.is_some()));
+        let network = network.map(|n| Prefix { address: n.into(), length: 64 });
+        shown.addresses = address.map(|a| Prefix::host(a.into())).into_iter().chain(network).collect();
+        let addresses = shown.addresses.clone();
+        shown.dns.clone_from(&facts.dns);
         shown.ike_suite = format!("PPTP, {}", facts.how);
         shown.esp_suite = esp;
         shown.legacy = weak;
@@ -201,14 +271,15 @@ impl Guest {
         let id = registry.add(shown);
         facts.connection = Some(id);
         if let (Some(remote), Some(granted)) = (&self.remote, facts.granted.take()) {
-            let lease = Lease { v4: facts.address, ..Lease::default() };
+            let v6 = facts.network.map(|network| (network, 64));
+            let lease = Lease { v4: facts.address, v6, ..Lease::default() };
             let grant = remote.grant(granted, facts.identity.clone());
             facts.accounted = Some(Accounted::begin(grant, remote.path(), lease));
         }
         let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
         self.server.sessions().standing.insert(id, (stop.clone(), unit));
         registry.set_state(id, State::Connected, "established", None);
-        info!(from = %self.from, user = facts.identity, address = ?facts.address, "PPTP: connected");
+        info!(from = %self.from, user = facts.identity, ?addresses, "PPTP: connected");
     }
 
     /// Tells RADIUS servers of the session as long as it lasts. Returns when they do not let it go on.
@@ -238,11 +309,16 @@ impl Guest {
     }
 
     /// Gives back what they had.
-    pub(super) fn leave(&self) {
-        let (proven, owner, connection) = {
+    pub(super) async fn leave(&self) {
+        let (proven, owner, connection, undo) = {
             let mut facts = self.facts();
-            (facts.proven, facts.owner.take(), facts.connection.take())
+            facts.advertising = None;
+            (facts.proven, facts.owner.take(), facts.connection.take(), facts.undo.take())
         };
+        if let Some(undo) = undo {
+            // Its unit is gone by now, and the setting with it: it is struck off.
+            let _ = self.server.daemon.host().undo(&undo).await;
+        }
         if !proven {
             self.server.no_longer_half_open(self.from.ip());
         }
@@ -260,12 +336,23 @@ impl Guest {
 }
 
 /// The IPv4 addresses of these, as many as IPCP has room for.
-pub(super) fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
     let v4 = addresses.iter().filter_map(|a| match a {
         IpAddr::V4(a) => Some(*a),
         IpAddr::V6(_) => None,
     });
     v4.take(MOST_DNS).collect()
+}
+
+fn v6_of(address: &IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(a) => Some(*a),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn refused(error: HostError) -> Failure {
+    Failure::new(FailureCode::KernelRefused, Step::Network, format!("for a client: {error}"))
 }
 
 fn known(user: &User) -> Option<KnownUser> {

@@ -1,12 +1,13 @@
 //! Peers that dial us by PPTP: a listener, a task a session, users and addresses.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use adit_core::{AddressRange, Failure, FailureCode, Path, Step};
+use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
+use adit_crypto::OsEntropy;
 use adit_pool::{Pool, PoolConfig, PoolRange};
 use adit_ppp::{Addresses, LinkConfig, Timing};
 use adit_ppp_kernel::Unit;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::MOST_MTU;
-use super::guest::{Guest, v4_of};
+use super::guest::Guest;
 use super::session::{Session, Start};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
@@ -52,9 +53,13 @@ pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) daemon: Arc<Daemon>,
     pool: Mutex<Pool>,
-    /// This end's address on every link.
-    pub(super) local: Ipv4Addr,
-    pub(super) dns: Vec<Ipv4Addr>,
+    /// This end's address of IPv4 on every link, where clients get IPv4.
+    pub(super) local: Option<Ipv4Addr>,
+    /// Whether clients get IPv6.
+    pub(super) ipv6: bool,
+    /// What this end calls itself in DHCPv6.
+    pub(super) uuid: [u8; 16],
+    pub(super) dns: Vec<IpAddr>,
     most: usize,
     half_open: usize,
     sessions: Mutex<Sessions>,
@@ -145,21 +150,27 @@ impl Inner {
         let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
         let pool =
             server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
-        let first = pool.ranges.iter().find_map(first_of);
-        let local = first.ok_or_else(|| wrong(format!("pool {}: it has no IPv4 address", config.pool)))?;
-        let ranges = pool.ranges.iter().map(|r| PoolRange::Range(*r)).collect();
-        let made = PoolConfig { exclude: vec![local.into()], ..PoolConfig::new(ranges) };
+        let local = pool.ranges.iter().find_map(first_of);
+        let networks: Vec<AddressRange> = pool.ranges6.iter().filter_map(numbered).collect();
+        let ipv6 = !networks.is_empty();
+        let ranges = pool.ranges.iter().copied().chain(networks).map(PoolRange::Range).collect();
+        let exclude = local.iter().copied().map(IpAddr::V4).collect();
+        let made = PoolConfig { exclude, ..PoolConfig::new(ranges) };
         let made = Pool::new(&pool.name, &made).map_err(|e| wrong(format!("pool {}: {e}", pool.name)))?;
         // A missing or exposed file is told at once.
         let radius = match &config.users {
             Some(file) => users::read(daemon, file).map(|_| None)?,
             None => daemon.radius().of(server, daemon.files())?,
         };
+        let mut uuid = [0; 16];
+        OsEntropy::new().public(&mut uuid);
         Ok(Self {
             daemon: Arc::clone(daemon),
             pool: Mutex::new(made),
             local,
-            dns: v4_of(&pool.dns),
+            ipv6,
+            uuid,
+            dns: pool.dns.clone(),
             most: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
             half_open: usize::try_from(server.limits.half_open).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
@@ -200,7 +211,9 @@ impl Inner {
         let mut wanted = Vec::new();
         if server.network.forward {
             let host = self.daemon.host();
-            wanted.extend(forwarding(host.as_ref(), true, false).await.map_err(|e| refused(&e))?);
+            wanted.extend(
+                forwarding(host.as_ref(), self.local.is_some(), self.ipv6).await.map_err(|e| refused(&e))?,
+            );
             wanted.push(self.tables(server));
         }
         match self.changes.make_all(&wanted).await {
@@ -222,15 +235,19 @@ impl Inner {
              \x20 iifname \"aditp*\" tcp flags syn tcp option maxseg size set rt mtu\n}\n",
         );
         if server.network.nat == NatChoice::Masquerade {
-            let ranges = server.pool(&self.config.pool).map(|p| p.ranges.as_slice()).unwrap_or_default();
-            let ranges: Vec<String> = ranges.iter().map(|r| format!("{}-{}", r.first, r.last)).collect();
             let uplink = server.network.nat_interface.as_ref();
             let uplink = uplink.map(|l| format!("oifname \"{}\" ", l.as_str())).unwrap_or_default();
-            body.push_str(&format!(
-                "chain clients {{\n  type nat hook postrouting priority 100; policy accept;\n  \
-                 ip saddr {{ {} }} oifname != \"aditp*\" {uplink}masquerade\n}}\n",
-                ranges.join(", ")
-            ));
+            body.push_str("chain clients {\n  type nat hook postrouting priority 100; policy accept;\n");
+            let pool = server.pool(&self.config.pool);
+            let families = pool.iter().flat_map(|p| [("ip", &p.ranges), ("ip6", &p.ranges6)]);
+            for (family, ranges) in families.filter(|(_, ranges)| !ranges.is_empty()) {
+                let ranges: Vec<String> = ranges.iter().map(|r| format!("{}-{}", r.first, r.last)).collect();
+                let ranges = ranges.join(", ");
+                body.push_str(&format!(
+                    "  {family} saddr {{ {ranges} }} oifname != \"aditp*\" {uplink}masquerade\n"
+                ));
+            }
+            body.push_str("}\n");
         }
         Change::Nftables { table: "adit-pptp".into(), body }
     }
@@ -265,6 +282,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// The networks of 64 bits of a range, as numbers for a pool: their upper halves.
+fn numbered(range: &AddressRange) -> Option<AddressRange> {
+    let (first, last) = range.networks_of_64()?;
+    let number = |n: u64| IpAddr::V6(Ipv6Addr::from_bits(n.into()));
+    Some(AddressRange { first: number(first), last: number(last) })
 }
 
 fn first_of(range: &AddressRange) -> Option<Ipv4Addr> {
@@ -326,7 +350,7 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: wat
         guest.account(&session, cause).await;
         session.end().await;
     }
-    guest.leave();
+    guest.leave().await;
     // Whoever disconnects waits for this.
     drop(disconnected);
 }
@@ -385,8 +409,8 @@ impl Inner {
             name: "adit".into(),
             eap: Vec::new(),
             mppe: suites::mppe(&self.config.mppe),
-            ipv4: true,
-            ipv6: false,
+            ipv4: self.local.is_some(),
+            ipv6: self.ipv6,
             addresses: Addresses::ForPeer,
             timing: Timing::default(),
         }

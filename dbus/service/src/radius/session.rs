@@ -138,7 +138,10 @@ impl Session {
         let now = u32::try_from(clock::wall().0).unwrap_or(u32::MAX);
         out.push((attribute::EVENT_TIMESTAMP, number(now)));
         out.extend(self.lease.v4.map(|a| (attribute::FRAMED_IP_ADDRESS, a.octets().to_vec())));
-        out.extend(self.lease.v6.map(|(a, _)| (attribute::FRAMED_IPV6_ADDRESS, a.octets().to_vec())));
+        out.extend(self.lease.v6.map(|(address, length)| match length {
+            128 => (attribute::FRAMED_IPV6_ADDRESS, address.octets().to_vec()),
+            _ => (attribute::FRAMED_IPV6_PREFIX, [&[0, length], &address.octets()[..]].concat()),
+        }));
         out.extend(granted.class.iter().map(|class| (attribute::CLASS, class.clone())));
         out
     }

@@ -138,6 +138,8 @@ pub struct Granted {
     pub address: Option<Ipv4Addr>,
     /// Framed-IPv6-Address.
     pub address6: Option<Ipv6Addr>,
+    /// Framed-IPv6-Prefix: the network of a user's link.
+    pub prefix6: Option<Prefix>,
     /// Framed-Pool.
     pub pool: Option<String>,
     /// Framed-IPv6-Pool.
@@ -175,6 +177,7 @@ impl Granted {
             eap: packet.joined(attribute::EAP_MESSAGE),
             address,
             address6: packet.value(attribute::FRAMED_IPV6_ADDRESS).and_then(v6),
+            prefix6: packet.value(attribute::FRAMED_IPV6_PREFIX).and_then(prefix6),
             pool: text(attribute::FRAMED_POOL),
             pool6: text(attribute::FRAMED_IPV6_POOL),
             routes: all(attribute::FRAMED_ROUTE)
@@ -222,6 +225,14 @@ fn v4(value: Option<&[u8]>) -> Option<Ipv4Addr> {
 
 fn v6(value: &[u8]) -> Option<Ipv6Addr> {
     <[u8; 16]>::try_from(value).ok().map(Ipv6Addr::from)
+}
+
+/// A reserved octet, the length, and as many octets as there are (RFC 3162 §2.3).
+fn prefix6(value: &[u8]) -> Option<Prefix> {
+    let ([_, length @ 0..=128], given) = value.split_first_chunk::<2>()? else { return None };
+    let mut octets = [0; 16];
+    octets.get_mut(..given.len())?.copy_from_slice(given);
+    Some(Prefix { address: IpAddr::from(octets), length: *length }.network())
 }
 
 /// `198.51.100.0/24 0.0.0.0 1`: of a route only the network counts, since its gateway is the user.
