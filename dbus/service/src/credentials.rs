@@ -8,7 +8,7 @@ use adit_pki::{
     EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, identities,
     read_certificates,
 };
-use adit_profile::{CertSource, FileRef, KeySource, Revocation};
+use adit_profile::{CertSource, FileRef, KeySource, Profile, Revocation};
 use ring::rand::SystemRandom;
 
 use crate::clock;
@@ -51,6 +51,15 @@ impl OwnCertificate {
         };
         let signer = FileSigner::with_password(content, password.as_ref(), leaf, &random)?;
         Ok(Self { signer: Arc::new(signer), chain })
+    }
+
+    /// What a profile names, if it names one.
+    ///
+    /// # Errors
+    /// As [`OwnCertificate::load`].
+    pub fn of_profile(files: &Files, profile: &Profile) -> Result<Option<Self>, Failure> {
+        let load = |key| Self::load(files, &profile.certificate, key, profile.key_password.as_ref());
+        profile.key.as_ref().map(load).transpose()
     }
 
     /// The same for TLS.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use adit_auth::eap::{TlsAnswer, TlsAsk};
-use adit_core::{Failure, FailureCode, Identity, Step};
+use adit_core::{Failure, FailureCode, Step};
 use adit_pki::TrustAnchors;
-use adit_profile::Revocation;
+use adit_profile::{Profile, Revocation, ServerName};
 use adit_tls::{ClientConfig, Engine, ServerConfig, Versions, eap};
 
 use crate::credentials::{OwnCertificate, strictness};
@@ -22,19 +22,20 @@ pub(crate) struct EapTls {
 }
 
 impl EapTls {
-    /// The peer's: the server must be `name`.
+    /// The peer's: the server must be `eap-server`, or the gateway itself.
     ///
     /// # Errors
     /// Our own certificate is unusable.
-    pub(crate) fn peer(
-        anchors: Arc<TrustAnchors>,
-        name: Identity,
+    pub(crate) fn of_profile(
+        profile: &Profile,
+        gateway: &ServerName,
+        anchors: &Arc<TrustAnchors>,
         own: Option<&OwnCertificate>,
-        revocation: Revocation,
     ) -> Result<Self, Failure> {
-        let own = own.map(OwnCertificate::for_tls);
+        let name = profile.eap.server.clone().unwrap_or_else(|| profile.identity_of(gateway));
+        let (anchors, own) = (Arc::clone(anchors), own.map(OwnCertificate::for_tls));
         let config = ClientConfig { anchors, name, says_name: false, own, versions: Versions::Both };
-        Ok(Self { engine: Some(Engine::client(&config)?), revocation, asked: false })
+        Ok(Self { engine: Some(Engine::client(&config)?), revocation: profile.revocation, asked: false })
     }
 
     /// The authenticator's: with `clients`, peers must have a certificate of one of them.
@@ -71,7 +72,8 @@ impl EapTls {
     }
 }
 
-fn failed(why: Failure) -> TlsAnswer {
+/// TLS is over, because of us.
+pub(crate) fn failed(why: Failure) -> TlsAnswer {
     TlsAnswer { failure: Some(why), ..TlsAnswer::default() }
 }
 

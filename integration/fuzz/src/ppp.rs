@@ -8,7 +8,7 @@ use adit_ppp::wire::{
     emit_packet, split_frame,
 };
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Router,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Router,
     RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
@@ -65,7 +65,7 @@ pub fn link(data: &[u8]) {
         prove,
         demand,
         name: "ann".into(),
-        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        eap: EapConfig::of(vec![adit_auth::eap::Method::MSCHAPV2]),
         mppe,
         ipv4: true,
         ipv6: true,
@@ -121,6 +121,7 @@ fn answer(ask: Ask) -> Answer {
                 clear: None,
             })))
         }
+        Ask::Tls { .. } => Answer::Tls(adit_auth::eap::TlsAnswer::default()),
         Ask::Eap(_) | Ask::StorePassword { .. } => Answer::Stored(Ok(())),
         Ask::Network { .. } => Answer::Network(Ok(NetworkPlan {
             v4: Some((Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))),

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use adit_core::{Failure, FailureCode, Instant, Secret, Step};
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, Established, Event, Input, KnownUser, Link, LinkConfig, Mppe,
-    MppeWish, NetworkPlan, Output, Timing,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, Established, Event, Input, KnownUser, Link, LinkConfig,
+    Mppe, MppeWish, NetworkPlan, Output, Timing,
 };
 
 use crate::random::Random;
@@ -123,7 +123,7 @@ fn config(server: bool, plan: &Plan, random: &mut Random) -> LinkConfig {
         prove,
         demand,
         name: if server { "vpn".into() } else { "ann".into() },
-        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        eap: EapConfig::of(vec![adit_auth::eap::Method::MSCHAPV2]),
         mppe,
         ipv4: true,
         ipv6: random.chance(500),
@@ -251,6 +251,10 @@ impl World {
         let typed = if self.plan.wrong_password { "typo" } else { "secret" };
         let known = || KnownUser::with_password(Secret::from(&b"secret"[..]));
         match ask {
+            // No method here runs TLS.
+            Ask::Tls { .. } => {
+                Answer::Tls(adit_auth::eap::TlsAnswer { failure: Some(no()), ..Default::default() })
+            }
             Ask::Password { .. } | Ask::NewPassword { .. } if refuse => Answer::Secret(Err(no())),
             Ask::Password { .. } | Ask::NewPassword { .. } => {
                 Answer::Secret(Ok(Secret::from(typed.as_bytes())))

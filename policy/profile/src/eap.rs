@@ -73,14 +73,33 @@ const INNER: &[(&str, EapInner)] = &[
     ("md5", EapInner::Md5),
 ];
 
-pub(crate) fn eap(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
+impl EapType {
+    /// Whether it runs TLS.
+    #[must_use]
+    pub const fn runs_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Ttls | Self::Peap)
+    }
+
+    /// Whether a name and a password decide.
+    #[must_use]
+    pub const fn has_password(self) -> bool {
+        !matches!(self, Self::Tls)
+    }
+}
+
+/// `eap-methods`.
+pub(crate) fn methods(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<EapType>> {
     let method = |text: &str| {
         METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| *method).ok_or_else(|| {
             let words: Vec<String> = METHODS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             NameError::new(format!("{} is not an EAP method of ours", quoted(text)), words.join(", "))
         })
     };
-    let mut methods = reader.parse_some(table, "eap-methods", method).unwrap_or_default();
+    reader.parse_some(table, "eap-methods", method)
+}
+
+pub(crate) fn eap(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
+    let mut methods = methods(reader, table).unwrap_or_default();
     let has = |key| entry(table, key).is_some();
     match entry(table, "eap-methods") {
         None if has("key") && has("user") => methods.extend([EapType::Tls, EapType::Mschapv2]),

@@ -27,7 +27,7 @@ mod value;
 pub use aaa::{Aaa, RadiusServer};
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
-pub use ppp::{MppeRule, PppAuth, PppRule, PptpServer, TunnelKind};
+pub use ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;
 pub use read::CheckSuite;

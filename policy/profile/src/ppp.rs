@@ -1,6 +1,7 @@
 use core::net::IpAddr;
 
-use crate::secret::FileRef;
+use crate::eap::EapType;
+use crate::secret::{CertSource, FileRef, KeySource, Revocation};
 
 /// What carries a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -89,18 +90,39 @@ impl Default for PppRule {
     }
 }
 
-/// `[pptp]` of `server.toml`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// `[pptp]` of `server.toml`. `Debug` shows no secret.
+#[derive(Debug)]
 pub struct PptpServer {
     /// Addresses of this host on which to listen (TCP 1723). Empty: all.
     pub addresses: Vec<IpAddr>,
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,
-    /// The users. `None`: RADIUS servers decide.
+    /// The users, where passwords of this host decide.
     pub users: Option<FileRef>,
+    /// Whether RADIUS servers decide.
+    pub radius: bool,
     /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP; by RADIUS MS-CHAPv2.
     pub auth: Vec<PppAuth>,
+    /// By EAP.
+    pub eap: PppEap,
     /// Encryption.
     pub mppe: MppeRule,
+}
+
+/// EAP of `[pptp]`.
+#[derive(Debug)]
+pub struct PppEap {
+    /// The methods, best first. Default: EAP-MSCHAPv2.
+    pub methods: Vec<EapType>,
+    /// The server's certificate, where a method runs TLS, and those between it and its authority.
+    pub certificate: Vec<CertSource>,
+    /// Its key.
+    pub key: Option<KeySource>,
+    /// The file that holds the password of `key`, where it is encrypted.
+    pub key_password: Option<FileRef>,
+    /// Authorities of clients' certificates. Always there with EAP-TLS: whoever has one of theirs comes in.
+    pub ca: Vec<CertSource>,
+    /// Whether clients' certificates are asked about before they are believed.
+    pub revocation: Revocation,
 }

@@ -1,7 +1,7 @@
 use core::net::IpAddr;
 
-use crate::eap::EapChoice;
-use crate::ppp::{MppeRule, PppAuth, PppRule, PptpServer, TunnelKind};
+use crate::eap::{EapChoice, EapType, eap, methods};
+use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, listed_families, local_address, mtu, parse_address, servers, user_name,
@@ -9,7 +9,7 @@ use crate::profile_read::{
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
-use crate::secret::{Directory, FileRef, Revocation};
+use crate::secret::{Directory, FileRef, KeySource, Revocation};
 use crate::server::{ConnectionRule, Pool};
 use crate::value::{NameError, ProfileName, ServerName, quoted};
 
@@ -23,6 +23,15 @@ pub(crate) const PPP_KEYS: &[&str] = &[
     "password",
     "password-file",
     "ppp-auth",
+    "eap-methods",
+    "eap-identity",
+    "eap-inner",
+    "eap-server",
+    "ca",
+    "certificate",
+    "key",
+    "key-password-file",
+    "revocation",
     "mppe",
     "mppe-stateful",
     "require-mppe",
@@ -41,6 +50,12 @@ const PPTP: &[&str] = &[
     "users-file",
     "radius",
     "ppp-auth",
+    "eap-methods",
+    "certificate",
+    "key",
+    "key-password-file",
+    "ca",
+    "revocation",
     "mppe",
     "mppe-stateful",
     "require-mppe",
@@ -54,13 +69,16 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
         reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
     }
-    if entry(table, "user").is_none() {
-        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
-    }
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table);
     let ppp =
         PppRule { mppe: mppe(reader, table), auth: auth(reader, table, &[PppAuth::Eap, PppAuth::MsChapV2]) };
+    let eap = eap(reader, table);
+    not_in_clear(reader, table, &eap.methods);
+    let by_certificate = ppp.auth == [PppAuth::Eap] && eap.methods == [EapType::Tls];
+    if entry(table, "user").is_none() && !by_certificate {
+        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
+    }
     let tunnel = reader.choice(table, "traffic", TRAFFIC).unwrap_or(Tunnel::Full);
     let remote_subnets = selectors(reader, table, "remote-subnets");
     if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
@@ -72,8 +90,21 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     let profile = Profile {
         ppp: Some(ppp),
         start: start(reader, table),
+        auth: AuthMethod::Eap,
+        remote_auth: if eap.methods.iter().any(|m| m.runs_tls()) {
+            AuthMethod::Certificate
+        } else {
+            AuthMethod::Psk
+        },
         user,
         password,
+        eap_identity: reader.parse(table, "eap-identity", user_name),
+        ca: reader.certificates(table, "ca"),
+        certificate: reader.certificates(table, "certificate"),
+        key: reader.key(table),
+        key_password: reader.file(table, "key-password-file", Directory::Secrets),
+        revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
+        eap,
         legacy: reader.legacy,
         tunnel,
         remote_subnets,
@@ -84,7 +115,20 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         local_address,
         ..pptp_of(name, servers)
     };
-    (!profile.servers.is_empty() && profile.user.is_some()).then_some(profile)
+    (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
+}
+
+/// EAP itself encrypts nothing, and neither does PPTP before MPPE has keys.
+fn not_in_clear(reader: &mut Reader<'_>, table: &Table<'_>, methods: &[EapType]) {
+    let Some((_, span)) = entry(table, "eap-methods") else { return };
+    if methods.contains(&EapType::Gtc) {
+        let message = "`eap-methods`: GTC sends the password in clear, and PPTP does not encrypt it";
+        reader.error(span.clone(), message, r#"take it out: inside of TLS it is  eap-inner = "gtc""#);
+    }
+    if methods.contains(&EapType::Md5) && reader.boolean(table, "require-mppe").unwrap_or(true) {
+        let help = "take it out, or add  require-mppe = false: everything then goes in clear";
+        reader.error(span, "`eap-methods`: EAP-MD5 makes no keys for MPPE", help);
+    }
 }
 
 /// By hand or with the daemon: the kernel's policies, which tell of a packet, are IPsec's.
@@ -252,22 +296,66 @@ pub(crate) fn pptp(
             format!("[pptp] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
     }
-    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, auth, mppe })
+    let eap = ppp_eap(reader, &table, &auth);
+    let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
+    if !radius && passwords && entry(&table, "users-file").is_none() {
+        let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
+        reader.missing(&table, "users-file", help);
+    }
+    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, radius, auth, eap, mppe })
+}
+
+/// EAP of clients, and what the server shows them.
+fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppEap {
+    let methods = methods(reader, table);
+    if let (Some(_), false, Some((_, span))) =
+        (&methods, auth.contains(&PppAuth::Eap), entry(table, "eap-methods"))
+    {
+        let help = r#"take the line out, or add "eap" to ppp-auth"#;
+        reader.error(span, "[pptp] `eap-methods` has no use: `ppp-auth` has no \"eap\"", help);
+    }
+    let methods = methods.unwrap_or_else(|| vec![EapType::Mschapv2]);
+    not_in_clear(reader, table, &methods);
+    let eap = PppEap {
+        certificate: reader.certificates(table, "certificate"),
+        key: reader.key(table),
+        key_password: reader.file(table, "key-password-file", Directory::Secrets),
+        ca: reader.certificates(table, "ca"),
+        revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
+        methods,
+    };
+    let tls = eap.methods.iter().any(|m| m.runs_tls());
+    let by_certificate = eap.methods.contains(&EapType::Tls);
+    let has = |key| entry(table, key).is_some();
+    let holds_all = eap.key.as_ref().is_some_and(KeySource::is_pkcs12);
+    for (key, wanted) in [("certificate", tls && !holds_all), ("key", tls), ("ca", by_certificate)] {
+        if wanted && !has(key) {
+            let help = format!("add {key} = \"NAME.pem\": `eap-methods` has a method that needs it");
+            reader.missing(table, key, &help);
+        }
+    }
+    let uses = [
+        ("certificate", tls),
+        ("key", tls),
+        ("key-password-file", tls),
+        ("ca", by_certificate),
+        ("revocation", by_certificate),
+    ];
+    for (key, used) in uses {
+        if let (false, Some((_, span))) = (used, entry(table, key)) {
+            let message = format!("[pptp] `{key}` has no use: no method of `eap-methods` needs it");
+            reader.error(span, message, "take the line out, or name a method that does");
+        }
+    }
+    eap
 }
 
 /// Who knows the users: a file, or RADIUS servers.
 fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bool) -> Option<FileRef> {
     let users = reader.file(table, "users-file", Directory::Secrets);
-    match (radius, entry(table, "users-file")) {
-        (false, None) => {
-            let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
-            reader.missing(table, "users-file", help);
-        }
-        (true, Some((_, span))) => {
-            let message = "[pptp] `users-file` has no use: RADIUS servers decide";
-            reader.error(span, message, "take one of  users-file  and  radius  out");
-        }
-        _ => {}
+    if let (true, Some((_, span))) = (radius, entry(table, "users-file")) {
+        let message = "[pptp] `users-file` has no use: RADIUS servers decide";
+        reader.error(span, message, "take one of  users-file  and  radius  out");
     }
     if radius && entry(top, "radius").is_none() {
         let help = r#"add [[radius]] with address = "10.1.0.5" and secret-file = "NAME.secret""#;

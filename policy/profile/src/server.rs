@@ -2,6 +2,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
 use core::time::Duration;
+use std::sync::Arc;
 
 use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
@@ -28,7 +29,7 @@ pub struct ServerConfig {
     /// Limits against load and attack.
     pub limits: Limits,
     /// PPTP, if it is served.
-    pub pptp: Option<PptpServer>,
+    pub pptp: Option<Arc<PptpServer>>,
     /// RADIUS servers, in the order in which they are asked, and what they are told.
     pub aaa: Aaa,
 }
@@ -216,19 +217,24 @@ impl ServerConfig {
                 Some(PskSource::File(file)) => Some(file),
                 _ => None,
             });
+        let eap = self.pptp.as_ref().map(|p| &p.eap);
         let certificates = self.connections.iter().flat_map(|c| &c.ca).chain(&self.ikev2.certificate);
+        let certificates = certificates.chain(eap.iter().flat_map(|e| e.certificate.iter().chain(&e.ca)));
         let certificates = certificates.filter_map(|source| match source {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
         });
-        let key = match &self.ikev2.key {
-            Some(KeySource::File(file)) => Some(file),
-            _ => None,
-        };
+        let keys = self.ikev2.key.iter().chain(eap.iter().filter_map(|e| e.key.as_ref()));
+        let keys = keys.filter_map(|key| match key {
+            KeySource::File(file) => Some(file),
+            KeySource::Inline(_) => None,
+        });
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
         let users = users.chain(self.pptp.iter().filter_map(|p| p.users.as_ref()));
         let radius = self.aaa.servers.iter().map(|s| &s.secret);
-        let keys = key.into_iter().chain(&self.ikev2.key_password);
+        let key_passwords =
+            self.ikev2.key_password.iter().chain(eap.iter().filter_map(|e| e.key_password.as_ref()));
+        let keys = keys.chain(key_passwords);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).collect()
     }
 }

@@ -1,4 +1,5 @@
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use adit_core::{AddressRange, Prefix, TrafficSelector};
 
@@ -123,7 +124,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools, &groups)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
-    let pptp = pptp(reader, top, &pools, &connections);
+    let pptp = pptp(reader, top, &pools, &connections).map(Arc::new);
     ServerConfig { listen, ikev2, connections, pools, network, limits, pptp, aaa }
 }
 

@@ -60,6 +60,10 @@ impl Profile {
         let (default, MppeRule { required, bits128, bits40, stateful }) = (PppRule::default(), ppp.mppe);
         let auth = list(ppp.auth.iter().map(|m| string(m.as_str())));
         out.push(when("ppp-auth", auth, ppp.auth == default.auth));
+        let shown = |s: &Setting| {
+            !["psk", "psk-file", "user", "eap-only", "password", "password-file"].contains(&s.key)
+        };
+        out.extend(self.settings_of_credentials().into_iter().filter(shown));
         let bits = [(bits128, "128"), (bits40, "40")];
         let bits = list(bits.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
         out.push(when("mppe", bits, bits128 && !bits40));

@@ -32,6 +32,19 @@ fn three_lines_are_enough_and_safe() {
 }
 
 #[test]
+fn a_certificate_needs_no_name() {
+    let certificate = "server = \"vpn.example.com\"\ntunnel = \"pptp\"\nppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\n\
+                       certificate = \"ann.pem\"\nkey = \"ann.pem\"\nca = [\"corp-ca.pem\"]\n";
+    let first = profile(certificate).unwrap();
+    assert!(first.user.is_none());
+    assert_eq!(first.eap.methods, [adit_profile::EapType::Tls]);
+    let again = profile(&first.to_toml()).unwrap();
+    assert_eq!((again.eap, again.ca, again.certificate), (first.eap, first.ca, first.certificate));
+    let password = certificate.replace("[\"tls\"]", "[\"peap\"]");
+    assert!(profile(&password).unwrap_err().contains("`user` is missing"));
+}
+
+#[test]
 fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
     for (line, error) in [
         ("ppp-auth = [\"mschapv1\"]", "MS-CHAPv1 can be broken in minutes"),
@@ -40,6 +53,10 @@ fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
         ("mppe = [\"56\"]", "no Linux kernel has MPPE with \"56\" bits"),
         ("version = 2", "`version`"),
         ("addresses = []", "`addresses` is empty"),
+        ("eap-methods = [\"gtc\"]", "GTC sends the password in clear"),
+        ("eap-methods = [\"md5\"]", "EAP-MD5 makes no keys for MPPE"),
+        ("eap-methods = [\"tls\"]", "EAP-TLS needs a certificate of ours"),
+        ("eap-only = true", "unknown key \"eap-only\""),
         ("ppp-auth = []", "`ppp-auth` is empty"),
         ("mppe = []", "`mppe` is empty"),
         ("start = \"on-demand\"", "a packet raises only what tunnel = \"ikev2\" carries"),
@@ -78,11 +95,20 @@ fn a_server_has_users_or_asks_radius() {
     assert!(server(&nobody).unwrap_err().contains("`ppp-auth` is empty"), "it would let anybody in");
     let asks = SERVER.replace("users-file = \"staff.users\"", "radius = true");
     let pptp = server(&format!("{asks}{RADIUS}")).unwrap().pptp.unwrap();
-    assert_eq!((pptp.auth, pptp.users.is_none()), (vec![PppAuth::MsChapV2], true));
+    assert_eq!((&*pptp.auth, pptp.users.is_none()), (&[PppAuth::MsChapV2][..], true));
 
     assert!(server(&asks).unwrap_err().contains("`[[radius]]` is missing: [pptp] asks RADIUS servers"));
     let neither = SERVER.replace("users-file = \"staff.users\"\n", "");
     assert!(server(&neither).unwrap_err().contains("`users-file` is missing"));
+    let tls = "ppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\nca = \"ca.pem\"\n";
+    let certificates = neither.replace("\n[pool", &format!("{tls}\n[pool"));
+    let pptp = server(&certificates).unwrap().pptp.unwrap();
+    assert!(pptp.users.is_none() && !pptp.radius, "certificates need no users");
+    let anybody = certificates.replace("ca = \"ca.pem\"\n", "");
+    assert!(server(&anybody).unwrap_err().contains("`ca` is missing"));
+    let peap = certificates.replace("\"tls\"", "\"peap\"");
+    let said = server(&peap).unwrap_err();
+    assert!(said.contains("`users-file` is missing") && said.contains("`ca` has no use"), "{said}");
     let both = SERVER.replace("[pptp]", "[pptp]\nradius = true");
     assert!(server(&format!("{both}{RADIUS}")).unwrap_err().contains("`users-file` has no use"));
     let eap = asks.replace("radius = true", "radius = true\nppp-auth = [\"eap\"]");

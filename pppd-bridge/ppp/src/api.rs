@@ -90,6 +90,13 @@ pub enum Ask {
     Verify(Claim),
     /// What an EAP method of our own wants to know, as authenticator. → [`Answer::EapUser`], [`Answer::Stored`]
     Eap(eap::AuthenticatorAsk),
+    /// What TLS shall do for an EAP method: an engine for each conversation answers its questions in order. → [`Answer::Tls`]
+    Tls {
+        /// By which method the peer proves itself; `None`: we are the peer.
+        method: Option<eap::Method>,
+        /// What.
+        ask: eap::TlsAsk,
+    },
     /// The peer has a new password from now on. → [`Answer::Stored`]
     StorePassword {
         /// Whose.
@@ -169,6 +176,8 @@ pub enum Answer {
     Verdict(Result<Verdict, Failure>),
     /// To [`Ask::Eap`] about a user.
     EapUser(Result<Option<eap::UserSecret>, Failure>),
+    /// To [`Ask::Tls`].
+    Tls(eap::TlsAnswer),
     /// To [`Ask::StorePassword`], and to [`Ask::Eap`] about one.
     Stored(Result<(), Failure>),
     /// To [`Ask::Network`].

@@ -69,8 +69,8 @@ pub struct LinkConfig {
     pub demand: Vec<AuthMethod>,
     /// Our name, in our responses or challenges.
     pub name: String,
-    /// EAP methods, as peer, best first.
-    pub eap: Vec<adit_auth::eap::Method>,
+    /// EAP, in either role.
+    pub eap: EapConfig,
     /// Encryption by the link itself.
     pub mppe: Mppe,
     /// IPv4: whether at all.
@@ -81,6 +81,25 @@ pub struct LinkConfig {
     pub addresses: Addresses,
     /// Timers.
     pub timing: Timing,
+}
+
+/// EAP on a link.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct EapConfig {
+    /// What EAP-Identity says, as peer; perhaps `anonymous@example.com`. `None`: the link's name.
+    pub identity: Option<String>,
+    /// The methods, best first.
+    pub methods: Vec<adit_auth::eap::Method>,
+    /// What runs inside of TTLS and PEAP.
+    pub inner: adit_auth::eap::InnerConfig,
+}
+
+impl EapConfig {
+    /// These methods, and what is inside of them by default.
+    #[must_use]
+    pub fn of(methods: Vec<adit_auth::eap::Method>) -> Self {
+        Self { methods, ..Self::default() }
+    }
 }
 
 /// Microsoft Point-to-Point Encryption (RFC 3078).

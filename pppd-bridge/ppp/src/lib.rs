@@ -30,7 +30,7 @@ pub use api::{
     Network, NetworkPlan, Output, Timer,
 };
 pub use auth::{Claim, KnownUser, Proof, Verdict};
-pub use config::{Addresses, AuthMethod, LinkConfig, Mppe, MppeWish, Timing};
+pub use config::{Addresses, AuthMethod, EapConfig, LinkConfig, Mppe, MppeWish, Timing};
 pub use lcp::LinkParameters;
 pub use link::Link;
 pub use ncp::MppeBits;

@@ -48,6 +48,9 @@ enum About {
     PeerSecret,
     Verdict,
     EapUser,
+    /// TLS of our own proof, and of the peer's.
+    OurTls,
+    PeerTls,
     Stored,
     Network,
     CompressTransmit,
@@ -377,6 +380,8 @@ impl Link {
             (About::PeerSecret, Answer::Secret(secret)) => self.secret(now, entropy, secret),
             (About::Verdict, Answer::Verdict(verdict)) => self.verdict(now, entropy, verdict),
             (About::EapUser, Answer::EapUser(known)) => self.eap_user(now, entropy, known),
+            (About::OurTls, Answer::Tls(answer)) => self.our_tls(now, entropy, answer),
+            (About::PeerTls, Answer::Tls(answer)) => self.peer_tls(now, entropy, answer),
             (About::Stored, Answer::Stored(result)) => self.stored(now, entropy, result),
             (About::Network, Answer::Network(plan)) => self.planned(now, entropy, plan),
             (

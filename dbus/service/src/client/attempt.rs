@@ -370,14 +370,9 @@ impl Attempt {
 
     fn credentials(&self) -> Result<(Option<OwnCertificate>, Option<Arc<adit_pki::TrustAnchors>>), Failure> {
         let files = self.daemon.files();
-        let own = match (self.profile.auth, &self.profile.key) {
-            (AuthMethod::Certificate | AuthMethod::Eap, Some(key)) => Some(OwnCertificate::load(
-                files,
-                &self.profile.certificate,
-                key,
-                self.profile.key_password.as_ref(),
-            )?),
-            _ => None,
+        let own = match self.profile.auth {
+            AuthMethod::Certificate | AuthMethod::Eap => OwnCertificate::of_profile(files, &self.profile)?,
+            AuthMethod::Psk => None,
         };
         let trusted = match self.profile.remote_auth {
             AuthMethod::Certificate => Some(Arc::new(anchors(files, &self.profile.ca)?)),
@@ -401,9 +396,7 @@ impl Attempt {
             return Ok(None);
         }
         let anchors = anchors.ok_or_else(|| internal("the server's authorities are missing"))?;
-        let name = self.profile.eap.server.clone();
-        let name = name.unwrap_or_else(|| self.profile.identity_of(gateway));
-        let tls = EapTls::peer(Arc::clone(anchors), name, own, self.profile.revocation)?;
+        let tls = EapTls::of_profile(&self.profile, gateway, anchors, own)?;
         let identity = own.map(OwnCertificate::identity).transpose()?;
         Talk::new(&self.passwords, tls, identity.as_ref()).map(Some)
     }

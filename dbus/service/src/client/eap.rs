@@ -150,7 +150,7 @@ impl Talk {
     }
 }
 
-const fn method(kind: EapType) -> Method {
+pub(crate) const fn method(kind: EapType) -> Method {
     match kind {
         EapType::Mschapv2 => Method::MSCHAPV2,
         EapType::Tls => Method::TLS,
@@ -161,7 +161,7 @@ const fn method(kind: EapType) -> Method {
     }
 }
 
-fn inner(kind: EapInner) -> InnerConfig {
+pub(crate) fn inner(kind: EapInner) -> InnerConfig {
     let (ttls, method) = match kind {
         EapInner::Mschapv2 => (TtlsInner::MsChapV2, Method::MSCHAPV2),
         EapInner::EapMschapv2 => (TtlsInner::Eap, Method::MSCHAPV2),

@@ -22,7 +22,7 @@ use crate::registry::ConnectionId;
 use asker::Asker;
 pub(crate) use asker::not_wanted;
 pub use attempt::{ClientHandle, Dial};
-pub(crate) use eap::Passwords;
+pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, no_route, refused, unless};
 pub(crate) use resolve::resolve;
 pub(crate) use words::not_rekeyed;

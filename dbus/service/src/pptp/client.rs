@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use adit_auth::eap::PeerAsk;
 use adit_core::{Failure, FailureCode, Step};
+use adit_pki::TrustAnchors;
 use adit_ppp::{
-    Addresses, Answer, Ask, Authenticated, Established, Event, LinkConfig, Network, NetworkPlan, Timing,
+    Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Network, NetworkPlan,
+    Timing,
 };
 use adit_ppp_kernel::Unit;
 use adit_pptp::Role;
-use adit_profile::{Profile, Tunnel as Traffic};
+use adit_profile::{EapType, PppAuth, Profile, ServerName, Tunnel as Traffic};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -20,9 +22,13 @@ use super::install::Installation;
 use super::session::{Session, Start};
 use super::{MOST_MTU, OVERHEAD, WEAK};
 use crate::client::{
-    ClientHandle, Dial, MOST_ADDRESSES, PAUSES, Passwords, new_passwords, no_route, resolve, unless,
+    ClientHandle, Dial, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route, resolve,
+    unless,
 };
+use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
+use crate::eap_tls::{EapTls, failed};
+use crate::files::Files;
 use crate::host::{MARK, PathInfo};
 use crate::ppp::{Happened, Later, UnitPlan, World};
 use crate::registry::{ConnectionId, State};
@@ -68,7 +74,7 @@ struct Attempt {
     passwords: Arc<Passwords>,
     stopped: watch::Receiver<bool>,
     /// Where the servers were when their names were looked up last.
-    known: Vec<(String, Vec<Ipv4Addr>)>,
+    known: Vec<(ServerName, Vec<Ipv4Addr>)>,
     session: Option<Session>,
     unit: SharedUnit,
     persistent: bool,
@@ -138,12 +144,15 @@ impl Attempt {
 
     async fn connect(&mut self) -> Result<(), Failure> {
         check_kernel().await?;
-        self.passwords.ready().await?;
+        let proof = Proof::read(self.daemon.files(), &self.profile)?;
+        if proof.by_password {
+            self.passwords.ready().await?;
+        }
         self.look_up().await?;
         let mut last = None;
         for (gateway, addresses) in self.known.clone() {
             for remote in addresses.into_iter().take(MOST_ADDRESSES) {
-                match self.dial(&gateway, remote).await {
+                match self.dial(&proof, &gateway, remote).await {
                     Ok(()) => return Ok(()),
                     Err(failure) => {
                         self.end_session().await;
@@ -177,7 +186,7 @@ impl Attempt {
                         IpAddr::V4(a) => Some(a),
                         IpAddr::V6(_) => None,
                     });
-                    found.push((gateway.host.to_string(), v4.collect()));
+                    found.push((gateway.clone(), v4.collect()));
                 }
                 Err(failure) => last = Some(failure),
             }
@@ -192,7 +201,8 @@ impl Attempt {
         }
     }
 
-    async fn dial(&mut self, gateway: &str, remote: Ipv4Addr) -> Result<(), Failure> {
+    async fn dial(&mut self, proof: &Proof, gateway: &ServerName, remote: Ipv4Addr) -> Result<(), Failure> {
+        let tls = proof.tls(&self.profile, gateway)?;
         let uplink =
             self.daemon.host().path_to(remote.into()).await.map_err(|e| no_route(remote.into(), &e))?;
         if self.profile.tunnel == Traffic::Full {
@@ -206,8 +216,8 @@ impl Attempt {
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(local);
             f.remote = Some(server);
-            f.local_id = self.profile.user.clone().unwrap_or_default();
-            gateway.clone_into(&mut f.gateway);
+            f.local_id.clone_from(&proof.name);
+            f.gateway = gateway.host.to_string();
         });
         let IpAddr::V4(local) = local.ip() else {
             return Err(Failure::new(FailureCode::Internal, Step::Call, "the address is not IPv4"));
@@ -221,6 +231,7 @@ impl Attempt {
             daemon: Arc::clone(&self.daemon),
             installation: Arc::clone(&self.installation),
             passwords: Arc::clone(&self.passwords),
+            tls: tokio::sync::Mutex::new(tls),
         };
         let session = Session::new(Start {
             role: Role::Pns,
@@ -229,7 +240,7 @@ impl Attempt {
             local,
             remote,
             mtu,
-            link: link_config(&self.profile, mtu, ipv6),
+            link: link_config(&self.profile, &proof.name, mtu, ipv6),
             world: Arc::new(world),
         });
         match self.session.insert(session).next().await {
@@ -315,15 +326,54 @@ impl Attempt {
 /// IPv6 needs 1280 octets (RFC 8200 §5), beside what MPPE takes.
 const LEAST_IPV6: u16 = 1280 + 4;
 
-fn link_config(profile: &Profile, mtu: u16, ipv6: bool) -> LinkConfig {
+/// What a profile proves itself by.
+struct Proof {
+    /// Who we are.
+    name: String,
+    own: Option<OwnCertificate>,
+    /// Whom the server's certificate may be of, where a method runs TLS.
+    anchors: Option<Arc<TrustAnchors>>,
+    by_password: bool,
+}
+
+impl Proof {
+    fn read(files: &Files, profile: &Profile) -> Result<Self, Failure> {
+        let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
+        let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
+        let own = OwnCertificate::of_profile(files, profile)?;
+        let anchors = match methods.iter().any(|m| m.runs_tls()) {
+            true => Some(Arc::new(anchors(files, &profile.ca)?)),
+            false => None,
+        };
+        let name = match (&profile.user, &own) {
+            (Some(user), _) => user.clone(),
+            (None, Some(own)) => own.identity()?.to_string(),
+            (None, None) => String::new(),
+        };
+        // Who has a certificate is asked for a password only if the server wants none of it.
+        Ok(Self { name, own, anchors, by_password: !methods.contains(&EapType::Tls) })
+    }
+
+    /// The engine of one link.
+    fn tls(&self, profile: &Profile, gateway: &ServerName) -> Result<Option<EapTls>, Failure> {
+        let engine = |anchors| EapTls::of_profile(profile, gateway, anchors, self.own.as_ref());
+        self.anchors.as_ref().map(engine).transpose()
+    }
+}
+
+fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfig {
     let ppp = profile.ppp.clone().unwrap_or_default();
     LinkConfig {
         mru: mtu,
         compress_header: true,
         prove: ppp.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
         demand: Vec::new(),
-        name: profile.user.clone().unwrap_or_default(),
-        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        name: name.to_owned(),
+        eap: EapConfig {
+            identity: profile.eap_identity.clone(),
+            methods: profile.eap.methods.iter().copied().map(method).collect(),
+            inner: inner(profile.eap.inner),
+        },
         mppe: suites::mppe(&ppp.mppe),
         ipv4: profile.addresses.ipv4,
         ipv6: profile.addresses.ipv6 && ipv6 && mtu >= LEAST_IPV6,
@@ -338,6 +388,7 @@ struct ClientWorld {
     daemon: Arc<Daemon>,
     installation: Arc<Installation>,
     passwords: Arc<Passwords>,
+    tls: tokio::sync::Mutex<Option<EapTls>>,
 }
 
 impl ClientWorld {
@@ -369,6 +420,16 @@ impl World for ClientWorld {
             let question = match ask {
                 Ask::Password { again, .. } => PeerAsk::Password { again },
                 Ask::NewPassword { message } => PeerAsk::NewPassword { message },
+                Ask::Tls { method: None, ask } => {
+                    return Answer::Tls(match self.tls.lock().await.as_mut() {
+                        Some(engine) => engine.answer(ask).await,
+                        None => failed(Failure::new(
+                            FailureCode::Internal,
+                            Step::Authenticate,
+                            "there is no TLS engine",
+                        )),
+                    });
+                }
                 _ => {
                     let text = "the server is to prove nothing here";
                     return Answer::Secret(Err(Failure::new(

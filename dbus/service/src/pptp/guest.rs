@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use adit_auth::eap::{AuthenticatorAsk, UserSecret};
+use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, UserSecret};
 use adit_auth::radius::Granted;
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_dbus_api::Traffic;
@@ -22,6 +22,7 @@ use tracing::info;
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
+use crate::eap_tls::{EapTls, failed};
 use crate::host::{Change, HostError, Undo, client_route};
 use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
 use crate::radius::{Cause, Session as Accounted, keep};
@@ -40,6 +41,8 @@ pub(super) struct Guest {
     /// Where RADIUS servers decide.
     remote: Option<Remote>,
     facts: Mutex<GuestFacts>,
+    /// The engine of its EAP, once a method wants one.
+    tls: tokio::sync::Mutex<Option<EapTls>>,
 }
 
 #[derive(Default)]
@@ -74,7 +77,8 @@ struct Leased {
 impl Guest {
     pub(super) fn new(server: &Arc<Inner>, path: Path) -> Arc<Self> {
         let remote = server.radius.as_ref().map(|radius| Remote::new(radius, path));
-        Arc::new(Self { server: Arc::clone(server), from: path.remote, remote, facts: Mutex::default() })
+        let (facts, tls) = (Mutex::default(), tokio::sync::Mutex::new(None));
+        Arc::new(Self { server: Arc::clone(server), from: path.remote, remote, facts, tls })
     }
 
     /// Where they are.
@@ -118,6 +122,33 @@ impl Guest {
 
     fn verify(&self, claim: &Claim) -> Result<Verdict, Failure> {
         Ok(claim.verify(self.user(&claim.name, known)?.as_ref()))
+    }
+
+    /// What TLS does for an EAP method by which the peer proves itself: with EAP-TLS it has to have a certificate.
+    async fn tls(&self, method: Method, ask: TlsAsk) -> TlsAnswer {
+        let mut engine = self.tls.lock().await;
+        if engine.is_none() {
+            let none = |what: &str| {
+                Failure::new(FailureCode::Internal, Step::Authenticate, format!("there is no {what}"))
+            };
+            let Inner { own, anchors, config, .. } = &*self.server;
+            let made = match (own, anchors, method == Method::TLS) {
+                (None, ..) => Err(none("certificate of this server")),
+                (_, None, true) => Err(none("authority of clients")),
+                (Some(own), anchors, clients) => {
+                    let anchors = anchors.clone().filter(|_| clients);
+                    EapTls::authenticator(own, anchors, config.eap.revocation)
+                }
+            };
+            match made {
+                Ok(made) => *engine = Some(made),
+                Err(why) => return failed(why),
+            }
+        }
+        match engine.as_mut() {
+            Some(engine) => engine.answer(ask).await,
+            None => TlsAnswer::default(),
+        }
     }
 
     fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
@@ -367,6 +398,9 @@ impl World for Guest {
                 let verdict = self.verify_by_radius(remote, claim).await;
                 self.log_refusal(&verdict);
                 return Answer::Verdict(verdict);
+            }
+            if let Ask::Tls { method: Some(method), ask } = ask {
+                return Answer::Tls(self.tls(method, ask).await);
             }
             // Files are read, and a password's hash is made.
             let work = move || self.answer(ask);

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
 use adit_crypto::OsEntropy;
+use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_ppp::{Addresses, LinkConfig, Timing};
+use adit_ppp::{Addresses, EapConfig, LinkConfig, Timing};
 use adit_ppp_kernel::Unit;
 use adit_pptp::Role as PptpRole;
 use adit_profile::{Nat as NatChoice, PptpServer as Config, ServerConfig};
@@ -22,6 +23,8 @@ use tracing::{info, warn};
 use super::MOST_MTU;
 use super::guest::Guest;
 use super::session::{Session, Start};
+use crate::client::method;
+use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, MARK, forwarding};
@@ -50,7 +53,7 @@ pub(crate) struct PptpServer {
 }
 
 pub(super) struct Inner {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) daemon: Arc<Daemon>,
     pool: Mutex<Pool>,
     /// This end's address of IPv4 on every link, where clients get IPv4.
@@ -68,6 +71,9 @@ pub(super) struct Inner {
     changes: Changes,
     /// RADIUS servers, where they decide.
     pub(super) radius: Option<Arc<Radius>>,
+    /// This end's certificate, and the authorities of clients': where EAP's methods need them.
+    pub(super) own: Option<OwnCertificate>,
+    pub(super) anchors: Option<Arc<TrustAnchors>>,
 }
 
 #[derive(Default)]
@@ -86,7 +92,7 @@ impl PptpServer {
     /// A port that is taken, or a change that the kernel refuses.
     pub(crate) async fn start(
         server: &ServerConfig,
-        config: Config,
+        config: Arc<Config>,
         fingerprint: Fingerprint,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
@@ -146,7 +152,7 @@ impl PptpServer {
 }
 
 impl Inner {
-    fn new(server: &ServerConfig, config: Config, daemon: &Arc<Daemon>) -> Result<Self, Failure> {
+    fn new(server: &ServerConfig, config: Arc<Config>, daemon: &Arc<Daemon>) -> Result<Self, Failure> {
         let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
         let pool =
             server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
@@ -158,9 +164,16 @@ impl Inner {
         let made = PoolConfig { exclude, ..PoolConfig::new(ranges) };
         let made = Pool::new(&pool.name, &made).map_err(|e| wrong(format!("pool {}: {e}", pool.name)))?;
         // A missing or exposed file is told at once.
-        let radius = match &config.users {
-            Some(file) => users::read(daemon, file).map(|_| None)?,
-            None => daemon.radius().of(server, daemon.files())?,
+        if let Some(file) = &config.users {
+            users::read(daemon, file)?;
+        }
+        let radius = if config.radius { daemon.radius().of(server, daemon.files())? } else { None };
+        let (files, eap) = (daemon.files(), &config.eap);
+        let load = |key| OwnCertificate::load(files, &eap.certificate, key, eap.key_password.as_ref());
+        let own = eap.key.as_ref().map(load).transpose()?;
+        let anchors = match eap.ca.is_empty() {
+            true => None,
+            false => Some(Arc::new(anchors(files, &eap.ca)?)),
         };
         let mut uuid = [0; 16];
         OsEntropy::new().public(&mut uuid);
@@ -178,6 +191,8 @@ impl Inner {
             next_owner: AtomicU32::new(1),
             changes: daemon.changes("pptp-server")?,
             radius,
+            own,
+            anchors,
             config,
         })
     }
@@ -407,7 +422,7 @@ impl Inner {
             prove: Vec::new(),
             demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
             name: "adit".into(),
-            eap: Vec::new(),
+            eap: EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect()),
             mppe: suites::mppe(&self.config.mppe),
             ipv4: self.local.is_some(),
             ipv6: self.ipv6,

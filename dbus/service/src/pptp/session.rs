@@ -323,7 +323,7 @@ mod tests {
             prove: Vec::new(),
             demand: Vec::new(),
             name: String::new(),
-            eap: Vec::new(),
+            eap: adit_ppp::EapConfig::default(),
             mppe: Mppe::REQUIRED,
             ipv4: true,
             ipv6: false,

@@ -290,7 +290,9 @@ impl Authenticator {
         }
     }
 
-    const fn method(&self) -> Method {
+    /// The method that runs; Identity before and after.
+    #[must_use]
+    pub const fn method(&self) -> Method {
         match &self.state {
             State::Method(method, _) => *method,
             State::Identity | State::Ended => Method::IDENTITY,

@@ -6,7 +6,7 @@ use adit_core::{Entropy, Failure, Instant, Secret};
 
 use super::claim::{Claim, Proof, Verdict};
 use super::{Question, Step, failure};
-use crate::config::{AuthMethod, LinkConfig, Timing};
+use crate::config::{AuthMethod, EapConfig, LinkConfig, Timing};
 use crate::wire::{ChapMessage, ChapProof, Code, Packet, PapMessage};
 
 /// How often a Challenge is sent.
@@ -20,6 +20,7 @@ const LONGEST_NAME: usize = 256;
 pub(crate) struct Authenticator {
     method: AuthMethod,
     name: String,
+    eap: EapConfig,
     timing: Timing,
     deadline: Option<Instant>,
     sent: u8,
@@ -62,6 +63,7 @@ impl Authenticator {
         Self {
             method,
             name: config.name.clone(),
+            eap: config.eap.clone(),
             timing: config.timing,
             deadline: None,
             sent: 0,
@@ -83,8 +85,10 @@ impl Authenticator {
             AuthMethod::Pap => return Vec::new(),
             AuthMethod::Eap => {
                 let config = eap::AuthenticatorConfig {
+                    name: self.name.clone(),
                     retries: u32::from(RETRIES),
-                    ..eap::AuthenticatorConfig::new(self.name.clone())
+                    methods: self.eap.methods.clone(),
+                    inner: self.eap.inner.clone(),
                 };
                 let (eap, first) = eap::Authenticator::begin(entropy, config);
                 self.state = State::Eap(Box::new(eap));
@@ -302,6 +306,18 @@ impl Authenticator {
         self.eap(now, step)
     }
 
+    /// The answer to [`Question::Tls`].
+    pub(crate) fn tls(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        answer: eap::TlsAnswer,
+    ) -> Vec<Step> {
+        let State::Eap(eap) = &mut self.state else { return Vec::new() };
+        let step = eap.tls(entropy, answer);
+        self.eap(now, step)
+    }
+
     /// The answer to [`Question::Store`], or to [`Question::Eap`] about a new password.
     pub(crate) fn stored(
         &mut self,
@@ -349,8 +365,15 @@ impl Authenticator {
                 };
                 vec![Step::Send(packet), end]
             }
-            // Of the methods of our own only those without TLS are done here.
-            eap::AuthenticatorStep::Tls(_) | eap::AuthenticatorStep::Ignore => Vec::new(),
+            eap::AuthenticatorStep::Tls(ask) => {
+                self.deadline = None;
+                let method = match &self.state {
+                    State::Eap(eap) => Some(eap.method()),
+                    _ => None,
+                };
+                vec![Step::Ask(Question::Tls { method, ask })]
+            }
+            eap::AuthenticatorStep::Ignore => Vec::new(),
         }
     }
 }

@@ -69,10 +69,10 @@ impl Peer {
     pub(crate) fn new(method: AuthMethod, config: &LinkConfig) -> Self {
         let state = match method {
             AuthMethod::Eap => State::Eap(Box::new(eap::Peer::new(eap::PeerConfig {
-                identity: config.name.clone(),
+                identity: config.eap.identity.clone().unwrap_or_else(|| config.name.clone()),
                 user: config.name.clone(),
-                methods: config.eap.iter().copied().filter(|method| !method.runs_tls()).collect(),
-                inner: eap::InnerConfig::default(),
+                methods: config.eap.methods.clone(),
+                inner: config.eap.inner.clone(),
             }))),
             _ => State::Idle,
         };
@@ -205,6 +205,13 @@ impl Peer {
                 self.change(entropy, identifier, challenge, &old, &secret)
             }
         }
+    }
+
+    /// The answer to a [`Question::Tls`].
+    pub(crate) fn tls(&mut self, entropy: &mut dyn Entropy, answer: eap::TlsAnswer) -> Vec<Step> {
+        let State::Eap(peer) = &mut self.state else { return Vec::new() };
+        let step = peer.tls(entropy, answer);
+        self.eap(step)
     }
 
     fn respond(
@@ -343,8 +350,8 @@ impl Peer {
                 self.proven(keys)
             }
             eap::PeerStep::Ended(Err(why)) => self.end(why),
-            // Methods that run TLS are not offered.
-            eap::PeerStep::Tls(_) | eap::PeerStep::Ignore => Vec::new(),
+            eap::PeerStep::Tls(ask) => vec![Step::Ask(Question::Tls { method: None, ask })],
+            eap::PeerStep::Ignore => Vec::new(),
         }
     }
 

@@ -122,6 +122,18 @@ impl Link {
         self.auth_steps(now, entropy, Side::Demanding, steps);
     }
 
+    pub(super) fn our_tls(&mut self, now: Instant, entropy: &mut dyn Entropy, answer: eap::TlsAnswer) {
+        let Some(proving) = &mut self.proving else { return };
+        let steps = proving.tls(entropy, answer);
+        self.auth_steps(now, entropy, Side::Proving, steps);
+    }
+
+    pub(super) fn peer_tls(&mut self, now: Instant, entropy: &mut dyn Entropy, answer: eap::TlsAnswer) {
+        let Some(demanding) = &mut self.demanding else { return };
+        let steps = demanding.tls(now, entropy, answer);
+        self.auth_steps(now, entropy, Side::Demanding, steps);
+    }
+
     pub(super) fn stored(&mut self, now: Instant, entropy: &mut dyn Entropy, result: Result<(), Failure>) {
         let Some(demanding) = &mut self.demanding else { return };
         let steps = demanding.stored(now, entropy, result);
@@ -162,6 +174,10 @@ impl Link {
                     eap::AuthenticatorAsk::StorePassword { .. } => About::Stored,
                 };
                 self.ask(now, about, Ask::Eap(ask));
+            }
+            Question::Tls { method, ask } => {
+                let about = if method.is_none() { About::OurTls } else { About::PeerTls };
+                self.ask(now, about, Ask::Tls { method, ask });
             }
             Question::Store { name, password } => {
                 self.ask(now, About::Stored, Ask::StorePassword { name, password });

@@ -1,8 +1,9 @@
+use adit_auth::eap::Method;
 use adit_core::{Failure, FailureCode, Step};
 
-use super::pair::{Pair, client, server};
+use super::pair::{End, Pair, client, server};
 use crate::wire::Protocol;
-use crate::{AuthMethod, Input, LinkConfig, Mppe, MppeWish};
+use crate::{AuthMethod, EapConfig, Input, LinkConfig, Mppe, MppeWish};
 
 fn by(method: AuthMethod) -> Pair {
     let mppe = if method.makes_keys() { Mppe::REQUIRED } else { Mppe::OFF };
@@ -42,6 +43,23 @@ fn every_method_keeps_a_wrong_password_out_and_says_so() {
             assert_eq!(pair.b.failure().code, FailureCode::AuthenticationFailed, "{method}");
             assert!(pair.b.kernel.is_empty(), "{method}: {:?}", pair.b.kernel);
         }
+    }
+}
+
+#[test]
+fn what_tls_finds_wrong_ends_the_link_with_its_reason() {
+    for (peer, server_does) in
+        [(Method::PEAP, vec![Method::PEAP]), (Method::TLS, vec![Method::PEAP, Method::TLS])]
+    {
+        let mut pair = by(AuthMethod::Eap);
+        let config = |config: LinkConfig, methods| LinkConfig { eap: EapConfig::of(methods), ..config };
+        let (a, b) = (client(), LinkConfig { demand: vec![AuthMethod::Eap], ..server() });
+        pair.a = End::new(config(a, vec![peer]), 1);
+        pair.b = End::new(config(b, server_does), 2);
+        pair.up();
+        let why = pair.a.failure();
+        assert_eq!((why.code, &*why.text), (FailureCode::CertificateUntrusted, "the server"), "{peer}");
+        assert!(pair.b.kernel.is_empty() && pair.b.closed.is_some(), "{peer}");
     }
 }
 

@@ -8,8 +8,8 @@ use adit_core::{Entropy, Failure, FailureCode, Instant, Secret, Step};
 
 use crate::wire::{Packet, Protocol, split_frame};
 use crate::{
-    Addresses, Answer, Ask, AuthMethod, Claim, Established, Event, Input, KnownUser, Link, LinkConfig, Mppe,
-    NetworkPlan, Output, Timing,
+    Addresses, Answer, Ask, AuthMethod, Claim, EapConfig, Established, Event, Input, KnownUser, Link,
+    LinkConfig, Mppe, NetworkPlan, Output, Timing,
 };
 
 pub(super) struct Dice(pub(super) u64);
@@ -53,7 +53,7 @@ pub(super) fn client() -> LinkConfig {
         prove: vec![AuthMethod::Eap, AuthMethod::MsChapV2],
         demand: Vec::new(),
         name: "ann".into(),
-        eap: vec![adit_auth::eap::Method::MSCHAPV2],
+        eap: EapConfig::of(vec![adit_auth::eap::Method::MSCHAPV2]),
         mppe: Mppe::REQUIRED,
         ipv4: true,
         ipv6: true,
@@ -160,6 +160,12 @@ impl End {
             Ask::StorePassword { name, password } => {
                 self.stored.push((name, password));
                 Answer::Stored(Ok(()))
+            }
+            // Nobody has a certificate here.
+            Ask::Tls { method, .. } => {
+                let who = if method.is_some() { "the peer" } else { "the server" };
+                let why = Failure::new(FailureCode::CertificateUntrusted, Step::Authenticate, who);
+                Answer::Tls(adit_auth::eap::TlsAnswer { failure: Some(why), ..Default::default() })
             }
             Ask::Network { peer } => {
                 self.kernel.push(format!("unit for {peer}"));
