@@ -1,4 +1,7 @@
 use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use adit_core::Prefix;
 
 use crate::eap::EapType;
 use crate::secret::{CertSource, FileRef, KeySource, Revocation};
@@ -102,6 +105,8 @@ pub struct PptpServer {
     pub users: Option<FileRef>,
     /// Whether RADIUS servers decide.
     pub radius: bool,
+    /// Networks behind clients that are sites, by their names.
+    pub sites: BTreeMap<String, Vec<Prefix>>,
     /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP; by RADIUS MS-CHAPv2.
     pub auth: Vec<PppAuth>,
     /// By EAP.

@@ -1,10 +1,14 @@
 use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, eap, methods};
 use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
-    DNS, DPD_DEFAULT, TRAFFIC, listed_families, local_address, mtu, parse_address, servers, user_name,
+    DNS, DPD_DEFAULT, TRAFFIC, listed_families, local_address, mtu, parse_address, parse_network, servers,
+    start, user_name,
 };
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
@@ -18,6 +22,7 @@ pub(crate) const PPP_KEYS: &[&str] = &[
     "version",
     "server",
     "start",
+    "idle",
     "tunnel",
     "user",
     "password",
@@ -49,6 +54,7 @@ const PPTP: &[&str] = &[
     "pool",
     "users-file",
     "radius",
+    "sites",
     "ppp-auth",
     "eap-methods",
     "certificate",
@@ -85,11 +91,14 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         let help = r#"add traffic = "split", or take the line out"#;
         reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
     }
+    let known = tunnel == Tunnel::Split && !remote_subnets.is_empty();
+    let (start, idle) = start(reader, table, known);
     let addresses = families(reader, table);
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
     let profile = Profile {
         ppp: Some(ppp),
-        start: start(reader, table),
+        start,
+        idle,
         auth: AuthMethod::Eap,
         remote_auth: if eap.methods.iter().any(|m| m.runs_tls()) {
             AuthMethod::Certificate
@@ -129,16 +138,6 @@ fn not_in_clear(reader: &mut Reader<'_>, table: &Table<'_>, methods: &[EapType])
         let help = "take it out, or add  require-mppe = false: everything then goes in clear";
         reader.error(span, "`eap-methods`: EAP-MD5 makes no keys for MPPE", help);
     }
-}
-
-/// By hand or with the daemon: the kernel's policies, which tell of a packet, are IPsec's.
-fn start(reader: &mut Reader<'_>, table: &Table<'_>) -> Start {
-    let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
-    if let (Start::OnDemand, Some((_, span))) = (start, entry(table, "start")) {
-        let help = r#"say start = "manual" or start = "boot""#;
-        reader.error(span, "`start`: a packet raises only what tunnel = \"ikev2\" carries", help);
-    }
-    start
 }
 
 /// A profile of PPTP without anything that a file may say. It proves itself by name and password; the server proves no more
@@ -296,13 +295,36 @@ pub(crate) fn pptp(
             format!("[pptp] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
     }
+    let sites = sites(reader, &table);
     let eap = ppp_eap(reader, &table, &auth);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
         let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
         reader.missing(&table, "users-file", help);
     }
-    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, radius, auth, eap, mppe })
+    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, radius, sites, auth, eap, mppe })
+}
+
+/// `[pptp.sites]`: what is behind whom.
+fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Prefix>> {
+    let Some(all) = reader.table(table, "sites") else { return BTreeMap::new() };
+    let names: Vec<&str> = all.entries.keys().map(|k| k.get_ref().as_ref()).collect();
+    let mut sites: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
+    for name in names {
+        let networks = reader.parse_list(&all, name, parse_network);
+        let whose = |n: &Prefix| {
+            sites
+                .iter()
+                .find(|(_, others)| others.iter().any(|o| o.range().intersection(n.range()).is_some()))
+        };
+        let shared = networks.iter().find_map(|n| whose(n).map(|(other, _)| (*n, other.clone())));
+        if let (Some((network, other)), Some((_, span))) = (shared, entry(&all, name)) {
+            let message = format!("[pptp.sites] {network} is behind {} already", quoted(&other));
+            reader.error(span, message, "name each network once");
+        }
+        sites.insert(name.to_owned(), networks);
+    }
+    sites
 }
 
 /// EAP of clients, and what the server shows them.

@@ -150,7 +150,10 @@ fn ike_profile(
         reader.suites(table, "esp", SuiteKind::Esp, check),
     );
     let traffic = traffic(reader, table, word, &esp, check);
-    let (start, idle) = start(reader, table, &traffic);
+    // A packet raises it: then it must be known which.
+    let known = traffic.mode == Mode::Transport
+        || traffic.tunnel == Tunnel::Split && !traffic.remote_subnets.is_empty();
+    let (start, idle) = start(reader, table, known);
     let mtu = mtu(reader, table, traffic.addresses);
     let profile = Profile {
         name: name.clone(),
@@ -463,17 +466,14 @@ pub(crate) fn local_address(
     Some(address)
 }
 
-/// When it is raised, and after how long without traffic it goes down.
-fn start(reader: &mut Reader<'_>, table: &Table<'_>, traffic: &Traffic) -> (Start, Option<Duration>) {
+/// When it is raised, and after how long without traffic it goes down. `known`: which packets are for it.
+pub(crate) fn start(reader: &mut Reader<'_>, table: &Table<'_>, known: bool) -> (Start, Option<Duration>) {
     let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
     let idle = reader.duration_or_never(table, "idle", IDLE_RANGE).flatten();
     if let (Start::Boot, Some(_), Some((_, span))) = (start, idle, entry(table, "idle")) {
         let help = r#"add start = "on-demand", or take the line out"#;
         reader.error(span, "`idle` has no use: start = \"boot\" keeps it up", help);
     }
-    // A packet raises it: then it must be known which.
-    let known = traffic.mode == Mode::Transport
-        || traffic.tunnel == Tunnel::Split && !traffic.remote_subnets.is_empty();
     if let (Start::OnDemand, false, Some((_, span))) = (start, known, entry(table, "start")) {
         let help = r#"add traffic = "split" and remote-subnets = ["10.0.0.0/8"]"#;
         reader.error(span, "`start`: which packets raise it must be known before it is up", help);

@@ -54,6 +54,7 @@ impl Profile {
         let servers = list(self.servers.iter().map(|s| string(&s.to_string())));
         let mut out = vec![said("server", servers)];
         out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
+        out.push(when("idle", age(self.idle), self.idle.is_none()));
         out.push(said("tunnel", string(self.kind.as_str())));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
         out.extend(self.password_setting());

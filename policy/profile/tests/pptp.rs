@@ -59,7 +59,7 @@ fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
         ("eap-only = true", "unknown key \"eap-only\""),
         ("ppp-auth = []", "`ppp-auth` is empty"),
         ("mppe = []", "`mppe` is empty"),
-        ("start = \"on-demand\"", "a packet raises only what tunnel = \"ikev2\" carries"),
+        ("start = \"on-demand\"", "which packets raise it must be known before it is up"),
         ("psk-file = \"corp.psk\"", "unknown key \"psk-file\""),
         ("remote-subnets = [\"10.0.0.0/8\"]", "a full tunnel takes everything"),
     ] {
@@ -84,6 +84,22 @@ fn a_client_needs_a_whole_network_of_ipv6() {
 }
 
 const SERVER: &str = "[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n[pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.9\"]\n";
+#[test]
+fn each_network_is_behind_one_site() {
+    let sites = SERVER.replace(
+        "\n[pool",
+        "\n[pptp.sites]\nwest = [\"10.2.0.0/24\"]\nsouth = [\"10.3.0.0/24\", \"fd00:3::/64\"]\n\n[pool",
+    );
+    let pptp = server(&sites).unwrap().pptp.unwrap();
+    assert_eq!(pptp.sites["south"].len(), 2);
+    let twice = sites.replace("10.3.0.0/24", "10.2.0.128/25");
+    let said = server(&twice).unwrap_err();
+    assert!(
+        said.contains("is behind \"south\" already") || said.contains("is behind \"west\" already"),
+        "{said}"
+    );
+}
+
 const RADIUS: &str = "\n[[radius]]\naddress = \"10.1.0.5\"\nsecret-file = \"radius.secret\"\n";
 
 #[test]

@@ -89,6 +89,14 @@ pub(crate) async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What has come already; `None`: nothing more.
+pub(crate) fn receive_now(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; LONGEST];
+    let length = read(fd, &mut buffer).ok().filter(|n| *n > 0)?;
+    buffer.truncate(length);
+    Some(buffer)
+}
+
 pub(crate) fn send(fd: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
     match write(fd, frame) {
         Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(()),

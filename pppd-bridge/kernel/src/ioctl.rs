@@ -19,6 +19,7 @@ pub(crate) const SC_COMP_PROT: libc::c_int = 0x0000_0001;
 pub(crate) const SC_COMP_AC: libc::c_int = 0x0000_0002;
 pub(crate) const SC_CCP_OPEN: libc::c_int = 0x0000_0040;
 pub(crate) const SC_CCP_UP: libc::c_int = 0x0000_0080;
+pub(crate) const SC_LOOP_TRAFFIC: libc::c_int = 0x0000_0200;
 pub(crate) const SC_MUST_COMP: libc::c_int = 0x0040_0000;
 
 #[repr(C)]

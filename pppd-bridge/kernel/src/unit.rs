@@ -7,13 +7,15 @@ use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
 
-use crate::channel::{receive, send};
+use crate::channel::{receive, receive_now, send};
 use crate::{Channel, PppError, ioctl, link};
 
 /// CILEN_MPPE: Type, Length, Supported Bits.
 const MPPE_OPTION: [u8; 2] = [18, 6];
 /// The kernel takes a key of 16 octets, and uses as many as the strength says.
 const MPPE_KEY: usize = 16;
+/// More frames than the kernel keeps.
+const MOST_HELD: usize = 64;
 const NPMODE_PASS: libc::c_int = 0;
 const NPMODE_DROP: libc::c_int = 1;
 
@@ -137,6 +139,32 @@ impl Unit {
         };
         let mode = if pass { NPMODE_PASS } else { NPMODE_DROP };
         ioctl::set_npmode(self.fd(), protocol, mode).map_err(PppError::refused("the network protocol's mode"))
+    }
+
+    /// What is sent into the interface comes back by [`Unit::receive`] and goes nowhere else (demand dialling): the unit needs no
+    /// channel. The kernel keeps 32 frames that nobody reads, and drops what comes then.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn hold(&self) -> Result<(), PppError> {
+        ioctl::set_flags(self.fd(), ioctl::SC_LOOP_TRAFFIC).map_err(PppError::refused("holding packets"))?;
+        for family in [Family::V4, Family::V6] {
+            self.pass(family, true)?;
+        }
+        Ok(())
+    }
+
+    /// The opposite of [`Unit::hold`]: nothing passes any more, as in a new unit. What has come back so far, oldest first.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn release(&self) -> Result<Vec<Vec<u8>>, PppError> {
+        for family in [Family::V4, Family::V6] {
+            self.pass(family, false)?;
+        }
+        let held = std::iter::from_fn(|| receive_now(self.fd())).take(MOST_HELD).collect();
+        ioctl::set_flags(self.fd(), 0).map_err(PppError::refused("letting packets go"))?;
+        Ok(held)
     }
 
     /// Sets the interface up, with this MTU in octets.

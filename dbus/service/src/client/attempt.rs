@@ -75,8 +75,9 @@ impl ClientHandle {
         outcome: watch::Receiver<Option<Result<(), Failure>>>,
         unit: SharedUnit,
         passwords: Arc<Passwords>,
+        asked: Arc<Notify>,
     ) -> Self {
-        Self { stop, outcome, carried: Carried::Ppp(unit), asked: Arc::default(), passwords }
+        Self { stop, outcome, carried: Carried::Ppp(unit), asked, passwords }
     }
 
     /// Its PPP unit, if it has one.

@@ -37,6 +37,20 @@ pub fn client_route(link: &str, destination: Prefix) -> Change {
     Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
 }
 
+/// The way to a network behind a client that is a site, in a table that [`site_rules`] lead to.
+#[must_use]
+pub fn site_route(link: &str, table: u32, destination: Prefix) -> Change {
+    let target = Target::Link(link.to_owned());
+    Change::Route(Route { table, destination: destination.network(), target, source: None, metric: METRIC })
+}
+
+/// What comes in by a site that has dialled goes back that way, also where this host would dial it, or has.
+#[must_use]
+pub fn site_rules(table: u32) -> Vec<Change> {
+    let rule = |ipv6| Change::Rule(Rule { ipv6, priority: RULE_PRIORITY - 1, table });
+    [false, true].into_iter().map(rule).collect()
+}
+
 fn routes(link: &str, metric: u32, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
     let mut destinations: Vec<Prefix> = destinations.iter().map(|d| d.network()).collect();
     if destinations.iter().any(|d| d.length == 0) {

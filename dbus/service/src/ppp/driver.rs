@@ -244,8 +244,9 @@ impl Driver {
             };
             let done = async {
                 unit.set_up(mtu)?;
-                world.install(Arc::clone(&unit), network).await?;
+                Arc::clone(&world).install(Arc::clone(&unit), network).await?;
                 unit.pass(family, true)?;
+                world.passes(unit, family).await;
                 Ok(())
             };
             (Answer::Installed(done.await), None)
@@ -286,9 +287,12 @@ async fn make_unit(
 ) -> Result<(NetworkPlan, Arc<Unit>), Failure> {
     let plan = world.unit(peer).await?;
     let make = move || -> Result<_, Failure> {
-        let unit = Unit::make(&LinkSpec { name: &plan.name, group: plan.group })?;
+        let unit = match plan.unit {
+            Some(unit) => unit,
+            None => Arc::new(Unit::make(&LinkSpec { name: &plan.name, group: plan.group })?),
+        };
         unit.connect(&channel)?;
-        Ok((plan.network, Arc::new(unit)))
+        Ok((plan.network, unit))
     };
     tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| {
         Err(Failure::new(FailureCode::Internal, Step::Kernel, "making the interface broke off"))

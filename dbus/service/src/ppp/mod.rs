@@ -11,7 +11,7 @@ use std::sync::Arc;
 use adit_core::Failure;
 use adit_dbus_api::Traffic;
 use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
-use adit_ppp_kernel::Unit;
+use adit_ppp_kernel::{Family, Unit};
 
 pub(crate) use driver::{Driver, Happened};
 pub(crate) use router::Advertising;
@@ -30,6 +30,8 @@ pub(crate) struct UnitPlan {
     pub(crate) group: u32,
     /// The addresses of both ends.
     pub(crate) network: NetworkPlan,
+    /// It is there already.
+    pub(crate) unit: Option<Arc<Unit>>,
 }
 
 /// Who answers a link's questions.
@@ -42,6 +44,11 @@ pub(crate) trait World: Send + Sync {
 
     /// Addresses and routes, on an interface that is up and lets nothing pass yet.
     fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>>;
+
+    /// The interface lets packets of this family pass from now on.
+    fn passes(self: Arc<Self>, _unit: Arc<Unit>, _family: Family) -> Later<()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Takes note of an event. Never blocks.
     fn event(&self, event: &Event);

@@ -1,5 +1,7 @@
 //! The life of a dialled PPTP connection: one task from `up` to the last undo.
 
+mod demand;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -11,12 +13,12 @@ use adit_ppp::{
     Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Network, NetworkPlan,
     Timing,
 };
-use adit_ppp_kernel::Unit;
+use adit_ppp_kernel::{Family, Unit};
 use adit_pptp::Role;
-use adit_profile::{EapType, PppAuth, Profile, ServerName, Tunnel as Traffic};
+use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::install::Installation;
 use super::session::{Session, Start};
@@ -29,11 +31,13 @@ use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::eap_tls::{EapTls, failed};
 use crate::files::Files;
-use crate::host::{MARK, PathInfo};
+use crate::host::{LINK_GROUP, MARK, PathInfo};
 use crate::ppp::{Happened, Later, UnitPlan, World};
 use crate::registry::{ConnectionId, State};
 use crate::suites;
 
+/// How often is looked whether a connection carries anything, at least and at most.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -46,7 +50,7 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
     let passwords = new_passwords(dial.id, &profile, &dial.daemon);
-    let unit = SharedUnit::default();
+    let (unit, asked) = (SharedUnit::default(), Arc::new(Notify::new()));
     let attempt = Attempt {
         id: dial.id,
         installation: Arc::new(Installation::new(dial.id, &profile, &dial.daemon)),
@@ -57,13 +61,14 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
         known: Vec::new(),
         session: None,
         unit: Arc::clone(&unit),
+        asked: Arc::clone(&asked),
         persistent: dial.persistent,
     };
     tokio::spawn(async move {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle::of_ppp(stop, outcome, unit, passwords)
+    ClientHandle::of_ppp(stop, outcome, unit, passwords, asked)
 }
 
 struct Attempt {
@@ -77,27 +82,40 @@ struct Attempt {
     known: Vec<(ServerName, Vec<Ipv4Addr>)>,
     session: Option<Session>,
     unit: SharedUnit,
+    /// Somebody wants what waits for a packet.
+    asked: Arc<Notify>,
     persistent: bool,
 }
 
 enum Ended {
     Stopped,
+    Idle,
     Lost(Failure),
 }
 
 impl Attempt {
     async fn run(mut self) -> Result<(), Failure> {
-        let ended = self.up_and_hold().await;
-        if matches!(ended, Ended::Stopped) {
-            self.state(State::Disconnecting, "asked to");
+        self.progress(Step::Call, WEAK);
+        let ended = match self.profile.start {
+            StartAt::OnDemand => self.wait_and_hold().await,
+            StartAt::Manual | StartAt::Boot => self.up_and_hold().await,
+        };
+        let reason = if matches!(ended, Ended::Idle) { "idle" } else { "asked to" };
+        if !matches!(ended, Ended::Lost(_)) {
+            self.state(State::Disconnecting, reason);
         }
         self.passwords.asker.cancel();
         self.end_session().await;
         let result = self.installation.undo().await;
         match ended {
             Ended::Stopped => {
-                self.state(State::Disconnected, "asked to");
+                self.state(State::Disconnected, reason);
                 self.daemon.registry().remove(self.id);
+            }
+            Ended::Idle => {
+                self.state(State::Disconnected, reason);
+                self.daemon.registry().remove(self.id);
+                self.daemon.forget_client(self.id);
             }
             Ended::Lost(failure) => {
                 let code = failure.code.as_str();
@@ -113,7 +131,6 @@ impl Attempt {
     async fn up_and_hold(&mut self) -> Ended {
         let mut pause = PAUSES.0;
         let mut was_up = self.persistent;
-        self.progress(Step::Call, WEAK);
         loop {
             let failure = match unless(self.stopped.clone(), self.connect()).await {
                 None => return Ended::Stopped,
@@ -123,14 +140,12 @@ impl Attempt {
                     (was_up, pause) = (true, PAUSES.0);
                     match unless(self.stopped.clone(), self.hold()).await {
                         None => return Ended::Stopped,
+                        Some(failure) if failure.code == FailureCode::Idle => return Ended::Idle,
                         Some(failure) => failure,
                     }
                 }
             };
-            self.end_session().await;
-            for error in self.installation.lower().await {
-                tracing::warn!(connection = self.id.0, %error, "not undone");
-            }
+            self.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
             let code = failure.code.as_str();
             self.daemon.registry().set_state(self.id, State::Connecting, code, Some(failure));
@@ -139,6 +154,13 @@ impl Attempt {
                 return Ended::Stopped;
             }
             pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn lower(&mut self) {
+        self.end_session().await;
+        for error in self.installation.lower().await {
+            tracing::warn!(connection = self.id.0, %error, "not undone");
         }
     }
 
@@ -240,7 +262,10 @@ impl Attempt {
             local,
             remote,
             mtu,
-            link: link_config(&self.profile, &proof.name, mtu, ipv6),
+            link: LinkConfig {
+                addresses: Addresses::FromPeer { wanted: self.installation.former().await },
+                ..link_config(&self.profile, &proof.name, mtu, ipv6)
+            },
             world: Arc::new(world),
         });
         match self.session.insert(session).next().await {
@@ -297,12 +322,32 @@ impl Attempt {
         self.state(State::Connected, "established");
     }
 
-    /// Returns when the peer is lost or has closed the connection.
+    /// Returns when the peer is lost or has closed the connection, or when nothing goes through it any more.
     async fn hold(&mut self) -> Failure {
         let Some(session) = &mut self.session else { return closed() };
+        let limit = self.profile.idle;
         loop {
-            if let Happened::Closed(why) = session.next().await {
-                return why.err().unwrap_or_else(closed);
+            let look = async {
+                match limit {
+                    Some(limit) => tokio::time::sleep((limit / 4).clamp(LOOK.0, LOOK.1)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                happened = session.next() => {
+                    if let Happened::Closed(why) = happened {
+                        return why.err().unwrap_or_else(closed);
+                    }
+                }
+                () = look => {
+                    let quiet = session.unit().and_then(|unit| unit.idle().ok()).map(|(out, back)| out.min(back));
+                    if let (Some(limit), Some(quiet)) = (limit, quiet)
+                        && Duration::from_secs(quiet) >= limit
+                    {
+                        let text = format!("nothing went through it for {} s.", limit.as_secs());
+                        return Failure::new(FailureCode::Idle, Step::Established, text);
+                    }
+                }
             }
         }
     }
@@ -445,13 +490,17 @@ impl World for ClientWorld {
 
     fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
         Box::pin(async move {
-            let name = self.installation.unit_name().await?;
-            Ok(UnitPlan { name, group: crate::host::LINK_GROUP, network: NetworkPlan::default() })
+            let (name, unit) = self.installation.take_unit().await?;
+            Ok(UnitPlan { name, group: LINK_GROUP, network: NetworkPlan::default(), unit })
         })
     }
 
     fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {
         Box::pin(async move { self.installation.install(&unit, &network).await })
+    }
+
+    fn passes(self: Arc<Self>, unit: Arc<Unit>, family: Family) -> Later<()> {
+        Box::pin(async move { self.installation.send_held(&unit, family).await })
     }
 
     fn event(&self, event: &Event) {

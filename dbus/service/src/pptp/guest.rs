@@ -23,7 +23,7 @@ use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
 use crate::eap_tls::{EapTls, failed};
-use crate::host::{Change, HostError, Undo, client_route};
+use crate::host::{Change, HostError, Undo, client_route, site_route};
 use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
@@ -54,6 +54,8 @@ struct GuestFacts {
     address: Option<Ipv4Addr>,
     /// Its /64.
     network: Option<Ipv6Addr>,
+    /// Networks behind it.
+    behind: Vec<Prefix>,
     /// What tells it of that.
     advertising: Option<Advertising>,
     /// Of a setting of its unit.
@@ -72,6 +74,8 @@ struct Leased {
     address: Option<Ipv4Addr>,
     network: Option<Ipv6Addr>,
     dns: Vec<IpAddr>,
+    /// Networks behind it.
+    behind: Vec<Prefix>,
 }
 
 impl Guest {
@@ -191,25 +195,28 @@ impl Guest {
         let leased = self.lease(owner, peer).inspect_err(|_| {
             server.pool().release(owner);
         })?;
-        let Leased { address, network, dns } = leased;
+        let Leased { address, network, dns, behind } = leased;
         {
             let mut facts = self.facts();
             (facts.owner, facts.address, facts.network, facts.dns) =
                 (Some(owner), address, network, dns.clone());
+            facts.behind = behind;
         }
         let name = format!("aditp{}", server.next_unit.fetch_add(1, Ordering::Relaxed));
         let v4 = server.local.zip(address);
         let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
-        Ok(UnitPlan { name, group: SERVER_GROUP, network })
+        Ok(UnitPlan { name, group: SERVER_GROUP, network, unit: None })
     }
 
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {
         let server = &self.server;
         let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
-        let (share, wanted) = {
+        let (share, wanted, routes) = {
             let facts = self.facts();
             let granted = facts.granted.as_ref();
-            (granted.map(|granted| Share::of(granted, None)), granted.and_then(|granted| granted.prefix6))
+            let routes = granted.map(|granted| granted.routes.clone()).unwrap_or_default();
+            let share = granted.map(|granted| Share::of(granted, None));
+            (share, granted.and_then(|granted| granted.prefix6), routes)
         };
         let request = Request { v4: server.local.is_some(), v6: server.ipv6, ..Request::default() };
         let mut request = share.as_ref().map_or(request, |share| share.request(request));
@@ -229,17 +236,21 @@ impl Guest {
             return Err(Failure::new(FailureCode::NoAddress, Step::Address, text));
         }
         let dns = share.and_then(|share| share.dns).unwrap_or_else(|| server.dns.clone());
-        Ok(Leased { address: lease.v4, network, dns })
+        let mut behind = server.config.sites.get(peer).cloned().unwrap_or_default();
+        behind.extend(routes);
+        Ok(Leased { address: lease.v4, network, dns, behind })
     }
 
     /// The address and the route go with the unit, which the kernel removes when its file is closed, also when this process
     /// dies: no journal is needed.
     async fn networking(&self, unit: &Unit, network: &Network) -> Result<(), Failure> {
         let link = unit.name().to_owned();
-        let (address, network6) = {
+        let (address, network6, behind) = {
             let facts = self.facts();
-            (facts.address, facts.network)
+            (facts.address, facts.network, facts.behind.clone())
         };
+        let behind = behind.iter().filter(|b| b.address.is_ipv4() == matches!(network, Network::V4(_)));
+        let behind: Vec<Change> = behind.map(|b| site_route(unit.name(), self.server.table, *b)).collect();
         let mut wanted = Vec::new();
         match network {
             Network::V4(v4) => {
@@ -255,6 +266,7 @@ impl Guest {
                 wanted.extend(network.into_iter().chain([theirs]).map(|to| client_route(&link, to)));
             }
         }
+        wanted.extend(behind);
         let host = self.server.daemon.host();
         for change in &wanted {
             host.apply(change).await.map_err(refused)?;
@@ -308,6 +320,9 @@ impl Guest {
             facts.accounted = Some(Accounted::begin(grant, remote.path(), lease));
         }
         let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        if !facts.behind.is_empty() {
+            self.server.sessions().sites.insert(facts.identity.clone(), stop.clone());
+        }
         self.server.sessions().standing.insert(id, (stop.clone(), unit));
         registry.set_state(id, State::Connected, "established", None);
         info!(from = %self.from, user = facts.identity, ?addresses, "PPTP: connected");
@@ -412,7 +427,10 @@ impl World for Guest {
     }
 
     fn unit(self: Arc<Self>, peer: String) -> Later<Result<UnitPlan, Failure>> {
-        Box::pin(async move { self.plan(&peer) })
+        Box::pin(async move {
+            self.server.make_way(&peer).await;
+            self.plan(&peer)
+        })
     }
 
     fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {

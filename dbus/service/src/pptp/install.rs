@@ -4,15 +4,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use adit_core::{Failure, Prefix};
+use adit_core::{Failure, FailureCode, Prefix, Step};
+use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{Ipv4Network, Ipv6Network, Network};
-use adit_ppp_kernel::Unit;
+use adit_ppp_kernel::{Family, LinkSpec, Unit};
 use adit_profile::{Profile, Tunnel as Traffic};
 
+use super::MOST_MTU;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::{Block, Change, PathInfo, loosen_reverse_path, tunnel_routes};
+use crate::host::{Block, Change, LINK_GROUP, PathInfo, loosen_reverse_path, tunnel_routes, waiting_routes};
 use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
@@ -34,6 +36,18 @@ struct Slot {
     made: Vec<Change>,
     /// Networks that have been routed so far.
     routes: Vec<Prefix>,
+    /// What stands while it is waited for a packet, and stays.
+    waiting: Option<Waiting>,
+    /// Frames that have come meanwhile.
+    held: Vec<Vec<u8>>,
+    /// The address that we had last: it is asked for again.
+    former: Option<Ipv4Addr>,
+}
+
+struct Waiting {
+    unit: Arc<Unit>,
+    made: Vec<Change>,
+    undos: Vec<u64>,
 }
 
 impl Installation {
@@ -66,13 +80,87 @@ impl Installation {
         let loosened = loosen_reverse_path(host.as_ref(), &uplink.link).await;
         wanted.extend(loosened.map_err(|e| refused("reading rp_filter", &e))?);
         let mut slot = self.slot.lock().await;
-        self.make(&mut slot, &wanted).await
+        let mut undos = Vec::new();
+        let made = self.make(&mut slot, &wanted, &mut undos).await;
+        slot.up.extend(undos);
+        made
     }
 
-    /// The unit's name, chosen once for the connection's life.
-    pub(super) async fn unit_name(&self) -> Result<String, Failure> {
+    /// From here on what the connection is for goes into its interface, and comes back from there.
+    pub(super) async fn wait(&self) -> Result<Arc<Unit>, Failure> {
         let mut slot = self.slot.lock().await;
-        slot.ground.name(&self.daemon, &self.profile).await
+        // What nobody could send by now is too late.
+        slot.held.clear();
+        if let Some(waiting) = &slot.waiting {
+            waiting.unit.hold()?;
+            return Ok(Arc::clone(&waiting.unit));
+        }
+        let name = slot.ground.name(&self.daemon, &self.profile).await?;
+        let make = move || -> Result<Arc<Unit>, Failure> {
+            let unit = Unit::make(&LinkSpec { name: &name, group: LINK_GROUP })?;
+            unit.set_up(MOST_MTU)?;
+            unit.hold()?;
+            Ok(Arc::new(unit))
+        };
+        let unit = tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| {
+            Err(Failure::new(FailureCode::Internal, Step::Kernel, "making the interface broke off"))
+        })?;
+        let any = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
+        let (table, networks) = (self.numbers.table(), self.profile.remote_networks());
+        let made = waiting_routes(unit.name(), table, &any, &networks);
+        let mut undos = Vec::new();
+        let done = self.make(&mut slot, &made, &mut undos).await;
+        let waiting = Waiting { unit: Arc::clone(&unit), made, undos };
+        if let Err(failure) = done {
+            self.wait_no_more(&mut slot, waiting).await;
+            return Err(failure);
+        }
+        slot.made.extend(waiting.made.iter().cloned());
+        slot.waiting = Some(waiting);
+        Ok(unit)
+    }
+
+    async fn wait_no_more(&self, slot: &mut Slot, waiting: Waiting) -> Vec<String> {
+        let Waiting { unit, undos, .. } = waiting;
+        let errors = undo_all(slot, undos).await;
+        let _ = tokio::task::spawn_blocking(move || drop(unit)).await;
+        errors
+    }
+
+    /// A frame that has come back: it goes first when the tunnel is up.
+    pub(super) async fn keep(&self, frame: Vec<u8>) {
+        self.slot.lock().await.held.push(frame);
+    }
+
+    /// The unit's name, chosen once for the connection's life, and the unit, if it stands already: it holds nothing any more,
+    /// and lets nothing pass yet.
+    pub(super) async fn take_unit(&self) -> Result<(String, Option<Arc<Unit>>), Failure> {
+        let mut slot = self.slot.lock().await;
+        let name = slot.ground.name(&self.daemon, &self.profile).await?;
+        let unit = slot.waiting.as_ref().map(|waiting| Arc::clone(&waiting.unit));
+        if let Some(unit) = &unit {
+            let held = unit.release()?;
+            slot.held.extend(held);
+        }
+        Ok((name, unit))
+    }
+
+    /// Sends what was held of a family.
+    pub(super) async fn send_held(&self, unit: &Unit, family: Family) {
+        let of_family = |frame: &Vec<u8>| {
+            let protocol = split_frame(frame).ok().map(|(protocol, _)| protocol);
+            protocol == Some(if family == Family::V4 { Protocol::IP } else { Protocol::IPV6 })
+        };
+        for frame in self.slot.lock().await.held.extract_if(.., |frame| of_family(frame)) {
+            if let Err(error) = unit.send(&frame) {
+                tracing::debug!(%error, "a packet that was held is lost");
+            }
+        }
+    }
+
+    /// The address that this connection had last.
+    pub(super) async fn former(&self) -> Option<Ipv4Addr> {
+        self.slot.lock().await.former
     }
 
     /// Addresses, routes and rules of a family.
@@ -100,7 +188,13 @@ impl Installation {
         };
         wanted.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
         wanted.retain(|change| !slot.made.contains(change));
-        self.make(&mut slot, &wanted).await?;
+        let mut undos = Vec::new();
+        let made = self.make(&mut slot, &wanted, &mut undos).await;
+        slot.up.extend(undos);
+        made?;
+        if let Network::V4(v4) = network {
+            slot.former = Some(v4.local);
+        }
         slot.made.extend(wanted);
         slot.routes.extend(&routes);
         self.daemon.registry().update(self.id, |f| {
@@ -130,10 +224,10 @@ impl Installation {
         routes
     }
 
-    async fn make(&self, slot: &mut Slot, wanted: &[Change]) -> Result<(), Failure> {
+    async fn make(&self, slot: &mut Slot, wanted: &[Change], undos: &mut Vec<u64>) -> Result<(), Failure> {
         for change in wanted {
             let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
-            slot.up.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
+            undos.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
         }
         Ok(())
     }
@@ -141,15 +235,10 @@ impl Installation {
     /// Takes the tunnel away; the block stays.
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
-        let mut errors = Vec::new();
-        let Slot { ground, up, made, routes, .. } = &mut *slot;
-        routes.clear();
-        made.clear();
-        if let Some(changes) = &ground.changes {
-            for number in std::mem::take(up).into_iter().rev() {
-                errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
-            }
-        }
+        slot.routes.clear();
+        slot.made = slot.waiting.iter().flat_map(|waiting| waiting.made.iter().cloned()).collect();
+        let up = std::mem::take(&mut slot.up);
+        let errors = undo_all(&slot, up).await;
         self.daemon.registry().update(self.id, |f| {
             f.addresses.clear();
             f.routes.clear();
@@ -162,11 +251,24 @@ impl Installation {
     /// # Errors
     /// What could not be undone; it stands in the journal and is tried again at the next start.
     pub(super) async fn undo(&self) -> Result<(), Failure> {
-        let errors = self.lower().await;
+        let mut errors = self.lower().await;
         let mut slot = self.slot.lock().await;
         slot.blocked = false;
+        if let Some(waiting) = slot.waiting.take() {
+            errors.extend(self.wait_no_more(&mut slot, waiting).await);
+        }
         slot.ground.leave(&self.daemon, errors).await
     }
+}
+
+async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {
+    let mut errors = Vec::new();
+    if let Some(changes) = &slot.ground.changes {
+        for number in undos.into_iter().rev() {
+            errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
+        }
+    }
+    errors
 }
 
 fn link_local(network: &Ipv6Network) -> IpAddr {

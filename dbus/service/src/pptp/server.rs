@@ -27,7 +27,7 @@ use crate::client::method;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
-use crate::host::{Change, Changes, MARK, forwarding};
+use crate::host::{Change, Changes, MARK, forwarding, site_rules};
 use crate::ppp::{Happened, Later};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
@@ -69,6 +69,8 @@ pub(super) struct Inner {
     pub(super) next_unit: AtomicU32,
     pub(super) next_owner: AtomicU32,
     changes: Changes,
+    /// Where the ways to sites are.
+    pub(super) table: u32,
     /// RADIUS servers, where they decide.
     pub(super) radius: Option<Arc<Radius>>,
     /// This end's certificate, and the authorities of clients': where EAP's methods need them.
@@ -81,6 +83,8 @@ pub(super) struct Sessions {
     /// Of each peer's address, those that have not proven who they are.
     half_open: BTreeMap<IpAddr, usize>,
     pub(super) count: usize,
+    /// Sites that stand, and how to end them.
+    pub(super) sites: BTreeMap<String, watch::Sender<bool>>,
     /// Those that stand, and how to end them.
     pub(super) standing: BTreeMap<ConnectionId, (watch::Sender<bool>, Weak<Unit>)>,
 }
@@ -190,6 +194,7 @@ impl Inner {
             next_unit: AtomicU32::new(0),
             next_owner: AtomicU32::new(1),
             changes: daemon.changes("pptp-server")?,
+            table: daemon.numbers().table(),
             radius,
             own,
             anchors,
@@ -231,6 +236,9 @@ impl Inner {
             );
             wanted.push(self.tables(server));
         }
+        if self.has_sites() {
+            wanted.extend(site_rules(self.table));
+        }
         match self.changes.make_all(&wanted).await {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -265,6 +273,20 @@ impl Inner {
             body.push_str("}\n");
         }
         Change::Nftables { table: "adit-pptp".into(), body }
+    }
+
+    /// Whether there may be networks behind clients.
+    fn has_sites(&self) -> bool {
+        self.config.radius || !self.config.sites.is_empty()
+    }
+
+    /// A site that comes in again takes the place of its old connection, which may not know yet that it is over.
+    pub(super) async fn make_way(&self, site: &str) {
+        let former = self.sessions().sites.remove(site);
+        if let Some(former) = former {
+            former.send_replace(true);
+            let _ = tokio::time::timeout(FAREWELL, former.closed()).await;
+        }
     }
 
     pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
