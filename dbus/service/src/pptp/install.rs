@@ -9,12 +9,16 @@ use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec, Unit};
 use adit_profile::{Profile, Tunnel as Traffic};
+use nix::errno::Errno;
 
 use super::MOST_MTU;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::{Block, Change, LINK_GROUP, PathInfo, loosen_reverse_path, tunnel_routes, waiting_routes};
+use crate::host::{
+    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, tunnel_routes,
+    waiting_routes,
+};
 use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
@@ -93,6 +97,7 @@ impl Installation {
         slot.held.clear();
         if let Some(waiting) = &slot.waiting {
             waiting.unit.hold()?;
+            self.lead_back(&waiting.made).await?;
             return Ok(Arc::clone(&waiting.unit));
         }
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
@@ -118,6 +123,19 @@ impl Installation {
         slot.made.extend(waiting.made.iter().cloned());
         slot.waiting = Some(waiting);
         Ok(unit)
+    }
+
+    /// With an interface's last address of IPv4 its routes have gone. Their undos stand as before.
+    async fn lead_back(&self, made: &[Change]) -> Result<(), Failure> {
+        let by_link =
+            |change: &&Change| matches!(change, Change::Route(Route { target: Target::Link(_), .. }));
+        for change in made.iter().filter(by_link) {
+            match self.daemon.host().apply(change).await {
+                Ok(()) | Err(HostError::Refused { errno: Errno::EEXIST, .. }) => {}
+                Err(error) => return Err(refused(&change.to_string(), &error)),
+            }
+        }
+        Ok(())
     }
 
     async fn wait_no_more(&self, slot: &mut Slot, waiting: Waiting) -> Vec<String> {

@@ -57,6 +57,9 @@ impl Attempt {
 
     async fn lower_and_tell(&mut self, failure: Failure) {
         self.lower().await;
+        if let Err(failure) = self.installation.wait().await {
+            self.progress(Step::Network, &format!("packets are not waited for: {failure}"));
+        }
         let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
         self.progress(Step::Established, &format!("down: {failure} Waiting for a packet."));
         let failure = Some(failure).filter(|_| !idle);
