@@ -150,10 +150,7 @@ fn ike_profile(
         reader.suites(table, "esp", SuiteKind::Esp, check),
     );
     let traffic = traffic(reader, table, word, &esp, check);
-    // A packet raises it: then it must be known which.
-    let known = traffic.mode == Mode::Transport
-        || traffic.tunnel == Tunnel::Split && !traffic.remote_subnets.is_empty();
-    let (start, idle) = start(reader, table, known);
+    let (start, idle) = start(reader, table, is_known(&traffic));
     let mtu = mtu(reader, table, traffic.addresses);
     let profile = Profile {
         name: name.clone(),
@@ -464,6 +461,12 @@ pub(crate) fn local_address(
         reader.error(span, message, "allowed: an address of the server's family");
     }
     Some(address)
+}
+
+/// A packet that raises it must be known for one.
+fn is_known(traffic: &Traffic) -> bool {
+    let Traffic { mode, tunnel, remote_subnets, .. } = traffic;
+    *mode == Mode::Transport || *tunnel == Tunnel::Split && !remote_subnets.is_empty()
 }
 
 /// When it is raised, and after how long without traffic it goes down. `known`: which packets are for it.
