@@ -87,6 +87,7 @@ pub(crate) struct ConnectionJson<'c> {
     interface: &'c str,
     addresses: &'c [String],
     dns: &'c [String],
+    dns_domains: &'c [String],
     routes: &'c [String],
     remote_identity: &'c str,
     local_identity: &'c str,
@@ -119,6 +120,7 @@ impl<'c> ConnectionJson<'c> {
             interface: &c.interface,
             addresses: &c.addresses,
             dns: &c.dns,
+            dns_domains: &c.dns_domains,
             routes: &c.routes,
             remote_identity: &c.remote_identity,
             local_identity: &c.local_identity,
@@ -192,7 +194,7 @@ mod tests {
         let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
         assert_eq!(
             text,
-            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"uplink":""},"schema":1}"#
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"dns_domains":[],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"uplink":""},"schema":1}"#
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(

@@ -92,7 +92,7 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         ("path", path),
         ("interface", c.interface.clone()),
         ("addresses", c.addresses.join(", ")),
-        ("DNS", c.dns.join(", ")),
+        ("DNS", dns(c)),
         ("routes", c.routes.join(", ")),
     ];
     if let Some(t) = traffic {
@@ -119,6 +119,12 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         out.push(("next", failure.hint.clone().unwrap_or_default()));
     }
     out
+}
+
+/// `10.0.0.53, for corp.example.com`.
+fn dns(c: &ConnectionStatus) -> String {
+    let servers = c.dns.join(", ");
+    if c.dns_domains.is_empty() { servers } else { format!("{servers}, for {}", c.dns_domains.join(", ")) }
 }
 
 /// The newest first: `2, to wlan0 (192.168.1.7) 40 s ago, to wwan0 (10.20.0.4) 3 min ago`.
@@ -180,6 +186,7 @@ pub(crate) mod tests {
             interface: "adit0".into(),
             addresses: vec!["172.23.91.1/32".into(), "fd00:9::7/128".into()],
             dns: vec!["10.0.0.53".into()],
+            dns_domains: vec![],
             routes: vec!["0.0.0.0/0".into(), "::/0".into()],
             remote_identity: "vpn.example.com".into(),
             local_identity: "alice@example.com".into(),
@@ -217,6 +224,7 @@ pub(crate) mod tests {
             interface: String::new(),
             addresses: vec![],
             dns: vec![],
+            dns_domains: vec![],
             routes: vec![],
             remote_identity: String::new(),
             ike_suite: String::new(),

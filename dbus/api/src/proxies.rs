@@ -150,6 +150,10 @@ pub trait Connection {
     #[zbus(property)]
     fn dns(&self) -> zbus::Result<Vec<String>>;
 
+    /// The domains that those servers are for (RFC 8598); empty: nothing was said of that.
+    #[zbus(property)]
+    fn dns_domains(&self) -> zbus::Result<Vec<String>>;
+
     /// What goes into the tunnel: networks.
     #[zbus(property)]
     fn routes(&self) -> zbus::Result<Vec<String>>;

@@ -10,7 +10,7 @@ pub type Properties = HashMap<String, OwnedVariant>;
 /// `LastError` on the wire: code, text, hint, details. An empty code: no error.
 pub type LastErrorParts = (String, String, String, HashMap<String, OwnedVariant>);
 
-/// `WantedSecret` on the wire: the field that `ProvideSecret` takes (`password`, `new-password`, `code`), what to show in
+/// `WantedSecret` on the wire: the field that `ProvideSecret` takes (`password`, `new-password`, `code`, `pin`), what to show in
 /// front of the place to type it, and why it is asked for. An empty field: nothing is.
 pub type WantedParts = (String, String, String);
 
@@ -117,6 +117,8 @@ pub struct ConnectionStatus {
     pub addresses: Vec<String>,
     /// DNS servers from the peer.
     pub dns: Vec<String>,
+    /// The domains that those servers are for; empty: nothing was said of that.
+    pub dns_domains: Vec<String>,
     /// Networks in the tunnel.
     pub routes: Vec<String>,
     /// Who the peer is.
@@ -166,6 +168,7 @@ impl ConnectionStatus {
             interface: p.text("Interface"),
             addresses: p.read("Addresses").unwrap_or_default(),
             dns: p.read("Dns").unwrap_or_default(),
+            dns_domains: p.read("DnsDomains").unwrap_or_default(),
             routes: p.read("Routes").unwrap_or_default(),
             remote_identity: p.text("RemoteIdentity"),
             local_identity: p.text("LocalIdentity"),

@@ -197,6 +197,10 @@ impl Tunnel {
         vec!["10.9.0.10/32".into()]
     }
     #[zbus(property)]
+    fn dns_domains(&self) -> Vec<String> {
+        vec!["corp.example.com".into()]
+    }
+    #[zbus(property)]
     fn dns(&self) -> Vec<String> {
         vec!["10.0.0.53".into()]
     }

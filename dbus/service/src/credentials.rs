@@ -1,56 +1,101 @@
 //! What proves who we are and who the peer is: certificates and keys from files, made ready for use.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme, Step};
-use adit_ikev2::api::{Answer, LocalAuth, SignatureEncoding};
+use adit_ikev2::api::{Answer, LocalAuth, OwnChain, SignatureEncoding};
 use adit_pki::{
     EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, identities,
-    read_certificates,
+    is_authority, leads_to, read_certificates, suits,
 };
-use adit_profile::{CertSource, FileRef, KeySource, Profile, Revocation};
+use adit_profile::{CertSource, FileRef, KeySource, Profile, Revocation, TokenKey};
 use ring::rand::SystemRandom;
 
 use crate::clock;
 use crate::files::Files;
 use crate::ike::Pending;
+use crate::token::{Pin, Refused, Token};
 
-/// Our certificate, those between it and its authority, and its key.
+/// What we prove ourselves with: one certificate or several, best first. There is always one.
 #[derive(Clone)]
 pub struct OwnCertificate {
+    all: Vec<One>,
+}
+
+/// A certificate of ours, those between it and its authority, and its key.
+#[derive(Clone)]
+struct One {
     chain: Vec<Vec<u8>>,
     signer: Arc<dyn Signer>,
+    /// What it leads to, as far as is known.
+    authorities: Vec<[u8; 20]>,
 }
 
 impl OwnCertificate {
-    /// Reads and checks them: the key must be the certificate's.
+    /// Reads and checks them: each key must be that of a certificate.
     ///
     /// # Errors
-    /// A file that cannot be read, or a key that does not fit.
+    /// A file that cannot be read, or a key that fits no certificate.
     pub fn load(
         files: &Files,
         certificate: &[CertSource],
-        key: &KeySource,
+        keys: &[KeySource],
         password: Option<&FileRef>,
     ) -> Result<Self, Failure> {
-        let content = files.key(key)?;
-        let password = password.map(|file| files.key_password(file)).transpose()?;
-        let random = SystemRandom::new();
-        if Pkcs12::is(content.expose()) {
-            let password = password.unwrap_or_else(|| Secret::new(Vec::new()));
-            let (mut chain, signer) = Pkcs12::open(&content, &password)?.into_signer(&random)?;
-            if !certificate.is_empty() {
-                // Those that the file lacks.
-                chain.extend(read_certificates(&files.certificates(certificate)?)?);
-            }
-            return Ok(Self { signer: Arc::new(signer), chain });
+        if let [KeySource::Token(key)] = keys {
+            return Self::of_token_with_file(files, certificate, key, password);
         }
-        let chain = read_certificates(&files.certificates(certificate)?)?;
-        let Some(leaf) = chain.first() else {
-            return Err(no_certificate());
+        let given = read_certificates(&files.certificates(certificate)?)?;
+        let mut all = Vec::with_capacity(keys.len());
+        for key in keys {
+            let password = password.map(|file| files.key_password(file)).transpose()?;
+            let content = files.key(key)?;
+            all.push(One::read(&given, content, password, keys.len() > 1)?);
+        }
+        if all.is_empty() { Err(no_certificate()) } else { Ok(Self { all }) }
+    }
+
+    fn of_token_with_file(
+        files: &Files,
+        certificate: &[CertSource],
+        key: &TokenKey,
+        password: Option<&FileRef>,
+    ) -> Result<Self, Failure> {
+        let pin = password.map(|file| files.key_password(file)).transpose()?.map_or(Pin::None, Pin::File);
+        let token = Token::find(&files.modules(), key)?;
+        if token.wants_pin() && matches!(pin, Pin::None) {
+            return Err(no_pin(token.label()));
+        }
+        let opened = Self::of_token(files, certificate, token, key, &pin);
+        opened.map_err(|(Refused::Pin(why) | Refused::Other(why))| why)
+    }
+
+    /// The key is in a token, and the certificate perhaps too. It blocks.
+    ///
+    /// # Errors
+    /// The PIN is wrong, or something is not there.
+    pub(crate) fn of_token(
+        files: &Files,
+        certificate: &[CertSource],
+        token: Token,
+        key: &TokenKey,
+        pin: &Pin,
+    ) -> Result<Self, Refused> {
+        let (leaf, opened) = token.open(key, pin)?;
+        let given = match certificate {
+            [] => Vec::new(),
+            given => {
+                let pem = files.certificates(given).map_err(Refused::Other)?;
+                read_certificates(&pem).map_err(|e| Refused::Other(e.into()))?
+            }
         };
-        let signer = FileSigner::with_password(content, password.as_ref(), leaf, &random)?;
-        Ok(Self { signer: Arc::new(signer), chain })
+        // Those that the token lacks.
+        let rest = given.into_iter().filter(|der| Some(der) != leaf.as_ref());
+        let chain: Vec<Vec<u8>> = leaf.clone().into_iter().chain(rest).collect();
+        let first = chain.first().ok_or_else(|| Refused::Other(no_certificate_in_token()))?;
+        let signer = opened.signer(first).map_err(Refused::Other)?;
+        Ok(Self { all: vec![One::new(chain, Arc::new(signer))] })
     }
 
     /// What a profile names, if it names one.
@@ -58,40 +103,83 @@ impl OwnCertificate {
     /// # Errors
     /// As [`OwnCertificate::load`].
     pub fn of_profile(files: &Files, profile: &Profile) -> Result<Option<Self>, Failure> {
-        let load = |key| Self::load(files, &profile.certificate, key, profile.key_password.as_ref());
-        profile.key.as_ref().map(load).transpose()
+        if profile.keys.is_empty() {
+            return Ok(None);
+        }
+        let all = Self::load(files, &profile.certificate, &profile.keys, profile.key_password.as_ref())?;
+        Ok(Some(all.sorted(profile.local_id.as_ref(), PeerIs::Server, std::iter::empty())))
     }
 
-    /// The same for TLS.
+    /// Those that name who we claim to be, best first: valid ones, then those that are made for IKE, then as they are written.
+    /// Without a claim it is the name of the best. `peer` is who will look at them; `known` are authorities that a peer may
+    /// ask for.
     #[must_use]
-    pub(crate) fn for_tls(&self) -> adit_tls::OwnCertificate {
-        adit_tls::OwnCertificate { chain: self.chain.clone(), signer: Arc::clone(&self.signer) }
+    pub fn sorted<'a>(
+        mut self,
+        claimed: Option<&Identity>,
+        peer: PeerIs,
+        known: impl Iterator<Item = &'a TrustAnchors>,
+    ) -> Self {
+        let now = clock::wall();
+        let suit = |one: &One| one.chain.first().map(|leaf| suits(leaf, peer == PeerIs::Server, now));
+        self.all.sort_by_key(|one| Reverse(suit(one)));
+        let claim = claimed.cloned().or_else(|| self.identity().ok());
+        let fits = |one: &One| {
+            let names = one.chain.first().and_then(|leaf| identities(leaf).ok()).unwrap_or_default();
+            claim.as_ref().is_none_or(|claim| names.iter().any(|name| name.matches(claim)))
+        };
+        // Where none fits, the peer says what is wrong with the best.
+        let some = self.all.iter().any(fits);
+        let mut first = true;
+        self.all.retain(|one| if some { fits(one) } else { std::mem::take(&mut first) });
+        for anchors in known {
+            for one in &mut self.all {
+                one.authorities.extend(leads_to(&one.chain, anchors));
+            }
+        }
+        self
     }
 
-    /// How an IKE_SA proves itself with it.
+    /// The best for TLS.
+    #[must_use]
+    pub(crate) fn for_tls(&self) -> Option<adit_tls::OwnCertificate> {
+        let one = self.all.first()?;
+        Some(adit_tls::OwnCertificate { chain: one.chain.clone(), signer: Arc::clone(&one.signer) })
+    }
+
+    /// How an IKE_SA proves itself with them.
     #[must_use]
     pub fn local_auth(&self) -> LocalAuth {
-        LocalAuth::Signature { certificates: self.chain.clone(), schemes: self.signer.schemes() }
+        let own = |one: &One| OwnChain {
+            certificates: one.chain.clone(),
+            schemes: one.signer.schemes(),
+            authorities: one.authorities.clone(),
+        };
+        LocalAuth::Signature { own: self.all.iter().map(own).collect() }
     }
 
-    /// The identity that the certificate itself gives: its first alternative name, else its subject.
+    /// The identity that the best certificate itself gives: its first alternative name, else its subject.
     ///
     /// # Errors
     /// The certificate cannot be read.
     pub fn identity(&self) -> Result<Identity, Failure> {
-        let leaf = self.chain.first().ok_or_else(no_certificate)?;
+        let leaf = self.all.first().and_then(|one| one.chain.first()).ok_or_else(no_certificate)?;
         identities(leaf)?.into_iter().next().ok_or_else(no_certificate)
     }
 
-    /// Answers [`adit_ikev2::api::Ask::Sign`]: a private key's work goes to the blocking pool.
+    /// Answers [`adit_ikev2::api::Ask::Sign`] with the key of the certificate at that place: a private key's work goes to
+    /// the blocking pool.
     #[must_use]
     pub fn sign(
         &self,
+        certificate: usize,
         schemes: Vec<SignatureScheme>,
         encoding: SignatureEncoding,
         message: Secret,
     ) -> Pending {
-        let signer = Arc::clone(&self.signer);
+        let Some(signer) = self.all.get(certificate).map(|one| Arc::clone(&one.signer)) else {
+            return Pending::Now(Answer::Signed(Err(no_certificate())));
+        };
         Pending::Later(Box::pin(async move {
             let work = move || {
                 let can = signer.schemes();
@@ -102,6 +190,49 @@ impl OwnCertificate {
             };
             Answer::Signed(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died())))
         }))
+    }
+}
+
+impl One {
+    fn new(chain: Vec<Vec<u8>>, signer: Arc<dyn Signer>) -> Self {
+        let authorities = leads_to(&chain, &TrustAnchors::new());
+        Self { chain, signer, authorities }
+    }
+
+    /// The key of a file, with its certificate of those `given`: with a key alone the first, and with `several` the one that
+    /// it fits.
+    fn read(
+        given: &[Vec<u8>],
+        content: Secret,
+        password: Option<Secret>,
+        several: bool,
+    ) -> Result<Self, Failure> {
+        let random = SystemRandom::new();
+        if Pkcs12::is(content.expose()) {
+            let password = password.unwrap_or_else(|| Secret::new(Vec::new()));
+            let (mut chain, signer) = Pkcs12::open(&content, &password)?.into_signer(&random)?;
+            // Those that the file lacks.
+            chain.extend(given.iter().filter(|der| !several || is_authority(der)).cloned());
+            return Ok(Self::new(chain, Arc::new(signer)));
+        }
+        let signer =
+            |leaf: &[u8]| FileSigner::with_password(content.duplicate(), password.as_ref(), leaf, &random);
+        if !several {
+            let leaf = given.first().ok_or_else(no_certificate)?;
+            return Ok(Self::new(given.to_vec(), Arc::new(signer(leaf)?)));
+        }
+        let mut wrong = None;
+        for leaf in given.iter().filter(|der| !is_authority(der)) {
+            match signer(leaf) {
+                Ok(signer) => {
+                    let between = given.iter().filter(|der| is_authority(der));
+                    let chain = std::iter::once(leaf).chain(between).cloned().collect();
+                    return Ok(Self::new(chain, Arc::new(signer)));
+                }
+                Err(why) => wrong = wrong.or(Some(why)),
+            }
+        }
+        Err(wrong.map_or_else(no_certificate, Failure::from))
     }
 }
 
@@ -218,6 +349,18 @@ fn no_certificate() -> Failure {
         .hint("it holds PEM, -----BEGIN CERTIFICATE-----")
 }
 
+fn no_certificate_in_token() -> Failure {
+    let text = "the token holds no certificate with the key's number, and the configuration names none";
+    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
+        .hint("add  certificate = \"NAME.pem\"")
+}
+
+fn no_pin(label: &str) -> Failure {
+    let text = format!("the token {label} wants a PIN");
+    Failure::new(FailureCode::NoSecret, Step::Profile, text)
+        .hint("add  key-password-file = \"NAME\" , a file in /etc/adit/secrets with the PIN")
+}
+
 fn no_scheme() -> Failure {
     let text = "the peer accepts no signature that our key can make";
     Failure::new(FailureCode::ProposalMismatch, Step::Authenticate, text)
@@ -242,6 +385,66 @@ mod tests {
         assert_eq!(asn1(S::EcdsaP384Sha384, KeyKind::EcdsaP256), S::EcdsaP256Sha384);
         assert_eq!(asn1(S::EcdsaP384Sha256, KeyKind::EcdsaP256), S::EcdsaP256Sha256);
         assert_eq!(asn1(S::EcdsaP256Sha256, KeyKind::EcdsaP256), S::EcdsaP256Sha256);
+    }
+
+    /// A certificate for this name, with its key, and one of it.
+    fn one(name: &str, subject: &str, for_ike: bool) -> One {
+        use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose as Eku, KeyPair};
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, subject);
+        params.extended_key_usages = vec![Eku::ServerAuth];
+        if for_ike {
+            params.extended_key_usages.push(Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]));
+        }
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let pem = Secret::from(key.serialize_pem().as_bytes());
+        One::read(&[der], pem, None, true).unwrap()
+    }
+
+    #[test]
+    fn of_several_those_that_name_us_are_shown_and_the_one_for_ike_first() {
+        let all = || {
+            let all = vec![
+                one("vpn.example.com", "web", false),
+                one("old.example.com", "old", true),
+                one("vpn.example.com", "ike", true),
+            ];
+            let chains: Vec<_> = all.iter().map(|one| one.chain.clone()).collect();
+            (OwnCertificate { all }, chains)
+        };
+        let shown = |own: &OwnCertificate| own.all.iter().map(|one| one.chain.clone()).collect::<Vec<_>>();
+        let (own, chains) = all();
+        let [web, old, ike] = chains.as_slice() else { panic!("three") };
+        let anchors = TrustAnchors::from_content(&old[0]).unwrap();
+        let claim: Identity = "vpn.example.com".parse().unwrap();
+        let sorted = own.sorted(Some(&claim), PeerIs::Server, [&anchors].into_iter());
+        assert_eq!(shown(&sorted), [ike.clone(), web.clone()]);
+        // Without a claim we are who the best says, and show what says the same.
+        let (own, chains) = all();
+        let sorted = own.sorted(None, PeerIs::Server, std::iter::empty());
+        assert_eq!(sorted.identity().unwrap().to_string(), "old.example.com");
+        assert_eq!(shown(&sorted), [chains[1].clone()]);
+        // Where none names us the best is shown, and refused by the peer with a reason.
+        let (own, chains) = all();
+        let claim: Identity = "nobody.example.com".parse().unwrap();
+        let sorted = own.sorted(Some(&claim), PeerIs::Server, std::iter::empty());
+        assert_eq!(shown(&sorted), [chains[1].clone()]);
+    }
+
+    #[test]
+    fn a_key_finds_its_certificate_among_several() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["vpn.example.com".to_owned()]).unwrap();
+        let mine = params.self_signed(&key).unwrap().der().to_vec();
+        let given =
+            [one("a.example.com", "a", false), one("b.example.com", "b", false)].map(|o| o.chain[0].clone());
+        let given = [given.as_slice(), std::slice::from_ref(&mine)].concat();
+        let pem = || Secret::from(key.serialize_pem().as_bytes());
+        assert_eq!(One::read(&given, pem(), None, true).unwrap().chain, [mine]);
+        let lonely = One::read(&given[..2], pem(), None, true).err().unwrap();
+        assert_eq!(lonely.code, FailureCode::ConfigurationInvalid);
+        assert!(One::read(&given, pem(), None, false).is_err(), "alone it is that of the first");
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Files {
         let users = rule.users.as_ref().map(FileRef::path);
         let who =
             (&rule.matches, &rule.addresses, rule.auth, (rule.eap, rule.eap_only), users, rule.server_auth);
-        let who = (who, rule.revocation);
+        let who = (who, rule.revocation, rule.ppk);
         let what = (&rule.subnets, &rule.remote_subnets, rule.transport, &rule.pool, addresses);
         digest.update(format!("{who:?} {what:?}").as_bytes());
         // A file that is missing or exposed is reported by whoever uses it.
@@ -169,6 +169,16 @@ impl Files {
         Fingerprint(digest.finish().as_ref().to_vec())
     }
 
+    /// The key of a file, a PSK or a postquantum preshared key.
+    ///
+    /// # Errors
+    /// As [`Files::psk`].
+    pub fn key_of(&self, file: &FileRef) -> Result<Secret, Failure> {
+        let path = self.path(file);
+        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        parse_psk_file(&path.display().to_string(), &content.bytes, content.access).map_err(Failure::from)
+    }
+
     /// A pre-shared key.
     ///
     /// # Errors
@@ -176,12 +186,7 @@ impl Files {
     pub fn psk(&self, source: &PskSource) -> Result<Secret, Failure> {
         match source {
             PskSource::Inline(secret) => Ok(secret.duplicate()),
-            PskSource::File(file) => {
-                let path = self.path(file);
-                let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
-                parse_psk_file(&path.display().to_string(), &content.bytes, content.access)
-                    .map_err(Failure::from)
-            }
+            PskSource::File(file) => self.key_of(file),
         }
     }
 
@@ -250,6 +255,10 @@ impl Files {
     pub fn key(&self, source: &KeySource) -> Result<Secret, Failure> {
         match source {
             KeySource::Inline(secret) => Ok(secret.duplicate()),
+            KeySource::Token(token) => {
+                let text = format!("{token} never leaves its token");
+                Err(Failure::new(FailureCode::Internal, Step::Profile, text))
+            }
             KeySource::File(file) => {
                 let path = self.path(file);
                 let mut content = self.read(&path).map_err(|e| not_read(&path, &e))?;
@@ -257,6 +266,12 @@ impl Files {
                 Ok(Secret::new(std::mem::take(&mut *content.bytes)))
             }
         }
+    }
+
+    /// Where the modules of PKCS#11 tokens are.
+    #[must_use]
+    pub fn modules(&self) -> PathBuf {
+        self.root.join("pkcs11")
     }
 
     /// The password of a private key: the one line of its file.

@@ -20,6 +20,7 @@ pub mod rights;
 pub mod server;
 mod start;
 pub mod suites;
+mod token;
 pub mod uplinks;
 
 use std::sync::Arc;

@@ -139,6 +139,8 @@ pub struct Facts {
     pub addresses: Vec<Prefix>,
     /// DNS servers that came with them.
     pub dns: Vec<std::net::IpAddr>,
+    /// The domains that those servers are for; empty: nothing was said of that.
+    pub domains: Vec<String>,
     /// What goes into the tunnel.
     pub routes: Vec<Prefix>,
     /// Who we are.
@@ -169,6 +171,14 @@ pub struct Facts {
     pub last_error: Option<Box<Failure>>,
 }
 
+/// What stands behind an IKE_SA's algorithms where a postquantum preshared key is in its keys.
+const PPK: &str = "-ppk";
+
+/// An IKE_SA's algorithms, as they are shown.
+pub(crate) fn ike_text(suite: IkeSuite, ppk: bool) -> String {
+    format!("{suite}{}", if ppk { PPK } else { "" })
+}
+
 impl Facts {
     /// A connection that is about to start.
     #[must_use]
@@ -186,6 +196,7 @@ impl Facts {
             interface: String::new(),
             addresses: Vec::new(),
             dns: Vec::new(),
+            domains: Vec::new(),
             routes: Vec::new(),
             local_id: String::new(),
             remote_id: String::new(),
@@ -205,7 +216,8 @@ impl Facts {
 
     /// The IKE_SA has other keys.
     pub fn ike_rekeyed(&mut self, ike: IkeSuite) {
-        self.ike_suite = ike.to_string();
+        let ppk = self.ike_suite.ends_with(PPK);
+        self.ike_suite = ike_text(ike, ppk);
         self.rekeys += 1;
         self.add_legacy(ike.legacy());
     }

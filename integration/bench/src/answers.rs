@@ -38,6 +38,7 @@ impl Answers {
             Ask::Connection { .. } => Answer::Connection(Err(no("nobody dials a load initiator"))),
             Ask::Lease { .. } => Answer::Leased(Err(no("nobody dials a load initiator"))),
             Ask::Eap { .. } => Answer::Eap(Err(no("a load initiator speaks no EAP"))),
+            Ask::Ppk { .. } => Answer::Ppk(Err(no("a load initiator has no such key"))),
             Ask::Sign { .. } => Answer::Signed(Err(no("a load initiator has no certificate"))),
             Ask::Verify { .. } => Answer::Verified(Err(no("a load initiator has no trust anchor"))),
         }

@@ -52,6 +52,7 @@ impl Responder {
             limit: 10_000,
             fragment_size: 1280,
             authorities: Vec::new(),
+            ppk: false,
             timing: Timing::default(),
         };
         let crypto = Arc::new(Provider::new());
@@ -124,6 +125,7 @@ impl Responder {
                 local_id: self.target.remote_id.clone(),
                 local_auth: LocalAuth::Psk,
                 remote_auth: RemoteAuth::Psk,
+                ppk: PpkUse::Off,
                 esp: vec![self.target.esp.parse().unwrap()],
                 local_ts: vec![Prefix::ANY_V4.into()],
                 remote_ts: Vec::new(),

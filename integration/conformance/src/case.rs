@@ -31,6 +31,9 @@ pub(crate) struct Case {
     /// As initiator: encapsulation without a NAT.
     #[serde(default)]
     pub(crate) force_encapsulation: bool,
+    /// "required" or "optional": the postquantum preshared key `staff`; else there is none.
+    #[serde(default)]
+    pub(crate) ppk: String,
     /// As responder: from how many half-open IKE_SAs on a cookie is asked for.
     #[serde(default = "ten")]
     pub(crate) cookie_threshold: usize,

@@ -7,8 +7,8 @@ use adit_core::{
 };
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, ChildId, ChildMode, Event, InitiatorConfig, Input, Lease, LocalAuth, Output, RemoteAuth,
-    ResponderConfig, ResponderDefaults, SaId, Timer, Timing, Uniqueness,
+    Answer, Ask, ChildId, ChildMode, Event, InitiatorConfig, Input, Lease, LocalAuth, Output, PpkRule,
+    PpkUse, RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timer, Timing, Uniqueness,
 };
 use adit_isakmp::ExchangeType;
 use adit_isakmp::crypto::CryptoProvider;
@@ -22,6 +22,7 @@ use crate::{told, words};
 const CLIENT: &str = "192.0.2.7";
 const SERVER: &str = "198.51.100.1";
 const PSK: &[u8] = b"a good key";
+const PPK_ID: &[u8] = b"staff";
 
 /// Bytes that are the same in every run.
 struct Counting(u64);
@@ -48,8 +49,10 @@ struct Settings {
     remote_ts: Vec<TrafficSelector>,
     request_v4: bool,
     request_v6: bool,
+    request_domains: bool,
     addresses: bool,
     force_encapsulation: bool,
+    ppk: PpkUse,
     refuse: String,
 }
 
@@ -83,6 +86,7 @@ impl End {
             half_open_per_address: 5,
             limit: 100,
             authorities: Vec::new(),
+            ppk: settings.ppk != PpkUse::Off,
             timing: Timing::default(),
         };
         let (peer_is, from, to) = match case.role {
@@ -242,9 +246,10 @@ impl End {
                 };
                 let nat = [(e.nat_local, ", behind a NAT"), (e.nat_remote, ", the peer behind a NAT")];
                 let nat: String = nat.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
+                let ppk = if e.ppk { " with a PPK" } else { "" };
                 let esp = if e.encapsulated { "ESP in UDP" } else { "ESP" };
                 format!(
-                    "up: {} is {}; {}; {}; {} to {}; {esp}{nat}",
+                    "up: {} is {}; {}{ppk}; {}; {} to {}; {esp}{nat}",
                     e.path.remote,
                     e.remote_id,
                     e.ike,
@@ -293,6 +298,7 @@ impl End {
             Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(PSK))),
+            Ask::Ppk { id, .. } => Answer::Ppk(Ok((id == PPK_ID).then(|| Secret::from(words::PPK)))),
             Ask::Verify { .. } => Answer::Verified(Err(no())),
             Ask::Sign { .. } => Answer::Signed(Err(no())),
             Ask::Lease { .. } if refuse => Answer::Leased(Err(no())),
@@ -300,6 +306,7 @@ impl End {
                 v4: v4.map(|_| [10, 9, 0, 7].into()),
                 v6: v6.map(|_| ([0x2001, 0xdb8, 9, 0, 0, 0, 0, 7].into(), 64)),
                 dns: vec![[10, 9, 0, 1].into()],
+                domains: vec!["corp.example.com".into(), "lab.example.org".into()],
             })),
             Ask::AllocateSpi { .. } if refuse => Answer::Spi(Err(no())),
             Ask::AllocateSpi { .. } => {
@@ -353,8 +360,15 @@ impl Settings {
             remote_ts: ts(&case.remote_ts)?,
             request_v4: case.request.iter().any(|r| r == "v4"),
             request_v6: case.request.iter().any(|r| r == "v6"),
+            request_domains: case.request.iter().any(|r| r == "domains"),
             addresses: case.addresses,
             force_encapsulation: case.force_encapsulation,
+            ppk: match case.ppk.as_str() {
+                "" => PpkUse::Off,
+                "optional" => PpkUse::Optional,
+                "required" => PpkUse::Required,
+                other => return Err(format!("no ppk {other:?}")),
+            },
             refuse: case.refuse.clone(),
         })
     }
@@ -371,8 +385,11 @@ impl Settings {
             remote_id: name("vpn.example.com")?,
             local_auth: LocalAuth::Psk,
             remote_auth: RemoteAuth::Psk,
+            ppk: (self.ppk != PpkUse::Off)
+                .then(|| PpkRule { id: PPK_ID.to_vec(), required: self.ppk == PpkUse::Required }),
             request_v4: self.request_v4,
             request_v6: self.request_v6,
+            request_domains: self.request_domains,
             former: Default::default(),
             mode: ChildMode::Tunnel,
             more_children: Vec::new(),
@@ -394,6 +411,7 @@ impl Settings {
             local_id: name("vpn.example.com")?,
             local_auth: LocalAuth::Psk,
             remote_auth: RemoteAuth::Psk,
+            ppk: self.ppk,
             esp: self.esp.clone(),
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),

@@ -97,6 +97,7 @@ fn attribute(attribute: &ConfigAttribute) -> String {
         ConfigAttribute::Ip6Dns(a) => a.map(|a| a.to_string()),
         ConfigAttribute::Ip6Address(p) | ConfigAttribute::Ip6Subnet(p) => p.map(|(a, n)| format!("{a}/{n}")),
         ConfigAttribute::Ip4Subnet(s) => s.map(|(a, m)| format!("{a}/{m}")),
+        ConfigAttribute::DnsDomain(name) => name.clone(),
         ConfigAttribute::Unknown { value, .. } => (!value.is_empty()).then(|| hex(value)),
     };
     format!("{}={}", attribute.kind(), value.unwrap_or_default())

@@ -8,7 +8,8 @@
 //! | `KE x25519` `KE raw 31 00ff` `NONCE` `NONCE 15` | a key of that method; a nonce of that length |
 //! | `NATD` `NATD behind` | both NAT_DETECTION notifies, true or as behind a NAT |
 //! | `IDi ann@example.com` `IDr …` `AUTH` `AUTH wrong` `AUTH 13 00ff` | |
-//! | `CP request v4 v6` `CP reply 10.9.0.7` `CP raw 1 KIND=HEX …` | |
+//! | `AUTH ppk` `NO_PPK_AUTH` | AUTH with the postquantum preshared key, and the notify beside it |
+//! | `CP request v4 v6` `CP reply 10.9.0.7 dns=10.9.0.1 domain=corp.example.com` `CP raw 1 KIND=HEX …` | |
 //! | `TSi 0.0.0.0/0 ::/0` `TSr …` | |
 //! | `N NO_PROPOSAL_CHOSEN 00ff` `N 40000` `N esp SPI REKEY_SA` | |
 //! | `D ike` `D esp 08080808` `D ah …` | |
@@ -18,7 +19,7 @@
 use adit_core::{Identity, Path, Prefix, Secret, TrafficSelector};
 use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
-use adit_isakmp::keys::{nat_detection_hash, psk_auth, signed_octets};
+use adit_isakmp::keys::{mix_ppk, nat_detection_hash, psk_auth, signed_octets};
 use adit_isakmp::payload::{
     AuthMethod, Authentication, CertificateRequest, ConfigAttribute, ConfigType, Configuration, Delete,
     Identification, KeyExchangeData, Notify, NotifyType, Payload, PayloadType, Protocol, TrafficSelectors,
@@ -27,6 +28,9 @@ use adit_isakmp::proposal::{EspProposal, IkeProposal, choose_esp, choose_ike, of
 
 use crate::case::Role;
 use crate::peer::Peer;
+
+/// The postquantum preshared key `staff`.
+pub(crate) const PPK: &[u8] = b"a key that outlives quantum computers";
 
 /// What the peer receives on: 08080808 first, then 09090909 and so on.
 const ESP_SPI: u32 = 0x0808_0808;
@@ -45,6 +49,7 @@ pub(crate) fn payloads(peer: &mut Peer, path: Path, psk: &[u8], line: &str) -> R
         "NONCE" => nonce(peer, rest)?,
         "IDi" | "IDr" => identity(peer, word == "IDi", rest)?,
         "AUTH" => authentication(peer, psk, rest)?,
+        "NO_PPK_AUTH" => Payload::Notify(Notify::new(NotifyType::NO_PPK_AUTH, proof(peer, psk, false)?)),
         "CP" => configuration(rest)?,
         "TSi" => Payload::TsI(selectors(rest)?),
         "TSr" => Payload::TsR(selectors(rest)?),
@@ -161,16 +166,23 @@ fn authentication(peer: &Peer, psk: &[u8], rest: &str) -> Result<Payload, String
         let method = AuthMethod(number(method)?);
         return Ok(Payload::Auth(Authentication { method, data: hex(data)? }));
     }
+    let psk = if rest == "wrong" { b"another key" } else { psk };
+    let mic = proof(peer, psk, rest == "ppk")?;
+    Ok(Payload::Auth(Authentication::shared_key(&mic)))
+}
+
+/// AUTH of the peer by the PSK, with the PPK or without.
+fn proof(peer: &Peer, psk: &[u8], ppk: bool) -> Result<Vec<u8>, String> {
     let keys = peer.keys.as_ref().ok_or("there are no keys yet")?;
     let suite = peer.suite.ok_or("there is no suite yet")?;
     let (message, nonce, key) = match peer.role {
         Role::Initiator => (&peer.message_i, &peer.nonce_r, &keys.pi),
         Role::Responder => (&peer.message_r, &peer.nonce_i, &keys.pr),
     };
+    let mixed = mix_ppk(&peer.crypto, suite.prf, &Secret::from(PPK), key);
+    let key = if ppk { &mixed } else { key };
     let octets = signed_octets(&peer.crypto, suite.prf, message, nonce, key, &peer.id_body);
-    let psk = if rest == "wrong" { b"another key" } else { psk };
-    let mic = psk_auth(&peer.crypto, suite.prf, &Secret::from(psk), &octets);
-    Ok(Payload::Auth(Authentication::shared_key(mic.expose())))
+    Ok(psk_auth(&peer.crypto, suite.prf, &Secret::from(psk), &octets).expose().to_vec())
 }
 
 fn configuration(rest: &str) -> Result<Payload, String> {
@@ -189,7 +201,10 @@ fn configuration(rest: &str) -> Result<Payload, String> {
             "v6" => ConfigAttribute::Ip6Address(None),
             "dns4" => ConfigAttribute::Ip4Dns(None),
             "dns6" => ConfigAttribute::Ip6Dns(None),
+            "domains" => ConfigAttribute::DnsDomain(None),
             _ => match word.split_once('=') {
+                Some(("domain", name)) => ConfigAttribute::DnsDomain(Some(name.into())),
+                Some(("dns", server)) => ConfigAttribute::Ip4Dns(Some(number(server)?)),
                 Some((kind, value)) => ConfigAttribute::Unknown { kind: number(kind)?, value: hex(value)? },
                 None => ConfigAttribute::Ip4Address(Some(number(word)?)),
             },

@@ -129,6 +129,7 @@ fn serve(server: &mut Authenticator, packet: &[u8], answers: &[Inside]) {
 
 /// A RADIUS datagram: as an answer to a question of ours.
 pub fn radius(data: &[u8]) {
+    let _ = adit_auth::radius::Stream::default().feed(data);
     if let Ok(packet) = Radius::parse(data) {
         let total: usize = packet.attributes().map(|(_, _, value)| value.len() + 2).sum();
         assert!(total <= data.len());

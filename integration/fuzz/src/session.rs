@@ -8,7 +8,7 @@ use adit_core::{Entropy, Identity, Instant, Path, Prefix, Secret, TrafficSelecto
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
     Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, Lease, LocalAuth, Output,
-    RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
+    PpkUse, RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
 use adit_isakmp::{Encryption, HEADER_LEN, HeaderView, Integrity, KeMethod, Prf};
@@ -118,6 +118,7 @@ impl End {
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(self.crypto.encapsulate(method, &peer)),
             Ask::Connection { .. } => Answer::Connection(Ok(Box::new(connection()))),
             Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(&b"key"[..]))),
+            Ask::Ppk { .. } => Answer::Ppk(Ok(None)),
             Ask::Lease { .. } => Answer::Leased(Ok(Lease::default())),
             Ask::AllocateSpi { .. } => {
                 self.spi = self.spi.wrapping_add(1);
@@ -143,6 +144,7 @@ fn connection() -> ResponderConfig {
         local_id: name("b.example.com"),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
+        ppk: PpkUse::Off,
         esp: vec![
             "aes256gcm16-x25519".parse().expect("a proposal"),
             "aes256gcm16".parse().expect("a proposal"),
@@ -170,8 +172,10 @@ fn dialled() -> InitiatorConfig {
         remote_id: name("b.example.com"),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
+        ppk: None,
         request_v4: false,
         request_v6: false,
+        request_domains: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
@@ -201,6 +205,7 @@ fn up(now: Instant) -> (End, u64, u64, Path) {
         half_open_per_address: 10,
         limit: 10,
         authorities: Vec::new(),
+        ppk: false,
         fragment_size: FRAGMENT_SIZE,
         timing: Timing::default(),
     };

@@ -9,8 +9,8 @@ use core::time::Duration;
 use adit_core::{Failure, FailureCode, Identity, Instant, Path, Prefix, Secret, SignatureScheme, Step};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, AskId, ChildId, ChildUp, Established, Event, LocalAuth, RemoteAuth, ResponderConfig,
-    ResponderDefaults, SaId, Timing, Uniqueness,
+    Answer, Ask, AskId, ChildId, ChildUp, Established, Event, LocalAuth, OwnChain, PpkUse, RemoteAuth,
+    ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::Prf;
 use adit_isakmp::crypto::CryptoProvider;
@@ -209,10 +209,12 @@ impl Host {
         if !self.certificate {
             return LocalAuth::Psk;
         }
-        LocalAuth::Signature {
+        let own = OwnChain {
             certificates: vec![certificate(&self.identity), INTERMEDIATE.to_vec()],
             schemes: vec![SignatureScheme::Ed25519, SignatureScheme::EcdsaP256Sha256],
-        }
+            authorities: Vec::new(),
+        };
+        LocalAuth::Signature { own: vec![own] }
     }
 
     /// How `peer` has to prove itself to this host.
@@ -257,6 +259,7 @@ impl Host {
             Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { remote, .. } => Answer::Psk(Ok(self.psk(&remote))),
+            Ask::Ppk { .. } => Answer::Ppk(Ok(None)),
             Ask::Verify { .. } if refuse => Answer::Verified(Err(no())),
             Ask::Verify { identity, certificates, scheme, message, signature, .. } => {
                 let mine = certificates.first() == Some(&certificate(&identity));
@@ -307,6 +310,7 @@ impl Host {
             local_id: self.identity.clone(),
             local_auth: self.local_auth(),
             remote_auth: self.remote_auth(remote),
+            ppk: PpkUse::Off,
             esp: self.esp.clone(),
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: Vec::new(),

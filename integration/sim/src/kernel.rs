@@ -140,7 +140,12 @@ impl Kernel {
     pub fn lease(&mut self, sa: SaId) -> Option<Lease> {
         let free = (2..250).map(|n| Ipv4Addr::new(10, 99, 0, n)).find(|a| !self.leases.contains_key(a))?;
         self.leases.insert(free, sa);
-        Some(Lease { v4: Some(free), v6: None, dns: vec![Ipv4Addr::new(10, 99, 0, 1).into()] })
+        Some(Lease {
+            v4: Some(free),
+            v6: None,
+            dns: vec![Ipv4Addr::new(10, 99, 0, 1).into()],
+            domains: Vec::new(),
+        })
     }
 
     /// Takes an address back.

@@ -234,6 +234,7 @@ impl World {
             half_open_per_address: self.random.pick(&[1, 10]).unwrap_or(1),
             limit: 1000,
             authorities: Vec::new(),
+            ppk: false,
             fragment_size: self.random.pick(&[576, 1280]).unwrap_or(576),
             timing,
         };

@@ -11,6 +11,7 @@ mod client;
 pub mod dynamic;
 mod packet;
 mod protect;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +19,4 @@ pub use attributes::{Attribute, Granted, Vendor, attribute};
 pub use client::{Answer, Client, Input, Output, Query, QueryId, Server, ServerId, Verdict};
 pub use packet::{Code, MAX_LEN, Packet, Writer};
 pub use protect::{Unbelievable, believe};
+pub use stream::Stream;

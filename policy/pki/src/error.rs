@@ -120,6 +120,9 @@ pub enum PkiError {
     /// The private key is not the certificate's.
     #[error("the private key does not belong to the certificate of {0}")]
     KeyMismatch(String),
+    /// A token did not sign.
+    #[error("the token did not sign: {0}")]
+    Token(String),
 }
 
 impl PkiError {
@@ -138,6 +141,7 @@ impl PkiError {
             | Self::Scheme(_) => FailureCode::CertificateUnusable,
             Self::Revoked { .. } => FailureCode::CertificateRevoked,
             Self::Signature => FailureCode::AuthenticationFailed,
+            Self::Token(_) => FailureCode::NoSecret,
             Self::Anchor(_) | Self::Key(_) | Self::KeyEncrypted | Self::Passphrase | Self::KeyMismatch(_) => {
                 FailureCode::ConfigurationInvalid
             }
@@ -193,6 +197,7 @@ impl PkiError {
             Self::RevocationUnknown { .. } => "the OCSP responder or the CRL that the certificate names must answer; \
                                                revocation = \"soft\" does without an answer"
                 .into(),
+            Self::Token(_) => "put the token in again, and ctl up again".into(),
             Self::KeyMismatch(_) => "compare the public keys: openssl x509 -noout -pubkey -in CERTIFICATE; \
                                      openssl pkey -pubout -in KEY"
                 .into(),

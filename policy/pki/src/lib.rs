@@ -25,12 +25,12 @@ mod verify;
 pub use anchors::TrustAnchors;
 pub use cert::{Summary, summarize};
 pub use error::PkiError;
-pub use own::{identities, identity_texts};
+pub use own::{Suits, identities, identity_texts, is_authority, key_kind, suits};
 pub use pem::read_certificates;
 pub use pkcs12::Pkcs12;
-pub use request::{HASH_LEN, KeyHash, key_hash, public_key, select};
+pub use request::{HASH_LEN, KeyHash, key_hash, leads_to, public_key};
 pub use revocation::{Question, Source, Status, Strictness};
-pub use signature::{EcdsaEncoding, verify_signature};
+pub use signature::{EcdsaEncoding, ecdsa_to_der, verify_signature};
 pub use signer::{FileSigner, Signer};
 pub use verify::{
     MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, VerifiedKey, verify_client, verify_server, verify_tls_client,

@@ -1,9 +1,11 @@
-use adit_core::Identity;
+use adit_core::{Identity, KeyKind, WallTime};
 use der::Encode as _;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::PkiError;
 use crate::cert::{Parsed, san_address};
+use crate::signature::PublicKey;
+use crate::verify::{IKE_PURPOSES, usable_by_client, usable_by_server};
 
 /// Who a certificate of ours says that we are: its alternative names in their order, then its subject. What a
 /// configuration without an identity claims is the first.
@@ -37,4 +39,38 @@ pub fn identity_texts(der: &[u8]) -> Vec<String> {
         other => other.to_string(),
     });
     texts.collect()
+}
+
+/// Of what kind the key of a certificate is.
+///
+/// # Errors
+/// It can't be read, or its key is of no kind that Adit uses.
+pub fn key_kind(der: &[u8]) -> Result<KeyKind, PkiError> {
+    PublicKey::from_spki(&Parsed::from_der(der)?.spki).map(|key| key.kind)
+}
+
+/// Whether a certificate may issue others.
+#[must_use]
+pub fn is_authority(der: &[u8]) -> bool {
+    Parsed::from_der(der).is_ok_and(|parsed| parsed.is_ca)
+}
+
+/// How well a certificate of ours suits, the better the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Suits {
+    /// It is within its dates, and its usages are what the peer will look for.
+    pub valid: bool,
+    /// It is made for IKE: its extendedKeyUsage has id-kp-ipsecIKE (RFC 4945 §5.1.3.12) or what Windows chooses by among
+    /// several, iKEIntermediate.
+    pub for_ike: bool,
+}
+
+/// How well the certificate `der` suits for a server, or a client, at that time. One that can't be read does not.
+#[must_use]
+pub fn suits(der: &[u8], server: bool, now: WallTime) -> Suits {
+    let Ok(parsed) = Parsed::from_der(der) else { return Suits::default() };
+    let summary = parsed.summary();
+    let usage = if server { usable_by_server(&parsed) } else { usable_by_client(&parsed) };
+    let for_ike = parsed.eku.iter().flatten().any(|purpose| IKE_PURPOSES.contains(purpose));
+    Suits { valid: usage && (summary.not_before..=summary.not_after).contains(&now), for_ike }
 }

@@ -20,22 +20,17 @@ pub fn public_key(der: &[u8]) -> Result<Vec<u8>, PkiError> {
     Ok(Parsed::from_der(der)?.spki)
 }
 
-/// Which of our own chains (leaf first, DER) a peer asks for that trusts the authorities `hashes`: the first
-/// that has one of them in it, or that one of `known` issued which has such a hash. `None` if no chain fits.
-///
-/// A peer may accept more than it names (RFC 7296 §3.7), so a caller with one certificate sends it in any
-/// case.
+/// The authorities that a chain of ours (leaf first, DER) leads to: those in it, and those of `known` that issued one of
+/// it. What a peer asks for by one of their hashes, it fits.
 #[must_use]
-pub fn select(chains: &[Vec<Vec<u8>>], known: &TrustAnchors, hashes: &[KeyHash]) -> Option<usize> {
-    chains.iter().position(|chain| {
-        let parsed: Vec<Parsed> = chain.iter().filter_map(|der| Parsed::from_der(der).ok()).collect();
-        let in_chain = parsed.iter().any(|c| hashes.contains(&spki_hash(&c.spki)));
-        in_chain
-            || known
-                .iter()
-                .filter(|a| hashes.contains(&spki_hash(&a.parsed.spki)))
-                .any(|anchor| parsed.iter().any(|c| c.issuer() == anchor.parsed.subject()))
-    })
+pub fn leads_to(chain: &[Vec<u8>], known: &TrustAnchors) -> Vec<KeyHash> {
+    let parsed: Vec<Parsed> = chain.iter().filter_map(|der| Parsed::from_der(der).ok()).collect();
+    let inside = parsed.iter().skip(1).map(|c| spki_hash(&c.spki));
+    let above = known.iter().filter(|a| parsed.iter().any(|c| c.issuer() == a.parsed.subject()));
+    let mut out: Vec<KeyHash> = inside.chain(above.map(|a| spki_hash(&a.parsed.spki))).collect();
+    out.sort_unstable();
+    out.dedup();
+    out
 }
 
 pub(crate) fn spki_hash(spki: &[u8]) -> KeyHash {

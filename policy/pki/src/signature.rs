@@ -112,6 +112,12 @@ pub(crate) fn der_to_fixed(signature: &[u8], len: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// r ‖ s of a key of that kind in DER. `None`: they have another length, or it is no kind of ECDSA.
+#[must_use]
+pub fn ecdsa_to_der(signature: &[u8], kind: KeyKind) -> Option<Vec<u8>> {
+    fixed_to_der(signature, coordinate_len(kind)?)
+}
+
 fn fixed_to_der(signature: &[u8], len: usize) -> Option<Vec<u8>> {
     if signature.len() != 2 * len {
         return None;

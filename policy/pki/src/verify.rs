@@ -232,6 +232,19 @@ fn check_usage(leaf: &Parsed, role: Role, pinned: bool) -> Result<(), PkiError> 
     if allowed { Ok(()) } else { Err(wrong_purpose(leaf.subject_text(), role)) }
 }
 
+/// The purposes of certificates that are made for IKE.
+pub(crate) static IKE_PURPOSES: [ObjectIdentifier; 2] = [IPSEC_IKE, IKE_INTERMEDIATE];
+
+/// Whether a server's certificate has the usages that its peers look for.
+pub(crate) fn usable_by_server(leaf: &Parsed) -> bool {
+    check_usage(leaf, Role::Server, false).is_ok()
+}
+
+/// Whether a client's has.
+pub(crate) fn usable_by_client(leaf: &Parsed) -> bool {
+    check_usage(leaf, Role::Client, false).is_ok()
+}
+
 fn wrong_purpose(subject: String, role: Role) -> PkiError {
     let (why, hint) = match role {
         Role::Server => (

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use adit_core::{Failure, FailureCode, Identity, WallTime};
-use adit_pki::{PkiError, TrustAnchors, key_hash, select, summarize, verify_client, verify_server};
+use adit_pki::{
+    PkiError, TrustAnchors, is_authority, key_hash, leads_to, suits, summarize, verify_client, verify_server,
+};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose as Eku,
@@ -418,11 +420,41 @@ fn requests_name_keys_and_choose_certificates() {
     ];
     let anchors = trust(&ca);
     assert_eq!(anchors.key_hashes(), [key_hash(&ca.der).unwrap()]);
-    assert_eq!(select(&chains, &anchors, &anchors.key_hashes()), Some(1));
-    assert_eq!(select(&chains, &TrustAnchors::new(), &[key_hash(&middle.der).unwrap()]), Some(1));
-    assert_eq!(select(&chains, &trust(&other), &trust(&other).key_hashes()), Some(0));
-    assert_eq!(select(&chains, &anchors, &[[7; 20]]), None);
-    assert_eq!(select(&chains, &anchors, &[]), None);
+    let hash = |ca: &Ca| key_hash(&ca.der).unwrap();
+    let mut both = [hash(&middle), hash(&ca)];
+    both.sort_unstable();
+    assert_eq!(leads_to(&chains[1], &anchors), both);
+    assert_eq!(leads_to(&chains[1], &TrustAnchors::new()), [hash(&middle)]);
+    assert_eq!(leads_to(&chains[0], &trust(&other)), [hash(&other)]);
+    assert_eq!(leads_to(&chains[0], &anchors), [[0; 20]; 0], "another authority's");
+}
+
+#[test]
+fn of_ours_the_valid_ones_suit_and_then_those_for_ike() {
+    let ca = root("Corp CA");
+    let with = |purposes: &[Eku]| {
+        let mut params = server(&[dns("vpn.example.com")]);
+        params.extended_key_usages = purposes.to_vec();
+        params
+    };
+    let intermediate = || Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]);
+    let ike = || Eku::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
+    let how = |params: &CertificateParams, server| {
+        let suits = suits(&leaf(&ca, params), server, NOW);
+        (suits.valid, suits.for_ike)
+    };
+    assert_eq!(how(&with(&[Eku::ServerAuth]), true), (true, false));
+    assert_eq!(how(&with(&[Eku::ServerAuth]), false), (false, false));
+    assert_eq!(how(&with(&[Eku::ServerAuth, intermediate()]), true), (true, true));
+    assert_eq!(how(&with(&[Eku::ServerAuth, ike()]), true), (true, true));
+    assert_eq!(how(&with(&[intermediate()]), true), (false, true), "its peers want serverAuth");
+    assert_eq!(how(&with(&[intermediate()]), false), (true, true));
+    let mut old = with(&[Eku::ServerAuth, intermediate()]);
+    old.not_after = date_time_ymd(2026, 1, 1);
+    assert_eq!(how(&old, true), (false, true));
+    assert!(suits(b"no certificate", true, NOW) < suits(&leaf(&ca, &old), true, NOW));
+    assert!(suits(&leaf(&ca, &old), true, NOW) < suits(&leaf(&ca, &with(&[Eku::ServerAuth])), true, NOW));
+    assert!(is_authority(&ca.der) && !is_authority(&leaf(&ca, &old)));
 }
 
 #[test]

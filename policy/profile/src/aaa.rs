@@ -1,7 +1,9 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::secret::FileRef;
+use adit_core::Identity;
+
+use crate::secret::{CertSource, FileRef};
 
 /// `[aaa]` and `[[radius]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,12 +29,53 @@ pub struct Aaa {
 pub struct RadiusServer {
     /// Where it is.
     pub address: IpAddr,
-    /// Its UDP port for authentication. Default 1812.
+    /// Its port for authentication. Default 1812; over TLS 2083.
     pub port: u16,
-    /// Its UDP port for accounting. Default 1813.
+    /// Its port for accounting. Default 1813; over TLS the same.
     pub accounting_port: u16,
-    /// What it shares with us.
-    pub secret: FileRef,
+    /// What keeps others out.
+    pub security: RadiusSecurity,
+}
+
+/// What keeps others out of a conversation with a RADIUS server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RadiusSecurity {
+    /// What it shares with us (UDP, RFC 2865).
+    Secret(FileRef),
+    /// TLS over TCP (RadSec, RFC 6614).
+    Tls(Box<RadiusTls>),
+}
+
+impl RadiusSecurity {
+    /// The files that it refers to.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let (secret, tls) = match self {
+            Self::Secret(file) => (Some(file), None),
+            Self::Tls(tls) => (None, Some(tls)),
+        };
+        let certificates = tls.into_iter().flat_map(|tls| tls.ca.iter().chain(&tls.certificate));
+        let certificates = certificates.filter_map(|source| match source {
+            CertSource::File(file) => Some(file),
+            CertSource::Inline(_) => None,
+        });
+        let keys = tls.into_iter().flat_map(|tls| tls.key.iter().chain(&tls.key_password));
+        secret.into_iter().chain(certificates).chain(keys)
+    }
+}
+
+/// How TLS is spoken with a RADIUS server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RadiusTls {
+    /// Who it has to prove to be.
+    pub name: Identity,
+    /// Authorities of its certificate. Empty: the system's trust store.
+    pub ca: Vec<CertSource>,
+    /// Our certificate and its intermediates. Empty: none is shown.
+    pub certificate: Vec<CertSource>,
+    /// Its private key.
+    pub key: Option<FileRef>,
+    /// The file that holds the password of `key`, where it is encrypted.
+    pub key_password: Option<FileRef>,
 }
 
 impl Default for Aaa {

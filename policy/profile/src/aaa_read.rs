@@ -1,14 +1,20 @@
+use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use crate::aaa::{Aaa, RadiusServer};
+use crate::aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
 use crate::profile_read::parse_address;
 use crate::read::{Reader, Table, entry};
 use crate::secret::Directory;
 use crate::server::{ConnectionRule, EapMethod};
-use crate::value::{NameError, quoted};
+use crate::value::{NameError, parse_identity, quoted};
 
-const RADIUS: &[&str] = &["address", "ports", "secret-file"];
+const RADIUS: &[&str] =
+    &["address", "ports", "secret-file", "tls-name", "port", "ca", "certificate", "key", "key-password-file"];
+/// What only TLS has.
+const TLS: &[&str] = &["port", "ca", "certificate", "key", "key-password-file"];
+/// RFC 6614 §2.1.
+const RADSEC: u16 = 2083;
 const AAA: &[&str] =
     &["nas-identifier", "accounting", "interim", "timeout", "tries", "dynamic-authorization-port"];
 const INTERIM: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_hours(24);
@@ -39,11 +45,28 @@ fn server(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<RadiusServer> {
     if entry(table, "address").is_none() {
         reader.missing(table, "address", r#"add address = "10.1.0.5""#);
     }
+    let address = reader.parse(table, "address", parse_address);
+    match entry(table, "tls-name").is_some() {
+        true => over_tls(reader, table, address),
+        false => over_udp(reader, table, address),
+    }
+}
+
+fn useless(reader: &mut Reader<'_>, table: &Table<'_>, keys: &[&str], why: &str) {
+    for key in keys {
+        if let Some((_, span)) = entry(table, key) {
+            let message = format!("{}`{key}` has no use: {why}", table.title);
+            reader.error(span, message, "take the line out");
+        }
+    }
+}
+
+fn over_udp(reader: &mut Reader<'_>, table: &Table<'_>, address: Option<IpAddr>) -> Option<RadiusServer> {
+    useless(reader, table, TLS, "without `tls-name` it is asked over UDP");
     if entry(table, "secret-file").is_none() {
-        let help = r#"add secret-file = "NAME.secret", a file in /etc/adit/secrets"#;
+        let help = r#"add secret-file = "NAME.secret", a file in /etc/adit/secrets; or tls-name, for TLS"#;
         reader.missing(table, "secret-file", help);
     }
-    let address = reader.parse(table, "address", parse_address);
     let secret = reader.file(table, "secret-file", Directory::Secrets);
     let ports = reader.integers::<u16>(table, "ports", &(1..=65535));
     let (port, accounting_port) = match ports.as_deref() {
@@ -57,7 +80,36 @@ fn server(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<RadiusServer> {
             return None;
         }
     };
-    Some(RadiusServer { address: address?, port, accounting_port, secret: secret? })
+    let security = RadiusSecurity::Secret(secret?);
+    Some(RadiusServer { address: address?, port, accounting_port, security })
+}
+
+fn over_tls(reader: &mut Reader<'_>, table: &Table<'_>, address: Option<IpAddr>) -> Option<RadiusServer> {
+    useless(reader, table, &["secret-file", "ports"], "with `tls-name` it is asked over TLS");
+    let port = reader.integer::<u16>(table, "port", 1..=65535).unwrap_or(RADSEC);
+    let name = reader.parse(table, "tls-name", parse_identity);
+    let tls = RadiusTls {
+        name: name?,
+        ca: reader.certificates(table, "ca"),
+        certificate: reader.certificates(table, "certificate"),
+        key: reader.file(table, "key", Directory::Private),
+        key_password: reader.file(table, "key-password-file", Directory::Secrets),
+    };
+    match (tls.certificate.is_empty(), tls.key.is_none()) {
+        (false, true) => {
+            reader.missing(table, "key", r#"add key = "NAME.pem", a file in /etc/adit/private"#);
+        }
+        (true, false) => {
+            reader.missing(
+                table,
+                "certificate",
+                r#"add certificate = "NAME.pem", a file in /etc/adit/certs"#,
+            );
+        }
+        _ => {}
+    }
+    let security = RadiusSecurity::Tls(Box::new(tls));
+    Some(RadiusServer { address: address?, port, accounting_port: port, security })
 }
 
 pub(crate) fn needs_of_aaa(

@@ -9,6 +9,7 @@ mod aaa;
 mod aaa_read;
 mod eap;
 mod error;
+mod ppk;
 mod ppp;
 mod ppp_read;
 mod profile;
@@ -21,12 +22,14 @@ mod selector;
 mod server;
 mod server_read;
 mod show;
+mod token;
 mod users;
 mod value;
 
-pub use aaa::{Aaa, RadiusServer};
+pub use aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
+pub use ppk::{Ppk, PpkUse};
 pub use ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;
@@ -40,6 +43,7 @@ pub use server::EapMethod;
 pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 pub use server_read::parse_server;
 pub use show::Setting;
+pub use token::TokenKey;
 pub use users::{User, UserPassword, Users, parse_users_file};
 pub use value::{
     FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteCheck, SuiteKind,

@@ -123,7 +123,7 @@ pub struct PppEap {
     /// The server's certificate, where a method runs TLS, and those between it and its authority.
     pub certificate: Vec<CertSource>,
     /// Its key.
-    pub key: Option<KeySource>,
+    pub keys: Vec<KeySource>,
     /// The file that holds the password of `key`, where it is encrypted.
     pub key_password: Option<FileRef>,
     /// Authorities of clients' certificates. Always there with EAP-TLS: whoever has one of theirs comes in.

@@ -110,7 +110,7 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         eap_identity: reader.parse(table, "eap-identity", user_name),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
-        key: reader.key(table),
+        keys: reader.keys(table),
         key_password: reader.file(table, "key-password-file", Directory::Secrets),
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
         eap,
@@ -155,13 +155,14 @@ fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
         local_id: None,
         remote_id: None,
         psk: None,
+        ppk: None,
         user: None,
         eap_identity: None,
         eap: EapChoice::default(),
         password: None,
         ca: Vec::new(),
         certificate: Vec::new(),
-        key: None,
+        keys: Vec::new(),
         key_password: None,
         revocation: Revocation::default(),
         ike: Vec::new(),
@@ -340,7 +341,7 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppE
     not_in_clear(reader, table, &methods);
     let eap = PppEap {
         certificate: reader.certificates(table, "certificate"),
-        key: reader.key(table),
+        keys: reader.keys(table),
         key_password: reader.file(table, "key-password-file", Directory::Secrets),
         ca: reader.certificates(table, "ca"),
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
@@ -349,7 +350,7 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppE
     let tls = eap.methods.iter().any(|m| m.runs_tls());
     let by_certificate = eap.methods.contains(&EapType::Tls);
     let has = |key| entry(table, key).is_some();
-    let holds_all = eap.key.as_ref().is_some_and(KeySource::is_pkcs12);
+    let holds_all = eap.keys.iter().any(KeySource::may_hold_certificate);
     for (key, wanted) in [("certificate", tls && !holds_all), ("key", tls), ("ca", by_certificate)] {
         if wanted && !has(key) {
             let help = format!("add {key} = \"NAME.pem\": `eap-methods` has a method that needs it");

@@ -4,6 +4,7 @@ use core::time::Duration;
 use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::eap::EapChoice;
+use crate::ppk::{Ppk, PpkUse};
 use crate::ppp::{PppRule, TunnelKind};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
@@ -108,6 +109,8 @@ pub struct Profile {
     pub remote_id: Option<Identity>,
     /// The PSK, for whichever side uses one. Always there if one does.
     pub psk: Option<PskSource>,
+    /// A postquantum preshared key that goes into the keys, and whether it has to. IKEv2 only.
+    pub ppk: Option<(Ppk, PpkUse)>,
     /// The name that EAP proves, perhaps `DOMAIN\\user`. Always there with `auth = "eap"`, unless a certificate names it.
     pub user: Option<String>,
     /// What EAP's first question is answered with, where it shall not be `user`: `anonymous@example.com`.
@@ -121,8 +124,8 @@ pub struct Profile {
     /// Our certificate, and those between it and its authority. Always there with `auth = "certificate"`, unless `key` is
     /// a PKCS#12 file, which holds them.
     pub certificate: Vec<CertSource>,
-    /// Our certificate's private key. Always there with `auth = "certificate"`.
-    pub key: Option<KeySource>,
+    /// The private keys of our certificates. Never empty with `auth = "certificate"`.
+    pub keys: Vec<KeySource>,
     /// The file that holds the password of `key`, where it is encrypted.
     pub key_password: Option<FileRef>,
     /// Whether certificates are asked about before they are believed.
@@ -203,10 +206,7 @@ impl Profile {
             Some(PskSource::File(file)) => Some(file),
             _ => None,
         };
-        let key = match &self.key {
-            Some(KeySource::File(file)) => Some(file),
-            _ => None,
-        };
+        let keys = self.keys.iter().filter_map(KeySource::file);
         let certificates = self.ca.iter().chain(&self.certificate).filter_map(|source| match source {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
@@ -215,7 +215,8 @@ impl Profile {
             Some(PasswordSource::File(file)) => Some(file),
             _ => None,
         };
-        let secrets = psk.into_iter().chain(key).chain(&self.key_password).chain(password);
+        let ppk = self.ppk.as_ref().map(|(ppk, _)| &ppk.file);
+        let secrets = psk.into_iter().chain(ppk).chain(keys).chain(&self.key_password).chain(password);
         secrets.chain(certificates).collect()
     }
 }

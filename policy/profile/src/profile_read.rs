@@ -5,6 +5,7 @@ use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::eap::{EapChoice, eap};
 use crate::error::{ProfileErrors, Source};
+use crate::ppk::{self, Ppk, PpkUse};
 use crate::ppp::TunnelKind;
 use crate::ppp_read::ppp_profile;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
@@ -20,6 +21,7 @@ pub(crate) const AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate)];
 const OWN_AUTH: &[(&str, AuthMethod)] =
     &[("psk", AuthMethod::Psk), ("certificate", AuthMethod::Certificate), ("eap", AuthMethod::Eap)];
+const AUTH_HELP: &str = r#"add auth = "psk", auth = "certificate" or auth = "eap""#;
 pub(crate) const TRAFFIC: &[(&str, Tunnel)] = &[("full", Tunnel::Full), ("split", Tunnel::Split)];
 /// `tunnel` says what carries the connection. Files from before there was a choice say by it what goes into the tunnel,
 /// which is `traffic` now.
@@ -50,6 +52,9 @@ pub(crate) const KEYS: &[&str] = &[
     "remote-id",
     "psk",
     "psk-file",
+    "ppk-id",
+    "ppk-file",
+    "ppk",
     "user",
     "eap-identity",
     "eap-methods",
@@ -138,8 +143,7 @@ fn ike_profile(
 ) -> Option<Profile> {
     reader.only(table, KEYS);
     let servers = servers(reader, table);
-    let help = r#"add auth = "psk", auth = "certificate" or auth = "eap""#;
-    let auth = required_choice(reader, table, "auth", OWN_AUTH, help);
+    let auth = required_choice(reader, table, "auth", OWN_AUTH, AUTH_HELP);
     // [7296:2.16-1] [7296:5-3]
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
@@ -163,13 +167,14 @@ fn ike_profile(
         servers,
         local_id: credentials.local_id,
         psk: credentials.psk,
+        ppk: credentials.ppk,
         user: credentials.user,
         eap_identity: credentials.eap_identity,
         eap: credentials.eap,
         password: credentials.password,
         ca: credentials.ca,
         certificate: credentials.certificate,
-        key: credentials.key,
+        keys: credentials.keys,
         key_password: credentials.key_password,
         revocation: credentials.revocation,
         ike,
@@ -231,13 +236,14 @@ pub(crate) fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerN
 struct Credentials {
     local_id: Option<Identity>,
     psk: Option<PskSource>,
+    ppk: Option<(Ppk, PpkUse)>,
     user: Option<String>,
     eap_identity: Option<String>,
     eap: EapChoice,
     password: Option<PasswordSource>,
     ca: Vec<CertSource>,
     certificate: Vec<CertSource>,
-    key: Option<KeySource>,
+    keys: Vec<KeySource>,
     key_password: Option<FileRef>,
     revocation: Revocation,
 }
@@ -253,17 +259,18 @@ fn credentials(
     let found = Credentials {
         local_id: reader.parse(table, "local-id", parse_identity),
         psk: reader.psk(table),
+        ppk: ppk::of_profile(reader, table),
         user: reader.parse(table, "user", user_name),
         eap_identity: reader.parse(table, "eap-identity", user_name),
         eap: eap(reader, table),
         password: reader.password(table),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
-        key: reader.key(table),
+        keys: reader.keys(table),
         key_password: reader.file(table, "key-password-file", Directory::Secrets),
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
     };
-    let holds_all = found.key.as_ref().is_some_and(KeySource::is_pkcs12);
+    let holds_all = found.keys.iter().any(KeySource::may_hold_certificate);
     credentials_missing(reader, table, auth, remote, holds_all);
     if let (Some(auth), Some(remote)) = (auth, remote) {
         credentials_useless(reader, table, auth, remote);

@@ -7,6 +7,7 @@ use crate::error::{ProfileError, Source, is_secret};
 use crate::secret::{
     CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, exposed, parse_psk,
 };
+use crate::token::{SCHEME, TokenKey};
 use crate::value::{NameError, Suite, SuiteCheck, SuiteKind, parse_duration, quoted, show_duration};
 
 /// How a proposal's text is checked; the parser of proposals lives with the protocol.
@@ -361,11 +362,24 @@ impl<'s> Reader<'s> {
         Some(PasswordSource::Inline(inline.text.as_bytes().into()))
     }
 
-    /// A private key: PEM, or a file of `/etc/adit/private`.
-    pub(crate) fn key(&mut self, table: &Table<'_>) -> Option<KeySource> {
-        let text = self.string(table, "key")?;
+    /// Private keys: PEM, files of `/etc/adit/private`, or a token's.
+    pub(crate) fn keys(&mut self, table: &Table<'_>) -> Vec<KeySource> {
+        let texts = self.strings(table, "key");
+        let keys: Vec<_> = texts.into_iter().filter_map(|text| self.key(table, text)).collect();
+        let token = keys.iter().any(|key| matches!(key, KeySource::Token(_)));
+        if let (true, true, Some((_, span))) = (token, keys.len() > 1, entry(table, "key")) {
+            let message = format!("{}`key`: a token's key and others", table.title);
+            self.error(span, message, "name the token's key alone");
+        }
+        keys
+    }
+
+    fn key(&mut self, table: &Table<'_>, text: Text<'_>) -> Option<KeySource> {
+        if text.text.starts_with(SCHEME) {
+            return self.parsed(table, "key", &text, TokenKey::parse).map(KeySource::Token);
+        }
         if !text.text.contains("-----BEGIN") {
-            return self.file(table, "key", Directory::Private).map(KeySource::File);
+            return self.file_named(table, "key", Directory::Private, text).map(KeySource::File);
         }
         self.errors.extend(exposed(&self.source, text.span.clone()));
         if !text.text.contains("PRIVATE KEY-----") || !text.text.contains("-----END") {

@@ -4,6 +4,7 @@ use core::ops::Range;
 use zeroize::Zeroizing;
 
 use crate::error::{Access, ProfileError, Source};
+use crate::token::TokenKey;
 use crate::value::FileName;
 
 /// How much it takes to refuse a certificate because it may have been revoked.
@@ -115,14 +116,26 @@ pub enum KeySource {
     Inline(Secret),
     /// A file in `/etc/adit/private`.
     File(FileRef),
+    /// In a PKCS#11 token.
+    Token(TokenKey),
 }
 
 impl KeySource {
-    /// Whether it is a PKCS#12 file by its name: then it may hold the certificates too.
+    /// The file that it is in.
     #[must_use]
-    pub fn is_pkcs12(&self) -> bool {
+    pub const fn file(&self) -> Option<&FileRef> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Inline(_) | Self::Token(_) => None,
+        }
+    }
+
+    /// Whether it may hold the certificate too: a PKCS#12 file, by its name, or a token.
+    #[must_use]
+    pub fn may_hold_certificate(&self) -> bool {
         match self {
             Self::Inline(_) => false,
+            Self::Token(_) => true,
             Self::File(file) => {
                 let name = file.name.as_str().to_ascii_lowercase();
                 [".p12", ".pfx"].iter().any(|end| name.ends_with(end))
@@ -190,7 +203,7 @@ fn one_line<'c>(
 /// A PSK as strongSwan writes it: text as it is, `0x` and hexadecimal digits, `0s` and Base64.
 pub(crate) fn parse_psk(text: &str) -> Result<Secret, (&'static str, &'static str)> {
     let bytes = match text.get(..2) {
-        // [7296:2.15-2]
+        // [7296:2.15-2] [8784:5.1-3]
         Some("0x" | "0X") => from_hex(text.get(2..).unwrap_or("")).ok_or((
             "the PSK starts with 0x but is not hexadecimal",
             "an even number of digits 0-9 a-f after 0x",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
 use crate::aaa::Aaa;
+use crate::ppk::{Ppk, PpkUse};
 use crate::ppp::PptpServer;
 use crate::profile::AuthMethod;
 use crate::sa::{Rekeying, Uniqueness};
@@ -22,6 +23,8 @@ pub struct ServerConfig {
     pub ikev2: Ike,
     /// Who may connect and what they get: the first that matches a client's identity and address counts. At least one.
     pub connections: Vec<ConnectionRule>,
+    /// The postquantum preshared keys that clients may name.
+    pub ppks: Vec<Ppk>,
     /// The address pools that connections refer to by name.
     pub pools: Vec<Pool>,
     /// What to change in this host's network while there are clients.
@@ -51,10 +54,10 @@ pub struct Ike {
     /// Who the server claims to be. Always there if it proves itself with a PSK; without it the certificate's own
     /// name is used.
     pub identity: Option<Identity>,
-    /// The server's certificate and those between it and its authority. There if any connection needs it.
+    /// The server's certificates and those between them and their authorities. There if any connection needs one.
     pub certificate: Vec<CertSource>,
-    /// The certificate's private key. There if any connection needs it.
-    pub key: Option<KeySource>,
+    /// The private keys of the server's certificates. There if any connection needs one.
+    pub keys: Vec<KeySource>,
     /// The file that holds the password of `key`, where it is encrypted.
     pub key_password: Option<FileRef>,
     /// The PSK of connections without their own.
@@ -79,7 +82,7 @@ impl Ike {
     /// Whether the server has a certificate of its own.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        !self.certificate.is_empty() || self.key.as_ref().is_some_and(KeySource::is_pkcs12)
+        !self.certificate.is_empty() || self.keys.iter().any(KeySource::may_hold_certificate)
     }
 }
 
@@ -104,6 +107,8 @@ pub struct ConnectionRule {
     pub server_auth: AuthMethod,
     /// The PSK; if there is none, `[ikev2]`'s.
     pub psk: Option<PskSource>,
+    /// Whether clients use a postquantum preshared key. Default: optional, where the server has any.
+    pub ppk: PpkUse,
     /// Authorities for client certificates. Always there with `auth = "certificate"`: a server trusts no public ones.
     pub ca: Vec<CertSource>,
     /// Whether certificates of clients are asked about before they are believed.
@@ -121,6 +126,8 @@ pub struct ConnectionRule {
     pub uniqueness: Uniqueness,
     /// DNS servers for these clients; `None`: the pool's.
     pub dns: Option<Vec<IpAddr>>,
+    /// The domains that those servers are for; `None`: the pool's.
+    pub domains: Option<Vec<String>>,
 }
 
 /// Who decides about a client that speaks EAP.
@@ -157,6 +164,8 @@ pub struct Pool {
     pub ranges6: Vec<AddressRange>,
     /// DNS servers for clients.
     pub dns: Vec<IpAddr>,
+    /// The domains whose names those servers know (RFC 8598). Empty: nothing is said of that.
+    pub domains: Vec<String>,
     /// The link whose subnet the addresses lie in: answer ARP and ND for clients there. `None`: a subnet of its own.
     pub on_subnet: Option<InterfaceName>,
 }
@@ -224,18 +233,15 @@ impl ServerConfig {
             CertSource::File(file) => Some(file),
             CertSource::Inline(_) => None,
         });
-        let keys = self.ikev2.key.iter().chain(eap.iter().filter_map(|e| e.key.as_ref()));
-        let keys = keys.filter_map(|key| match key {
-            KeySource::File(file) => Some(file),
-            KeySource::Inline(_) => None,
-        });
+        let keys = self.ikev2.keys.iter().chain(eap.iter().flat_map(|e| &e.keys)).filter_map(KeySource::file);
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
         let users = users.chain(self.pptp.iter().filter_map(|p| p.users.as_ref()));
-        let radius = self.aaa.servers.iter().map(|s| &s.secret);
+        let radius = self.aaa.servers.iter().flat_map(|s| s.security.files());
+        let ppks = self.ppks.iter().map(|ppk| &ppk.file);
         let key_passwords =
             self.ikev2.key_password.iter().chain(eap.iter().filter_map(|e| e.key_password.as_ref()));
         let keys = keys.chain(key_passwords);
-        psks.chain(certificates).chain(keys).chain(users).chain(radius).collect()
+        psks.chain(certificates).chain(keys).chain(users).chain(radius).chain(ppks).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use adit_core::{AddressRange, Prefix, TrafficSelector};
 
 use crate::aaa_read::{aaa, needs_of_aaa};
 use crate::error::{ProfileErrors, Source};
+use crate::ppk::{self, Ppk};
 use crate::ppp_read::pptp;
 use crate::profile::AuthMethod;
 use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
@@ -15,7 +16,7 @@ use crate::secret::{Directory, KeySource, Revocation};
 use crate::server::{
     ConnectionRule, EapMethod, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig,
 };
-use crate::value::{NameError, ProfileName, SuiteKind, parse_identity, parse_range, quoted};
+use crate::value::{NameError, ProfileName, SuiteKind, dns_domain, parse_identity, parse_range, quoted};
 
 const TOP: &[&str] = &[
     "version",
@@ -24,6 +25,7 @@ const TOP: &[&str] = &[
     "connection",
     "group",
     "pool",
+    "ppk",
     "network",
     "limits",
     "pptp",
@@ -60,6 +62,7 @@ const CONNECTION: &[&str] = &[
     "server-auth",
     "psk",
     "psk-file",
+    "ppk",
     "ca",
     "revocation",
     "pool",
@@ -68,9 +71,10 @@ const CONNECTION: &[&str] = &[
     "transport",
     "uniqueness",
     "dns",
+    "dns-domains",
 ];
 const GROUP: &[&str] = &["members"];
-const POOL: &[&str] = &["ranges", "ranges6", "dns", "on-subnet"];
+const POOL: &[&str] = &["ranges", "ranges6", "dns", "dns-domains", "on-subnet"];
 const NETWORK: &[&str] = &["forward", "nat", "nat-interface"];
 const LIMITS: &[&str] = &["half-open", "clients"];
 const CLIENT_AUTH: &[(&str, (AuthMethod, Option<EapMethod>))] = &[
@@ -108,7 +112,8 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let _: Option<u8> = reader.integer(top, "version", 1..=1);
     let listen = listen(reader, top);
     let ikev2 = ikev2(reader, top, check);
-    let (pools, groups) = (pools(reader, top), groups(reader, top));
+    let (pools, groups, ppks) = (pools(reader, top), groups(reader, top), ppk::of_server(reader, top));
+    let named = Named { pools: &pools, groups: &groups, ppks: &ppks };
     let network = network(reader, top);
     let limits = limits(reader, top);
     let aaa = aaa(reader, top);
@@ -121,11 +126,11 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         );
     }
     let connections: Vec<ConnectionRule> =
-        tables.iter().filter_map(|table| connection(reader, table, &ikev2, &pools, &groups)).collect();
+        tables.iter().filter_map(|table| connection(reader, table, &ikev2, named)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
     let pptp = pptp(reader, top, &pools, &connections).map(Arc::new);
-    ServerConfig { listen, ikev2, connections, pools, network, limits, pptp, aaa }
+    ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, aaa }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {
@@ -153,7 +158,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         return Ike {
             identity: None,
             certificate: Vec::new(),
-            key: None,
+            keys: Vec::new(),
             key_password: None,
             psk: None,
             ike: Vec::new(),
@@ -170,7 +175,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
     let ike = Ike {
         identity: reader.parse(&table, "identity", parse_identity),
         certificate: reader.certificates(&table, "certificate"),
-        key: reader.key(&table),
+        keys: reader.keys(&table),
         key_password: reader.file(&table, "key-password-file", Directory::Secrets),
         psk: reader.psk(&table),
         ike: reader.suites(&table, "ike", SuiteKind::Ike, check),
@@ -185,7 +190,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         (true, false) => {
             reader.missing(&table, "key", r#"add key = "NAME.pem", a file in /etc/adit/private"#)
         }
-        (false, true) if ike.key.as_ref().is_some_and(KeySource::is_pkcs12) => {}
+        (false, true) if ike.keys.iter().any(KeySource::may_hold_certificate) => {}
         (false, true) => reader.missing(
             &table,
             "certificate",
@@ -196,12 +201,19 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
     ike
 }
 
+/// What connections refer to by name.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    pools: &'a [Pool],
+    groups: &'a [Group],
+    ppks: &'a [Ppk],
+}
+
 fn connection(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     ikev2: &Ike,
-    pools: &[Pool],
-    groups: &[Group],
+    named: Named<'_>,
 ) -> Option<ConnectionRule> {
     reader.only(table, CONNECTION);
     if entry(table, "name").is_none() {
@@ -212,7 +224,7 @@ fn connection(
     }
     let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
     let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
-    matches.extend(members(reader, table, groups));
+    matches.extend(members(reader, table, named.groups));
     let auth_help = r#"add auth = "psk", "certificate", "eap-mschapv2", "eap-tls", "eap-ttls", "eap-peap" or "eap-radius""#;
     let (auth, eap) = required_choice(reader, table, "auth", CLIENT_AUTH, auth_help).unzip();
     let eap = eap.flatten();
@@ -220,12 +232,15 @@ fn connection(
     let users = reader.file(table, "users-file", Directory::Secrets);
     let server_auth = reader.choice(table, "server-auth", AUTH);
     let psk = reader.psk(table);
+    let ppk = ppk::of_connection(reader, table, named.ppks);
     let ca = reader.certificates(table, "ca");
     let revocation = reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default();
     let addresses = reader.parse_list(table, "address", parse_network);
-    let pool = pool_of(reader, table, pools);
+    let pool = pool_of(reader, table, named.pools);
     let traffic = traffic(reader, table);
     let uniqueness = reader.choice(table, "uniqueness", Uniqueness::WORDS).unwrap_or(ikev2.uniqueness);
+    let domains = entry(table, "dns-domains").is_some();
+    let domains = domains.then(|| reader.parse_list(table, "dns-domains", dns_domain));
     let dns = entry(table, "dns").is_some().then(|| reader.parse_list(table, "dns", parse_address));
     let auth = auth?;
     let own = ikev2.has_certificate() || auth == AuthMethod::Eap;
@@ -242,6 +257,7 @@ fn connection(
         users,
         server_auth,
         psk,
+        ppk,
         ca,
         revocation,
         pool,
@@ -250,6 +266,7 @@ fn connection(
         transport,
         uniqueness,
         dns,
+        domains,
     };
     needs_of_connection(reader, table, &rule, ikev2);
     Some(rule)
@@ -452,8 +469,9 @@ fn pool(
         );
     }
     let dns: Vec<IpAddr> = reader.parse_list(table, "dns", parse_address);
+    let domains = reader.parse_list(table, "dns-domains", dns_domain);
     let on_subnet = reader.parse(table, "on-subnet", str::parse);
-    Pool { name: name.to_owned(), ranges, ranges6, dns, on_subnet }
+    Pool { name: name.to_owned(), ranges, ranges6, dns, domains, on_subnet }
 }
 
 fn ranges(

@@ -3,6 +3,7 @@ use core::time::Duration;
 use adit_core::TrafficSelector;
 
 use crate::eap::EapChoice;
+use crate::ppk::PpkUse;
 use crate::ppp::{MppeRule, PppRule, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
@@ -126,6 +127,11 @@ impl Profile {
             Some(PskSource::File(file)) => out.push(said("psk-file", string(file.name.as_str()))),
             None => {}
         }
+        if let Some((ppk, rule)) = &self.ppk {
+            out.push(said("ppk-id", string(&ppk.id)));
+            out.push(said("ppk-file", string(ppk.file.name.as_str())));
+            out.push(when("ppk", string(rule.as_str()), *rule == PpkUse::Required));
+        }
         out.extend(self.user.as_deref().map(|user| said("user", string(user))));
         out.extend(self.eap_identity.as_deref().map(|id| said("eap-identity", string(id))));
         if self.auth == AuthMethod::Eap {
@@ -145,10 +151,11 @@ impl Profile {
         if !self.certificate.is_empty() {
             out.push(said("certificate", list(self.certificate.iter().map(certificate))));
         }
-        match &self.key {
-            Some(KeySource::Inline(_)) => out.push(said("key", HIDDEN.into())),
-            Some(KeySource::File(file)) => out.push(said("key", string(file.name.as_str()))),
-            None => {}
+        let keys: Vec<String> = self.keys.iter().map(key).collect();
+        match keys.as_slice() {
+            [] => {}
+            [one] => out.push(said("key", one.clone())),
+            _ => out.push(said("key", list(keys.into_iter()))),
         }
         out.extend(self.key_password.as_ref().map(|f| said("key-password-file", string(f.name.as_str()))));
         if self.remote_auth == AuthMethod::Certificate {
@@ -262,6 +269,14 @@ fn age(age: Option<Duration>) -> String {
 
 fn said(key: &'static str, value: String) -> Setting {
     Setting { key, value, default: false }
+}
+
+fn key(source: &KeySource) -> String {
+    match source {
+        KeySource::Inline(_) => HIDDEN.into(),
+        KeySource::File(file) => string(file.name.as_str()),
+        KeySource::Token(token) => string(&token.to_string()),
+    }
 }
 
 fn certificate(source: &CertSource) -> String {

@@ -326,6 +326,21 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}{more}\"", shown.escape_debug())
 }
 
+/// A domain's name in ASCII, as INTERNAL_DNS_DOMAIN carries it (RFC 8598 §3.1).
+pub(crate) fn dns_domain(text: &str) -> Result<String, NameError> {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        return Ok(text.to_owned());
+    }
+    let why = format!("{} is not a domain", quoted(text));
+    Err(NameError::new(why, r#""corp.example.com": ASCII, without a dot in front or at the end"#))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 
 use adit_core::{Identity, Prefix};
 use adit_profile::{
-    Access, AuthMethod, Mode, Profile, PskSource, Rekeying, Source, Start, SuiteCheck, SuiteKind, Tunnel,
-    Uniqueness, parse_profile, parse_server,
+    Access, AuthMethod, Mode, PpkUse, Profile, PskSource, Rekeying, Source, Start, SuiteCheck, SuiteKind,
+    Tunnel, Uniqueness, parse_profile, parse_server,
 };
 use proptest::prelude::*;
 
@@ -130,6 +130,64 @@ fn a_connection_is_chosen_by_identity_group_and_address() {
     assert_eq!(chosen("branch.example.com", "10.7.0.1"), ("branch".into(), Uniqueness::Refuse));
     assert_eq!(config.connections[1].remote_subnets[0].to_string(), "10.2.0.0/16");
     assert!(config.connections[1].pool.is_none() && config.connections[2].transport);
+}
+
+// [8784:5.1-3]
+#[test]
+fn a_postquantum_key_is_required_by_who_names_one_and_optional_at_a_server_that_has_some() {
+    let head = "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n";
+    let profile = parse(&format!("{head}ppk-id = \"staff\"\nppk-file = \"s.ppk\"\n"));
+    let (ppk, rule) = profile.ppk.as_ref().unwrap();
+    assert_eq!((ppk.id.as_str(), ppk.file.path().as_str()), ("staff", "/etc/adit/secrets/s.ppk"));
+    assert_eq!(*rule, PpkUse::Required);
+    assert!(profile.files().contains(&&ppk.file));
+    assert_eq!(parse(&profile.to_toml()).settings(), profile.settings());
+    let rules = |extra: &str, ppk: &str| {
+        let text = format!(
+            "{extra}[ikev2]\nidentity = \"a\"\npsk-file = \"c\"\n[[connection]]\nname = \"x\"\nmatch = \"*\"\n\
+             auth = \"psk\"\ntransport = true\n{ppk}"
+        );
+        let config = parse_server(&Source { file: "s", text: &text, access: None }, &check).unwrap();
+        (config.connections[0].ppk, config.ppks.len(), config.files().len())
+    };
+    let keys = "[ppk.\"staff 1\"]\nfile = \"s.ppk\"\n";
+    assert_eq!(rules("", ""), (PpkUse::Off, 0, 1));
+    assert_eq!(rules(keys, ""), (PpkUse::Optional, 1, 2));
+    assert_eq!(rules(keys, "ppk = \"required\"\n"), (PpkUse::Required, 1, 2));
+}
+
+#[test]
+fn a_radius_server_is_asked_over_udp_or_over_tls() {
+    let server = |radius: &str| {
+        let text = format!(
+            "[ikev2]\nidentity = \"a\"\npsk-file = \"c\"\n[[connection]]\nname = \"x\"\nmatch = \"*\"\n\
+             auth = \"psk\"\ntransport = true\n[[radius]]\naddress = \"10.1.0.5\"\n{radius}"
+        );
+        let config = parse_server(&Source { file: "s", text: &text, access: None }, &check)?;
+        Ok::<_, adit_profile::ProfileErrors>(config)
+    };
+    let udp = server("secret-file = \"r.secret\"\n").unwrap();
+    assert_eq!((udp.aaa.servers[0].port, udp.aaa.servers[0].accounting_port), (1812, 1813));
+    let tls = server(
+        "tls-name = \"radius.example.com\"\nca = \"ca.pem\"\ncertificate = \"nas.pem\"\nkey = \"nas.pem\"\n\
+         key-password-file = \"nas.pw\"\n",
+    )
+    .unwrap();
+    assert_eq!((tls.aaa.servers[0].port, tls.aaa.servers[0].accounting_port), (2083, 2083));
+    let files: Vec<String> = tls.files().iter().map(|f| f.path()).collect();
+    for file in ["certs/ca.pem", "certs/nas.pem", "private/nas.pem", "secrets/nas.pw"] {
+        assert!(files.contains(&format!("/etc/adit/{file}")), "{file}: {files:?}");
+    }
+    for (wrong, why) in [
+        ("", "`secret-file` is missing"),
+        ("secret-file = \"r.secret\"\nca = \"ca.pem\"\n", "`ca` has no use"),
+        ("tls-name = \"r\"\nsecret-file = \"r.secret\"\n", "`secret-file` has no use"),
+        ("tls-name = \"r\"\ncertificate = \"nas.pem\"\n", "`key` is missing"),
+        ("tls-name = \"r\"\nkey = \"nas.pem\"\n", "`certificate` is missing"),
+    ] {
+        let errors = server(wrong).unwrap_err().to_string();
+        assert!(errors.contains(why), "{wrong}: {errors}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, idle, auth, remote-auth, local-id, remote-id, psk, psk-file, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, idle, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, local-address, mobility, prefer, outage-time"#
     );
 }
 
@@ -243,6 +243,41 @@ corp.toml:4:14: `certificate` is missing
   help: add certificate = "NAME.pem", a file in /etc/adit/certs
 corp.toml:4:14: `key` is missing
   help: add key = "NAME.pem", a file in /etc/adit/private"#
+    );
+}
+
+#[test]
+fn half_a_postquantum_key_is_none() {
+    let head = "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n";
+    assert_eq!(
+        profile_errors(&format!("{head}ppk = \"maybe\"\n")).to_string(),
+        r#"corp.toml:5:7: `ppk`: "maybe" is not a value it can have
+  help: allowed: "required", "optional"
+corp.toml:5:14: `ppk-id` is missing
+  help: add ppk-id = "NAME", under which the server knows the key
+corp.toml:5:14: `ppk-file` is missing
+  help: add ppk-file = "NAME.ppk", a file in /etc/adit/secrets that holds the key"#
+    );
+    let text = "[ikev2]\nidentity = \"a\"\npsk-file = \"c\"\n[[connection]]\nname = \"x\"\nmatch = \"*\"\n\
+                auth = \"psk\"\ntransport = true\nppk = \"required\"\n[ppk]\n";
+    assert_eq!(
+        server_errors(text),
+        r#"corp.toml:9:7: [[connection]] 1: `ppk`: this server has no keys
+  help: add [ppk.NAME] with file = "NAME.ppk""#
+    );
+    let text = text.replace("[ppk]", "[ppk.\"\"]\n[ppk.other]\nkey = \"x\"");
+    assert_eq!(
+        server_errors(&text),
+        r#"corp.toml:9:7: [[connection]] 1: `ppk`: this server has no keys
+  help: add [ppk.NAME] with file = "NAME.ppk"
+corp.toml:10:1: [ppk.] `file` is missing
+  help: add file = "NAME.ppk", a file in /etc/adit/secrets that holds the key
+corp.toml:10:6: [ppk]: "" is not the name of a key
+  help: 1 to 64 printable ASCII characters
+corp.toml:11:1: [ppk.other] `file` is missing
+  help: add file = "NAME.ppk", a file in /etc/adit/secrets that holds the key
+corp.toml:12:1: [ppk.other] unknown key "key"
+  help: known here: file"#
     );
 }
 

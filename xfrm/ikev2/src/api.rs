@@ -18,8 +18,8 @@ mod config;
 mod eap;
 
 pub use config::{
-    FRAGMENT_SIZE, InitiatorConfig, LocalAuth, RemoteAuth, ResponderConfig, ResponderDefaults, Timing,
-    Uniqueness,
+    FRAGMENT_SIZE, InitiatorConfig, LocalAuth, OwnChain, PpkRule, PpkUse, RemoteAuth, ResponderConfig,
+    ResponderDefaults, Timing, Uniqueness,
 };
 pub use eap::{EapStep, EapSuccess};
 
@@ -199,6 +199,13 @@ pub enum Ask {
         /// The peer.
         remote: Identity,
     },
+    /// The postquantum preshared key of this name (RFC 8784). → [`Answer::Ppk`]
+    Ppk {
+        /// The name of the [`ResponderConfig`], as responder.
+        connection: Option<String>,
+        /// PPK_ID, of the type PPK_ID_FIXED.
+        id: Vec<u8>,
+    },
     /// Verify that the certificates lead to a trust anchor, are for `identity` and for this role, and that the first
     /// one's key made `signature` over `message`. → [`Answer::Verified`]
     Verify {
@@ -217,8 +224,10 @@ pub enum Ask {
         /// The signature.
         signature: Vec<u8>,
     },
-    /// Sign `message` with our key by the best scheme of `schemes`. → [`Answer::Signed`]
+    /// Sign `message` with a key of ours by the best scheme of `schemes`. → [`Answer::Signed`]
     Sign {
+        /// Which of our certificates' key: its place in [`LocalAuth::Signature`].
+        certificate: usize,
         /// What the peer accepts and our key can do, best first.
         schemes: Vec<SignatureScheme>,
         /// ASN.1 (RFC 7427) or fixed-length r‖s (RFC 4754).
@@ -276,6 +285,8 @@ pub enum Answer {
     Eap(Result<EapStep, Failure>),
     /// To [`Ask::Psk`].
     Psk(Result<Secret, Failure>),
+    /// To [`Ask::Ppk`]. `None`: there is none of this name.
+    Ppk(Result<Option<Secret>, Failure>),
     /// To [`Ask::Verify`].
     Verified(Result<(), Failure>),
     /// To [`Ask::Sign`].
@@ -297,6 +308,8 @@ pub struct Lease {
     pub v6: Option<(Ipv6Addr, u8)>,
     /// INTERNAL_IP4_DNS and INTERNAL_IP6_DNS, in order.
     pub dns: Vec<IpAddr>,
+    /// INTERNAL_DNS_DOMAIN (RFC 8598): the domains whose names those servers know. Empty: nothing is said of that.
+    pub domains: Vec<String>,
 }
 
 /// Something that the driver, and perhaps a person, wants to know.
@@ -438,6 +451,8 @@ pub struct Established {
     pub remote_ts: Vec<TrafficSelector>,
     /// Addresses: got, as initiator; handed out, as responder.
     pub lease: Lease,
+    /// A postquantum preshared key is in its keys (RFC 8784).
+    pub ppk: bool,
     /// The name of the [`ResponderConfig`], as responder.
     pub connection: Option<String>,
 }
@@ -539,6 +554,7 @@ impl fmt::Debug for Ask {
             Self::Connection { .. } => "Connection",
             Self::Eap { .. } => "Eap",
             Self::Psk { .. } => "Psk",
+            Self::Ppk { .. } => "Ppk",
             Self::Verify { .. } => "Verify",
             Self::Sign { .. } => "Sign",
             Self::Lease { .. } => "Lease",

@@ -3,13 +3,18 @@
 use adit_core::{Failure, Identity, Secret, SignatureScheme};
 use adit_isakmp::Payload;
 use adit_isakmp::keys::{psk_auth, signed_octets};
-use adit_isakmp::payload::{AuthMethod, Authentication, CertificateEncoding, Eap, Identification};
+use adit_isakmp::payload::{
+    AuthMethod, Authentication, Certificate, CertificateEncoding, Eap, Identification,
+};
 use adit_isakmp::signature::{OUR_HASHES, hash_algorithm, schemes};
 
-use crate::api::SignatureEncoding;
+use crate::api::{Ask, LocalAuth, OwnChain, SignatureEncoding};
 use crate::channel::Handshake;
 use crate::explain;
 use crate::state::{Cx, Role};
+
+/// Authorities that one peer asks for. More are not looked at.
+const MAX_AUTHORITIES: usize = 1000;
 
 /// Certificates of one peer. More are refused, not cut off.
 pub(crate) const MAX_CERTIFICATES: usize = 10;
@@ -72,6 +77,50 @@ pub(crate) fn eap_payload(packet: &[u8]) -> Result<Payload, Failure> {
 pub(crate) fn eap_packet(eap: &Eap) -> Vec<u8> {
     let length = u16::try_from(eap.data.len().saturating_add(4)).unwrap_or(u16::MAX).to_be_bytes();
     [&[eap.code, eap.identifier][..], &length, &eap.data].concat()
+}
+
+/// The authorities that a message asks for a certificate of.
+pub(crate) fn asked_authorities(payloads: &[Payload]) -> Vec<[u8; 20]> {
+    let asked = payloads.iter().filter_map(|p| match p {
+        Payload::CertReq(c) if c.encoding == CertificateEncoding::X509_SIGNATURE => Some(c.authorities()),
+        _ => None,
+    });
+    asked.flatten().take(MAX_AUTHORITIES).collect()
+}
+
+/// A certificate of ours that the peer can use, and how its key signs for it.
+pub(crate) struct Chosen {
+    pub(crate) certificate: usize,
+    pub(crate) schemes: Vec<SignatureScheme>,
+    pub(crate) encoding: SignatureEncoding,
+}
+
+impl Chosen {
+    /// The question for the signature.
+    pub(crate) fn ask(self, message: Secret) -> Ask {
+        let Self { certificate, schemes, encoding } = self;
+        Ask::Sign { certificate, schemes, encoding, message }
+    }
+}
+
+/// Chooses one: the first that the peer asks for; a peer may accept more than it names (RFC 7296 §3.7), so then the first.
+pub(crate) fn choose(own: &[OwnChain], hs: &Handshake) -> Result<Chosen, Failure> {
+    let mut refused = None;
+    let mut usable = Vec::new();
+    for (certificate, chain) in own.iter().enumerate() {
+        match usable_schemes(&chain.schemes, hs.peer_hashes.as_deref()) {
+            Ok((schemes, encoding)) => {
+                let asked = chain.authorities.iter().any(|hash| hs.asked.contains(hash));
+                usable.push((asked, Chosen { certificate, schemes, encoding }));
+            }
+            Err(why) => refused = refused.or(Some(why)),
+        }
+    }
+    let place = usable.iter().position(|(asked, _)| *asked).unwrap_or(0);
+    if place >= usable.len() {
+        return Err(refused.unwrap_or_else(explain::no_common_signature));
+    }
+    Ok(usable.swap_remove(place).1)
 }
 
 /// Which of our schemes the peer understands, and how the signature is to be written.
@@ -164,6 +213,14 @@ pub(crate) fn certificates(payloads: &[Payload]) -> Option<Vec<Vec<u8>>> {
         .take(MAX_CERTIFICATES + 1)
         .collect();
     (list.len() <= MAX_CERTIFICATES).then_some(list)
+}
+
+/// The CERT payloads of the certificate that we prove ourselves with.
+pub(crate) fn certificate_payloads(local: &LocalAuth, place: usize) -> Vec<Payload> {
+    let LocalAuth::Signature { own } = local else { return Vec::new() };
+    let chain = own.get(place).into_iter().flat_map(|chain| &chain.certificates);
+    // [7296:1.2-1] [7296:3.6-2]
+    chain.cloned().map(|c| Payload::Cert(Certificate::x509(c))).collect()
 }
 
 /// An identity for a person, known or not.

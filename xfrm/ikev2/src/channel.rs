@@ -13,6 +13,7 @@ use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
 use crate::intermediate::Intermediate;
 use crate::linger::Answered;
 use crate::natd::Nat;
+use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Datagram, Role};
 
@@ -58,8 +59,14 @@ pub(crate) struct Handshake {
     pub(crate) message_r: Vec<u8>,
     /// The peer's SIGNATURE_HASH_ALGORITHMS, if it sent any (RFC 7427 §4).
     pub(crate) peer_hashes: Option<Vec<u16>>,
+    /// The authorities that the peer asks for a certificate of (CERTREQ).
+    pub(crate) asked: Vec<[u8; 20]>,
+    /// Which of our certificates we prove ourselves with.
+    pub(crate) own: usize,
     /// The IKE_INTERMEDIATE exchanges so far.
     pub(crate) intermediate: Intermediate,
+    /// Where the postquantum preshared key stands.
+    pub(crate) ppk: Ppk,
     /// Exchanges of IKE_AUTH that are over: there are more than one only with EAP.
     pub(crate) rounds: u32,
 }
@@ -149,7 +156,11 @@ impl Handshake {
             message_i: Vec::new(),
             message_r: Vec::new(),
             peer_hashes: agreed.peer_hashes,
+            asked: Vec::new(),
+            own: 0,
             intermediate: Intermediate::default(),
+            // [8784:3-14]
+            ppk: Ppk::Off,
             rounds: 0,
         }))
     }

@@ -10,7 +10,7 @@ use adit_isakmp::crypto::CryptoError;
 use adit_isakmp::payload::{Notify, NotifyType};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
-use crate::api::{ChildMode, InitiatorConfig, LocalAuth, RemoteAuth};
+use crate::api::{ChildMode, InitiatorConfig, LocalAuth, PpkRule, RemoteAuth};
 
 fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let texts: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();
@@ -128,6 +128,10 @@ pub(crate) fn auth_refused(config: &InitiatorConfig, notify: &Notify) -> Failure
                 LocalAuth::Eap { .. } => {
                     format!("check that the server has EAP for {us}, and that it calls itself {server}")
                 }
+            };
+            let hint = match &config.ppk {
+                Some(_) => format!("{hint}; and that both have the same key under the ppk-id"),
+                None => hint,
             };
             let text = format!("the server did not accept us as {us} with our {how}");
             Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text).hint(hint)
@@ -325,6 +329,15 @@ pub(crate) fn wrong_identity(config: &InitiatorConfig, answered: &str) -> Failur
         format!("the server calls itself {answered}, not {}", config.remote_id),
     )
     .hint("if that is the server you mean, make it `remote-id` in the profile")
+}
+
+/// The server goes on without the postquantum preshared key that has to be there (RFC 8784).
+pub(crate) fn no_ppk(rule: Option<&PpkRule>) -> Failure {
+    let name = rule.map(|rule| String::from_utf8_lossy(&rule.id).into_owned()).unwrap_or_default();
+    let text =
+        format!("the server does not use the postquantum preshared key {name}, and the profile requires it");
+    Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
+        .hint("give the server the key under this name, or set ppk = \"optional\"")
 }
 
 /// The server has not the key.

@@ -13,6 +13,7 @@
 //! | `task` | one file for each job: liveness, deletion, refusals; `create` (CHILD_SAs, new and rekeyed), `rekey_ike` | §1.3, §1.4, §2.4, §2.8, §2.17, §2.18, §2.21 |
 //! | `channel`, `auth`, `natd`, `selectors` | keys and protection, AUTH, NAT detection, narrowing | §2.14 to §2.17, §2.23, §2.9 |
 //! | `request`, `linger` | retransmission, and the response that is repeated | §2.1, §2.4 |
+//! | `ppk` | postquantum preshared keys | RFC 8784 |
 //! | `explain` | failures for people | |
 //!
 //! # What is believed, and when
@@ -44,6 +45,7 @@ mod intermediate;
 mod linger;
 mod natd;
 mod policy;
+mod ppk;
 mod request;
 mod responder;
 mod selectors;

@@ -118,6 +118,15 @@ pub fn skeyseed_additional(
     skeyseed_rekey(crypto, prf, sk_d, exchange, core::slice::from_ref(shared))
 }
 
+/// SK_d, SK_pi or SK_pr with a postquantum preshared key in it (RFC 8784 §3): `prf+(PPK, SK_x')`.
+#[must_use]
+pub fn mix_ppk(crypto: &dyn CryptoProvider, prf: Prf, ppk: &Secret, key: &Secret) -> Secret {
+    // [8784:3-5]
+    let mut out = vec![0; prf.output_len()];
+    crypto.prf_plus(prf, ppk.expose(), &[key.expose()], &mut out);
+    Secret::new(out)
+}
+
 /// IntAuth_iN or IntAuth_rN (RFC 9242 §3.3.2): `prf(SK_pN, IntAuth_N-1 | A | P)`. `message` is A and P as
 /// [`crate::sk::as_whole`] gives them.
 #[must_use]

@@ -8,6 +8,7 @@ mod eap;
 mod id;
 mod ke;
 mod notify;
+mod ppk;
 mod sa;
 mod ts;
 
@@ -19,6 +20,7 @@ pub use eap::Eap;
 pub use id::Identification;
 pub use ke::KeyExchangeData;
 pub use notify::{Notify, NotifyType};
+pub use ppk::PpkId;
 pub use sa::{Attribute, AttributeValue, Proposal, Protocol, SecurityAssociation, Transform, TransformType};
 pub use ts::{Selector, TrafficSelectors};
 

@@ -176,6 +176,11 @@ impl ConnectionObject {
     }
 
     #[zbus(property)]
+    fn dns_domains(&self) -> Vec<String> {
+        self.read(|f| f.domains)
+    }
+
+    #[zbus(property)]
     fn routes(&self) -> Vec<String> {
         self.read(|f| texts(&f.routes))
     }

@@ -239,6 +239,7 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("Interface", old.interface == new.interface, new.interface.as_str().into());
     compare("Addresses", old.addresses == new.addresses, texts(&new.addresses).into());
     compare("Dns", old.dns == new.dns, texts(&new.dns).into());
+    compare("DnsDomains", old.domains == new.domains, new.domains.clone().into());
     compare("Routes", old.routes == new.routes, texts(&new.routes).into());
     compare("LocalIdentity", old.local_id == new.local_id, new.local_id.as_str().into());
     compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());

@@ -5,6 +5,7 @@ mod end;
 mod hold;
 mod idle;
 mod live;
+mod proof;
 mod renewal;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
-use super::eap::{Passwords, Talk};
+use super::eap::Passwords;
 use super::install::Installation;
 use super::life::{MOST_ADDRESSES, PAUSES, unless};
 use super::new_passwords;
@@ -29,9 +30,8 @@ use super::resolve::resolve;
 use super::roaming::{self, Over, Roaming};
 use super::shown::Shown;
 use super::words::{describe, hint_at_legacy};
-use crate::credentials::{OwnCertificate, anchors};
+use crate::credentials::OwnCertificate;
 use crate::daemon::Daemon;
-use crate::eap_tls::EapTls;
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::pptp::client::SharedUnit;
@@ -297,7 +297,7 @@ impl Attempt {
     /// room; what one refuses, all would.
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
-        let (own, trusted) = self.credentials()?;
+        let (own, trusted) = self.credentials().await?;
         if self.profile.auth == AuthMethod::Eap && !self.profile.eap.methods.contains(&EapType::Tls) {
             // The server is not kept waiting for a person where that can be helped.
             self.passwords.ready().await?;
@@ -316,7 +316,10 @@ impl Attempt {
                     match self.dial(&ike, (gateway, remote), way, own.as_ref(), trusted.clone()).await {
                         Ok(()) => return Ok(()),
                         Err(failure) if elsewhere(failure.code) => last = Some(failure),
-                        Err(failure) => return Err(failure),
+                        Err(failure) => {
+                            self.passwords.token_has_failed(failure.code);
+                            return Err(failure);
+                        }
                     }
                 }
             }
@@ -367,39 +370,6 @@ impl Attempt {
             }
         }
         Ok(())
-    }
-
-    fn credentials(&self) -> Result<(Option<OwnCertificate>, Option<Arc<adit_pki::TrustAnchors>>), Failure> {
-        let files = self.daemon.files();
-        let own = match self.profile.auth {
-            AuthMethod::Certificate | AuthMethod::Eap => OwnCertificate::of_profile(files, &self.profile)?,
-            AuthMethod::Psk => None,
-        };
-        let trusted = match self.profile.remote_auth {
-            AuthMethod::Certificate => Some(Arc::new(anchors(files, &self.profile.ca)?)),
-            AuthMethod::Psk | AuthMethod::Eap => None,
-        };
-        if let Some(psk) = &self.profile.psk {
-            // A missing or exposed key is told before the first packet.
-            files.psk(psk)?;
-        }
-        Ok((own, trusted))
-    }
-
-    /// The EAP conversation of one IKE_SA, if the profile has one.
-    fn talk(
-        &self,
-        gateway: &ServerName,
-        own: Option<&OwnCertificate>,
-        anchors: Option<&Arc<adit_pki::TrustAnchors>>,
-    ) -> Result<Option<Talk>, Failure> {
-        if self.profile.auth != AuthMethod::Eap {
-            return Ok(None);
-        }
-        let anchors = anchors.ok_or_else(|| internal("the server's authorities are missing"))?;
-        let tls = EapTls::of_profile(&self.profile, gateway, anchors, own)?;
-        let identity = own.map(OwnCertificate::identity).transpose()?;
-        Talk::new(&self.passwords, tls, identity.as_ref()).map(Some)
     }
 
     async fn ways(&self, remote: SocketAddr) -> Result<Vec<PathInfo>, Failure> {

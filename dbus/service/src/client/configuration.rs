@@ -3,8 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use adit_core::{Failure, Identity, Path, Prefix, TrafficSelector};
-use adit_ikev2::api::{ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, RemoteAuth, Timing};
-use adit_profile::{AuthMethod, Mode, Profile, ServerName, Tunnel};
+use adit_ikev2::api::{
+    ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, PpkRule, RemoteAuth, Timing,
+};
+use adit_profile::{AuthMethod, Dns, Mode, Profile, ServerName, Tunnel};
 
 use super::roaming;
 use crate::credentials::OwnCertificate;
@@ -54,8 +56,13 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
             AuthMethod::Psk | AuthMethod::Eap => RemoteAuth::Psk,
             AuthMethod::Certificate => RemoteAuth::Certificate { authorities: target.authorities },
         },
+        ppk: profile.ppk.as_ref().map(|(ppk, rule)| PpkRule {
+            id: ppk.id.clone().into_bytes(),
+            required: *rule == adit_profile::PpkUse::Required,
+        }),
         request_v4: profile.addresses.ipv4,
         request_v6: profile.addresses.ipv6,
+        request_domains: profile.tunnel == Tunnel::Split && profile.dns == Dns::Auto,
         former: target.former,
         mode: child_mode(profile.mode),
         more_children: more_children(profile, ends),

@@ -29,6 +29,7 @@ impl SaContext for ClientContext {
     fn ask(&self, sa: SaId, ask: Ask) -> Pending {
         match ask {
             Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk())),
+            Ask::Ppk { .. } => Pending::Now(Answer::Ppk(self.ppk())),
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 match &self.anchors {
                     Some(anchors) => verify(
@@ -40,8 +41,8 @@ impl SaContext for ClientContext {
                     None => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
                 }
             }
-            Ask::Sign { schemes, encoding, message } => match &self.own {
-                Some(own) => own.sign(schemes, encoding, message),
+            Ask::Sign { certificate, schemes, encoding, message } => match &self.own {
+                Some(own) => own.sign(certificate, schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
             Ask::AllocateSpi { path } => {
@@ -89,6 +90,10 @@ impl SaContext for ClientContext {
 }
 
 impl ClientContext {
+    fn ppk(&self) -> Result<Option<adit_core::Secret>, Failure> {
+        self.profile.ppk.as_ref().map(|(ppk, _)| self.files.key_of(&ppk.file)).transpose()
+    }
+
     fn psk(&self) -> Result<adit_core::Secret, Failure> {
         match &self.profile.psk {
             Some(source) => self.files.psk(source),

@@ -9,6 +9,7 @@ use adit_ikev2::api::{EapStep, EapSuccess};
 use adit_profile::{EapInner, EapType, Profile};
 
 use super::asker::Asker;
+use crate::credentials::OwnCertificate;
 use crate::eap_tls::EapTls;
 use crate::files::Files;
 use crate::registry::Wanted;
@@ -20,11 +21,19 @@ pub(crate) struct Passwords {
     pub(crate) asker: Asker,
     /// What a person has typed, for when the connection has to come back by itself.
     typed: Mutex<Option<Secret>>,
+    /// Our certificate, where its key is in a token: it stays open.
+    token: Mutex<Option<OwnCertificate>>,
 }
 
 impl Passwords {
     pub(crate) fn new(profile: &Arc<Profile>, files: &Files, asker: Asker) -> Self {
-        Self { profile: Arc::clone(profile), files: files.clone(), asker, typed: Mutex::default() }
+        Self {
+            profile: Arc::clone(profile),
+            files: files.clone(),
+            asker,
+            typed: Mutex::default(),
+            token: Mutex::default(),
+        }
     }
 
     /// Before the first packet: a missing or exposed file is told, and a person is asked.
@@ -38,6 +47,22 @@ impl Passwords {
         let secret = self.ask("password", String::new()).await?;
         *self.typed() = Some(secret);
         Ok(())
+    }
+
+    /// Our certificate, where its key is in a token that is open.
+    pub(super) fn token(&self) -> Option<OwnCertificate> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep_token(&self, own: OwnCertificate) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+    }
+
+    /// A token that was taken out is looked for again, and its PIN asked for.
+    pub(super) fn token_has_failed(&self, code: FailureCode) {
+        if code == FailureCode::NoSecret {
+            self.token.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     /// What was typed was wrong.

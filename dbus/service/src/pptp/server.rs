@@ -173,8 +173,8 @@ impl Inner {
         }
         let radius = if config.radius { daemon.radius().of(server, daemon.files())? } else { None };
         let (files, eap) = (daemon.files(), &config.eap);
-        let load = |key| OwnCertificate::load(files, &eap.certificate, key, eap.key_password.as_ref());
-        let own = eap.key.as_ref().map(load).transpose()?;
+        let load = || OwnCertificate::load(files, &eap.certificate, &eap.keys, eap.key_password.as_ref());
+        let own = if eap.keys.is_empty() { None } else { Some(load()?) };
         let anchors = match eap.ca.is_empty() {
             true => None,
             false => Some(Arc::new(anchors(files, &eap.ca)?)),

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_auth::radius::{Client, Input, MAX_LEN, Output, Query, QueryId, Server, ServerId, Verdict};
 use adit_core::{Failure, FailureCode, Step};
 use adit_crypto::OsEntropy;
+use adit_tls::ClientConfig;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::tls::TlsLink;
 use crate::clock;
 
 /// Datagrams that wait for the client's turn; more than that are lost, as on the wire.
@@ -31,16 +34,16 @@ pub(super) struct Door {
 
 impl Door {
     /// Starts the task.
-    pub(super) fn open(servers: Vec<(SocketAddr, Server)>, patience: (Duration, u32)) -> Self {
+    pub(super) fn open(servers: Vec<(Way, Server)>, patience: (Duration, u32)) -> Self {
         let (commands, asked) = mpsc::unbounded_channel();
         let (arrived, arrivals) = mpsc::channel(ARRIVED);
-        let (addresses, servers): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
+        let (ways, servers): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
         let names = servers.iter().map(|s| s.name.clone()).collect();
         let client = Client::new(servers, Box::new(OsEntropy::new())).with_patience(patience.0, patience.1);
         let (told, open) = watch::channel(0);
         let task = Task {
             client,
-            addresses,
+            ways,
             names,
             sockets: BTreeMap::new(),
             arrived,
@@ -82,10 +85,34 @@ impl Door {
     }
 }
 
-struct Arrived {
+/// Where a server is, and how it is spoken to.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// Datagrams (RFC 2865).
+    Udp(SocketAddr),
+    /// TLS over TCP (RFC 6614).
+    Tls(SocketAddr, Arc<ClientConfig>),
+}
+
+pub(super) struct Arrived {
     server: ServerId,
     socket: u32,
-    payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What came by one socket goes back here.
+pub(super) struct Back {
+    pub(super) server: ServerId,
+    pub(super) socket: u32,
+    pub(super) arrived: mpsc::Sender<Arrived>,
+}
+
+impl Back {
+    /// Whether anybody is there to take it.
+    pub(super) async fn give(&self, payload: Vec<u8>) -> bool {
+        let arrived = Arrived { server: self.server, socket: self.socket, payload };
+        self.arrived.send(arrived).await.is_ok()
+    }
 }
 
 struct Socket {
@@ -101,7 +128,7 @@ impl Drop for Socket {
 
 struct Task {
     client: Client,
-    addresses: Vec<SocketAddr>,
+    ways: Vec<Way>,
     names: Vec<String>,
     sockets: BTreeMap<(ServerId, u32), Socket>,
     arrived: mpsc::Sender<Arrived>,
@@ -180,15 +207,21 @@ impl Task {
     }
 
     fn send(&mut self, server: ServerId, socket: u32, payload: Vec<u8>) {
-        let Some(to) = self.addresses.get(server.0).copied() else { return };
+        let Some(way) = self.ways.get(server.0) else { return };
         let arrived = &self.arrived;
         let open = || {
             let (outgoing, payloads) = mpsc::unbounded_channel();
             let arrived = arrived.clone();
+            let back = Back { server, socket, arrived };
+            let way = way.clone();
             let task = tokio::spawn(async move {
-                let link = Link { server, socket, to, arrived };
-                if let Err(error) = link.carry(payloads).await {
-                    tracing::warn!(%error, %to, "no socket for RADIUS");
+                match way {
+                    Way::Udp(to) => {
+                        if let Err(error) = (Link { to, back }).carry(payloads).await {
+                            tracing::warn!(%error, %to, "no socket for RADIUS");
+                        }
+                    }
+                    Way::Tls(to, config) => TlsLink::new(to, config, back).carry(payloads).await,
                 }
             });
             Socket { outgoing, task }
@@ -203,10 +236,8 @@ impl Task {
 
 /// A socket that hears nobody but one server: one of its own for every 256 identifiers.
 struct Link {
-    server: ServerId,
-    socket: u32,
     to: SocketAddr,
-    arrived: mpsc::Sender<Arrived>,
+    back: Back,
 }
 
 impl Link {
@@ -228,8 +259,7 @@ impl Link {
                 received = udp.recv(&mut buffer) => {
                     let Ok(length) = received else { continue };
                     let payload = buffer.get(..length).unwrap_or_default().to_vec();
-                    let arrived = Arrived { server: self.server, socket: self.socket, payload };
-                    if self.arrived.send(arrived).await.is_err() {
+                    if !self.back.give(payload).await {
                         return Ok(());
                     }
                 }

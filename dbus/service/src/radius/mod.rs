@@ -4,6 +4,7 @@ mod door;
 mod dynamic;
 mod keep;
 mod session;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,10 +12,13 @@ use std::time::Duration;
 
 use adit_auth::radius::{Attribute, Query, Server, ServerId, Verdict, attribute};
 use adit_core::{Failure, Path, Secret};
-use adit_profile::{Aaa, ServerConfig};
+use adit_profile::{Aaa, KeySource, RadiusSecurity, RadiusServer, RadiusTls, ServerConfig};
+use adit_tls::{ClientConfig, Versions};
+use ring::digest;
 
+use crate::credentials::{OwnCertificate, anchors};
 use crate::files::Files;
-use door::Door;
+use door::{Door, Way};
 
 use dynamic::{Listener, Standing};
 pub(crate) use keep::keep;
@@ -77,7 +81,7 @@ impl RadiusBook {
 pub(crate) struct Radius {
     aaa: Aaa,
     /// In the order of `aaa.servers`.
-    secrets: Vec<Secret>,
+    securities: Vec<Security>,
     access: Door,
     accounting: Option<Door>,
     name: String,
@@ -100,22 +104,19 @@ impl Radius {
         if aaa.servers.is_empty() {
             return Ok(None);
         }
-        let secrets =
-            aaa.servers.iter().map(|s| files.secret(&s.secret)).collect::<Result<Vec<_>, Failure>>()?;
+        let read = |s: &RadiusServer| Security::read(&s.security, files);
+        let securities = aaa.servers.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
         let same = |before: &&Arc<Self>| {
-            let secret = |(a, b): (&Secret, &Secret)| a.equals(b.expose());
-            before.aaa == *aaa && before.secrets.iter().zip(&secrets).all(secret)
+            before.aaa == *aaa && before.securities.iter().zip(&securities).all(|(a, b)| a.same(b))
         };
         if let Some(before) = before.filter(same) {
             return Ok(Some(Arc::clone(before)));
         }
-        let servers = |port: fn(&adit_profile::RadiusServer) -> u16| {
-            let with_secrets = aaa.servers.iter().zip(&secrets);
-            let server = |(s, secret): (&adit_profile::RadiusServer, &Secret)| {
-                let at = SocketAddr::new(s.address, port(s));
-                (at, Server { name: at.to_string(), secret: secret.duplicate() })
+        let servers = |port: fn(&RadiusServer) -> u16| {
+            let server = |(s, security): (&RadiusServer, &Security)| {
+                security.server(SocketAddr::new(s.address, port(s)))
             };
-            with_secrets.map(server).collect::<Vec<_>>()
+            aaa.servers.iter().zip(&securities).map(server).collect::<Vec<_>>()
         };
         let patience = (aaa.timeout, aaa.tries);
         Ok(Some(Arc::new(Self {
@@ -123,7 +124,7 @@ impl Radius {
             accounting: aaa.accounting.then(|| Door::open(servers(|s| s.accounting_port), patience)),
             name: aaa.nas_identifier.clone().unwrap_or_else(|| identity.to_owned()),
             aaa: aaa.clone(),
-            secrets,
+            securities,
             standing: Arc::clone(standing),
         })))
     }
@@ -183,10 +184,73 @@ impl Radius {
         self.standing.number()
     }
 
-    /// The secret of the server at this address.
+    /// The secret of the server at this address, which speaks by datagrams.
     fn secret_of(&self, address: IpAddr) -> Option<&Secret> {
-        let servers = self.aaa.servers.iter().zip(&self.secrets);
-        let mut found = servers.filter(|(s, _)| s.address == address.to_canonical());
-        found.next().map(|(_, secret)| secret)
+        let servers = self.aaa.servers.iter().zip(&self.securities);
+        servers.filter(|(s, _)| s.address == address.to_canonical()).find_map(
+            |(_, security)| match security {
+                Security::Secret(secret) => Some(secret),
+                // Its secret is no secret: what comes as a datagram is not from it.
+                Security::Tls { .. } => None,
+            },
+        )
+    }
+}
+
+/// The secret of every server that is spoken to over TLS (RFC 6614 §2.3): the certificates are what counts.
+const RADSEC: &[u8] = b"radsec";
+
+/// What keeps others out, read.
+enum Security {
+    Secret(Secret),
+    Tls {
+        config: Arc<ClientConfig>,
+        /// What its files hold.
+        print: Vec<u8>,
+    },
+}
+
+impl Security {
+    fn read(security: &RadiusSecurity, files: &Files) -> Result<Self, Failure> {
+        let tls = match security {
+            RadiusSecurity::Secret(file) => return files.secret(file).map(Self::Secret),
+            RadiusSecurity::Tls(tls) => tls,
+        };
+        let RadiusTls { name, ca, certificate, key, key_password } = &**tls;
+        let mut print = digest::Context::new(&digest::SHA256);
+        print.update(&files.certificates(ca)?);
+        print.update(&files.certificates(certificate)?);
+        let own = match key.clone().map(KeySource::File) {
+            Some(key) => {
+                print.update(files.key(&key)?.expose());
+                OwnCertificate::load(files, certificate, &[key], key_password.as_ref())?.for_tls()
+            }
+            None => None,
+        };
+        let anchors = Arc::new(anchors(files, ca)?);
+        let name = name.clone();
+        let config = ClientConfig { anchors, name, says_name: true, own, versions: Versions::Both };
+        Ok(Self::Tls { config: Arc::new(config), print: print.finish().as_ref().to_vec() })
+    }
+
+    /// Whether the files still say so.
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Secret(a), Self::Secret(b)) => a.equals(b.expose()),
+            (Self::Tls { print: a, .. }, Self::Tls { print: b, .. }) => a == b,
+            (Self::Secret(_), Self::Tls { .. }) | (Self::Tls { .. }, Self::Secret(_)) => false,
+        }
+    }
+
+    fn server(&self, at: SocketAddr) -> (Way, Server) {
+        match self {
+            Self::Secret(secret) => {
+                (Way::Udp(at), Server { name: at.to_string(), secret: secret.duplicate() })
+            }
+            Self::Tls { config, .. } => {
+                let name = format!("{at} (TLS)");
+                (Way::Tls(at, Arc::clone(config)), Server { name, secret: Secret::from(RADSEC) })
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step, TrafficSelector};
 use adit_ikev2::api::{
-    Answer, Ask, Established, Event, Lease, LocalAuth, RemoteAuth, ResponderConfig, SaId, Uniqueness,
+    Answer, Ask, Established, Event, Lease, LocalAuth, PpkUse, RemoteAuth, ResponderConfig, SaId, Uniqueness,
 };
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
@@ -18,7 +18,7 @@ use crate::client::not_rekeyed;
 use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
-use crate::registry::{Facts, Role, State};
+use crate::registry::{Facts, Role, State, ike_text};
 
 /// Bytes of the random key that stands in for the one of a peer nobody knows.
 const STAND_IN: usize = 32;
@@ -42,6 +42,13 @@ impl SaContext for Arc<Inner> {
                     Answer::Psk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
                 }))
             }
+            Ask::Ppk { id, .. } => {
+                let inner = Arc::clone(self);
+                Pending::Later(Box::pin(async move {
+                    let read = tokio::task::spawn_blocking(move || inner.ppk(&id)).await;
+                    Answer::Ppk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
+                }))
+            }
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
                 match self.anchors_for(sa, &claim.identity) {
@@ -49,8 +56,8 @@ impl SaContext for Arc<Inner> {
                     Err(failure) => Pending::Now(Answer::Verified(Err(failure))),
                 }
             }
-            Ask::Sign { schemes, encoding, message } => match &self.own {
-                Some(own) => own.sign(schemes, encoding, message),
+            Ask::Sign { certificate, schemes, encoding, message } => match &self.own {
+                Some(own) => own.sign(certificate, schemes, encoding, message),
                 None => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
             },
             Ask::Eap { packet } => {
@@ -222,6 +229,7 @@ impl Inner {
             local_id: self.identity(path)?,
             local_auth,
             remote_auth: self.remote_auth(index, rule),
+            ppk: ppk_use(rule.ppk),
             esp: self.esp.clone(),
             local_ts: own_side(rule, path),
             remote_ts: peers_side(rule, path),
@@ -266,6 +274,12 @@ impl Inner {
         }
     }
 
+    /// The postquantum preshared key of that name.
+    fn ppk(&self, id: &[u8]) -> Result<Option<Secret>, Failure> {
+        let known = self.config.ppks.iter().find(|ppk| ppk.id.as_bytes() == id);
+        known.map(|ppk| self.daemon.files().key_of(&ppk.file)).transpose()
+    }
+
     fn psk_source(&self, rule: Option<(usize, bool)>) -> Option<&PskSource> {
         let connection = rule.and_then(|(index, _)| self.config.connections.get(index));
         connection.and_then(|c| c.psk.as_ref().or(self.config.ikev2.psk.as_ref()))
@@ -294,7 +308,9 @@ impl Inner {
         }
         self.guest_facts(sa, |facts| facts.pool = Some((name.to_owned(), sa.0)));
         let dns = granted.dns.or_else(|| rule.dns.clone()).unwrap_or_else(|| configured.dns.clone());
-        Ok(Lease { v4: leased.v4, v6: leased.v6, dns })
+        // What RADIUS says of servers, it does not say of domains.
+        let domains = rule.domains.clone().unwrap_or_else(|| configured.domains.clone());
+        Ok(Lease { v4: leased.v4, v6: leased.v6, dns, domains })
     }
 
     /// It goes over this path now.
@@ -328,9 +344,10 @@ impl Inner {
         let v6 = facts.lease.v6.map(|(a, _)| IpAddr::V6(a));
         shown.addresses = v4.into_iter().chain(v6).map(Prefix::host).collect();
         shown.dns.clone_from(&facts.lease.dns);
+        shown.domains.clone_from(&facts.lease.domains);
         shown.local_id = facts.local_id.to_string();
         shown.remote_id = facts.remote_id.to_string();
-        shown.ike_suite = facts.ike.to_string();
+        shown.ike_suite = ike_text(facts.ike, facts.ppk);
         shown.esp_suite = facts.esp.to_string();
         shown.legacy = [facts.ike.legacy(), facts.esp.legacy()].concat();
         tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
@@ -360,6 +377,14 @@ fn peers_side(rule: &ConnectionRule, path: Path) -> Vec<TrafficSelector> {
     match rule.remote_subnets.is_empty() && rule.pool.is_none() {
         true => vec![Prefix::host(path.remote.ip()).into()],
         false => rule.remote_subnets.clone(),
+    }
+}
+
+const fn ppk_use(written: adit_profile::PpkUse) -> PpkUse {
+    match written {
+        adit_profile::PpkUse::Off => PpkUse::Off,
+        adit_profile::PpkUse::Optional => PpkUse::Optional,
+        adit_profile::PpkUse::Required => PpkUse::Required,
     }
 }
 

@@ -31,7 +31,7 @@ use adit_xfrm_kernel::StateId;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::credentials::{OwnCertificate, anchors};
+use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::files::Fingerprint;
@@ -218,21 +218,21 @@ impl Inner {
         before: Option<&Self>,
     ) -> Result<Arc<Self>, Failure> {
         let files = daemon.files();
-        let own = match &config.ikev2.key {
-            Some(key) if config.ikev2.has_certificate() => Some(OwnCertificate::load(
-                files,
-                &config.ikev2.certificate,
-                key,
-                config.ikev2.key_password.as_ref(),
-            )?),
-            _ => None,
-        };
         let trusted = |rule: &adit_profile::ConnectionRule| match rule.auth {
             AuthMethod::Psk => Ok(None),
             AuthMethod::Eap if rule.eap != Some(EapMethod::Tls) => Ok(None),
             AuthMethod::Certificate | AuthMethod::Eap => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
         };
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
+        let own = match config.ikev2.keys.as_slice() {
+            keys @ [_, ..] if config.ikev2.has_certificate() => {
+                let password = config.ikev2.key_password.as_ref();
+                let all = OwnCertificate::load(files, &config.ikev2.certificate, keys, password)?;
+                let known = anchors.iter().flatten().map(AsRef::as_ref);
+                Some(all.sorted(config.ikev2.identity.as_ref(), PeerIs::Client, known))
+            }
+            _ => None,
+        };
         let print = |rule| files.connection_fingerprint(&config, rule);
         let connection_prints = config.connections.iter().map(print).collect();
         let radius = daemon.radius().of(&config, files)?;
@@ -289,6 +289,7 @@ impl Inner {
             half_open_per_address: (half_open / 4).max(1),
             limit: usize::try_from(limits.clients).unwrap_or(usize::MAX),
             authorities,
+            ppk: self.config.connections.iter().any(|c| c.ppk != adit_profile::PpkUse::Off),
             fragment_size: self.config.ikev2.fragment_size,
             timing: self.timing(),
         }

@@ -143,6 +143,7 @@ async fn the_keys_of_a_client_are_shown_as_they_are_now() {
             local_ts: none.clone(),
             remote_ts: none.clone(),
             lease: Lease::default(),
+            ppk: false,
             connection: Some("staff".into()),
             mobike: None,
         })),

@@ -25,10 +25,14 @@ pub struct InitiatorConfig {
     pub local_auth: LocalAuth,
     /// How the server has to prove itself.
     pub remote_auth: RemoteAuth,
+    /// Mix a postquantum preshared key into the keys (RFC 8784).
+    pub ppk: Option<PpkRule>,
     /// Ask for an IPv4 address (CFG_REQUEST).
     pub request_v4: bool,
     /// Ask for an IPv6 address.
     pub request_v6: bool,
+    /// Ask which domains the name servers are for (RFC 8598): of use where not everything goes through the tunnel.
+    pub request_domains: bool,
     /// Addresses that we had from the same peer before, and ask for again (RFC 7296 §3.15.1); it may give others.
     pub former: Lease,
     /// What to ask for in the first CHILD_SA.
@@ -69,6 +73,8 @@ pub struct ResponderConfig {
     pub local_auth: LocalAuth,
     /// How the peer has to prove itself.
     pub remote_auth: RemoteAuth,
+    /// Whether a postquantum preshared key of the peer is mixed into the keys (RFC 8784).
+    pub ppk: PpkUse,
     /// CHILD_SA algorithms that we accept, best first.
     pub esp: Vec<EspProposal>,
     /// What the peer may reach: our side of the traffic selectors.
@@ -87,6 +93,27 @@ pub struct ResponderConfig {
     pub mobike: Option<Vec<IpAddr>>,
     /// Timers.
     pub timing: Timing,
+}
+
+/// Which postquantum preshared key an initiator uses (RFC 8784). [`Ask::Ppk`](super::Ask::Ppk) answers the key itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PpkRule {
+    /// Its name, as the responder knows it (PPK_ID_FIXED).
+    pub id: Vec<u8>,
+    /// Whether there is no IKE_SA without it.
+    pub required: bool,
+}
+
+/// What a responder does with postquantum preshared keys (RFC 8784).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PpkUse {
+    /// It has none for this peer.
+    #[default]
+    Off,
+    /// One that it has is used; who has none is let in too.
+    Optional,
+    /// Who uses none that it has is not let in.
+    Required,
 }
 
 /// What becomes of IKE_SAs that the same identity has already, when it comes in again. INITIAL_CONTACT (RFC 7296 §2.4)
@@ -109,16 +136,26 @@ pub enum LocalAuth {
     Psk,
     /// With a signature that [`Ask::Sign`](super::Ask::Sign) answers.
     Signature {
-        /// DER, our certificate first, then intermediates.
-        certificates: Vec<Vec<u8>>,
-        /// What our key can do, best first.
-        schemes: Vec<SignatureScheme>,
+        /// Our certificates, best first: the first is taken that the peer asks for (CERTREQ) and whose key signs as it
+        /// can read; if it asks for none of them, the first whose key does.
+        own: Vec<OwnChain>,
     },
     /// By EAP (RFC 7296 §2.16): an initiator's only, and the server has to show a certificate.
     Eap {
         /// The server may do without, where the method proves it too (EAP_ONLY_AUTHENTICATION, RFC 5998).
         only: bool,
     },
+}
+
+/// A certificate of ours.
+#[derive(Clone, Debug)]
+pub struct OwnChain {
+    /// DER, our certificate first, then intermediates.
+    pub certificates: Vec<Vec<u8>>,
+    /// What its key can do, best first.
+    pub schemes: Vec<SignatureScheme>,
+    /// SHA-1 hashes of the public keys of the authorities that it leads to, as CERTREQ names them; may be empty.
+    pub authorities: Vec<[u8; 20]>,
 }
 
 /// How the peer has to prove who it is.
@@ -201,6 +238,8 @@ pub struct ResponderDefaults {
     pub half_open_per_address: usize,
     /// Established IKE_SAs that may exist at all.
     pub limit: usize,
+    /// Whether any connection has postquantum preshared keys (RFC 8784).
+    pub ppk: bool,
     /// Bytes of the IP packets that hold the fragments of a longer IKE message, as in [`InitiatorConfig`].
     pub fragment_size: u16,
     /// CERTREQ hashes to send in IKE_SA_INIT: SHA-1 of the public keys of all authorities that any connection trusts.

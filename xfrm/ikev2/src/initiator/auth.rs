@@ -3,13 +3,13 @@
 
 use adit_core::{Failure, Secret, SignatureScheme, Step, TrafficSelector};
 use adit_isakmp::payload::{
-    AuthMethod, Authentication, Certificate, CertificateRequest, ConfigAttribute, ConfigType, Configuration,
+    AuthMethod, Authentication, CertificateRequest, ConfigAttribute, ConfigType, Configuration,
     Identification, Notify, NotifyType,
 };
 use adit_isakmp::proposal::offer_esp;
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use super::{Dial, Initiator, Phase, child, eap};
+use super::{Dial, Initiator, Phase, child, eap, ppk};
 use crate::api::{Ask, ChildMode, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
 use crate::auth as proof;
 use crate::channel::{Handshake, Unreadable};
@@ -31,6 +31,24 @@ pub(super) struct Proving {
     inbound_spi: u32,
     octets: Secret,
     encoding: SignatureEncoding,
+    /// What is proven besides: that we are who we are without the PPK, for a server that has none of this name.
+    plain: Plain,
+}
+
+/// A second proof, without the PPK (RFC 8784 §3).
+enum Plain {
+    /// There is none to give.
+    None,
+    /// It is to be over this.
+    Octets(Secret),
+    /// Here it is.
+    Made(Authentication),
+}
+
+/// Our proof, and the one without the PPK.
+pub(super) struct Proof {
+    pub(super) auth: Authentication,
+    pub(super) plain: Option<Authentication>,
 }
 
 /// The request is on its way.
@@ -66,24 +84,36 @@ impl Allocating {
             // RFC 7296 §2.16: a request without AUTH asks for EAP.
             return send(dial, cx, (handshake, inbound_spi), None, None);
         }
-        let id = Identification::from(&dial.config.local_id);
-        let octets = proof::octets(cx, &handshake, Role::Initiator, &id);
-        let (ask, encoding) = match &dial.config.local_auth {
-            LocalAuth::Psk | LocalAuth::Eap { .. } => (psk(&dial.config), SignatureEncoding::Asn1),
-            LocalAuth::Signature { schemes, .. } => {
-                let usable = proof::usable_schemes(schemes, handshake.peer_hashes.as_deref());
-                let (schemes, encoding) = match usable {
-                    Ok(usable) => usable,
-                    Err(failure) => return Next::failed(failure),
-                };
-                let message = octets.duplicate();
-                let ask = Ask::Sign { schemes, encoding, message };
-                (ask, encoding)
-            }
-        };
-        let proving = Proving { handshake, inbound_spi, octets, encoding };
-        Initiator::asking(dial, cx, ask, Phase::Proving(proving))
+        ppk::begin(dial, cx, handshake, ppk::Then::Prove(inbound_spi))
     }
+}
+
+/// Our key or signature.
+pub(super) fn prove(dial: Dial, cx: &mut Cx<'_>, mut handshake: Box<Handshake>, inbound_spi: u32) -> Next {
+    let id = Identification::from(&dial.config.local_id);
+    let octets = proof::octets(cx, &handshake, Role::Initiator, &id);
+    let plain = match &dial.config.ppk {
+        // [8784:3-7]
+        Some(rule) if !rule.required => {
+            handshake.without_ppk(|handshake| proof::octets(cx, handshake, Role::Initiator, &id))
+        }
+        _ => None,
+    };
+    let (ask, encoding) = match &dial.config.local_auth {
+        LocalAuth::Psk | LocalAuth::Eap { .. } => (psk(&dial.config), SignatureEncoding::Asn1),
+        LocalAuth::Signature { own } => {
+            let chosen = match proof::choose(own, &handshake) {
+                Ok(chosen) => chosen,
+                Err(failure) => return Next::failed(failure),
+            };
+            handshake.own = chosen.certificate;
+            let encoding = chosen.encoding;
+            (chosen.ask(plain.as_ref().unwrap_or(&octets).duplicate()), encoding)
+        }
+    };
+    let plain = plain.map_or(Plain::None, Plain::Octets);
+    let proving = Proving { handshake, inbound_spi, octets, encoding, plain };
+    Initiator::asking(dial, cx, ask, Phase::Proving(proving))
 }
 
 fn psk(config: &InitiatorConfig) -> Ask {
@@ -96,26 +126,45 @@ impl Proving {
             Ok(key) => key,
             Err(failure) => return Next::failed(failure),
         };
-        let mic = proof::by_key(cx, &self.handshake, &key, &self.octets);
-        let auth = Authentication::shared_key(mic.expose());
+        let by_key = |octets| {
+            let mic = proof::by_key(cx, &self.handshake, &key, octets);
+            Authentication::shared_key(mic.expose())
+        };
+        let auth = by_key(&self.octets);
+        let plain = match &self.plain {
+            Plain::Octets(octets) => Some(by_key(octets)),
+            Plain::None | Plain::Made(_) => None,
+        };
         let kept = matches!(dial.config.remote_auth, RemoteAuth::Psk).then_some(key);
-        send(dial, cx, (self.handshake, self.inbound_spi), Some(auth), kept)
+        send(dial, cx, (self.handshake, self.inbound_spi), Some(Proof { auth, plain }), kept)
     }
 
     pub(super) fn signed(
-        self,
+        mut self,
         dial: Dial,
         cx: &mut Cx<'_>,
         result: Result<(SignatureScheme, Vec<u8>), Failure>,
     ) -> Next {
-        let signed = match result {
-            Ok((scheme, signature)) => proof::signed(scheme, self.encoding, &signature),
+        let (scheme, signature) = match result {
+            Ok(signed) => signed,
             Err(failure) => return Next::failed(failure),
         };
-        match signed {
-            Some(auth) => send(dial, cx, (self.handshake, self.inbound_spi), Some(auth), None),
-            None => Next::failed(explain::no_common_signature()),
-        }
+        let Some(auth) = proof::signed(scheme, self.encoding, &signature) else {
+            return Next::failed(explain::no_common_signature());
+        };
+        let plain = match core::mem::replace(&mut self.plain, Plain::None) {
+            // That was the one without the PPK; now the other, of the same kind.
+            Plain::Octets(_) => {
+                let message = self.octets.duplicate();
+                let (certificate, schemes) = (self.handshake.own, vec![scheme]);
+                let ask = Ask::Sign { certificate, schemes, encoding: self.encoding, message };
+                self.plain = Plain::Made(auth);
+                return Initiator::asking(dial, cx, ask, Phase::Proving(self));
+            }
+            Plain::Made(plain) => Some(plain),
+            Plain::None => None,
+        };
+        send(dial, cx, (self.handshake, self.inbound_spi), Some(Proof { auth, plain }), None)
     }
 }
 
@@ -123,7 +172,7 @@ fn send(
     mut dial: Dial,
     cx: &mut Cx<'_>,
     (mut handshake, inbound_spi): (Box<Handshake>, u32),
-    auth: Option<Authentication>,
+    proof: Option<Proof>,
     psk: Option<Secret>,
 ) -> Next {
     if dial.config.mode == ChildMode::Transport {
@@ -133,10 +182,12 @@ fn send(
         // [7296:2.23.1-3]
         dial.config.remote_ts = selectors::at(&proposed(&dial.config.remote_ts), path.remote.ip());
     }
-    let mut payloads = request(&dial.config, cx.first_contact, inbound_spi, auth);
+    let (auth, plain) = proof.map_or((None, None), |proof| (Some(proof.auth), proof.plain));
+    let mut payloads = request(&dial.config, (cx.first_contact, handshake.own), inbound_spi, auth);
     if let Some(ours) = &dial.config.mobike {
         payloads.extend(mobike::supported(ours, &handshake.channel, true));
     }
+    payloads.extend(ppk::named(&dial, &handshake, plain));
     let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
     let sent = Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing);
     let request = match sent {
@@ -148,13 +199,15 @@ fn send(
 
 /// `IDi, [CERT,] [N(INITIAL_CONTACT),] [CERTREQ,] IDr, AUTH, [CP,] SA, TSi, TSr` (RFC 7296 §1.2, appendix C.2); with EAP
 /// without AUTH (appendix C.3).
-fn request(config: &InitiatorConfig, first: bool, spi: u32, auth: Option<Authentication>) -> Vec<Payload> {
+fn request(
+    config: &InitiatorConfig,
+    (first, own): (bool, usize),
+    spi: u32,
+    auth: Option<Authentication>,
+) -> Vec<Payload> {
     let mut out = vec![Payload::IdI(Identification::from(&config.local_id))];
     // Sent even if nobody asked: some servers ask for no certificate and want one.
-    if let LocalAuth::Signature { certificates, .. } = &config.local_auth {
-        // [7296:1.2-1] [7296:3.6-2]
-        out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
-    }
+    out.extend(proof::certificate_payloads(&config.local_auth, own));
     // [7296:2.4-2] [7296:2.4-1]
     if first && !config.shared_identity {
         out.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
@@ -189,6 +242,10 @@ fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
     }
     if config.request_v6 {
         out.extend([ConfigAttribute::Ip6Address(config.former.v6), ConfigAttribute::Ip6Dns(None)]);
+    }
+    if config.request_domains && !out.is_empty() {
+        // [8598:3.1-2]
+        out.push(ConfigAttribute::DnsDomain(None));
     }
     out
 }
@@ -292,13 +349,16 @@ impl AuthSent {
 
     /// RFC 7296 §2.15: the server is who it says, by what was asked of it.
     fn check(
-        self,
+        mut self,
         dial: Dial,
         cx: &mut Cx<'_>,
         id: &Identification,
         auth: &Authentication,
         answer: Message,
     ) -> Next {
+        if let Err(why) = self.handshake.settle_ppk(&answer, dial.config.ppk.as_ref()) {
+            return dial.refuse(cx, self.handshake, Task::Reject, why);
+        }
         let Self { handshake, inbound_spi, psk: kept, .. } = self;
         // An identity that is not the one that was dialled is refused, however well it is proven.
         // [7296:1.2-3]

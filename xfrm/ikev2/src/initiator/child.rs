@@ -14,6 +14,7 @@ use crate::api::{Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, 
 use crate::channel::{Channel, Handshake};
 use crate::explain;
 use crate::ike::Child;
+use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Next};
 use crate::task::Task;
@@ -23,6 +24,8 @@ use crate::wire::only;
 
 /// Name servers that are taken from one answer.
 const MAX_DNS: usize = 16;
+/// Domains that are taken from one answer.
+const MAX_DOMAINS: usize = 64;
 
 /// The pair of SAs is being installed.
 pub(super) struct Installing {
@@ -181,8 +184,17 @@ fn lease(config: &InitiatorConfig, reply: &Configuration) -> Lease {
             ConfigAttribute::Ip6Dns(Some(a)) if config.request_v6 && lease.dns.len() < MAX_DNS => {
                 lease.dns.push((*a).into());
             }
+            ConfigAttribute::DnsDomain(Some(name))
+                if config.request_domains && lease.domains.len() < MAX_DOMAINS =>
+            {
+                lease.domains.push(name.clone());
+            }
             _ => {}
         }
+    }
+    // [8598:3.2-2]
+    if lease.dns.is_empty() {
+        lease.domains.clear();
     }
     lease
 }
@@ -216,6 +228,7 @@ impl Installing {
             local_ts: granted.local_ts,
             remote_ts: granted.remote_ts,
             lease: granted.lease,
+            ppk: matches!(handshake.ppk, Ppk::Mixed),
             connection: None,
         })));
         let mut ike = dial.ike(cx, handshake).with_child(cx, entry);

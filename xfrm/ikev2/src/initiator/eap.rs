@@ -7,7 +7,7 @@ use adit_core::{Failure, Step};
 use adit_isakmp::payload::{AuthMethod, Authentication, Eap, Identification};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use super::{Dial, Initiator, Phase, child};
+use super::{Dial, Initiator, Phase, child, ppk};
 use crate::api::{Ask, EapStep, EapSuccess};
 use crate::auth::{self as proof, EapKey};
 use crate::channel::{Handshake, Unreadable};
@@ -94,12 +94,12 @@ impl Asking {
         match result {
             Ok(EapStep::Send(packet)) => {
                 let payload = proof::eap_payload(&packet);
-                match payload.and_then(|payload| request(&dial, cx, &mut handshake, payload)) {
+                match payload.and_then(|payload| request(&dial, cx, &mut handshake, vec![payload])) {
                     Ok(request) => Initiator::sent(dial, Phase::EapSent(Sent { handshake, talk, request })),
                     Err(why) => leave(dial, cx, handshake, why),
                 }
             }
-            Ok(EapStep::Succeeded(success)) => prove(dial, cx, handshake, talk, *success),
+            Ok(EapStep::Succeeded(success)) => succeeded(dial, cx, handshake, talk, *success),
             Ok(EapStep::Failed(_, why)) | Err(why) => leave(dial, cx, handshake, why),
         }
     }
@@ -115,18 +115,24 @@ fn request(
     dial: &Dial,
     cx: &mut Cx<'_>,
     handshake: &mut Handshake,
-    payload: Payload,
+    payloads: Vec<Payload>,
 ) -> Result<Request, Failure> {
     handshake.rounds = handshake.rounds.saturating_add(1);
     let (what, timing) = ((ExchangeType::IKE_AUTH, handshake.auth_id()), &dial.config.timing);
-    Request::seal_and_send(cx, &mut handshake.channel, what, vec![payload], timing)
+    Request::seal_and_send(cx, &mut handshake.channel, what, payloads, timing)
+}
+
+/// The method has succeeded; AUTH is made by its key.
+pub(super) struct Proven {
+    talk: Talk,
+    key: EapKey,
 }
 
 /// The method has succeeded: AUTH by its key follows EAP-Success.
-fn prove(
+fn succeeded(
     dial: Dial,
     cx: &mut Cx<'_>,
-    mut handshake: Box<Handshake>,
+    handshake: Box<Handshake>,
     talk: Talk,
     success: EapSuccess,
 ) -> Next {
@@ -134,12 +140,25 @@ fn prove(
     if !enough {
         return leave(dial, cx, handshake, explain::eap_not_mutual());
     }
-    let key = EapKey::of(success.msk);
+    let proven = Proven { talk, key: EapKey::of(success.msk) };
+    ppk::begin(dial, cx, handshake, ppk::Then::Eap(Box::new(proven)))
+}
+
+pub(super) fn prove(dial: Dial, cx: &mut Cx<'_>, mut handshake: Box<Handshake>, proven: Proven) -> Next {
+    let Proven { talk, key } = proven;
     let id = Identification::from(&dial.config.local_id);
-    let auth = key.prove(cx, &handshake, Role::Initiator, &id);
+    let by_key = |handshake: &Handshake| {
+        let auth = key.prove(cx, handshake, Role::Initiator, &id);
+        Authentication::shared_key(auth.expose())
+    };
+    let auth = by_key(&handshake);
+    // [8784:3-13] [8784:3-7]
+    let optional = dial.config.ppk.as_ref().is_some_and(|rule| !rule.required);
+    let plain = if optional { handshake.without_ppk(by_key) } else { None };
     // [7296:2.16-8]
-    let payload = Payload::Auth(Authentication::shared_key(auth.expose()));
-    match request(&dial, cx, &mut handshake, payload) {
+    let mut payloads = vec![Payload::Auth(auth)];
+    payloads.extend(ppk::named(&dial, &handshake, plain));
+    match request(&dial, cx, &mut handshake, payloads) {
         Ok(request) => Initiator::sent(dial, Phase::KeySent(KeySent { handshake, talk, key, request })),
         Err(failure) => Next::failed(failure),
     }
@@ -204,7 +223,7 @@ impl KeySent {
     }
 
     fn answered(self, dial: Dial, cx: &mut Cx<'_>, answer: &Message) -> Next {
-        let Self { handshake, talk, key, .. } = self;
+        let Self { mut handshake, talk, key, .. } = self;
         if let Some(why) = critical(answer) {
             return dial.refuse(cx, handshake, Task::DeleteIke, why);
         }
@@ -212,6 +231,9 @@ impl KeySent {
             Ok(auth) => auth,
             Err(why) => return no_packet(dial, cx, handshake, answer, why),
         };
+        if let Err(why) = handshake.settle_ppk(answer, dial.config.ppk.as_ref()) {
+            return dial.refuse(cx, handshake, Task::Reject, why);
+        }
         let expected = key.prove(cx, &handshake, Role::Responder, &talk.server);
         if auth.method != AuthMethod::SHARED_KEY || !expected.equals(&auth.data) {
             return dial.refuse(cx, handshake, Task::Reject, explain::eap_broken());

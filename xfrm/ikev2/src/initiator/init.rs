@@ -14,9 +14,11 @@ use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, KeMethod, Message, Payl
 
 use super::{Dial, Initiator, Phase, intermediate};
 use crate::api::{Ask, Timing};
+use crate::auth::asked_authorities;
 use crate::channel::{Agreed, Handshake};
 use crate::explain;
 use crate::natd::{self, Nat};
+use crate::ppk::{self, Ppk};
 use crate::request::{Request, Retry};
 use crate::state::{Cx, Datagram, Next, Role};
 use crate::wire::only;
@@ -55,6 +57,10 @@ pub(super) struct Agreeing {
     agreed: Agreed,
     message_i: Vec<u8>,
     message_r: Vec<u8>,
+    /// Both ends have said USE_PPK.
+    ppk: bool,
+    /// The authorities that the server asks for a certificate of.
+    asked: Vec<[u8; 20]>,
 }
 
 /// What a usable response says.
@@ -131,6 +137,10 @@ fn send(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt, key: Box<dyn KeyExchange>
     if dial.config.ike.iter().any(IkeProposal::has_additional) {
         // [9370:2.2.1-1]
         payloads.push(Payload::Notify(Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, [])));
+    }
+    if dial.config.ppk.is_some() {
+        // [8784:3-1]
+        payloads.push(Payload::Notify(ppk::use_ppk()));
     }
     let header = Header {
         initiator_spi: dial.spi,
@@ -272,6 +282,12 @@ impl InitSent {
         if suite.additional.count() > 0 && !announced {
             return Err("it chose additional key exchanges, and has no exchange for them".into());
         }
+        // [8784:3-3]
+        if dial.config.ppk.as_ref().is_some_and(|rule| rule.required) && !ppk::announced(message) {
+            return Err(
+                "it uses no postquantum preshared keys (RFC 8784), and the profile requires one".into()
+            );
+        }
         Ok(Answered { suite, public: ke.data.clone(), nonce: nonce.clone() })
     }
 
@@ -315,8 +331,16 @@ impl InitSent {
                 .map(|_| dial.config.fragment_size),
         };
         let ask = Ask::Agree { key: self.key, peer: answered.public };
-        let agreeing =
-            Agreeing { agreed, message_i: self.request.bytes().to_vec(), message_r: datagram.bytes };
+        let asked = asked_authorities(&message.payloads);
+        // [8784:3-4]
+        let ppk = dial.config.ppk.is_some() && ppk::announced(message);
+        let agreeing = Agreeing {
+            agreed,
+            message_i: self.request.bytes().to_vec(),
+            message_r: datagram.bytes,
+            ppk,
+            asked,
+        };
         Initiator::asking(dial, cx, ask, Phase::Agreeing(agreeing))
     }
 
@@ -346,6 +370,8 @@ impl Agreeing {
             Ok(mut handshake) => {
                 handshake.message_i = self.message_i;
                 handshake.message_r = self.message_r;
+                handshake.asked = self.asked;
+                handshake.ppk = if self.ppk { Ppk::Announced } else { Ppk::Off };
                 intermediate::begin(dial, cx, handshake)
             }
             Err(failure) => Next::failed(failure),

@@ -1,15 +1,16 @@
 //! An initiator until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → Psk or Sign →
-//! IKE_AUTH sent → Psk or Verify → Install → up.
+//! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → [Ppk →] Psk or
+//! Sign → IKE_AUTH sent → Psk or Verify → Install → up.
 //!
-//! With EAP: AllocateSpi → IKE_AUTH sent → Verify → [Eap → sent →]* Eap → AUTH sent → Install → up.
+//! With EAP: AllocateSpi → IKE_AUTH sent → Verify → [Eap → sent →]* Eap → [Ppk →] AUTH sent → Install → up.
 
 mod auth;
 mod child;
 mod eap;
 mod init;
 mod intermediate;
+mod ppk;
 
 use core::time::Duration;
 
@@ -48,6 +49,7 @@ enum Phase {
     KeSent(intermediate::Sent),
     KeAgreeing(intermediate::Agreeing),
     Allocating(auth::Allocating),
+    Mixing(ppk::Mixing),
     Proving(auth::Proving),
     AuthSent(auth::AuthSent),
     Verifying(auth::Verifying),
@@ -90,6 +92,7 @@ impl Initiator {
             | Phase::KeSent(_)
             | Phase::KeAgreeing(_)
             | Phase::Allocating(_)
+            | Phase::Mixing(_)
             | Phase::Proving(_)
             | Phase::AuthSent(_)
             | Phase::EapAsking(_)
@@ -107,7 +110,8 @@ impl Initiator {
             | Phase::KeSent(_)
             | Phase::KeAgreeing(_) => Step::IkeInit,
             Phase::Allocating(_) | Phase::Installing(_) => Step::Kernel,
-            Phase::Proving(_)
+            Phase::Mixing(_)
+            | Phase::Proving(_)
             | Phase::AuthSent(_)
             | Phase::Verifying(_)
             | Phase::EapAsking(_)
@@ -173,6 +177,7 @@ impl State for Initiator {
             (Phase::KeGenerating(p), Answer::Generated(result)) => p.generated(dial, cx, result),
             (Phase::KeAgreeing(p), Answer::Agreed(result)) => p.agreed(dial, cx, result),
             (Phase::Allocating(p), Answer::Spi(result)) => p.allocated(dial, cx, result),
+            (Phase::Mixing(p), Answer::Ppk(result)) => p.answered(dial, cx, result),
             (Phase::Proving(p), Answer::Psk(result)) => p.key(dial, cx, result),
             (Phase::Proving(p), Answer::Signed(result)) => p.signed(dial, cx, result),
             (Phase::Verifying(p), Answer::Psk(result)) => p.key(dial, cx, result),
@@ -187,10 +192,12 @@ impl State for Initiator {
     fn wake(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
         if self.waiting.is_some_and(|(_, until)| until <= cx.now) {
             let why = explain::unanswered(self.step());
-            if let Phase::EapAsking(asking) = self.phase {
-                return asking.give_up(self.dial, cx, why);
-            }
-            return match Self::handshake_with_peer(self.phase) {
+            let phase = match self.phase {
+                Phase::EapAsking(asking) => return asking.give_up(self.dial, cx, why),
+                Phase::Mixing(mixing) => return mixing.fail(self.dial, cx, why),
+                phase => phase,
+            };
+            return match Self::handshake_with_peer(phase) {
                 Some(handshake) => self.dial.refuse(cx, handshake, Task::DeleteIke, why),
                 None => Next::failed(why),
             };
@@ -244,6 +251,7 @@ impl State for Initiator {
             | Phase::KeGenerating(_)
             | Phase::KeAgreeing(_)
             | Phase::Allocating(_)
+            | Phase::Mixing(_)
             | Phase::Proving(_)
             | Phase::Verifying(_)
             | Phase::EapAsking(_)
@@ -266,6 +274,7 @@ impl State for Initiator {
             Phase::KeSent(p) => &p.handshake,
             Phase::KeAgreeing(p) => &p.handshake,
             Phase::Allocating(p) => &p.handshake,
+            Phase::Mixing(p) => &p.handshake,
             Phase::Proving(p) => &p.handshake,
             Phase::AuthSent(p) => &p.handshake,
             Phase::Verifying(p) => &p.handshake,

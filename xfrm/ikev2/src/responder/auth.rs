@@ -5,7 +5,7 @@ use adit_isakmp::payload::{AuthMethod, Authentication, Identification, Notify, N
 use adit_isakmp::{Message, Payload};
 
 use super::child::Key;
-use super::{Asked, Half, Phase, Responder, child, eap, refuse};
+use super::{Asked, Half, Phase, Responder, child, eap, ppk, refuse};
 use crate::api::{Ask, RemoteAuth, ResponderConfig};
 use crate::auth as proof;
 use crate::channel::Handshake;
@@ -22,7 +22,7 @@ pub(super) struct Claim {
     pub(super) id: Identification,
     pub(super) remote: Identity,
     /// `None`: it asks for EAP (RFC 7296 §2.16).
-    auth: Option<Authentication>,
+    pub(super) auth: Option<Authentication>,
 }
 
 /// The configuration for this peer is being looked up.
@@ -39,7 +39,7 @@ pub(super) struct Checking {
 pub(super) fn begin(
     half: Half,
     cx: &mut Cx<'_>,
-    handshake: Box<Handshake>,
+    mut handshake: Box<Handshake>,
     asked: Asked,
     message: Message,
 ) -> Next {
@@ -74,6 +74,7 @@ pub(super) fn begin(
         let why = explain::not_let_in(&claimed, "it has an identity of an unknown type");
         return refuse(cx, handshake, &asked, &[failed()], why);
     };
+    handshake.asked = proof::asked_authorities(&message.payloads);
     let (path, eap) = (handshake.channel.path, auth.is_none());
     let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap };
     let claim = Claim { handshake, asked, message, id, remote, auth };
@@ -104,40 +105,46 @@ impl Choosing {
             Ok(config) => config,
             Err(why) => return claim.refuse(cx, why),
         };
-        let Some(auth) = &claim.auth else {
+        if claim.auth.is_none() {
             return eap::begin(half, cx, claim, config);
-        };
-        // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
-        // known from one that is not. The connection's word is the last.
-        let ask = match auth.method {
-            // [7296:1.2-3]
-            AuthMethod::SHARED_KEY => {
-                Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() }
-            }
-            _ => {
-                let signature = match proof::received(auth) {
-                    Ok(signature) => signature,
-                    Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
-                        let why = explain::other_method("pre-shared key", &auth.method.to_string());
-                        return claim.refuse(cx, why);
-                    }
-                    Err(why) => return claim.refuse(cx, why),
-                };
-                let Some(certificates) = proof::certificates(&claim.message.payloads) else {
-                    return claim.refuse(cx, "it sent more than 10 certificates");
-                };
-                Ask::Verify {
-                    identity: claim.remote.clone(),
-                    certificates,
-                    scheme: signature.scheme,
-                    encoding: signature.encoding,
-                    message: proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id),
-                    signature: signature.bytes,
-                }
-            }
-        };
-        Responder::asking(half, cx, ask, Phase::Checking(Checking { claim, config }))
+        }
+        ppk::begin(half, cx, claim, config)
     }
+}
+
+/// Gets what the peer's proof is checked with.
+pub(super) fn check(half: Half, cx: &mut Cx<'_>, claim: Claim, config: Box<ResponderConfig>) -> Next {
+    let Some(auth) = &claim.auth else {
+        return claim.refuse(cx, "it has to prove itself");
+    };
+    // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
+    // known from one that is not. The connection's word is the last.
+    let ask = match auth.method {
+        // [7296:1.2-3]
+        AuthMethod::SHARED_KEY => Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() },
+        _ => {
+            let signature = match proof::received(auth) {
+                Ok(signature) => signature,
+                Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
+                    let why = explain::other_method("pre-shared key", &auth.method.to_string());
+                    return claim.refuse(cx, why);
+                }
+                Err(why) => return claim.refuse(cx, why),
+            };
+            let Some(certificates) = proof::certificates(&claim.message.payloads) else {
+                return claim.refuse(cx, "it sent more than 10 certificates");
+            };
+            Ask::Verify {
+                identity: claim.remote.clone(),
+                certificates,
+                scheme: signature.scheme,
+                encoding: signature.encoding,
+                message: proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id),
+                signature: signature.bytes,
+            }
+        }
+    };
+    Responder::asking(half, cx, ask, Phase::Checking(Checking { claim, config }))
 }
 
 impl Checking {

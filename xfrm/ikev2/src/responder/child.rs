@@ -8,13 +8,14 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use adit_core::{Failure, FailureCode, Identity, Secret, SignatureScheme, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
 use adit_isakmp::payload::{
-    Authentication, Certificate, ConfigAttribute, ConfigType, Configuration, Identification, Notify,
-    NotifyType, SecurityAssociation,
+    Authentication, ConfigAttribute, ConfigType, Configuration, Identification, Notify, NotifyType,
+    SecurityAssociation,
 };
 use adit_isakmp::proposal::choose_esp;
 use adit_isakmp::{EspSuite, ExchangeType, Message, Payload};
 
 use super::auth::{Claim, failed};
+use super::ppk;
 use super::{Asked, Half, Phase, Responder, refuse, release};
 use crate::api::{
     Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig,
@@ -26,6 +27,7 @@ use crate::explain;
 use crate::ike::{Child, Ike, Start};
 use crate::linger::Answered;
 use crate::policy::Policy;
+use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Next, Role};
 use crate::task::mobike::{self, Mobike};
@@ -41,6 +43,8 @@ struct Admitted {
     mobike: Option<Box<Mobike>>,
     /// What it has here already goes when it is up (RFC 7296 §2.4).
     replaces: bool,
+    /// It has asked which domains the name servers are for.
+    domains: bool,
     /// That is the same host's, and carries until that has the new one.
     carried: bool,
 }
@@ -140,6 +144,7 @@ pub(super) fn begin(
         replaces: initial || config.uniqueness == Uniqueness::Replace,
         carried: carried && !initial,
         mobike: Mobike::agreed(config.mobike.as_deref(), &message),
+        domains: asks_for_domains(&message),
         config,
         key,
     };
@@ -190,6 +195,16 @@ fn requested(message: &Message) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     (v4, v6)
 }
 
+/// RFC 8598 §3.1: whether it asks which domains the name servers are for.
+fn asks_for_domains(message: &Message) -> bool {
+    message.payloads.iter().any(|p| match p {
+        Payload::Configuration(cp) if cp.kind == ConfigType::CFG_REQUEST => {
+            cp.attributes.iter().any(|a| matches!(a, ConfigAttribute::DnsDomain(_)))
+        }
+        _ => false,
+    })
+}
+
 impl Wish {
     /// The outer error: the message is malformed. The inner one: it is well formed, and can't be had.
     fn read(admitted: &Admitted, message: &Message) -> Result<Result<Self, Refusal>, String> {
@@ -233,7 +248,13 @@ impl Admitted {
 impl Leasing {
     pub(super) fn leased(self, half: Half, cx: &mut Cx<'_>, result: Result<Lease, Failure>) -> Next {
         match result {
-            Ok(lease) => narrow(half, cx, self.admitted, self.wish, lease),
+            Ok(mut lease) => {
+                // [8598:3.2-1] [8598:3.2-2]
+                if !self.admitted.domains || lease.dns.is_empty() {
+                    lease.domains.clear();
+                }
+                narrow(half, cx, self.admitted, self.wish, lease)
+            }
             Err(why) => {
                 let refusal = self.admitted.refusal(NotifyType::INTERNAL_ADDRESS_FAILURE, why);
                 prove(half, cx, self.admitted, Err(refusal))
@@ -304,16 +325,14 @@ fn prove(half: Half, cx: &mut Cx<'_>, mut admitted: Admitted, child: Result<Box<
             }
             Ask::Psk { local: admitted.config.local_id.clone(), remote: admitted.remote.clone() }
         }
-        LocalAuth::Signature { schemes, .. } => {
-            match proof::usable_schemes(schemes, admitted.handshake.peer_hashes.as_deref()) {
-                Ok((schemes, how)) => {
-                    encoding = how;
-                    let message = octets.duplicate();
-                    Ask::Sign { schemes, encoding, message }
-                }
-                Err(why) => return unproven(cx, admitted, child, why),
+        LocalAuth::Signature { own } => match proof::choose(own, &admitted.handshake) {
+            Ok(chosen) => {
+                encoding = chosen.encoding;
+                admitted.handshake.own = chosen.certificate;
+                chosen.ask(octets.duplicate())
             }
-        }
+            Err(why) => return unproven(cx, admitted, child, why),
+        },
     };
     let proving = Proving { admitted, child, octets, encoding };
     match kept {
@@ -429,19 +448,25 @@ impl Ready {
 
 /// `IDr, [CERT,] AUTH`; after EAP only the last of them (RFC 7296 appendix C.3).
 fn last_proof(admitted: &Admitted, auth: Authentication) -> Vec<Payload> {
-    match admitted.key {
+    let mut out = match admitted.key {
         Key::Eap(_) => vec![Payload::Auth(auth)],
-        Key::None | Key::Psk(_) => proof_payloads(&admitted.config, Some(auth)),
-    }
+        Key::None | Key::Psk(_) => proof_payloads(&admitted.config, admitted.handshake.own, Some(auth)),
+    };
+    out.extend(ppk::acknowledged(&admitted.handshake));
+    out
 }
 
 /// `IDr, [CERT,] AUTH`
-pub(super) fn proof_payloads(config: &ResponderConfig, auth: Option<Authentication>) -> Vec<Payload> {
+pub(super) fn proof_payloads(
+    config: &ResponderConfig,
+    own: usize,
+    auth: Option<Authentication>,
+) -> Vec<Payload> {
     let mut out = vec![Payload::IdR(Identification::from(&config.local_id))];
-    if let (LocalAuth::Signature { certificates, .. }, Some(_)) = (&config.local_auth, &auth) {
-        out.extend(certificates.iter().cloned().map(|c| Payload::Cert(Certificate::x509(c))));
+    if let Some(auth) = auth {
+        out.extend(proof::certificate_payloads(&config.local_auth, own));
+        out.push(Payload::Auth(auth));
     }
-    out.extend(auth.map(Payload::Auth));
     out
 }
 
@@ -453,10 +478,11 @@ fn reply(lease: &Lease) -> Payload {
         IpAddr::V4(a) => ConfigAttribute::Ip4Dns(Some(*a)),
         IpAddr::V6(a) => ConfigAttribute::Ip6Dns(Some(*a)),
     });
+    let domains = lease.domains.iter().map(|name| ConfigAttribute::DnsDomain(Some(name.clone())));
     Payload::Configuration(Configuration {
         kind: ConfigType::CFG_REPLY,
         // [7296:4-9] [7296:2.20-1]
-        attributes: v4.into_iter().chain(v6).chain(dns).collect(),
+        attributes: v4.into_iter().chain(v6).chain(dns).chain(domains).collect(),
     })
 }
 
@@ -542,6 +568,7 @@ impl Installing {
             local_ts: self.local_ts,
             remote_ts: self.remote_ts,
             lease: self.lease.clone(),
+            ppk: matches!(admitted.handshake.ppk, Ppk::Mixed),
             connection: Some(admitted.config.name.clone()),
         };
         let replaces = admitted.replaces;

@@ -2,12 +2,13 @@
 //!
 //! Eap → Sign → answered → [Eap → answered →]* AUTH comes. What the peer is granted was in its first request.
 
-use adit_core::{Failure, SignatureScheme, Step};
+use adit_core::{Failure, Secret, SignatureScheme, Step};
 use adit_isakmp::payload::{AuthMethod, Authentication, Delete, Identification, Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::auth::{Claim, failed};
 use super::child::{self, Key, proof_payloads};
+use super::ppk::Named;
 use super::{Asked, Half, Phase, Responder, refuse};
 use crate::api::{Ask, EapStep, EapSuccess, LocalAuth, RemoteAuth, ResponderConfig, SignatureEncoding};
 use crate::auth::{self as proof, EapKey};
@@ -48,6 +49,14 @@ pub(super) struct Answering {
     key: Option<EapKey>,
 }
 
+/// AUTH has come, and the postquantum preshared key that it names is being looked up.
+pub(super) struct Mixing {
+    talk: Talk,
+    key: EapKey,
+    auth: Authentication,
+    named: Named,
+}
+
 pub(super) fn begin(mut half: Half, cx: &mut Cx<'_>, claim: Claim, config: Box<ResponderConfig>) -> Next {
     let RemoteAuth::Eap { only } = config.remote_auth else {
         return claim.refuse(cx, "it wants EAP");
@@ -81,20 +90,21 @@ impl Asking {
 }
 
 impl Talk {
-    fn prove(self, half: Half, cx: &mut Cx<'_>, packet: Payload) -> Next {
-        let LocalAuth::Signature { schemes, .. } = &self.config.local_auth else {
+    fn prove(mut self, half: Half, cx: &mut Cx<'_>, packet: Payload) -> Next {
+        let LocalAuth::Signature { own } = &self.config.local_auth else {
             return self.first(half, cx, packet, None);
         };
         if self.only {
             return self.first(half, cx, packet, None);
         }
-        let handshake = &self.claim.handshake;
         let id = Identification::from(&self.config.local_id);
-        let message = proof::octets(cx, handshake, Role::Responder, &id);
-        match proof::usable_schemes(schemes, handshake.peer_hashes.as_deref()) {
-            Ok((schemes, encoding)) => {
+        let message = proof::octets(cx, &self.claim.handshake, Role::Responder, &id);
+        match proof::choose(own, &self.claim.handshake) {
+            Ok(chosen) => {
+                self.claim.handshake.own = chosen.certificate;
+                let encoding = chosen.encoding;
                 let phase = Phase::EapProving(Proving { talk: self, packet, encoding });
-                Responder::asking(half, cx, Ask::Sign { schemes, encoding, message }, phase)
+                Responder::asking(half, cx, chosen.ask(message), phase)
             }
             Err(why) => self.claim.refuse(cx, why),
         }
@@ -102,7 +112,7 @@ impl Talk {
 
     /// `IDr, [CERT, AUTH,] EAP` (RFC 7296 appendix C.3, RFC 5998 §3).
     fn first(self, half: Half, cx: &mut Cx<'_>, packet: Payload, auth: Option<Authentication>) -> Next {
-        let mut payloads = proof_payloads(&self.config, auth);
+        let mut payloads = proof_payloads(&self.config, self.claim.handshake.own, auth);
         payloads.push(packet);
         self.respond(half, cx, &payloads, None)
     }
@@ -146,6 +156,40 @@ impl Talk {
         let answered = Answered::new(message_id, self.claim.asked.digest, response);
         handshake.rounds = handshake.rounds.saturating_add(1);
         Responder::sent(half, Phase::EapAnswered(Answering { talk: self, answered, key }))
+    }
+}
+
+impl Talk {
+    /// The peer proves that it is who EAP has said.
+    // [7296:2.16-2]
+    fn admit(self, half: Half, cx: &mut Cx<'_>, key: EapKey, auth: &Authentication) -> Next {
+        let Claim { handshake, id, .. } = &self.claim;
+        // [7296:2.16-3]
+        let expected = key.prove(cx, handshake, Role::Initiator, id);
+        if auth.method != AuthMethod::SHARED_KEY || !expected.equals(&auth.data) {
+            return self.claim.refuse(cx, explain::eap_broken());
+        }
+        child::begin(half, cx, self.claim, self.config, Key::Eap(key))
+    }
+}
+
+impl Mixing {
+    pub(super) fn answered(
+        self,
+        half: Half,
+        cx: &mut Cx<'_>,
+        result: Result<Option<Secret>, Failure>,
+    ) -> Next {
+        let Self { mut talk, key, mut auth, named } = self;
+        let rule = talk.config.ppk;
+        let settled = match result {
+            Ok(found) => named.settle(cx, &mut talk.claim.handshake, rule, found, &mut auth),
+            Err(why) => Err(why.to_string()),
+        };
+        match settled {
+            Ok(()) => talk.admit(half, cx, key, &auth),
+            Err(why) => talk.claim.refuse(cx, why),
+        }
     }
 }
 
@@ -209,7 +253,7 @@ impl Answering {
         self.stay(half)
     }
 
-    fn request(self, half: Half, cx: &mut Cx<'_>, message: &Message) -> Next {
+    fn request(mut self, half: Half, cx: &mut Cx<'_>, message: &Message) -> Next {
         // [7296:2.5-8]
         if let Some(kind) = message.unsupported_critical() {
             let notify = Payload::Notify(Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]));
@@ -217,18 +261,11 @@ impl Answering {
             let Claim { handshake, asked, .. } = self.talk.claim;
             return refuse(cx, handshake, &asked, &[notify], explain::misbehaved(Step::Authenticate, text));
         }
-        if let Some(key) = &self.key {
-            let auth = match only!(message, Payload::Auth) {
-                Ok(auth) => auth,
-                Err(why) => return self.malformed(cx, &why),
+        if let Some(key) = self.key.take() {
+            return match only!(message, Payload::Auth) {
+                Ok(auth) => self.prove(half, cx, key, auth.clone(), message),
+                Err(why) => self.malformed(cx, &why),
             };
-            let Claim { handshake, id, .. } = &self.talk.claim;
-            // [7296:2.16-3]
-            let expected = key.prove(cx, handshake, Role::Initiator, id);
-            if auth.method != AuthMethod::SHARED_KEY || !expected.equals(&auth.data) {
-                return self.talk.claim.refuse(cx, explain::eap_broken());
-            }
-            return self.admit(half, cx);
         }
         match only!(message, Payload::Eap) {
             Ok(eap) => {
@@ -240,11 +277,28 @@ impl Answering {
         }
     }
 
-    /// The peer has proven that it is who EAP has said.
-    // [7296:2.16-2]
-    fn admit(self, half: Half, cx: &mut Cx<'_>) -> Next {
-        let Self { talk: Talk { claim, config, .. }, key, .. } = self;
-        child::begin(half, cx, claim, config, key.map_or(Key::None, Key::Eap))
+    /// AUTH after EAP.
+    fn prove(
+        self,
+        half: Half,
+        cx: &mut Cx<'_>,
+        key: EapKey,
+        auth: Authentication,
+        message: &Message,
+    ) -> Next {
+        let talk = self.talk;
+        // [8784:3-13]
+        let named = match Named::read(&talk.claim.handshake, message, talk.config.ppk) {
+            Ok(Some(named)) => named,
+            Ok(None) => return talk.admit(half, cx, key, &auth),
+            Err(why) => return talk.claim.refuse(cx, why),
+        };
+        let ask = named.ask(&talk.config);
+        let mixing = Mixing { talk, key, auth, named };
+        match ask {
+            Some(ask) => Responder::asking(half, cx, ask, Phase::EapMixing(mixing)),
+            None => mixing.answered(half, cx, Ok(None)),
+        }
     }
 
     fn malformed(self, cx: &mut Cx<'_>, why: &str) -> Next {

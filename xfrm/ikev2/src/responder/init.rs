@@ -16,6 +16,7 @@ use crate::channel::{Agreed, Handshake, Unreadable};
 use crate::explain;
 use crate::linger::Answered;
 use crate::natd::{self, Nat};
+use crate::ppk::{self, Ppk};
 use crate::state::{Cx, Datagram, Next, Role};
 use crate::wire::only;
 
@@ -32,6 +33,8 @@ pub(crate) struct First {
     peer_hashes: Option<Vec<u16>>,
     /// Whether the peer puts fragments together.
     fragments: bool,
+    /// Both ends use postquantum preshared keys.
+    ppk: bool,
 }
 
 /// What the peer says of its addresses; judged when our SPI is known to be part of no hash (it is 0 in a request).
@@ -95,6 +98,7 @@ impl First {
             nat: Nat::detect(cx_crypto, (spi_i, 0), datagram.path, message).map(NatHashes),
             peer_hashes,
             fragments: message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some(),
+            ppk: defaults.ppk && ppk::announced(message),
             bytes: datagram.bytes,
         })
     }
@@ -175,6 +179,7 @@ impl Encapsulating {
                 cx.transmit(first.path, response.clone());
                 handshake.message_i = first.bytes;
                 handshake.message_r = response;
+                handshake.ppk = if first.ppk { Ppk::Announced } else { Ppk::Off };
                 Responder::sent(
                     half,
                     Phase::InitAnswered(InitAnswered { handshake, sent: 1, answered: None }),
@@ -205,6 +210,10 @@ impl Encapsulating {
         }
         if first.fragments {
             payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, [])));
+        }
+        if first.ppk {
+            // [8784:3-2]
+            payloads.push(Payload::Notify(ppk::use_ppk()));
         }
         if first.suite.additional.count() > 0 {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, [])));

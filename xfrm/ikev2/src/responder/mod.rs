@@ -1,9 +1,9 @@
 //! A responder until its IKE_SA is up. Each phase is a type of its own, consumed by the input that ends it:
 //!
-//! Encapsulate → IKE_SA_INIT answered → [Encapsulate → IKE_INTERMEDIATE answered →]* Connection → Psk or Verify → Lease →
-//! AllocateSpi → Psk or Sign → Install → IKE_AUTH answered.
+//! Encapsulate → IKE_SA_INIT answered → [Encapsulate → IKE_INTERMEDIATE answered →]* Connection → [Ppk →] Psk or Verify →
+//! Lease → AllocateSpi → Psk or Sign → Install → IKE_AUTH answered.
 //!
-//! With EAP: Connection → Eap → Sign → answered → [Eap → answered →]* AUTH comes → Lease → AllocateSpi → Install →
+//! With EAP: Connection → Eap → Sign → answered → [Eap → answered →]* AUTH comes → [Ppk →] Lease → AllocateSpi → Install →
 //! answered.
 //!
 //! The order is the same for everybody, so that a wrong key and an unknown name cost the same and look the same.
@@ -13,6 +13,7 @@ mod child;
 mod eap;
 mod init;
 mod intermediate;
+mod ppk;
 
 pub(crate) use init::{First, NoResponse};
 
@@ -54,10 +55,12 @@ enum Phase {
     InitAnswered(init::InitAnswered),
     KeEncapsulating(intermediate::Encapsulating),
     Choosing(auth::Choosing),
+    Mixing(ppk::Mixing),
     Checking(auth::Checking),
     EapAsking(eap::Asking),
     EapProving(eap::Proving),
     EapAnswered(eap::Answering),
+    EapMixing(eap::Mixing),
     Leasing(child::Leasing),
     Allocating(child::Allocating),
     Proving(child::Proving),
@@ -85,10 +88,12 @@ impl Responder {
             | Phase::InitAnswered(_)
             | Phase::KeEncapsulating(_)
             | Phase::Choosing(_)
+            | Phase::Mixing(_)
             | Phase::Checking(_)
             | Phase::EapAsking(_)
             | Phase::EapProving(_)
             | Phase::EapAnswered(_)
+            | Phase::EapMixing(_)
             | Phase::Leasing(_) => Lease::default(),
         }
     }
@@ -166,6 +171,8 @@ impl State for Responder {
             (Phase::Encapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
             (Phase::KeEncapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
             (Phase::Choosing(p), Answer::Connection(result)) => p.chosen(half, cx, result),
+            (Phase::Mixing(p), Answer::Ppk(result)) => p.answered(half, cx, result),
+            (Phase::EapMixing(p), Answer::Ppk(result)) => p.answered(half, cx, result),
             (Phase::Checking(p), Answer::Psk(result)) => p.key(half, cx, result),
             (Phase::Checking(p), Answer::Verified(result)) => p.verified(half, cx, result),
             (Phase::EapAsking(p), Answer::Eap(result)) => p.answered(half, cx, result),

@@ -63,7 +63,15 @@ fn eap_only() -> ResponderConfig {
     ResponderConfig { remote_auth: RemoteAuth::Eap { only: true }, ..server_config() }
 }
 
-fn client_config() -> InitiatorConfig {
+pub(super) fn optional_ppk() -> ResponderConfig {
+    ResponderConfig { ppk: PpkUse::Optional, ..server_config() }
+}
+
+pub(super) fn required_ppk() -> ResponderConfig {
+    ResponderConfig { ppk: PpkUse::Required, ..server_config() }
+}
+
+pub(super) fn client_config() -> InitiatorConfig {
     let (_, remote_auth) = by_certificate(b"", ED25519);
     InitiatorConfig { local_auth: LocalAuth::Eap { only: false }, remote_auth, ..config() }
 }

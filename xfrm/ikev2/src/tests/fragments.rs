@@ -21,9 +21,9 @@ fn long_chains() -> (Node, Node) {
 
 fn longer(auth: LocalAuth) -> LocalAuth {
     match auth {
-        LocalAuth::Signature { mut certificates, schemes } => {
-            certificates.push(LONG.to_vec());
-            LocalAuth::Signature { certificates, schemes }
+        LocalAuth::Signature { mut own } => {
+            own[0].certificates.push(LONG.to_vec());
+            LocalAuth::Signature { own }
         }
         other => other,
     }

@@ -1,8 +1,9 @@
 //! From nothing to an IKE_SA that is up, and why not.
 
-use adit_isakmp::Message;
-use adit_isakmp::payload::NotifyType;
+use adit_isakmp::payload::{ConfigAttribute, NotifyType};
+use adit_isakmp::{Message, Payload};
 
+use super::script::Peer;
 use super::*;
 
 // [7296:4-4] [7296:4-9]
@@ -293,6 +294,39 @@ fn who_asks_for_no_address_where_one_is_needed_hears_so() {
     assert!(!server.asked.iter().any(|a| a == "Lease"));
 }
 
+// [8598:3.1-2] [8598:3.2-1] [8598:3.2-2]
+#[test]
+fn domains_are_told_to_who_asks_for_them_and_come_with_servers() {
+    for asks in [true, false] {
+        let (mut client, mut server) = (Node::client(), Node::server());
+        client.dial(Instant::ZERO, InitiatorConfig { request_domains: asks, ..config() });
+        carry(Instant::ZERO, &mut client, &mut server);
+        let expected: &[&str] = if asks { &["corp.example.com", "lab.example.org"] } else { &[] };
+        for node in [&client, &server] {
+            assert_eq!(node.established().unwrap().lease.domains, expected);
+        }
+    }
+    // Domains without a server mean nothing; the first 64 of them are taken.
+    for (dns, taken) in [(None, 0), (Some([10, 9, 0, 1].into()), 64)] {
+        let mut client = Node::client();
+        client.dial(Instant::ZERO, InitiatorConfig { request_domains: true, ..config() });
+        let (mut peer, answer) = Peer::answer_init(&client.one(), |_| {});
+        client.give(Instant::ZERO, answer);
+        let answer = peer.answer_auth(&client.one(), |payloads| {
+            for payload in payloads {
+                if let Payload::Configuration(cp) = payload {
+                    cp.attributes.retain(|a| matches!(a, ConfigAttribute::Ip4Address(_)));
+                    cp.attributes.extend(dns.map(|a| ConfigAttribute::Ip4Dns(Some(a))));
+                    let domain = |n| ConfigAttribute::DnsDomain(Some(format!("d{n}.example.com")));
+                    cp.attributes.extend((0..100).map(domain));
+                }
+            }
+        });
+        client.give(Instant::ZERO, answer);
+        assert_eq!(client.established().unwrap().lease.domains.len(), taken);
+    }
+}
+
 // [7296:2.19-4]
 #[test]
 fn the_addresses_of_before_are_asked_for_again() {
@@ -300,7 +334,7 @@ fn the_addresses_of_before_are_asked_for_again() {
     let former = Lease {
         v4: Some("10.1.9.9".parse().unwrap()),
         v6: Some(("fd00::99".parse().unwrap(), 128)),
-        dns: Vec::new(),
+        ..Lease::default()
     };
     client.dial(Instant::ZERO, InitiatorConfig { former: former.clone(), ..config() });
     carry(Instant::ZERO, &mut client, &mut server);

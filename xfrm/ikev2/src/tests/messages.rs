@@ -321,7 +321,9 @@ fn messages_of_3000_bytes_are_sent_and_taken() {
     const OWNERS: [&[u8]; 2] = [b"client cert", b"server cert"];
     fn proof(owner: &[u8]) -> (LocalAuth, RemoteAuth) {
         let certificates = vec![owner.to_vec(), vec![0x30; 3000]];
-        let local = LocalAuth::Signature { certificates, schemes: vec![SignatureScheme::Ed25519] };
+        let schemes = vec![SignatureScheme::Ed25519];
+        let own = OwnChain { certificates, schemes, authorities: Vec::new() };
+        let local = LocalAuth::Signature { own: vec![own] };
         (local, RemoteAuth::Certificate { authorities: vec![[7; 20]] })
     }
     server.connection = || {

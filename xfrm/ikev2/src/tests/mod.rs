@@ -1,6 +1,7 @@
 //! Both roles against each other, and each against a scripted peer that has the keys and no manners.
 
 mod abuse;
+mod certificates;
 mod create_child;
 mod create_ike;
 mod eap;
@@ -17,6 +18,7 @@ mod lifetimes;
 mod limits;
 mod messages;
 mod mobike;
+mod ppk;
 mod rekey_child;
 mod rekey_ike;
 mod script;
@@ -79,6 +81,10 @@ struct Node {
     psk: &'static [u8],
     /// For peers that nobody knows.
     unknown_psk: &'static [u8],
+    /// Its certificates, whose keys are the same to the toy.
+    certificates: &'static [&'static [u8]],
+    /// The postquantum preshared keys that it has, by name.
+    ppks: &'static [(&'static str, &'static str)],
     /// The name of an Ask to say no to.
     refuse: &'static str,
     /// The name of an Ask never to answer.
@@ -108,6 +114,8 @@ impl Node {
             address: address.parse().unwrap(),
             psk: b"a good key",
             unknown_psk: b"a key that nobody has",
+            certificates: if address == SERVER { &[b"server cert"] } else { &[b"client cert"] },
+            ppks: &[],
             refuse: "",
             silent: "",
             connection,
@@ -182,19 +190,25 @@ impl Node {
                 let known = [&local, &remote].iter().all(|id| !id.to_string().starts_with("nobody"));
                 Answer::Psk(Ok(Secret::from(if known { self.psk } else { self.unknown_psk })))
             }
+            Ask::Ppk { .. } if refuse => Answer::Ppk(Err(no())),
+            Ask::Ppk { id, .. } => {
+                let found = self.ppks.iter().find(|(name, _)| name.as_bytes() == id);
+                Answer::Ppk(Ok(found.map(|(_, key)| Secret::from(key.as_bytes()))))
+            }
             Ask::Verify { certificates, message, signature, .. } => {
                 let good = signature == self.signature(&certificates[0], &message) && !refuse;
                 self.verified.push(certificates);
                 Answer::Verified(if good { Ok(()) } else { Err(no()) })
             }
             Ask::Sign { .. } if refuse => Answer::Signed(Err(no())),
-            Ask::Sign { schemes, message, .. } => {
-                let by = if self.address.to_string() == SERVER { b"server cert" } else { b"client cert" };
+            Ask::Sign { certificate, schemes, message, .. } => {
+                let by = self.certificates[certificate];
                 Answer::Signed(Ok((schemes[0], self.signature(by, &message))))
             }
             Ask::Lease { .. } if refuse => Answer::Leased(Err(no())),
             Ask::Lease { v4, v6, .. } => {
                 let mut lease = lease();
+                lease.domains = vec!["corp.example.com".into(), "lab.example.org".into()];
                 lease.v4 = v4.filter(|a| !a.is_unspecified()).or(lease.v4);
                 let asked = v6.filter(|a| !a.is_unspecified());
                 lease.v6 = asked.map(|a| (a, 128)).or(lease.v6);
@@ -362,6 +376,7 @@ fn lease() -> Lease {
         v4: Some("10.9.0.7".parse().unwrap()),
         v6: Some(("2001:db8:9::7".parse().unwrap(), 64)),
         dns: vec!["10.9.0.1".parse().unwrap(), "2001:db8:9::1".parse().unwrap()],
+        domains: Vec::new(),
     }
 }
 
@@ -373,6 +388,7 @@ fn defaults() -> ResponderDefaults {
         half_open_per_address: 5,
         limit: 100,
         authorities: Vec::new(),
+        ppk: false,
         fragment_size: FRAGMENT_SIZE,
         timing: Timing::default(),
     }
@@ -384,6 +400,7 @@ fn connection() -> ResponderConfig {
         local_id: name("vpn.example.com"),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
+        ppk: PpkUse::Off,
         esp: vec!["aes256gcm16".parse().unwrap()],
         local_ts: vec![ts("0.0.0.0/0"), ts("::/0")],
         remote_ts: Vec::new(),
@@ -404,8 +421,10 @@ fn config() -> InitiatorConfig {
         remote_id: name("vpn.example.com"),
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
+        ppk: None,
         request_v4: true,
         request_v6: true,
+        request_domains: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
@@ -421,11 +440,17 @@ fn config() -> InitiatorConfig {
     }
 }
 
-fn by_certificate(owner: &[u8], schemes: &[SignatureScheme]) -> (LocalAuth, RemoteAuth) {
-    let local = LocalAuth::Signature {
+fn own_chain(owner: &[u8], schemes: &[SignatureScheme], authority: [u8; 20]) -> OwnChain {
+    OwnChain {
         certificates: vec![owner.to_vec(), b"intermediate".to_vec()],
         schemes: schemes.to_vec(),
-    };
+        authorities: vec![authority],
+    }
+}
+
+fn by_certificate(owner: &[u8], schemes: &[SignatureScheme]) -> (LocalAuth, RemoteAuth) {
+    let own = own_chain(owner, schemes, [9; 20]);
+    let local = LocalAuth::Signature { own: vec![own] };
     let remote = RemoteAuth::Certificate { authorities: vec![[7; 20]] };
     (local, remote)
 }

@@ -44,6 +44,8 @@ pub enum ConfigAttribute {
     Ip4Subnet(Option<(Ipv4Addr, Ipv4Addr)>),
     /// INTERNAL_IP6_SUBNET (15) with its prefix length, 0 to 128.
     Ip6Subnet(Option<(Ipv6Addr, u8)>),
+    /// INTERNAL_DNS_DOMAIN (25, RFC 8598): a domain whose names the servers given beside it know, without a dot at its end.
+    DnsDomain(Option<String>),
     /// Any other, and one of the above whose value has not its form: to be passed over.
     Unknown {
         /// Attribute Type, 15 bits.
@@ -60,6 +62,7 @@ const IP6_ADDRESS: u16 = 8;
 const IP6_DNS: u16 = 10;
 const IP4_SUBNET: u16 = 13;
 const IP6_SUBNET: u16 = 15;
+const DNS_DOMAIN: u16 = 25;
 
 impl Configuration {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
@@ -92,6 +95,7 @@ impl ConfigAttribute {
             Self::Ip6Dns(_) => IP6_DNS,
             Self::Ip4Subnet(_) => IP4_SUBNET,
             Self::Ip6Subnet(_) => IP6_SUBNET,
+            Self::DnsDomain(_) => DNS_DOMAIN,
             Self::Unknown { kind, .. } => *kind,
         }
     }
@@ -117,6 +121,7 @@ impl ConfigAttribute {
             IP6_DNS => Self::Ip6Dns(optional(value, v6)?),
             IP4_SUBNET => Self::Ip4Subnet(optional(value, subnet)?),
             IP6_SUBNET => Self::Ip6Subnet(optional(value, v6_prefix)?),
+            DNS_DOMAIN => Self::DnsDomain(optional(value, domain)?),
             _ => return None,
         })
     }
@@ -133,6 +138,7 @@ impl ConfigAttribute {
             Self::Ip4Subnet(s) => {
                 s.map_or_else(Vec::new, |(address, mask)| [address.octets(), mask.octets()].concat())
             }
+            Self::DnsDomain(name) => name.clone().unwrap_or_default().into_bytes(),
             Self::Unknown { value, .. } => value.clone(),
         }
     }
@@ -151,6 +157,19 @@ impl ConfigAttribute {
 /// Nothing, or what `read` takes whole; `None`: neither.
 fn optional<T>(value: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<Option<T>> {
     if value.is_empty() { Some(None) } else { read(value).map(Some) }
+}
+
+/// A name as people write it, in ASCII (RFC 8598 §3.1): labels of letters, digits, hyphens and underscores.
+fn domain(value: &[u8]) -> Option<String> {
+    // [8598:3.1-1]
+    let label = |l: &[u8]| {
+        (1..=63).contains(&l.len())
+            && l.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
+            && !l.starts_with(b"-")
+            && !l.ends_with(b"-")
+    };
+    let whole = value.len() <= 253 && value.split(|b| *b == b'.').all(label);
+    whole.then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 fn v4(value: &[u8]) -> Option<Ipv4Addr> {

@@ -212,6 +212,28 @@ fn attributes_are_written_in_their_own_form() {
     assert_eq!(read(PayloadType::SA, &bytes), sa);
 }
 
+// [8598:3.1-1]
+#[test]
+fn a_dns_domain_is_a_name_in_ascii() {
+    let read_as = |value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap();
+        let bytes = [&[2, 0, 0, 0, 0, 25, 0, length], value].concat();
+        let Payload::Configuration(cp) = read(PayloadType::CP, &bytes) else { panic!("no CP") };
+        cp.attributes[0].clone()
+    };
+    let domain = |name: Option<&str>| ConfigAttribute::DnsDomain(name.map(str::to_owned));
+    assert_eq!(read_as(b""), domain(None));
+    for good in ["corp.example.com", "local", "_tcp.example.com", "xn--bcher-kva.example"] {
+        assert_eq!(read_as(good.as_bytes()), domain(Some(good)));
+    }
+    let long = [b'a'; 64];
+    for bad in
+        [&b"."[..], b"corp.", b".corp", b"a..b", b"-a.b", b"a b", b"a\0b", "bücher.de".as_bytes(), &long]
+    {
+        assert_eq!(read_as(bad), ConfigAttribute::Unknown { kind: 25, value: bad.to_vec() });
+    }
+}
+
 // [7296:3.3-2]
 #[test]
 fn an_sa_payload_has_nothing_beside_its_substructures() {

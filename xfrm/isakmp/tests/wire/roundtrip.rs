@@ -88,7 +88,8 @@ fn config_attribute() -> impl Strategy<Value = ConfigAttribute> {
         any::<Option<Ipv6Addr>>().prop_map(A::Ip6Dns),
         any::<Option<(Ipv4Addr, Ipv4Addr)>>().prop_map(A::Ip4Subnet),
         prefix().prop_map(A::Ip6Subnet),
-        (16..0x8000_u16, bytes(9)).prop_map(|(kind, value)| A::Unknown { kind, value }),
+        proptest::option::of("[a-z0-9_]{1,20}(\\.[a-z0-9]{1,20}){0,3}").prop_map(A::DnsDomain),
+        (26..0x8000_u16, bytes(9)).prop_map(|(kind, value)| A::Unknown { kind, value }),
     ]
 }
 

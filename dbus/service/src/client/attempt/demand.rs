@@ -111,7 +111,7 @@ impl Attempt {
         if self.known.iter().all(Vec::is_empty) {
             self.check_kernel().await?;
             // What is missing is told now, and not with the first packet.
-            self.credentials()?;
+            self.credentials().await?;
             // Who drives IKE_SAs hears the kernel, too.
             self.daemon.ike(Ports::default(), false).await?;
             self.look_up().await?;

@@ -37,7 +37,7 @@ impl Attempt {
         gateway: &ServerName,
         remote: SocketAddr,
     ) -> Result<Live, Failure> {
-        let (own, trusted) = self.credentials()?;
+        let (own, trusted) = self.credentials().await?;
         // The path in use works, as far as is known; the routes' own may lead nowhere.
         let way = match &self.roaming {
             Some(roaming) => Some(roaming.way(&self.daemon).await?),

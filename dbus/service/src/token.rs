@@ -1,0 +1,356 @@
+//! Keys in PKCS#11 tokens: smart cards, USB tokens, HSMs. The key never leaves its token; it signs there.
+//!
+//! A module is a program that the daemon loads, so that no profile names one: those in `/etc/adit/pkcs11` are asked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use adit_core::{Failure, FailureCode, KeyKind, Secret, SignatureScheme, Step};
+use adit_pki::{EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind};
+use adit_profile::TokenKey;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::AuthPin;
+use ring::digest::{SHA256, SHA384, SHA512, digest};
+use ring::rand::SecureRandom;
+
+/// Certificates and keys of one token that are looked at, at most.
+const MOST_OBJECTS: usize = 100;
+
+/// A module is loaded once, and stays.
+static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+
+/// A token that has been found. Nothing secret has been asked of it yet.
+pub(crate) struct Token {
+    module: Pkcs11,
+    slot: Slot,
+    info: TokenInfo,
+}
+
+/// Where the PIN comes from.
+pub(crate) enum Pin {
+    /// From nowhere: the token asks for it itself, or wants none.
+    None,
+    /// From a file, which is wrong as often as it is tried.
+    File(Secret),
+    /// A person has typed it.
+    Typed(Secret),
+}
+
+/// Why a token was not opened.
+pub(crate) enum Refused {
+    /// The PIN is wrong, and another may be tried.
+    Pin(Failure),
+    /// For good.
+    Other(Failure),
+}
+
+impl Token {
+    /// Looks for the one token that `key` names, by the modules in `folder`. It blocks.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub(crate) fn find(folder: &Path, key: &TokenKey) -> Result<Self, Failure> {
+        let mut found = Vec::new();
+        let (modules, mut last) = modules(folder)?;
+        for module in modules {
+            let slots = module.get_slots_with_initialized_token().unwrap_or_else(|e| {
+                last = Some(trouble("the slots of a module", &e));
+                Vec::new()
+            });
+            for slot in slots {
+                let Ok(info) = module.get_token_info(slot) else { continue };
+                if fits(key, &info) {
+                    found.push(Self { module: module.clone(), slot, info });
+                }
+            }
+        }
+        match (found.pop(), found.len()) {
+            (Some(only), 0) => Ok(only),
+            (Some(_), others) => {
+                let text = format!("{} tokens fit {key}", others + 1);
+                Err(absent(text)
+                    .hint("name the token's label or serial number; pkcs11-tool --list-slots  shows them"))
+            }
+            (None, _) => Err(last.unwrap_or_else(|| {
+                absent(format!("no token fits {key}"))
+                    .hint("put it in; pkcs11-tool --list-slots  shows what is there")
+            })),
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn label(&self) -> &str {
+        self.info.label()
+    }
+
+    /// Whether it wants a PIN from us.
+    pub(crate) fn wants_pin(&self) -> bool {
+        self.info.login_required() && !self.info.protected_authentication_path()
+    }
+
+    /// Logs in, and finds the key and its certificate, if that is there too. It blocks.
+    ///
+    /// # Errors
+    /// The PIN is wrong, or there is no such key.
+    pub(crate) fn open(self, key: &TokenKey, pin: &Pin) -> Result<(Option<Vec<u8>>, Opened), Refused> {
+        let label = self.label().to_owned();
+        if self.info.user_pin_locked() {
+            return Err(Refused::Other(absent(format!("the token {label} is locked: too many wrong PINs"))));
+        }
+        if self.info.user_pin_final_try() && matches!(pin, Pin::File(_)) {
+            let text = format!("the token {label} has one try for its PIN left, which a file is not given");
+            return Err(Refused::Other(
+                absent(text).hint("correct the file, and log in by hand: pkcs11-tool --login --list-objects"),
+            ));
+        }
+        let session = self.module.open_ro_session(self.slot).map_err(other("a session"))?;
+        if self.info.login_required() {
+            log_in(&session, &label, pin)?;
+        }
+        let found = find_key(&session, key).map_err(Refused::Other)?;
+        let mechanisms = self.module.get_mechanism_list(self.slot).map_err(other("its mechanisms"))?;
+        let certificate = found.id.as_deref().and_then(|id| certificate(&session, id));
+        Ok((certificate, Opened { session, key: found.handle, mechanisms }))
+    }
+}
+
+/// A token that has been logged in to.
+pub(crate) struct Opened {
+    session: Session,
+    key: ObjectHandle,
+    mechanisms: Vec<MechanismType>,
+}
+
+impl Opened {
+    /// What signs for the certificate `leaf`.
+    ///
+    /// # Errors
+    /// The certificate can't be read, or the token can't sign with a key of that kind.
+    pub(crate) fn signer(self, leaf: &[u8]) -> Result<TokenSigner, Failure> {
+        let schemes = schemes(key_kind(leaf)?, &self.mechanisms);
+        if schemes.is_empty() {
+            return Err(absent("the token can't sign with a key of this kind".into()));
+        }
+        Ok(TokenSigner { session: Mutex::new(self.session), key: self.key, schemes })
+    }
+}
+
+/// Those that can be used, and why one can't.
+fn modules(folder: &Path) -> Result<(Vec<Pkcs11>, Option<Failure>), Failure> {
+    let hint = "for smart cards, as root: mkdir -p /etc/adit/pkcs11 && ln -s \
+                /usr/lib/x86_64-linux-gnu/opensc-pkcs11.so /etc/adit/pkcs11/";
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_file()).collect();
+    paths.sort();
+    if paths.is_empty() {
+        return Err(absent(format!("there is no PKCS#11 module in {}", folder.display())).hint(hint));
+    }
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut out, mut last) = (Vec::new(), None);
+    for path in paths {
+        if let Some(module) = loaded.get(&path) {
+            out.push(module.clone());
+            continue;
+        }
+        let load = || -> Result<Pkcs11, Error> {
+            let module = Pkcs11::new(&path)?;
+            module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+            Ok(module)
+        };
+        match load() {
+            Ok(module) => {
+                loaded.insert(path, module.clone());
+                out.push(module);
+            }
+            Err(e) => last = Some(trouble(&path.display().to_string(), &e)),
+        }
+    }
+    Ok((out, last))
+}
+
+fn fits(key: &TokenKey, info: &TokenInfo) -> bool {
+    let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+    same(&key.token, info.label())
+        && same(&key.manufacturer, info.manufacturer_id())
+        && same(&key.model, info.model())
+        && same(&key.serial, info.serial_number())
+}
+
+fn log_in(session: &Session, label: &str, pin: &Pin) -> Result<(), Refused> {
+    let text = match pin {
+        Pin::None => None,
+        Pin::File(pin) | Pin::Typed(pin) => {
+            let text = core::str::from_utf8(pin.expose());
+            let text = text.map_err(|_| Refused::Pin(wrong_pin(label, "it is not UTF-8 text")))?;
+            Some(AuthPin::from(text.to_owned()))
+        }
+    };
+    match session.login(UserType::User, text.as_ref()) {
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
+            Err(Refused::Pin(wrong_pin(label, "the token says so")))
+        }
+        Err(Error::Pkcs11(RvError::PinLocked, _)) => {
+            Err(Refused::Other(absent(format!("the token {label} is locked: too many wrong PINs"))))
+        }
+        Err(e) => Err(Refused::Other(trouble("logging in", &e))),
+    }
+}
+
+struct Found {
+    handle: ObjectHandle,
+    id: Option<Vec<u8>>,
+}
+
+fn find_key(session: &Session, key: &TokenKey) -> Result<Found, Failure> {
+    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    template.extend(key.object.as_ref().map(|label| Attribute::Label(label.clone().into_bytes())));
+    template.extend(key.id.clone().map(Attribute::Id));
+    let mut keys = session.find_objects(&template).map_err(|e| trouble("its keys", &e))?;
+    match (keys.pop(), keys.len()) {
+        (Some(handle), 0) => {
+            let attributes = session.get_attributes(handle, &[AttributeType::Id]).unwrap_or_default();
+            let id = attributes.into_iter().find_map(|a| match a {
+                Attribute::Id(id) if !id.is_empty() => Some(id),
+                _ => None,
+            });
+            Ok(Found { handle, id })
+        }
+        (Some(_), others) => {
+            let text = format!("{} keys of the token fit {key}", others + 1);
+            Err(absent(text)
+                .hint("name one by  object=  or  id= ; pkcs11-tool --login --list-objects  shows them"))
+        }
+        (None, _) => Err(absent(format!("the token has no private key that fits {key}"))
+            .hint("pkcs11-tool --login --list-objects  shows what it has")),
+    }
+}
+
+/// The certificate that has the key's number.
+fn certificate(session: &Session, id: &[u8]) -> Option<Vec<u8>> {
+    let template = [
+        Attribute::Class(ObjectClass::CERTIFICATE),
+        Attribute::CertificateType(CertificateType::X_509),
+        Attribute::Id(id.to_vec()),
+    ];
+    let found = session.find_objects(&template).ok()?;
+    found.into_iter().take(MOST_OBJECTS).find_map(|handle| {
+        let attributes = session.get_attributes(handle, &[AttributeType::Value]).ok()?;
+        attributes.into_iter().find_map(|a| match a {
+            Attribute::Value(der) if !der.is_empty() => Some(der),
+            _ => None,
+        })
+    })
+}
+
+/// What a key of that kind can do there, best first. Digests are made here, which every token can take.
+fn schemes(kind: KeyKind, mechanisms: &[MechanismType]) -> Vec<SignatureScheme> {
+    use SignatureScheme as S;
+    let can = |mechanism| mechanisms.contains(&mechanism);
+    let mut out = Vec::new();
+    match kind {
+        KeyKind::Rsa => {
+            if can(MechanismType::RSA_PKCS_PSS) {
+                out.extend([S::RsaPssSha256, S::RsaPssSha384, S::RsaPssSha512]);
+            }
+            if can(MechanismType::RSA_PKCS) {
+                out.extend([S::RsaPkcs1Sha256, S::RsaPkcs1Sha384, S::RsaPkcs1Sha512]);
+            }
+        }
+        KeyKind::EcdsaP256 => out.extend(can(MechanismType::ECDSA).then_some(S::EcdsaP256Sha256)),
+        KeyKind::EcdsaP384 => out.extend(can(MechanismType::ECDSA).then_some(S::EcdsaP384Sha384)),
+        KeyKind::Ed25519 => out.extend(can(MechanismType::EDDSA).then_some(S::Ed25519)),
+    }
+    out
+}
+
+/// Signs with a key in a token.
+pub(crate) struct TokenSigner {
+    session: Mutex<Session>,
+    key: ObjectHandle,
+    schemes: Vec<SignatureScheme>,
+}
+
+impl Signer for TokenSigner {
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+
+    fn sign(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        encoding: EcdsaEncoding,
+        _: &dyn SecureRandom,
+    ) -> Result<Vec<u8>, PkiError> {
+        use SignatureScheme as S;
+        let hash = |algorithm| digest(algorithm, message).as_ref().to_vec();
+        let pkcs1 =
+            |prefix: [u8; 19], algorithm| (Mechanism::RsaPkcs, [&prefix[..], &hash(algorithm)].concat());
+        let (mechanism, data) = match scheme {
+            S::RsaPssSha256 => (pss(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, 32)?, hash(&SHA256)),
+            S::RsaPssSha384 => (pss(MechanismType::SHA384, PkcsMgfType::MGF1_SHA384, 48)?, hash(&SHA384)),
+            S::RsaPssSha512 => (pss(MechanismType::SHA512, PkcsMgfType::MGF1_SHA512, 64)?, hash(&SHA512)),
+            S::RsaPkcs1Sha256 => pkcs1(digest_info(1, 32), &SHA256),
+            S::RsaPkcs1Sha384 => pkcs1(digest_info(2, 48), &SHA384),
+            S::RsaPkcs1Sha512 => pkcs1(digest_info(3, 64), &SHA512),
+            S::EcdsaP256Sha256 => (Mechanism::Ecdsa, hash(&SHA256)),
+            S::EcdsaP384Sha384 => (Mechanism::Ecdsa, hash(&SHA384)),
+            S::Ed25519 => (Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)), message.to_vec()),
+            _ => return Err(PkiError::Scheme("which tokens are not asked for")),
+        };
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature = session.sign(&mechanism, self.key, &data).map_err(|e| PkiError::Token(short(&e)))?;
+        // PKCS#11 has r and s one after the other.
+        match (scheme.key_kind(), encoding) {
+            (kind @ (KeyKind::EcdsaP256 | KeyKind::EcdsaP384), EcdsaEncoding::Der) => {
+                ecdsa_to_der(&signature, kind).ok_or(PkiError::Signature)
+            }
+            _ => Ok(signature),
+        }
+    }
+}
+
+fn pss(hash_alg: MechanismType, mgf: PkcsMgfType, salt: usize) -> Result<Mechanism<'static>, PkiError> {
+    let s_len = salt.try_into().map_err(|_| PkiError::Signature)?;
+    Ok(Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }))
+}
+
+/// DigestInfo up to the digest (RFC 8017 §9.2 note 1) of 2.16.840.1.101.3.4.2.`arc`, a hash of `length` bytes.
+const fn digest_info(arc: u8, length: u8) -> [u8; 19] {
+    [0x30, 17 + length, 0x30, 0x0d, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, arc, 5, 0, 4, length]
+}
+
+fn absent(text: String) -> Failure {
+    Failure::new(FailureCode::NoSecret, Step::Profile, text)
+}
+
+fn other(what: &'static str) -> impl FnOnce(Error) -> Refused {
+    move |e| Refused::Other(trouble(what, &e))
+}
+
+fn trouble(what: &str, error: &Error) -> Failure {
+    absent(format!("PKCS#11: {what}: {}", short(error)))
+}
+
+/// The first sentence of it, which names the error.
+fn short(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(value, function) => format!("{value:?} in {function:?}"),
+        other => other.to_string(),
+    }
+}
+
+fn wrong_pin(label: &str, why: &str) -> Failure {
+    let text = format!("the PIN of the token {label} is wrong: {why}");
+    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
+        .hint("correct the file that key-password-file names; a token locks itself after a few wrong ones")
+}
