@@ -108,11 +108,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
 }
 
 fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
+    // All hosts sleep with the machine, those of another scenario too.
+    let alone = settings.narrate || jobs.iter().any(|job| job.scenario.needs.sleep);
     let queue = Mutex::new(Queue { jobs, pptp_runs: false });
     let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let counts = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
     let numbers = AtomicUsize::new(0);
-    let workers = if settings.narrate { 1 } else { SIDE_BY_SIDE };
+    let workers = if alone { 1 } else { SIDE_BY_SIDE };
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
