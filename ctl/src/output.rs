@@ -48,6 +48,15 @@ impl Output {
         self.say(&format!("{text}\n"))
     }
 
+    /// What has become of a connection: `what` for people, `state` in JSON.
+    pub(crate) fn became(&self, name: &str, what: &str, state: &str) -> Result<(), Ended> {
+        if self.json {
+            let became = serde_json::json!({ "name": name, "state": state });
+            return self.line(&json::document("connection", &became));
+        }
+        self.line(&format!("{} {what}", self.out.bold(name)))
+    }
+
     /// Text to standard error; if that is closed, to nobody.
     pub(crate) fn complain(&self, text: &str) {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());

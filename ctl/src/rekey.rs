@@ -6,7 +6,6 @@ use futures_util::StreamExt;
 
 use crate::args::{BusChoice, Rekey, Which};
 use crate::ended::Ended;
-use crate::json;
 use crate::output::Output;
 use crate::session;
 
@@ -14,29 +13,21 @@ use crate::session;
 pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Result<(), Ended> {
     let name = args.name.as_str();
     let connection = session::open(bus).await?;
-    let snapshot = session::snapshot(&connection).await?;
-    let Some(status) = snapshot.one_named(name)? else {
-        if snapshot.profile_named(name).is_none() {
-            return Err(snapshot.no_profile(name));
-        }
-        return Err(not_up(name));
-    };
-    // A server's client has no object until it is asked for.
-    let Some(before) = session::details(&connection, status).await else { return Err(not_up(name)) };
+    let before = session::live(&connection, name, Step::Established).await?;
     let call = |e: &zbus::Error| Ended::call(name, e);
-    let proxy = ConnectionProxy::new(&connection, status.path.as_str()).await.map_err(|e| call(&e))?;
+    let proxy = ConnectionProxy::new(&connection, before.path.as_str()).await.map_err(|e| call(&e))?;
     let counted = proxy.receive_rekeys_changed().await;
     let told = proxy.receive_progress().await.map_err(|e| call(&e))?;
     let moved = proxy.receive_transition().await.map_err(|e| call(&e))?;
     let asked = proxy.rekey(word(args.only)).await.map_err(|e| call(&e))?;
     if args.waiting.no_wait {
-        return said(name, "asks for new keys", "rekeying", output);
+        return output.became(name, "asks for new keys", "rekeying");
     }
     let goal = before.rekeys.saturating_add(asked.into());
     let limit = Duration::from_secs(args.waiting.timeout.into());
     let done = until(goal, counted, told, moved, output);
     match tokio::time::timeout(limit, done).await {
-        Ok(Ok(())) => said(name, "has new keys", "rekeyed", output),
+        Ok(Ok(())) => output.became(name, "has new keys", "rekeyed"),
         Ok(Err(failure)) => Err(Ended::failed(name, failure)),
         Err(_) => {
             let text = format!(
@@ -94,17 +85,4 @@ const fn word(which: Which) -> &'static str {
         Which::Ike => "ike",
         Which::Child => "child",
     }
-}
-
-fn not_up(name: &str) -> Ended {
-    let failure = Failure::new(FailureCode::NotFound, Step::Established, "it is not up");
-    Ended::failed(name, failure.hint("ctl status"))
-}
-
-fn said(name: &str, what: &str, state: &str, output: Output) -> Result<(), Ended> {
-    if output.json {
-        let said = serde_json::json!({ "name": name, "state": state });
-        return output.line(&json::document("connection", &said));
-    }
-    output.line(&format!("{} {what}", output.out.bold(name)))
 }

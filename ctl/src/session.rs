@@ -73,6 +73,21 @@ pub(crate) async fn details(connection: &Connection, status: &ConnectionStatus) 
     status_of(connection, path.as_str()).await.ok()
 }
 
+/// The connection that `name` is for, whose object stands from then on: a server's client has none until it is asked for.
+///
+/// # Errors
+/// There is none of that name, several are, or it is not up: `step` is then what could not be done.
+pub(crate) async fn live(connection: &Connection, name: &str, step: Step) -> Result<ConnectionStatus, Ended> {
+    let snapshot = snapshot(connection).await?;
+    let found = match snapshot.one_named(name)? {
+        Some(status) => details(connection, status).await,
+        None if snapshot.profile_named(name).is_none() => return Err(snapshot.no_profile(name)),
+        None => None,
+    };
+    let not_up = || Failure::new(FailureCode::NotFound, step, "it is not up").hint("ctl status");
+    found.ok_or_else(|| Ended::failed(name, not_up()))
+}
+
 /// The properties of one connection.
 pub(crate) async fn status_of(connection: &Connection, path: &str) -> zbus::Result<ConnectionStatus> {
     let proxy = PropertiesProxy::builder(connection).destination(names::BUS).path(path).build().await?;

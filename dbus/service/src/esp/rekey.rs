@@ -51,9 +51,7 @@ impl Sad {
         if which != Rekey::Child {
             wanted.push(None);
         }
-        // Nobody drives IKE_SAs any more: then there is nothing to replace.
-        let Some(ike) = self.ike.get() else { return 0 };
-        let told = wanted.into_iter().filter(|child| ike.input(Input::Rekey { sa, child: *child })).count();
+        let told = wanted.into_iter().filter(|child| self.tell(Input::Rekey { sa, child: *child })).count();
         u32::try_from(told).unwrap_or(u32::MAX)
     }
 }

@@ -36,7 +36,7 @@ pub struct Sad {
     queue: Queue,
     books: Arc<Mutex<Books>>,
     last_number: Arc<AtomicU32>,
-    pub(super) ike: Arc<OnceLock<WeakIkeDriver>>,
+    ike: Arc<OnceLock<WeakIkeDriver>>,
 }
 
 impl Sad {
@@ -196,11 +196,14 @@ impl Sad {
                 });
             }
             for child in rekeyed {
-                let input = Input::Rekey { sa, child: Some(child) };
-                // Nobody drives IKE_SAs any more: then nobody needs it.
-                let _ = sad.ike.get().is_some_and(|ike| ike.input(input));
+                let _ = sad.tell(Input::Rekey { sa, child: Some(child) });
             }
         }));
+    }
+
+    /// Tells whoever drives IKE_SAs; whether there still is somebody. If not, nobody needs it.
+    pub(super) fn tell(&self, input: Input) -> bool {
+        self.ike.get().is_some_and(|ike| ike.input(input))
     }
 
     /// Passes on what the kernel tells by itself: limits that were reached, peers elsewhere.
