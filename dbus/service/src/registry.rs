@@ -147,6 +147,8 @@ pub struct Facts {
     pub local_id: String,
     /// Who the peer proved to be.
     pub remote_id: String,
+    /// A postquantum preshared key is in the keys of the IKE_SA and of those in its place (RFC 8784 §3).
+    pub ppk: bool,
     /// What protects the IKE_SA.
     pub ike_suite: String,
     /// What protects the CHILD_SA.
@@ -171,14 +173,6 @@ pub struct Facts {
     pub last_error: Option<Box<Failure>>,
 }
 
-/// What stands behind an IKE_SA's algorithms where a postquantum preshared key is in its keys.
-const PPK: &str = "-ppk";
-
-/// An IKE_SA's algorithms, as they are shown.
-pub(crate) fn ike_text(suite: IkeSuite, ppk: bool) -> String {
-    format!("{suite}{}", if ppk { PPK } else { "" })
-}
-
 impl Facts {
     /// A connection that is about to start.
     #[must_use]
@@ -200,6 +194,7 @@ impl Facts {
             routes: Vec::new(),
             local_id: String::new(),
             remote_id: String::new(),
+            ppk: false,
             ike_suite: String::new(),
             esp_suite: String::new(),
             gateway: String::new(),
@@ -214,10 +209,14 @@ impl Facts {
         }
     }
 
+    /// The IKE_SA has these algorithms.
+    pub fn set_ike(&mut self, ike: IkeSuite) {
+        self.ike_suite = format!("{ike}{}", if self.ppk { "-ppk" } else { "" });
+    }
+
     /// The IKE_SA has other keys.
     pub fn ike_rekeyed(&mut self, ike: IkeSuite) {
-        let ppk = self.ike_suite.ends_with(PPK);
-        self.ike_suite = ike_text(ike, ppk);
+        self.set_ike(ike);
         self.rekeys += 1;
         self.add_legacy(ike.legacy());
     }

@@ -9,7 +9,7 @@ use adit_isakmp::IkeSuite;
 use adit_profile::Profile;
 
 use crate::clock;
-use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Registry, State, ike_text};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Registry, State};
 
 /// Keeps the facts in step with what the IKE_SA does.
 pub(super) struct Shown {
@@ -53,7 +53,8 @@ impl Shown {
             f.encapsulated = up.encapsulated;
             f.local_id = up.local_id.to_string();
             f.remote_id = up.remote_id.to_string();
-            f.ike_suite = ike_text(up.ike, up.ppk);
+            f.ppk = up.ppk;
+            f.set_ike(up.ike);
             f.esp_suite = up.esp.to_string();
             f.legacy = [up.ike.legacy(), up.esp.legacy()].concat();
             f.dns.clone_from(&up.lease.dns);

@@ -33,8 +33,7 @@ pub fn waiting_routes(uplink: &str, table: u32, sources: &[IpAddr], destinations
 /// The way to a server's clients, for everybody on this host: over `link`.
 #[must_use]
 pub fn client_route(link: &str, destination: Prefix) -> Change {
-    let target = Target::Link(link.to_owned());
-    Change::Route(Route { table: MAIN_TABLE, destination, target, source: None, metric: METRIC })
+    site_route(link, MAIN_TABLE, destination)
 }
 
 /// The way to a network behind a client that is a site, in a table that [`site_rules`] lead to.

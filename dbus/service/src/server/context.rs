@@ -18,7 +18,7 @@ use crate::client::not_rekeyed;
 use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
-use crate::registry::{Facts, Role, State, ike_text};
+use crate::registry::{Facts, Role, State};
 
 /// Bytes of the random key that stands in for the one of a peer nobody knows.
 const STAND_IN: usize = 32;
@@ -347,7 +347,8 @@ impl Inner {
         shown.domains.clone_from(&facts.lease.domains);
         shown.local_id = facts.local_id.to_string();
         shown.remote_id = facts.remote_id.to_string();
-        shown.ike_suite = ike_text(facts.ike, facts.ppk);
+        shown.ppk = facts.ppk;
+        shown.set_ike(facts.ike);
         shown.esp_suite = facts.esp.to_string();
         shown.legacy = [facts.ike.legacy(), facts.esp.legacy()].concat();
         tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");

@@ -110,7 +110,8 @@ pub(crate) fn run(
 const BEGIN: &str = "cp /host/run.sh /run/run.sh\ncd /\nexec sh /run/run.sh\n";
 
 /// What it does then. The share's driver does not survive a sleep: what suspends the guest runs from a copy of the stage,
-/// without the share. After that ACPI does not turn it off any more, but a reset ends it, too.
+/// without the share. After that ACPI does not turn it off any more, but a reset ends it, too, when the console has taken what
+/// was said (stty waits for that).
 fn script(stage: &Stage, options: &[&str]) -> String {
     let mut script =
         "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\n\
@@ -129,7 +130,7 @@ fn script(stage: &Stage, options: &[&str]) -> String {
          /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
          modprobe -a 9pnet_virtio 9p && mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
          cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
-         echo $code > /host/exit\numount /host\nsleep 1\necho b > /proc/sysrq-trigger\n",
+         echo $code > /host/exit\numount /host\nstty raw -echo < /dev/ttyS1\necho b > /proc/sysrq-trigger\n",
         arguments.join(" ")
     );
     script
