@@ -201,8 +201,6 @@ pub enum Ask {
     },
     /// The postquantum preshared key of this name (RFC 8784). → [`Answer::Ppk`]
     Ppk {
-        /// The name of the [`ResponderConfig`], as responder.
-        connection: Option<String>,
         /// PPK_ID, of the type PPK_ID_FIXED.
         id: Vec<u8>,
     },

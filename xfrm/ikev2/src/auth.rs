@@ -89,22 +89,26 @@ pub(crate) fn asked_authorities(payloads: &[Payload]) -> Vec<[u8; 20]> {
 }
 
 /// A certificate of ours that the peer can use, and how its key signs for it.
-pub(crate) struct Chosen {
-    pub(crate) certificate: usize,
-    pub(crate) schemes: Vec<SignatureScheme>,
-    pub(crate) encoding: SignatureEncoding,
+struct Chosen {
+    certificate: usize,
+    schemes: Vec<SignatureScheme>,
+    encoding: SignatureEncoding,
 }
 
-impl Chosen {
-    /// The question for the signature.
-    pub(crate) fn ask(self, message: Secret) -> Ask {
-        let Self { certificate, schemes, encoding } = self;
-        Ask::Sign { certificate, schemes, encoding, message }
-    }
+/// Chooses a certificate of ours, which is this IKE_SA's from then on: the question for a signature over `message`, and how
+/// that is to be written.
+pub(crate) fn ask_to_sign(
+    own: &[OwnChain],
+    hs: &mut Handshake,
+    message: Secret,
+) -> Result<(Ask, SignatureEncoding), Failure> {
+    let Chosen { certificate, schemes, encoding } = choose(own, hs)?;
+    hs.own = certificate;
+    Ok((Ask::Sign { certificate, schemes, encoding, message }, encoding))
 }
 
-/// Chooses one: the first that the peer asks for; a peer may accept more than it names (RFC 7296 §3.7), so then the first.
-pub(crate) fn choose(own: &[OwnChain], hs: &Handshake) -> Result<Chosen, Failure> {
+/// The first that the peer asks for; a peer may accept more than it names (RFC 7296 §3.7), so then the first.
+fn choose(own: &[OwnChain], hs: &Handshake) -> Result<Chosen, Failure> {
     let mut refused = None;
     let mut usable = Vec::new();
     for (certificate, chain) in own.iter().enumerate() {
@@ -116,11 +120,10 @@ pub(crate) fn choose(own: &[OwnChain], hs: &Handshake) -> Result<Chosen, Failure
             Err(why) => refused = refused.or(Some(why)),
         }
     }
-    let place = usable.iter().position(|(asked, _)| *asked).unwrap_or(0);
-    if place >= usable.len() {
-        return Err(refused.unwrap_or_else(explain::no_common_signature));
+    match usable.iter().position(|(asked, _)| *asked).or((!usable.is_empty()).then_some(0)) {
+        Some(place) => Ok(usable.swap_remove(place).1),
+        None => Err(refused.unwrap_or_else(explain::no_common_signature)),
     }
-    Ok(usable.swap_remove(place).1)
 }
 
 /// Which of our schemes the peer understands, and how the signature is to be written.

@@ -186,6 +186,20 @@ pub(crate) fn internal(error: impl fmt::Display) -> Failure {
 }
 
 impl Channel {
+    /// Our traffic selectors for transport mode, ours and the peer's: its packets have the two addresses of the IKE_SA, whatever
+    /// was written.
+    pub(crate) fn outer(
+        &self,
+        ours: &[TrafficSelector],
+        theirs: &[TrafficSelector],
+    ) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+        // [7296:2.23.1-2]
+        let ours = selectors::at(ours, self.path.local.ip());
+        // [7296:2.23.1-3]
+        let theirs = selectors::at(theirs, self.path.remote.ip());
+        (ours, theirs)
+    }
+
     /// The peer's traffic selectors for transport mode, ours and its own, as they are on this side of a NAT (RFC 7296
     /// §2.23.1). `None`: it names several addresses on a side that has a NAT in front.
     pub(crate) fn translate(

@@ -331,9 +331,20 @@ pub(crate) fn wrong_identity(config: &InitiatorConfig, answered: &str) -> Failur
     .hint("if that is the server you mean, make it `remote-id` in the profile")
 }
 
+fn ppk_name(rule: Option<&PpkRule>) -> String {
+    rule.map(|rule| String::from_utf8_lossy(&rule.id).into_owned()).unwrap_or_default()
+}
+
+/// There is no postquantum preshared key of that name on this host (RFC 8784).
+pub(crate) fn ppk_missing(rule: Option<&PpkRule>) -> Failure {
+    let text = format!("this host has no postquantum preshared key {}", ppk_name(rule));
+    Failure::new(FailureCode::NoSecret, Step::Authenticate, text)
+        .hint("check ppk-id and ppk-file in the profile")
+}
+
 /// The server goes on without the postquantum preshared key that has to be there (RFC 8784).
 pub(crate) fn no_ppk(rule: Option<&PpkRule>) -> Failure {
-    let name = rule.map(|rule| String::from_utf8_lossy(&rule.id).into_owned()).unwrap_or_default();
+    let name = ppk_name(rule);
     let text =
         format!("the server does not use the postquantum preshared key {name}, and the profile requires it");
     Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)

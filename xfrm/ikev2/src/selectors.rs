@@ -14,7 +14,7 @@ pub(crate) fn everything() -> [TrafficSelector; 2] {
     [Prefix::ANY_V4.into(), Prefix::ANY_V6.into()]
 }
 
-/// The list, or everything where it says nothing.
+/// What is proposed for one side: the list, or everything where it says nothing.
 pub(crate) fn or_everything(list: &[TrafficSelector]) -> Vec<TrafficSelector> {
     if list.is_empty() { everything().to_vec() } else { list.to_vec() }
 }

@@ -104,7 +104,8 @@ pub struct PpkRule {
     pub required: bool,
 }
 
-/// What a responder does with postquantum preshared keys (RFC 8784).
+/// What a responder does with postquantum preshared keys (RFC 8784). Whichever the peer names, and
+/// [`Ask::Ppk`](super::Ask::Ppk) finds, will do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PpkUse {
     /// It has none for this peer.

@@ -1,7 +1,7 @@
 //! IKE_AUTH of an initiator (RFC 7296 §1.2, §2.15): our proof first, then the server's, before anything else in its
 //! answer is looked at.
 
-use adit_core::{Failure, Secret, SignatureScheme, Step, TrafficSelector};
+use adit_core::{Failure, Secret, SignatureScheme, Step};
 use adit_isakmp::payload::{
     AuthMethod, Authentication, CertificateRequest, ConfigAttribute, ConfigType, Configuration,
     Identification, Notify, NotifyType,
@@ -102,13 +102,11 @@ pub(super) fn prove(dial: Dial, cx: &mut Cx<'_>, mut handshake: Box<Handshake>, 
     let (ask, encoding) = match &dial.config.local_auth {
         LocalAuth::Psk | LocalAuth::Eap { .. } => (psk(&dial.config), SignatureEncoding::Asn1),
         LocalAuth::Signature { own } => {
-            let chosen = match proof::choose(own, &handshake) {
-                Ok(chosen) => chosen,
+            let message = plain.as_ref().unwrap_or(&octets).duplicate();
+            match proof::ask_to_sign(own, &mut handshake, message) {
+                Ok(asked) => asked,
                 Err(failure) => return Next::failed(failure),
-            };
-            handshake.own = chosen.certificate;
-            let encoding = chosen.encoding;
-            (chosen.ask(plain.as_ref().unwrap_or(&octets).duplicate()), encoding)
+            }
         }
     };
     let plain = plain.map_or(Plain::None, Plain::Octets);
@@ -176,11 +174,11 @@ fn send(
     psk: Option<Secret>,
 ) -> Next {
     if dial.config.mode == ChildMode::Transport {
-        let path = handshake.channel.path;
-        // [7296:2.23.1-2]
-        dial.config.local_ts = selectors::at(&proposed(&dial.config.local_ts), path.local.ip());
-        // [7296:2.23.1-3]
-        dial.config.remote_ts = selectors::at(&proposed(&dial.config.remote_ts), path.remote.ip());
+        let (ours, theirs) = (
+            selectors::or_everything(&dial.config.local_ts),
+            selectors::or_everything(&dial.config.remote_ts),
+        );
+        (dial.config.local_ts, dial.config.remote_ts) = handshake.channel.outer(&ours, &theirs);
     }
     let (auth, plain) = proof.map_or((None, None), |proof| (Some(proof.auth), proof.plain));
     let mut payloads = request(&dial.config, (cx.first_contact, handshake.own), inbound_spi, auth);
@@ -229,8 +227,8 @@ fn request(
         out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, [])));
     }
     out.push(Payload::Sa(offer_esp(&config.esp, spi, false)));
-    out.push(Payload::TsI(proposed(&config.local_ts).into_iter().collect()));
-    out.push(Payload::TsR(proposed(&config.remote_ts).into_iter().collect()));
+    out.push(Payload::TsI(selectors::or_everything(&config.local_ts).into_iter().collect()));
+    out.push(Payload::TsR(selectors::or_everything(&config.remote_ts).into_iter().collect()));
     out
 }
 
@@ -248,11 +246,6 @@ fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
         out.push(ConfigAttribute::DnsDomain(None));
     }
     out
-}
-
-/// What is proposed for one side: everything, if the profile says nothing.
-pub(super) fn proposed(list: &[TrafficSelector]) -> Vec<TrafficSelector> {
-    if list.is_empty() { selectors::everything().to_vec() } else { list.to_vec() }
 }
 
 impl AuthSent {

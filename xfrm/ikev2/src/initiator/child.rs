@@ -138,8 +138,8 @@ fn read(config: &InitiatorConfig, channel: &Channel, answer: &Message) -> Result
     }
     let (local_ts, remote_ts) = pair;
     // RFC 7296 §2.9: narrower is the server's right, wider is not.
-    let within = selectors::is_subset(&local_ts, &auth::proposed(&config.local_ts))
-        && selectors::is_subset(&remote_ts, &auth::proposed(&config.remote_ts));
+    let within = selectors::is_subset(&local_ts, &selectors::or_everything(&config.local_ts))
+        && selectors::is_subset(&remote_ts, &selectors::or_everything(&config.remote_ts));
     if !within {
         return Err(Failure::new(
             FailureCode::TrafficSelectors,

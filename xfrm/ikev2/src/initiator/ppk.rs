@@ -1,6 +1,6 @@
 //! The postquantum preshared key of an initiator (RFC 8784): it is got before our AUTH is made.
 
-use adit_core::{Failure, Secret, Step};
+use adit_core::{Failure, Secret};
 use adit_isakmp::Payload;
 use adit_isakmp::payload::{Authentication, Notify, NotifyType, PpkId};
 
@@ -30,7 +30,7 @@ pub(super) enum Then {
 pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>, then: Then) -> Next {
     match (&handshake.ppk, &dial.config.ppk) {
         (Ppk::Announced, Some(rule)) => {
-            let ask = Ask::Ppk { connection: None, id: rule.id.clone() };
+            let ask = Ask::Ppk { id: rule.id.clone() };
             Initiator::asking(dial, cx, ask, Phase::Mixing(Mixing { handshake, then }))
         }
         _ => go_on(dial, cx, handshake, then),
@@ -56,7 +56,10 @@ impl Mixing {
                 self.handshake.try_ppk(cx, &ppk);
                 go_on(dial, cx, self.handshake, self.then)
             }
-            Ok(None) => self.fail(dial, cx, explain::unanswered(Step::Authenticate)),
+            Ok(None) => {
+                let why = explain::ppk_missing(dial.config.ppk.as_ref());
+                self.fail(dial, cx, why)
+            }
             Err(why) => self.fail(dial, cx, why),
         }
     }

@@ -5,6 +5,7 @@ use adit_isakmp::payload::{AuthMethod, Authentication, Identification, Notify, N
 use adit_isakmp::{Message, Payload};
 
 use super::child::Key;
+use super::ppk::{Named, Then};
 use super::{Asked, Half, Phase, Responder, child, eap, ppk, refuse};
 use crate::api::{Ask, RemoteAuth, ResponderConfig};
 use crate::auth as proof;
@@ -21,19 +22,22 @@ pub(super) struct Claim {
     pub(super) message: Message,
     pub(super) id: Identification,
     pub(super) remote: Identity,
-    /// `None`: it asks for EAP (RFC 7296 §2.16).
-    pub(super) auth: Option<Authentication>,
 }
 
 /// The configuration for this peer is being looked up.
 pub(super) struct Choosing {
     claim: Claim,
+    /// `None`: it asks for EAP (RFC 7296 §2.16).
+    auth: Option<Authentication>,
 }
 
 /// Its proof is being checked.
 pub(super) struct Checking {
-    claim: Claim,
-    config: Box<ResponderConfig>,
+    pub(super) claim: Claim,
+    pub(super) config: Box<ResponderConfig>,
+    pub(super) auth: Authentication,
+    /// Why it is not let in, whatever it proves.
+    pub(super) unfit: Option<String>,
 }
 
 pub(super) fn begin(
@@ -77,8 +81,8 @@ pub(super) fn begin(
     handshake.asked = proof::asked_authorities(&message.payloads);
     let (path, eap) = (handshake.channel.path, auth.is_none());
     let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap };
-    let claim = Claim { handshake, asked, message, id, remote, auth };
-    Responder::asking(half, cx, ask, Phase::Choosing(Choosing { claim }))
+    let claim = Claim { handshake, asked, message, id, remote };
+    Responder::asking(half, cx, ask, Phase::Choosing(Choosing { claim, auth }))
 }
 
 /// The only word that a peer hears that was not let in.
@@ -100,69 +104,68 @@ impl Choosing {
         cx: &mut Cx<'_>,
         result: Result<Box<ResponderConfig>, Failure>,
     ) -> Next {
-        let claim = self.claim;
+        let Self { claim, auth } = self;
         let config = match result {
             Ok(config) => config,
             Err(why) => return claim.refuse(cx, why),
         };
-        if claim.auth.is_none() {
+        let Some(auth) = auth else {
             return eap::begin(half, cx, claim, config);
-        }
-        ppk::begin(half, cx, claim, config)
+        };
+        let named = Named::read(&claim.handshake, &claim.message, config.ppk);
+        let checking = Checking { claim, config, auth, unfit: None };
+        ppk::begin(half, cx, named, Then::Check(checking))
     }
 }
 
-/// Gets what the peer's proof is checked with.
-pub(super) fn check(half: Half, cx: &mut Cx<'_>, claim: Claim, config: Box<ResponderConfig>) -> Next {
-    let Some(auth) = &claim.auth else {
-        return claim.refuse(cx, "it has to prove itself");
-    };
-    // The work is what the peer's proof needs, not what the connection wants: so it does not tell a name that is
-    // known from one that is not. The connection's word is the last.
-    let ask = match auth.method {
-        // [7296:1.2-3]
-        AuthMethod::SHARED_KEY => Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() },
-        _ => {
-            let signature = match proof::received(auth) {
-                Ok(signature) => signature,
-                Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
-                    let why = explain::other_method("pre-shared key", &auth.method.to_string());
-                    return claim.refuse(cx, why);
-                }
-                Err(why) => return claim.refuse(cx, why),
-            };
-            let Some(certificates) = proof::certificates(&claim.message.payloads) else {
-                return claim.refuse(cx, "it sent more than 10 certificates");
-            };
-            Ask::Verify {
-                identity: claim.remote.clone(),
-                certificates,
-                scheme: signature.scheme,
-                encoding: signature.encoding,
-                message: proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id),
-                signature: signature.bytes,
-            }
-        }
-    };
-    Responder::asking(half, cx, ask, Phase::Checking(Checking { claim, config }))
-}
-
 impl Checking {
+    /// Gets what the peer's proof is checked with. The work is what that needs, not what the connection wants: so it does
+    /// not tell a name that is known from one that is not. The connection's word is the last.
+    pub(super) fn begin(self, half: Half, cx: &mut Cx<'_>) -> Next {
+        let Self { claim, config, auth, .. } = &self;
+        // [7296:1.2-3]
+        if auth.method == AuthMethod::SHARED_KEY {
+            let ask = Ask::Psk { local: config.local_id.clone(), remote: claim.remote.clone() };
+            return Responder::asking(half, cx, ask, Phase::Checking(self));
+        }
+        let signature = match proof::received(auth) {
+            Ok(signature) => signature,
+            Err(_) if matches!(config.remote_auth, RemoteAuth::Psk) => {
+                let why = explain::other_method("pre-shared key", &auth.method.to_string());
+                return self.claim.refuse(cx, why);
+            }
+            Err(why) => return self.claim.refuse(cx, why),
+        };
+        let Some(certificates) = proof::certificates(&claim.message.payloads) else {
+            return self.claim.refuse(cx, "it sent more than 10 certificates");
+        };
+        let ask = Ask::Verify {
+            identity: claim.remote.clone(),
+            certificates,
+            scheme: signature.scheme,
+            encoding: signature.encoding,
+            message: proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id),
+            signature: signature.bytes,
+        };
+        Responder::asking(half, cx, ask, Phase::Checking(self))
+    }
+
     pub(super) fn key(self, half: Half, cx: &mut Cx<'_>, result: Result<Secret, Failure>) -> Next {
-        let Self { claim, config } = self;
+        let Self { claim, config, auth, unfit } = self;
         let key = match result {
             Ok(key) => key,
             Err(why) => return claim.refuse(cx, why),
         };
         let octets = proof::octets(cx, &claim.handshake, Role::Initiator, &claim.id);
         let expected = proof::by_key(cx, &claim.handshake, &key, &octets);
-        let by_key = claim.auth.as_ref().filter(|auth| auth.method == AuthMethod::SHARED_KEY);
-        let proven = by_key.is_some_and(|auth| expected.equals(&auth.data));
+        let proven = auth.method == AuthMethod::SHARED_KEY && expected.equals(&auth.data);
+        if let Some(why) = unfit {
+            return claim.refuse(cx, why);
+        }
         match &config.remote_auth {
             // [7296:4-10]
             RemoteAuth::Certificate { .. } => claim.refuse(cx, "it has to show a certificate"),
             RemoteAuth::Eap { .. } => claim.refuse(cx, "it has to prove itself by EAP"),
-            RemoteAuth::Psk if by_key.is_none() => claim.refuse(cx, "it has to show a pre-shared key"),
             // [7296:1.2-2]
             RemoteAuth::Psk if !proven => {
                 claim.refuse(cx, "it has another pre-shared key, or nobody here has this name")
@@ -172,7 +175,10 @@ impl Checking {
     }
 
     pub(super) fn verified(self, half: Half, cx: &mut Cx<'_>, result: Result<(), Failure>) -> Next {
-        let Self { claim, config } = self;
+        let Self { claim, config, unfit, .. } = self;
+        if let Some(why) = unfit {
+            return claim.refuse(cx, why);
+        }
         match (result, &config.remote_auth) {
             (Ok(()), RemoteAuth::Certificate { .. }) => child::begin(half, cx, claim, config, Key::None),
             (_, RemoteAuth::Eap { .. }) => claim.refuse(cx, "it has to prove itself by EAP"),

@@ -325,14 +325,15 @@ fn prove(half: Half, cx: &mut Cx<'_>, mut admitted: Admitted, child: Result<Box<
             }
             Ask::Psk { local: admitted.config.local_id.clone(), remote: admitted.remote.clone() }
         }
-        LocalAuth::Signature { own } => match proof::choose(own, &admitted.handshake) {
-            Ok(chosen) => {
-                encoding = chosen.encoding;
-                admitted.handshake.own = chosen.certificate;
-                chosen.ask(octets.duplicate())
+        LocalAuth::Signature { own } => {
+            match proof::ask_to_sign(own, &mut admitted.handshake, octets.duplicate()) {
+                Ok((ask, how)) => {
+                    encoding = how;
+                    ask
+                }
+                Err(why) => return unproven(cx, admitted, child, why),
             }
-            Err(why) => return unproven(cx, admitted, child, why),
-        },
+        }
     };
     let proving = Proving { admitted, child, octets, encoding };
     match kept {

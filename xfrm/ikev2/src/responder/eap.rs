@@ -2,13 +2,13 @@
 //!
 //! Eap → Sign → answered → [Eap → answered →]* AUTH comes. What the peer is granted was in its first request.
 
-use adit_core::{Failure, Secret, SignatureScheme, Step};
+use adit_core::{Failure, SignatureScheme, Step};
 use adit_isakmp::payload::{AuthMethod, Authentication, Delete, Identification, Notify, NotifyType};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::auth::{Claim, failed};
 use super::child::{self, Key, proof_payloads};
-use super::ppk::Named;
+use super::ppk::{self, Named, Then};
 use super::{Asked, Half, Phase, Responder, refuse};
 use crate::api::{Ask, EapStep, EapSuccess, LocalAuth, RemoteAuth, ResponderConfig, SignatureEncoding};
 use crate::auth::{self as proof, EapKey};
@@ -20,9 +20,9 @@ use crate::wire::only;
 
 /// What stays the same through the conversation. `claim.asked` is the request that is to be answered, `claim.message` the
 /// first one.
-struct Talk {
-    claim: Claim,
-    config: Box<ResponderConfig>,
+pub(super) struct Talk {
+    pub(super) claim: Claim,
+    pub(super) config: Box<ResponderConfig>,
     /// We show no certificate: the peer wants none (RFC 5998).
     only: bool,
 }
@@ -49,12 +49,11 @@ pub(super) struct Answering {
     key: Option<EapKey>,
 }
 
-/// AUTH has come, and the postquantum preshared key that it names is being looked up.
-pub(super) struct Mixing {
-    talk: Talk,
+/// AUTH has come.
+pub(super) struct Admitting {
+    pub(super) talk: Talk,
     key: EapKey,
-    auth: Authentication,
-    named: Named,
+    pub(super) auth: Authentication,
 }
 
 pub(super) fn begin(mut half: Half, cx: &mut Cx<'_>, claim: Claim, config: Box<ResponderConfig>) -> Next {
@@ -99,12 +98,10 @@ impl Talk {
         }
         let id = Identification::from(&self.config.local_id);
         let message = proof::octets(cx, &self.claim.handshake, Role::Responder, &id);
-        match proof::choose(own, &self.claim.handshake) {
-            Ok(chosen) => {
-                self.claim.handshake.own = chosen.certificate;
-                let encoding = chosen.encoding;
+        match proof::ask_to_sign(own, &mut self.claim.handshake, message) {
+            Ok((ask, encoding)) => {
                 let phase = Phase::EapProving(Proving { talk: self, packet, encoding });
-                Responder::asking(half, cx, chosen.ask(message), phase)
+                Responder::asking(half, cx, ask, phase)
             }
             Err(why) => self.claim.refuse(cx, why),
         }
@@ -159,37 +156,17 @@ impl Talk {
     }
 }
 
-impl Talk {
+impl Admitting {
     /// The peer proves that it is who EAP has said.
     // [7296:2.16-2]
-    fn admit(self, half: Half, cx: &mut Cx<'_>, key: EapKey, auth: &Authentication) -> Next {
-        let Claim { handshake, id, .. } = &self.claim;
+    pub(super) fn admit(self, half: Half, cx: &mut Cx<'_>) -> Next {
+        let Self { talk: Talk { claim, config, .. }, key, auth } = self;
         // [7296:2.16-3]
-        let expected = key.prove(cx, handshake, Role::Initiator, id);
+        let expected = key.prove(cx, &claim.handshake, Role::Initiator, &claim.id);
         if auth.method != AuthMethod::SHARED_KEY || !expected.equals(&auth.data) {
-            return self.claim.refuse(cx, explain::eap_broken());
+            return claim.refuse(cx, explain::eap_broken());
         }
-        child::begin(half, cx, self.claim, self.config, Key::Eap(key))
-    }
-}
-
-impl Mixing {
-    pub(super) fn answered(
-        self,
-        half: Half,
-        cx: &mut Cx<'_>,
-        result: Result<Option<Secret>, Failure>,
-    ) -> Next {
-        let Self { mut talk, key, mut auth, named } = self;
-        let rule = talk.config.ppk;
-        let settled = match result {
-            Ok(found) => named.settle(cx, &mut talk.claim.handshake, rule, found, &mut auth),
-            Err(why) => Err(why.to_string()),
-        };
-        match settled {
-            Ok(()) => talk.admit(half, cx, key, &auth),
-            Err(why) => talk.claim.refuse(cx, why),
-        }
+        child::begin(half, cx, claim, config, Key::Eap(key))
     }
 }
 
@@ -262,10 +239,14 @@ impl Answering {
             return refuse(cx, handshake, &asked, &[notify], explain::misbehaved(Step::Authenticate, text));
         }
         if let Some(key) = self.key.take() {
-            return match only!(message, Payload::Auth) {
-                Ok(auth) => self.prove(half, cx, key, auth.clone(), message),
-                Err(why) => self.malformed(cx, &why),
+            let auth = match only!(message, Payload::Auth) {
+                Ok(auth) => auth.clone(),
+                Err(why) => return self.malformed(cx, &why),
             };
+            // [8784:3-13]
+            let named = Named::read(&self.talk.claim.handshake, message, self.talk.config.ppk);
+            let admitting = Admitting { talk: self.talk, key, auth };
+            return ppk::begin(half, cx, named, Then::Admit(admitting));
         }
         match only!(message, Payload::Eap) {
             Ok(eap) => {
@@ -274,30 +255,6 @@ impl Answering {
                 Responder::asking(half, cx, Ask::Eap { packet }, phase)
             }
             Err(why) => self.malformed(cx, &why),
-        }
-    }
-
-    /// AUTH after EAP.
-    fn prove(
-        self,
-        half: Half,
-        cx: &mut Cx<'_>,
-        key: EapKey,
-        auth: Authentication,
-        message: &Message,
-    ) -> Next {
-        let talk = self.talk;
-        // [8784:3-13]
-        let named = match Named::read(&talk.claim.handshake, message, talk.config.ppk) {
-            Ok(Some(named)) => named,
-            Ok(None) => return talk.admit(half, cx, key, &auth),
-            Err(why) => return talk.claim.refuse(cx, why),
-        };
-        let ask = named.ask(&talk.config);
-        let mixing = Mixing { talk, key, auth, named };
-        match ask {
-            Some(ask) => Responder::asking(half, cx, ask, Phase::EapMixing(mixing)),
-            None => mixing.answered(half, cx, Ok(None)),
         }
     }
 

@@ -60,7 +60,6 @@ enum Phase {
     EapAsking(eap::Asking),
     EapProving(eap::Proving),
     EapAnswered(eap::Answering),
-    EapMixing(eap::Mixing),
     Leasing(child::Leasing),
     Allocating(child::Allocating),
     Proving(child::Proving),
@@ -93,7 +92,6 @@ impl Responder {
             | Phase::EapAsking(_)
             | Phase::EapProving(_)
             | Phase::EapAnswered(_)
-            | Phase::EapMixing(_)
             | Phase::Leasing(_) => Lease::default(),
         }
     }
@@ -172,7 +170,6 @@ impl State for Responder {
             (Phase::KeEncapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
             (Phase::Choosing(p), Answer::Connection(result)) => p.chosen(half, cx, result),
             (Phase::Mixing(p), Answer::Ppk(result)) => p.answered(half, cx, result),
-            (Phase::EapMixing(p), Answer::Ppk(result)) => p.answered(half, cx, result),
             (Phase::Checking(p), Answer::Psk(result)) => p.key(half, cx, result),
             (Phase::Checking(p), Answer::Verified(result)) => p.verified(half, cx, result),
             (Phase::EapAsking(p), Answer::Eap(result)) => p.answered(half, cx, result),

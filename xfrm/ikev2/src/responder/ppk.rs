@@ -1,21 +1,29 @@
 //! The postquantum preshared key of a responder (RFC 8784): the peer names one beside its AUTH.
 
 use adit_core::{Failure, Secret};
-use adit_isakmp::payload::{Authentication, NotifyType, PpkId};
+use adit_isakmp::payload::{Authentication, Notify, NotifyType, PpkId};
 use adit_isakmp::{Message, Payload};
 
-use super::auth::{self, Claim};
+use super::auth::Checking;
+use super::eap::Admitting;
 use super::{Half, Phase, Responder};
-use crate::api::{Ask, PpkUse, ResponderConfig};
+use crate::api::{Ask, PpkUse};
 use crate::channel::Handshake;
 use crate::ppk::Ppk;
 use crate::state::{Cx, Next};
 
 /// The key is being looked up.
 pub(super) struct Mixing {
-    claim: Claim,
-    config: Box<ResponderConfig>,
     named: Named,
+    then: Then,
+}
+
+/// Whose proof it is in.
+pub(super) enum Then {
+    /// A pre-shared key's, or a certificate's.
+    Check(Checking),
+    /// EAP's.
+    Admit(Admitting),
 }
 
 /// What a request with AUTH says of a key.
@@ -25,15 +33,39 @@ pub(super) struct Named {
     without: Option<Vec<u8>>,
 }
 
-pub(super) fn begin(half: Half, cx: &mut Cx<'_>, claim: Claim, config: Box<ResponderConfig>) -> Next {
-    let named = match Named::read(&claim.handshake, &claim.message, config.ppk) {
+/// Gets the key that a request with AUTH names, if both ends are to have one.
+pub(super) fn begin(
+    half: Half,
+    cx: &mut Cx<'_>,
+    named: Result<Option<Named>, &'static str>,
+    mut then: Then,
+) -> Next {
+    let named = match named {
         Ok(Some(named)) => named,
-        Ok(None) => return auth::check(half, cx, claim, config),
-        Err(why) => return claim.refuse(cx, why),
+        Ok(None) => return then.go_on(half, cx, Ok(())),
+        Err(why) => return then.go_on(half, cx, Err(why.into())),
     };
-    match named.ask(&config) {
-        Some(ask) => Responder::asking(half, cx, ask, Phase::Mixing(Mixing { claim, config, named })),
-        None => Mixing { claim, config, named }.answered(half, cx, Ok(None)),
+    let (_, rule, _) = then.parts();
+    match named.ask(rule) {
+        Some(ask) => Responder::asking(half, cx, ask, Phase::Mixing(Mixing { named, then })),
+        None => Mixing { named, then }.answered(half, cx, Ok(None)),
+    }
+}
+
+impl Then {
+    fn parts(&mut self) -> (&mut Handshake, PpkUse, &mut Authentication) {
+        match self {
+            Self::Check(p) => (&mut p.claim.handshake, p.config.ppk, &mut p.auth),
+            Self::Admit(p) => (&mut p.talk.claim.handshake, p.talk.config.ppk, &mut p.auth),
+        }
+    }
+
+    fn go_on(self, half: Half, cx: &mut Cx<'_>, settled: Result<(), String>) -> Next {
+        match (self, settled) {
+            (Self::Check(p), settled) => Checking { unfit: settled.err(), ..p }.begin(half, cx),
+            (Self::Admit(p), Ok(())) => p.admit(half, cx),
+            (Self::Admit(p), Err(why)) => p.talk.claim.refuse(cx, why),
+        }
     }
 }
 
@@ -44,16 +76,13 @@ impl Mixing {
         cx: &mut Cx<'_>,
         result: Result<Option<Secret>, Failure>,
     ) -> Next {
-        let Self { mut claim, config, named } = self;
-        let settled = match (result, &mut claim.auth) {
-            (Ok(found), Some(auth)) => named.settle(cx, &mut claim.handshake, config.ppk, found, auth),
-            (Ok(_), None) => Err("it has to prove itself".into()),
-            (Err(why), _) => Err(why.to_string()),
+        let Self { named, mut then } = self;
+        let (handshake, rule, auth) = then.parts();
+        let settled = match result {
+            Ok(found) => named.settle(cx, handshake, rule, found, auth),
+            Err(why) => Err(why.to_string()),
         };
-        match settled {
-            Ok(()) => auth::check(half, cx, claim, config),
-            Err(why) => claim.refuse(cx, why),
-        }
+        then.go_on(half, cx, settled)
     }
 }
 
@@ -80,17 +109,17 @@ impl Named {
     }
 
     /// The question, where there is an answer.
-    pub(super) fn ask(&self, config: &ResponderConfig) -> Option<Ask> {
-        match (&self.id, config.ppk) {
+    fn ask(&self, rule: PpkUse) -> Option<Ask> {
+        match (&self.id, rule) {
             (_, PpkUse::Off) | (None | Some(PpkId::Other(..)), _) => None,
             (Some(PpkId::Fixed(id)), PpkUse::Optional | PpkUse::Required) => {
-                Some(Ask::Ppk { connection: Some(config.name.clone()), id: id.clone() })
+                Some(Ask::Ppk { id: id.clone() })
             }
         }
     }
 
     /// Mixes it in, or goes on without where both ends may: `auth` is then the proof without it.
-    pub(super) fn settle(
+    fn settle(
         self,
         cx: &Cx<'_>,
         handshake: &mut Handshake,
@@ -116,6 +145,6 @@ impl Named {
 /// N(PPK_IDENTITY) of an answer: the key is in our proof.
 pub(super) fn acknowledged(handshake: &Handshake) -> Option<Payload> {
     // [8784:3-11]
-    let notify = adit_isakmp::payload::Notify::new(NotifyType::PPK_IDENTITY, []);
+    let notify = Notify::new(NotifyType::PPK_IDENTITY, []);
     matches!(handshake.ppk, Ppk::Mixed).then_some(Payload::Notify(notify))
 }

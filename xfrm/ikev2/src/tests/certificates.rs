@@ -66,8 +66,11 @@ fn one_whose_key_the_peer_can_not_read_is_not_shown() {
     let (mut script, _) = script::Peer::answer_init(&peer.one(), |_| {});
     script.hs.peer_hashes = Some(vec![5]);
     script.hs.asked = vec![FIRST];
-    let chosen = crate::auth::choose(&own, &script.hs).unwrap();
-    assert_eq!((chosen.certificate, &chosen.schemes[..]), (1, ED25519));
-    assert!(crate::auth::choose(&own[..1], &script.hs).is_err());
-    assert!(crate::auth::choose(&[], &script.hs).is_err());
+    let mut ask = |own: &[OwnChain]| crate::auth::ask_to_sign(own, &mut script.hs, Secret::new(Vec::new()));
+    let (asked, _) = ask(&own).unwrap();
+    let Ask::Sign { certificate, schemes, .. } = asked else { panic!("not that question") };
+    assert_eq!((certificate, &schemes[..]), (1, ED25519));
+    assert!(ask(&own[..1]).is_err());
+    assert!(ask(&[]).is_err());
+    assert_eq!(script.hs.own, 1);
 }

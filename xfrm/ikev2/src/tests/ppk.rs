@@ -119,6 +119,24 @@ fn who_has_none_is_not_let_in_where_one_is_required() {
     assert!(server.failure().text.contains("postquantum"), "{}", server.failure());
 }
 
+/// Else who measures learns which names, and which keys' names, are known here.
+#[test]
+fn who_is_refused_for_its_key_costs_what_everybody_costs() {
+    for (ppk, asked) in
+        [(None, &["Connection", "Psk"][..]), (rule("unknown", false), &["Connection", "Ppk", "Psk"])]
+    {
+        let (mut client, mut server) = pair(required);
+        client.ppks = &[("unknown", "to the server")];
+        run(&mut client, &mut server, InitiatorConfig { ppk, ..config() });
+        assert!(server.failure().text.contains("postquantum"), "{}", server.failure());
+        assert!(
+            server.asked.ends_with(&asked.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            "{:?}",
+            server.asked
+        );
+    }
+}
+
 // [8784:3-8] [8784:3-11]
 #[test]
 fn another_key_under_the_name_is_no_proof() {

@@ -84,11 +84,7 @@ pub(crate) fn begin_new(ike: &Ike, cx: &mut Cx<'_>, config: Box<ChildConfig>) ->
     let mut local_ts = ike.own_side(&selectors::or_everything(&config.local_ts));
     let mut remote_ts = selectors::or_everything(&config.remote_ts);
     if config.mode == ChildMode::Transport {
-        let path = ike.sa.channel.path;
-        // [7296:2.23.1-2]
-        local_ts = selectors::at(&local_ts, path.local.ip());
-        // [7296:2.23.1-3]
-        remote_ts = selectors::at(&remote_ts, path.remote.ip());
+        (local_ts, remote_ts) = ike.sa.channel.outer(&local_ts, &remote_ts);
     }
     Create::begin(
         ike,
