@@ -69,6 +69,8 @@ pub struct Link {
     demanding: Option<Authenticator>,
     authenticated: Authenticated,
     authenticate_until: Option<Instant>,
+    /// A TLS engine has been asked: it serves one conversation, and there is one for the whole link.
+    tls_asked: bool,
     keys: Option<Keys>,
     plan: NetworkPlan,
     ccp: Option<Control<Ccp>>,
@@ -98,6 +100,7 @@ impl Link {
             demanding: None,
             authenticated: Authenticated { ours: None, peer: None },
             authenticate_until: None,
+            tls_asked: false,
             keys: None,
             plan: NetworkPlan::default(),
             ccp: None,
@@ -260,7 +263,7 @@ impl Link {
         for layer in outcome.layers {
             match layer {
                 Layer::Up => self.lcp_up(now, entropy),
-                Layer::Down => self.lcp_down(),
+                Layer::Down => self.lcp_down(now, entropy),
                 Layer::Finished => self.lcp_finished(),
             }
         }
@@ -278,9 +281,10 @@ impl Link {
         self.authenticate(now, entropy);
     }
 
-    /// Everything above is gone; what is negotiated then begins anew.
-    fn lcp_down(&mut self) {
+    /// Everything above is gone. What is negotiated then begins anew, where nothing stands on what was agreed.
+    fn lcp_down(&mut self, now: Instant, entropy: &mut dyn Entropy) {
         self.keepalive.end();
+        let mut anew = None;
         if self.phase > Phase::Establish && self.phase < Phase::Terminate {
             let began_network = self.phase >= Phase::Prepare;
             let encrypting = self.phase == Phase::Encrypt;
@@ -288,13 +292,14 @@ impl Link {
             let said = self.lcp.farewell().map(|said| String::from_utf8_lossy(said).into_owned());
             if let Some(said) = said {
                 self.because(Err(ended_by_peer(&said, began_network, encrypting)));
-            } else if began_network {
-                // Units, keys and addresses stand on what was agreed: what would negotiate anew dials anew.
-                let text = "the peer began to negotiate the link anew";
-                self.because(Err(Failure::new(FailureCode::PeerClosed, Step::Link, text)));
-            }
-            if self.reason.is_some() {
                 self.phase = Phase::Terminate;
+            } else if began_network || self.tls_asked {
+                // Units, keys and addresses stand on what was agreed, and a TLS engine on one conversation: what it has
+                // proven must count in no other. What would negotiate anew dials anew.
+                let text = "the peer began to negotiate the link anew";
+                let why = Failure::new(FailureCode::PeerClosed, Step::Link, text);
+                self.because(Err(why.clone()));
+                anew = Some(why);
             }
         }
         (self.proving, self.demanding, self.authenticate_until) = (None, None, None);
@@ -305,6 +310,9 @@ impl Link {
         (self.ccp, self.ipcp, self.ipv6cp) = (None, None, None);
         self.families = network::Families::default();
         self.crypt = network::Crypt::default();
+        if let Some(why) = anew {
+            self.close(now, entropy, Err(why));
+        }
     }
 
     fn lcp_finished(&mut self) {

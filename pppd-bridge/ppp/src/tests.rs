@@ -1,5 +1,6 @@
 //! Links against each other, and against a peer that a test speaks for.
 
+mod anew;
 mod authentication;
 mod automaton;
 mod encryption;

@@ -176,6 +176,7 @@ impl Link {
                 self.ask(now, about, Ask::Eap(ask));
             }
             Question::Tls { method, ask } => {
+                self.tls_asked = true;
                 let about = if method.is_none() { About::OurTls } else { About::PeerTls };
                 self.ask(now, about, Ask::Tls { method, ask });
             }
