@@ -41,8 +41,8 @@ pub(super) struct Guest {
     /// Where RADIUS servers decide.
     remote: Option<Remote>,
     facts: Mutex<GuestFacts>,
-    /// The engine of its EAP, once a method wants one.
-    tls: tokio::sync::Mutex<Option<EapTls>>,
+    /// The engine of its EAP, once a method wants one, and that method.
+    tls: tokio::sync::Mutex<Option<(Method, EapTls)>>,
 }
 
 #[derive(Default)]
@@ -105,7 +105,7 @@ impl Guest {
     }
 
     fn file(&self) -> Result<&FileRef, Failure> {
-        let none = || Failure::new(FailureCode::Internal, Step::Authenticate, "there is no file of users");
+        let none = || internal("there is no file of users");
         self.server.config.users.as_ref().ok_or_else(none)
     }
 
@@ -131,27 +131,21 @@ impl Guest {
     /// What TLS does for an EAP method by which the peer proves itself: with EAP-TLS it has to have a certificate.
     async fn tls(&self, method: Method, ask: TlsAsk) -> TlsAnswer {
         let mut engine = self.tls.lock().await;
-        if engine.is_none() {
-            let none = |what: &str| {
-                Failure::new(FailureCode::Internal, Step::Authenticate, format!("there is no {what}"))
-            };
-            let Inner { own, anchors, config, .. } = &*self.server;
-            let made = match (own, anchors, method == Method::TLS) {
-                (None, ..) => Err(none("certificate of this server")),
-                (_, None, true) => Err(none("authority of clients")),
-                (Some(own), anchors, clients) => {
-                    let anchors = anchors.clone().filter(|_| clients);
-                    EapTls::authenticator(own, anchors, config.eap.revocation)
-                }
-            };
-            match made {
-                Ok(made) => *engine = Some(made),
-                Err(why) => return failed(why),
-            }
+        match engine_of(&mut engine, method, || self.engine(method)) {
+            Ok(engine) => engine.answer(ask).await,
+            Err(why) => failed(why),
         }
-        match engine.as_mut() {
-            Some(engine) => engine.answer(ask).await,
-            None => TlsAnswer::default(),
+    }
+
+    fn engine(&self, method: Method) -> Result<EapTls, Failure> {
+        let Inner { own, anchors, config, .. } = &*self.server;
+        match (own, anchors, method == Method::TLS) {
+            (None, ..) => Err(internal("there is no certificate of this server")),
+            (_, None, true) => Err(internal("there is no authority of clients")),
+            (Some(own), anchors, clients) => {
+                let anchors = anchors.clone().filter(|_| clients);
+                EapTls::authenticator(own, anchors, config.eap.revocation)
+            }
         }
     }
 
@@ -178,10 +172,7 @@ impl Guest {
             Ask::Eap(AuthenticatorAsk::StorePassword { identity, password }) => {
                 Answer::Stored(self.store(&identity, &password))
             }
-            _ => {
-                let text = "a server has no password of its own";
-                Answer::Secret(Err(Failure::new(FailureCode::Internal, Step::Authenticate, text)))
-            }
+            _ => Answer::Secret(Err(internal("a server has no password of its own"))),
         }
     }
 
@@ -381,6 +372,28 @@ impl Guest {
     }
 }
 
+/// The engine of a method, made when it is asked first. Methods differ in whom they trust: none goes on with the engine of
+/// another, whose handshake has proven something else.
+fn engine_of<T>(
+    engine: &mut Option<(Method, T)>,
+    method: Method,
+    make: impl FnOnce() -> Result<T, Failure>,
+) -> Result<&mut T, Failure> {
+    let (of, engine) = match engine {
+        Some(made) => made,
+        None => engine.insert((method, make()?)),
+    };
+    if *of != method {
+        let text = format!("EAP: the peer began {of}, and goes on with {method}");
+        return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
+    }
+    Ok(engine)
+}
+
+fn internal(text: &str) -> Failure {
+    Failure::new(FailureCode::Internal, Step::Authenticate, text)
+}
+
 /// The IPv4 addresses of these, as many as IPCP has room for.
 fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
     let v4 = addresses.iter().filter_map(|a| match a {
@@ -419,10 +432,9 @@ impl World for Guest {
             }
             // Files are read, and a password's hash is made.
             let work = move || self.answer(ask);
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-                let text = "looking a user up broke off";
-                Answer::Verdict(Err(Failure::new(FailureCode::Internal, Step::Authenticate, text)))
-            })
+            tokio::task::spawn_blocking(work)
+                .await
+                .unwrap_or_else(|_| Answer::Verdict(Err(internal("looking a user up broke off"))))
         })
     }
 
@@ -454,5 +466,20 @@ impl World for Guest {
             Event::Established(up) => self.facts().established = Some((**up).clone()),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PEAP's engine asks for no certificate.
+    #[test]
+    fn an_engine_serves_one_method() {
+        let mut engine = None;
+        assert_eq!(*engine_of(&mut engine, Method::PEAP, || Ok(1)).unwrap(), 1);
+        assert_eq!(*engine_of(&mut engine, Method::PEAP, || panic!("another")).unwrap(), 1);
+        let why = engine_of(&mut engine, Method::TLS, || Ok(2)).unwrap_err();
+        assert_eq!(why.code, FailureCode::AuthenticationFailed);
     }
 }
