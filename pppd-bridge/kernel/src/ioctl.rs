@@ -35,17 +35,9 @@ pub(crate) struct OptionData {
     pub(crate) transmit: libc::c_int,
 }
 
-#[repr(C)]
-#[derive(Default)]
-pub(crate) struct Idle {
-    pub(crate) transmit: libc::time_t,
-    pub(crate) receive: libc::time_t,
-}
-
 const T: u8 = b't';
 nix::ioctl_write_ptr!(set_compress_raw, T, 77, OptionData);
 nix::ioctl_write_ptr!(set_npmode_raw, T, 75, NpIoctl);
-nix::ioctl_read!(get_idle_raw, T, 63, Idle);
 nix::ioctl_read!(get_channel_raw, T, 55, libc::c_int);
 nix::ioctl_write_ptr!(attach_channel_raw, T, 56, libc::c_int);
 nix::ioctl_write_ptr!(connect_raw, T, 58, libc::c_int);
@@ -124,13 +116,4 @@ pub(crate) fn set_npmode(fd: BorrowedFd<'_>, protocol: u16, mode: libc::c_int) -
     let np = NpIoctl { protocol: libc::c_int::from(protocol), mode };
     // SAFETY: the ioctl reads one structure, and the pointer is to one that lives until it returns.
     unsafe { set_npmode_raw(fd.as_raw_fd(), &raw const np) }.map(drop)
-}
-
-/// PPPIOCGIDLE: seconds since a packet was sent, and since one was received.
-pub(crate) fn idle(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    let mut idle = Idle::default();
-    // SAFETY: the ioctl writes one structure of two `time_t`, and the pointer is to one that lives until it returns.
-    unsafe { get_idle_raw(fd.as_raw_fd(), &raw mut idle) }?;
-    let seconds = |t: libc::time_t| u64::try_from(t).unwrap_or(0);
-    Ok((seconds(idle.transmit), seconds(idle.receive)))
 }

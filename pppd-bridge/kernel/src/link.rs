@@ -88,6 +88,17 @@ fn read_statistics(bytes: &[u8]) -> Option<Statistics> {
     Some(Statistics { bytes_in, bytes_out, packets_in, packets_out })
 }
 
+/// Multicast packets of IPv6 that an interface has taken and sent: IFLA_STATS64 has none of ppp's. None without IPv6.
+pub(crate) fn multicast6(name: &str) -> u64 {
+    read_multicast6(&std::fs::read_to_string(format!("/proc/net/dev_snmp6/{name}")).unwrap_or_default())
+}
+
+fn read_multicast6(text: &str) -> u64 {
+    let fields = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+    let counts = fields.filter(|(name, _)| ["Ip6InMcastPkts", "Ip6OutMcastPkts"].contains(name));
+    counts.filter_map(|(_, count)| count.trim().parse().ok()).fold(0, u64::wrapping_add)
+}
+
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
     let mut out = Vec::with_capacity(value.len().saturating_add(8));
@@ -154,6 +165,13 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::*;
+
+    #[test]
+    fn multicast_is_counted_both_ways() {
+        let text = "ifIndex                         \t7\nIp6InReceives                   \t0\n\
+                    Ip6InMcastPkts                  \t3\nIp6OutMcastPkts                 \t9\nIp6InMcastOctets \t700\n";
+        assert_eq!((read_multicast6(text), read_multicast6("")), (12, 0));
+    }
 
     proptest! {
         #[test]

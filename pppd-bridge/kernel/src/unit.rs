@@ -211,20 +211,23 @@ impl Unit {
         ioctl::set_flags(self.fd(), flags).map_err(PppError::refused("CCP"))
     }
 
-    /// Seconds since a packet was sent, and since one was received.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn idle(&self) -> Result<(u64, u64), PppError> {
-        ioctl::idle(self.fd()).map_err(PppError::refused("the unit's idle time"))
-    }
-
     /// What it has carried.
     ///
     /// # Errors
     /// The interface is gone.
     pub fn statistics(&self) -> Result<Statistics, PppError> {
         link::statistics(self.index)
+    }
+
+    /// Packets that have gone through it, both ways, without multicast of IPv6: a router that advertises itself uses nobody's
+    /// link. The number may wrap; whether it has changed counts.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn packets(&self) -> Result<u64, PppError> {
+        let multicast = link::multicast6(&self.name);
+        let Statistics { packets_in, packets_out, .. } = self.statistics()?;
+        Ok(packets_in.wrapping_add(packets_out).wrapping_sub(multicast))
     }
 
     /// The next frame: CCP, IPCP, IPV6CP, or one that the kernel could not read. Cancel-safe.

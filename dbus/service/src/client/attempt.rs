@@ -3,7 +3,6 @@
 mod demand;
 mod end;
 mod hold;
-mod idle;
 mod live;
 mod proof;
 mod renewal;
@@ -23,6 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::Passwords;
+use super::idle::Idle;
 use super::install::Installation;
 use super::life::{MOST_ADDRESSES, PAUSES, unless};
 use super::new_passwords;
@@ -36,7 +36,6 @@ use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::pptp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
-use idle::Idle;
 use live::{Live, next_event};
 
 /// A connection to raise.
@@ -194,7 +193,7 @@ struct Attempt {
     /// Somebody wants what waits for a packet.
     asked: Arc<Notify>,
     /// While it stands, and is to go down by itself.
-    idle: Option<Idle>,
+    idle: Option<Idle<StateId>>,
     /// The addresses that we had last: they are asked for again.
     former: Lease,
     passwords: Arc<Passwords>,

@@ -2,6 +2,7 @@
 
 mod demand;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -19,13 +20,14 @@ use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunn
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::install::Installation;
 use super::session::{Session, Start};
 use super::{MOST_MTU, OVERHEAD, WEAK};
 use crate::client::{
-    ClientHandle, Dial, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route, resolve,
-    unless,
+    ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
+    resolve, unless,
 };
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
@@ -36,8 +38,6 @@ use crate::ppp::{Happened, Later, UnitPlan, World};
 use crate::registry::{ConnectionId, State};
 use crate::suites;
 
-/// How often is looked whether a connection carries anything, at least and at most.
-const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -325,11 +325,15 @@ impl Attempt {
     /// Returns when the peer is lost or has closed the connection, or when nothing goes through it any more.
     async fn hold(&mut self) -> Failure {
         let Some(session) = &mut self.session else { return closed() };
-        let limit = self.profile.idle;
+        let mut idle = None;
+        if let Some(limit) = self.profile.idle {
+            idle = Some(Idle::new(limit, Instant::now(), packets(session).await));
+        }
         loop {
+            let next = idle.as_ref().map(Idle::next);
             let look = async {
-                match limit {
-                    Some(limit) => tokio::time::sleep((limit / 4).clamp(LOOK.0, LOOK.1)).await,
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
                     None => std::future::pending().await,
                 }
             };
@@ -340,12 +344,9 @@ impl Attempt {
                     }
                 }
                 () = look => {
-                    let quiet = session.unit().and_then(|unit| unit.idle().ok()).map(|(out, back)| out.min(back));
-                    if let (Some(limit), Some(quiet)) = (limit, quiet)
-                        && Duration::from_secs(quiet) >= limit
-                    {
-                        let text = format!("nothing went through it for {} s.", limit.as_secs());
-                        return Failure::new(FailureCode::Idle, Step::Established, text);
+                    let packets = packets(session).await;
+                    if let Some(failure) = idle.as_mut().and_then(|idle| idle.look(Instant::now(), packets)) {
+                        return failure;
                     }
                 }
             }
@@ -527,6 +528,13 @@ async fn check_kernel() -> Result<(), Failure> {
     tokio::task::spawn_blocking(probe).await.unwrap_or_else(|_| {
         Err(Failure::new(FailureCode::Internal, Step::Kernel, "the kernel could not be asked"))
     })
+}
+
+/// What has gone through the link's unit, both ways, but for what neighbours tell each other.
+async fn packets(session: &Session) -> BTreeMap<(), u64> {
+    let Some(unit) = session.unit().cloned() else { return BTreeMap::new() };
+    let counted = tokio::task::spawn_blocking(move || unit.packets()).await;
+    counted.into_iter().flatten().map(|packets| ((), packets)).collect()
 }
 
 fn lock(unit: &SharedUnit) -> std::sync::MutexGuard<'_, Weak<Unit>> {

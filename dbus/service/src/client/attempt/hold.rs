@@ -1,11 +1,13 @@
 //! While a dialled connection stands: what is heard of it.
 
+use std::collections::BTreeMap;
+
 use adit_core::{Failure, Step};
 use adit_ikev2::api::Event;
 
+use super::super::idle::Idle;
 use super::super::roaming::{Due, Over, Roaming};
 use super::super::words::not_rekeyed;
-use super::idle::Idle;
 use super::live::{Live, next_event, no_child};
 use super::{Attempt, internal};
 
@@ -21,7 +23,10 @@ enum Heard {
 impl Attempt {
     /// Returns when the peer is lost or has closed the connection.
     pub(super) async fn hold(&mut self) -> Over {
-        self.idle = self.profile.idle.map(|limit| Idle::new(limit, tokio::time::Instant::now()));
+        self.idle = self.profile.idle.map(|limit| {
+            // Its states are new.
+            Idle::new(limit, tokio::time::Instant::now(), BTreeMap::new())
+        });
         loop {
             if let Some(roaming) = &mut self.roaming
                 && let Some(over) = roaming.act(&self.daemon, &self.installation, &mut self.shown).await
