@@ -95,21 +95,28 @@ impl Installation {
         let mut slot = self.slot.lock().await;
         // What nobody could send by now is too late.
         slot.held.clear();
-        if let Some(waiting) = &slot.waiting {
-            waiting.unit.hold()?;
-            self.lead_back(&waiting.made).await?;
-            return Ok(Arc::clone(&waiting.unit));
+        if let Some(waiting) = slot.waiting.take() {
+            match self.hold_again(&waiting).await {
+                Ok(()) => return Ok(Arc::clone(&slot.waiting.insert(waiting).unit)),
+                // Somebody has taken the interface away: there is to be another.
+                Err(error) => {
+                    tracing::info!(connection = self.id.0, %error, "its interface is made anew");
+                    slot.made.retain(|change| !waiting.made.contains(change));
+                    for error in self.wait_no_more(&mut slot, waiting).await {
+                        tracing::warn!(connection = self.id.0, %error, "not undone");
+                    }
+                }
+            }
         }
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
-        let make = move || -> Result<Arc<Unit>, Failure> {
+        let mtu = self.waiting_mtu();
+        let unit = blocking(move || {
             let unit = Unit::make(&LinkSpec { name: &name, group: LINK_GROUP })?;
-            unit.set_up(MOST_MTU)?;
+            unit.set_up(mtu)?;
             unit.hold()?;
             Ok(Arc::new(unit))
-        };
-        let unit = tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| {
-            Err(Failure::new(FailureCode::Internal, Step::Kernel, "making the interface broke off"))
-        })?;
+        })
+        .await?;
         let any = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
         let (table, networks) = (self.numbers.table(), self.profile.remote_networks());
         let made = waiting_routes(unit.name(), table, &any, &networks);
@@ -123,6 +130,21 @@ impl Installation {
         slot.made.extend(waiting.made.iter().cloned());
         slot.waiting = Some(waiting);
         Ok(unit)
+    }
+
+    /// Fails where its interface is gone: the file of a unit alone does not tell.
+    async fn hold_again(&self, waiting: &Waiting) -> Result<(), Failure> {
+        let (unit, mtu) = (Arc::clone(&waiting.unit), self.waiting_mtu());
+        blocking(move || {
+            unit.set_up(mtu)?;
+            Ok(unit.hold()?)
+        })
+        .await?;
+        self.lead_back(&waiting.made).await
+    }
+
+    fn waiting_mtu(&self) -> u16 {
+        self.profile.mtu.unwrap_or(MOST_MTU)
     }
 
     /// With an interface's last address of IPv4 its routes have gone. Their undos stand as before.
@@ -277,6 +299,15 @@ impl Installation {
         }
         slot.ground.leave(&self.daemon, errors).await
     }
+}
+
+/// The kernel takes its time for some things.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Failure::new(FailureCode::Internal, Step::Kernel, "work on the interface broke off"))
+    })
 }
 
 async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {

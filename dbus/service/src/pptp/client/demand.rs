@@ -2,6 +2,7 @@
 //! interface stands all the while: what is sent into it while the link is down comes back to this daemon, which holds a few
 //! packets, dials, and sends them through the tunnel. Nothing of it can leave another way.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,10 +27,12 @@ impl Attempt {
                 Some(Ok(unit)) => unit,
             };
             if !std::mem::take(&mut by_name) {
-                if unless(self.stopped.clone(), self.until_wanted(&unit)).await.is_none() {
-                    return Ended::Stopped;
+                match unless(self.stopped.clone(), self.until_wanted(&unit)).await {
+                    None => return Ended::Stopped,
+                    // Somebody has taken the interface away.
+                    Some(false) => continue,
+                    Some(true) => self.state(State::Connecting, "wanted"),
                 }
-                self.state(State::Connecting, "wanted");
             }
             // Whoever holds it last closes it, which takes the kernel its time.
             drop(unit);
@@ -94,26 +97,27 @@ impl Attempt {
         self.installation.wait().await
     }
 
-    /// Returns when a packet, or a person, wants it.
-    async fn until_wanted(&self, unit: &Unit) {
+    /// Returns when a packet, or a person, wants it (true), or when its interface is gone.
+    async fn until_wanted(&self, unit: &Unit) -> bool {
         self.state(State::Standby, "for a packet");
         tokio::select! {
             frame = wanting(unit) => {
+                let Ok(frame) = frame else { return false };
                 self.progress(Step::Resolve, "a packet wants to go there");
                 self.installation.keep(frame).await;
             }
             () = self.asked.notified() => {}
         }
+        true
     }
 }
 
-/// The next frame that wants the tunnel; an empty one, where the interface is gone: dialling tells of it.
-async fn wanting(unit: &Unit) -> Vec<u8> {
+/// The next frame that wants the tunnel. Fails where the interface is gone.
+async fn wanting(unit: &Unit) -> io::Result<Vec<u8>> {
     loop {
-        match unit.receive().await {
-            Ok(frame) if wants(&frame) => return frame,
-            Ok(_) => {}
-            Err(_) => return Vec::new(),
+        let frame = unit.receive().await?;
+        if wants(&frame) {
+            return Ok(frame);
         }
     }
 }
