@@ -54,10 +54,7 @@ impl RadiusSecurity {
             Self::Tls(tls) => (None, Some(tls)),
         };
         let certificates = tls.into_iter().flat_map(|tls| tls.ca.iter().chain(&tls.certificate));
-        let certificates = certificates.filter_map(|source| match source {
-            CertSource::File(file) => Some(file),
-            CertSource::Inline(_) => None,
-        });
+        let certificates = certificates.filter_map(CertSource::file);
         let keys = tls.into_iter().flat_map(|tls| tls.key.iter().chain(&tls.key_password));
         secret.into_iter().chain(certificates).chain(keys)
     }

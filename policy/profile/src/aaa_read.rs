@@ -52,17 +52,10 @@ fn server(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<RadiusServer> {
     }
 }
 
-fn useless(reader: &mut Reader<'_>, table: &Table<'_>, keys: &[&str], why: &str) {
-    for key in keys {
-        if let Some((_, span)) = entry(table, key) {
-            let message = format!("{}`{key}` has no use: {why}", table.title);
-            reader.error(span, message, "take the line out");
-        }
-    }
-}
-
 fn over_udp(reader: &mut Reader<'_>, table: &Table<'_>, address: Option<IpAddr>) -> Option<RadiusServer> {
-    useless(reader, table, TLS, "without `tls-name` it is asked over UDP");
+    for key in TLS {
+        reader.useless(table, key, "without `tls-name` it is asked over UDP", "take the line out");
+    }
     if entry(table, "secret-file").is_none() {
         let help = r#"add secret-file = "NAME.secret", a file in /etc/adit/secrets; or tls-name, for TLS"#;
         reader.missing(table, "secret-file", help);
@@ -85,7 +78,9 @@ fn over_udp(reader: &mut Reader<'_>, table: &Table<'_>, address: Option<IpAddr>)
 }
 
 fn over_tls(reader: &mut Reader<'_>, table: &Table<'_>, address: Option<IpAddr>) -> Option<RadiusServer> {
-    useless(reader, table, &["secret-file", "ports"], "with `tls-name` it is asked over TLS");
+    for key in ["secret-file", "ports"] {
+        reader.useless(table, key, "with `tls-name` it is asked over TLS", "take the line out");
+    }
     let port = reader.integer::<u16>(table, "port", 1..=65535).unwrap_or(RADSEC);
     let name = reader.parse(table, "tls-name", parse_identity);
     let tls = RadiusTls {

@@ -80,6 +80,12 @@ impl EapType {
         matches!(self, Self::Tls | Self::Ttls | Self::Peap)
     }
 
+    /// Whether something else proves the peer inside of TLS.
+    #[must_use]
+    pub const fn has_inner(self) -> bool {
+        matches!(self, Self::Ttls | Self::Peap)
+    }
+
     /// Whether a name and a password decide.
     #[must_use]
     pub const fn has_password(self) -> bool {

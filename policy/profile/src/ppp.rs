@@ -5,6 +5,7 @@ use adit_core::Prefix;
 
 use crate::eap::EapType;
 use crate::secret::{CertSource, FileRef, KeySource, Revocation};
+use crate::server::IdentityPattern;
 
 /// What carries a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -126,8 +127,10 @@ pub struct PppEap {
     pub keys: Vec<KeySource>,
     /// The file that holds the password of `key`, where it is encrypted.
     pub key_password: Option<FileRef>,
-    /// Authorities of clients' certificates. Always there with EAP-TLS: whoever has one of theirs comes in.
+    /// Authorities of clients' certificates. Always there with EAP-TLS.
     pub ca: Vec<CertSource>,
+    /// Whose certificates of theirs let in, by the identity that they have.
+    pub matches: Vec<IdentityPattern>,
     /// Whether clients' certificates are asked about before they are believed.
     pub revocation: Revocation,
 }

@@ -7,14 +7,15 @@ use crate::eap::{EapChoice, EapType, eap, methods};
 use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
-    DNS, DPD_DEFAULT, TRAFFIC, listed_families, local_address, mtu, parse_address, parse_network, servers,
-    start, user_name,
+    DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
+    parse_network, servers, start, user_name,
 };
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
-use crate::server::{ConnectionRule, Pool};
+use crate::server::ConnectionRule;
+use crate::server_read::{Group, Named, matches};
 use crate::value::{NameError, ProfileName, ServerName, quoted};
 
 /// Every key of a profile whose tunnel is PPP's, in the order in which they are shown.
@@ -61,6 +62,8 @@ const PPTP: &[&str] = &[
     "key",
     "key-password-file",
     "ca",
+    "match",
+    "group",
     "revocation",
     "mppe",
     "mppe-stateful",
@@ -81,30 +84,30 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         PppRule { mppe: mppe(reader, table), auth: auth(reader, table, &[PppAuth::Eap, PppAuth::MsChapV2]) };
     let eap = eap(reader, table);
     not_in_clear(reader, table, &eap.methods);
+    useless_of_eap(reader, table, (&ppp.auth, &eap.methods), OF_CLIENT);
     let by_certificate = ppp.auth == [PppAuth::Eap] && eap.methods == [EapType::Tls];
     if entry(table, "user").is_none() && !by_certificate {
         reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
     }
+    for key in ["password", "password-file"].into_iter().filter(|_| by_certificate) {
+        reader.useless(table, key, "a certificate alone proves us", "take the line out");
+    }
     let tunnel = reader.choice(table, "traffic", TRAFFIC).unwrap_or(Tunnel::Full);
     let remote_subnets = selectors(reader, table, "remote-subnets");
-    if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
-        let help = r#"add traffic = "split", or take the line out"#;
-        reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
-    }
+    full_takes_everything(reader, table, tunnel);
     let known = tunnel == Tunnel::Split && !remote_subnets.is_empty();
     let (start, idle) = start(reader, table, known);
     let addresses = families(reader, table);
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
     let profile = Profile {
-        ppp: Some(ppp),
         start,
         idle,
         auth: AuthMethod::Eap,
-        remote_auth: if eap.methods.iter().any(|m| m.runs_tls()) {
-            AuthMethod::Certificate
-        } else {
-            AuthMethod::Psk
+        remote_auth: match ppp.auth.contains(&PppAuth::Eap) && eap.methods.iter().any(|m| m.runs_tls()) {
+            true => AuthMethod::Certificate,
+            false => AuthMethod::Psk,
         },
+        ppp: Some(ppp),
         user,
         password,
         eap_identity: reader.parse(table, "eap-identity", user_name),
@@ -125,6 +128,54 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         ..pptp_of(name, servers)
     };
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
+}
+
+/// Keys of EAP, and by which methods each has a use.
+type Uses = [(&'static str, fn(EapType) -> bool)];
+
+const OF_CLIENT: &Uses = &[
+    ("eap-methods", |_| true),
+    ("eap-identity", |_| true),
+    ("eap-inner", EapType::has_inner),
+    ("eap-server", EapType::runs_tls),
+    ("ca", EapType::runs_tls),
+    ("revocation", EapType::runs_tls),
+    ("certificate", |method| method == EapType::Tls),
+    ("key", |method| method == EapType::Tls),
+    ("key-password-file", |method| method == EapType::Tls),
+];
+const OF_SERVER: &Uses = &[
+    ("eap-methods", |_| true),
+    ("certificate", EapType::runs_tls),
+    ("key", EapType::runs_tls),
+    ("key-password-file", EapType::runs_tls),
+    ("ca", |method| method == EapType::Tls),
+    ("revocation", |method| method == EapType::Tls),
+    ("match", |method| method == EapType::Tls),
+    ("group", |method| method == EapType::Tls),
+];
+
+/// Whoever names an authority, or a certificate, believes that the other side is asked for one.
+fn useless_of_eap(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    (auth, methods): (&[PppAuth], &[EapType]),
+    uses: &Uses,
+) {
+    // An empty list has been told of.
+    if methods.is_empty() || auth.is_empty() {
+        return;
+    }
+    let eap = auth.contains(&PppAuth::Eap);
+    for (key, by) in uses {
+        if !eap {
+            let help = r#"take the line out, or add "eap" to ppp-auth"#;
+            reader.useless(table, key, "`ppp-auth` has no \"eap\"", help);
+        } else if !methods.iter().any(|method| by(*method)) {
+            let help = "take the line out, or name a method that does";
+            reader.useless(table, key, "no method of `eap-methods` needs it", help);
+        }
+    }
 }
 
 /// EAP itself encrypts nothing, and neither does PPTP before MPPE has keys.
@@ -250,7 +301,7 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
 pub(crate) fn pptp(
     reader: &mut Reader<'_>,
     top: &Table<'_>,
-    pools: &[Pool],
+    named: Named<'_>,
     connections: &[ConnectionRule],
 ) -> Option<PptpServer> {
     let table = reader.table(top, "pptp")?;
@@ -270,7 +321,7 @@ pub(crate) fn pptp(
     match &pool {
         None => reader.missing(&table, "pool", "add pool = \"NAME\", and a [pool.NAME] of its own"),
         Some(name) => {
-            let found = pools.iter().find(|p| p.name == name.text);
+            let found = named.pools.iter().find(|p| p.name == name.text);
             let shared = connections.iter().any(|c| c.pool.as_deref() == Some(name.text));
             let narrow = found.is_some_and(|p| p.ranges6.iter().any(|r| r.networks_of_64().is_none()));
             if found.is_none() {
@@ -297,7 +348,7 @@ pub(crate) fn pptp(
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
     }
     let sites = sites(reader, &table);
-    let eap = ppp_eap(reader, &table, &auth);
+    let eap = ppp_eap(reader, &table, &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
         let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
@@ -329,21 +380,16 @@ fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Pre
 }
 
 /// EAP of clients, and what the server shows them.
-fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppEap {
-    let methods = methods(reader, table);
-    if let (Some(_), false, Some((_, span))) =
-        (&methods, auth.contains(&PppAuth::Eap), entry(table, "eap-methods"))
-    {
-        let help = r#"take the line out, or add "eap" to ppp-auth"#;
-        reader.error(span, "[pptp] `eap-methods` has no use: `ppp-auth` has no \"eap\"", help);
-    }
-    let methods = methods.unwrap_or_else(|| vec![EapType::Mschapv2]);
+fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth], groups: &[Group]) -> PppEap {
+    let methods = methods(reader, table).unwrap_or_else(|| vec![EapType::Mschapv2]);
     not_in_clear(reader, table, &methods);
+    useless_of_eap(reader, table, (auth, &methods), OF_SERVER);
     let eap = PppEap {
         certificate: reader.certificates(table, "certificate"),
         keys: reader.keys(table),
         key_password: reader.file(table, "key-password-file", Directory::Secrets),
         ca: reader.certificates(table, "ca"),
+        matches: matches(reader, table, groups),
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
         methods,
     };
@@ -357,18 +403,10 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppE
             reader.missing(table, key, &help);
         }
     }
-    let uses = [
-        ("certificate", tls),
-        ("key", tls),
-        ("key-password-file", tls),
-        ("ca", by_certificate),
-        ("revocation", by_certificate),
-    ];
-    for (key, used) in uses {
-        if let (false, Some((_, span))) = (used, entry(table, key)) {
-            let message = format!("[pptp] `{key}` has no use: no method of `eap-methods` needs it");
-            reader.error(span, message, "take the line out, or name a method that does");
-        }
+    if by_certificate && !has("match") && !has("group") {
+        let help =
+            r#"add match = ["*@example.com"]: whose certificates of `ca` let in; all of them: match = ["*"]"#;
+        reader.missing(table, "match", help);
     }
     eap
 }
@@ -376,9 +414,9 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth]) -> PppE
 /// Who knows the users: a file, or RADIUS servers.
 fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bool) -> Option<FileRef> {
     let users = reader.file(table, "users-file", Directory::Secrets);
-    if let (true, Some((_, span))) = (radius, entry(table, "users-file")) {
-        let message = "[pptp] `users-file` has no use: RADIUS servers decide";
-        reader.error(span, message, "take one of  users-file  and  radius  out");
+    if radius {
+        let help = "take one of  users-file  and  radius  out";
+        reader.useless(table, "users-file", "RADIUS servers decide", help);
     }
     if radius && entry(top, "radius").is_none() {
         let help = r#"add [[radius]] with address = "10.1.0.5" and secret-file = "NAME.secret""#;

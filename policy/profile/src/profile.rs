@@ -207,10 +207,7 @@ impl Profile {
             _ => None,
         };
         let keys = self.keys.iter().filter_map(KeySource::file);
-        let certificates = self.ca.iter().chain(&self.certificate).filter_map(|source| match source {
-            CertSource::File(file) => Some(file),
-            CertSource::Inline(_) => None,
-        });
+        let certificates = self.ca.iter().chain(&self.certificate).filter_map(CertSource::file);
         let password = match &self.password {
             Some(PasswordSource::File(file)) => Some(file),
             _ => None,

@@ -312,7 +312,6 @@ fn credentials_missing(
     }
 }
 
-/// A key that does nothing is a misunderstanding, and with credentials one that matters.
 fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMethod, remote: AuthMethod) {
     let psk =
         (auth == AuthMethod::Psk || remote == AuthMethod::Psk, r#"neither side authenticates with "psk""#);
@@ -340,9 +339,8 @@ fn credentials_useless(reader: &mut Reader<'_>, table: &Table<'_>, auth: AuthMet
         ("key-password-file", certificate),
     ];
     for (key, (used, why)) in uses {
-        if let (false, Some((_, span))) = (used, entry(table, key)) {
-            let help = "take the line out, or change the method";
-            reader.error(span, format!("`{key}` has no use: {why}"), help);
+        if !used {
+            reader.useless(table, key, why, "take the line out, or change the method");
         }
     }
 }
@@ -398,10 +396,7 @@ fn traffic(
     let parent = Parent { tunnel, mode, local_subnets: &local_subnets, esp };
     let children = children(reader, table, &parent, check);
     let addresses = families(reader, table, mode, &local_subnets);
-    if let (Tunnel::Full, Some((_, span))) = (tunnel, entry(table, "remote-subnets")) {
-        let help = r#"add traffic = "split", or take the line out"#;
-        reader.error(span, "`remote-subnets` has no use: a full tunnel takes everything", help);
-    }
+    full_takes_everything(reader, table, tunnel);
     if let (Mode::Transport, Tunnel::Full, Some((_, span))) = (mode, tunnel, entry(table, key)) {
         let help = "take the line out, or the one with mode";
         reader.error(
@@ -411,6 +406,13 @@ fn traffic(
         );
     }
     Traffic { mode, tunnel, local_subnets, remote_subnets, children, addresses }
+}
+
+pub(crate) fn full_takes_everything(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel) {
+    if tunnel == Tunnel::Full {
+        let help = r#"add traffic = "split", or take the line out"#;
+        reader.useless(table, "remote-subnets", "a full tunnel takes everything", help);
+    }
 }
 
 /// The kinds of address that `addresses` lists.
@@ -438,7 +440,7 @@ fn families(reader: &mut Reader<'_>, table: &Table<'_>, mode: Mode, local: &[Tra
         reader.error(span, "`addresses` is empty: nothing on our side could go into the tunnel", help);
     } else if !none && mode == Mode::Transport {
         let help = "take the line out, or the one with mode";
-        reader.error(span, "`addresses` has no use: in transport mode there are none inside", help);
+        reader.useless(table, "addresses", "in transport mode there are none inside", help);
     }
     listed
 }
@@ -480,9 +482,9 @@ fn is_known(traffic: &Traffic) -> bool {
 pub(crate) fn start(reader: &mut Reader<'_>, table: &Table<'_>, known: bool) -> (Start, Option<Duration>) {
     let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
     let idle = reader.duration_or_never(table, "idle", IDLE_RANGE).flatten();
-    if let (Start::Boot, Some(_), Some((_, span))) = (start, idle, entry(table, "idle")) {
+    if let (Start::Boot, Some(_)) = (start, idle) {
         let help = r#"add start = "on-demand", or take the line out"#;
-        reader.error(span, "`idle` has no use: start = \"boot\" keeps it up", help);
+        reader.useless(table, "idle", "start = \"boot\" keeps it up", help);
     }
     if let (Start::OnDemand, false, Some((_, span))) = (start, known, entry(table, "start")) {
         let help = r#"add traffic = "split" and remote-subnets = ["10.0.0.0/8"]"#;

@@ -66,6 +66,13 @@ impl<'s> Reader<'s> {
         self.error(table.span.clone(), format!("{}`{key}` is missing", table.title), help);
     }
 
+    /// A key that does nothing is a misunderstanding, and with credentials one that matters.
+    pub(crate) fn useless(&mut self, table: &Table<'_>, key: &str, why: &str, help: &str) {
+        if let Some((_, span)) = entry(table, key) {
+            self.error(span, format!("{}`{key}` has no use: {why}", table.title), help);
+        }
+    }
+
     pub(crate) fn string<'t>(&mut self, table: &Table<'t>, key: &str) -> Option<Text<'t>> {
         let (value, span) = entry(table, key)?;
         let text = value.as_str();

@@ -109,6 +109,17 @@ pub enum CertSource {
     File(FileRef),
 }
 
+impl CertSource {
+    /// The file that it is in.
+    #[must_use]
+    pub const fn file(&self) -> Option<&FileRef> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
 /// Where a private key is.
 #[derive(Debug)]
 pub enum KeySource {

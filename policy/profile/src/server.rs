@@ -229,10 +229,7 @@ impl ServerConfig {
         let eap = self.pptp.as_ref().map(|p| &p.eap);
         let certificates = self.connections.iter().flat_map(|c| &c.ca).chain(&self.ikev2.certificate);
         let certificates = certificates.chain(eap.iter().flat_map(|e| e.certificate.iter().chain(&e.ca)));
-        let certificates = certificates.filter_map(|source| match source {
-            CertSource::File(file) => Some(file),
-            CertSource::Inline(_) => None,
-        });
+        let certificates = certificates.filter_map(CertSource::file);
         let keys = self.ikev2.keys.iter().chain(eap.iter().flat_map(|e| &e.keys)).filter_map(KeySource::file);
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
         let users = users.chain(self.pptp.iter().filter_map(|p| p.users.as_ref()));

@@ -129,7 +129,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         tables.iter().filter_map(|table| connection(reader, table, &ikev2, named)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
-    let pptp = pptp(reader, top, &pools, &connections).map(Arc::new);
+    let pptp = pptp(reader, top, named, &connections).map(Arc::new);
     ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, aaa }
 }
 
@@ -201,11 +201,11 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
     ike
 }
 
-/// What connections refer to by name.
+/// What tables refer to by name.
 #[derive(Clone, Copy)]
-struct Named<'a> {
-    pools: &'a [Pool],
-    groups: &'a [Group],
+pub(crate) struct Named<'a> {
+    pub(crate) pools: &'a [Pool],
+    pub(crate) groups: &'a [Group],
     ppks: &'a [Ppk],
 }
 
@@ -223,8 +223,7 @@ fn connection(
         reader.missing(table, "match", r#"add match = ["*@example.com"], or match = ["*"]"#);
     }
     let name: Option<ProfileName> = reader.parse(table, "name", str::parse);
-    let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
-    matches.extend(members(reader, table, named.groups));
+    let matches = matches(reader, table, named.groups);
     let auth_help = r#"add auth = "psk", "certificate", "eap-mschapv2", "eap-tls", "eap-ttls", "eap-peap" or "eap-radius""#;
     let (auth, eap) = required_choice(reader, table, "auth", CLIENT_AUTH, auth_help).unzip();
     let eap = eap.flatten();
@@ -303,8 +302,8 @@ fn traffic(reader: &mut Reader<'_>, table: &Table<'_>) -> Traffic {
     Traffic { subnets, remote_subnets, transport }
 }
 
-/// `[group.NAME]`: identities that connections refer to by one name.
-struct Group {
+/// `[group.NAME]`: identities that others refer to by one name.
+pub(crate) struct Group {
     name: String,
     members: Vec<IdentityPattern>,
 }
@@ -325,6 +324,13 @@ fn groups(reader: &mut Reader<'_>, top: &Table<'_>) -> Vec<Group> {
         out.push(Group { name: name.to_owned(), members: reader.parse_list(&table, "members", str::parse) });
     }
     out
+}
+
+/// `match` and `group`.
+pub(crate) fn matches(reader: &mut Reader<'_>, table: &Table<'_>, groups: &[Group]) -> Vec<IdentityPattern> {
+    let mut matches = reader.parse_list(table, "match", str::parse::<IdentityPattern>);
+    matches.extend(members(reader, table, groups));
+    matches
 }
 
 fn members(reader: &mut Reader<'_>, table: &Table<'_>, groups: &[Group]) -> Vec<IdentityPattern> {
@@ -367,20 +373,13 @@ fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &Connec
             r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret"#;
         reader.missing(table, "users-file", help);
     }
-    if let (true, Some((_, span))) = (rule.eap != Some(EapMethod::Tls), entry(table, "eap-only")) {
-        let message = format!("{}`eap-only` has no use: auth is not \"eap-tls\"", table.title);
-        reader.error(
-            span,
-            message,
-            "take the line out, or change the method: no other one proves the server",
-        );
+    if rule.eap != Some(EapMethod::Tls) {
+        let help = "take the line out, or change the method: no other one proves the server";
+        reader.useless(table, "eap-only", "auth is not \"eap-tls\"", help);
     }
-    if let (false, Some((_, span))) = (local_users, entry(table, "users-file")) {
-        let message = format!(
-            "{}`users-file` has no use: auth is not EAP with passwords that this host keeps",
-            table.title
-        );
-        reader.error(span, message, "take the line out, or change the method");
+    if !local_users {
+        let why = "auth is not EAP with passwords that this host keeps";
+        reader.useless(table, "users-file", why, "take the line out, or change the method");
     }
     if let (AuthMethod::Eap, AuthMethod::Psk, Some((_, span))) =
         (rule.auth, rule.server_auth, entry(table, "server-auth"))
@@ -523,12 +522,9 @@ fn network(reader: &mut Reader<'_>, top: &Table<'_>) -> Network {
     network.forward = reader.boolean(&table, "forward").unwrap_or(false);
     network.nat = reader.choice(&table, "nat", NAT).unwrap_or(Nat::Off);
     network.nat_interface = reader.parse(&table, "nat-interface", str::parse);
-    if let (Nat::Off, Some((_, span))) = (network.nat, entry(&table, "nat-interface")) {
-        reader.error(
-            span,
-            "[network] `nat-interface` has no use: nat is off",
-            r#"add nat = "masquerade", or take the line out"#,
-        );
+    if network.nat == Nat::Off {
+        let help = r#"add nat = "masquerade", or take the line out"#;
+        reader.useless(&table, "nat-interface", "nat is off", help);
     }
     if let (Nat::Masquerade, false, Some((_, span))) = (network.nat, network.forward, entry(&table, "nat"))
         && entry(&table, "forward").is_some()

@@ -43,6 +43,32 @@ fn a_certificate_needs_no_name() {
     assert!(profile(&password).unwrap_err().contains("`user` is missing"));
 }
 
+/// Who names an authority believes that the server is asked for a certificate of it.
+#[test]
+fn what_no_method_needs_is_refused() {
+    for (lines, error) in [
+        ("ca = \"corp-ca.pem\"", "`ca` has no use: no method of `eap-methods` needs it"),
+        ("eap-server = \"vpn.example.com\"", "`eap-server` has no use: no method"),
+        ("revocation = \"strict\"", "`revocation` has no use: no method"),
+        ("eap-inner = \"gtc\"", "`eap-inner` has no use: no method"),
+        ("eap-methods = [\"peap\"]\nkey = \"ann.pem\"", "`key` has no use: no method"),
+        ("eap-methods = [\"peap\"]\ncertificate = \"ann.pem\"", "`certificate` has no use: no method"),
+        ("ppp-auth = [\"mschapv2\"]\nkey = \"ann.pem\"", "`key` has no use: `ppp-auth` has no \"eap\""),
+        ("ppp-auth = [\"mschapv2\"]\neap-methods = [\"peap\"]", "`eap-methods` has no use: `ppp-auth`"),
+        ("ppp-auth = [\"mschapv2\"]\nca = \"corp-ca.pem\"", "`ca` has no use: `ppp-auth` has no \"eap\""),
+        ("ppp-auth = [\"mschapv2\"]\neap-identity = \"anybody\"", "`eap-identity` has no use: `ppp-auth`"),
+    ] {
+        let said = profile(&format!("{SHORTEST}{lines}\n")).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
+    let peap = format!("{SHORTEST}eap-methods = [\"peap\"]\neap-inner = \"gtc\"\nca = \"corp-ca.pem\"\n");
+    assert_eq!(profile(&peap).unwrap().remote_auth, adit_profile::AuthMethod::Certificate);
+    let by_certificate = "server = \"vpn.example.com\"\ntunnel = \"pptp\"\nppp-auth = [\"eap\"]\ncertificate = \"ann.pem\"\n\
+                          key = \"ann.pem\"\npassword-file = \"ann.password\"\n";
+    let said = profile(by_certificate).unwrap_err();
+    assert!(said.contains("`password-file` has no use: a certificate alone proves us"), "{said}");
+}
+
 #[test]
 fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
     for (line, error) in [
@@ -99,6 +125,29 @@ fn each_network_is_behind_one_site() {
     );
 }
 
+const BY_TLS: &str = "ppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\nca = \"ca.pem\"\n";
+
+/// An authority signs for others than those who may dial.
+#[test]
+fn whose_certificates_let_in_is_said() {
+    let with = |lines: &str| {
+        server(&SERVER.replace("users-file = \"staff.users\"\n", &format!("{BY_TLS}{lines}")))
+            .map(|config| config.pptp.unwrap())
+    };
+    let said = with("").unwrap_err();
+    assert!(said.contains("[pptp] `match` is missing"), "{said}");
+    let matches = |pptp: &adit_profile::PptpServer, who: &str| {
+        pptp.eap.matches.iter().any(|pattern| pattern.matches(&who.parse().unwrap()))
+    };
+    let pptp = with("match = [\"*@example.com\", \"west.example.com\"]\n").unwrap();
+    assert!(matches(&pptp, "ann@example.com") && matches(&pptp, "west.example.com"));
+    assert!(!matches(&pptp, "ann@other.example") && !matches(&pptp, "east.example.com"));
+    let pptp = with("group = \"staff\"\n[group.staff]\nmembers = [\"ann@example.com\"]\n").unwrap();
+    assert!(matches(&pptp, "ann@example.com") && !matches(&pptp, "bob@example.com"));
+    let passwords = SERVER.replace("[pptp]", "[pptp]\nmatch = \"*\"");
+    assert!(server(&passwords).unwrap_err().contains("[pptp] `match` has no use: no method"));
+}
+
 const RADIUS: &str = "\n[[radius]]\naddress = \"10.1.0.5\"\nsecret-file = \"radius.secret\"\n";
 
 #[test]
@@ -115,8 +164,7 @@ fn a_server_has_users_or_asks_radius() {
     assert!(server(&asks).unwrap_err().contains("`[[radius]]` is missing: [pptp] asks RADIUS servers"));
     let neither = SERVER.replace("users-file = \"staff.users\"\n", "");
     assert!(server(&neither).unwrap_err().contains("`users-file` is missing"));
-    let tls = "ppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\nca = \"ca.pem\"\n";
-    let certificates = neither.replace("\n[pool", &format!("{tls}\n[pool"));
+    let certificates = neither.replace("\n[pool", &format!("{BY_TLS}match = \"*@example.com\"\n\n[pool"));
     let pptp = server(&certificates).unwrap().pptp.unwrap();
     assert!(pptp.users.is_none() && !pptp.radius, "certificates need no users");
     let anybody = certificates.replace("ca = \"ca.pem\"\n", "");

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, UserSecret};
+use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, Tunnel, UserSecret};
 use adit_auth::radius::Granted;
-use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
+use adit_core::{Failure, FailureCode, Path, Prefix, Secret, Step};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::Lease;
 use adit_pool::Request;
@@ -15,7 +15,7 @@ use adit_ppp::{
     Verdict,
 };
 use adit_ppp_kernel::Unit;
-use adit_profile::{FileRef, User};
+use adit_profile::{FileRef, PppEap, User};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -27,6 +27,7 @@ use crate::host::{Change, HostError, Undo, client_route, site_route};
 use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
+use crate::server::identity;
 use crate::server::sessions::Share;
 use crate::server::users;
 use crate::suites;
@@ -49,6 +50,8 @@ pub(super) struct Guest {
 struct GuestFacts {
     proven: bool,
     identity: String,
+    /// Who was looked up last: the name that was said, and that of the file of users.
+    user: Option<(String, String)>,
     how: String,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
@@ -101,7 +104,9 @@ impl Guest {
 
     fn user<T>(&self, name: &str, known: fn(&User) -> Option<T>) -> Result<Option<T>, Failure> {
         let users = users::read(&self.server.daemon, self.file()?)?;
-        Ok(users.find(name).and_then(|(_, user)| known(user)))
+        let found = users.find(name);
+        self.facts().user = found.map(|(user, _)| (name.to_owned(), user.to_owned()));
+        Ok(found.and_then(|(_, user)| known(user)))
     }
 
     fn file(&self) -> Result<&FileRef, Failure> {
@@ -131,8 +136,17 @@ impl Guest {
     /// What TLS does for an EAP method by which the peer proves itself: with EAP-TLS it has to have a certificate.
     async fn tls(&self, method: Method, ask: TlsAsk) -> TlsAnswer {
         let mut engine = self.tls.lock().await;
-        match engine_of(&mut engine, method, || self.engine(method)) {
+        let answer = match engine_of(&mut engine, method, || self.engine(method)) {
             Ok(engine) => engine.answer(ask).await,
+            Err(why) => return failed(why),
+        };
+        if method != Method::TLS {
+            return answer;
+        }
+        // Its certificate says who it is, and no file.
+        self.facts().user = None;
+        match lets_in(&self.server.config.eap, answer.tunnel.as_ref()) {
+            Ok(()) => answer,
             Err(why) => failed(why),
         }
     }
@@ -176,12 +190,20 @@ impl Guest {
         }
     }
 
+    /// Who it has proven to be. Nobody else takes an address, or somebody's place.
+    fn identity(&self) -> Result<String, Failure> {
+        let facts = self.facts();
+        match facts.proven {
+            true => Ok(facts.identity.clone()),
+            false => {
+                let text = "somebody who has proven nothing wants an address";
+                Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text))
+            }
+        }
+    }
+
     fn plan(&self, peer: &str) -> Result<UnitPlan, Failure> {
         let server = &self.server;
-        if !self.is_proven() {
-            let text = "somebody who has proven nothing wants an address";
-            return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
-        }
         let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
         let leased = self.lease(owner, peer).inspect_err(|_| {
             server.pool().release(owner);
@@ -201,7 +223,7 @@ impl Guest {
 
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {
         let server = &self.server;
-        let identity = peer.parse().unwrap_or_else(|_| Identity::KeyId(peer.as_bytes().to_vec()));
+        let identity = identity(peer);
         let (share, wanted, routes) = {
             let facts = self.facts();
             let granted = facts.granted.as_ref();
@@ -311,10 +333,12 @@ impl Guest {
             facts.accounted = Some(Accounted::begin(grant, remote.path(), lease));
         }
         let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        let mut sessions = self.server.sessions();
         if !facts.behind.is_empty() {
-            self.server.sessions().sites.insert(facts.identity.clone(), stop.clone());
+            sessions.sites.insert(facts.identity.clone(), id);
         }
-        self.server.sessions().standing.insert(id, (stop.clone(), unit));
+        sessions.standing.insert(id, (stop.clone(), unit));
+        drop(sessions);
         registry.set_state(id, State::Connected, "established", None);
         info!(from = %self.from, user = facts.identity, ?addresses, "PPTP: connected");
     }
@@ -366,6 +390,7 @@ impl Guest {
         sessions.count = sessions.count.saturating_sub(1);
         if let Some(id) = connection {
             sessions.standing.remove(&id);
+            sessions.sites.retain(|_, standing| *standing != id);
             drop(sessions);
             self.server.daemon.registry().remove(id);
         }
@@ -388,6 +413,29 @@ fn engine_of<T>(
         return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
     }
     Ok(engine)
+}
+
+/// Whose certificate has been shown, if any has: the authority may sign for others than those who may dial.
+fn lets_in(eap: &PppEap, tunnel: Option<&Tunnel>) -> Result<(), Failure> {
+    let Some(tunnel) = tunnel else { return Ok(()) };
+    // The first is who it comes in as.
+    let name = tunnel.names.first().map(String::as_str).unwrap_or_default();
+    let who = identity(name);
+    if eap.matches.iter().any(|pattern| pattern.matches(&who)) {
+        return Ok(());
+    }
+    let text =
+        format!("EAP: the certificate of {} is good, and not one that lets in here", name.escape_debug());
+    Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
+        .hint("whose certificates let in says  match  of [pptp]"))
+}
+
+/// `DOMAIN\west` is `west`, where the file of users has it so.
+fn as_the_file_has_it(user: Option<(String, String)>, proven: &str) -> String {
+    match user {
+        Some((said, user)) if said == proven => user,
+        _ => proven.to_owned(),
+    }
 }
 
 fn internal(text: &str) -> Failure {
@@ -438,8 +486,9 @@ impl World for Guest {
         })
     }
 
-    fn unit(self: Arc<Self>, peer: String) -> Later<Result<UnitPlan, Failure>> {
+    fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
         Box::pin(async move {
+            let peer = self.identity()?;
             self.server.make_way(&peer).await;
             self.plan(&peer)
         })
@@ -456,7 +505,7 @@ impl World for Guest {
                 // Whom nobody has asked has proven nothing.
                 let Some((method, identity)) = &who.peer else { return };
                 let known = std::mem::replace(&mut facts.proven, true);
-                facts.identity.clone_from(identity);
+                facts.identity = as_the_file_has_it(facts.user.take(), identity);
                 facts.how = method.to_string();
                 drop(facts);
                 if !known {
@@ -471,6 +520,9 @@ impl World for Guest {
 
 #[cfg(test)]
 mod tests {
+    use adit_auth::eap::TlsVersion;
+    use adit_profile::{EapType, Revocation};
+
     use super::*;
 
     /// PEAP's engine asks for no certificate.
@@ -481,5 +533,36 @@ mod tests {
         assert_eq!(*engine_of(&mut engine, Method::PEAP, || panic!("another")).unwrap(), 1);
         let why = engine_of(&mut engine, Method::TLS, || Ok(2)).unwrap_err();
         assert_eq!(why.code, FailureCode::AuthenticationFailed);
+    }
+
+    #[test]
+    fn only_those_come_in_by_a_certificate_who_are_said_to() {
+        let eap = PppEap {
+            methods: vec![EapType::Tls],
+            certificate: Vec::new(),
+            keys: Vec::new(),
+            key_password: None,
+            ca: Vec::new(),
+            matches: vec!["*@example.com".parse().unwrap()],
+            revocation: Revocation::default(),
+        };
+        let shown = |names: &[&str]| Tunnel {
+            version: TlsVersion::Tls13,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert!(lets_in(&eap, None).is_ok());
+        assert!(lets_in(&eap, Some(&shown(&["ann@example.com", "CN=ann"]))).is_ok());
+        for names in [&["ann@other.example", "ann@example.com"][..], &["CN=ann"], &[]] {
+            let why = lets_in(&eap, Some(&shown(names))).unwrap_err();
+            assert_eq!(why.code, FailureCode::AuthenticationFailed, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_site_is_known_by_the_name_that_the_file_has() {
+        let user = |said: &str| Some((said.to_owned(), "west".to_owned()));
+        assert_eq!(as_the_file_has_it(user("X\\west"), "X\\west"), "west");
+        assert_eq!(as_the_file_has_it(user("X\\west"), "east"), "east");
+        assert_eq!(as_the_file_has_it(None, "X\\west"), "X\\west");
     }
 }

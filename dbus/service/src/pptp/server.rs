@@ -83,8 +83,8 @@ pub(super) struct Sessions {
     /// Of each peer's address, those that have not proven who they are.
     half_open: BTreeMap<IpAddr, usize>,
     pub(super) count: usize,
-    /// Sites that stand, and how to end them.
-    pub(super) sites: BTreeMap<String, watch::Sender<bool>>,
+    /// The connections of sites that stand.
+    pub(super) sites: BTreeMap<String, ConnectionId>,
     /// Those that stand, and how to end them.
     pub(super) standing: BTreeMap<ConnectionId, (watch::Sender<bool>, Weak<Unit>)>,
 }
@@ -141,12 +141,7 @@ impl PptpServer {
 
     /// Sends a client away; whether there was one.
     pub(crate) async fn disconnect(&self, id: ConnectionId) -> bool {
-        let Some(stop) = self.inner.sessions().standing.get(&id).map(|(stop, _)| stop.clone()) else {
-            return false;
-        };
-        stop.send_replace(true);
-        let _ = tokio::time::timeout(FAREWELL, stop.closed()).await;
-        true
+        self.inner.disconnect(id).await
     }
 
     /// A client's unit.
@@ -282,11 +277,19 @@ impl Inner {
 
     /// A site that comes in again takes the place of its old connection, which may not know yet that it is over.
     pub(super) async fn make_way(&self, site: &str) {
-        let former = self.sessions().sites.remove(site);
+        let former = self.sessions().sites.get(site).copied();
         if let Some(former) = former {
-            former.send_replace(true);
-            let _ = tokio::time::timeout(FAREWELL, former.closed()).await;
+            self.disconnect(former).await;
         }
+    }
+
+    async fn disconnect(&self, id: ConnectionId) -> bool {
+        let Some(stop) = self.sessions().standing.get(&id).map(|(stop, _)| stop.clone()) else {
+            return false;
+        };
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(FAREWELL, stop.closed()).await;
+        true
     }
 
     pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {

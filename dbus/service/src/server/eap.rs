@@ -318,7 +318,8 @@ fn senseless() -> Failure {
     Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text)
 }
 
-fn identity(name: &str) -> Identity {
+/// Who it is that has proven a name.
+pub(crate) fn identity(name: &str) -> Identity {
     name.parse().unwrap_or_else(|_| Identity::KeyId(name.as_bytes().to_vec()))
 }
 

@@ -40,6 +40,7 @@ use crate::ike::{IkeDriver, Listen, Ports, WeakIkeDriver};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::suites;
+pub(crate) use eap::identity;
 use guest::Guest;
 use strangers::Strangers;
 
