@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::host::Changes;
+use crate::registry::{ConnectionId, State};
 
 /// Addresses of one name that are tried.
 pub(crate) const MOST_ADDRESSES: usize = 6;
@@ -26,6 +27,36 @@ pub(crate) async fn unless<T>(
         _ = stopped.wait_for(|stop| *stop) => None,
         value = work => Some(value),
     }
+}
+
+/// Packets can't be waited for yet: that is told, and tried again after a pause.
+pub(crate) async fn not_armed(daemon: &Daemon, id: ConnectionId, failure: &Failure, pause: &mut Duration) {
+    let text = format!("cannot wait for packets yet: {failure} Trying again in {} s.", pause.as_secs());
+    daemon.registry().progress(id, Step::Network.as_str(), &text);
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(PAUSES.1);
+}
+
+/// One that packets raise is down, for some reason. It waits again, if what wants it could be held back (`armed`), or is
+/// dialled anew at once.
+pub(crate) fn down(
+    daemon: &Daemon,
+    id: ConnectionId,
+    failure: Failure,
+    armed: Result<(), Failure>,
+    at_once: bool,
+) {
+    let registry = daemon.registry();
+    if let Err(failure) = armed {
+        registry.progress(id, Step::Network.as_str(), &format!("packets are not waited for: {failure}"));
+    }
+    let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
+    let (text, state) = match at_once {
+        true => (format!("lost: {failure} Trying again at once."), State::Connecting),
+        false => (format!("down: {failure} Waiting for a packet."), State::Standby),
+    };
+    registry.progress(id, Step::Established.as_str(), &text);
+    registry.set_state(id, state, code, Some(failure).filter(|_| !idle));
 }
 
 /// What it keeps of this host from its first change to its last undo: its link's name, and the journal of its changes.

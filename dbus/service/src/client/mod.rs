@@ -25,7 +25,7 @@ pub(crate) use asker::not_wanted;
 pub use attempt::{ClientHandle, Dial};
 pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use idle::Idle;
-pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, no_route, refused, unless};
+pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, refused, unless};
 pub(crate) use resolve::resolve;
 pub(crate) use words::not_rekeyed;
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Path, Step};
+use adit_core::{Failure, Path, Step};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-use super::super::life::{PAUSES, no_route, unless};
+use super::super::life::{PAUSES, down, no_route, not_armed, unless};
 use super::super::roaming::Over;
 use super::{Attempt, Ended, internal};
 use crate::ike::Ports;
@@ -73,16 +73,8 @@ impl Attempt {
         self.roaming = None;
         self.end_renewal();
         self.farewell().await;
-        if let Err(failure) = self.installation.lower_to_trap().await {
-            self.progress(Step::Network, &format!("packets are not waited for: {failure}"));
-        }
-        let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
-        let (text, state) = match at_once {
-            true => (format!("lost: {failure} Trying again at once."), State::Connecting),
-            false => (format!("down: {failure} Waiting for a packet."), State::Standby),
-        };
-        self.progress(Step::Established, &text);
-        self.daemon.registry().set_state(self.id, state, code, Some(failure).filter(|_| !idle));
+        let armed = self.installation.lower_to_trap().await;
+        down(&self.daemon, self.id, failure, armed, at_once);
     }
 
     /// What wants the tunnel is held back from here on, and tells of itself. Where that can't be done yet, it is tried
@@ -99,11 +91,7 @@ impl Attempt {
             if let Some(wake) = self.installation.trap_that_stands().await {
                 return Ok(wake);
             }
-            let text =
-                format!("cannot wait for packets yet: {failure} Trying again in {} s.", pause.as_secs());
-            self.progress(Step::Network, &text);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            not_armed(&self.daemon, self.id, &failure, &mut pause).await;
         }
     }
 

@@ -6,12 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, Step};
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp_kernel::Unit;
 
 use super::{Attempt, Ended, Proof, check_kernel};
-use crate::client::{PAUSES, unless};
+use crate::client::{PAUSES, down, not_armed, unless};
 use crate::registry::State;
 
 impl Attempt {
@@ -47,7 +47,9 @@ impl Attempt {
                     }
                 }
             };
-            self.lower_and_tell(failure).await;
+            self.lower().await;
+            let armed = self.installation.wait().await.map(drop);
+            down(&self.daemon, self.id, failure, armed, false);
             // A server that is not there is not dialled by every packet.
             if unless(self.stopped.clone(), tokio::time::sleep(rest)).await.is_none() {
                 return Ended::Stopped;
@@ -56,17 +58,6 @@ impl Attempt {
                 pause = (pause * 2).min(PAUSES.1);
             }
         }
-    }
-
-    async fn lower_and_tell(&mut self, failure: Failure) {
-        self.lower().await;
-        if let Err(failure) = self.installation.wait().await {
-            self.progress(Step::Network, &format!("packets are not waited for: {failure}"));
-        }
-        let (code, idle) = (failure.code.as_str(), failure.code == FailureCode::Idle);
-        self.progress(Step::Established, &format!("down: {failure} Waiting for a packet."));
-        let failure = Some(failure).filter(|_| !idle);
-        self.daemon.registry().set_state(self.id, State::Standby, code, failure);
     }
 
     /// What wants the tunnel is held back from here on. Where that can't be done yet, it is tried again and again, unless
@@ -79,11 +70,7 @@ impl Attempt {
                 Err(failure) if somebody_waits => return Err(failure),
                 Err(failure) => failure,
             };
-            let text =
-                format!("cannot wait for packets yet: {failure} Trying again in {} s.", pause.as_secs());
-            self.progress(Step::Network, &text);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            not_armed(&self.daemon, self.id, &failure, &mut pause).await;
         }
     }
 
