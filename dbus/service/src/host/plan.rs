@@ -50,6 +50,17 @@ pub fn site_rules(table: u32) -> Vec<Change> {
     [false, true].into_iter().map(rule).collect()
 }
 
+/// A chain for an nftables table: TCP connections that this host forwards over `links` (a name, or a pattern of nftables)
+/// have segments no larger than what fits, also where nobody hears that a packet was too big.
+#[must_use]
+pub fn segments(links: &str) -> String {
+    format!(
+        "chain segments {{\n  type filter hook forward priority -150; policy accept;\n\
+         \x20 oifname \"{links}\" tcp flags syn tcp option maxseg size set rt mtu\n\
+         \x20 iifname \"{links}\" tcp flags syn tcp option maxseg size set rt mtu\n}}\n"
+    )
+}
+
 fn routes(link: &str, metric: u32, table: u32, sources: &[IpAddr], destinations: &[Prefix]) -> Vec<Change> {
     let mut destinations: Vec<Prefix> = destinations.iter().map(|d| d.network()).collect();
     if destinations.iter().any(|d| d.length == 0) {

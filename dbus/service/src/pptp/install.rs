@@ -16,8 +16,8 @@ use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::host::{
-    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, tunnel_routes,
-    waiting_routes,
+    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, nft_program,
+    segments, tunnel_routes, waiting_routes,
 };
 use crate::registry::ConnectionId;
 
@@ -119,7 +119,8 @@ impl Installation {
         .await?;
         let any = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
         let (table, networks) = (self.numbers.table(), self.profile.remote_networks());
-        let made = waiting_routes(unit.name(), table, &any, &networks);
+        let mut made = waiting_routes(unit.name(), table, &any, &networks);
+        made.extend(self.segments(unit.name()).await?);
         let mut undos = Vec::new();
         let done = self.make(&mut slot, &made, &mut undos).await;
         let waiting = Waiting { unit: Arc::clone(&unit), made, undos };
@@ -213,8 +214,9 @@ impl Installation {
         let routes: Vec<Prefix> = routes.into_iter().filter(|r| !slot.routes.contains(r)).collect();
         let mut wanted = Vec::new();
         if address.address.is_ipv6() {
-            // The server's router advertisements bring addresses, also to a host that forwards. Where packets go is the
-            // profile's to say.
+            // The server's router advertisements bring addresses, also to a host that forwards. They make it no default
+            // router: where packets go is the profile's to say. What they call on-link gets a route all the same, for which
+            // the kernel has no setting of its own.
             for (setting, value) in [("accept_ra_defrtr", "0"), ("accept_ra", "2")] {
                 let key = format!("net/ipv6/conf/{}/{setting}", unit.name());
                 wanted.push(Change::Setting { key, value: value.into() });
@@ -227,6 +229,7 @@ impl Installation {
             IpAddr::V6(_) => IpAddr::from([0_u16; 8]),
         };
         wanted.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
+        wanted.extend(self.segments(unit.name()).await?);
         wanted.retain(|change| !slot.made.contains(change));
         let mut undos = Vec::new();
         let made = self.make(&mut slot, &wanted, &mut undos).await;
@@ -243,6 +246,23 @@ impl Installation {
             f.routes.extend(routes);
         });
         Ok(())
+    }
+
+    /// What hosts need that send by way of this one, if it forwards.
+    async fn segments(&self, link: &str) -> Result<Option<Change>, Failure> {
+        let host = self.daemon.host();
+        let mut forwards = false;
+        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+            let value =
+                host.setting(key).await.map_err(|e| refused("reading whether this host forwards", &e))?;
+            forwards |= value.as_deref() == Some("1");
+        }
+        // Without nftables they have to find out by themselves what fits.
+        let wanted = forwards && nft_program().is_some();
+        Ok(wanted.then(|| Change::Nftables {
+            table: format!("adit-{link}-forwarded-segments"),
+            body: segments(link),
+        }))
     }
 
     fn routes_v4(&self, network: &Ipv4Network) -> Vec<Prefix> {

@@ -27,7 +27,7 @@ use crate::client::method;
 use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
-use crate::host::{Change, Changes, MARK, forwarding, site_rules};
+use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
 use crate::ppp::{Happened, Later};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
@@ -247,11 +247,9 @@ impl Inner {
         // A client sends from its own address, and from no other.
         let mut body = String::from(
             "chain sources {\n  type filter hook prerouting priority -150; policy accept;\n\
-             \x20 iifname \"aditp*\" fib saddr . iif oif missing counter drop\n}\n\
-             chain segments {\n  type filter hook forward priority -150; policy accept;\n\
-             \x20 oifname \"aditp*\" tcp flags syn tcp option maxseg size set rt mtu\n\
-             \x20 iifname \"aditp*\" tcp flags syn tcp option maxseg size set rt mtu\n}\n",
+             \x20 iifname \"aditp*\" fib saddr . iif oif missing counter drop\n}\n",
         );
+        body.push_str(&segments("aditp*"));
         if server.network.nat == NatChoice::Masquerade {
             let uplink = server.network.nat_interface.as_ref();
             let uplink = uplink.map(|l| format!("oifname \"{}\" ", l.as_str())).unwrap_or_default();
