@@ -1,7 +1,7 @@
 //! TLS 1.2 and 1.3 from buffer to buffer: records in, records out, plaintext in, plaintext out.
 //!
 //! A door, because rustls reads the clock and makes randomness. It opens no socket: EAP's methods carry the records in
-//! their packets ([`eap`]), SSTP in a TCP stream. The other side's certificate is verified by `adit-pki`, with its rules
+//! their packets ([`eap`]), RadSec in a TCP stream. The other side's certificate is verified by `adit-pki`, with its rules
 //! and its words; there is no way to skip that.
 
 mod client;

@@ -120,10 +120,9 @@ impl Router {
         let prefix = Ipv6Addr::from_bits(prefix.to_bits() >> 64 << 64);
         RouterAdvertisement {
             hop_limit: 64,
-            managed: false,
             other: !dns.is_empty(),
             lifetime: LIFETIME,
-            prefixes: vec![PrefixInformation {
+            prefix: Some(PrefixInformation {
                 prefix,
                 length: 64,
                 // There is nobody but the host itself: all that it sends goes to the router.
@@ -131,7 +130,7 @@ impl Router {
                 autonomous: true,
                 valid: VALID,
                 preferred: PREFERRED,
-            }],
+            }),
             dns: (!dns.is_empty()).then(|| (LIFETIME.into(), dns.clone())),
         }
     }

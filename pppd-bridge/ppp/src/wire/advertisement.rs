@@ -6,7 +6,6 @@ const SOLICITATION: u8 = 133;
 const ADVERTISEMENT: u8 = 134;
 const PREFIX_INFORMATION: u8 = 3;
 const RDNSS: u8 = 25;
-const MANAGED: u8 = 0x80;
 const OTHER: u8 = 0x40;
 const ON_LINK: u8 = 0x80;
 const AUTONOMOUS: u8 = 0x40;
@@ -18,14 +17,12 @@ const FIXED: usize = 16;
 pub struct RouterAdvertisement {
     /// What hosts put into Hop Limit. 0: not said.
     pub hop_limit: u8,
-    /// M: addresses come by DHCPv6.
-    pub managed: bool,
     /// O: other things come by DHCPv6.
     pub other: bool,
     /// So long this is a default router, in seconds; 0: it is none.
     pub lifetime: u16,
-    /// Prefix Information (§4.6.2).
-    pub prefixes: Vec<PrefixInformation>,
+    /// Prefix Information (§4.6.2). A point-to-point link has one network.
+    pub prefix: Option<PrefixInformation>,
     /// Recursive DNS servers (RFC 8106 §5.1), and how long they may be used, in seconds.
     pub dns: Option<(u32, Vec<Ipv6Addr>)>,
 }
@@ -68,15 +65,14 @@ impl RouterAdvertisement {
         };
         let mut out = Self {
             hop_limit,
-            managed: flags & MANAGED != 0,
             other: flags & OTHER != 0,
             lifetime: u16::from_be_bytes([a, b]),
-            prefixes: Vec::new(),
+            prefix: None,
             dns: None,
         };
         for (kind, body) in options(rest)? {
             match kind {
-                PREFIX_INFORMATION => out.prefixes.extend(PrefixInformation::parse(body)),
+                PREFIX_INFORMATION => out.prefix = out.prefix.or_else(|| PrefixInformation::parse(body)),
                 RDNSS => out.dns = out.dns.or_else(|| parse_dns(body)),
                 _ => {}
             }
@@ -88,12 +84,11 @@ impl RouterAdvertisement {
     #[must_use]
     pub fn emit(&self) -> Vec<u8> {
         let bit = |on: bool, bit: u8| if on { bit } else { 0 };
-        let flags = bit(self.managed, MANAGED) | bit(self.other, OTHER);
-        let mut out = vec![ADVERTISEMENT, 0, 0, 0, self.hop_limit, flags];
+        let mut out = vec![ADVERTISEMENT, 0, 0, 0, self.hop_limit, bit(self.other, OTHER)];
         out.extend(self.lifetime.to_be_bytes());
         // Reachable Time and Retrans Timer: not said.
         out.extend([0; 8]);
-        for prefix in &self.prefixes {
+        if let Some(prefix) = &self.prefix {
             let flags = bit(prefix.on_link, ON_LINK) | bit(prefix.autonomous, AUTONOMOUS);
             out.extend([PREFIX_INFORMATION, 4, prefix.length, flags]);
             out.extend(prefix.valid.to_be_bytes());
