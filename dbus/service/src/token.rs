@@ -2,22 +2,24 @@
 //!
 //! A module is a program that the daemon loads, so that no profile names one: those in `/etc/adit/pkcs11` are asked.
 
+mod login;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, KeyKind, Secret, SignatureScheme, Step};
 use adit_pki::{EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind};
 use adit_profile::TokenKey;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::error::Error;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki::types::AuthPin;
+use login::Login;
 use ring::digest::{SHA256, SHA384, SHA512, digest};
 use ring::rand::SecureRandom;
 
@@ -25,11 +27,36 @@ use ring::rand::SecureRandom;
 const MOST_OBJECTS: usize = 100;
 
 /// A module is loaded once, and stays.
-static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+
+/// A module, and which of its tokens are open.
+struct Module {
+    functions: Pkcs11,
+    /// By slot.
+    logins: Mutex<BTreeMap<u64, Weak<Login>>>,
+}
+
+impl Module {
+    fn load(path: &Path) -> Result<Self, Error> {
+        let functions = Pkcs11::new(path)?;
+        functions.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+        Ok(Self { functions, logins: Mutex::default() })
+    }
+
+    /// What the token in that slot was opened with, if it is open.
+    fn login(&self, slot: Slot) -> Arc<Login> {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.get(&slot.id()).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let login = Arc::default();
+            logins.insert(slot.id(), Arc::downgrade(&login));
+            login
+        })
+    }
+}
 
 /// A token that has been found. Nothing secret has been asked of it yet.
 pub(crate) struct Token {
-    module: Pkcs11,
+    module: Arc<Module>,
     slot: Slot,
     info: TokenInfo,
 }
@@ -42,6 +69,15 @@ pub(crate) enum Pin {
     File(Secret),
     /// A person has typed it.
     Typed(Secret),
+}
+
+impl Pin {
+    const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::None => None,
+            Self::File(pin) | Self::Typed(pin) => Some(pin),
+        }
+    }
 }
 
 /// Why a token was not opened.
@@ -61,14 +97,14 @@ impl Token {
         let mut found = Vec::new();
         let (modules, mut last) = modules(folder)?;
         for module in modules {
-            let slots = module.get_slots_with_initialized_token().unwrap_or_else(|e| {
+            let slots = module.functions.get_slots_with_initialized_token().unwrap_or_else(|e| {
                 last = Some(trouble("the slots of a module", &e));
                 Vec::new()
             });
             for slot in slots {
-                let Ok(info) = module.get_token_info(slot) else { continue };
+                let Ok(info) = module.functions.get_token_info(slot) else { continue };
                 if fits(key, &info) {
-                    found.push(Self { module: module.clone(), slot, info });
+                    found.push(Self { module: Arc::clone(&module), slot, info });
                 }
             }
         }
@@ -103,7 +139,7 @@ impl Token {
     pub(crate) fn open(self, key: &TokenKey, pin: &Pin) -> Result<(Option<Vec<u8>>, Opened), Refused> {
         let label = self.label().to_owned();
         if self.info.user_pin_locked() {
-            return Err(Refused::Other(absent(format!("the token {label} is locked: too many wrong PINs"))));
+            return Err(Refused::Other(locked(&label)));
         }
         if self.info.user_pin_final_try() && matches!(pin, Pin::File(_)) {
             let text = format!("the token {label} has one try for its PIN left, which a file is not given");
@@ -111,20 +147,24 @@ impl Token {
                 absent(text).hint("correct the file, and log in by hand: pkcs11-tool --login --list-objects"),
             ));
         }
-        let session = self.module.open_ro_session(self.slot).map_err(other("a session"))?;
+        let login = self.module.login(self.slot);
+        let module = &self.module.functions;
+        let session = module.open_ro_session(self.slot).map_err(other("a session"))?;
         if self.info.login_required() {
-            log_in(&session, &label, pin)?;
+            login.enter(&session, &label, pin)?;
         }
         let found = find_key(&session, key).map_err(Refused::Other)?;
-        let mechanisms = self.module.get_mechanism_list(self.slot).map_err(other("its mechanisms"))?;
+        let mechanisms = module.get_mechanism_list(self.slot).map_err(other("its mechanisms"))?;
         let certificate = found.id.as_deref().and_then(|id| certificate(&session, id));
-        Ok((certificate, Opened { session, key: found.handle, mechanisms }))
+        Ok((certificate, Opened { session, login, key: found.handle, mechanisms }))
     }
 }
 
 /// A token that has been logged in to.
 pub(crate) struct Opened {
     session: Session,
+    /// Goes after the session: what the token was opened with is known for as long as it is open.
+    login: Arc<Login>,
     key: ObjectHandle,
     mechanisms: Vec<MechanismType>,
 }
@@ -139,12 +179,12 @@ impl Opened {
         if schemes.is_empty() {
             return Err(absent("the token can't sign with a key of this kind".into()));
         }
-        Ok(TokenSigner { session: Mutex::new(self.session), key: self.key, schemes })
+        Ok(TokenSigner { session: Mutex::new(self.session), _login: self.login, key: self.key, schemes })
     }
 }
 
 /// Those that can be used, and why one can't.
-fn modules(folder: &Path) -> Result<(Vec<Pkcs11>, Option<Failure>), Failure> {
+fn modules(folder: &Path) -> Result<(Vec<Arc<Module>>, Option<Failure>), Failure> {
     let hint = "for smart cards, as root: mkdir -p /etc/adit/pkcs11 && ln -s \
                 /usr/lib/x86_64-linux-gnu/opensc-pkcs11.so /etc/adit/pkcs11/";
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -157,17 +197,13 @@ fn modules(folder: &Path) -> Result<(Vec<Pkcs11>, Option<Failure>), Failure> {
     let (mut out, mut last) = (Vec::new(), None);
     for path in paths {
         if let Some(module) = loaded.get(&path) {
-            out.push(module.clone());
+            out.push(Arc::clone(module));
             continue;
         }
-        let load = || -> Result<Pkcs11, Error> {
-            let module = Pkcs11::new(&path)?;
-            module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-            Ok(module)
-        };
-        match load() {
+        match Module::load(&path) {
             Ok(module) => {
-                loaded.insert(path, module.clone());
+                let module = Arc::new(module);
+                loaded.insert(path, Arc::clone(&module));
                 out.push(module);
             }
             Err(e) => last = Some(trouble(&path.display().to_string(), &e)),
@@ -182,27 +218,6 @@ fn fits(key: &TokenKey, info: &TokenInfo) -> bool {
         && same(&key.manufacturer, info.manufacturer_id())
         && same(&key.model, info.model())
         && same(&key.serial, info.serial_number())
-}
-
-fn log_in(session: &Session, label: &str, pin: &Pin) -> Result<(), Refused> {
-    let text = match pin {
-        Pin::None => None,
-        Pin::File(pin) | Pin::Typed(pin) => {
-            let text = core::str::from_utf8(pin.expose());
-            let text = text.map_err(|_| Refused::Pin(wrong_pin(label, "it is not UTF-8 text")))?;
-            Some(AuthPin::from(text.to_owned()))
-        }
-    };
-    match session.login(UserType::User, text.as_ref()) {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
-            Err(Refused::Pin(wrong_pin(label, "the token says so")))
-        }
-        Err(Error::Pkcs11(RvError::PinLocked, _)) => {
-            Err(Refused::Other(absent(format!("the token {label} is locked: too many wrong PINs"))))
-        }
-        Err(e) => Err(Refused::Other(trouble("logging in", &e))),
-    }
 }
 
 struct Found {
@@ -275,6 +290,8 @@ fn schemes(kind: KeyKind, mechanisms: &[MechanismType]) -> Vec<SignatureScheme> 
 /// Signs with a key in a token.
 pub(crate) struct TokenSigner {
     session: Mutex<Session>,
+    /// As in [`Opened`].
+    _login: Arc<Login>,
     key: ObjectHandle,
     schemes: Vec<SignatureScheme>,
 }
@@ -333,6 +350,10 @@ fn absent(text: String) -> Failure {
     Failure::new(FailureCode::NoSecret, Step::Profile, text)
 }
 
+fn locked(label: &str) -> Failure {
+    absent(format!("the token {label} is locked: too many wrong PINs"))
+}
+
 fn other(what: &'static str) -> impl FnOnce(Error) -> Refused {
     move |e| Refused::Other(trouble(what, &e))
 }
@@ -354,3 +375,6 @@ fn wrong_pin(label: &str, why: &str) -> Failure {
     Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
         .hint("correct the file that key-password-file names; a token locks itself after a few wrong ones")
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,12 @@ const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 /// What the unit tests call.
-const TEST_PROGRAMS: [(&str, &str); 6] = [
+const TEST_PROGRAMS: [(&str, &str); 7] = [
     ("eapol_test", "eapoltest"),
     ("freeradius", "freeradius"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    ("softhsm2-util", "softhsm2"),
     ("sysctl", "procps"),
     ("unshare", "util-linux"),
 ];
