@@ -60,7 +60,8 @@ impl RadiusSecurity {
     }
 }
 
-/// How TLS is spoken with a RADIUS server.
+/// How TLS is spoken with a RADIUS server. Whether its certificates have been revoked is asked softly: one that is known to
+/// be is refused, and where nobody answers it is believed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RadiusTls {
     /// Who it has to prove to be.

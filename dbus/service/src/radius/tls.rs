@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use super::door::Back;
 use crate::revocation;
 
-/// A connection, its handshake, and whatever is written, each have so long.
+/// Connecting and shaking hands together have so long, and so has whatever is written. Whether the server's certificates have
+/// been revoked is asked after that, and has its own time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What is read at once.
 const PIECE: usize = 16 << 10;
@@ -48,8 +49,7 @@ impl TlsLink {
     /// Carries until nobody has anything to say any more.
     pub(super) async fn carry(mut self, mut payloads: mpsc::UnboundedReceiver<Vec<u8>>) {
         while let Some(payload) = payloads.recv().await {
-            let connected = tokio::time::timeout(PATIENCE, Connection::open(self.to, &self.config)).await;
-            match connected.unwrap_or_else(|_| Err(lost("it does not answer in time"))) {
+            match Connection::open(self.to, &self.config).await {
                 Ok(connection) => {
                     self.told = false;
                     if let Err(why) = self.speak(connection, payload, &mut payloads).await {
@@ -97,8 +97,16 @@ impl TlsLink {
 }
 
 impl Connection {
-    /// Connects, and knows who is there.
+    /// Connects, and knows who is there, and that it has not been revoked as far as anybody says.
     async fn open(to: SocketAddr, config: &ClientConfig) -> Result<Self, Failure> {
+        let met = tokio::time::timeout(PATIENCE, Self::meet(to, config)).await;
+        let mut connection = met.unwrap_or_else(|_| Err(lost("it does not answer in time")))?;
+        revocation::check(connection.engine.questions(), Strictness::Soft).await?;
+        connection.flush().await?;
+        Ok(connection)
+    }
+
+    async fn meet(to: SocketAddr, config: &ClientConfig) -> Result<Self, Failure> {
         let mut stream = TcpStream::connect(to).await.map_err(|e| lost(&e.to_string()))?;
         let _ = stream.set_nodelay(true);
         let mut engine = Engine::client(config)?;
@@ -107,7 +115,7 @@ impl Connection {
             let records = engine.records();
             stream.write_all(&records).await.map_err(|e| lost(&e.to_string()))?;
             if engine.tunnel().is_some() {
-                break;
+                return Ok(Self { stream, engine, packets: Stream::default(), sent: vec![None; 256] });
             }
             let length = stream.read(&mut buffer).await.map_err(|e| lost(&e.to_string()))?;
             let records = buffer.get(..length).filter(|r| !r.is_empty()).ok_or_else(closed)?.to_vec();
@@ -124,10 +132,6 @@ impl Connection {
                 return Err(why);
             }
         }
-        revocation::check(engine.questions(), Strictness::Soft).await?;
-        let mut connection = Self { stream, engine, packets: Stream::default(), sent: vec![None; 256] };
-        connection.flush().await?;
-        Ok(connection)
     }
 
     /// Says a packet. What went over this connection already is on its way, and is not said again (RFC 6613 §2.6.1).
@@ -187,7 +191,9 @@ mod tests {
     use adit_core::Secret;
     use adit_pki::{FileSigner, TrustAnchors};
     use adit_tls::{OwnCertificate, ServerConfig, Versions};
-    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
     use ring::rand::SystemRandom;
     use tokio::net::TcpListener;
 
@@ -317,5 +323,47 @@ mod tests {
         bench.payloads.send(packet(7, 1)).unwrap();
         let mut peer = Peer::accept(&bench.listener, &config).await;
         assert_eq!(peer.hears().await, Some(packet(7, 1)));
+    }
+
+    /// A server's certificate, by an authority that answers for it at `url`.
+    fn of_an_authority(url: &str) -> (OwnCertificate, Arc<TrustAnchors>) {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap().der().to_vec();
+        let issuer = Issuer::new(params, key);
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let tlv = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+        // authorityInfoAccess (RFC 5280 §4.2.2.1): id-ad-ocsp, and a URI.
+        let ocsp = [tlv(6, &[0x2b, 6, 1, 5, 5, 7, 0x30, 1]), tlv(0x86, url.as_bytes())].concat();
+        let access =
+            CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], tlv(0x30, &tlv(0x30, &ocsp)));
+        params.custom_extensions = vec![access];
+        let key = KeyPair::generate().unwrap();
+        let der = params.signed_by(&key, &issuer).unwrap().der().to_vec();
+        let signer = FileSigner::new(Secret::new(key.serialize_der()), &der, &SystemRandom::new()).unwrap();
+        let anchors = Arc::new(TrustAnchors::from_content(&authority).unwrap());
+        (OwnCertificate { chain: vec![der], signer: Arc::new(signer) }, anchors)
+    }
+
+    /// It takes as long as a question about a certificate may.
+    #[tokio::test]
+    async fn who_answers_for_the_servers_certificate_may_be_silent() {
+        let responder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (own, anchors) = of_an_authority(&format!("http://{}/", responder.local_addr().unwrap()));
+        let config = ServerConfig { own, clients: None, versions: Versions::Both };
+        let bench = bench(anchors, NAME, None).await;
+        bench.payloads.send(packet(7, 1)).unwrap();
+        let mut peer = Peer::accept(&bench.listener, &config).await;
+        let (heard, asked) = tokio::join!(peer.hears(), async {
+            let mut asked = responder.accept().await.unwrap().0;
+            // Nothing is said; the end is when nobody waits any more.
+            let mut question = Vec::new();
+            asked.read_to_end(&mut question).await.unwrap();
+            question
+        });
+        assert!(asked.starts_with(b"POST / "), "the responder was asked");
+        assert_eq!(heard, Some(packet(7, 1)));
     }
 }
