@@ -57,7 +57,7 @@ pub fn answer(answer: &Answer<'_>, identifier: u8, request: [u8; 16], secret: &[
     out.get_mut(at..at.checked_add(16)?)?.copy_from_slice(&mac);
     let authenticator = md5(&[&out, secret]);
     out.get_mut(4..20)?.copy_from_slice(&authenticator);
-    Some(out)
+    Some(out.to_vec())
 }
 
 /// RFC 2548 §2.4.2.

@@ -12,6 +12,7 @@ use adit_tls::ClientConfig;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::tls::TlsLink;
 use crate::clock;
@@ -97,7 +98,8 @@ pub(super) enum Way {
 pub(super) struct Arrived {
     server: ServerId,
     socket: u32,
-    pub(super) payload: Vec<u8>,
+    /// Keys may be in it.
+    pub(super) payload: Zeroizing<Vec<u8>>,
 }
 
 /// What came by one socket goes back here.
@@ -109,14 +111,14 @@ pub(super) struct Back {
 
 impl Back {
     /// Whether anybody is there to take it.
-    pub(super) async fn give(&self, payload: Vec<u8>) -> bool {
+    pub(super) async fn give(&self, payload: Zeroizing<Vec<u8>>) -> bool {
         let arrived = Arrived { server: self.server, socket: self.socket, payload };
         self.arrived.send(arrived).await.is_ok()
     }
 }
 
 struct Socket {
-    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    outgoing: mpsc::UnboundedSender<Zeroizing<Vec<u8>>>,
     task: JoinHandle<()>,
 }
 
@@ -206,7 +208,7 @@ impl Task {
         }
     }
 
-    fn send(&mut self, server: ServerId, socket: u32, payload: Vec<u8>) {
+    fn send(&mut self, server: ServerId, socket: u32, payload: Zeroizing<Vec<u8>>) {
         let Some(way) = self.ways.get(server.0) else { return };
         let arrived = &self.arrived;
         let open = || {
@@ -241,7 +243,7 @@ struct Link {
 }
 
 impl Link {
-    async fn carry(self, mut payloads: mpsc::UnboundedReceiver<Vec<u8>>) -> std::io::Result<()> {
+    async fn carry(self, mut payloads: mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>>) -> std::io::Result<()> {
         let from: SocketAddr = match self.to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -258,7 +260,7 @@ impl Link {
                 },
                 received = udp.recv(&mut buffer) => {
                     let Ok(length) = received else { continue };
-                    let payload = buffer.get(..length).unwrap_or_default().to_vec();
+                    let payload = Zeroizing::new(buffer.get(..length).unwrap_or_default().to_vec());
                     if !self.back.give(payload).await {
                         return Ok(());
                     }

@@ -1,5 +1,6 @@
 //! A RADIUS server over TLS (RadSec, RFC 6614): one TCP connection for every 256 identifiers, made when something is to be
-//! said, and made anew when it is lost.
+//! said, closed when it brings nothing, and made anew when it is lost. Nothing in a packet is hidden from whoever sees its
+//! bytes: they are wiped.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,9 +11,12 @@ use adit_auth::radius::Stream;
 use adit_core::{Failure, FailureCode, Step};
 use adit_pki::Strictness;
 use adit_tls::{ClientConfig, Engine};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::door::Back;
 use crate::revocation;
@@ -20,6 +24,11 @@ use crate::revocation;
 /// Connecting and shaking hands together have so long, and so has whatever is written. Whether the server's certificates have
 /// been revoked is asked after that, and has its own time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What TCP has sent has to be acknowledged within so long, or the connection is dead. Else TCP itself would wait a quarter of
+/// an hour, and all questions with it.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// A connection that has brought nothing for so long is closed: it is not needed, or its other end has forgotten it.
+const QUIET: Duration = Duration::from_secs(60);
 /// What is read at once.
 const PIECE: usize = 16 << 10;
 
@@ -28,6 +37,8 @@ pub(super) struct TlsLink {
     to: SocketAddr,
     config: Arc<ClientConfig>,
     back: Back,
+    /// As [`QUIET`].
+    quiet: Duration,
     /// It was told that there is no connection.
     told: bool,
 }
@@ -43,11 +54,11 @@ struct Connection {
 
 impl TlsLink {
     pub(super) const fn new(to: SocketAddr, config: Arc<ClientConfig>, back: Back) -> Self {
-        Self { to, config, back, told: false }
+        Self { to, config, back, quiet: QUIET, told: false }
     }
 
     /// Carries until nobody has anything to say any more.
-    pub(super) async fn carry(mut self, mut payloads: mpsc::UnboundedReceiver<Vec<u8>>) {
+    pub(super) async fn carry(mut self, mut payloads: mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>>) {
         while let Some(payload) = payloads.recv().await {
             match Connection::open(self.to, &self.config).await {
                 Ok(connection) => {
@@ -67,22 +78,31 @@ impl TlsLink {
         }
     }
 
-    /// Both ways, until the connection is over (an error) or nobody is there.
+    /// Both ways, until the connection is over (an error), brings nothing, or nobody is there.
     async fn speak(
         &self,
         mut connection: Connection,
-        first: Vec<u8>,
-        payloads: &mut mpsc::UnboundedReceiver<Vec<u8>>,
+        first: Zeroizing<Vec<u8>>,
+        payloads: &mut mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>>,
     ) -> Result<(), Failure> {
         connection.send(&first).await?;
         let mut buffer = vec![0; PIECE];
+        // Since when it has brought nothing, and whether it is its turn.
+        let (mut since, mut asked) = (Instant::now(), true);
         loop {
             tokio::select! {
                 payload = payloads.recv() => match payload {
-                    Some(payload) => connection.send(&payload).await?,
+                    Some(payload) => {
+                        if !std::mem::replace(&mut asked, true) {
+                            since = Instant::now();
+                        }
+                        connection.send(&payload).await?;
+                    }
                     None => return connection.close().await,
                 },
+                () = tokio::time::sleep_until(since + self.quiet) => return connection.close().await,
                 read = connection.stream.read(&mut buffer) => {
+                    (since, asked) = (Instant::now(), false);
                     let length = read.map_err(|e| lost(&e.to_string()))?;
                     let records = buffer.get(..length).unwrap_or_default();
                     for packet in connection.take(records).await? {
@@ -107,8 +127,7 @@ impl Connection {
     }
 
     async fn meet(to: SocketAddr, config: &ClientConfig) -> Result<Self, Failure> {
-        let mut stream = TcpStream::connect(to).await.map_err(|e| lost(&e.to_string()))?;
-        let _ = stream.set_nodelay(true);
+        let mut stream = dial(to).await.map_err(|e| lost(&e.to_string()))?;
         let mut engine = Engine::client(config)?;
         let mut buffer = vec![0; PIECE];
         loop {
@@ -151,7 +170,7 @@ impl Connection {
     }
 
     /// Records came, or the end: whole packets of them.
-    async fn take(&mut self, records: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+    async fn take(&mut self, records: &[u8]) -> Result<Vec<Zeroizing<Vec<u8>>>, Failure> {
         if records.is_empty() {
             return Err(closed());
         }
@@ -175,6 +194,14 @@ impl Connection {
         self.engine.close();
         self.flush().await
     }
+}
+
+async fn dial(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    let patience = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(&stream, sockopt::TcpUserTimeout, &patience)?;
+    Ok(stream)
 }
 
 fn lost(why: &str) -> Failure {
@@ -217,8 +244,8 @@ mod tests {
     }
 
     /// A packet of this identifier; the authenticator tells two of them apart.
-    fn packet(identifier: u8, authenticator: u8) -> Vec<u8> {
-        [&[1, identifier, 0, 20][..], &[authenticator; 16]].concat()
+    fn packet(identifier: u8, authenticator: u8) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([&[1, identifier, 0, 20][..], &[authenticator; 16]].concat())
     }
 
     /// The server's end of a connection that it has accepted.
@@ -230,7 +257,7 @@ mod tests {
         }
 
         /// What it hears next; `None`: the connection is over.
-        async fn hears(&mut self) -> Option<Vec<u8>> {
+        async fn hears(&mut self) -> Option<Zeroizing<Vec<u8>>> {
             let mut buffer = vec![0; PIECE];
             loop {
                 let length = self.0.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
@@ -239,7 +266,7 @@ mod tests {
                 fed.ok()?;
                 let plain = self.1.plaintext();
                 if !plain.expose().is_empty() {
-                    return Some(plain.expose().to_vec());
+                    return Some(Zeroizing::new(plain.expose().to_vec()));
                 }
             }
         }
@@ -252,11 +279,20 @@ mod tests {
 
     struct Bench {
         listener: TcpListener,
-        payloads: mpsc::UnboundedSender<Vec<u8>>,
+        payloads: mpsc::UnboundedSender<Zeroizing<Vec<u8>>>,
         arrived: mpsc::Receiver<Arrived>,
     }
 
     async fn bench(anchors: Arc<TrustAnchors>, name: &str, own: Option<OwnCertificate>) -> Bench {
+        patient_bench(anchors, name, own, QUIET).await
+    }
+
+    async fn patient_bench(
+        anchors: Arc<TrustAnchors>,
+        name: &str,
+        own: Option<OwnCertificate>,
+        quiet: Duration,
+    ) -> Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, arrived) = mpsc::channel(8);
         let (payloads, receiver) = mpsc::unbounded_channel();
@@ -264,6 +300,7 @@ mod tests {
         let config = ClientConfig { anchors, name, says_name: true, own, versions: Versions::Both };
         let back = Back { server: ServerId(0), socket: 0, arrived: sender };
         let link = TlsLink::new(listener.local_addr().unwrap(), Arc::new(config), back);
+        let link = TlsLink { quiet, ..link };
         tokio::spawn(link.carry(receiver));
         Bench { listener, payloads, arrived }
     }
@@ -281,7 +318,7 @@ mod tests {
         bench.payloads.send(packet(7, 2)).unwrap();
         assert_eq!(peer.hears().await, Some(packet(7, 2)));
         // Answers come in pieces of any size.
-        peer.says(&[packet(7, 3), packet(8, 4)[..5].to_vec()].concat()).await;
+        peer.says(&[&*packet(7, 3), &packet(8, 4)[..5]].concat()).await;
         assert_eq!(bench.arrived.recv().await.unwrap().payload, packet(7, 3));
         peer.says(&packet(8, 4)[5..]).await;
         assert_eq!(bench.arrived.recv().await.unwrap().payload, packet(8, 4));
@@ -323,6 +360,26 @@ mod tests {
         bench.payloads.send(packet(7, 1)).unwrap();
         let mut peer = Peer::accept(&bench.listener, &config).await;
         assert_eq!(peer.hears().await, Some(packet(7, 1)));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_brings_nothing_is_closed_and_the_next_packet_goes_over_another() {
+        let (own, anchors) = server_own();
+        let config = ServerConfig { own, clients: None, versions: Versions::Both };
+        let bench = patient_bench(anchors, NAME, None, Duration::from_millis(50)).await;
+        for _ in 0..2 {
+            bench.payloads.send(packet(7, 1)).unwrap();
+            let mut peer = Peer::accept(&bench.listener, &config).await;
+            assert_eq!(peer.hears().await, Some(packet(7, 1)));
+            assert_eq!(peer.hears().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_acknowledges_nothing_is_given_up_in_ten_seconds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial(listener.local_addr().unwrap()).await.unwrap();
+        assert_eq!(nix::sys::socket::getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 10_000);
     }
 
     /// A server's certificate, by an authority that answers for it at `url`.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use adit_core::{Entropy, Failure, FailureCode, Instant, Secret, Step};
+use zeroize::Zeroizing;
 
 use super::attributes::{Attribute, Granted, attribute, printable};
 use super::packet::{Code, Packet};
@@ -90,8 +91,8 @@ pub enum Output {
         server: ServerId,
         /// From which socket.
         socket: u32,
-        /// What.
-        payload: Vec<u8>,
+        /// What: a password may be in it.
+        payload: Zeroizing<Vec<u8>>,
     },
     /// The answer to a question.
     Answer(Box<Answer>),

@@ -1,6 +1,7 @@
 //! RADIUS packets (RFC 2865 §3): a header of 20 octets and attributes of at most 253 octets each.
 
 use adit_core::DecodeError;
+use zeroize::Zeroizing;
 
 /// The longest packet (RFC 2865 §3).
 pub const MAX_LEN: usize = 4096;
@@ -127,9 +128,9 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Writes a packet.
+/// Writes a packet. Passwords may stand in it: it is wiped when it goes.
 pub struct Writer {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     /// Whether something did not fit.
     overflow: bool,
 }
@@ -138,7 +139,8 @@ impl Writer {
     /// A packet without attributes.
     #[must_use]
     pub fn new(code: Code, identifier: u8, authenticator: [u8; 16]) -> Self {
-        let mut bytes = Vec::with_capacity(256);
+        // All that it can get: one that grows leaves its bytes behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
         bytes.extend([code.0, identifier, 0, 0]);
         bytes.extend(authenticator);
         Self { bytes, overflow: false }
@@ -177,7 +179,7 @@ impl Writer {
 
     /// The packet, its Length set. `None`: it did not fit.
     #[must_use]
-    pub fn finish(mut self) -> Option<Vec<u8>> {
+    pub fn finish(mut self) -> Option<Zeroizing<Vec<u8>>> {
         let length = u16::try_from(self.bytes.len()).ok().filter(|_| !self.overflow)?;
         if let Some(field) = self.bytes.get_mut(2..4) {
             field.copy_from_slice(&length.to_be_bytes());

@@ -134,13 +134,18 @@ fn verify_mac(
 }
 
 /// Hides a User-Password (RFC 2865 §5.2). `None`: it has more than 128 octets.
-pub(super) fn hide_password(password: &Secret, request: &[u8; 16], secret: &Secret) -> Option<Vec<u8>> {
+/// Where anybody may know the secret (RFC 6614 §2.3), nothing is hidden so.
+pub(super) fn hide_password(
+    password: &Secret,
+    request: &[u8; 16],
+    secret: &Secret,
+) -> Option<Zeroizing<Vec<u8>>> {
     if password.len() > 128 {
         return None;
     }
     let mut padded = Zeroizing::new(password.expose().to_vec());
     padded.resize(password.len().max(1).next_multiple_of(16), 0);
-    let mut out: Vec<u8> = Vec::with_capacity(padded.len());
+    let mut out = Zeroizing::new(Vec::with_capacity(padded.len()));
     let mut previous = *request;
     for block in padded.as_chunks::<16>().0 {
         let pad = md5(&[secret.expose(), &previous]);

@@ -1,6 +1,7 @@
 //! RADIUS packets in a stream of bytes (RFC 6613 §2.6.1): each says itself how long it is.
 
 use adit_core::DecodeError;
+use zeroize::Zeroizing;
 
 use super::MAX_LEN;
 
@@ -10,24 +11,25 @@ const HEADER: usize = 20;
 /// What has come of a stream. Holds no more than one packet that is not whole yet.
 #[derive(Default, Debug)]
 pub struct Stream {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
 }
 
 impl Stream {
-    /// More has come: the packets that are whole now.
+    /// More has come: the packets that are whole now. There are passwords and keys in them.
     ///
     /// # Errors
     /// A length that no packet has: where the next one begins is not known then, and the connection is of no more use.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DecodeError> {
-        self.bytes.extend_from_slice(bytes);
-        let mut rest = self.bytes.as_slice();
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Zeroizing<Vec<u8>>>, DecodeError> {
+        // A buffer that grows leaves its bytes behind.
+        let all = Zeroizing::new([self.bytes.as_slice(), bytes].concat());
+        let mut rest = all.as_slice();
         let mut out = Vec::new();
         while let Some(length) = length(rest)? {
             let Some((packet, after)) = rest.split_at_checked(length) else { break };
-            out.push(packet.to_vec());
+            out.push(Zeroizing::new(packet.to_vec()));
             rest = after;
         }
-        self.bytes = rest.to_vec();
+        self.bytes = Zeroizing::new(rest.to_vec());
         Ok(out)
     }
 }
@@ -70,8 +72,8 @@ mod tests {
             lengths in proptest::collection::vec(20_u16..300, 0..6),
             cuts in proptest::collection::vec(1_usize..200, 1..20),
         ) {
-            let packets: Vec<_> = lengths.into_iter().map(packet).collect();
-            let bytes = packets.concat();
+            let packets: Vec<_> = lengths.into_iter().map(packet).map(Zeroizing::new).collect();
+            let bytes: Vec<u8> = packets.iter().flat_map(|packet| packet.iter().copied()).collect();
             let (mut stream, mut rest, mut out) = (Stream::default(), bytes.as_slice(), Vec::new());
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() {

@@ -58,14 +58,14 @@ fn answer(request: &[u8], code: Code, secret: &Secret, write: impl FnOnce(&mut W
     let mut packet = writer.finish().unwrap();
     sign(&mut packet, at, secret);
     sign_answer(&mut packet, secret);
-    packet
+    packet.to_vec()
 }
 
 fn transmits(client: &mut Client) -> Vec<(ServerId, u32, Vec<u8>)> {
     let mut out = Vec::new();
     while let Some(output) = client.poll() {
         if let Output::Transmit { server, socket, payload } = output {
-            out.push((server, socket, payload));
+            out.push((server, socket, payload.to_vec()));
         }
     }
     out
@@ -90,7 +90,7 @@ fn datagram<'a>(server: usize, payload: &'a [u8]) -> Input<'a> {
 fn the_password_of_rfc_2865() {
     let authenticator: [u8; 16] = hex("0f403f9473978057bd83d5cb98f4227a").try_into().unwrap();
     let hidden = hide_password(&secret("arctangent"), &authenticator, &secret("xyzzy5461")).unwrap();
-    assert_eq!(hidden, hex("0dbe708d93d413ce3196e43f782a0aee"));
+    assert_eq!(*hidden, hex("0dbe708d93d413ce3196e43f782a0aee"));
 }
 
 /// RFC 2865 §7.1: the answer that goes with it.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use adit_core::{Entropy, Instant, Secret};
+use zeroize::Zeroizing;
 
 use super::{Query, QueryId, ServerId};
 use crate::radius::attributes::{attribute, write_all};
@@ -18,7 +19,7 @@ enum Content {
 /// What to do when no answer came in time.
 pub(super) enum Goes {
     /// The same packet again, bit for bit.
-    Again(Vec<u8>),
+    Again(Zeroizing<Vec<u8>>),
     /// This server had its chances.
     Elsewhere,
 }
@@ -31,7 +32,7 @@ pub(super) struct Flight {
     pub(super) authenticator: [u8; 16],
     /// When it is sent again.
     pub(super) again: Instant,
-    packet: Vec<u8>,
+    packet: Zeroizing<Vec<u8>>,
     wait: Duration,
     tries: u32,
     asked: Vec<ServerId>,
@@ -47,14 +48,14 @@ impl Flight {
         Self::with(now, QueryId(u64::MAX), Content::Probe(server))
     }
 
-    const fn with(now: Instant, id: QueryId, content: Content) -> Self {
+    fn with(now: Instant, id: QueryId, content: Content) -> Self {
         Self {
             id,
             content,
             begun: now,
             authenticator: [0; 16],
             again: now,
-            packet: Vec::new(),
+            packet: Zeroizing::default(),
             wait: Duration::ZERO,
             tries: 0,
             asked: Vec::new(),
@@ -117,7 +118,7 @@ impl Flight {
         identifier: u8,
         secret: &Secret,
         entropy: &mut dyn Entropy,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let mut random = [0; 16];
         entropy.public(&mut random);
         let packet = match &self.content {
@@ -152,7 +153,7 @@ impl Flight {
             }
         };
         self.authenticator = random;
-        self.packet.clone_from(&packet);
+        self.packet = packet.clone();
         Some(packet)
     }
 
@@ -176,7 +177,7 @@ impl Flight {
     }
 }
 
-fn signed(writer: Writer, at: usize, secret: &Secret) -> Option<Vec<u8>> {
+fn signed(writer: Writer, at: usize, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     let mut packet = writer.finish()?;
     sign(&mut packet, at, secret);
     Some(packet)
