@@ -1,6 +1,7 @@
-//! What proves who we are and who the peer is: certificates and keys from files, made ready for use.
+//! What proves who we are and who the peer is: certificates and keys from files and tokens, made ready for use.
 
 use std::cmp::Reverse;
+use std::iter::once;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme, Step};
@@ -9,18 +10,21 @@ use adit_pki::{
     EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, identities,
     is_authority, leads_to, read_certificates, suits,
 };
-use adit_profile::{CertSource, FileRef, KeySource, Profile, Revocation, TokenKey};
+use adit_profile::{CertSource, FileRef, KeySource, Revocation, TokenKey};
 use ring::rand::SystemRandom;
 
+use crate::client::Asker;
 use crate::clock;
 use crate::files::Files;
 use crate::ike::Pending;
 use crate::token::{Pin, Refused, Token};
 
-/// What we prove ourselves with: one certificate or several, best first. There is always one.
+/// What we prove ourselves with: one certificate or several.
 #[derive(Clone)]
 pub struct OwnCertificate {
-    all: Vec<One>,
+    best: One,
+    /// Best first.
+    others: Vec<One>,
 }
 
 /// A certificate of ours, those between it and its authority, and its key.
@@ -33,81 +37,76 @@ struct One {
 }
 
 impl OwnCertificate {
-    /// Reads and checks them: each key must be that of a certificate.
+    /// Reads and checks them, as they are written. The key of a file must be that of a certificate; what a token signs is
+    /// compared with its certificate when it signs. Where a token wants a PIN that no file has, `person` is asked for it.
     ///
     /// # Errors
-    /// A file that cannot be read, or a key that fits no certificate.
-    pub fn load(
+    /// A file that cannot be read, a key that fits no certificate, or a token that is not there or not opened.
+    pub(crate) async fn load(
         files: &Files,
         certificate: &[CertSource],
         keys: &[KeySource],
         password: Option<&FileRef>,
+        person: Option<&Asker>,
     ) -> Result<Self, Failure> {
         if let [KeySource::Token(key)] = keys {
-            return Self::of_token_with_file(files, certificate, key, password);
+            return Self::in_token(files, certificate, key, password, person).await;
         }
         let given = read_certificates(&files.certificates(certificate)?)?;
-        let mut all = Vec::with_capacity(keys.len());
-        for key in keys {
+        let read = |key: &KeySource| {
             let password = password.map(|file| files.key_password(file)).transpose()?;
-            let content = files.key(key)?;
-            all.push(One::read(&given, content, password, keys.len() > 1)?);
-        }
-        if all.is_empty() { Err(no_certificate()) } else { Ok(Self { all }) }
+            One::read(&given, files.key(key)?, password, keys.len() > 1)
+        };
+        let mut all = keys.iter().map(read);
+        let best = all.next().ok_or_else(no_certificate)??;
+        Ok(Self { best, others: all.collect::<Result<_, Failure>>()? })
     }
 
-    fn of_token_with_file(
+    /// Of what files hold: certificates, a key that must be the first one's, and its password.
+    ///
+    /// # Errors
+    /// They can't be read, or the key is another's.
+    pub(crate) fn of_content(
+        certificates: &[u8],
+        key: Secret,
+        password: Option<Secret>,
+    ) -> Result<Self, Failure> {
+        let given = read_certificates(certificates)?;
+        Ok(Self { best: One::read(&given, key, password, false)?, others: Vec::new() })
+    }
+
+    /// The key is in a token, and the certificate perhaps too. A person who types a wrong PIN is asked again.
+    async fn in_token(
         files: &Files,
         certificate: &[CertSource],
         key: &TokenKey,
         password: Option<&FileRef>,
+        person: Option<&Asker>,
     ) -> Result<Self, Failure> {
-        let pin = password.map(|file| files.key_password(file)).transpose()?.map_or(Pin::None, Pin::File);
-        let token = Token::find(&files.modules(), key)?;
-        if token.wants_pin() && matches!(pin, Pin::None) {
-            return Err(no_pin(token.label()));
-        }
-        let opened = Self::of_token(files, certificate, token, key, &pin);
-        opened.map_err(|(Refused::Pin(why) | Refused::Other(why))| why)
-    }
-
-    /// The key is in a token, and the certificate perhaps too. It blocks.
-    ///
-    /// # Errors
-    /// The PIN is wrong, or something is not there.
-    pub(crate) fn of_token(
-        files: &Files,
-        certificate: &[CertSource],
-        token: Token,
-        key: &TokenKey,
-        pin: &Pin,
-    ) -> Result<Self, Refused> {
-        let (leaf, opened) = token.open(key, pin)?;
         let given = match certificate {
             [] => Vec::new(),
-            given => {
-                let pem = files.certificates(given).map_err(Refused::Other)?;
-                read_certificates(&pem).map_err(|e| Refused::Other(e.into()))?
-            }
+            given => read_certificates(&files.certificates(given)?)?,
         };
-        // Those that the token lacks.
-        let rest = given.into_iter().filter(|der| Some(der) != leaf.as_ref());
-        let chain: Vec<Vec<u8>> = leaf.clone().into_iter().chain(rest).collect();
-        let first = chain.first().ok_or_else(|| Refused::Other(no_certificate_in_token()))?;
-        let signer = opened.signer(first).map_err(Refused::Other)?;
-        Ok(Self { all: vec![One::new(chain, Arc::new(signer))] })
-    }
-
-    /// What a profile names, if it names one.
-    ///
-    /// # Errors
-    /// As [`OwnCertificate::load`].
-    pub fn of_profile(files: &Files, profile: &Profile) -> Result<Option<Self>, Failure> {
-        if profile.keys.is_empty() {
-            return Ok(None);
+        let mut reason = String::new();
+        loop {
+            let (folder, wanted) = (files.modules(), key.clone());
+            let token = blocking(move || Token::find(&folder, &wanted)).await??;
+            let pin = match (password, person) {
+                (Some(file), _) => Pin::File(files.key_password(file)?),
+                (None, Some(person)) if token.wants_pin() => {
+                    Pin::Typed(person.ask_for_pin(token.label(), &reason).await?)
+                }
+                // It asks for it itself, needs none, or is not opened.
+                (None, _) => Pin::None,
+            };
+            let typed = matches!(pin, Pin::Typed(_));
+            let (given, wanted) = (given.clone(), key.clone());
+            match blocking(move || One::in_token(given, token, &wanted, &pin)).await? {
+                Ok(best) => return Ok(Self { best, others: Vec::new() }),
+                Err(Refused::Pin(why)) if typed => reason = why.text,
+                Err(Refused::Pin(why) | Refused::Other(why)) => return Err(why),
+            }
         }
-        let all = Self::load(files, &profile.certificate, &profile.keys, profile.key_password.as_ref())?;
-        Ok(Some(all.sorted(profile.local_id.as_ref(), PeerIs::Server, std::iter::empty())))
     }
 
     /// Those that name who we claim to be, best first: valid ones, then those that are made for IKE, then as they are written.
@@ -121,30 +120,49 @@ impl OwnCertificate {
         known: impl Iterator<Item = &'a TrustAnchors>,
     ) -> Self {
         let now = clock::wall();
-        let suit = |one: &One| one.chain.first().map(|leaf| suits(leaf, peer == PeerIs::Server, now));
-        self.all.sort_by_key(|one| Reverse(suit(one)));
+        let suit = |one: &One| suits(one.leaf(), peer == PeerIs::Client, now);
+        self.prefer(suit);
         let claim = claimed.cloned().or_else(|| self.identity().ok());
         let fits = |one: &One| {
-            let names = one.chain.first().and_then(|leaf| identities(leaf).ok()).unwrap_or_default();
+            let names = identities(one.leaf()).unwrap_or_default();
             claim.as_ref().is_none_or(|claim| names.iter().any(|name| name.matches(claim)))
         };
         // Where none fits, the peer says what is wrong with the best.
-        let some = self.all.iter().any(fits);
-        let mut first = true;
-        self.all.retain(|one| if some { fits(one) } else { std::mem::take(&mut first) });
-        for anchors in known {
-            for one in &mut self.all {
-                one.authorities.extend(leads_to(&one.chain, anchors));
-            }
+        self.prefer(|one| (fits(one), suit(one)));
+        self.others.retain(fits);
+        let known: Vec<&TrustAnchors> = known.collect();
+        for one in once(&mut self.best).chain(&mut self.others) {
+            one.authorities.extend(known.iter().flat_map(|anchors| leads_to(&one.chain, anchors)));
+            one.authorities.sort_unstable();
+            one.authorities.dedup();
         }
         self
     }
 
+    /// Sorts them, the greatest first. Equals stay in their order.
+    fn prefer<K: Ord>(&mut self, rank: impl Fn(&One) -> K) {
+        let (mut better, mut most) = (None, rank(&self.best));
+        for (at, one) in self.others.iter().enumerate() {
+            let this = rank(one);
+            if this > most {
+                (better, most) = (Some(at), this);
+            }
+        }
+        if let Some(at) = better {
+            let better = self.others.remove(at);
+            self.others.insert(0, std::mem::replace(&mut self.best, better));
+        }
+        self.others.sort_by_key(|one| Reverse(rank(one)));
+    }
+
+    fn all(&self) -> impl Iterator<Item = &One> {
+        once(&self.best).chain(&self.others)
+    }
+
     /// The best for TLS.
     #[must_use]
-    pub(crate) fn for_tls(&self) -> Option<adit_tls::OwnCertificate> {
-        let one = self.all.first()?;
-        Some(adit_tls::OwnCertificate { chain: one.chain.clone(), signer: Arc::clone(&one.signer) })
+    pub(crate) fn for_tls(&self) -> adit_tls::OwnCertificate {
+        adit_tls::OwnCertificate { chain: self.best.chain.clone(), signer: Arc::clone(&self.best.signer) }
     }
 
     /// How an IKE_SA proves itself with them.
@@ -155,7 +173,7 @@ impl OwnCertificate {
             schemes: one.signer.schemes(),
             authorities: one.authorities.clone(),
         };
-        LocalAuth::Signature { own: self.all.iter().map(own).collect() }
+        LocalAuth::Signature { own: self.all().map(own).collect() }
     }
 
     /// The identity that the best certificate itself gives: its first alternative name, else its subject.
@@ -163,8 +181,7 @@ impl OwnCertificate {
     /// # Errors
     /// The certificate cannot be read.
     pub fn identity(&self) -> Result<Identity, Failure> {
-        let leaf = self.all.first().and_then(|one| one.chain.first()).ok_or_else(no_certificate)?;
-        identities(leaf)?.into_iter().next().ok_or_else(no_certificate)
+        identities(self.best.leaf())?.into_iter().next().ok_or_else(no_certificate)
     }
 
     /// Answers [`adit_ikev2::api::Ask::Sign`] with the key of the certificate at that place: a private key's work goes to
@@ -177,7 +194,7 @@ impl OwnCertificate {
         encoding: SignatureEncoding,
         message: Secret,
     ) -> Pending {
-        let Some(signer) = self.all.get(certificate).map(|one| Arc::clone(&one.signer)) else {
+        let Some(signer) = self.all().nth(certificate).map(|one| Arc::clone(&one.signer)) else {
             return Pending::Now(Answer::Signed(Err(no_certificate())));
         };
         Pending::Later(Box::pin(async move {
@@ -197,6 +214,20 @@ impl One {
     fn new(chain: Vec<Vec<u8>>, signer: Arc<dyn Signer>) -> Self {
         let authorities = leads_to(&chain, &TrustAnchors::new());
         Self { chain, signer, authorities }
+    }
+
+    fn leaf(&self) -> &[u8] {
+        self.chain.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// A token's; `given` are certificates that it may lack. It blocks.
+    fn in_token(given: Vec<Vec<u8>>, token: Token, key: &TokenKey, pin: &Pin) -> Result<Self, Refused> {
+        let (leaf, opened) = token.open(key, pin)?;
+        let rest = given.into_iter().filter(|der| Some(der) != leaf.as_ref());
+        let chain: Vec<Vec<u8>> = leaf.clone().into_iter().chain(rest).collect();
+        let first = chain.first().ok_or_else(|| Refused::Other(no_certificate_in_token()))?;
+        let signer = opened.signer(first).map_err(Refused::Other)?;
+        Ok(Self::new(chain, Arc::new(signer)))
     }
 
     /// The key of a file, with its certificate of those `given`: with a key alone the first, and with `several` the one that
@@ -336,6 +367,12 @@ pub fn anchors(files: &Files, sources: &[CertSource]) -> Result<TrustAnchors, Fa
     Ok(anchors)
 }
 
+/// Modules of tokens block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let broke_off = |_| Failure::new(FailureCode::Internal, Step::Profile, "the token's module broke off");
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)
+}
+
 fn ecdsa(encoding: SignatureEncoding) -> EcdsaEncoding {
     match encoding {
         SignatureEncoding::Asn1 => EcdsaEncoding::Der,
@@ -353,12 +390,6 @@ fn no_certificate_in_token() -> Failure {
     let text = "the token holds no certificate with the key's number, and the configuration names none";
     Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
         .hint("add  certificate = \"NAME.pem\"")
-}
-
-fn no_pin(label: &str) -> Failure {
-    let text = format!("the token {label} wants a PIN");
-    Failure::new(FailureCode::NoSecret, Step::Profile, text)
-        .hint("add  key-password-file = \"NAME\" , a file in /etc/adit/secrets with the PIN")
 }
 
 fn no_scheme() -> Failure {
@@ -389,47 +420,75 @@ mod tests {
 
     /// A certificate for this name, with its key, and one of it.
     fn one(name: &str, subject: &str, for_ike: bool) -> One {
-        use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose as Eku, KeyPair};
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, subject);
-        params.extended_key_usages = vec![Eku::ServerAuth];
-        if for_ike {
-            params.extended_key_usages.push(Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]));
+        use rcgen::ExtendedKeyUsagePurpose as Eku;
+        let ike = for_ike.then(|| Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]));
+        with(name, subject, once(Eku::ServerAuth).chain(ike).collect(), false)
+    }
+
+    fn with(name: &str, subject: &str, usages: Vec<rcgen::ExtendedKeyUsagePurpose>, expired: bool) -> One {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, subject);
+        params.extended_key_usages = usages;
+        if expired {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
-        let key = KeyPair::generate().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap().der().to_vec();
         let pem = Secret::from(key.serialize_pem().as_bytes());
         One::read(&[der], pem, None, true).unwrap()
     }
 
+    fn own(all: Vec<One>) -> OwnCertificate {
+        let mut all = all.into_iter();
+        OwnCertificate { best: all.next().unwrap(), others: all.collect() }
+    }
+
+    fn shown(own: &OwnCertificate) -> Vec<Vec<Vec<u8>>> {
+        own.all().map(|one| one.chain.clone()).collect()
+    }
+
     #[test]
     fn of_several_those_that_name_us_are_shown_and_the_one_for_ike_first() {
-        let all = || {
-            let all = vec![
-                one("vpn.example.com", "web", false),
-                one("old.example.com", "old", true),
-                one("vpn.example.com", "ike", true),
-            ];
-            let chains: Vec<_> = all.iter().map(|one| one.chain.clone()).collect();
-            (OwnCertificate { all }, chains)
-        };
-        let shown = |own: &OwnCertificate| own.all.iter().map(|one| one.chain.clone()).collect::<Vec<_>>();
-        let (own, chains) = all();
-        let [web, old, ike] = chains.as_slice() else { panic!("three") };
+        let given = [
+            one("vpn.example.com", "web", false),
+            one("old.example.com", "old", true),
+            one("vpn.example.com", "ike", true),
+        ];
+        let all = || own(given.to_vec());
+        let [web, old, ike] = given.each_ref().map(|one| one.chain.clone());
         let anchors = TrustAnchors::from_content(&old[0]).unwrap();
         let claim: Identity = "vpn.example.com".parse().unwrap();
-        let sorted = own.sorted(Some(&claim), PeerIs::Server, [&anchors].into_iter());
-        assert_eq!(shown(&sorted), [ike.clone(), web.clone()]);
+        let sorted = all().sorted(Some(&claim), PeerIs::Client, [&anchors].into_iter());
+        assert_eq!(shown(&sorted), [ike, web]);
         // Without a claim we are who the best says, and show what says the same.
-        let (own, chains) = all();
-        let sorted = own.sorted(None, PeerIs::Server, std::iter::empty());
+        let sorted = all().sorted(None, PeerIs::Client, std::iter::empty());
         assert_eq!(sorted.identity().unwrap().to_string(), "old.example.com");
-        assert_eq!(shown(&sorted), [chains[1].clone()]);
+        assert_eq!(shown(&sorted), std::slice::from_ref(&old));
         // Where none names us the best is shown, and refused by the peer with a reason.
-        let (own, chains) = all();
         let claim: Identity = "nobody.example.com".parse().unwrap();
-        let sorted = own.sorted(Some(&claim), PeerIs::Server, std::iter::empty());
-        assert_eq!(shown(&sorted), [chains[1].clone()]);
+        let sorted = all().sorted(Some(&claim), PeerIs::Client, std::iter::empty());
+        assert_eq!(shown(&sorted), [old]);
+    }
+
+    #[test]
+    fn what_the_peer_would_refuse_comes_last() {
+        use rcgen::ExtendedKeyUsagePurpose as Eku;
+        let ike = || Eku::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]);
+        let expired = with("vpn.example.com", "expired", vec![Eku::ServerAuth, ike()], true);
+        let server = with("vpn.example.com", "server", vec![Eku::ServerAuth], false);
+        let client = with("vpn.example.com", "client", vec![Eku::ClientAuth], false);
+        let all = || own(vec![expired.clone(), server.clone(), client.clone()]);
+        let best = |peer| all().sorted(None, peer, std::iter::empty()).best.chain;
+        assert_eq!(best(PeerIs::Client), server.chain, "clients want a server's");
+        assert_eq!(best(PeerIs::Server), client.chain, "a server wants a client's");
+    }
+
+    #[test]
+    fn an_authority_is_named_once_whoever_knows_it() {
+        let mine = one("vpn.example.com", "vpn", true);
+        let anchors = TrustAnchors::from_content(&mine.chain[0]).unwrap();
+        let sorted = own(vec![mine]).sorted(None, PeerIs::Client, [&anchors, &anchors].into_iter());
+        assert_eq!(sorted.best.authorities.len(), 1);
     }
 
     #[test]

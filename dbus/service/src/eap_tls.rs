@@ -33,7 +33,7 @@ impl EapTls {
         own: Option<&OwnCertificate>,
     ) -> Result<Self, Failure> {
         let name = profile.eap.server.clone().unwrap_or_else(|| profile.identity_of(gateway));
-        let (anchors, own) = (Arc::clone(anchors), own.and_then(OwnCertificate::for_tls));
+        let (anchors, own) = (Arc::clone(anchors), own.map(OwnCertificate::for_tls));
         let config = ClientConfig { anchors, name, says_name: false, own, versions: Versions::Both };
         Ok(Self { engine: Some(Engine::client(&config)?), revocation: profile.revocation, asked: false })
     }
@@ -47,8 +47,7 @@ impl EapTls {
         clients: Option<Arc<TrustAnchors>>,
         revocation: Revocation,
     ) -> Result<Self, Failure> {
-        let own = own.for_tls().ok_or_else(broken)?;
-        let config = ServerConfig { own, clients, versions: Versions::Both };
+        let config = ServerConfig { own: own.for_tls(), clients, versions: Versions::Both };
         Ok(Self { engine: Some(Engine::server(&config)?), revocation, asked: false })
     }
 

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, KeyKind, Secret, SignatureScheme, Step};
-use adit_pki::{EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind};
+use adit_pki::{
+    EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind, public_key, summarize, verify_signature,
+};
 use adit_profile::TokenKey;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::Error;
@@ -19,11 +21,11 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
-use login::Login;
+use login::{Login, RefusedPins};
 use ring::digest::{SHA256, SHA384, SHA512, digest};
 use ring::rand::SecureRandom;
 
-/// Certificates and keys of one token that are looked at, at most.
+/// Certificates with one number that are looked at, at most.
 const MOST_OBJECTS: usize = 100;
 
 /// A module is loaded once, and stays.
@@ -34,13 +36,15 @@ struct Module {
     functions: Pkcs11,
     /// By slot.
     logins: Mutex<BTreeMap<u64, Weak<Login>>>,
+    /// What it refused of files, by the token's serial number and label.
+    refused: RefusedPins,
 }
 
 impl Module {
     fn load(path: &Path) -> Result<Self, Error> {
         let functions = Pkcs11::new(path)?;
         functions.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-        Ok(Self { functions, logins: Mutex::default() })
+        Ok(Self { functions, logins: Mutex::default(), refused: RefusedPins::default() })
     }
 
     /// What the token in that slot was opened with, if it is open.
@@ -65,7 +69,7 @@ pub(crate) struct Token {
 pub(crate) enum Pin {
     /// From nowhere: the token asks for it itself, or wants none.
     None,
-    /// From a file, which is wrong as often as it is tried.
+    /// From a file, which is as wrong the next time as it was the first.
     File(Secret),
     /// A person has typed it.
     Typed(Secret),
@@ -112,12 +116,13 @@ impl Token {
             (Some(only), 0) => Ok(only),
             (Some(_), others) => {
                 let text = format!("{} tokens fit {key}", others + 1);
-                Err(absent(text)
-                    .hint("name the token's label or serial number; pkcs11-tool --list-slots  shows them"))
+                Err(absent(text).hint(
+                    "name the token's label or serial number; pkcs11-tool --list-token-slots  shows them",
+                ))
             }
             (None, _) => Err(last.unwrap_or_else(|| {
                 absent(format!("no token fits {key}"))
-                    .hint("put it in; pkcs11-tool --list-slots  shows what is there")
+                    .hint("put it in; pkcs11-tool --list-token-slots  shows what is there")
             })),
         }
     }
@@ -132,10 +137,11 @@ impl Token {
         self.info.login_required() && !self.info.protected_authentication_path()
     }
 
-    /// Logs in, and finds the key and its certificate, if that is there too. It blocks.
+    /// Logs in, and finds the key and its certificate, if that is there too. It blocks. A PIN of a file that the token has
+    /// refused is not given to it again.
     ///
     /// # Errors
-    /// The PIN is wrong, or there is no such key.
+    /// The PIN is wrong or missing, or there is no such key.
     pub(crate) fn open(self, key: &TokenKey, pin: &Pin) -> Result<(Option<Vec<u8>>, Opened), Refused> {
         let label = self.label().to_owned();
         if self.info.user_pin_locked() {
@@ -147,11 +153,15 @@ impl Token {
                 absent(text).hint("correct the file, and log in by hand: pkcs11-tool --login --list-objects"),
             ));
         }
+        if self.wants_pin() && matches!(pin, Pin::None) {
+            return Err(Refused::Other(no_pin(&label)));
+        }
         let login = self.module.login(self.slot);
         let module = &self.module.functions;
         let session = module.open_ro_session(self.slot).map_err(other("a session"))?;
         if self.info.login_required() {
-            login.enter(&session, &label, pin)?;
+            let token = (self.info.serial_number(), label.as_str());
+            login.enter(&session, token, pin, &self.module.refused)?;
         }
         let found = find_key(&session, key).map_err(Refused::Other)?;
         let mechanisms = module.get_mechanism_list(self.slot).map_err(other("its mechanisms"))?;
@@ -173,13 +183,21 @@ impl Opened {
     /// What signs for the certificate `leaf`.
     ///
     /// # Errors
-    /// The certificate can't be read, or the token can't sign with a key of that kind.
+    /// The certificate can't be read, or the token can't sign with a key of that kind. Whether it is the same key shows when
+    /// it signs: not every token tells of the public half, and a signature for nothing may cost a touch of it.
     pub(crate) fn signer(self, leaf: &[u8]) -> Result<TokenSigner, Failure> {
         let schemes = schemes(key_kind(leaf)?, &self.mechanisms);
         if schemes.is_empty() {
             return Err(absent("the token can't sign with a key of this kind".into()));
         }
-        Ok(TokenSigner { session: Mutex::new(self.session), _login: self.login, key: self.key, schemes })
+        Ok(TokenSigner {
+            session: Mutex::new(self.session),
+            _login: self.login,
+            key: self.key,
+            schemes,
+            public: public_key(leaf)?,
+            subject: summarize(leaf)?.subject,
+        })
     }
 }
 
@@ -294,6 +312,10 @@ pub(crate) struct TokenSigner {
     _login: Arc<Login>,
     key: ObjectHandle,
     schemes: Vec<SignatureScheme>,
+    /// The certificate's SubjectPublicKeyInfo.
+    public: Vec<u8>,
+    /// Whose certificate it is.
+    subject: String,
 }
 
 impl Signer for TokenSigner {
@@ -327,12 +349,15 @@ impl Signer for TokenSigner {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = session.sign(&mechanism, self.key, &data).map_err(|e| PkiError::Token(short(&e)))?;
         // PKCS#11 has r and s one after the other.
-        match (scheme.key_kind(), encoding) {
+        let signature = match (scheme.key_kind(), encoding) {
             (kind @ (KeyKind::EcdsaP256 | KeyKind::EcdsaP384), EcdsaEncoding::Der) => {
-                ecdsa_to_der(&signature, kind).ok_or(PkiError::Signature)
+                ecdsa_to_der(&signature, kind).ok_or(PkiError::Signature)?
             }
-            _ => Ok(signature),
-        }
+            _ => signature,
+        };
+        verify_signature(&self.public, scheme, message, &signature, encoding)
+            .map_err(|_| PkiError::KeyMismatch(self.subject.clone()))?;
+        Ok(signature)
     }
 }
 
@@ -352,6 +377,7 @@ fn absent(text: String) -> Failure {
 
 fn locked(label: &str) -> Failure {
     absent(format!("the token {label} is locked: too many wrong PINs"))
+        .hint("whoever has its SO PIN or PUK unlocks it: pkcs11-tool --init-pin --login --login-type so")
 }
 
 fn other(what: &'static str) -> impl FnOnce(Error) -> Refused {
@@ -360,6 +386,7 @@ fn other(what: &'static str) -> impl FnOnce(Error) -> Refused {
 
 fn trouble(what: &str, error: &Error) -> Failure {
     absent(format!("PKCS#11: {what}: {}", short(error)))
+        .hint("is it in, and may the user adit reach it? pkcs11-tool --list-token-slots  shows what is there")
 }
 
 /// The first sentence of it, which names the error.
@@ -370,10 +397,19 @@ fn short(error: &Error) -> String {
     }
 }
 
-fn wrong_pin(label: &str, why: &str) -> Failure {
+fn wrong_pin(label: &str, pin: &Pin, why: &str) -> Failure {
     let text = format!("the PIN of the token {label} is wrong: {why}");
-    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
-        .hint("correct the file that key-password-file names; a token locks itself after a few wrong ones")
+    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(match pin {
+        Pin::File(_) => {
+            "correct the file that key-password-file names; a token locks itself after a few wrong ones"
+        }
+        Pin::None | Pin::Typed(_) => "a token locks itself after a few wrong ones",
+    })
+}
+
+fn no_pin(label: &str) -> Failure {
+    absent(format!("the token {label} wants a PIN"))
+        .hint("add  key-password-file = \"NAME\" , a file in /etc/adit/secrets with the PIN")
 }
 
 #[cfg(test)]

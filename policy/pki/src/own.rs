@@ -5,7 +5,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use crate::PkiError;
 use crate::cert::{Parsed, san_address};
 use crate::signature::PublicKey;
-use crate::verify::{IKE_PURPOSES, usable_by_client, usable_by_server};
+use crate::verify::{IKE_PURPOSES, usable};
 
 /// Who a certificate of ours says that we are: its alternative names in their order, then its subject. What a
 /// configuration without an identity claims is the first.
@@ -65,12 +65,14 @@ pub struct Suits {
     pub for_ike: bool,
 }
 
-/// How well the certificate `der` suits for a server, or a client, at that time. One that can't be read does not.
+/// How well the certificate `der` suits us, a server or a client, at that time. One that can't be read does not.
 #[must_use]
 pub fn suits(der: &[u8], server: bool, now: WallTime) -> Suits {
     let Ok(parsed) = Parsed::from_der(der) else { return Suits::default() };
     let summary = parsed.summary();
-    let usage = if server { usable_by_server(&parsed) } else { usable_by_client(&parsed) };
     let for_ike = parsed.eku.iter().flatten().any(|purpose| IKE_PURPOSES.contains(purpose));
-    Suits { valid: usage && (summary.not_before..=summary.not_after).contains(&now), for_ike }
+    Suits {
+        valid: usable(&parsed, server) && (summary.not_before..=summary.not_after).contains(&now),
+        for_ike,
+    }
 }

@@ -235,14 +235,9 @@ fn check_usage(leaf: &Parsed, role: Role, pinned: bool) -> Result<(), PkiError> 
 /// The purposes of certificates that are made for IKE.
 pub(crate) static IKE_PURPOSES: [ObjectIdentifier; 2] = [IPSEC_IKE, IKE_INTERMEDIATE];
 
-/// Whether a server's certificate has the usages that its peers look for.
-pub(crate) fn usable_by_server(leaf: &Parsed) -> bool {
-    check_usage(leaf, Role::Server, false).is_ok()
-}
-
-/// Whether a client's has.
-pub(crate) fn usable_by_client(leaf: &Parsed) -> bool {
-    check_usage(leaf, Role::Client, false).is_ok()
+/// Whether a server's certificate, or a client's, has the usages that its peers look for.
+pub(crate) fn usable(leaf: &Parsed, server: bool) -> bool {
+    check_usage(leaf, if server { Role::Server } else { Role::Client }, false).is_ok()
 }
 
 fn wrong_purpose(subject: String, role: Role) -> PkiError {

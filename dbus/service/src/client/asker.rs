@@ -54,6 +54,16 @@ impl Asker {
         }
     }
 
+    /// Asks for the PIN of a token. `reason`: why again, if it is again.
+    ///
+    /// # Errors
+    /// As [`Asker::ask`].
+    pub(crate) async fn ask_for_pin(&self, label: &str, reason: &str) -> Result<Secret, Failure> {
+        self.registry.progress(self.id, Step::Profile.as_str(), "waiting for the token's PIN");
+        let prompt = format!("PIN of the token {label}");
+        self.ask(Wanted { field: "pin".into(), prompt, reason: reason.to_owned() }).await
+    }
+
     /// Here it is.
     ///
     /// # Errors

@@ -6,10 +6,11 @@ use adit_auth::eap::{Established, InnerConfig, Method, Peer, PeerAsk, PeerConfig
 use adit_core::{Failure, FailureCode, Identity, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ikev2::api::{EapStep, EapSuccess};
-use adit_profile::{EapInner, EapType, Profile};
+use adit_pki::TrustAnchors;
+use adit_profile::{EapInner, EapType, KeySource, Profile};
 
 use super::asker::Asker;
-use crate::credentials::OwnCertificate;
+use crate::credentials::{OwnCertificate, PeerIs};
 use crate::eap_tls::EapTls;
 use crate::files::Files;
 use crate::registry::Wanted;
@@ -49,20 +50,49 @@ impl Passwords {
         Ok(())
     }
 
-    /// Our certificate, where its key is in a token that is open.
-    pub(super) fn token(&self) -> Option<OwnCertificate> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Our certificate, if the profile names one; `known` are authorities that the server may ask for. A token's PIN is asked
+    /// for once: it stays open as long as the connection lives.
+    ///
+    /// # Errors
+    /// As [`OwnCertificate::load`].
+    pub(crate) async fn own_certificate(
+        &self,
+        known: Option<&TrustAnchors>,
+    ) -> Result<Option<OwnCertificate>, Failure> {
+        let profile = &self.profile;
+        if profile.keys.is_empty() {
+            return Ok(None);
+        }
+        let open = self.token().clone();
+        let own = match open {
+            Some(open) => open,
+            None => {
+                let (password, person) = (profile.key_password.as_ref(), Some(&self.asker));
+                OwnCertificate::load(&self.files, &profile.certificate, &profile.keys, password, person)
+                    .await?
+            }
+        };
+        if matches!(profile.keys.as_slice(), [KeySource::Token(_)]) {
+            *self.token() = Some(own.clone());
+        }
+        Ok(Some(own.sorted(profile.local_id.as_ref(), PeerIs::Server, known.into_iter())))
     }
 
-    pub(super) fn keep_token(&self, own: OwnCertificate) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+    /// Whether a person, or somebody at the token, may have to be there for our certificate.
+    pub(crate) fn certificate_wants_somebody(&self) -> bool {
+        let token = self.profile.keys.iter().any(|key| matches!(key, KeySource::Token(_)));
+        token && self.profile.key_password.is_none() && self.token().is_none()
     }
 
     /// A token that was taken out is looked for again, and its PIN asked for.
-    pub(super) fn token_has_failed(&self, code: FailureCode) {
+    pub(crate) fn token_has_failed(&self, code: FailureCode) {
         if code == FailureCode::NoSecret {
-            self.token.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.token().take();
         }
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<OwnCertificate>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was typed was wrong.

@@ -20,8 +20,7 @@ use adit_profile::{Profile, TunnelKind};
 
 use crate::daemon::Daemon;
 use crate::registry::ConnectionId;
-use asker::Asker;
-pub(crate) use asker::not_wanted;
+pub(crate) use asker::{Asker, not_wanted};
 pub use attempt::{ClientHandle, Dial};
 pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use idle::Idle;

@@ -166,7 +166,7 @@ impl Attempt {
 
     async fn connect(&mut self) -> Result<(), Failure> {
         check_kernel().await?;
-        let proof = Proof::read(self.daemon.files(), &self.profile)?;
+        let proof = Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;
         if proof.by_password {
             self.passwords.ready().await?;
         }
@@ -181,7 +181,10 @@ impl Attempt {
                         self.installation.lower().await;
                         match failure.code {
                             FailureCode::ServerUnreachable | FailureCode::PeerBusy => last = Some(failure),
-                            _ => return Err(failure),
+                            code => {
+                                self.passwords.token_has_failed(code);
+                                return Err(failure);
+                            }
                         }
                     }
                 }
@@ -383,14 +386,14 @@ struct Proof {
 }
 
 impl Proof {
-    fn read(files: &Files, profile: &Profile) -> Result<Self, Failure> {
+    async fn read(files: &Files, profile: &Profile, passwords: &Passwords) -> Result<Self, Failure> {
         let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
         let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
-        let own = OwnCertificate::of_profile(files, profile)?;
         let anchors = match methods.iter().any(|m| m.runs_tls()) {
             true => Some(Arc::new(anchors(files, &profile.ca)?)),
             false => None,
         };
+        let own = passwords.own_certificate(anchors.as_deref()).await?;
         let name = match (&profile.user, &own) {
             (Some(user), _) => user.clone(),
             (None, Some(own)) => own.identity()?.to_string(),

@@ -24,7 +24,7 @@ use super::MOST_MTU;
 use super::guest::Guest;
 use super::session::{Session, Start};
 use crate::client::method;
-use crate::credentials::{OwnCertificate, anchors};
+use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
@@ -100,7 +100,8 @@ impl PptpServer {
         fingerprint: Fingerprint,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
-        let inner = Arc::new(Inner::new(server, config, daemon)?);
+        let own = own_certificate(&config, daemon).await?;
+        let inner = Arc::new(Inner::new(server, config, own, daemon)?);
         let listeners = inner.listen()?;
         inner.set_up_network(server).await?;
         let (stop, stopped) = watch::channel(false);
@@ -150,8 +151,24 @@ impl PptpServer {
     }
 }
 
+/// What we prove ourselves with, where EAP's methods want it.
+async fn own_certificate(config: &Config, daemon: &Daemon) -> Result<Option<OwnCertificate>, Failure> {
+    let eap = &config.eap;
+    if eap.keys.is_empty() {
+        return Ok(None);
+    }
+    let password = eap.key_password.as_ref();
+    let all = OwnCertificate::load(daemon.files(), &eap.certificate, &eap.keys, password, None).await?;
+    Ok(Some(all.sorted(None, PeerIs::Client, std::iter::empty())))
+}
+
 impl Inner {
-    fn new(server: &ServerConfig, config: Arc<Config>, daemon: &Arc<Daemon>) -> Result<Self, Failure> {
+    fn new(
+        server: &ServerConfig,
+        config: Arc<Config>,
+        own: Option<OwnCertificate>,
+        daemon: &Arc<Daemon>,
+    ) -> Result<Self, Failure> {
         let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
         let pool =
             server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
@@ -168,8 +185,6 @@ impl Inner {
         }
         let radius = if config.radius { daemon.radius().of(server, daemon.files())? } else { None };
         let (files, eap) = (daemon.files(), &config.eap);
-        let load = || OwnCertificate::load(files, &eap.certificate, &eap.keys, eap.key_password.as_ref());
-        let own = if eap.keys.is_empty() { None } else { Some(load()?) };
         let anchors = match eap.ca.is_empty() {
             true => None,
             false => Some(Arc::new(anchors(files, &eap.ca)?)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use adit_auth::radius::{Attribute, Query, Server, ServerId, Verdict, attribute};
 use adit_core::{Failure, Path, Secret};
+use adit_pki::TrustAnchors;
 use adit_profile::{Aaa, KeySource, RadiusSecurity, RadiusServer, RadiusTls, ServerConfig};
 use adit_tls::{ClientConfig, Versions};
 use ring::digest;
@@ -218,17 +219,29 @@ impl Security {
         };
         let RadiusTls { name, ca, certificate, key, key_password } = &**tls;
         let mut print = digest::Context::new(&digest::SHA256);
-        print.update(&files.certificates(ca)?);
-        print.update(&files.certificates(certificate)?);
+        let mut add = |content: &[u8]| {
+            print.update(&content.len().to_be_bytes());
+            print.update(content);
+        };
+        let anchors = match ca.as_slice() {
+            [] => anchors(files, ca)?,
+            ca => {
+                let content = files.certificates(ca)?;
+                add(&content);
+                TrustAnchors::from_content(&content)?
+            }
+        };
         let own = match key.clone().map(KeySource::File) {
             Some(key) => {
-                print.update(files.key(&key)?.expose());
-                OwnCertificate::load(files, certificate, &[key], key_password.as_ref())?.for_tls()
+                let (certificates, key) = (files.certificates(certificate)?, files.key(&key)?);
+                add(&certificates);
+                add(key.expose());
+                let password = key_password.as_ref().map(|file| files.key_password(file)).transpose()?;
+                Some(OwnCertificate::of_content(&certificates, key, password)?.for_tls())
             }
             None => None,
         };
-        let anchors = Arc::new(anchors(files, ca)?);
-        let name = name.clone();
+        let (anchors, name) = (Arc::new(anchors), name.clone());
         let config = ClientConfig { anchors, name, says_name: true, own, versions: Versions::Both };
         Ok(Self::Tls { config: Arc::new(config), print: print.finish().as_ref().to_vec() })
     }

@@ -228,7 +228,8 @@ impl Inner {
         let own = match config.ikev2.keys.as_slice() {
             keys @ [_, ..] if config.ikev2.has_certificate() => {
                 let password = config.ikev2.key_password.as_ref();
-                let all = OwnCertificate::load(files, &config.ikev2.certificate, keys, password)?;
+                let all =
+                    OwnCertificate::load(files, &config.ikev2.certificate, keys, password, None).await?;
                 let known = anchors.iter().flatten().map(AsRef::as_ref);
                 Some(all.sorted(config.ikev2.identity.as_ref(), PeerIs::Client, known))
             }

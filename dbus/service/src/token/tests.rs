@@ -3,12 +3,18 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use adit_core::{FailureCode, Secret};
-use adit_profile::TokenKey;
+use adit_pki::{EcdsaEncoding, PkiError, Signer as _};
+use adit_profile::{Source, TokenKey, parse_profile};
 use rcgen::{CertificateParams, KeyPair};
+use ring::rand::SystemRandom;
 
 use super::{Opened, Pin, Refused, Token};
+use crate::client::{Asker, Passwords};
+use crate::files::Files;
+use crate::registry::{Facts, Registry, Role};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "4711-pin-0815";
@@ -118,5 +124,99 @@ fn guesses_at_the_pin_of_an_open_token_are_counted() {
         }
         drop(open);
         assert!(bench.open("alice", &typed(PIN)).is_ok());
+    });
+}
+
+#[test]
+fn a_token_is_not_given_the_pin_of_a_file_again_that_it_has_refused() {
+    with_token("a_token_is_not_given_the_pin_of_a_file_again_that_it_has_refused", |bench| {
+        bench.key("alice", "01");
+        let file = |pin: &str| Pin::File(Secret::from(pin.as_bytes()));
+        let said = |pin: &Pin| match bench.open("alice", pin) {
+            Ok(_) => String::new(),
+            Err(Refused::Pin(why) | Refused::Other(why)) => why.text,
+        };
+        assert!(said(&file("old")).contains("the token says so"));
+        for _ in 0..3 {
+            assert!(said(&file("old")).contains("not given it again"));
+        }
+        // Another one is: the file has been corrected.
+        assert_eq!(said(&file(PIN)), "");
+        assert!(said(&file("old")).contains("not given it again"));
+        // Nor is it compared with the one that opened it, for the guesses that are left.
+        let open = bench.open("alice", &typed(PIN)).ok().unwrap();
+        assert!(said(&file("older")).contains("open with another"));
+        for _ in 0..3 {
+            assert!(said(&file("older")).contains("not given it again"));
+        }
+        assert_eq!(said(&typed(PIN)), "");
+        drop(open);
+    });
+}
+
+#[test]
+fn a_token_that_wants_a_pin_is_not_opened_without_one_though_it_is_open() {
+    with_token("a_token_that_wants_a_pin_is_not_opened_without_one_though_it_is_open", |bench| {
+        bench.key("alice", "01");
+        let open = bench.open("alice", &typed(PIN)).ok().unwrap();
+        match bench.open("alice", &Pin::None) {
+            Err(Refused::Other(why)) => assert!(why.text.contains("wants a PIN"), "{why}"),
+            _ => panic!("it lets anybody in"),
+        }
+        drop(open);
+    });
+}
+
+#[test]
+fn a_signature_is_that_of_the_certificate() {
+    with_token("a_signature_is_that_of_the_certificate", |bench| {
+        let alice = bench.key("alice", "01");
+        let bob = bench.key("bob", "02");
+        let sign = |leaf: &[u8]| {
+            let signer = bench.open("alice", &typed(PIN)).ok().unwrap().signer(leaf).unwrap();
+            let scheme = signer.schemes()[0];
+            [EcdsaEncoding::Der, EcdsaEncoding::Fixed]
+                .map(|encoding| signer.sign(scheme, b"to be signed", encoding, &SystemRandom::new()))
+        };
+        assert!(sign(&alice).iter().all(Result::is_ok));
+        for refused in sign(&bob) {
+            assert!(matches!(refused, Err(PkiError::KeyMismatch(_))), "{refused:?}");
+        }
+    });
+}
+
+#[test]
+fn whoever_dials_is_asked_for_the_pin_until_it_is_right_and_then_no_more() {
+    with_token("whoever_dials_is_asked_for_the_pin_until_it_is_right_and_then_no_more", |bench| {
+        bench.key("alice", "01");
+        let own = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["alice.example.com".to_owned()]).unwrap();
+        let pem = certificate.self_signed(&own).unwrap().pem();
+        std::fs::create_dir(bench.folder.join("certs")).unwrap();
+        std::fs::write(bench.folder.join("certs/alice.pem"), pem).unwrap();
+        let text = "server = \"192.0.2.1\"\ntunnel = \"pptp\"\nppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\n\
+                    certificate = \"alice.pem\"\nkey = \"pkcs11:token=Staff;object=alice\"\n";
+        let source = Source { file: "old.toml", text, access: None };
+        let profile = parse_profile(&"old".parse().unwrap(), &source, &|_, _| Ok(Vec::new())).unwrap();
+        let profile = Arc::new(profile);
+        let registry = Registry::new();
+        let id = registry.add(Facts::new(Role::Client, "old", "192.0.2.1"));
+        let asker = Asker::new(id, &registry);
+        let passwords = Arc::new(Passwords::new(&profile, &Files::new(bench.folder), asker));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let asked = Arc::clone(&passwords);
+            let opened =
+                tokio::spawn(async move { asked.own_certificate(None).await.map(|own| own.is_some()) });
+            for pin in ["guessed", PIN] {
+                while passwords.asker.provide("pin", Secret::from(pin.as_bytes())).is_err() {
+                    assert!(!opened.is_finished(), "nobody is asked");
+                    tokio::task::yield_now().await;
+                }
+            }
+            assert!(opened.await.unwrap().unwrap());
+            assert!(!passwords.certificate_wants_somebody());
+            assert!(passwords.own_certificate(None).await.unwrap().is_some());
+        });
     });
 }

@@ -82,7 +82,7 @@ impl Attempt {
     async fn armed(&mut self, somebody_waits: bool) -> Result<Arc<Notify>, Failure> {
         let mut pause = PAUSES.0;
         loop {
-            let failure = match self.arm().await {
+            let failure = match self.arm(somebody_waits).await {
                 Ok(wake) => return Ok(wake),
                 Err(failure) if somebody_waits => return Err(failure),
                 Err(failure) => failure,
@@ -95,11 +95,10 @@ impl Attempt {
         }
     }
 
-    async fn arm(&mut self) -> Result<Arc<Notify>, Failure> {
+    async fn arm(&mut self, somebody_waits: bool) -> Result<Arc<Notify>, Failure> {
         if self.known.iter().all(Vec::is_empty) {
             self.check_kernel().await?;
-            // What is missing is told now, and not with the first packet.
-            self.credentials().await?;
+            self.check_credentials(somebody_waits).await?;
             // Who drives IKE_SAs hears the kernel, too.
             self.daemon.ike(Ports::default(), false).await?;
             self.look_up().await?;

@@ -65,7 +65,7 @@ impl Attempt {
     async fn armed(&mut self, somebody_waits: bool) -> Result<Arc<Unit>, Failure> {
         let mut pause = PAUSES.0;
         loop {
-            let failure = match self.arm().await {
+            let failure = match self.arm(somebody_waits).await {
                 Ok(unit) => return Ok(unit),
                 Err(failure) if somebody_waits => return Err(failure),
                 Err(failure) => failure,
@@ -74,11 +74,13 @@ impl Attempt {
         }
     }
 
-    async fn arm(&mut self) -> Result<Arc<Unit>, Failure> {
+    async fn arm(&mut self, somebody_waits: bool) -> Result<Arc<Unit>, Failure> {
         if self.known.is_empty() {
             check_kernel().await?;
-            // What is missing is told now, and not with the first packet.
-            Proof::read(self.daemon.files(), &self.profile)?;
+            // What is missing is told now, and not with the first packet. Where nobody waits for it, nobody is asked.
+            if somebody_waits || !self.passwords.certificate_wants_somebody() {
+                Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;
+            }
             self.look_up().await?;
         }
         self.installation.wait().await
