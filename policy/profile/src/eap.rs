@@ -104,6 +104,41 @@ pub(crate) fn methods(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<
     reader.parse_some(table, "eap-methods", method)
 }
 
+/// Keys of EAP, and by which methods each has a use.
+pub(crate) type Uses = [(&'static str, fn(EapType) -> bool)];
+
+/// A peer's. A server may want a certificate in TTLS and PEAP, too.
+pub(crate) const OF_PEER: &Uses = &[
+    ("eap-inner", EapType::has_inner),
+    ("eap-server", EapType::runs_tls),
+    ("certificate", EapType::runs_tls),
+    ("key", EapType::runs_tls),
+    ("key-password-file", EapType::runs_tls),
+];
+
+/// A key for what is not done would be believed to protect.
+pub(crate) fn useless_by_method(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    methods: &[EapType],
+    uses: &Uses,
+) {
+    // A list that is empty, or has what is no method, has been told of.
+    let written = match entry(table, "eap-methods") {
+        Some((value, _)) => value.as_array().map_or(1, |list| list.len()),
+        None => methods.len(),
+    };
+    if methods.is_empty() || methods.len() != written {
+        return;
+    }
+    for (key, by) in uses {
+        if !methods.iter().any(|method| by(*method)) {
+            let help = "take the line out, or name a method that does";
+            reader.useless(table, key, "no method of `eap-methods` needs it", help);
+        }
+    }
+}
+
 pub(crate) fn eap(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
     let mut methods = methods(reader, table).unwrap_or_default();
     let has = |key| entry(table, key).is_some();

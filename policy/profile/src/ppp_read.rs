@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use adit_core::Prefix;
 
-use crate::eap::{EapChoice, EapType, eap, methods};
+use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
 use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
@@ -84,7 +84,9 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         PppRule { mppe: mppe(reader, table), auth: auth(reader, table, &[PppAuth::Eap, PppAuth::MsChapV2]) };
     let eap = eap(reader, table);
     not_in_clear(reader, table, &eap.methods);
-    useless_of_eap(reader, table, (&ppp.auth, &eap.methods), OF_CLIENT);
+    for uses in [OF_CLIENT, OF_PEER] {
+        useless_of_eap(reader, table, (&ppp.auth, &eap.methods), uses);
+    }
     let by_certificate = ppp.auth == [PppAuth::Eap] && eap.methods == [EapType::Tls];
     if entry(table, "user").is_none() && !by_certificate {
         reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
@@ -130,19 +132,12 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
 }
 
-/// Keys of EAP, and by which methods each has a use.
-type Uses = [(&'static str, fn(EapType) -> bool)];
-
+/// A client's, beside those of [`OF_PEER`].
 const OF_CLIENT: &Uses = &[
     ("eap-methods", |_| true),
     ("eap-identity", |_| true),
-    ("eap-inner", EapType::has_inner),
-    ("eap-server", EapType::runs_tls),
     ("ca", EapType::runs_tls),
     ("revocation", EapType::runs_tls),
-    ("certificate", |method| method == EapType::Tls),
-    ("key", |method| method == EapType::Tls),
-    ("key-password-file", |method| method == EapType::Tls),
 ];
 const OF_SERVER: &Uses = &[
     ("eap-methods", |_| true),
@@ -162,19 +157,12 @@ fn useless_of_eap(
     (auth, methods): (&[PppAuth], &[EapType]),
     uses: &Uses,
 ) {
-    // An empty list has been told of.
-    if methods.is_empty() || auth.is_empty() {
-        return;
+    if auth.is_empty() || auth.contains(&PppAuth::Eap) {
+        return useless_by_method(reader, table, methods, uses);
     }
-    let eap = auth.contains(&PppAuth::Eap);
-    for (key, by) in uses {
-        if !eap {
-            let help = r#"take the line out, or add "eap" to ppp-auth"#;
-            reader.useless(table, key, "`ppp-auth` has no \"eap\"", help);
-        } else if !methods.iter().any(|method| by(*method)) {
-            let help = "take the line out, or name a method that does";
-            reader.useless(table, key, "no method of `eap-methods` needs it", help);
-        }
+    for (key, _) in uses {
+        let help = r#"take the line out, or add "eap" to ppp-auth"#;
+        reader.useless(table, key, "`ppp-auth` has no \"eap\"", help);
     }
 }
 

@@ -3,7 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
-use crate::eap::{EapChoice, eap};
+use crate::eap::{EapChoice, OF_PEER, eap, useless_by_method};
 use crate::error::{ProfileErrors, Source};
 use crate::ppk::{self, Ppk, PpkUse};
 use crate::ppp::TunnelKind;
@@ -274,6 +274,9 @@ fn credentials(
     credentials_missing(reader, table, auth, remote, holds_all);
     if let (Some(auth), Some(remote)) = (auth, remote) {
         credentials_useless(reader, table, auth, remote);
+        if auth == AuthMethod::Eap {
+            useless_by_method(reader, table, &found.eap.methods, OF_PEER);
+        }
     }
     found
 }

@@ -381,6 +381,10 @@ fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &Connec
         let why = "auth is not EAP with passwords that this host keeps";
         reader.useless(table, "users-file", why, "take the line out, or change the method");
     }
+    for key in ["ca", "revocation"].into_iter().filter(|_| !by_certificate) {
+        let help = "take the line out, or change the method";
+        reader.useless(table, key, "auth is neither \"certificate\" nor \"eap-tls\"", help);
+    }
     if let (AuthMethod::Eap, AuthMethod::Psk, Some((_, span))) =
         (rule.auth, rule.server_auth, entry(table, "server-auth"))
     {
@@ -388,6 +392,10 @@ fn needs_of_connection(reader: &mut Reader<'_>, table: &Table<'_>, rule: &Connec
         reader.error(span, message, "take the line out");
     }
     let by_psk = rule.auth == AuthMethod::Psk || rule.server_auth == AuthMethod::Psk;
+    for key in ["psk", "psk-file"].into_iter().filter(|_| !by_psk) {
+        let help = "take the line out, or change the method";
+        reader.useless(table, key, "neither side authenticates with \"psk\"", help);
+    }
     if by_psk && rule.psk.is_none() && ikev2.psk.is_none() {
         reader.missing(table, "psk-file", r#"add psk-file = "NAME.psk" here or under [ikev2]"#);
     }

@@ -433,3 +433,33 @@ ranges = ["10.9.0.0/24"]
         assert!(errors.contains(part), "{part} in:\n{errors}");
     }
 }
+
+/// What looks like protection, and is none, is told: a profile's keys, and a server's.
+#[test]
+fn credentials_that_nobody_looks_at() {
+    let head = "server = \"vpn.example.com\"\nauth = \"eap\"\nuser = \"ann\"\neap-methods = \"mschapv2\"\n";
+    for (line, key) in [
+        ("certificate = \"ann.pem\"", "certificate"),
+        ("key = \"ann.pem\"", "key"),
+        ("eap-server = \"radius.example.com\"", "eap-server"),
+        ("eap-inner = \"gtc\"", "eap-inner"),
+    ] {
+        let said = profile_errors(&format!("{head}{line}\n")).to_string();
+        assert!(said.contains(&format!("`{key}` has no use: no method of `eap-methods` needs it")), "{said}");
+    }
+    let connection = |auth: &str, line: &str| {
+        format!(
+            "[ikev2]\nidentity = \"vpn.example.com\"\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\n[[connection]]\n\
+             name = \"staff\"\nmatch = \"*\"\n{auth}\npool = \"p\"\n{line}\n[pool.p]\nranges = [\"10.9.0.0/24\"]\n"
+        )
+    };
+    let eap = "auth = \"eap-mschapv2\"\nusers-file = \"staff.users\"";
+    for (auth, line, error) in [
+        (eap, "ca = \"staff-ca.pem\"", "`ca` has no use: auth is neither \"certificate\" nor \"eap-tls\""),
+        (eap, "revocation = \"strict\"", "`revocation` has no use: auth is neither"),
+        (eap, "psk-file = \"staff.psk\"", "`psk-file` has no use: neither side authenticates with \"psk\""),
+    ] {
+        let said = server_errors(&connection(auth, line));
+        assert!(said.contains(error), "{line}: {said}");
+    }
+}
