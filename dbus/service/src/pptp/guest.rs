@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, Tunnel, UserSecret};
+use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, UserSecret};
 use adit_auth::radius::Granted;
 use adit_core::{Failure, FailureCode, Path, Prefix, Secret, Step};
 use adit_dbus_api::Traffic;
@@ -15,10 +15,11 @@ use adit_ppp::{
     Verdict,
 };
 use adit_ppp_kernel::Unit;
-use adit_profile::{FileRef, PppEap, User};
+use adit_profile::{FileRef, User};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::proof::{as_the_file_has_it, engine_of, granted_to, lets_in};
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
@@ -66,7 +67,9 @@ struct GuestFacts {
     connection: Option<ConnectionId>,
     established: Option<Established>,
     dns: Vec<IpAddr>,
-    /// What a RADIUS server has granted, until the link is up.
+    /// What a RADIUS server has granted last, and to whom.
+    offered: Option<(String, Granted)>,
+    /// What it has granted to who came in, until the link is up.
     granted: Option<Granted>,
     /// Its session, of which RADIUS servers are told.
     accounted: Option<Arc<Accounted>>,
@@ -116,7 +119,9 @@ impl Guest {
 
     async fn verify_by_radius(&self, remote: &Remote, claim: &Claim) -> Result<Verdict, Failure> {
         let (verdict, granted) = remote.verify(claim).await?;
-        self.facts().granted = granted;
+        if let (Verdict::Accepted { identity, .. }, Some(granted)) = (&verdict, granted) {
+            self.facts().offered = Some((identity.clone(), granted));
+        }
         Ok(verdict)
     }
 
@@ -193,7 +198,8 @@ impl Guest {
     /// Who it has proven to be. Nobody else takes an address, or somebody's place.
     fn identity(&self) -> Result<String, Failure> {
         let facts = self.facts();
-        match facts.proven {
+        let granted = self.remote.is_none() || facts.granted.is_some();
+        match facts.proven && granted {
             true => Ok(facts.identity.clone()),
             false => {
                 let text = "somebody who has proven nothing wants an address";
@@ -397,47 +403,6 @@ impl Guest {
     }
 }
 
-/// The engine of a method, made when it is asked first. Methods differ in whom they trust: none goes on with the engine of
-/// another, whose handshake has proven something else.
-fn engine_of<T>(
-    engine: &mut Option<(Method, T)>,
-    method: Method,
-    make: impl FnOnce() -> Result<T, Failure>,
-) -> Result<&mut T, Failure> {
-    let (of, engine) = match engine {
-        Some(made) => made,
-        None => engine.insert((method, make()?)),
-    };
-    if *of != method {
-        let text = format!("EAP: the peer began {of}, and goes on with {method}");
-        return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
-    }
-    Ok(engine)
-}
-
-/// Whose certificate has been shown, if any has: the authority may sign for others than those who may dial.
-fn lets_in(eap: &PppEap, tunnel: Option<&Tunnel>) -> Result<(), Failure> {
-    let Some(tunnel) = tunnel else { return Ok(()) };
-    // The first is who it comes in as.
-    let name = tunnel.names.first().map(String::as_str).unwrap_or_default();
-    let who = identity(name);
-    if eap.matches.iter().any(|pattern| pattern.matches(&who)) {
-        return Ok(());
-    }
-    let text =
-        format!("EAP: the certificate of {} is good, and not one that lets in here", name.escape_debug());
-    Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
-        .hint("whose certificates let in says  match  of [pptp]"))
-}
-
-/// `DOMAIN\west` is `west`, where the file of users has it so.
-fn as_the_file_has_it(user: Option<(String, String)>, proven: &str) -> String {
-    match user {
-        Some((said, user)) if said == proven => user,
-        _ => proven.to_owned(),
-    }
-}
-
 fn internal(text: &str) -> Failure {
     Failure::new(FailureCode::Internal, Step::Authenticate, text)
 }
@@ -505,6 +470,7 @@ impl World for Guest {
                 // Whom nobody has asked has proven nothing.
                 let Some((method, identity)) = &who.peer else { return };
                 let known = std::mem::replace(&mut facts.proven, true);
+                facts.granted = granted_to(facts.offered.take(), identity);
                 facts.identity = as_the_file_has_it(facts.user.take(), identity);
                 facts.how = method.to_string();
                 drop(facts);
@@ -515,54 +481,5 @@ impl World for Guest {
             Event::Established(up) => self.facts().established = Some((**up).clone()),
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use adit_auth::eap::TlsVersion;
-    use adit_profile::{EapType, Revocation};
-
-    use super::*;
-
-    /// PEAP's engine asks for no certificate.
-    #[test]
-    fn an_engine_serves_one_method() {
-        let mut engine = None;
-        assert_eq!(*engine_of(&mut engine, Method::PEAP, || Ok(1)).unwrap(), 1);
-        assert_eq!(*engine_of(&mut engine, Method::PEAP, || panic!("another")).unwrap(), 1);
-        let why = engine_of(&mut engine, Method::TLS, || Ok(2)).unwrap_err();
-        assert_eq!(why.code, FailureCode::AuthenticationFailed);
-    }
-
-    #[test]
-    fn only_those_come_in_by_a_certificate_who_are_said_to() {
-        let eap = PppEap {
-            methods: vec![EapType::Tls],
-            certificate: Vec::new(),
-            keys: Vec::new(),
-            key_password: None,
-            ca: Vec::new(),
-            matches: vec!["*@example.com".parse().unwrap()],
-            revocation: Revocation::default(),
-        };
-        let shown = |names: &[&str]| Tunnel {
-            version: TlsVersion::Tls13,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        assert!(lets_in(&eap, None).is_ok());
-        assert!(lets_in(&eap, Some(&shown(&["ann@example.com", "CN=ann"]))).is_ok());
-        for names in [&["ann@other.example", "ann@example.com"][..], &["CN=ann"], &[]] {
-            let why = lets_in(&eap, Some(&shown(names))).unwrap_err();
-            assert_eq!(why.code, FailureCode::AuthenticationFailed, "{names:?}");
-        }
-    }
-
-    #[test]
-    fn a_site_is_known_by_the_name_that_the_file_has() {
-        let user = |said: &str| Some((said.to_owned(), "west".to_owned()));
-        assert_eq!(as_the_file_has_it(user("X\\west"), "X\\west"), "west");
-        assert_eq!(as_the_file_has_it(user("X\\west"), "east"), "east");
-        assert_eq!(as_the_file_has_it(None, "X\\west"), "X\\west");
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 mod guest;
 mod install;
+mod proof;
 mod radius;
 pub(crate) mod server;
 mod session;
