@@ -20,13 +20,12 @@ pub(crate) async fn monitor(bus: BusChoice, output: Output) -> Result<(), Ended>
     let mut stream = signals(&connection).await.map_err(|e| Ended::call("", &e))?;
     let snapshot = session::snapshot(&connection).await?;
     for c in &snapshot.connections {
-        let present =
-            Event::State { old: String::new(), new: c.state.as_str().to_owned(), reason: String::new() };
-        tell(&c.path, &c.profile, &present, output)?;
+        let present = Event::State { old: String::new(), new: c.state.clone(), reason: String::new() };
+        tell(&c.path(), &c.profile, &present, output)?;
     }
     let profiles = snapshot.profiles.into_iter().map(|p| (p.path, p.name));
     let mut known: BTreeMap<String, String> =
-        snapshot.connections.into_iter().map(|c| (c.path, c.profile)).chain(profiles).collect();
+        snapshot.connections.into_iter().map(|c| (c.path(), c.profile)).chain(profiles).collect();
     while let Some(message) = stream.next().await {
         let Ok(message) = message else { continue };
         if let Some((path, event)) = event_of(&message, &mut known) {

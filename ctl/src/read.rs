@@ -1,5 +1,5 @@
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::ProfileSummary;
+use adit_dbus_api::{ConnectionRow, ProfileSummary};
 
 use crate::args::BusChoice;
 use crate::ended::Ended;
@@ -91,7 +91,7 @@ fn state_of(profile: &ProfileSummary, snapshot: &Snapshot) -> String {
     if !profile.problems.is_empty() {
         return "invalid".to_owned();
     }
-    let connection =
-        snapshot.connections.iter().find(|c| Some(c.path.as_str()) == profile.connection.as_deref());
+    let number = profile.connection.as_deref().and_then(ConnectionRow::number_of);
+    let connection = snapshot.connections.iter().find(|c| Some(c.number) == number);
     connection.map_or("down", |c| c.state.as_str()).to_owned()
 }

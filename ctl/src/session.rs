@@ -1,7 +1,7 @@
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    Bus, ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, ObjectManagerProxy,
-    ProfileSummary, Properties, Role, Traffic, connect, names,
+    Bus, ConnectionProxy, ConnectionRow, ConnectionState, ConnectionStatus, ManagerProxy, ObjectManagerProxy,
+    ProfileSummary, Properties, Traffic, connect, names,
 };
 use zbus::Connection;
 use zbus::fdo::PropertiesProxy;
@@ -14,7 +14,7 @@ use crate::render::bare;
 /// shows.
 pub(crate) struct Snapshot {
     pub(crate) profiles: Vec<ProfileSummary>,
-    pub(crate) connections: Vec<ConnectionStatus>,
+    pub(crate) connections: Vec<ConnectionRow>,
 }
 
 /// The way to the daemon. `ADIT_SOCKET` names another private socket, which `auto` then prefers.
@@ -47,8 +47,7 @@ pub(crate) async fn snapshot(connection: &Connection) -> Result<Snapshot, Ended>
     let mut profiles: Vec<_> =
         of(names::PROFILE).iter().map(|(path, p)| ProfileSummary::from_properties(path, p)).collect();
     let manager = ManagerProxy::new(connection).await.map_err(call)?;
-    let rows = manager.list_connections().await.map_err(call)?;
-    let mut connections: Vec<ConnectionStatus> = rows.into_iter().map(ConnectionStatus::from).collect();
+    let mut connections = manager.list_connections().await.map_err(call)?;
     profiles.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     // They come by number, and stay so within a name.
     connections.sort_by(|a, b| a.profile.cmp(&b.profile));
@@ -56,20 +55,15 @@ pub(crate) async fn snapshot(connection: &Connection) -> Result<Snapshot, Ended>
 }
 
 /// Whether that is a name of a server's client.
-fn goes_by(client: &ConnectionStatus, name: &str) -> bool {
+fn goes_by(client: &ConnectionRow, name: &str) -> bool {
     let address = || client.addresses.iter().any(|a| bare(a) == name);
     client.profile == name || client.remote_identity == name || address()
 }
 
-/// What the path of a connection ends in.
-fn path_number(path: &str) -> u64 {
-    path.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX)
-}
-
 /// Everything about one connection of a snapshot, whose object stands from then on. `None`: it has gone meanwhile.
-pub(crate) async fn details(connection: &Connection, status: &ConnectionStatus) -> Option<ConnectionStatus> {
+pub(crate) async fn details(connection: &Connection, row: &ConnectionRow) -> Option<ConnectionStatus> {
     let manager = ManagerProxy::new(connection).await.ok()?;
-    let path = manager.get_connection(path_number(&status.path)).await.ok()?;
+    let path = manager.get_connection(row.number).await.ok()?;
     status_of(connection, path.as_str()).await.ok()
 }
 
@@ -80,7 +74,7 @@ pub(crate) async fn details(connection: &Connection, status: &ConnectionStatus) 
 pub(crate) async fn live(connection: &Connection, name: &str, step: Step) -> Result<ConnectionStatus, Ended> {
     let snapshot = snapshot(connection).await?;
     let found = match snapshot.one_named(name)? {
-        Some(status) => details(connection, status).await,
+        Some(row) => details(connection, row).await,
         None if snapshot.profile_named(name).is_none() => return Err(snapshot.no_profile(name)),
         None => None,
     };
@@ -111,11 +105,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// Several clients go by it.
-    pub(crate) fn one_named(&self, name: &str) -> Result<Option<&ConnectionStatus>, Ended> {
+    pub(crate) fn one_named(&self, name: &str) -> Result<Option<&ConnectionRow>, Ended> {
         if self.profile_named(name).is_some() {
             return Ok(self.dialled(name));
         }
-        let mut clients = self.connections.iter().filter(|c| c.role == Role::Server && goes_by(c, name));
+        let mut clients = self.connections.iter().filter(|c| c.is_client_of_ours() && goes_by(c, name));
         match (clients.next(), clients.next()) {
             (None, _) => Ok(self.dialled(name)),
             (one, None) => Ok(one),
@@ -134,12 +128,9 @@ impl Snapshot {
     }
 
     /// The connection of that profile that matters most: one that lives before one that failed.
-    fn dialled(&self, name: &str) -> Option<&ConnectionStatus> {
-        let lives = |c: &&ConnectionStatus| {
-            !matches!(c.state, ConnectionState::Failed | ConnectionState::Disconnected)
-        };
-        let named = || self.connections.iter().filter(|c| c.role == Role::Client && c.profile == name);
-        named().find(lives).or_else(|| named().next_back())
+    fn dialled(&self, name: &str) -> Option<&ConnectionRow> {
+        let named = || self.connections.iter().filter(|c| !c.is_client_of_ours() && c.profile == name);
+        named().find(|c| c.lives()).or_else(|| named().next_back())
     }
 
     /// The profile of that name.
@@ -162,12 +153,10 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use adit_dbus_api::ConnectionRow;
-
     use super::*;
 
-    fn client(number: u64, who: &str) -> ConnectionStatus {
-        let row = ConnectionRow {
+    fn client(number: u64, who: &str) -> ConnectionRow {
+        ConnectionRow {
             number,
             profile: "staff".into(),
             role: "server".into(),
@@ -177,15 +166,14 @@ mod tests {
             addresses: vec![format!("10.9.0.{number}/32")],
             remote_endpoint: format!("203.0.113.{number}:4500"),
             remote_identity: who.into(),
-        };
-        row.into()
+        }
     }
 
     #[test]
     fn a_servers_client_is_meant_by_whatever_only_it_goes_by() {
         let connections = vec![client(1, "alice@example.com"), client(2, "bob@example.com")];
         let snapshot = Snapshot { profiles: Vec::new(), connections };
-        let path = |name: &str| snapshot.one_named(name).unwrap().map(|c| c.path.clone());
+        let path = |name: &str| snapshot.one_named(name).unwrap().map(ConnectionRow::path);
         assert_eq!(path("alice@example.com").as_deref(), Some("/org/adit1/connection/1"));
         assert_eq!(path("10.9.0.2").as_deref(), Some("/org/adit1/connection/2"));
         assert_eq!(path("203.0.113.2"), None);

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use adit_dbus_api::ProfileSummary;
 
 use super::{Palette, clean, columns, wrap};
@@ -10,17 +12,14 @@ pub(crate) fn profiles(
     width: usize,
 ) -> String {
     let header = ["NAME", "STATE", "AUTH", "TUNNEL", "SERVER"];
-    let rows: Vec<Vec<String>> = profiles
+    let rows: Vec<[Cow<'_, str>; 5]> = profiles
         .iter()
         .map(|p| {
             let state = if p.problems.is_empty() { state_of(p) } else { "invalid".to_owned() };
-            [&p.name, &state, &p.auth, &p.tunnel, &p.server]
-                .into_iter()
-                .map(|c| clean(c).replace(' ', "_"))
-                .collect()
+            [&p.name, &state, &p.auth, &p.tunnel, &p.server].map(|c| clean(c).replace(' ', "_").into())
         })
         .collect();
-    let mut out = columns(&header, &rows, 1, palette);
+    let mut out = columns(header, &rows, 1, palette);
     for p in profiles.iter().filter(|p| !p.problems.is_empty()) {
         out.push('\n');
         out.push_str(&problems(p, palette, width));

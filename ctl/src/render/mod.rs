@@ -9,6 +9,8 @@ mod mistakes;
 mod palette;
 mod status;
 
+use std::borrow::Cow;
+
 pub(crate) use doctor::checks;
 pub(crate) use event::{Event, event};
 pub(crate) use failure::failure;
@@ -23,10 +25,15 @@ pub(crate) use status::tests as fixtures;
 
 /// Rows of cells as columns: two spaces between, nothing after the last, `-` for an empty cell. Column `coloured` has the
 /// state's colour.
-fn columns(header: &[&str], rows: &[Vec<String>], coloured: usize, palette: Palette) -> String {
+fn columns<const N: usize>(
+    header: [&str; N],
+    rows: &[[Cow<'_, str>; N]],
+    coloured: usize,
+    palette: Palette,
+) -> String {
     // Once for the table, not once for each cell: there may be 20,000 rows.
     let width = |n: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| c.chars().count().max(1));
+        let cells = rows.iter().filter_map(|row| row.get(n)).map(|c| shown(c).max(1));
         cells.chain(header.get(n).map(|h| h.len())).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
@@ -35,7 +42,7 @@ fn columns(header: &[&str], rows: &[Vec<String>], coloured: usize, palette: Pale
         padded.clear();
         padded.push_str(text);
         if n != last {
-            let used = text.chars().count();
+            let used = shown(text);
             let width = widths.get(n).copied().unwrap_or(0).saturating_add(2);
             padded.extend(std::iter::repeat_n(' ', width.saturating_sub(used)));
         }
@@ -49,7 +56,7 @@ fn columns(header: &[&str], rows: &[Vec<String>], coloured: usize, palette: Pale
     for row in rows {
         for (n, text) in row.iter().enumerate() {
             pad(n, if text.is_empty() { "-" } else { text }, &mut padded);
-            match n == coloured {
+            match n == coloured && palette.colour {
                 true => out.push_str(&palette.state(text, &padded)),
                 false => out.push_str(&padded),
             }
@@ -57,6 +64,11 @@ fn columns(header: &[&str], rows: &[Vec<String>], coloured: usize, palette: Pale
         out.push('\n');
     }
     out
+}
+
+/// How many columns a cell takes.
+fn shown(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
 /// Text in lines of at most `width` characters, all but the first indented by `indent`. Words that are longer stay

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use zbus::Type;
 
 use crate::names;
-use crate::status::{ConnectionState, ConnectionStatus, Role};
+use crate::status::{ConnectionState, Role};
 
 /// A connection in one line of `ListConnections`: what `ctl status` shows of each.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
@@ -27,20 +27,29 @@ pub struct ConnectionRow {
     pub remote_identity: String,
 }
 
-impl From<ConnectionRow> for ConnectionStatus {
-    /// What the row does not say is empty.
-    fn from(row: ConnectionRow) -> Self {
-        Self {
-            path: format!("{}/{}", names::CONNECTIONS, row.number),
-            role: Role::from_word(&row.role).unwrap_or(Role::Client),
-            state: ConnectionState::from_word(&row.state).unwrap_or(ConnectionState::Connecting),
-            profile: row.profile,
-            since: row.since,
-            interface: row.interface,
-            addresses: row.addresses,
-            remote_endpoint: row.remote_endpoint,
-            remote_identity: row.remote_identity,
-            ..Self::from_properties("", &crate::status::Properties::new())
-        }
+impl ConnectionRow {
+    /// The object's path; it stands once somebody has asked for it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", names::CONNECTIONS, self.number)
+    }
+
+    /// The number of the connection at a path.
+    #[must_use]
+    pub fn number_of(path: &str) -> Option<u64> {
+        path.strip_prefix(names::CONNECTIONS)?.strip_prefix('/')?.parse().ok()
+    }
+
+    /// Whether it is a server's client.
+    #[must_use]
+    pub fn is_client_of_ours(&self) -> bool {
+        Role::from_word(&self.role) == Some(Role::Server)
+    }
+
+    /// Whether it is neither down nor on its way there for good.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        let ended = [ConnectionState::Failed, ConnectionState::Disconnected];
+        ConnectionState::from_word(&self.state).is_none_or(|state| !ended.contains(&state))
     }
 }

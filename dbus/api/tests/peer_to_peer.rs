@@ -291,9 +291,9 @@ async fn calls_and_properties_go_through_without_a_bus() {
     assert_eq!(manager.listening().await.unwrap(), ["192.0.2.1:500"]);
     assert_eq!(manager.doctor().await.unwrap()[0].text, "is there");
     let row = manager.list_connections().await.unwrap().remove(0);
-    let status = ConnectionStatus::from(row);
-    assert_eq!((status.path.as_str(), status.since), ("/org/adit1/connection/7", 1_700_000_000));
-    assert_eq!(manager.get_connection(7).await.unwrap().as_str(), status.path);
+    assert_eq!((row.path().as_str(), row.since), ("/org/adit1/connection/7", 1_700_000_000));
+    assert_eq!(ConnectionRow::number_of(&row.path()), Some(7));
+    assert_eq!(manager.get_connection(7).await.unwrap().as_str(), row.path());
     let path = manager.up("corp", HashMap::new()).await.unwrap();
     let tunnel = ConnectionProxy::new(&client, &path).await.unwrap();
     assert_eq!(tunnel.rekey("child").await.unwrap(), 2);

@@ -340,11 +340,12 @@ impl<N: Negotiation> Control<N> {
         outcome.frames.push(emit_frame(N::PROTOCOL, &packet));
     }
 
-    /// The Identifier changes with the options, and when the last one was answered. [1661:5.1-1]
+    /// The Identifier changes with the options, and when the last one was answered.
     fn configure(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Vec<u8> {
         self.count_down(now);
         let options = match self.request.take() {
             Some(same) => same,
+            // [1661:5.1-1]
             None => {
                 self.identifier = self.identifier.wrapping_add(1);
                 self.options.request(entropy)

@@ -361,9 +361,8 @@ impl AuthSent {
         }
         let verifying = Verifying { handshake, inbound_spi, answer };
         match &dial.config.remote_auth {
-            // [7296:4-10]
+            // [7296:4-10] [7296:2.16-1] [7296:5-3]
             RemoteAuth::Psk if matches!(dial.config.local_auth, LocalAuth::Eap { .. }) => {
-                // [7296:2.16-1] [7296:5-3]
                 dial.refuse(cx, verifying.handshake, Task::Reject, explain::eap_unproven())
             }
             RemoteAuth::Psk if auth.method != AuthMethod::SHARED_KEY => {

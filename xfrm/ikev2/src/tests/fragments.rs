@@ -123,10 +123,10 @@ fn silence_makes_fragments_smaller_and_they_replace_the_larger_ones() {
     let (mut client, mut server, fragments) = asked();
     // A router drops what is full.
     give_all(&mut server, &fragments[2..]);
-    client.wake();
+    let first = client.wake().since(Instant::ZERO);
     client.wake();
     assert_eq!(client.sent(), [&fragments[..], &fragments[..]].concat());
-    client.wake();
+    let cut = client.wake();
     let smaller = client.sent();
     assert!(smaller.len() > 6 && smaller.iter().all(|t| t.payload.len() <= 576 - 32));
     give_all(&mut server, &smaller[..3]);
@@ -138,7 +138,8 @@ fn silence_makes_fragments_smaller_and_they_replace_the_larger_ones() {
     assert!(answer.len() > 6 && answer.iter().all(|t| t.payload.len() <= 576 - 32));
     give_all(&mut client, &answer[1..]);
     // The answer's first fragment was lost: the request comes again, as it was sent last.
-    client.wake();
+    // The smaller ones have been waited for as long as if they were the first.
+    assert!(client.wake().since(cut) < first * 2);
     let again = client.sent();
     assert_eq!(again, smaller);
     give_all(&mut server, &again);
