@@ -39,7 +39,8 @@ impl Login {
         let known = refused.has(token, pin);
         if known && matches!(pin, Pin::File(_)) {
             let why = "the token has refused the one in the file, and is not given it again";
-            return Err(Refused::Other(wrong_pin(token.1, pin, why)));
+            let hint = "correct the file that key-password-file names; if the token has that PIN by now, restart aditd";
+            return Err(Refused::Other(wrong_pin(token.1, pin, why).hint(hint)));
         }
         let entered = held.enter(session, token.1, pin);
         match (&entered, pin) {
