@@ -29,7 +29,7 @@ pub(crate) fn config(ours: &ClientConfig, verdict: &Arc<Verdict>) -> Result<rust
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &ours.own {
-        Some(own) => builder.with_client_cert_resolver(own::resolver(own)?),
+        Some(own) => builder.with_client_cert_resolver(own::resolver(own, verdict)?),
         None => builder.with_no_client_auth(),
     };
     // A session that is taken up again would skip the certificates, and with them whoever was revoked since.

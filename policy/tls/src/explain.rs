@@ -7,7 +7,7 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_pki::{PkiError, Question, VerifiedKey};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
-/// What our verifier has said against the other side's certificate, in its own words.
+/// What our verifier has said against the other side's certificate, or our key about why it does not sign, in their own words.
 #[derive(Default)]
 pub(crate) struct Verdict(OnceLock<Failure>, OnceLock<Vec<Question>>);
 
@@ -42,6 +42,13 @@ impl Verdict {
         let _ = self.0.set(error.into());
         Error::InvalidCertificate(kind)
     }
+
+    /// Keeps why our key does not sign.
+    pub(crate) fn cannot_sign(&self, error: PkiError) -> Error {
+        let said = error.to_string();
+        let _ = self.0.set(error.into());
+        Error::General(said)
+    }
 }
 
 pub(crate) fn internal(error: &dyn Display) -> Failure {
@@ -50,7 +57,7 @@ pub(crate) fn internal(error: &dyn Display) -> Failure {
 
 /// The error as a person meets it.
 pub(crate) fn explain(error: &Error, verdict: &Verdict) -> Failure {
-    if let (Error::InvalidCertificate(_), Some(failure)) = (error, verdict.0.get()) {
+    if let (Error::InvalidCertificate(_) | Error::General(_), Some(failure)) = (error, verdict.0.get()) {
         return failure.clone();
     }
     let failed = |text: String| Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text);

@@ -10,19 +10,26 @@ use rustls::{SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::CertificateDer;
 
 use crate::config::OwnCertificate;
+use crate::explain::Verdict;
 
 /// As rustls asks for it, as a client and as a server.
-pub(crate) fn resolver(own: &OwnCertificate) -> Result<Arc<SingleCertAndKey>, Failure> {
+pub(crate) fn resolver(
+    own: &OwnCertificate,
+    verdict: &Arc<Verdict>,
+) -> Result<Arc<SingleCertAndKey>, Failure> {
     if own.chain.is_empty() || own.signer.schemes().is_empty() {
         let text = "TLS: our own certificate or its key is missing";
         return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text));
     }
     let chain = own.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = Arc::new(Key(Arc::clone(&own.signer)));
+    let key = Arc::new(Key { signer: Arc::clone(&own.signer), verdict: Arc::clone(verdict) });
     Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
 }
 
-struct Key(Arc<dyn Signer>);
+struct Key {
+    signer: Arc<dyn Signer>,
+    verdict: Arc<Verdict>,
+}
 
 impl core::fmt::Debug for Key {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -32,14 +39,15 @@ impl core::fmt::Debug for Key {
 
 impl SigningKey for Key {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn rustls::sign::Signer>> {
-        let mut ours = self.0.schemes().into_iter();
+        let mut ours = self.signer.schemes().into_iter();
         let (ours, theirs) =
             ours.find_map(|s| scheme(s).filter(|theirs| offered.contains(theirs)).map(|theirs| (s, theirs)))?;
-        Some(Box::new(Signing { signer: Arc::clone(&self.0), ours, theirs }))
+        let (signer, verdict) = (Arc::clone(&self.signer), Arc::clone(&self.verdict));
+        Some(Box::new(Signing { signer, verdict, ours, theirs }))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        match self.0.schemes().first().map(|s| s.key_kind()) {
+        match self.signer.schemes().first().map(|s| s.key_kind()) {
             Some(KeyKind::Rsa) => SignatureAlgorithm::RSA,
             Some(KeyKind::Ed25519) => SignatureAlgorithm::ED25519,
             Some(KeyKind::EcdsaP256 | KeyKind::EcdsaP384) | None => SignatureAlgorithm::ECDSA,
@@ -49,6 +57,7 @@ impl SigningKey for Key {
 
 struct Signing {
     signer: Arc<dyn Signer>,
+    verdict: Arc<Verdict>,
     ours: Ours,
     theirs: SignatureScheme,
 }
@@ -63,7 +72,7 @@ impl rustls::sign::Signer for Signing {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         self.signer
             .sign(self.ours, message, EcdsaEncoding::Der, &SystemRandom::new())
-            .map_err(|e| rustls::Error::General(e.to_string()))
+            .map_err(|e| self.verdict.cannot_sign(e))
     }
 
     fn scheme(&self) -> SignatureScheme {

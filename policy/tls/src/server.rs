@@ -31,7 +31,7 @@ pub(crate) fn config(ours: &ServerConfig, verdict: &Arc<Verdict>) -> Result<rust
         .with_protocol_versions(ours.versions.list())
         .map_err(|e| internal(&e))?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(own::resolver(&ours.own)?);
+        .with_cert_resolver(own::resolver(&ours.own, verdict)?);
     // A session that is taken up again would skip the certificates, and with them whoever was revoked since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

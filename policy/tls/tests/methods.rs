@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use adit_auth::eap::{Binding, InnerConfig, Method, TtlsInner, Verdict};
-use adit_core::FailureCode;
+use adit_core::{FailureCode, SignatureScheme};
+use adit_pki::{EcdsaEncoding, PkiError, Signer};
 use adit_tls::{ServerConfig, Versions};
 use common::{Client, Fate, Server, World, run, world};
+use ring::rand::SecureRandom;
 
 const BOTH: [Versions; 2] = [Versions::Only12, Versions::Only13];
 
@@ -126,6 +130,43 @@ fn a_client_without_a_certificate_is_refused() {
         let (peer, server) = talk(&world, Method::TLS, &InnerConfig::default(), &[Fate::Arrives]);
         assert!(peer.is_err());
         assert!(server.unwrap_err().text.contains("shown no certificate"));
+    }
+}
+
+/// The key of a token that was taken out.
+struct Gone(Arc<dyn Signer>);
+
+impl Signer for Gone {
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.0.schemes()
+    }
+
+    fn sign(
+        &self,
+        _: SignatureScheme,
+        _: &[u8],
+        _: EcdsaEncoding,
+        _: &dyn SecureRandom,
+    ) -> Result<Vec<u8>, PkiError> {
+        Err(PkiError::Token("DeviceRemoved".into()))
+    }
+}
+
+#[test]
+fn a_key_that_does_not_sign_is_told_in_its_own_words() {
+    for versions in BOTH {
+        let mut ours = world(versions, true);
+        let own = ours.client.own.as_mut().unwrap();
+        own.signer = Arc::new(Gone(Arc::clone(&own.signer)));
+        let (peer, server) = talk(&ours, Method::TLS, &InnerConfig::default(), &[Fate::Arrives]);
+        let peer = peer.unwrap_err();
+        assert_eq!((peer.code, server.is_err()), (FailureCode::NoSecret, true), "{peer:?}");
+        assert!(peer.text.contains("DeviceRemoved"), "{peer:?}");
+        let mut theirs = world(versions, true);
+        theirs.server.own.signer = Arc::new(Gone(Arc::clone(&theirs.server.own.signer)));
+        let (peer, server) = talk(&theirs, Method::TLS, &InnerConfig::default(), &[Fate::Arrives]);
+        let server = server.unwrap_err();
+        assert_eq!((server.code, peer.is_err()), (FailureCode::NoSecret, true), "{server:?}");
     }
 }
 
