@@ -48,6 +48,15 @@ impl PppAuth {
         ("chap", Self::Chap),
     ];
 
+    /// What holds for who dials and says nothing of it. Where a server is to show a certificate inside of EAP, no other may
+    /// ask for the password's proof outside of it.
+    pub(crate) fn default_of(methods: &[EapType]) -> &'static [Self] {
+        match methods.iter().any(|method| method.runs_tls()) {
+            true => &[Self::Eap],
+            false => &[Self::Eap, Self::MsChapV2],
+        }
+    }
+
     /// The word for it in a file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -82,7 +91,7 @@ impl Default for MppeRule {
 /// What a profile says of its PPP link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PppRule {
-    /// How we prove ourselves, best first. Default: EAP, MS-CHAPv2.
+    /// How we prove ourselves, best first. Default: EAP, and MS-CHAPv2 where no method of EAP runs TLS.
     pub auth: Vec<PppAuth>,
     /// Encryption.
     pub mppe: MppeRule,

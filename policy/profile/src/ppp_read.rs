@@ -80,9 +80,9 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
     }
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table);
+    let eap = eap_of_client(reader, table);
     let ppp =
-        PppRule { mppe: mppe(reader, table), auth: auth(reader, table, &[PppAuth::Eap, PppAuth::MsChapV2]) };
-    let eap = eap(reader, table);
+        PppRule { mppe: mppe(reader, table), auth: auth(reader, table, PppAuth::default_of(&eap.methods)) };
     not_in_clear(reader, table, &eap.methods);
     for uses in [OF_CLIENT, OF_PEER] {
         useless_of_eap(reader, table, (&ppp.auth, &eap.methods), uses);
@@ -164,6 +164,15 @@ fn useless_of_eap(
         let help = r#"take the line out, or add "eap" to ppp-auth"#;
         reader.useless(table, key, "`ppp-auth` has no \"eap\"", help);
     }
+}
+
+/// Nothing has proven the server before: beside a certificate no password is the default.
+fn eap_of_client(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
+    let mut choice = eap(reader, table);
+    if entry(table, "eap-methods").is_none() && choice.methods.contains(&EapType::Tls) {
+        choice.methods = vec![EapType::Tls];
+    }
+    choice
 }
 
 /// EAP itself encrypts nothing, and neither does PPTP before MPPE has keys.

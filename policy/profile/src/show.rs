@@ -4,7 +4,7 @@ use adit_core::TrafficSelector;
 
 use crate::eap::EapChoice;
 use crate::ppk::PpkUse;
-use crate::ppp::{MppeRule, PppRule, TunnelKind};
+use crate::ppp::{MppeRule, PppAuth, PppRule, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
@@ -59,9 +59,9 @@ impl Profile {
         out.push(said("tunnel", string(self.kind.as_str())));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
         out.extend(self.password_setting());
-        let (default, MppeRule { required, bits128, bits40, stateful }) = (PppRule::default(), ppp.mppe);
+        let MppeRule { required, bits128, bits40, stateful } = ppp.mppe;
         let auth = list(ppp.auth.iter().map(|m| string(m.as_str())));
-        out.push(when("ppp-auth", auth, ppp.auth == default.auth));
+        out.push(when("ppp-auth", auth, ppp.auth == PppAuth::default_of(&self.eap.methods)));
         let shown = |s: &Setting| {
             !["psk", "psk-file", "user", "eap-only", "password", "password-file"].contains(&s.key)
         };

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use adit_profile::{
-    MppeRule, PppAuth, Profile, ServerConfig, Source, SuiteKind, Tunnel, TunnelKind, parse_profile,
+    EapType, MppeRule, PppAuth, Profile, ServerConfig, Source, SuiteKind, Tunnel, TunnelKind, parse_profile,
     parse_server,
 };
 
@@ -37,7 +37,7 @@ fn a_certificate_needs_no_name() {
                        certificate = \"ann.pem\"\nkey = \"ann.pem\"\nca = [\"corp-ca.pem\"]\n";
     let first = profile(certificate).unwrap();
     assert!(first.user.is_none());
-    assert_eq!(first.eap.methods, [adit_profile::EapType::Tls]);
+    assert_eq!(first.eap.methods, [EapType::Tls]);
     assert_eq!(profile(&first.to_toml()).unwrap().to_toml(), first.to_toml());
     let password = certificate.replace("[\"tls\"]", "[\"peap\"]");
     assert!(profile(&password).unwrap_err().contains("`user` is missing"));
@@ -67,6 +67,26 @@ fn what_no_method_needs_is_refused() {
                           key = \"ann.pem\"\npassword-file = \"ann.password\"\n";
     let said = profile(by_certificate).unwrap_err();
     assert!(said.contains("`password-file` has no use: a certificate alone proves us"), "{said}");
+}
+
+/// Else whoever stands in the way asks for MS-CHAPv2, and has the password's hash in hours.
+#[test]
+fn where_tls_is_wanted_no_proof_of_the_password_goes_outside_of_it() {
+    let ways = |lines: &str| {
+        let first = profile(&format!("{SHORTEST}{lines}")).unwrap();
+        assert_eq!(profile(&first.to_toml()).unwrap().to_toml(), first.to_toml());
+        let again = profile(&first.to_toml()).unwrap();
+        assert_eq!((&again.ppp, &again.eap), (&first.ppp, &first.eap), "{lines}");
+        (first.ppp.unwrap().auth, first.eap.methods)
+    };
+    let (peap, tls, password) = (EapType::Peap, EapType::Tls, EapType::Mschapv2);
+    assert_eq!(ways(""), (vec![PppAuth::Eap, PppAuth::MsChapV2], vec![password]));
+    assert_eq!(ways("eap-methods = [\"peap\"]\n"), (vec![PppAuth::Eap], vec![peap]));
+    let key = "certificate = \"ann.pem\"\nkey = \"ann.pem\"\n";
+    assert_eq!(ways(key), (vec![PppAuth::Eap], vec![tls]));
+    // By their own word.
+    let both = "eap-methods = [\"peap\", \"mschapv2\"]\nppp-auth = [\"eap\", \"mschapv2\"]\n";
+    assert_eq!(ways(both), (vec![PppAuth::Eap, PppAuth::MsChapV2], vec![peap, password]));
 }
 
 #[test]
