@@ -52,7 +52,7 @@ impl OwnCertificate {
         if let [KeySource::Token(key)] = keys {
             return Self::in_token(files, certificate, key, password, person).await;
         }
-        let given = read_certificates(&files.certificates(certificate)?)?;
+        let given = given(files, certificate)?;
         let read = |key: &KeySource| {
             let password = password.map(|file| files.key_password(file)).transpose()?;
             One::read(&given, files.key(key)?, password, keys.len() > 1)
@@ -83,10 +83,7 @@ impl OwnCertificate {
         password: Option<&FileRef>,
         person: Option<&Asker>,
     ) -> Result<Self, Failure> {
-        let given = match certificate {
-            [] => Vec::new(),
-            given => read_certificates(&files.certificates(given)?)?,
-        };
+        let given = given(files, certificate)?;
         let mut reason = String::new();
         loop {
             let (folder, wanted) = (files.modules(), key.clone());
@@ -367,6 +364,14 @@ pub fn anchors(files: &Files, sources: &[CertSource]) -> Result<TrustAnchors, Fa
     Ok(anchors)
 }
 
+/// The certificates that a configuration names. None is no mistake yet: a PKCS#12 file or a token may hold what is needed.
+fn given(files: &Files, certificate: &[CertSource]) -> Result<Vec<Vec<u8>>, Failure> {
+    match certificate {
+        [] => Ok(Vec::new()),
+        some => Ok(read_certificates(&files.certificates(some)?)?),
+    }
+}
+
 /// Modules of tokens block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let broke_off = |_| Failure::new(FailureCode::Internal, Step::Profile, "the token's module broke off");
@@ -489,6 +494,22 @@ mod tests {
         let anchors = TrustAnchors::from_content(&mine.chain[0]).unwrap();
         let sorted = own(vec![mine]).sorted(None, PeerIs::Client, [&anchors, &anchors].into_iter());
         assert_eq!(sorted.best.authorities.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pkcs12_file_is_enough() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let content: &[u8] = include_bytes!("../../../policy/pki/tests/data/empty.p12");
+        let file = folder.path().join("private/alice.p12");
+        std::fs::create_dir(folder.path().join("private")).unwrap();
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let name = "alice.p12".parse().unwrap();
+        let key = KeySource::File(FileRef { directory: adit_profile::Directory::Private, name, span: 0..0 });
+        let files = Files::new(folder.path());
+        let own = OwnCertificate::load(&files, &[], &[key], None, None).await;
+        assert!(own.is_ok_and(|own| own.identity().is_ok()));
     }
 
     #[test]
