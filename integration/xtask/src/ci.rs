@@ -3,15 +3,16 @@
 use std::{process::Command, time::Instant};
 
 use crate::{
-    edges, lab, rfc,
+    edges, fuzz, lab, rfc,
     shell::{cargo, run},
 };
 
 type Part = (&'static str, fn() -> Result<(), String>);
 
-const CHECKS: [Part; 5] = [
+const CHECKS: [Part; 6] = [
     ("format", format),
     ("clippy", clippy),
+    ("fuzz targets", fuzz::check),
     ("edges", edges::check),
     ("RFC citations", rfc::check),
     ("deny", deny),

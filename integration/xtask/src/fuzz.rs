@@ -115,6 +115,21 @@ fn cargo() -> Command {
     command
 }
 
+/// That the targets still fit what they call, and their lock file what they need.
+///
+/// # Errors
+/// What cargo found.
+pub(crate) fn check() -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["check", "--quiet", "--locked", "--all-targets"]);
+    if !shell::has("c++") {
+        println!("libFuzzer needs c++, which is not here: the lock file alone is checked");
+        command = cargo();
+        command.args(["metadata", "--locked", "--format-version", "1"]).stdout(Stdio::null());
+    }
+    shell::run(&mut command)
+}
+
 /// Builds the targets; returns the folder of their binaries.
 fn build(targets: &[String]) -> Result<PathBuf, String> {
     let version = shell::output(Command::new("rustc").arg("-vV"))?;
@@ -166,8 +181,9 @@ impl Running {
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-rss_limit_mb=1024", "-malloc_limit_mb=64", "-timeout=5", "-print_final_stats=1"])
             .arg(if seconds == 0 { "-runs=0".into() } else { format!("-max_total_time={seconds}") })
-            // New inputs go to the first folder; the second is the committed corpus.
-            .args([found, folder().join("corpus").join(target)])
+            // New inputs go to the first folder; the second is the committed corpus, where there is one.
+            .arg(found)
+            .args(Some(folder().join("corpus").join(target)).filter(|corpus| corpus.is_dir()))
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(twin);

@@ -273,7 +273,7 @@ mod tests {
 
     const CLOSED: Access = Access { mode: 0o100_640, gid: 0, adit_gid: Some(990) };
 
-    // [7296:2.15-1] [7296:2.15-2]
+    // [8784:5.1-3] [7296:2.15-1] [7296:2.15-2]
     #[test]
     fn a_psk_is_text_hexadecimal_or_base64() {
         assert!(parse_psk("swordfish").unwrap().equals(b"swordfish"));

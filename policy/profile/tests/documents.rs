@@ -68,6 +68,17 @@ fn the_five_lines_mean_what_they_say() {
     assert_eq!(files, ["/etc/adit/secrets/corp.psk"]);
 }
 
+// [7296:2.16-1] [7296:5-3]
+#[test]
+fn the_server_proves_itself_as_we_do_but_never_by_eap() {
+    let start = "server = \"vpn.example.com\"\n";
+    let remote = |lines: &str| parse(&format!("{start}{lines}")).remote_auth;
+    let eap = "auth = \"eap\"\nuser = \"ann\"\npassword-file = \"ann.password\"\n";
+    assert_eq!(remote(eap), AuthMethod::Certificate);
+    let key = "auth = \"psk\"\nlocal-id = \"ann\"\npsk-file = \"corp.psk\"\n";
+    assert_eq!(remote(key), AuthMethod::Psk);
+}
+
 #[test]
 fn a_site_says_what_is_behind_both_ends() {
     let profile = parse(

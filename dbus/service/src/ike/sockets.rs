@@ -186,4 +186,24 @@ mod tests {
         assert_eq!(message, b"ike");
         assert!(sockets.receive(socket, &mut buffer).is_none());
     }
+
+    // [7296:2-2]
+    #[test]
+    fn a_message_between_nat_ports_stands_behind_a_marker_and_a_keepalive_is_bare() {
+        let sockets = bound();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let Ports { ike, nat } = sockets.ports();
+        for (port, payload, expected) in [
+            (nat, b"ike".as_slice(), b"\0\0\0\0ike".as_slice()),
+            (nat, KEEPALIVE.as_slice(), KEEPALIVE.as_slice()),
+            (ike, b"ike", b"ike"),
+        ] {
+            let local = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+            let path = Path { local, remote: peer.local_addr().unwrap() };
+            sockets.send(&Transmit { path, payload: payload.to_vec() });
+            let mut buffer = [0; 16];
+            let length = peer.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], expected);
+        }
+    }
 }

@@ -15,17 +15,21 @@ const REACH: usize = 10;
 /// The edits at a citation: those of the nearest line first.
 pub(super) fn mutations(text: &str, citation: usize) -> Vec<Mutation> {
     let mut out = Vec::new();
-    let mut code = 0_usize;
+    let (mut code, mut begun) = (0_usize, None);
     for (line, text) in text.lines().enumerate().skip(citation) {
         let trimmed = text.trim();
+        let deep = text.len().saturating_sub(text.trim_start().len());
         // A citation may stand behind the code that it is about.
         let (before, _) = text.split_once("//").unwrap_or((text, ""));
         if before.trim().is_empty() || trimmed.starts_with("#[") {
             continue;
         }
-        if code > 1 && is_item(trimmed) && !text.starts_with("        ") {
+        let after_it = code > 1 && is_item(trimmed) && !text.starts_with("        ");
+        // What a citation is about ends with its block.
+        if after_it || begun.is_some_and(|depth| deep < depth) {
             break;
         }
+        begun = begun.or(Some(deep));
         out.extend(of_line(before.trim_end()).into_iter().map(|after| Mutation { line, after }));
         code = code.saturating_add(1);
         if code == REACH {

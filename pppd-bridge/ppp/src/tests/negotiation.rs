@@ -24,6 +24,10 @@ fn addresses_and_servers_come_from_the_server() {
     let (ours, theirs) = (facts.v6.expect("IPv6"), pair.b.established.as_ref().unwrap().v6.unwrap());
     assert_eq!((ours.local, ours.peer), (theirs.peer, theirs.local));
     assert_ne!(ours.local, ours.peer);
+    let mut ipcp =
+        pair.a.sent.iter().filter_map(|f| split_frame(f).ok()).filter(|(p, _)| *p == Protocol::IPCP);
+    let request = Packet::parse(ipcp.next().unwrap().1).unwrap();
+    assert_eq!((request.code, &request.data[..6]), (Code::CONFIGURE_REQUEST, &[3, 6, 0, 0, 0, 0][..]));
 }
 
 #[test]
@@ -132,11 +136,20 @@ fn answers_to_what_was_not_asked_count_for_nothing() {
     assert!(Options::parse(request.data).unwrap().iter().all(|o| o.kind != 7));
 }
 
+/// The Magic-Number of a Configure-Request of LCP's.
+fn magic(frame: &[u8]) -> Option<u32> {
+    let (protocol, packet) = split_frame(frame).ok()?;
+    let packet = Packet::parse(packet).ok().filter(|p| p.code == Code::CONFIGURE_REQUEST)?;
+    let options = Options::parse(packet.data).ok().filter(|_| protocol == Protocol::LCP)?;
+    options.iter().find(|o| o.kind == 5).map(|o| u32::from_be_bytes(o.data.try_into().unwrap()))
+}
+
 /// [1661:2-1] [1661:5-1] [1661:5.6-1] [1661:5.7-1] [1661:5.7-2] [1661:5.8-1] [1661:5.8-2]
 #[test]
 fn what_is_unknown_is_rejected_and_an_echo_comes_back() {
     let mut pair = Pair::new(client(), server());
     pair.up();
+    let magics: Vec<u32> = pair.a.sent.iter().filter_map(|f| magic(f)).collect();
     let mut say = |protocol: Protocol, packet: &[u8]| {
         let answer = pair.a.handle(pair.now, Input::Frame(emit_frame(protocol, packet)));
         answer.iter().map(|f| split_frame(f).unwrap().1.to_vec()).collect::<Vec<_>>()
@@ -151,6 +164,7 @@ fn what_is_unknown_is_rejected_and_an_echo_comes_back() {
     let echo = emit_packet(Code::ECHO_REQUEST, 6, &[&[0, 0, 0, 9], b"hello"]);
     let answer = say(Protocol::LCP, &echo);
     assert_eq!((answer[0][0], answer[0][1], &answer[0][8..]), (Code::ECHO_REPLY.0, 6, &b"hello"[..]));
+    assert_eq!(answer[0][4..8], magics.last().unwrap().to_be_bytes());
     assert!(pair.a.closed.is_none());
 }
 

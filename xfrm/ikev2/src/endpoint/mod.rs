@@ -247,10 +247,9 @@ impl Endpoint {
             // RFC 7296 §2.21.4: INVALID_IKE_SPI would be a MAY, and helps whoever floods us more than the peer.
             return self.stray();
         };
-        let state = self.slots.get(key).and_then(|s| s.state.as_ref());
+        let Some(state) = self.slots.get(key).and_then(|s| s.state.as_ref()) else { return self.stray() };
         // [7296:1.5-1] [7296:2.21.4-1]
-        let fits = state.is_some_and(|s| s.owns(ours, theirs, role));
-        if !fits {
+        if !state.owns(ours, theirs, role) {
             return self.stray();
         }
         self.step(now, key, |state, cx| state.datagram(cx, datagram));

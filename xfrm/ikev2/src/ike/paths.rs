@@ -100,9 +100,12 @@ impl Ike {
     /// The peer has asked something, so it lives: what it has left unanswered is asked again, from the beginning. On its
     /// way back the answer may have met a NAT that was closed, and is open now.
     pub(super) fn peer_lives(&mut self, cx: &mut Cx<'_>) {
-        // [7296:2.4-4]
         let timing = self.timing();
-        if self.closing.is_none() && self.sa.hesitates(cx.now, &timing) && self.sa.resend(cx, &timing) {
+        // [7296:2.4-4]
+        if self.closing.is_some() || !self.sa.hesitates(cx.now, &timing) {
+            return;
+        }
+        if self.sa.resend(cx, &timing) {
             self.sent = cx.now;
         }
     }

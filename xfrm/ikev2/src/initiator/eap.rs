@@ -155,9 +155,9 @@ pub(super) fn prove(dial: Dial, cx: &mut Cx<'_>, mut handshake: Box<Handshake>, 
     // [8784:3-13] [8784:3-7]
     let optional = dial.config.ppk.as_ref().is_some_and(|rule| !rule.required);
     let plain = if optional { handshake.without_ppk(by_key) } else { None };
-    // [7296:2.16-8]
     let mut payloads = vec![Payload::Auth(auth)];
     payloads.extend(ppk::named(&dial, &handshake, plain));
+    // [7296:2.16-8]
     match request(&dial, cx, &mut handshake, payloads) {
         Ok(request) => Initiator::sent(dial, Phase::KeySent(KeySent { handshake, talk, key, request })),
         Err(failure) => Next::failed(failure),

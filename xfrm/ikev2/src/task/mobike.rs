@@ -196,8 +196,8 @@ pub(crate) fn begin_test(ike: &mut Ike, cx: &mut Cx<'_>, over: Vec<Path>) -> Mov
 }
 
 fn begin(ike: &Ike, cx: &mut Cx<'_>, what: What, mut payloads: Vec<Payload>, over: Vec<Path>) -> Move {
+    let mut cookie = <[u8; 16]>::default();
     // [4555:4.2.5-2] [4555:4.2.5-3]
-    let mut cookie = [0; 16];
     cx.shared.entropy.public(&mut cookie);
     payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE2, cookie)));
     let exchange = Exchange { what, cookie, path: ike.sa.channel.path, over };

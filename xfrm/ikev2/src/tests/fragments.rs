@@ -53,6 +53,10 @@ fn numbers(transmits: &[Transmit]) -> Vec<Option<u16>> {
 fn what_is_too_long_for_the_path_goes_in_fragments_both_ways() {
     let (mut client, mut server, fragments) = asked();
     assert_eq!(numbers(&fragments), [Some(1), Some(2), Some(3)]);
+    let mut asking = Node::client();
+    asking.dial(Instant::ZERO, config());
+    let first = adit_isakmp::Message::parse(&asking.one().payload).unwrap();
+    assert!(first.notify(adit_isakmp::payload::NotifyType(16430)).is_some());
     assert!(fragments.iter().all(|t| t.payload.len() <= 1280 - 32), "IP, UDP and marker included");
     give_all(&mut server, &fragments);
     let answer = server.sent();
@@ -107,12 +111,16 @@ fn of_an_answered_request_fragment_1_alone_brings_the_answer_again() {
 fn a_forged_fragment_is_as_if_it_had_never_come() {
     let (_, mut server, fragments) = asked();
     give_all(&mut server, &fragments[..1]);
-    for at in 28..fragments[1].payload.len() {
+    let whole = fragments[1].payload.len();
+    for at in 28..whole {
         let mut forged = fragments[1].clone();
         forged.payload[at] ^= 1;
         server.give(Instant::ZERO, arrives(&forged));
     }
     assert!(server.sent().is_empty());
+    // All but those whose fields alone make no sense.
+    let forged = usize::try_from(server.endpoint.counters().forged).unwrap();
+    assert!(forged > whole - 28 - 16, "{forged} of {whole}");
     give_all(&mut server, &fragments[1..]);
     assert_eq!(server.sent().len(), 3);
 }
@@ -189,7 +197,8 @@ fn what_is_never_complete_is_forgotten() {
     let (mut client, mut server, fragments) = asked();
     give_all(&mut server, &fragments[..2]);
     while !server.endpoint.is_empty() {
-        server.wake();
+        let at = server.wake();
+        assert!(server.endpoint.deadline().is_none_or(|(next, _)| next > at), "what is due is done");
     }
     assert!(server.sent().is_empty());
     client.wake();

@@ -193,6 +193,8 @@ fn an_error_instead_of_a_child_closes_what_is_up() {
     for (kind, code) in cases {
         let (client, peer) = answered(|p| {
             p.truncate(2);
+            // A status says nothing about what failed.
+            p.push(Payload::Notify(Notify::new(NotifyType::MOBIKE_SUPPORTED, [])));
             p.push(Payload::Notify(Notify::new(kind, [])));
         });
         let failure = turned_down(client, peer, None);

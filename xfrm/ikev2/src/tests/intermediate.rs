@@ -142,6 +142,7 @@ fn the_order_is_kept() {
     server.give(Instant::ZERO, arrives(&client.one()));
     client.give(Instant::ZERO, arrives(&server.one()));
     let request = client.sent();
+    assert_eq!(request[0].payload[20..24], [0, 0, 0, 1], "its Message ID");
     // The same bytes under another name are not authentic, and out of order they are not even opened.
     let edit = |exchange: ExchangeType, id: u32| {
         let mut other = request[0].clone();

@@ -176,7 +176,9 @@ fn payloads_may_come_in_any_order() {
 #[test]
 fn what_nobody_knows_is_passed_over_in_every_message() {
     let odd = |payloads: &mut Vec<Payload>| {
-        let vendor = Payload::Vendor(b"somebody's".to_vec());
+        // The critical bit of a kind that is known says nothing (§3.2), so it may stand there.
+        let kind = PayloadType::VENDOR;
+        let vendor = Payload::Unknown { kind, critical: true, body: b"somebody's".to_vec() };
         let status = Payload::Notify(Notify::new(NotifyType(40_404), [1, 2, 3]));
         let unknown = Payload::Unknown { kind: PayloadType(222), critical: false, body: vec![9; 9] };
         payloads.splice(0..0, [vendor, status, unknown]);

@@ -417,6 +417,12 @@ fn what_is_said_has_its_form() {
         cookies.push(sealed);
     }
     assert_ne!(cookies[0].get(28..), cookies[1].get(28..));
+    let (mut client, mut peer) = client_with_peer();
+    let sa = client.sa();
+    client.give(Instant::ZERO, Input::Move { sa, path: path(WWAN, GATE) });
+    let sent = peer.open(&client.one());
+    let cookie = &sent.notify(NotifyType::COOKIE2).unwrap().data;
+    assert!((8..=64).contains(&cookie.len()) && cookie.iter().any(|b| *b != 0), "{cookie:?}");
 }
 
 // [4555:3.9-1] [4555:3.9-2] [4555:3.9-3]

@@ -165,7 +165,6 @@ fn there_and_back(content: &[Payload], limit: usize) -> (usize, Message) {
     let total = datagrams.len();
     let (mut first, mut whole) = (PayloadType::NONE, Vec::new());
     for (datagram, expected) in datagrams.into_iter().zip(1_u16..) {
-        // [7383:2.5-1] [7383:2.5-7]
         let outer = Message::parse(&datagram).unwrap();
         assert_eq!(outer.header, header());
         let mut bytes = datagram.clone();
@@ -174,7 +173,6 @@ fn there_and_back(content: &[Payload], limit: usize) -> (usize, Message) {
             Opened::Fragment(fragment) => {
                 assert!(matches!(&outer.payloads[..], [Payload::Skf { .. }]));
                 assert_eq!((fragment.number, usize::from(fragment.total)), (expected, total));
-                // [7383:2.5-2] [7383:2.5-3]
                 match expected {
                     1 => first = fragment.first,
                     _ => assert_eq!(fragment.first, PayloadType::NONE),
@@ -189,6 +187,7 @@ fn there_and_back(content: &[Payload], limit: usize) -> (usize, Message) {
 }
 
 proptest! {
+    // [7383:2.5-1] [7383:2.5-2] [7383:2.5-3] [7383:2.5-7]
     #[test]
     fn what_was_cut_is_put_together(lengths in proptest::collection::vec(0_usize..3000, 0..6), limit in 100_usize..1500) {
         let content: Vec<Payload> = lengths.iter().map(|n| Payload::Vendor(vec![7; *n])).collect();

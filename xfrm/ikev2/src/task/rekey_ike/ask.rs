@@ -76,9 +76,9 @@ pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
 
 impl Rekey {
     fn generate(mut self: Box<Self>, cx: &mut Cx<'_>) -> Move {
+        self.phase = Phase::Generating;
         // [7296:2.18-1]
         let ask = cx.ask(Ask::Generate(self.method));
-        self.phase = Phase::Generating;
         Move::Wait(Running::Rekey(self), ask)
     }
 
