@@ -188,21 +188,22 @@ mod tests {
     }
 
     // [7296:2-2]
-    #[test]
-    fn a_message_between_nat_ports_stands_behind_a_marker_and_a_keepalive_is_bare() {
+    #[tokio::test]
+    async fn a_message_between_nat_ports_stands_behind_a_marker_and_a_keepalive_is_bare() {
         let sockets = bound();
-        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = IkeSocket::bind(Family::V4, 0, false, 0).unwrap();
+        let here = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
         let Ports { ike, nat } = sockets.ports();
         for (port, payload, expected) in [
             (nat, b"ike".as_slice(), b"\0\0\0\0ike".as_slice()),
-            (nat, KEEPALIVE.as_slice(), KEEPALIVE.as_slice()),
+            (nat, KEEPALIVE, KEEPALIVE),
             (ike, b"ike", b"ike"),
         ] {
-            let local = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
-            let path = Path { local, remote: peer.local_addr().unwrap() };
+            let path = Path { local: here(port), remote: here(peer.port()) };
             sockets.send(&Transmit { path, payload: payload.to_vec() });
             let mut buffer = [0; 16];
-            let length = peer.recv(&mut buffer).unwrap();
+            peer.readable().await;
+            let length = peer.receive(&mut buffer).unwrap().unwrap().length;
             assert_eq!(&buffer[..length], expected);
         }
     }
