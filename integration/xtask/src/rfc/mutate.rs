@@ -85,7 +85,7 @@ fn of_line(text: &str) -> Vec<String> {
 /// The condition of an `if` or of a match arm, the other way round; an arm without one is never taken.
 fn negated(text: &str) -> Option<String> {
     if let Some((before, rest)) = text.split_once("if ")
-        && let Some(condition) = rest.strip_suffix(" {")
+        && let Some(condition) = rest.strip_suffix(" {").filter(|c| !c.ends_with(" =>"))
     {
         return Some(if condition.contains("let ") {
             format!("{before}if {condition} && std::hint::black_box(false) {{")
@@ -147,6 +147,7 @@ mod tests {
             negated("if let Some(a) = b {").as_deref(),
             Some("if let Some(a) = b && std::hint::black_box(false) {")
         );
+        assert_eq!(negated("A if c => {").as_deref(), Some("A if !(c) => {"));
         assert_eq!(negated("A | B if c => d,").as_deref(), Some("A | B if !(c) => d,"));
         assert_eq!(negated("_ => d,"), None);
         assert_eq!(dropped("    self.a = b;").as_deref(), Some(""));
