@@ -127,3 +127,22 @@ fn what_has_no_cookie_or_no_length_is_not_pptp() {
     bad[0] = 0xff;
     assert!(next(&bad).is_err());
 }
+
+/// Each octet that is no UTF-8 becomes a mark of three, of which no more are kept than a message holds.
+#[test]
+fn a_name_that_is_no_utf_8_is_not_longer_than_it_can_be_said() {
+    let hello = Hello {
+        version: 0x100,
+        framing: 3,
+        bearer: 3,
+        channels: 1,
+        host_name: "x".repeat(63),
+        vendor: "y".into(),
+    };
+    let mut bytes = Message::StartRequest(hello).emit();
+    bytes.iter_mut().filter(|b| **b == b'x').for_each(|b| *b = 0xec);
+    let (read, _) = next(&bytes).unwrap().unwrap();
+    let Message::StartRequest(hello) = &read else { panic!("{read:?}") };
+    assert_eq!(hello.host_name, "\u{fffd}".repeat(21));
+    assert_eq!(next(&read.emit()).unwrap().unwrap().0, read);
+}

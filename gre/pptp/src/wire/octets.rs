@@ -38,11 +38,13 @@ impl<'a> Reader<'a> {
         self.take().map(u32::from_be_bytes)
     }
 
-    /// A string up to its first zero; what is not printable text is dropped.
+    /// A string up to its first zero, no longer than it can be written again; what is not printable text is dropped.
     pub(super) fn text(&mut self) -> Result<String, DecodeError> {
         let bytes = self.take::<STRING>()?;
         let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect())
+        let mut text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
+        text.truncate(text.floor_char_boundary(STRING - 1));
+        Ok(text)
     }
 }
 
