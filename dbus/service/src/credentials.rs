@@ -13,11 +13,15 @@ use adit_pki::{
 use adit_profile::{CertSource, FileRef, KeySource, Revocation, TokenKey};
 use ring::rand::SystemRandom;
 
+use crate::blocking::blocking;
 use crate::client::Asker;
 use crate::clock;
 use crate::files::Files;
 use crate::ike::Pending;
 use crate::token::{Pin, Refused, Token};
+
+/// What blocks, where a key is in a token.
+const MODULE: &str = "the token's module";
 
 /// What we prove ourselves with: one certificate or several.
 #[derive(Clone)]
@@ -87,7 +91,7 @@ impl OwnCertificate {
         let mut reason = String::new();
         loop {
             let (folder, wanted) = (files.modules(), key.clone());
-            let token = blocking(move || Token::find(&folder, &wanted)).await??;
+            let token = blocking(Step::Profile, MODULE, move || Token::find(&folder, &wanted)).await??;
             let pin = match (password, person) {
                 (Some(file), _) => Pin::File(files.key_password(file)?),
                 (None, Some(person)) if token.wants_pin() => {
@@ -98,7 +102,8 @@ impl OwnCertificate {
             };
             let typed = matches!(pin, Pin::Typed(_));
             let (given, wanted) = (given.clone(), key.clone());
-            match blocking(move || One::in_token(given, token, &wanted, &pin)).await? {
+            let open = move || One::in_token(given, token, &wanted, &pin);
+            match blocking(Step::Profile, MODULE, open).await? {
                 Ok(best) => return Ok(Self { best, others: Vec::new() }),
                 Err(Refused::Pin(why)) if typed => reason = why.text,
                 Err(Refused::Pin(why) | Refused::Other(why)) => return Err(why),
@@ -202,7 +207,7 @@ impl OwnCertificate {
                     signer.sign(scheme, message.expose(), ecdsa(encoding), &SystemRandom::new())?;
                 Ok((scheme, signature))
             };
-            Answer::Signed(tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died())))
+            Answer::Signed(blocking(Step::Authenticate, "making a signature", work).await.flatten())
         }))
     }
 }
@@ -300,7 +305,7 @@ pub fn verify(
 ) -> Pending {
     Pending::Later(Box::pin(async move {
         let work = move || check(&anchors, peer, &claim).map_err(Failure::from);
-        let checked = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(died()));
+        let checked = blocking(Step::Authenticate, "the check of a signature", work).await.flatten();
         Answer::Verified(match checked {
             Ok(questions) => crate::revocation::check(questions, strictness(revocation)).await,
             Err(failure) => Err(failure),
@@ -345,9 +350,17 @@ fn of_key(named: SignatureScheme, encoding: SignatureEncoding, key: KeyKind) -> 
 /// # Errors
 /// A file that cannot be read, or a certificate that cannot be used.
 pub fn anchors(files: &Files, sources: &[CertSource]) -> Result<TrustAnchors, Failure> {
-    if !sources.is_empty() {
-        return Ok(TrustAnchors::from_content(&files.certificates(sources)?)?);
+    match sources {
+        [] => system_anchors(),
+        some => Ok(TrustAnchors::from_content(&files.certificates(some)?)?),
     }
+}
+
+/// The authorities of the system's trust store.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn system_anchors() -> Result<TrustAnchors, Failure> {
     let system = rustls_native_certs::load_native_certs();
     let mut anchors = TrustAnchors::new();
     for certificate in &system.certs {
@@ -370,12 +383,6 @@ fn given(files: &Files, certificate: &[CertSource]) -> Result<Vec<Vec<u8>>, Fail
         [] => Ok(Vec::new()),
         some => Ok(read_certificates(&files.certificates(some)?)?),
     }
-}
-
-/// Modules of tokens block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    let broke_off = |_| Failure::new(FailureCode::Internal, Step::Profile, "the token's module broke off");
-    tokio::task::spawn_blocking(work).await.map_err(broke_off)
 }
 
 fn ecdsa(encoding: SignatureEncoding) -> EcdsaEncoding {
@@ -401,10 +408,6 @@ fn no_scheme() -> Failure {
     let text = "the peer accepts no signature that our key can make";
     Failure::new(FailureCode::ProposalMismatch, Step::Authenticate, text)
         .hint("use an RSA, P-256 or P-384 key, or a peer with RFC 7427 signatures")
-}
-
-fn died() -> Failure {
-    Failure::new(FailureCode::Internal, Step::Authenticate, "the check of a signature did not finish")
 }
 
 #[cfg(test)]

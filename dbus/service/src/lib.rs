@@ -1,5 +1,6 @@
 //! `aditd` as a library: the daemon's own `main` and `aditd-record` (the daemon with recording doors) share it.
 
+mod blocking;
 pub mod bus;
 pub mod client;
 pub mod clock;

@@ -30,6 +30,7 @@ use super::resolve::resolve;
 use super::roaming::{self, Over, Roaming};
 use super::shown::Shown;
 use super::words::{describe, hint_at_legacy};
+use crate::blocking::blocking;
 use crate::credentials::OwnCertificate;
 use crate::daemon::Daemon;
 use crate::host::PathInfo;
@@ -355,9 +356,7 @@ impl Attempt {
     /// A kernel that could not carry the tunnel ends the attempt before its first packet.
     async fn check_kernel(&self) -> Result<(), Failure> {
         let xfrm = self.daemon.xfrm();
-        let capabilities = tokio::task::spawn_blocking(move || xfrm.capabilities())
-            .await
-            .map_err(|_| internal("the kernel could not be asked"))??;
+        let capabilities = blocking(Step::Kernel, "asking the kernel", move || xfrm.capabilities()).await??;
         // Transport mode has no interface.
         let tunnels = std::iter::once(self.profile.mode).chain(self.profile.children.iter().map(|c| c.mode));
         let link = tunnels.into_iter().any(|mode| mode == Mode::Tunnel).then_some(Feature::XfrmInterface);

@@ -13,6 +13,7 @@ use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec, Unit
 use tokio::task::JoinSet;
 
 use super::World;
+use crate::blocking::blocking;
 use crate::clock;
 
 /// What MPPE puts in front of a packet.
@@ -294,7 +295,5 @@ async fn make_unit(
         unit.connect(&channel)?;
         Ok((plan.network, unit))
     };
-    tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureCode::Internal, Step::Kernel, "making the interface broke off"))
-    })
+    blocking(Step::Kernel, "making the interface", make).await?
 }

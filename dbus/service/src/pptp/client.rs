@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::install::Installation;
 use super::session::{Session, Start};
 use super::{MOST_MTU, OVERHEAD, WEAK};
+use crate::blocking::blocking;
 use crate::client::{
     ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
     resolve, unless,
@@ -528,9 +529,7 @@ async fn check_kernel() -> Result<(), Failure> {
         adit_ppp_kernel::probe()?;
         Ok(())
     };
-    tokio::task::spawn_blocking(probe).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureCode::Internal, Step::Kernel, "the kernel could not be asked"))
-    })
+    blocking(Step::Kernel, "asking the kernel", probe).await?
 }
 
 /// What has gone through the link's unit, both ways, but for what neighbours tell each other.

@@ -23,6 +23,7 @@ use super::proof::{as_the_file_has_it, engine_of, granted_to, lets_in};
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
+use crate::blocking::blocking;
 use crate::eap_tls::{EapTls, failed};
 use crate::host::{Change, HostError, Undo, client_route, site_route};
 use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
@@ -445,9 +446,9 @@ impl World for Guest {
             }
             // Files are read, and a password's hash is made.
             let work = move || self.answer(ask);
-            tokio::task::spawn_blocking(work)
+            blocking(Step::Authenticate, "looking a user up", work)
                 .await
-                .unwrap_or_else(|_| Answer::Verdict(Err(internal("looking a user up broke off"))))
+                .unwrap_or_else(|why| Answer::Verdict(Err(why)))
         })
     }
 

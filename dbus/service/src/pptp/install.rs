@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Prefix, Step};
+use adit_core::{Failure, Prefix, Step};
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec, Unit};
@@ -12,6 +12,7 @@ use adit_profile::{Profile, Tunnel as Traffic};
 use nix::errno::Errno;
 
 use super::MOST_MTU;
+use crate::blocking::blocking;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
@@ -110,13 +111,13 @@ impl Installation {
         }
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
         let mtu = self.waiting_mtu();
-        let unit = blocking(move || {
+        let make = move || -> Result<_, Failure> {
             let unit = Unit::make(&LinkSpec { name: &name, group: LINK_GROUP })?;
             unit.set_up(mtu)?;
             unit.hold()?;
             Ok(Arc::new(unit))
-        })
-        .await?;
+        };
+        let unit = blocking(Step::Kernel, "making the interface", make).await??;
         let any = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
         let (table, networks) = (self.numbers.table(), self.profile.remote_networks());
         let mut made = waiting_routes(unit.name(), table, &any, &networks);
@@ -136,11 +137,11 @@ impl Installation {
     /// Fails where its interface is gone: the file of a unit alone does not tell.
     async fn hold_again(&self, waiting: &Waiting) -> Result<(), Failure> {
         let (unit, mtu) = (Arc::clone(&waiting.unit), self.waiting_mtu());
-        blocking(move || {
+        let hold = move || -> Result<_, Failure> {
             unit.set_up(mtu)?;
             Ok(unit.hold()?)
-        })
-        .await?;
+        };
+        blocking(Step::Kernel, "work on the interface", hold).await??;
         self.lead_back(&waiting.made).await
     }
 
@@ -319,15 +320,6 @@ impl Installation {
         }
         slot.ground.leave(&self.daemon, errors).await
     }
-}
-
-/// The kernel takes its time for some things.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureCode::Internal, Step::Kernel, "work on the interface broke off"))
-    })
 }
 
 async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {

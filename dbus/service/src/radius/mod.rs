@@ -17,7 +17,7 @@ use adit_profile::{Aaa, KeySource, RadiusSecurity, RadiusServer, RadiusTls, Serv
 use adit_tls::{ClientConfig, Versions};
 use ring::digest;
 
-use crate::credentials::{OwnCertificate, anchors};
+use crate::credentials::{OwnCertificate, system_anchors};
 use crate::files::Files;
 use door::{Door, Way};
 
@@ -224,7 +224,7 @@ impl Security {
             print.update(content);
         };
         let anchors = match ca.as_slice() {
-            [] => anchors(files, ca)?,
+            [] => system_anchors()?,
             ca => {
                 let content = files.certificates(ca)?;
                 add(&content);

@@ -14,6 +14,7 @@ use adit_profile::{AuthMethod, ConnectionRule, EapMethod, PskSource, Revocation}
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
+use crate::blocking::blocking;
 use crate::client::not_rekeyed;
 use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
@@ -38,15 +39,15 @@ impl SaContext for Arc<Inner> {
                     return Pending::Now(Answer::Psk(self.psk(known)));
                 }
                 Pending::Later(Box::pin(async move {
-                    let read = tokio::task::spawn_blocking(move || inner.psk(known)).await;
-                    Answer::Psk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
+                    let read = blocking(Step::Authenticate, "reading a key", move || inner.psk(known)).await;
+                    Answer::Psk(read.flatten())
                 }))
             }
             Ask::Ppk { id, .. } => {
                 let inner = Arc::clone(self);
                 Pending::Later(Box::pin(async move {
-                    let read = tokio::task::spawn_blocking(move || inner.ppk(&id)).await;
-                    Answer::Ppk(read.unwrap_or_else(|_| Err(unexpected("a key, and reading it broke off"))))
+                    let read = blocking(Step::Authenticate, "reading a key", move || inner.ppk(&id)).await;
+                    Answer::Ppk(read.flatten())
                 }))
             }
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {

@@ -17,9 +17,13 @@ use zeroize::Zeroizing;
 use super::Inner;
 use super::context::{nobody, unexpected};
 use super::users;
+use crate::blocking::blocking;
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
 use crate::radius::{Grant, Radius};
+
+/// What blocks, where a file has the users.
+const USERS: &str = "work on the file of users";
 
 /// How often a wrong password may be tried again within one conversation.
 const RETRIES: u32 = 2;
@@ -273,7 +277,7 @@ impl Inner {
     async fn user(&self, local: &mut Local, name: String) -> Result<Option<UserSecret>, Failure> {
         let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
         let daemon = Arc::clone(&self.daemon);
-        let found = blocking(move || find(&daemon, &file, &name)).await?;
+        let found = blocking(Step::Authenticate, USERS, move || find(&daemon, &file, &name)).await??;
         Ok(found.map(|(name, secret)| {
             local.user = Some(name);
             secret
@@ -284,7 +288,8 @@ impl Inner {
         let user = local.user.clone().ok_or_else(|| unexpected("a user's new password"))?;
         let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
         let daemon = Arc::clone(&self.daemon);
-        blocking(move || users::store(&daemon, &file, &user, &password)).await
+        let store = move || users::store(&daemon, &file, &user, &password);
+        blocking(Step::Authenticate, USERS, store).await?
     }
 
     /// Who a peer has turned out to be, and what holds for it: the first `[[connection]]` that is for its name and whose
@@ -335,14 +340,6 @@ fn find(daemon: &Daemon, file: &FileRef, name: &str) -> Result<Option<(String, U
     let Some((name, user)) = users.find(name) else { return Ok(None) };
     let secret = users::secret(user).ok_or_else(|| unexpected("a password that is text"))?;
     Ok(Some((name.to_owned(), secret)))
-}
-
-/// What reads and writes files.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(unexpected("the users, and reading them broke off")))
 }
 
 /// The MSK of what a RADIUS server sends (RFC 2548 §2.4.2 and §2.4.3): what we receive with, then what we send with. One
