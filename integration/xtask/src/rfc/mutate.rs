@@ -166,5 +166,8 @@ mod tests {
         let found = mutations(text, 1);
         assert_eq!(found.first(), Some(&Mutation { line: 2, after: "    if !(x) {".into() }));
         assert!(found.iter().all(|m| m.line < 6));
+        let arms =
+            "match a {\n    b => {\n        // [7296:2.1-1]\n        c = d;\n    }\n    e if f => g,\n}\n";
+        assert!(mutations(arms, 2).iter().all(|m| m.line == 3), "its block has ended");
     }
 }

@@ -105,6 +105,11 @@ impl Peer {
 
     /// A scripted client that has done IKE_SA_INIT with a server.
     pub(super) fn dial(server: &mut Node) -> Self {
+        Self::dial_cutting(server, None)
+    }
+
+    /// One that sends fragments of that size.
+    pub(super) fn dial_cutting(server: &mut Node, fragment_size: Option<u16>) -> Self {
         let mut bench = Bench::new(8);
         let path = Path { local: CLIENT.parse().unwrap(), remote: SERVER.parse().unwrap() };
         let spi_i = 0x0102_0304_0506_0708;
@@ -116,6 +121,8 @@ impl Peer {
             Payload::Nonce(nonce_i.clone()),
         ];
         payloads.extend(natd::payloads(&*bench.0.crypto, (spi_i, 0), path, None));
+        let cuts = Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, []);
+        payloads.extend(fragment_size.map(|_| Payload::Notify(cuts)));
         let message_i = in_clear((spi_i, 0), Flags::of(true, false), payloads);
         let first = Transmit { path, payload: message_i.clone() };
         server.give(Instant::ZERO, arrives(&first));
@@ -140,7 +147,7 @@ impl Peer {
             nonce_i,
             nonce_r,
             peer_hashes: None,
-            fragment_size: None,
+            fragment_size,
         };
         let mut hs = Handshake::derive(&bench.cx(), agreed, &shared).unwrap();
         hs.message_i = message_i;
