@@ -43,6 +43,12 @@ fn a_certificate_needs_no_name() {
     assert!(profile(&password).unwrap_err().contains("`user` is missing"));
 }
 
+/// The shortest profile with these lines has this error.
+fn refused(lines: &str, error: &str) {
+    let said = profile(&format!("{SHORTEST}{lines}\n")).unwrap_err();
+    assert!(said.contains(error), "{lines}: {said}");
+}
+
 /// Who names an authority believes that the server is asked for a certificate of it.
 #[test]
 fn what_no_method_needs_is_refused() {
@@ -58,8 +64,7 @@ fn what_no_method_needs_is_refused() {
         ("ppp-auth = [\"mschapv2\"]\nca = \"corp-ca.pem\"", "`ca` has no use: `ppp-auth` has no \"eap\""),
         ("ppp-auth = [\"mschapv2\"]\neap-identity = \"anybody\"", "`eap-identity` has no use: `ppp-auth`"),
     ] {
-        let said = profile(&format!("{SHORTEST}{lines}\n")).unwrap_err();
-        assert!(said.contains(error), "{lines}: {said}");
+        refused(lines, error);
     }
     let peap = format!("{SHORTEST}eap-methods = [\"peap\"]\neap-inner = \"gtc\"\nca = \"corp-ca.pem\"\n");
     assert_eq!(profile(&peap).unwrap().remote_auth, adit_profile::AuthMethod::Certificate);
@@ -108,8 +113,7 @@ fn what_is_weak_needs_a_word_and_what_can_not_be_is_said() {
         ("psk-file = \"corp.psk\"", "unknown key \"psk-file\""),
         ("remote-subnets = [\"10.0.0.0/8\"]", "a full tunnel takes everything"),
     ] {
-        let said = profile(&format!("{SHORTEST}{line}\n")).unwrap_err();
-        assert!(said.contains(error), "{line}: {said}");
+        refused(line, error);
     }
     let legacy = format!("{SHORTEST}ppp-auth = [\"mschapv1\"]\nlegacy = true\n");
     assert_eq!(profile(&legacy).unwrap().ppp.unwrap().auth, [PppAuth::MsChapV1]);
