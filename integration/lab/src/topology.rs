@@ -8,6 +8,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -17,6 +18,17 @@ use std::{
 use adit_lab::{
     needs,
     scenario::{self, NatKind, Scenario},
+};
+
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
+            socket, sockopt,
+        },
+        time::{TimeVal, TimeValLike as _},
+    },
 };
 
 use crate::host::Host;
@@ -172,15 +184,39 @@ impl Topology {
         for host in self.hosts.values() {
             let count =
                 self.ports.keys().filter(|port| port.split(':').next() == Some(host.name.as_str())).count();
+            let changes = address_changes(&host.netns)?;
             while host.must("ip -o -6 addr show scope link -tentative")?.lines().count() < count {
-                if Instant::now() > deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
                     return Err(format!("{}: its interfaces did not come up", host.name));
                 }
-                thread::sleep(Duration::from_millis(50));
+                let failed = |e: nix::Error| format!("{}: changes of its addresses: {e}", host.name);
+                let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).max(1);
+                setsockopt(&changes, sockopt::ReceiveTimeout, &TimeVal::milliseconds(left))
+                    .map_err(failed)?;
+                // What has changed is asked for; that the time is over shows above.
+                let _ = recv(changes.as_raw_fd(), &mut [0; 4096], MsgFlags::empty());
             }
         }
         Ok(())
     }
+}
+
+/// A socket that hears of each change of an IPv6 address in that namespace, from now on.
+fn address_changes(netns: &str) -> Result<OwnedFd, String> {
+    /// RTMGRP_IPV6_IFADDR of linux/rtnetlink.h.
+    const IPV6_ADDRESSES: u32 = 0x100;
+    let failed = |e: &dyn core::fmt::Display| format!("{netns}: {e}");
+    let namespace = fs::File::open(format!("/run/netns/{netns}")).map_err(|e| failed(&e))?;
+    // A thread of its own goes there; the socket stays.
+    let there = thread::spawn(move || -> nix::Result<OwnedFd> {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        let (family, kind) = (AddressFamily::Netlink, SockType::Raw);
+        let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, IPV6_ADDRESSES))?;
+        Ok(socket)
+    });
+    there.join().map_err(|_| failed(&"the thread died"))?.map_err(|e| failed(&e))
 }
 
 impl Drop for Topology {
