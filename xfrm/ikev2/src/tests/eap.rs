@@ -193,6 +193,15 @@ fn a_server_without_a_certificate_speaks_no_eap() {
     assert!(client.failure().peer.is_some());
 }
 
+// [7296:2.16-1] [7296:5-3]
+#[test]
+fn a_client_that_asks_for_no_certificate_speaks_no_eap() {
+    let (mut client, mut server) = pair(Toy::default());
+    run(&mut client, &mut server, InitiatorConfig { remote_auth: RemoteAuth::Psk, ..client_config() });
+    assert_eq!(asks(&client, "Eap"), 0);
+    assert!(client.failure().text.contains("before it has shown who it is"), "{}", client.failure());
+}
+
 #[test]
 fn a_person_may_take_two_minutes() {
     let (mut client, mut server) = pair(Toy::default());
