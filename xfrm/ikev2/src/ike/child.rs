@@ -290,6 +290,15 @@ impl Ike {
         self.children.iter().filter_map(one).min()
     }
 
+    /// Rekeys all before long. A peer that knows nothing of RFC 7296 §2.8.2 takes its CHILD_SAs to the IKE_SA that came
+    /// last, and lets them go with it, silently: only so does it say that it has them no more (§2.25).
+    pub(crate) fn ask_for_children(&mut self, cx: &mut Cx<'_>) {
+        let at = cx.soon();
+        for child in self.children.iter_mut().filter(|c| c.is_current()) {
+            child.due = Some(child.due.map_or(at, |due| due.min(at)));
+        }
+    }
+
     /// Does what is due for CHILD_SAs.
     pub(super) fn wake_children(&mut self, cx: &mut Cx<'_>) {
         if self.children_at().is_none_or(|at| at > cx.now) {

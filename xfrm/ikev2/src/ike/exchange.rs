@@ -41,8 +41,10 @@ impl Ike {
         self.queue.clear();
         self.postponed.clear();
         self.queue.push_back(task);
-        // What has no request on its way can be left.
-        if let Some(running) = self.sa.take_current(|_, _| true) {
+        // What has no request on its way can be left, unless the peer has made an IKE_SA of it: that one is to be deleted.
+        if !self.is_granted_rekey()
+            && let Some(running) = self.sa.take_current(|_, _| true)
+        {
             running.abandoned(cx);
         }
     }

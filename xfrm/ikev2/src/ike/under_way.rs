@@ -68,6 +68,12 @@ impl Ike {
         matches!(rekey, Some(Running::Rekey(rekey)) if rekey.was_sent()) || self.has_candidate()
     }
 
+    /// Whether the peer has an IKE_SA in place of this one already, because we asked for it.
+    pub(super) fn is_granted_rekey(&self) -> bool {
+        let rekey = self.sa.current.as_deref().map(|c| &c.running);
+        matches!(rekey, Some(Running::Rekey(rekey)) if rekey.is_granted())
+    }
+
     /// The peer makes an IKE_SA in place of this one. If we are doing the same, one of both goes (RFC 7296 §2.8.2).
     pub(super) fn succeeded_by_peer(&mut self, cx: &mut Cx<'_>, new: Sa, lowest: Vec<u8>) {
         match self.sa.current.as_deref_mut().map(|c| &mut c.running) {

@@ -207,7 +207,7 @@ fn a_person_may_take_two_minutes() {
     let (mut client, mut server) = pair(Toy::default());
     client.silent = "Eap";
     run(&mut client, &mut server, client_config());
-    let (asked_at, id) = (Instant::ZERO, client.last_ask.unwrap());
+    let (asked_at, id) = (Instant::ZERO, client.held.as_ref().unwrap().0);
     client.silent = "";
     let later = asked_at + seconds(120);
     live(&mut client, &mut server, later);

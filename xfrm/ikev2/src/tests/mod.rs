@@ -87,13 +87,13 @@ struct Node {
     ppks: &'static [(&'static str, &'static str)],
     /// The name of an Ask to say no to.
     refuse: &'static str,
-    /// The name of an Ask never to answer.
+    /// The name of an Ask not to answer by itself.
     silent: &'static str,
     connection: fn() -> ResponderConfig,
     /// The EAP method that it speaks.
     eap: eap::Toy,
-    /// The last Ask that was not answered.
-    last_ask: Option<AskId>,
+    /// The last Ask that was not answered, and what would have been said.
+    held: Option<(AskId, Answer)>,
     asked: Vec<String>,
     verified: Vec<Vec<Vec<u8>>>,
     /// What each [`Ask::Agree`] gave.
@@ -120,7 +120,7 @@ impl Node {
             silent: "",
             connection,
             eap: eap::Toy::default(),
-            last_ask: None,
+            held: None,
             asked: Vec::new(),
             verified: Vec::new(),
             agreed: Vec::new(),
@@ -161,8 +161,9 @@ impl Node {
                     let silent = name == self.silent;
                     self.asked.push(name);
                     let answer = self.act(ask, refuse);
-                    self.last_ask = silent.then_some(id).or(self.last_ask);
-                    if !silent {
+                    if silent {
+                        self.held = Some((id, answer));
+                    } else {
                         self.endpoint.handle(now, Input::Answer { id, answer });
                     }
                 }

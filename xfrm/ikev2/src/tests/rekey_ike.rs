@@ -105,6 +105,20 @@ fn rfc_2_8_2_both_rekey_at_once_and_the_lowest_nonce_loses() {
 }
 
 #[test]
+fn whose_ike_sa_has_lost_asks_whether_the_peer_still_has_the_children() {
+    let (mut client, mut server, _) = up();
+    let before = agree(&client, &server);
+    client.rekey_ike(Instant::ZERO);
+    server.rekey_ike(Instant::ZERO);
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert_eq!(agree(&client, &server), before);
+    live(&mut client, &mut server, at(15));
+    assert_eq!((client.ups().len(), server.ups().len()), (1, 1));
+    assert_ne!(agree(&client, &server), before);
+    well(at(15), &mut client, &mut server);
+}
+
+#[test]
 fn rfc_2_25_2_a_peer_that_did_not_notice_wins() {
     let (mut client, mut server, _) = up();
     client.rekey_ike(Instant::ZERO);
@@ -154,6 +168,49 @@ fn the_old_one_answers_the_same_request_again_after_its_end() {
     assert_eq!(server.one(), deleted);
     client.give(at(2), arrives(&deleted));
     well(at(2), &mut client, &mut server);
+}
+
+#[test]
+fn what_the_peer_has_granted_is_closed_too() {
+    for (who, before) in [("client", true), ("client", false), ("server", true), ("server", false)] {
+        let (mut client, mut server, _) = up();
+        let (a, b) = if who == "client" { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        let sa = a.sa();
+        a.silent = "Agree";
+        a.rekey_ike(Instant::ZERO);
+        // The peer has another IKE_SA from here on, and all that it carries belongs to that one.
+        let request = a.one();
+        b.give(Instant::ZERO, arrives(&request));
+        let response = b.one();
+        assert_eq!(b.rekeyed(), 1);
+        if before {
+            a.give(Instant::ZERO, Input::Close { sa });
+            a.give(Instant::ZERO, arrives(&response));
+        } else {
+            a.give(Instant::ZERO, arrives(&response));
+            a.give(Instant::ZERO, Input::Close { sa });
+        }
+        assert_eq!(a.sent(), [], "{who}, {before}: nothing is deleted before it is there");
+        let (id, answer) = a.held.take().unwrap();
+        a.give(Instant::ZERO, Input::Answer { id, answer });
+        carry(Instant::ZERO, &mut client, &mut server);
+        for node in [&client, &server] {
+            assert!(node.closed().is_some() && node.endpoint.is_empty(), "{who}, {before}");
+            assert_eq!(node.up(), []);
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_never_answers_delays_the_end_and_no_more() {
+    let (mut client, mut server, sa) = up();
+    client.silent = "Agree";
+    client.rekey_ike(Instant::ZERO);
+    carry(Instant::ZERO, &mut client, &mut server);
+    client.give(Instant::ZERO, Input::Close { sa });
+    live(&mut client, &mut server, at(30));
+    assert_eq!(client.closed(), Some(&Ok(())));
+    assert_eq!((client.up().len(), client.endpoint.spis()), (0, 0));
 }
 
 #[test]

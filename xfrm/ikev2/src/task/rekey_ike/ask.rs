@@ -97,6 +97,11 @@ impl Rekey {
         }
     }
 
+    /// Whether the peer has the new IKE_SA already.
+    pub(crate) fn is_granted(&self) -> bool {
+        matches!(&self.phase, Phase::Agreeing(granted) if granted.exchanges.is_last())
+    }
+
     /// The peer has made an IKE_SA meanwhile, or is about to (RFC 7296 §2.8.2).
     pub(crate) fn collides(&mut self, lowest: Vec<u8>) {
         self.rival = Some(lowest);
@@ -310,6 +315,7 @@ impl Rekey {
         // What the peer still follows up takes its place when it is there.
         if self.loses(&granted.nonce) && (ike.is_being_replaced() || ike.take_candidate(cx)) {
             ike.delete_redundant(new);
+            ike.ask_for_children(cx);
             return Move::Done;
         }
         ike.refuse_candidate(cx);
