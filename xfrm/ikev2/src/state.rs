@@ -315,6 +315,12 @@ impl Cx<'_> {
         self.now + Duration::from_secs(5) + self.random(Duration::from_secs(5))
     }
 
+    /// The same, for what has been in the way for so long already: later each time, and by chance, since the other end may be
+    /// waiting for us likewise.
+    pub(crate) fn later(&mut self, already: Duration) -> Instant {
+        self.soon() + self.random(already)
+    }
+
     fn random(&mut self, below: Duration) -> Duration {
         let below = u64::try_from(below.as_nanos()).unwrap_or(u64::MAX).max(1);
         Duration::from_nanos(self.shared.entropy.public_u64() % below)

@@ -140,6 +140,9 @@ impl Ike {
         let Some(index) = self.children.iter().position(|c| c.id == id) else {
             return;
         };
+        // What it was replaced by is all that carries from now on, whichever of two stays in the end.
+        let waiting: Vec<_> = self.outbounds(|o| o.old == id).collect();
+        waiting.into_iter().for_each(|new| self.install_outbound(cx, new, None));
         let mut survivor = None;
         if let Some(child) = self.children.get_mut(index).filter(|c| c.kernel == Kernel::Asked) {
             child.kernel = Kernel::Doomed;
@@ -155,9 +158,6 @@ impl Ike {
             survivor = child.replaced_by;
         }
         self.unreplace(cx, id, survivor);
-        // What it was replaced by is all that carries now.
-        let waiting: Vec<_> = self.outbounds(|o| o.old == id).collect();
-        waiting.into_iter().for_each(|new| self.install_outbound(cx, new));
     }
 
     /// `gone` takes nobody's place any more: its own survivor does, or what it was to replace carries on, and is
@@ -226,18 +226,17 @@ impl Ike {
     /// The peer has asked something new: it has all that we answered before.
     pub(crate) fn peer_has_all(&mut self, cx: &mut Cx<'_>) {
         if self.children.iter().any(|c| c.outbound.is_some()) {
-            let ready: Vec<_> = self.outbounds(|_| true).collect();
-            ready.into_iter().for_each(|new| self.install_outbound(cx, new));
+            let (ready, undecided) = (self.outbounds(|_| true).collect::<Vec<_>>(), self.rekeying());
+            ready.into_iter().for_each(|new| self.install_outbound(cx, new, undecided));
         }
     }
 
-    /// Sends on `new` from now on, unless it is not yet certain that it stays (§2.8.1).
-    fn install_outbound(&mut self, cx: &mut Cx<'_>, new: ChildId) {
+    /// Sends on `new` from now on, unless it replaces `undecided`: then it is not yet certain that it stays (§2.8.1).
+    fn install_outbound(&mut self, cx: &mut Cx<'_>, new: ChildId, undecided: Option<ChildId>) {
         // What takes this IKE_SA's place carries already.
         if self.is_closing() {
             return;
         }
-        let undecided = self.rekeying();
         let Some(child) = self.child(new).filter(|c| c.replaced_by.is_none() && !c.deleting) else {
             return;
         };
@@ -304,8 +303,8 @@ impl Ike {
         if self.children_at().is_none_or(|at| at > cx.now) {
             return;
         }
-        let due: Vec<_> = self.outbounds(|o| o.at <= cx.now).collect();
-        due.into_iter().for_each(|new| self.install_outbound(cx, new));
+        let (due, undecided) = (self.outbounds(|o| o.at <= cx.now).collect::<Vec<_>>(), self.rekeying());
+        due.into_iter().for_each(|new| self.install_outbound(cx, new, undecided));
         let mut tasks = Vec::new();
         let mut expired = false;
         for child in &mut self.children {

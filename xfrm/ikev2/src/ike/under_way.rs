@@ -155,7 +155,7 @@ impl Ike {
             return Move::Done;
         }
         // [7296:2.25-1]
-        let at = cx.soon();
+        let at = cx.later(cx.now.since(since));
         match task {
             Task::Rekey(id) => {
                 if let Some(child) = self.child(id).filter(|c| c.replaced_by.is_none()) {

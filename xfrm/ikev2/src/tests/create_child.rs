@@ -191,6 +191,28 @@ fn who_is_told_to_come_back_later_does_not_come_at_once() {
     assert_ne!(again.header.message_id, id);
 }
 
+// [7296:2.25-1]
+#[test]
+fn who_is_put_off_again_and_again_comes_ever_more_rarely() {
+    let (mut client, mut peer, _) = client_with_peer(|_| {});
+    client.rekey(Instant::ZERO);
+    let (mut now, mut asked) = (Instant::ZERO, 0);
+    while now < Instant::ZERO + seconds(290) {
+        for sent in client.sent() {
+            let request = peer.open(&sent);
+            let rekey = request.notify(NotifyType::REKEY_SA).is_some();
+            asked += usize::from(rekey);
+            let no = Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, []));
+            let answer = if rekey { vec![no] } else { Vec::new() };
+            let (exchange, id) = (request.header.exchange, request.header.message_id);
+            let answer = peer.seal(exchange, id, true, &answer);
+            client.give(now, answer);
+        }
+        now = client.wake();
+    }
+    assert!((4..=15).contains(&asked), "{asked}");
+}
+
 fn transport() -> ResponderConfig {
     ResponderConfig { transport: true, ..connection() }
 }

@@ -94,6 +94,8 @@ struct Node {
     eap: eap::Toy,
     /// The last Ask that was not answered, and what would have been said.
     held: Option<(AskId, Answer)>,
+    /// Whether it was told to close something.
+    ends: bool,
     asked: Vec<String>,
     verified: Vec<Vec<Vec<u8>>>,
     /// What each [`Ask::Agree`] gave.
@@ -121,6 +123,7 @@ impl Node {
             connection,
             eap: eap::Toy::default(),
             held: None,
+            ends: false,
             asked: Vec::new(),
             verified: Vec::new(),
             agreed: Vec::new(),
@@ -140,6 +143,7 @@ impl Node {
     }
 
     fn give(&mut self, now: Instant, input: Input) {
+        self.ends |= matches!(input, Input::Close { .. });
         self.endpoint.handle(now, input);
         self.drain(now);
     }
@@ -154,7 +158,10 @@ impl Node {
         while let Some(output) = self.endpoint.poll() {
             match output {
                 Output::Transmit(transmit) => self.sent.push(transmit),
-                Output::Event { sa, event } => self.events.push((sa, event)),
+                Output::Event { sa, event } => {
+                    self.no_gap(&event);
+                    self.events.push((sa, event));
+                }
                 Output::Ask { id, ask, .. } => {
                     let name = format!("{ask:?}");
                     let refuse = name == self.refuse;
@@ -169,6 +176,18 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// What carries in a CHILD_SA's place can send before that one goes.
+    fn no_gap(&self, event: &Event) {
+        let Event::ChildClosed { child, replaced_by: Some(heir), .. } = event else {
+            return;
+        };
+        let sends = |id: &ChildId| self.children.iter().any(|c| c.child == *id && c.outbound.is_some());
+        assert!(
+            self.ends || sends(heir) || !sends(child),
+            "nothing can be sent between {child:?} and {heir:?}"
+        );
     }
 
     fn act(&mut self, ask: Ask, refuse: bool) -> Answer {

@@ -169,6 +169,22 @@ fn rfc_2_8_1_both_rekey_at_once_and_the_lowest_nonce_loses() {
 }
 
 #[test]
+fn what_the_peer_made_carries_before_it_deletes_the_old_one() {
+    let (mut client, mut server, _) = up();
+    client.rekey(Instant::ZERO);
+    // Which of both stays is not certain to the client, nor will it ever be: its own request is lost for long.
+    let late = client.one();
+    server.rekey(Instant::ZERO);
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert_eq!((client.closed_children().len(), server.closed_children().len()), (1, 1));
+    assert_eq!(agree(&client, &server).len(), 1);
+    server.give(Instant::ZERO, arrives(&late));
+    carry(Instant::ZERO, &mut client, &mut server);
+    live(&mut client, &mut server, Instant::ZERO + seconds(60));
+    assert_eq!(agree(&client, &server).len(), 1);
+}
+
+#[test]
 fn nothing_comes_up_on_what_is_being_closed() {
     for esp in ["aes256gcm16", "aes256gcm16-x25519", "aes256gcm16-x25519-ke1_mlkem512"] {
         let (mut client, mut server) = pair(esp, || ResponderConfig {
