@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
     Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource,
-    ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, Users,
-    check_secret_file, parse_password_file, parse_profile, parse_psk_file, parse_server, parse_users_file,
+    PppdSecrets, ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, Users,
+    check_secret_file, parse_password_file, parse_pppd_secrets, parse_profile, parse_psk_file, parse_server,
+    parse_users_file,
 };
 use nix::unistd::Group;
 use ring::digest;
@@ -190,15 +191,30 @@ impl Files {
         }
     }
 
-    /// A password.
+    /// The password of a client for a server; where it has a file of its own, that one's, whoever they are.
     ///
     /// # Errors
     /// Its file cannot be read, holds none, or is open to others.
-    pub fn password(&self, source: &PasswordSource) -> Result<Secret, Failure> {
+    pub fn password(&self, source: &PasswordSource, client: &str, server: &str) -> Result<Secret, Failure> {
         match source {
             PasswordSource::Inline(secret) => Ok(secret.duplicate()),
+            PasswordSource::File(file) if file.directory == Directory::Ppp => {
+                let path = self.path(file);
+                let why = |why| {
+                    let text = format!("{}: {why}", path.display());
+                    let hint = "write a line  CLIENT SERVER SECRET *  there, where SERVER is the profile's server, or *";
+                    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(hint)
+                };
+                self.pppd_secrets(file)?.secret(client, server).map_err(why)
+            }
             PasswordSource::File(file) => self.secret(file),
         }
+    }
+
+    fn pppd_secrets(&self, file: &FileRef) -> Result<PppdSecrets, Failure> {
+        let path = self.path(file);
+        let content = self.read(&path).map_err(|e| not_read(&path, &e))?;
+        parse_pppd_secrets(&path.display().to_string(), &content.bytes, content.access).map_err(Failure::from)
     }
 
     /// What a file of `/etc/adit/secrets` holds on its one line, as it is.
@@ -212,12 +228,15 @@ impl Files {
             .map_err(Failure::from)
     }
 
-    /// Users.
+    /// Users, of a server that calls itself `server`.
     ///
     /// # Errors
     /// Their file cannot be read, has mistakes, or is open to others.
-    pub fn users(&self, file: &FileRef) -> Result<Users, Failure> {
-        self.users_at(&self.path(file))
+    pub fn users(&self, file: &FileRef, server: &str) -> Result<Users, Failure> {
+        match file.directory {
+            Directory::Ppp => Ok(self.pppd_secrets(file)?.users(server)),
+            _ => self.users_at(&self.path(file)),
+        }
     }
 
     /// Users of a file that is not the administrator's own.
@@ -291,6 +310,8 @@ impl Files {
             Directory::Secrets => "secrets",
             Directory::Certs => "certs",
             Directory::Private => "private",
+            // Beside ours: /etc/ppp.
+            Directory::Ppp => return self.root.with_file_name("ppp").join(file.name.as_str()),
         };
         self.root.join(directory).join(file.name.as_str())
     }

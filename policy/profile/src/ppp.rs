@@ -111,7 +111,9 @@ pub struct PptpServer {
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,
-    /// The users, where passwords of this host decide.
+    /// What the server calls itself, where a method says so. Default: `adit`.
+    pub name: String,
+    /// The users, where passwords of this host decide: a file of `/etc/adit/secrets`, or pppd's.
     pub users: Option<FileRef>,
     /// Whether RADIUS servers decide.
     pub radius: bool,

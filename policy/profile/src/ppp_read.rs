@@ -50,9 +50,13 @@ pub(crate) const PPP_KEYS: &[&str] = &[
     "dns",
     "local-address",
 ];
+/// As long as RFC 1994 §4.1 has room for, in octets.
+const LONGEST_NAME: usize = 255;
+
 const PPTP: &[&str] = &[
     "addresses",
     "pool",
+    "name",
     "users-file",
     "radius",
     "sites",
@@ -79,7 +83,7 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
     }
     let user = reader.parse(table, "user", user_name);
-    let password = reader.password(table);
+    let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
     let ppp =
         PppRule { mppe: mppe(reader, table), auth: auth(reader, table, PppAuth::default_of(&eap.methods)) };
@@ -348,10 +352,21 @@ pub(crate) fn pptp(
     let eap = ppp_eap(reader, &table, &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
-        let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret, or radius = true"#;
+        let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret; or users-file = "/etc/ppp/chap-secrets", or radius = true"#;
         reader.missing(&table, "users-file", help);
     }
-    Some(PptpServer { addresses, pool: pool?.text.to_owned(), users, radius, sites, auth, eap, mppe })
+    let name = own_name(reader, &table);
+    Some(PptpServer { addresses, pool: pool?.text.to_owned(), name, users, radius, sites, auth, eap, mppe })
+}
+
+/// `[pptp]` `name`: what the server calls itself.
+fn own_name(reader: &mut Reader<'_>, table: &Table<'_>) -> String {
+    let Some(name) = reader.string(table, "name") else { return "adit".into() };
+    if name.text.is_empty() || name.text.len() > LONGEST_NAME || name.text.chars().any(char::is_control) {
+        let message = "[pptp] `name` is empty, too long, or has control characters";
+        reader.error(name.span, message, "a name of 1 to 255 octets, as pppd's option `name`");
+    }
+    name.text.to_owned()
 }
 
 /// `[pptp.sites]`: what is behind whom.
@@ -410,7 +425,7 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth], groups:
 
 /// Who knows the users: a file, or RADIUS servers.
 fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bool) -> Option<FileRef> {
-    let users = reader.file(table, "users-file", Directory::Secrets);
+    let users = reader.file_or_pppd(table, "users-file");
     if radius {
         let help = "take one of  users-file  and  radius  out";
         reader.useless(table, "users-file", "RADIUS servers decide", help);

@@ -263,7 +263,7 @@ fn credentials(
         user: reader.parse(table, "user", user_name),
         eap_identity: reader.parse(table, "eap-identity", user_name),
         eap: eap(reader, table),
-        password: reader.password(table),
+        password: reader.password(table, false),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),
         keys: reader.keys(table),

@@ -10,6 +10,9 @@ use crate::secret::{
 use crate::token::{SCHEME, TokenKey};
 use crate::value::{NameError, Suite, SuiteCheck, SuiteKind, parse_duration, quoted, show_duration};
 
+/// What pppd keeps secrets in.
+const PPPD_FILES: &[&str] = &["chap-secrets", "pap-secrets"];
+
 /// How a proposal's text is checked; the parser of proposals lives with the protocol.
 pub type CheckSuite<'c> = &'c dyn Fn(SuiteKind, &str) -> SuiteCheck;
 
@@ -351,9 +354,12 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// `password` or `password-file`, never both.
-    pub(crate) fn password(&mut self, table: &Table<'_>) -> Option<PasswordSource> {
-        let file = self.file(table, "password-file", Directory::Secrets);
+    /// `password` or `password-file`, never both. `pppd`: the file may be pppd's.
+    pub(crate) fn password(&mut self, table: &Table<'_>, pppd: bool) -> Option<PasswordSource> {
+        let file = match pppd {
+            true => self.file_or_pppd(table, "password-file"),
+            false => self.file(table, "password-file", Directory::Secrets),
+        };
         let Some(inline) = self.string(table, "password") else {
             return file.map(PasswordSource::File);
         };
@@ -431,6 +437,16 @@ impl<'s> Reader<'s> {
     pub(crate) fn file(&mut self, table: &Table<'_>, key: &str, directory: Directory) -> Option<FileRef> {
         let text = self.string(table, key)?;
         self.file_named(table, key, directory, text)
+    }
+
+    /// The same, or `/etc/ppp/chap-secrets` or `/etc/ppp/pap-secrets`.
+    pub(crate) fn file_or_pppd(&mut self, table: &Table<'_>, key: &str) -> Option<FileRef> {
+        let text = self.string(table, key)?;
+        let pppd = text.text.strip_prefix("/etc/ppp/").filter(|name| PPPD_FILES.contains(name));
+        match pppd.and_then(|name| name.parse().ok()) {
+            Some(name) => Some(FileRef { directory: Directory::Ppp, name, span: text.span }),
+            None => self.file_named(table, key, Directory::Secrets, text),
+        }
     }
 
     fn file_named(

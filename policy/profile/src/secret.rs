@@ -43,6 +43,8 @@ pub enum Directory {
     Certs,
     /// `/etc/adit/private`: private keys, PEM.
     Private,
+    /// `/etc/ppp`: pppd's own secrets.
+    Ppp,
 }
 
 impl Directory {
@@ -53,13 +55,14 @@ impl Directory {
             Self::Secrets => "/etc/adit/secrets",
             Self::Certs => "/etc/adit/certs",
             Self::Private => "/etc/adit/private",
+            Self::Ppp => "/etc/ppp",
         }
     }
 
     /// Whether its files must be closed to others.
     #[must_use]
     pub const fn is_secret(self) -> bool {
-        matches!(self, Self::Secrets | Self::Private)
+        matches!(self, Self::Secrets | Self::Private | Self::Ppp)
     }
 }
 
@@ -80,6 +83,11 @@ impl FileRef {
     pub fn path(&self) -> String {
         format!("{}/{}", self.directory.path(), self.name)
     }
+
+    /// As a configuration writes it.
+    pub(crate) fn shown(&self) -> String {
+        if self.directory == Directory::Ppp { self.path() } else { self.name.to_string() }
+    }
 }
 
 /// Where a PSK is.
@@ -96,7 +104,7 @@ pub enum PskSource {
 pub enum PasswordSource {
     /// Written in the configuration itself.
     Inline(Secret),
-    /// A file in `/etc/adit/secrets`.
+    /// A file in `/etc/adit/secrets`, or pppd's.
     File(FileRef),
 }
 

@@ -85,7 +85,7 @@ impl Profile {
     fn password_setting(&self) -> Option<Setting> {
         Some(match self.password.as_ref()? {
             PasswordSource::Inline(_) => said("password", HIDDEN.into()),
-            PasswordSource::File(file) => said("password-file", string(file.name.as_str())),
+            PasswordSource::File(file) => said("password-file", string(&file.shown())),
         })
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use adit_core::Secret;
 
 use crate::error::{Access, ProfileError, ProfileErrors, Source};
+use crate::pppd::AddressRule;
 use crate::secret::{check_secret_file, from_hex};
 
 /// A user.
@@ -15,6 +16,8 @@ pub struct User {
     pub password: UserPassword,
     /// Whether it has to choose another password now.
     pub expired: bool,
+    /// Which addresses it may have. `None`: any of the pool.
+    pub addresses: Option<AddressRule>,
 }
 
 /// A password as it is kept.
@@ -47,6 +50,11 @@ impl Users {
         found(name).or_else(|| found(name.split_once('\\').map(|(_, user)| user)?))
     }
 
+    /// One more, unless there is one of that name.
+    pub(crate) fn add(&mut self, name: String, user: User) {
+        self.0.entry(name).or_insert(user);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -63,7 +71,7 @@ impl Users {
     pub fn overlay(&mut self, others: Self) {
         for (name, user) in others.0 {
             if let Some(here) = self.0.get_mut(&name) {
-                *here = user;
+                *here = User { addresses: here.addresses.take(), ..user };
             }
         }
     }
@@ -131,7 +139,7 @@ fn user(line: &str) -> Result<(&str, User), &'static str> {
         }
         _ => return Err("the line's second part is no kind of secret"),
     };
-    Ok((name, User { password, expired }))
+    Ok((name, User { password, expired, addresses: None }))
 }
 
 #[cfg(test)]

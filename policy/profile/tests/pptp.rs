@@ -149,6 +149,30 @@ fn each_network_is_behind_one_site() {
     );
 }
 
+#[test]
+fn what_pppd_has_can_stay_where_it_is() {
+    let there =
+        SERVER.replace("staff.users", "/etc/ppp/chap-secrets").replace("pool =", "name = \"pptpd\"\npool =");
+    let pptp = server(&there).unwrap().pptp.unwrap();
+    let users = pptp.users.as_ref().unwrap();
+    assert_eq!((users.path().as_str(), pptp.name.as_str()), ("/etc/ppp/chap-secrets", "pptpd"));
+    assert_eq!(server(SERVER).unwrap().pptp.unwrap().name, "adit");
+    for other in ["/etc/ppp/options", "/etc/ppp/../shadow", "/etc/shadow", "/etc/ppp/"] {
+        let said = server(&SERVER.replace("staff.users", other)).unwrap_err();
+        assert!(said.contains("a file in /etc/adit/secrets"), "{other}: {said}");
+    }
+    for name in ["", "a\tb"] {
+        let said = server(&SERVER.replace("pool =", &format!("name = \"{name}\"\npool ="))).unwrap_err();
+        assert!(said.contains("`name`"), "{said}");
+    }
+    let first = profile(&format!("{SHORTEST}password-file = \"/etc/ppp/pap-secrets\"\n")).unwrap();
+    assert_eq!(profile(&first.to_toml()).unwrap().to_toml(), first.to_toml());
+    assert!(first.to_toml().contains("/etc/ppp/pap-secrets"), "{}", first.to_toml());
+    // Its secrets are for what it did.
+    let ikev2 = "server = \"vpn.example.com\"\nauth = \"eap\"\nuser = \"ann\"\npassword-file = \"/etc/ppp/chap-secrets\"\n";
+    assert!(profile(ikev2).unwrap_err().contains("a file in /etc/adit/secrets"));
+}
+
 const BY_TLS: &str = "ppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\ncertificate = \"vpn.pem\"\nkey = \"vpn.pem\"\nca = \"ca.pem\"\n";
 
 /// An authority signs for others than those who may dial.

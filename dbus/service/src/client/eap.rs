@@ -7,7 +7,7 @@ use adit_core::{Failure, FailureCode, Identity, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ikev2::api::{EapStep, EapSuccess};
 use adit_pki::TrustAnchors;
-use adit_profile::{EapInner, EapType, KeySource, Profile};
+use adit_profile::{EapInner, EapType, KeySource, PasswordSource, Profile};
 
 use super::asker::Asker;
 use crate::credentials::{OwnCertificate, PeerIs};
@@ -37,10 +37,15 @@ impl Passwords {
         }
     }
 
+    fn of_file(&self, source: &PasswordSource) -> Result<Secret, Failure> {
+        let server = self.profile.servers.first().map(ToString::to_string).unwrap_or_default();
+        self.files.password(source, self.profile.user.as_deref().unwrap_or_default(), &server)
+    }
+
     /// Before the first packet: a missing or exposed file is told, and a person is asked.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
         if let Some(source) = &self.profile.password {
-            return self.files.password(source).map(drop);
+            return self.of_file(source).map(drop);
         }
         if self.typed().is_some() {
             return Ok(());
@@ -107,7 +112,7 @@ impl Passwords {
                 self.ready().await?;
                 let typed = self.typed().as_ref().map(Secret::duplicate);
                 match (&self.profile.password, typed) {
-                    (Some(source), _) => self.files.password(source),
+                    (Some(source), _) => self.of_file(source),
                     (None, Some(typed)) => Ok(typed),
                     (None, None) => Err(unexpected("a password")),
                 }

@@ -15,11 +15,11 @@ use adit_ppp::{
     Verdict,
 };
 use adit_ppp_kernel::Unit;
-use adit_profile::{FileRef, User};
+use adit_profile::{AddressRule, FileRef, User};
 use tokio::sync::watch;
 use tracing::info;
 
-use super::proof::{as_the_file_has_it, engine_of, granted_to, lets_in};
+use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
 use super::session::Session;
@@ -52,8 +52,10 @@ pub(super) struct Guest {
 struct GuestFacts {
     proven: bool,
     identity: String,
-    /// Who was looked up last: the name that was said, and that of the file of users.
-    user: Option<(String, String)>,
+    /// Who was looked up last.
+    user: Option<LookedUp>,
+    /// Which addresses they may have who came in, where the file of users says that.
+    addresses: Option<AddressRule>,
     how: String,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
@@ -107,9 +109,14 @@ impl Guest {
     }
 
     fn user<T>(&self, name: &str, known: fn(&User) -> Option<T>) -> Result<Option<T>, Failure> {
-        let users = users::read(&self.server.daemon, self.file()?)?;
+        let Inner { daemon, config, .. } = &*self.server;
+        let users = users::read(daemon, self.file()?, &config.name)?;
         let found = users.find(name);
-        self.facts().user = found.map(|(user, _)| (name.to_owned(), user.to_owned()));
+        self.facts().user = found.map(|(user, known)| LookedUp {
+            said: name.to_owned(),
+            name: user.to_owned(),
+            addresses: known.addresses.clone(),
+        });
         Ok(found.and_then(|(_, user)| known(user)))
     }
 
@@ -170,12 +177,12 @@ impl Guest {
     }
 
     fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
-        let daemon = &self.server.daemon;
+        let Inner { daemon, config, .. } = &*self.server;
         let file = self.file()?;
-        let found = users::read(daemon, file)?.find(name).map(|(name, _)| name.to_owned());
+        let found = users::read(daemon, file, &config.name)?.find(name).map(|(name, _)| name.to_owned());
         let unknown =
             || Failure::new(FailureCode::NotFound, Step::Authenticate, "there is no such user any more");
-        users::store(daemon, file, &found.ok_or_else(unknown)?, password)
+        users::store(daemon, (file, &config.name), &found.ok_or_else(unknown)?, password)
     }
 
     fn answer(&self, ask: Ask) -> Answer {
@@ -231,14 +238,16 @@ impl Guest {
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {
         let server = &self.server;
         let identity = identity(peer);
-        let (share, wanted, routes) = {
+        let (share, wanted, routes, rule) = {
             let facts = self.facts();
             let granted = facts.granted.as_ref();
             let routes = granted.map(|granted| granted.routes.clone()).unwrap_or_default();
             let share = granted.map(|granted| Share::of(granted, None));
-            (share, granted.and_then(|granted| granted.prefix6), routes)
+            (share, granted.and_then(|granted| granted.prefix6), routes, facts.addresses.clone())
         };
-        let request = Request { v4: server.local.is_some(), v6: server.ipv6, ..Request::default() };
+        let meant = rule.as_ref().and_then(AddressRule::suggested).and_then(|a| v4_of(&[a]).pop());
+        let request =
+            Request { v4: server.local.is_some(), v6: server.ipv6, wanted_v4: meant, wanted_v6: None };
         let mut request = share.as_ref().map_or(request, |share| share.request(request));
         // The pool knows a network by its upper half.
         request.wanted_v6 = wanted.and_then(|wanted| match wanted.address {
@@ -247,6 +256,7 @@ impl Guest {
         });
         let lease = server.pool().lease(owner, &identity, request)?;
         let network = lease.v6.map(|(number, _)| Ipv6Addr::from_bits(number.to_bits() << 64));
+        may_have(rule.as_ref(), peer, lease.v4)?;
         if let Some(share) = &share {
             share.check(&server.config.pool, (lease.v4, None))?;
         }
@@ -472,7 +482,7 @@ impl World for Guest {
                 let Some((method, identity)) = &who.peer else { return };
                 let known = std::mem::replace(&mut facts.proven, true);
                 facts.granted = granted_to(facts.offered.take(), identity);
-                facts.identity = as_the_file_has_it(facts.user.take(), identity);
+                (facts.identity, facts.addresses) = as_the_file_has_it(facts.user.take(), identity);
                 facts.how = method.to_string();
                 drop(facts);
                 if !known {

@@ -1,9 +1,11 @@
 //! What counts as proof of who somebody is that dials, and for what.
 
+use std::net::Ipv4Addr;
+
 use adit_auth::eap::{Method, Tunnel};
 use adit_auth::radius::Granted;
 use adit_core::{Failure, FailureCode, Step};
-use adit_profile::PppEap;
+use adit_profile::{AddressRule, PppEap};
 
 use crate::server::identity;
 
@@ -45,11 +47,39 @@ pub(super) fn granted_to(offered: Option<(String, Granted)>, proven: &str) -> Op
     offered.filter(|(who, _)| who == proven).map(|(_, granted)| granted)
 }
 
-/// `DOMAIN\west` is `west`, where the file of users has it so.
-pub(super) fn as_the_file_has_it(user: Option<(String, String)>, proven: &str) -> String {
+/// Who was looked up in the file of users.
+pub(super) struct LookedUp {
+    /// The name that was said.
+    pub(super) said: String,
+    /// That of the file.
+    pub(super) name: String,
+    /// Which addresses they may have.
+    pub(super) addresses: Option<AddressRule>,
+}
+
+/// Who has proven to be `proven`: `DOMAIN\west` is `west`, where the file of users has it so.
+pub(super) fn as_the_file_has_it(user: Option<LookedUp>, proven: &str) -> (String, Option<AddressRule>) {
     match user {
-        Some((said, user)) if said == proven => user,
-        _ => proven.to_owned(),
+        Some(user) if user.said == proven => (user.name, user.addresses),
+        _ => (proven.to_owned(), None),
+    }
+}
+
+/// Refuses an address that the file of users does not let them have.
+pub(super) fn may_have(
+    rule: Option<&AddressRule>,
+    who: &str,
+    address: Option<Ipv4Addr>,
+) -> Result<(), Failure> {
+    match (rule, address) {
+        (Some(rule), Some(address)) if !rule.allows(address.into()) => {
+            let text =
+                format!("{who}: the file of users lets them have other addresses than {address}, or none");
+            let hint =
+                "the fourth word of a line of pppd's secrets: an address of the pool, a network, or  *";
+            Err(Failure::new(FailureCode::NoAddress, Step::Address, text).hint(hint))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -103,9 +133,22 @@ mod tests {
 
     #[test]
     fn a_site_is_known_by_the_name_that_the_file_has() {
-        let user = |said: &str| Some((said.to_owned(), "west".to_owned()));
-        assert_eq!(as_the_file_has_it(user("X\\west"), "X\\west"), "west");
-        assert_eq!(as_the_file_has_it(user("X\\west"), "east"), "east");
-        assert_eq!(as_the_file_has_it(None, "X\\west"), "X\\west");
+        let user = |said: &str| {
+            let addresses = Some(AddressRule::default());
+            Some(LookedUp { said: said.to_owned(), name: "west".to_owned(), addresses })
+        };
+        let none = Some(AddressRule::default());
+        assert_eq!(as_the_file_has_it(user("X\\west"), "X\\west"), ("west".to_owned(), none));
+        assert_eq!(as_the_file_has_it(user("X\\west"), "east"), ("east".to_owned(), None));
+        assert_eq!(as_the_file_has_it(None, "X\\west"), ("X\\west".to_owned(), None));
+    }
+
+    #[test]
+    fn who_may_have_no_address_gets_none() {
+        let address = Some(Ipv4Addr::new(10, 9, 0, 7));
+        let none = AddressRule::default();
+        let why = may_have(Some(&none), "ann", address).unwrap_err();
+        assert_eq!(why.code, FailureCode::NoAddress);
+        assert!(may_have(None, "ann", address).is_ok() && may_have(Some(&none), "ann", None).is_ok());
     }
 }

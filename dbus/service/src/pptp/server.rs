@@ -181,7 +181,7 @@ impl Inner {
         let made = Pool::new(&pool.name, &made).map_err(|e| wrong(format!("pool {}: {e}", pool.name)))?;
         // A missing or exposed file is told at once.
         if let Some(file) = &config.users {
-            users::read(daemon, file)?;
+            users::read(daemon, file, &config.name)?;
         }
         let radius = if config.radius { daemon.radius().of(server, daemon.files())? } else { None };
         let (files, eap) = (daemon.files(), &config.eap);
@@ -459,7 +459,7 @@ impl Inner {
             compress_header: true,
             prove: Vec::new(),
             demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
-            name: "adit".into(),
+            name: self.config.name.clone(),
             eap: EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect()),
             mppe: suites::mppe(&self.config.mppe),
             ipv4: self.local.is_some(),

@@ -288,7 +288,7 @@ impl Inner {
         let user = local.user.clone().ok_or_else(|| unexpected("a user's new password"))?;
         let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
         let daemon = Arc::clone(&self.daemon);
-        let store = move || users::store(&daemon, &file, &user, &password);
+        let store = move || users::store(&daemon, (&file, ""), &user, &password);
         blocking(Step::Authenticate, USERS, store).await?
     }
 
@@ -336,7 +336,7 @@ const fn proves_another_name(method: Method) -> bool {
 
 /// A user, as the file calls it.
 fn find(daemon: &Daemon, file: &FileRef, name: &str) -> Result<Option<(String, UserSecret)>, Failure> {
-    let users = users::read(daemon, file)?;
+    let users = users::read(daemon, file, "")?;
     let Some((name, user)) = users.find(name) else { return Ok(None) };
     let secret = users::secret(user).ok_or_else(|| unexpected("a password that is text"))?;
     Ok(Some((name.to_owned(), secret)))

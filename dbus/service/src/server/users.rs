@@ -19,9 +19,9 @@ const SHORTEST: usize = 8;
 /// One writer at a time.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// The users of a file, with the passwords that they have chosen since.
-pub(crate) fn read(daemon: &Daemon, file: &FileRef) -> Result<Users, Failure> {
-    let mut users = daemon.files().users(file)?;
+/// The users of a file, with the passwords that they have chosen since. `server`: what it calls itself.
+pub(crate) fn read(daemon: &Daemon, file: &FileRef, server: &str) -> Result<Users, Failure> {
+    let mut users = daemon.files().users(file, server)?;
     let chosen = chosen(daemon, file);
     if chosen.exists() {
         users.overlay(daemon.files().users_at(&chosen)?);
@@ -40,7 +40,12 @@ pub(crate) fn secret(user: &User) -> Option<UserSecret> {
 
 /// A user has chosen a password. The administrator's file is not the daemon's to write: what was chosen is kept beside
 /// the daemon's state, as an NT hash.
-pub(crate) fn store(daemon: &Daemon, file: &FileRef, user: &str, password: &Secret) -> Result<(), Failure> {
+pub(crate) fn store(
+    daemon: &Daemon,
+    (file, server): (&FileRef, &str),
+    user: &str,
+    password: &Secret,
+) -> Result<(), Failure> {
     let text = core::str::from_utf8(password.expose()).unwrap_or_default();
     if text.chars().count() < SHORTEST {
         let text = format!("{user}: the new password has fewer than {SHORTEST} characters");
@@ -51,7 +56,7 @@ pub(crate) fn store(daemon: &Daemon, file: &FileRef, user: &str, password: &Secr
         UserPassword::Text(old) => old.equals(password.expose()),
         UserPassword::NtHash(old) => old.equals(hash.expose()),
     };
-    if read(daemon, file)?.find(user).is_some_and(|(_, known)| same(&known.password)) {
+    if read(daemon, file, server)?.find(user).is_some_and(|(_, known)| same(&known.password)) {
         let text = format!("{user}: the new password is the old one");
         return Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text));
     }
