@@ -1,6 +1,6 @@
 //! The clocks of a measurement.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use adit_core::Instant;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
@@ -11,6 +11,11 @@ pub fn now() -> Instant {
     // It cannot fail on Linux with this argument.
     let t = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     Instant::from_nanos(u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The clock of a capture: since 1970.
+pub fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The processor time of this process, user and system.

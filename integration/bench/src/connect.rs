@@ -1,20 +1,18 @@
 //! `connect`: what it takes a client to come up, whichever it is: commands for up and down, a daemon's process, and the
 //! wire.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
+use crate::capture::Capture;
 use crate::clock;
 use crate::figures::say;
-use crate::pcap::{Seen, messages};
+use crate::pcap::Seen;
 
 /// A client to measure.
 #[derive(clap::Args, Debug)]
@@ -69,7 +67,7 @@ struct Told {
 /// # Errors
 /// A command that failed, or a wire that does not show the requests and responses of each time.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let capture = Capture::start(arguments)?;
+    let capture = Capture::start(&arguments.interface, &arguments.capture)?;
     let mut rounds = Vec::new();
     for number in 0..=arguments.rounds {
         let round = once(arguments)?;
@@ -110,9 +108,9 @@ fn middle(mut values: Vec<Duration>) -> Duration {
 
 fn once(arguments: &Arguments) -> anyhow::Result<Round> {
     let cpu = || anyhow::Ok(clock::cpu_of(arguments.process)? + of_commands()?);
-    let (begun, before) = (wall(), cpu()?);
+    let (begun, before) = (clock::wall(), cpu()?);
     command(&arguments.up)?;
-    let (ended, after) = (wall(), cpu()?);
+    let (ended, after) = (clock::wall(), cpu()?);
     command(&arguments.down)?;
     Ok(Round { begun, ended, cpu: after.saturating_sub(before) })
 }
@@ -135,11 +133,6 @@ fn of_commands() -> anyhow::Result<Duration> {
     Ok(of(usage.user_time()) + of(usage.system_time()))
 }
 
-/// The clock of the capture.
-fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 fn told(round: &Round, seen: &[Seen], client: Ipv4Addr) -> anyhow::Result<Told> {
     let during = seen.iter().filter(|s| round.begun <= s.at && s.at <= round.ended);
     // What the server asks meanwhile is not the client's doing.
@@ -159,43 +152,6 @@ fn told(round: &Round, seen: &[Seen], client: Ipv4Addr) -> anyhow::Result<Told> 
     ensure!(told.round_trips > 0, "the capture shows nothing");
     told.after = round.ended.saturating_sub(last);
     Ok(told)
-}
-
-/// tcpdump, running.
-struct Capture {
-    child: Child,
-    file: PathBuf,
-}
-
-impl Capture {
-    fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let mut command = Command::new("tcpdump");
-        command.args(["-i", &arguments.interface, "-n", "-U", "-Z", "root"]);
-        command.args(["--immediate-mode", "--time-stamp-precision=nano", "-w"]);
-        command.arg(&arguments.capture).args(["udp", "port", "500", "or", "udp", "port", "4500"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("tcpdump")?;
-        let stderr = child.stderr.take().context("tcpdump")?;
-        let mut said = String::new();
-        let mut lines = BufReader::new(stderr);
-        while !said.contains("listening on") {
-            ensure!(lines.read_line(&mut said)? > 0, "tcpdump: {said}");
-        }
-        Ok(Self { child, file: arguments.capture.clone() })
-    }
-
-    fn stop(mut self) -> anyhow::Result<Vec<Seen>> {
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGINT)?;
-        self.child.wait()?;
-        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
-        messages(&bytes).with_context(|| format!("{}: no capture", self.file.display()))
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod against;
 mod answers;
+mod capture;
 pub mod charon;
 pub mod clock;
 pub mod connect;

@@ -3,15 +3,19 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::capture::Capture;
+use crate::clock;
 use crate::figures::say;
+use crate::pcap::Seen;
 
 /// Between two datagrams.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -19,8 +23,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 const FLOWS: u64 = 1500;
 /// What comes so long after the one before it was late.
 const LATE: Duration = Duration::from_millis(200);
-/// A change after which it does not flow for so long has ended it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client to measure.
 #[derive(clap::Args, Debug)]
@@ -37,22 +39,39 @@ pub struct Arguments {
     /// What the first change is, in a figure's name
     #[arg(long)]
     name: String,
+    /// This host's address on the link that it goes to: the gap is told in parts, before and after the first IKE request from there
+    #[arg(long, requires = "capture")]
+    from: Option<Ipv4Addr>,
+    /// Where the capture that tells that goes
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+    /// A change after which it does not flow for so many seconds has ended it
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// That it does not flow again after the first change is a figure too, and the last one
+    #[arg(long)]
+    may_stay: bool,
 }
 
 /// What the first change has cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Round {
+    /// The last answer before the gap, by the clock of a capture.
+    from: Duration,
     /// The longest time between two answers.
     gap: Duration,
-    lost: u64,
+    lost: usize,
 }
 
 /// Measures, and says what it found.
 ///
 /// # Errors
-/// A command that failed, or datagrams that did not flow again.
+/// A command that failed, datagrams that did not flow again, or a gap in which the wire shows no request.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let capture = arguments.capture.as_deref().map(|file| Capture::start("any", file)).transpose()?;
+    let patience = Duration::from_secs(arguments.patience);
     let stream = Stream::begin(arguments.to)?;
-    stream.flows().context("before the first change")?;
+    stream.flows(patience).context("before the first change")?;
     let round_trip = stream.ear.heard().round_trip();
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
@@ -60,27 +79,76 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let before = stream.ear.heard().answers();
             stream.ear.heard().gap = Duration::ZERO;
             command(change)?;
-            stream.flows().with_context(|| format!("after {change}"))?;
+            let flows = stream.flows(patience);
+            if number == 0 && flows.is_err() && arguments.may_stay {
+                say(&format!("{}: gap, ms", arguments.name), &format!("more than {}", patience.as_millis()));
+                return stream.end();
+            }
+            flows.with_context(|| format!("after {change}"))?;
             if number == 0 {
-                rounds.push(stream.ear.heard().since(before));
+                rounds.push(stream.ear.heard().since(before, stream.begun));
             }
         }
     }
     stream.end()?;
-    let name = &arguments.name;
-    let ms = |d: Duration| format!("{:.0}", d.as_secs_f64() * 1e3);
-    say(&format!("{name}: gap, ms"), &ms(middle(rounds.iter().map(|r| r.gap).collect())));
-    say(&format!("{name}: longest gap, ms"), &ms(rounds.iter().map(|r| r.gap).max().unwrap_or_default()));
-    let lost = middle(rounds.iter().map(|r| r.lost).collect());
-    say(&format!("{name}: datagrams lost"), &lost.to_string());
-    say(&format!("{name}: round trip without it, ms"), &ms(round_trip));
+    tell(&arguments.name, &rounds, round_trip);
+    if let (Some(capture), Some(from)) = (capture, arguments.from) {
+        let seen = capture.stop()?;
+        let parts =
+            rounds.iter().map(|round| parts(round, &seen, from)).collect::<anyhow::Result<Vec<_>>>()?;
+        let figure = |what: &str, part: fn(&Parts) -> Duration| {
+            let name = &arguments.name;
+            say(&format!("{name}: {what}, ms"), &ms(middle(parts.iter().map(part).collect())));
+        };
+        figure("… of it to the first request over the other path", |p| p.before);
+        figure("… from there to the first answer", |p| p.after);
+        figure("… from there to the request's own response", |p| p.response);
+    }
     Ok(())
 }
 
-/// The lower of the two in the middle, where there are two.
+fn tell(name: &str, rounds: &[Round], round_trip: Duration) {
+    let figure = |what: &str, value: String| say(&format!("{name}: {what}"), &value);
+    let gaps: Vec<Duration> = rounds.iter().map(|r| r.gap).collect();
+    let lost: Vec<usize> = rounds.iter().map(|r| r.lost).collect();
+    figure("gap, ms", ms(middle(gaps.clone())));
+    figure("longest gap, ms", ms(gaps.into_iter().max().unwrap_or_default()));
+    figure("datagrams lost", middle(lost.clone()).to_string());
+    figure("most datagrams lost", lost.into_iter().max().unwrap_or_default().to_string());
+    figure("round trip without it, ms", ms(round_trip));
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.0}", duration.as_secs_f64() * 1e3)
+}
+
+/// A gap in parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Parts {
+    /// To the first request from the other address.
+    before: Duration,
+    /// From there to the first answer to a datagram.
+    after: Duration,
+    /// From there to the response to that request.
+    response: Duration,
+}
+
+fn parts(round: &Round, seen: &[Seen], from: Ipv4Addr) -> anyhow::Result<Parts> {
+    let mut later = seen.iter().skip_while(|s| s.at < round.from);
+    let request =
+        later.find(|s| s.from == from && !s.response).context("no request from the other address")?;
+    let before = request.at.saturating_sub(round.from);
+    ensure!(before < round.gap, "the first request from the other address came after the gap");
+    let answers = |s: &&Seen| s.response && s.from != from && s.message_id == request.message_id;
+    let response = later.find(answers).context("no response to the other address")?;
+    let after = round.gap.saturating_sub(before);
+    Ok(Parts { before, after, response: response.at.saturating_sub(request.at) })
+}
+
+/// The upper of the two in the middle, where there are two.
 fn middle<T: Ord + Copy + Default>(mut values: Vec<T>) -> T {
     values.sort_unstable();
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn command(script: &str) -> anyhow::Result<()> {
@@ -112,6 +180,8 @@ struct Heard {
     last: Option<Instant>,
     /// The longest time between two answers since this was set to nothing.
     gap: Duration,
+    /// When that began.
+    from: Option<Instant>,
     /// Answers since the last one that was late.
     in_time: u64,
 }
@@ -126,8 +196,10 @@ impl Heard {
             *place = Some(now.saturating_duration_since(begun).saturating_sub(sent));
         }
         let pause = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if pause > self.gap {
+            (self.gap, self.from) = (pause, self.last);
+        }
         self.last = Some(now);
-        self.gap = self.gap.max(pause);
         self.in_time = if pause > LATE { 0 } else { self.in_time + 1 };
     }
 
@@ -136,9 +208,11 @@ impl Heard {
         self.took.len()
     }
 
-    fn since(&self, before: usize) -> Round {
-        let missing = self.took.get(before..).unwrap_or_default().iter().filter(|t| t.is_none()).count();
-        Round { gap: self.gap, lost: u64::try_from(missing).unwrap_or(u64::MAX) }
+    /// What has been missing after the first `before` answers; `begun` is when the capture's clock showed that.
+    fn since(&self, before: usize, begun: (Instant, Duration)) -> Round {
+        let lost = self.took.get(before..).unwrap_or_default().iter().filter(|t| t.is_none()).count();
+        let from = self.from.map_or(begun.1, |from| begun.1 + from.saturating_duration_since(begun.0));
+        Round { from, gap: self.gap, lost }
     }
 
     fn round_trip(&self) -> Duration {
@@ -150,7 +224,8 @@ impl Heard {
 struct Stream {
     ear: Arc<Ear>,
     over: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
+    /// When, by both clocks.
+    begun: (Instant, Duration),
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -159,22 +234,26 @@ impl Stream {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("UDP")?;
         socket.connect(to).with_context(|| to.to_string())?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let mut stream =
-            Self { ear: Arc::default(), over: Arc::default(), sent: Arc::default(), threads: Vec::new() };
         let begun = Instant::now();
+        let mut stream = Self {
+            ear: Arc::default(),
+            over: Arc::default(),
+            begun: (begun, clock::wall()),
+            threads: Vec::new(),
+        };
         let (twin, over, ear) = (socket.try_clone()?, Arc::clone(&stream.over), Arc::clone(&stream.ear));
         stream.threads.push(thread::spawn(move || receive(&twin, &over, &ear, begun)));
-        let (over, sent) = (Arc::clone(&stream.over), Arc::clone(&stream.sent));
-        stream.threads.push(thread::spawn(move || send(&socket, &over, &sent, begun)));
+        let over = Arc::clone(&stream.over);
+        stream.threads.push(thread::spawn(move || send(&socket, &over, begun)));
         Ok(stream)
     }
 
     /// Waits until it flows.
-    fn flows(&self) -> anyhow::Result<()> {
+    fn flows(&self, patience: Duration) -> anyhow::Result<()> {
         let mut heard = self.ear.heard();
         // What was answered before the change says nothing.
         heard.in_time = 0;
-        let wait = self.ear.more.wait_timeout_while(heard, PATIENCE, |heard| heard.in_time < FLOWS);
+        let wait = self.ear.more.wait_timeout_while(heard, patience, |heard| heard.in_time < FLOWS);
         ensure!(!wait.unwrap_or_else(PoisonError::into_inner).1.timed_out(), "nothing comes back");
         Ok(())
     }
@@ -192,7 +271,7 @@ impl Stream {
 }
 
 /// Datagram after datagram, on time also after a late one: its number, and when it was sent.
-fn send(socket: &UdpSocket, over: &AtomicBool, sent: &AtomicU64, begun: Instant) -> std::io::Result<()> {
+fn send(socket: &UdpSocket, over: &AtomicBool, begun: Instant) -> std::io::Result<()> {
     let mut number = 0_u64;
     while !over.load(Ordering::Acquire) {
         let due = begun + PAUSE.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
@@ -208,7 +287,6 @@ fn send(socket: &UdpSocket, over: &AtomicBool, sent: &AtomicU64, begun: Instant)
             Err(e) => return Err(e),
         }
         number += 1;
-        sent.store(number, Ordering::Release);
     }
     Ok(())
 }
@@ -264,17 +342,45 @@ mod tests {
         for n in (0..100).chain(180..400) {
             heard.take(n, Duration::from_millis(n), at(n + 50), begun);
         }
-        let round = heard.since(50);
-        assert_eq!((round.lost, round.gap), (80, Duration::from_millis(81)));
+        let round = heard.since(50, (begun, Duration::from_secs(7)));
+        let expected = Round { from: Duration::from_millis(7149), gap: Duration::from_millis(81), lost: 80 };
+        assert_eq!(round, expected);
         assert_eq!((heard.round_trip(), heard.in_time), (Duration::from_millis(50), 320));
         heard.take(700, Duration::from_millis(700), at(750), begun);
-        assert_eq!((heard.in_time, heard.since(400).lost), (0, 300));
+        let lost = heard.since(400, (begun, Duration::ZERO)).lost;
+        assert_eq!((heard.in_time, lost), (0, 300));
+    }
+
+    #[test]
+    fn a_gap_has_parts() {
+        let [old, new, server] = [1, 2, 3].map(|n| Ipv4Addr::new(192, 0, 2, n));
+        let seen = |at: u64, from, message_id, response| Seen {
+            at: Duration::from_millis(at),
+            from,
+            spi: 1,
+            exchange: 37,
+            message_id,
+            response,
+        };
+        let wire = [
+            seen(90, new, 1, false),
+            seen(110, old, 2, false),
+            seen(130, new, 2, false),
+            seen(150, server, 1, true),
+            seen(180, server, 2, true),
+        ];
+        let ms = Duration::from_millis;
+        let round = Round { from: ms(100), gap: ms(85), lost: 0 };
+        let expected = Parts { before: ms(30), after: ms(55), response: ms(50) };
+        assert_eq!(parts(&round, &wire, new).unwrap(), expected);
+        assert!(parts(&Round { gap: ms(20), ..round }, &wire, new).is_err());
+        assert!(parts(&round, &wire[..3], new).is_err());
     }
 
     #[test]
     fn the_median_is_one_of_them() {
         assert_eq!(middle(vec![3, 1, 2]), 2);
-        assert_eq!(middle(vec![4, 1, 3, 2]), 2);
+        assert_eq!(middle(vec![4, 1, 3, 2]), 3);
         assert_eq!(middle(Vec::<u64>::new()), 0);
     }
 }

@@ -76,16 +76,18 @@ const THEIRS: &str = "strongSwan 6.0.1, to strongSwan";
 const ROAM: Compared = Compared {
     scenario: "bench-roam",
     place: "roam",
-    title: "A thousand datagrams a second, there and back over 50 ms: medians of ten (of the black hole three), in the VM, \
-            which is emulated: only the columns can be compared.",
+    title: "A thousand datagrams a second, there and back over 50 ms: medians of ten (of strongSwan's black hole one), in \
+            the VM, which is emulated: only the columns can be compared.",
     steps: &[
         (OURS, "10-adit.log"),
         (OURS, "11-adit.log"),
         (OURS, "12-adit.log"),
         (MIXED, "15-adit.log"),
         (MIXED, "16-adit.log"),
-        (THEIRS, "19-swan.log"),
+        (MIXED, "17-adit.log"),
         (THEIRS, "20-swan.log"),
+        (THEIRS, "21-swan.log"),
+        (THEIRS, "22-swan.log"),
     ],
 };
 
