@@ -2,8 +2,9 @@
 //! our mark and a link's address leaves by that link, whichever the host prefers, so that a path can be tried before it
 //! is taken, and is kept until the next one is proven.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use adit_core::Failure;
 use adit_plan::mobility::Uplink;
@@ -19,6 +20,16 @@ pub struct Uplinks {
     seen: watch::Sender<Arc<Vec<Uplink>>>,
     look: Arc<Notify>,
     work: Arc<Mutex<Work>>,
+    words: Arc<std::sync::Mutex<BTreeMap<String, Word>>>,
+}
+
+/// What the system says of a link beside what the kernel does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Word {
+    /// Whether what goes over it costs money, where that is known.
+    pub metered: Option<bool>,
+    /// It leads nowhere, or to a portal.
+    pub limited: bool,
 }
 
 #[derive(Default)]
@@ -34,7 +45,13 @@ impl Uplinks {
     /// Nobody follows them yet.
     #[must_use]
     pub fn new(host: Arc<dyn Host>) -> Self {
-        Self { host, seen: watch::Sender::default(), look: Arc::default(), work: Arc::default() }
+        Self {
+            host,
+            seen: watch::Sender::default(),
+            look: Arc::default(),
+            work: Arc::default(),
+            words: Arc::default(),
+        }
     }
 
     /// Follows them, until [`Uplinks::leave`]. `changes` is used by the first one.
@@ -78,6 +95,24 @@ impl Uplinks {
         self.look.notify_one();
     }
 
+    /// The system says this of links, by their names, and nothing of others.
+    pub fn told(&self, words: BTreeMap<String, Word>) {
+        let mut known = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != words {
+            *known = words;
+            self.look();
+        }
+    }
+
+    fn with_word(&self, mut uplink: Uplink) -> Uplink {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(word) = words.get(&uplink.name) {
+            uplink.metered = word.metered.unwrap_or(uplink.metered);
+            uplink.limited = word.limited;
+        }
+        uplink
+    }
+
     /// The addresses of this host that others can reach it at, as far as it knows.
     pub async fn addresses(&self) -> Vec<IpAddr> {
         let states = self.host.uplinks().await.unwrap_or_default();
@@ -103,7 +138,12 @@ impl Uplinks {
             Ok(states) => states,
             Err(error) => return tracing::warn!(%error, "the uplinks cannot be read"),
         };
-        let seen: Vec<Uplink> = states.iter().map(|s| s.uplink.clone()).collect();
+        let seen: Vec<Uplink> = states.iter().map(|s| self.with_word(s.uplink.clone())).collect();
+        // Who has lost a link is told first of all.
+        let known = Arc::clone(&self.seen.borrow());
+        if seen.iter().all(|uplink| known.contains(uplink)) {
+            self.announce(seen.clone());
+        }
         let wanted = self.wanted(&states).await;
         let stands = |change: &Change| work.made.iter().any(|(made, _)| made == change);
         // What is gone is told before it is tidied up.

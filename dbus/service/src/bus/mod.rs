@@ -3,6 +3,7 @@
 mod connection;
 mod gate;
 mod manager;
+mod networks;
 mod objects;
 mod private;
 mod profile;
@@ -51,12 +52,13 @@ pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
     Ok(Buses { tasks, socket: Some(socket) })
 }
 
-async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 2]> {
+async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 3]> {
     let builder = zbus::connection::Builder::system();
     let objects = objects::Objects::serve(builder, Arc::clone(daemon), Gate::Bus).await?;
     // The name comes last: whoever sees it finds every object there.
     objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");
     let sleep = tokio::spawn(sleep::follow(objects.connection().clone()));
-    Ok([tokio::spawn(objects.follow()), sleep])
+    let networks = networks::follow(objects.connection().clone(), daemon.uplinks().clone());
+    Ok([tokio::spawn(objects.follow()), sleep, tokio::spawn(networks)])
 }

@@ -112,6 +112,7 @@ impl Host for RecordingHost {
             name: "lo".into(),
             kind: LinkKind::Wired,
             metered: false,
+            limited: false,
             addresses: ways.iter().map(|w| w.source).collect(),
             ways,
         };

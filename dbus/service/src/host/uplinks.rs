@@ -188,6 +188,7 @@ fn state(index: u32, link: &Seen) -> Option<UplinkState> {
             name: link.name.clone(),
             kind,
             metered: kind == LinkKind::Wwan,
+            limited: false,
             addresses: link.addresses.clone(),
             ways,
         },

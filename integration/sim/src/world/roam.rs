@@ -88,6 +88,7 @@ impl Link {
             name: self.name.clone(),
             kind: self.kind,
             metered: self.kind == LinkKind::Wwan,
+            limited: false,
             addresses: vec![source],
             ways: vec![way],
         }

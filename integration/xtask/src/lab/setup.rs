@@ -18,7 +18,7 @@ use crate::shell::{output, run_logged};
 const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins \
     libstrongswan-standard-plugins iproute2 nftables tcpdump iputils-ping dbus util-linux procps openssl strace iperf3 \
     netcat-openbsd conntrack kmod libcap2-bin jq ethtool curl xz-utils freeradius freeradius-utils ppp pptpd pptp-linux \
-    xl2tpd softhsm2 opensc dnsmasq-base";
+    xl2tpd softhsm2 opensc dnsmasq-base network-manager";
 
 /// Modules that the initrd loads to mount the root. ext4 asks for its checksum by name, which no list of modules shows.
 const BOOT_MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "crc32c_generic", "libcrc32c", "ext4"];

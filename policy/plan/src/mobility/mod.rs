@@ -8,6 +8,7 @@
 //! - A better one is proven first and taken then; the old one carries meanwhile.
 //! - A path that looks alive and brings nothing back is suspected: it and all others are tried at the same time, and if
 //!   another one answers and it does not, it is left.
+//! - So is one whose link the system calls limited, once: what the system looks for is something else than the peer.
 //! - A link that comes and goes is not followed.
 
 mod table;
@@ -304,6 +305,7 @@ impl Mobility {
     }
 
     fn uplinks(&mut self, now: Instant, uplinks: Vec<Uplink>) {
+        let was_limited = self.is_limited();
         self.table.set_uplinks(now, uplinks);
         if self.table.link_of(self.path).is_none() {
             return self.leave(now);
@@ -315,6 +317,14 @@ impl Mobility {
             Standing::Waiting => self.try_all(now),
             Standing::Connected => self.look_for_better(now),
         }
+        if self.is_limited() && !was_limited && self.standing == Standing::Connected {
+            self.suspect(now);
+        }
+    }
+
+    /// Whether the system suspects the link of the path in use.
+    fn is_limited(&self) -> bool {
+        self.table.link_of(self.path).is_some_and(|uplink| uplink.limited)
     }
 
     fn peers(&mut self, now: Instant, peers: &[IpAddr]) {

@@ -38,6 +38,9 @@ pub struct Uplink {
     pub kind: LinkKind,
     /// Whether what goes over it costs money.
     pub metered: bool,
+    /// The system has found that it leads nowhere, or only to a portal: what it looked for may be something else than a
+    /// peer, so this is a suspicion.
+    pub limited: bool,
     /// All its addresses: a path from one of them is there, also if another would be taken now.
     pub addresses: Vec<IpAddr>,
     /// At most one a family.
@@ -85,6 +88,7 @@ pub(super) struct Candidate {
     pub(super) path: Path,
     pub(super) cost: Cost,
     pub(super) link: String,
+    limited: bool,
 }
 
 /// A link that comes and goes so often within a minute is not gone to any more, unless there is no other.
@@ -169,13 +173,14 @@ impl Table {
                     let path = Path { local: SocketAddr::new(way.source, port), remote: *peer };
                     let refused = self.refused.get(&(path.local, path.remote)).is_some_and(|u| *u > now);
                     if !refused {
-                        all.push(Candidate { path, cost: self.cost(uplink, way), link: uplink.name.clone() });
+                        let (cost, link) = (self.cost(uplink, way), uplink.name.clone());
+                        all.push(Candidate { path, cost, link, limited: uplink.limited });
                     }
                 }
             }
         }
-        // Links that flap come last; among equals the peer's own order stands.
-        all.sort_by_key(|c| (self.flaps(now, &c.link), c.cost));
+        // Links that flap come last, and before them those that are limited; among equals the peer's own order stands.
+        all.sort_by_key(|c| (self.flaps(now, &c.link), c.limited, c.cost));
         all
     }
 

@@ -16,6 +16,7 @@ fn link(name: &str, kind: LinkKind, source: &str, metric: u32) -> Uplink {
         name: name.into(),
         kind,
         metered: kind == LinkKind::Wwan,
+        limited: false,
         addresses: vec![source],
         ways: vec![Way { source, reaches, metric }],
     }
@@ -85,6 +86,44 @@ fn a_link_that_is_lost_is_left_at_once() {
     assert_eq!(acts, [Act::Move(over_wwan()), Act::Standing(Standing::Waiting)]);
     assert_eq!(answers(&mut m, 5050, over_wwan()), [Act::Standing(Standing::Connected)]);
     assert_eq!((m.path(), m.link()), (over_wwan(), Some("wwan0")));
+}
+
+#[test]
+fn a_link_that_the_system_calls_limited_is_tried_with_all_others_and_left_if_it_does_not_answer() {
+    let limited = || Uplink { limited: true, ..wifi() };
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan()]));
+    assert_eq!(pass(&mut m, 5000), []);
+    let acts = give(&mut m, 5000, Input::Uplinks(vec![limited(), wwan()]));
+    // What may cost money is tried too: it is not done periodically.
+    let [Act::Probe(paths)] = &acts[..] else { panic!("{acts:?}") };
+    assert!(paths.len() == 2 && paths.contains(&over_wifi()) && paths.contains(&over_wwan()), "{paths:?}");
+    assert_eq!(answers(&mut m, 5050, over_wwan()), []);
+    let acts = pass(&mut m, 5600);
+    assert!(acts.contains(&Act::Move(over_wwan())), "{acts:?}");
+}
+
+#[test]
+fn a_limited_link_that_answers_is_kept_and_not_suspected_again() {
+    let limited = || Uplink { limited: true, ..wifi() };
+    let mut m = up();
+    give(&mut m, 1000, Input::Uplinks(vec![wifi(), wwan()]));
+    pass(&mut m, 5000);
+    give(&mut m, 5000, Input::Uplinks(vec![limited(), wwan()]));
+    assert_eq!(answers(&mut m, 5040, over_wwan()), []);
+    assert_eq!(answers(&mut m, 5050, over_wifi()), []);
+    assert_eq!(pass(&mut m, 9000), []);
+    // Other news of a link that has been limited all the time are none of it.
+    assert_eq!(give(&mut m, 9000, Input::Uplinks(vec![limited()])), []);
+    assert_eq!((m.path(), m.standing().0), (over_wifi(), Standing::Connected));
+}
+
+#[test]
+fn of_two_links_the_one_that_is_not_limited_comes_first() {
+    let mut m = up();
+    let limited = Uplink { limited: true, ..wired() };
+    let acts = give(&mut m, 1000, Input::Uplinks(vec![limited, wwan()]));
+    assert_eq!(acts[0], Act::Move(over_wwan()));
 }
 
 #[test]
