@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: decides where the scenarios run, gets that ready, and runs them there.
 
 mod debian;
+mod kernel;
 mod peers;
 mod record;
 mod setup;
@@ -28,6 +29,7 @@ pub(crate) struct Options {
     keep: bool,
     release: bool,
     vm: bool,
+    debian12: bool,
     narrate: bool,
     record: bool,
     names: Vec<String>,
@@ -50,7 +52,7 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
     let chosen = options.choose(&folder)?;
     let stage = stage::Stage::make(&chosen, options.release)?;
     let passed = match lacking(&chosen) {
-        why if why.is_empty() && !options.vm => {
+        why if why.is_empty() && !options.vm && !options.debian12 => {
             println!("lab: in plain namespaces: this kernel and system have all that the scenarios need");
             in_namespaces(&stage, &options.runner())
         }
@@ -58,8 +60,12 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
             let why =
                 if why.is_empty() { "asked for".to_owned() } else { format!("this machine lacks {why}") };
             let image = setup::image(&lab_folder().join("cache"))?;
+            let (image, kernel) = match options.debian12 {
+                true => (kernel::debian_12(image, &lab_folder().join("cache"))?, "Debian 12's kernel"),
+                false => (image, "Debian 13's kernel"),
+            };
             let accelerator = vm::Accelerator::probe(&image, &lab_folder().join("cache"));
-            println!("lab: in one VM with Debian 13's kernel, {accelerator}: {why}");
+            println!("lab: in one VM with {kernel}, {accelerator}: {why}");
             vm::run(&image, accelerator, &stage, &options.runner())
         }
     };
@@ -94,11 +100,13 @@ impl Options {
                 "--keep" => options.keep = true,
                 "--release" => options.release = true,
                 "--vm" => options.vm = true,
+                "--debian12-kernel" => options.debian12 = true,
                 "--narrate" => options.narrate = true,
                 "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
-                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--narrate] [--record] [NAME…]";
+                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--debian12-kernel] \
+                        [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
             }

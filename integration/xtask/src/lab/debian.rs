@@ -96,6 +96,21 @@ pub(crate) fn host_packages(cache: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Fetches the package of a release's kernel into `folder`.
+///
+/// # Errors
+/// apt's own words.
+pub(crate) fn download_kernel(release: &str, cache: &Path, folder: &Path, log: &Path) -> Result<(), String> {
+    let apt = Apt::of_release(release, &cache.join(format!("apt-{release}")), log)?;
+    let mut options = apt.options.clone();
+    // The machine's own packages are of no interest, and may be of another release.
+    options.push(format!("-oDir::Cache={}", cache.join(format!("apt-{release}")).display()));
+    let script = "cd $1; shift; name=$(apt-cache \"$@\" depends linux-image-amd64 | \
+        sed -n 's/.*Depends: \\(linux-image-[0-9][^ ]*\\)$/\\1/p' | head -n 1); apt-get \"$@\" download $name";
+    let mut command = Command::new("sh");
+    run_logged(command.args(["-ec", script, "sh"]).arg(folder).args(options), log)
+}
+
 /// Installs what the unit tests call, where that is missing and we are root.
 ///
 /// # Errors
@@ -146,8 +161,10 @@ struct Apt {
 
 impl Apt {
     fn with_own_lists(cache: &Path, log: &Path) -> Result<Self, String> {
-        let codename = codename()?;
-        let folder = cache.join("apt");
+        Self::of_release(&codename()?, &cache.join("apt"), log)
+    }
+
+    fn of_release(codename: &str, folder: &Path, log: &Path) -> Result<Self, String> {
         for part in ["lists/partial", "parts"] {
             fs::create_dir_all(folder.join(part)).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
@@ -156,8 +173,8 @@ impl Apt {
             format!("deb [signed-by={}] {address} {suite} main\n", mirror.keyring)
         };
         let mut sources =
-            line(&mirror.address, &codename) + &line(&mirror.address, &format!("{codename}-updates"));
-        if let Some(security) = security(&codename) {
+            line(&mirror.address, codename) + &line(&mirror.address, &format!("{codename}-updates"));
+        if let Some(security) = security(codename) {
             sources += &line(&security, &format!("{codename}-security"));
         }
         let backports = (codename == "bookworm").then(|| format!("{codename}-backports"));

@@ -12,6 +12,9 @@ while read -r module; do
     /bin/busybox insmod "/modules/$module" || echo "lab: $module not loaded"
 done < /order
 /bin/busybox mount -t ext4 -o rw,noatime /dev/vda /root || { echo "lab: no root"; echo o > /proc/sysrq-trigger; }
+if [ -b /dev/vdb ]; then
+    /bin/busybox mount -t ext4 -o ro /dev/vdb /root/usr/lib/modules || echo "lab: no modules"
+fi
 /bin/busybox mount --move /dev /root/dev
 /bin/busybox umount /proc /sys
 exec /bin/busybox switch_root /root /sbin/lab-init

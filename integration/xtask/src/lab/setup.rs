@@ -31,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) initrd: PathBuf,
     /// Root file system (raw, ext4); only ever used as a snapshot.
     pub(crate) root: PathBuf,
+    /// The kernel's modules (raw, ext4), where the root has those of another one.
+    pub(crate) modules: Option<PathBuf>,
 }
 
 /// Makes what is missing, in `cache`.
@@ -44,6 +46,7 @@ pub(crate) fn image(cache: &Path) -> Result<Image, String> {
         kernel: folder.join("vmlinuz"),
         initrd: folder.join("initrd.img"),
         root: folder.join("root.img"),
+        modules: None,
     };
     // One setup at a time; the lock goes with the process.
     let lock = File::create(cache.join("lock")).map_err(|e| format!("{}: {e}", cache.display()))?;
@@ -78,7 +81,7 @@ fn recipe() -> u64 {
 }
 
 /// What an interrupted setup left (its mounts went with the mount namespace that they were made in), and older images.
-fn remove_remains(cache: &Path, prefix: &str) -> Result<(), String> {
+pub(super) fn remove_remains(cache: &Path, prefix: &str) -> Result<(), String> {
     for entry in fs::read_dir(cache).map_err(|e| format!("{}: {e}", cache.display()))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             fs::remove_dir_all(entry.path()).map_err(|e| format!("{}: {e}", entry.path().display()))?;
@@ -101,7 +104,7 @@ fn build(folder: &Path, log: &Path) -> Result<(), String> {
     step("the kernel");
     let version = kernel(&root, folder, log)?;
     step("initrd and image");
-    initrd(&root, folder, &version, log)?;
+    initrd(&root.join("usr/lib/modules").join(version), folder, log)?;
     pack(&root, folder, log)?;
     fs::remove_dir_all(&root).map_err(|e| format!("{}: {e}", root.display()))
 }
@@ -154,16 +157,16 @@ fn kernel(root: &Path, folder: &Path, log: &Path) -> Result<String, String> {
     Ok(version)
 }
 
-fn initrd(root: &Path, folder: &Path, version: &str, log: &Path) -> Result<(), String> {
+/// The initrd in `folder`, with what boots from `modules`.
+pub(super) fn initrd(modules: &Path, folder: &Path, log: &Path) -> Result<(), String> {
     let tree = folder.join("initrd");
     for part in ["bin", "modules", "proc", "sys", "dev", "root"] {
         fs::create_dir_all(tree.join(part)).map_err(|e| format!("{}: {e}", tree.display()))?;
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox")).map_err(|e| format!("/bin/busybox: {e}"))?;
     write_program(&tree.join("init"), include_str!("initrd.sh"))?;
-    let modules = root.join("usr/lib/modules").join(version);
     let mut order = String::new();
-    for path in boot_order(&modules)? {
+    for path in boot_order(modules)? {
         let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let plain = name.trim_end_matches(".xz").to_owned();
         let mut unpack = Command::new("sh");
@@ -209,11 +212,16 @@ fn pack(root: &Path, folder: &Path, log: &Path) -> Result<(), String> {
         /usr/lib/modules/*/kernel/drivers/gpu /usr/lib/modules/*/kernel/drivers/media /usr/lib/modules/*/kernel/sound \
         /usr/sbin/policy-rc.d; mkdir -p /host /lab";
     chroot(root, tidy, log)?;
-    let size = output(Command::new("du").args(["-s", "--block-size=1M"]).arg(root))?;
+    file_system(root, &folder.join("root.img"), 512, log)
+}
+
+/// An ext4 image of a folder, with so many MB to spare.
+pub(super) fn file_system(folder: &Path, image: &Path, spare: u64, log: &Path) -> Result<(), String> {
+    let size = output(Command::new("du").args(["-s", "--block-size=1M"]).arg(folder))?;
     let used: u64 = size.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(2048);
     let mut make = Command::new("mke2fs");
     make.args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"]);
-    make.arg(root).arg(folder.join("root.img")).arg(format!("{}M", used + used / 4 + 512));
+    make.arg(folder).arg(image).arg(format!("{}M", used + used / 4 + spare));
     run_logged(&mut make, log)
 }
 

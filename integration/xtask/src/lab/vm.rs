@@ -88,6 +88,9 @@ pub(crate) fn run(
     let console = stage.folder.join("console.log");
     let mut command = qemu(accelerator, image, &format!("file:{}", console.display()), "");
     command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", image.root.display()));
+    if let Some(modules) = &image.modules {
+        command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", modules.display()));
+    }
     command.arg("-virtfs");
     command.arg(format!("local,path={},mount_tag=host,security_model=none", stage.folder.display()));
     command.stdout(Stdio::piped()).stderr(Stdio::inherit());
