@@ -1,13 +1,17 @@
 //! The sink behind a server, and the source of what is sent to it. Everything carries the marker.
 
 use std::{
-    io::{Read, Write},
+    io::{IoSlice, IoSliceMut, Read, Write},
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
     thread,
     time::Duration,
 };
 
 use adit_lab::scenario::Scenario;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
+};
 
 /// Where sinks listen, TCP and UDP.
 pub(crate) const PORT: u16 = 7007;
@@ -18,17 +22,35 @@ pub(crate) const DATAGRAM: usize = 512;
 /// Bytes of a ping's payload.
 pub(crate) const PING: usize = 56;
 
+/// Sends the next datagram back, from the address that it was sent to: a host may have many.
+fn echo(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<()> {
+    let mut space = nix::cmsg_space!(nix::libc::in6_pktinfo);
+    let (count, from, asked) = {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let got =
+            recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
+        let asked = got.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::Ipv6PacketInfo(info) => Some(info.ipi6_addr),
+            _ => None,
+        });
+        (got.bytes, got.address, asked)
+    };
+    let parts = [IoSlice::new(buffer.get(..count).unwrap_or_default())];
+    let info = asked.map(|ipi6_addr| nix::libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 });
+    let messages: Vec<ControlMessage<'_>> = info.iter().map(ControlMessage::Ipv6PacketInfo).collect();
+    sendmsg(socket.as_raw_fd(), &parts, &messages, MsgFlags::empty(), from.as_ref()).map(drop)
+}
+
 /// Sends back whatever comes, over IPv4 and IPv6, until it is ended.
 pub(crate) fn sink() -> Result<(), String> {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
     let listener = TcpListener::bind(any).map_err(|e| format!("TCP port {PORT}: {e}"))?;
     let socket = UdpSocket::bind(any).map_err(|e| format!("UDP port {PORT}: {e}"))?;
+    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true).map_err(|e| format!("IPV6_RECVPKTINFO: {e}"))?;
     thread::spawn(move || {
-        let mut buffer = [0_u8; 65_536];
+        let mut buffer = vec![0_u8; 65_536];
         loop {
-            if let Ok((count, from)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(buffer.get(..count).unwrap_or_default(), from);
-            }
+            let _ = echo(&socket, &mut buffer);
         }
     });
     println!("ready");
