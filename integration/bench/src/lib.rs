@@ -13,6 +13,7 @@ pub mod flood;
 pub mod ike;
 pub mod load;
 pub mod pcap;
+mod ping;
 pub mod primitives;
 pub mod process;
 pub mod report;

@@ -1,8 +1,9 @@
-//! `roam`: what a moving client loses of a thousand datagrams a second, whichever it is: commands that take links away
-//! and give them back.
+//! `roam`: what a moving client loses of a thousand packets a second, whichever it is: commands that take links away
+//! and give them back. The packets are pings: who answers them is the kernel, at once, and when an answer came is what
+//! the kernel says, so that no program that waits for a processor is part of what is measured.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,9 @@ use crate::capture::Capture;
 use crate::clock;
 use crate::figures::say;
 use crate::pcap::Seen;
+use crate::ping::Pings;
 
-/// Between two datagrams.
+/// Between two packets.
 const PAUSE: Duration = Duration::from_millis(1);
 /// It flows where so many answers have come one after the other, none of them late.
 const FLOWS: u64 = 1500;
@@ -27,10 +29,10 @@ const LATE: Duration = Duration::from_millis(200);
 /// A client to measure.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Who sends every datagram back, through the tunnel
+    /// Who answers pings, through the tunnel
     #[arg(long)]
-    to: SocketAddr,
-    /// A command that changes this host's links; the first one is measured, and after each the datagrams flow again
+    to: Ipv4Addr,
+    /// A command that changes this host's links; the first one is measured, and after each the packets flow again
     #[arg(long = "change", required = true)]
     changes: Vec<String>,
     /// How often all of them are done; each figure is the median
@@ -86,7 +88,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
             flows.with_context(|| format!("after {change}"))?;
             if number == 0 {
-                rounds.push(stream.ear.heard().since(before, stream.begun));
+                rounds.push(stream.ear.heard().since(before));
             }
         }
     }
@@ -113,8 +115,8 @@ fn tell(name: &str, rounds: &[Round], round_trip: Duration) {
     let lost: Vec<usize> = rounds.iter().map(|r| r.lost).collect();
     figure("gap, ms", ms(middle(gaps.clone())));
     figure("longest gap, ms", ms(gaps.into_iter().max().unwrap_or_default()));
-    figure("datagrams lost", middle(lost.clone()).to_string());
-    figure("most datagrams lost", lost.into_iter().max().unwrap_or_default().to_string());
+    figure("packets lost", middle(lost.clone()).to_string());
+    figure("most packets lost", lost.into_iter().max().unwrap_or_default().to_string());
     figure("round trip without it, ms", ms(round_trip));
 }
 
@@ -127,7 +129,7 @@ fn ms(duration: Duration) -> String {
 struct Parts {
     /// To the first request from the other address.
     before: Duration,
-    /// From there to the first answer to a datagram.
+    /// From there to the first answer to a ping.
     after: Duration,
     /// From there to the response to that request.
     response: Duration,
@@ -175,29 +177,29 @@ impl Ear {
 /// What has come back.
 #[derive(Default)]
 struct Heard {
-    /// By the datagram's number: how long it took.
+    /// By the packet's number: how long it took.
     took: Vec<Option<Duration>>,
-    last: Option<Instant>,
+    last: Option<Duration>,
     /// The longest time between two answers since this was set to nothing.
     gap: Duration,
     /// When that began.
-    from: Option<Instant>,
+    from: Duration,
     /// Answers since the last one that was late.
     in_time: u64,
 }
 
 impl Heard {
-    fn take(&mut self, number: u64, sent: Duration, now: Instant, begun: Instant) {
+    fn take(&mut self, number: u64, sent: Duration, now: Duration) {
         let Ok(index) = usize::try_from(number) else { return };
         if self.took.len() <= index {
             self.took.resize(index + 1, None);
         }
         if let Some(place) = self.took.get_mut(index) {
-            *place = Some(now.saturating_duration_since(begun).saturating_sub(sent));
+            *place = Some(now.saturating_sub(sent));
         }
-        let pause = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let pause = self.last.map_or(Duration::ZERO, |last| now.saturating_sub(last));
         if pause > self.gap {
-            (self.gap, self.from) = (pause, self.last);
+            (self.gap, self.from) = (pause, self.last.unwrap_or_default());
         }
         self.last = Some(now);
         self.in_time = if pause > LATE { 0 } else { self.in_time + 1 };
@@ -208,11 +210,10 @@ impl Heard {
         self.took.len()
     }
 
-    /// What has been missing after the first `before` answers; `begun` is when the capture's clock showed that.
-    fn since(&self, before: usize, begun: (Instant, Duration)) -> Round {
+    /// What has been missing after the first `before` answers.
+    fn since(&self, before: usize) -> Round {
         let lost = self.took.get(before..).unwrap_or_default().iter().filter(|t| t.is_none()).count();
-        let from = self.from.map_or(begun.1, |from| begun.1 + from.saturating_duration_since(begun.0));
-        Round { from, gap: self.gap, lost }
+        Round { from: self.from, gap: self.gap, lost }
     }
 
     fn round_trip(&self) -> Duration {
@@ -220,31 +221,21 @@ impl Heard {
     }
 }
 
-/// A thousand datagrams a second, each answered.
+/// A thousand packets a second, each answered.
 struct Stream {
     ear: Arc<Ear>,
     over: Arc<AtomicBool>,
-    /// When, by both clocks.
-    begun: (Instant, Duration),
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Stream {
-    fn begin(to: SocketAddr) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("UDP")?;
-        socket.connect(to).with_context(|| to.to_string())?;
-        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let begun = Instant::now();
-        let mut stream = Self {
-            ear: Arc::default(),
-            over: Arc::default(),
-            begun: (begun, clock::wall()),
-            threads: Vec::new(),
-        };
-        let (twin, over, ear) = (socket.try_clone()?, Arc::clone(&stream.over), Arc::clone(&stream.ear));
-        stream.threads.push(thread::spawn(move || receive(&twin, &over, &ear, begun)));
+    fn begin(to: Ipv4Addr) -> anyhow::Result<Self> {
+        let socket = Arc::new(Pings::to(to).with_context(|| to.to_string())?);
+        let mut stream = Self { ear: Arc::default(), over: Arc::default(), threads: Vec::new() };
+        let (twin, over, ear) = (Arc::clone(&socket), Arc::clone(&stream.over), Arc::clone(&stream.ear));
+        stream.threads.push(thread::spawn(move || receive(&twin, &over, &ear)));
         let over = Arc::clone(&stream.over);
-        stream.threads.push(thread::spawn(move || send(&socket, &over, begun)));
+        stream.threads.push(thread::spawn(move || send(&socket, &over)));
         Ok(stream)
     }
 
@@ -262,27 +253,23 @@ impl Stream {
         self.over.store(true, Ordering::Release);
         for thread in self.threads {
             match thread.join() {
-                Ok(result) => result.context("the datagrams")?,
-                Err(_) => bail!("the datagrams broke off"),
+                Ok(result) => result.context("the packets")?,
+                Err(_) => bail!("the packets broke off"),
             }
         }
         Ok(())
     }
 }
 
-/// Datagram after datagram, on time also after a late one: its number, and when it was sent.
-fn send(socket: &UdpSocket, over: &AtomicBool, begun: Instant) -> std::io::Result<()> {
-    let mut number = 0_u64;
+/// Packet after packet, on time also after a late one.
+fn send(socket: &Pings, over: &AtomicBool) -> std::io::Result<()> {
+    let (mut number, begun) = (0_u64, Instant::now());
     while !over.load(Ordering::Acquire) {
         let due = begun + PAUSE.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        let at = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut datagram = [0; 64];
-        let head = number.to_be_bytes().into_iter().chain(at.to_be_bytes());
-        datagram.iter_mut().zip(head).for_each(|(to, from)| *to = from);
-        match socket.send(&datagram) {
+        match socket.send(number, clock::wall()) {
             // No way out at this moment: it is lost like any other.
-            Ok(_) => {}
+            Ok(()) => {}
             Err(e) if is_passing(&e) => {}
             Err(e) => return Err(e),
         }
@@ -291,22 +278,16 @@ fn send(socket: &UdpSocket, over: &AtomicBool, begun: Instant) -> std::io::Resul
     Ok(())
 }
 
-fn receive(socket: &UdpSocket, over: &AtomicBool, ear: &Ear, begun: Instant) -> std::io::Result<()> {
-    let mut buffer = [0; 2048];
+fn receive(socket: &Pings, over: &AtomicBool, ear: &Ear) -> std::io::Result<()> {
     while !over.load(Ordering::Acquire) {
-        let length = match socket.recv(&mut buffer) {
-            Ok(length) => length,
+        let answer = match socket.receive() {
+            Ok(answer) => answer,
             Err(e) if is_passing(&e) => continue,
             Err(e) => return Err(e),
         };
-        let now = Instant::now();
-        let word = |at: usize| {
-            let bytes = buffer.get(..length)?.get(at..at + 8)?;
-            Some(u64::from_be_bytes(bytes.try_into().ok()?))
-        };
-        if let (Some(number), Some(sent)) = (word(0), word(8)) {
+        if let Some(answer) = answer {
             let mut heard = ear.heard();
-            heard.take(number, Duration::from_nanos(sent), now, begun);
+            heard.take(answer.number, answer.sent, answer.at);
             // Who waits is not woken for each: that would be measured, too.
             if heard.in_time >= FLOWS {
                 ear.more.notify_one();
@@ -340,19 +321,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_and_the_pause_are_told() {
-        let begun = Instant::now();
-        let at = |ms: u64| begun + Duration::from_millis(ms);
+        let ms = Duration::from_millis;
         let mut heard = Heard::default();
         for n in (0..100).chain(180..400) {
-            heard.take(n, Duration::from_millis(n), at(n + 50), begun);
+            heard.take(n, ms(7000 + n), ms(7050 + n));
         }
-        let round = heard.since(50, (begun, Duration::from_secs(7)));
-        let expected = Round { from: Duration::from_millis(7149), gap: Duration::from_millis(81), lost: 80 };
-        assert_eq!(round, expected);
-        assert_eq!((heard.round_trip(), heard.in_time), (Duration::from_millis(50), 320));
-        heard.take(700, Duration::from_millis(700), at(750), begun);
-        let lost = heard.since(400, (begun, Duration::ZERO)).lost;
-        assert_eq!((heard.in_time, lost), (0, 300));
+        assert_eq!(heard.since(50), Round { from: ms(7149), gap: ms(81), lost: 80 });
+        assert_eq!((heard.round_trip(), heard.in_time), (ms(50), 320));
+        heard.take(700, ms(7700), ms(7750));
+        assert_eq!((heard.in_time, heard.since(400).lost), (0, 300));
     }
 
     #[test]
