@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError};
 
 use adit_core::Failure;
 use adit_plan::mobility::Uplink;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::host::{Change, Changes, Host, HostError, UplinkState, loosen_reverse_path};
+use crate::host::{Change, Changes, Host, HostError, News, UplinkState, loosen_reverse_path};
 
 /// The uplinks, watched as long as somebody follows them.
 #[derive(Clone)]
@@ -119,17 +119,31 @@ impl Uplinks {
         states.into_iter().flat_map(|s| s.uplink.addresses).collect()
     }
 
-    async fn watch(self, mut news: tokio::sync::mpsc::Receiver<()>) {
+    async fn watch(self, mut news: mpsc::Receiver<News>) {
         loop {
             tokio::select! {
-                told = news.recv() => if told.is_none() {
-                    tracing::warn!("no more news of links: a connection does not follow this host any more");
-                    return;
+                told = news.recv() => match told {
+                    Some(told) => self.lost(told),
+                    None => {
+                        tracing::warn!("no more news of links: a connection does not follow this host any more");
+                        return;
+                    }
                 },
                 () = self.look.notified() => {}
             }
+            // One look is as good as many.
+            while let Ok(told) = news.try_recv() {
+                self.lost(told);
+            }
             self.refresh(&mut *self.work.lock().await).await;
         }
+    }
+
+    /// A link that is lost is so at once: those who went over it do not wait until everything has been looked at.
+    fn lost(&self, news: News) {
+        let News::Lost(name) = news else { return };
+        let left = self.seen.borrow().iter().filter(|uplink| uplink.name != name).cloned().collect();
+        self.announce(left);
     }
 
     /// Looks at what there is, makes each usable, and announces it then.
@@ -194,5 +208,48 @@ impl Uplinks {
             }
         }
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_plan::mobility::LinkKind;
+
+    use super::*;
+    use crate::host::RecordingHost;
+
+    fn link(name: &str) -> Uplink {
+        Uplink {
+            name: name.into(),
+            kind: LinkKind::Wired,
+            metered: false,
+            limited: false,
+            addresses: Vec::new(),
+            ways: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_lost_is_none_before_anybody_has_looked() {
+        let uplinks = Uplinks::new(Arc::new(RecordingHost::new()));
+        let mut seen = uplinks.seen.subscribe();
+        uplinks.announce(vec![link("eth0"), link("wlan0")]);
+        seen.mark_unchanged();
+        uplinks.lost(News::Changed);
+        uplinks.lost(News::Lost("tap0".into()));
+        assert!(!seen.has_changed().unwrap());
+        uplinks.lost(News::Lost("eth0".into()));
+        assert!(seen.has_changed().unwrap());
+        assert_eq!(**seen.borrow(), [link("wlan0")]);
+    }
+
+    #[test]
+    fn what_the_system_says_of_a_link_goes_with_it() {
+        let uplinks = Uplinks::new(Arc::new(RecordingHost::new()));
+        let word = Word { metered: Some(true), limited: true };
+        uplinks.told([("wlan0".to_owned(), word)].into());
+        let told = uplinks.with_word(link("wlan0"));
+        assert!(told.metered && told.limited);
+        assert_eq!(uplinks.with_word(link("eth0")), link("eth0"));
     }
 }

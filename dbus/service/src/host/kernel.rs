@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::sysctl::{self, Settings};
 use super::{
-    Answer, Change, Host, HostError, LinkState, PathInfo, Route, Target, Undo, UplinkState, netlink, nft,
-    uplinks,
+    Answer, Change, Host, HostError, LinkState, News, PathInfo, Route, Target, Undo, UplinkState, netlink,
+    nft, uplinks,
 };
 
 /// This host, in this network namespace.
@@ -207,7 +207,7 @@ impl Host for KernelHost {
         Box::pin(uplinks::uplinks(&self.socket))
     }
 
-    fn news(&self) -> Result<mpsc::Receiver<()>, HostError> {
+    fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {
         uplinks::news().map_err(|_| HostError::NoAnswer { what: "news of links".into() })
     }
 }

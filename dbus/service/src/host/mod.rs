@@ -112,5 +112,14 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// The kernel does not tell.
-    fn news(&self) -> Result<tokio::sync::mpsc::Receiver<()>, HostError>;
+    fn news(&self) -> Result<tokio::sync::mpsc::Receiver<News>, HostError>;
+}
+
+/// What the kernel has told of links, addresses and routes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// There is something to look at.
+    Changed,
+    /// Nothing goes over this link any more: it is gone, or down, or has no carrier.
+    Lost(String),
 }

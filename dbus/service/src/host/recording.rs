@@ -7,7 +7,7 @@ use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
 use tokio::sync::mpsc;
 
-use super::{Answer, Change, FormerSetting, Host, HostError, LinkState, PathInfo, Undo, UplinkState};
+use super::{Answer, Change, FormerSetting, Host, HostError, LinkState, News, PathInfo, Undo, UplinkState};
 
 /// Something that a [`RecordingHost`] was asked, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,7 +26,7 @@ pub struct RecordingHost {
 
 #[derive(Default)]
 struct Books {
-    news: Vec<mpsc::Sender<()>>,
+    news: Vec<mpsc::Sender<News>>,
     log: Vec<RecordedHost>,
     refuse: Option<Errno>,
 }
@@ -119,7 +119,7 @@ impl Host for RecordingHost {
         Box::pin(async { Ok(vec![UplinkState { uplink, routes: Vec::new(), rules: Vec::new() }]) })
     }
 
-    fn news(&self) -> Result<mpsc::Receiver<()>, HostError> {
+    fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {
         let (tell, told) = mpsc::channel(1);
         self.with(|b| b.news.push(tell));
         Ok(told)

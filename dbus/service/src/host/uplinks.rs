@@ -7,7 +7,7 @@ use std::path::Path;
 use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
 use futures_util::StreamExt;
-use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_core::{NLM_F_DUMP, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -16,7 +16,7 @@ use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc;
 
 use super::netlink::{Socket, ask, ip};
-use super::{HostError, LINK_GROUP, ROUTE_PROTOCOL, Route, SourceRule, Target, UplinkState};
+use super::{HostError, LINK_GROUP, News, ROUTE_PROTOCOL, Route, SourceRule, Target, UplinkState};
 use super::{UPLINK_PRIORITY, UPLINK_TABLES};
 
 const NEWS: [MulticastGroup; 5] = [
@@ -27,18 +27,20 @@ const NEWS: [MulticastGroup; 5] = [
     MulticastGroup::Ipv6Route,
 ];
 
+/// News that wait to be heard.
+const MOST_NEWS: usize = 64;
+
 /// A word whenever links, addresses or routes have changed; ends with its receiver.
-pub(super) fn news() -> std::io::Result<mpsc::Receiver<()>> {
+pub(super) fn news() -> std::io::Result<mpsc::Receiver<News>> {
     let (connection, _, mut messages) = new_multicast_connection(&NEWS)?;
-    // One word is as good as many: it only says that there is something to look at.
-    let (tell, told) = mpsc::channel(1);
+    let (tell, told) = mpsc::channel(MOST_NEWS);
     let socket = tokio::spawn(connection);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 message = messages.next() => match message {
-                    // Full is as good as told.
-                    Some(_) => drop(tell.try_send(())),
+                    // Full is as good as told: who hears the others looks at everything.
+                    Some((message, _)) => drop(tell.try_send(what(&message.payload))),
                     None => break,
                 },
                 () = tell.closed() => break,
@@ -47,6 +49,28 @@ pub(super) fn news() -> std::io::Result<mpsc::Receiver<()>> {
         socket.abort();
     });
     Ok(told)
+}
+
+/// What a message of the kernel's is about.
+fn what(message: &NetlinkPayload<RouteNetlinkMessage>) -> News {
+    let lost = match message {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if !is_live(link) => Some(link),
+        _ => None,
+    };
+    lost.and_then(name_of).map_or(News::Changed, News::Lost)
+}
+
+/// Up, with a carrier.
+const fn is_live(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::Up.union(LinkFlags::Running).union(LinkFlags::LowerUp))
+}
+
+fn name_of(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 /// A link while its ways are being collected.
@@ -79,12 +103,8 @@ async fn links(socket: &Socket) -> Result<BTreeMap<u32, Seen>, HostError> {
         let RouteNetlinkMessage::NewLink(link) = answer else { continue };
         let flags = link.header.flags;
         let ours = link.attributes.iter().any(|a| matches!(a, LinkAttribute::Group(LINK_GROUP)));
-        let live = flags.contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp);
-        let name = link.attributes.iter().find_map(|a| match a {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        });
-        if let (true, Some(name)) = (live && !ours && !flags.contains(LinkFlags::Loopback), name) {
+        let counts = is_live(&link) && !ours && !flags.contains(LinkFlags::Loopback);
+        if let (true, Some(name)) = (counts, name_of(&link)) {
             let seen = Seen { name, addresses: Vec::new(), routes: Vec::new() };
             out.insert(link.header.index, seen);
         }
@@ -221,5 +241,31 @@ fn kind(name: &str) -> LinkKind {
         LinkKind::Wwan
     } else {
         LinkKind::Wired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_without_a_carrier_or_gone_is_lost() {
+        let link = |flags: LinkFlags| {
+            let mut link = LinkMessage::default();
+            link.header.flags = flags;
+            link.attributes = vec![LinkAttribute::IfName("wlan0".into())];
+            link
+        };
+        let told = |message| what(&NetlinkPayload::InnerMessage(message));
+        let (live, lost) =
+            (LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp, News::Lost("wlan0".into()));
+        assert_eq!(told(RouteNetlinkMessage::NewLink(link(live))), News::Changed);
+        assert_eq!(told(RouteNetlinkMessage::NewLink(link(LinkFlags::Up))), lost);
+        assert_eq!(told(RouteNetlinkMessage::DelLink(link(live))), lost);
+        assert_eq!(
+            told(RouteNetlinkMessage::NewLink(LinkMessage::default())),
+            News::Changed,
+            "without a name"
+        );
     }
 }
