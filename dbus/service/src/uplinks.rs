@@ -211,7 +211,7 @@ impl Uplinks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "recording"))]
 mod tests {
     use adit_plan::mobility::LinkKind;
 

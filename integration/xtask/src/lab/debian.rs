@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::shell::{has, is_root, output, run_logged};
 
 /// What the setup calls, and the package that has it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("debootstrap", "debootstrap"),
     ("mke2fs", "e2fsprogs"),
     ("busybox", "busybox-static"),
@@ -14,6 +14,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("unshare", "util-linux"),
     ("gzip", "gzip"),
     ("chroot", "coreutils"),
+    ("depmod", "kmod"),
 ];
 
 /// What the unit tests call.

@@ -132,7 +132,7 @@ fn script(stage: &Stage, options: &[&str]) -> String {
          umount /host && rmmod 9p 9pnet_virtio && export PATH=/run/stage/bin:$PATH\n\
          /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
          modprobe -a 9pnet_virtio 9p && mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
-         cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
+         [ ! -d /run/stage/results ] || cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
          echo $code > /host/exit\numount /host\nstty raw -echo < /dev/ttyS1\necho b > /proc/sysrq-trigger\n",
         arguments.join(" ")
     );
