@@ -261,12 +261,12 @@ impl Stream {
     }
 }
 
-/// Packet after packet, on time also after a late one.
+/// Packet after packet. One that is late makes all later: what is caught up would be lost faster than it was sent.
 fn send(socket: &Pings, over: &AtomicBool) -> std::io::Result<()> {
-    let (mut number, begun) = (0_u64, Instant::now());
+    let (mut number, mut due) = (0_u64, Instant::now());
     while !over.load(Ordering::Acquire) {
-        let due = begun + PAUSE.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        due = (due + PAUSE).max(Instant::now());
         match socket.send(number, clock::wall()) {
             // No way out at this moment: it is lost like any other.
             Ok(()) => {}

@@ -86,8 +86,8 @@ const ROAM: Compared = Compared {
         (MIXED, "14-adit.log"),
         (MIXED, "15-adit.log"),
         (THEIRS, "18-swan.log"),
-        (THEIRS, "19-swan.log"),
-        (THEIRS, "20-swan.log"),
+        (THEIRS, "24-swan.log"),
+        (THEIRS, "25-swan.log"),
     ],
 };
 
