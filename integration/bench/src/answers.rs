@@ -35,7 +35,9 @@ impl Answers {
                 Answer::Spi(Ok(self.next_spi))
             }
             Ask::Install(_) | Ask::InstallOutbound { .. } => Answer::Installed(Ok(())),
-            Ask::Connection { .. } => Answer::Connection(Err(no("nobody dials a load initiator"))),
+            Ask::Connection { .. } | Ask::Resume { .. } => {
+                Answer::Connection(Err(no("nobody dials a load initiator")))
+            }
             Ask::Lease { .. } => Answer::Leased(Err(no("nobody dials a load initiator"))),
             Ask::Eap { .. } => Answer::Eap(Err(no("a load initiator speaks no EAP"))),
             Ask::Ppk { .. } => Answer::Ppk(Err(no("a load initiator has no such key"))),

@@ -372,6 +372,8 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         local_auth: LocalAuth::Psk,
         remote_auth: RemoteAuth::Psk,
         ppk: None,
+        resumable: false,
+        ticket: None,
         request_v4: target.addresses,
         request_v6: false,
         request_domains: false,

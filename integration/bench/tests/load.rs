@@ -126,6 +126,7 @@ impl Responder {
                 local_auth: LocalAuth::Psk,
                 remote_auth: RemoteAuth::Psk,
                 ppk: PpkUse::Off,
+                ticket_lifetime: std::time::Duration::ZERO,
                 esp: vec![self.target.esp.parse().unwrap()],
                 local_ts: vec![Prefix::ANY_V4.into()],
                 remote_ts: Vec::new(),

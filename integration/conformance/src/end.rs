@@ -293,8 +293,10 @@ impl End {
             Ask::Generate(method) => Answer::Generated(crypto.generate(method)),
             Ask::Agree { key, peer } => Answer::Agreed(key.agree(&peer)),
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
-            Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
-            Ask::Connection { .. } => Answer::Connection(Ok(Box::new(self.settings.responder()?))),
+            Ask::Connection { .. } | Ask::Resume { .. } if refuse => Answer::Connection(Err(no())),
+            Ask::Connection { .. } | Ask::Resume { .. } => {
+                Answer::Connection(Ok(Box::new(self.settings.responder()?)))
+            }
             Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(PSK))),
@@ -387,6 +389,8 @@ impl Settings {
             remote_auth: RemoteAuth::Psk,
             ppk: (self.ppk != PpkUse::Off)
                 .then(|| PpkRule { id: PPK_ID.to_vec(), required: self.ppk == PpkUse::Required }),
+            resumable: false,
+            ticket: None,
             request_v4: self.request_v4,
             request_v6: self.request_v6,
             request_domains: self.request_domains,
@@ -418,6 +422,7 @@ impl Settings {
             addresses: self.addresses,
             transport: false,
             uniqueness: Uniqueness::default(),
+            ticket_lifetime: core::time::Duration::ZERO,
             mobike: None,
             timing: Timing::default(),
         })

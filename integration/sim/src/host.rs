@@ -10,7 +10,7 @@ use adit_core::{Failure, FailureCode, Identity, Instant, Path, Prefix, Secret, S
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
     Answer, Ask, AskId, ChildId, ChildUp, Established, Event, LocalAuth, OwnChain, PpkUse, RemoteAuth,
-    ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
+    ResponderConfig, ResponderDefaults, SaId, Ticket, Timing, Uniqueness,
 };
 use adit_isakmp::Prf;
 use adit_isakmp::crypto::CryptoProvider;
@@ -89,6 +89,8 @@ pub struct Tally {
     pub moved: u64,
     /// CHILD_SAs that were closed with nothing in their place.
     pub deleted: u64,
+    /// IKE_SAs that came up by resuming a session.
+    pub resumed: u64,
 }
 
 /// One host.
@@ -117,6 +119,10 @@ pub struct Host {
     pub uniqueness: Uniqueness,
     /// IKE_SAs that are to authenticate again.
     pub due: Vec<SaId>,
+    /// What the last session can be resumed with.
+    pub ticket: Option<Box<Ticket>>,
+    /// How long a server's sessions can be.
+    pub ticket_lifetime: Duration,
     /// Whom a second IKE_SA is to take the place of.
     pub successors: BTreeMap<SaId, SaId>,
     /// What it says of its addresses to a client (RFC 4555); `None`: it does not speak MOBIKE.
@@ -178,6 +184,8 @@ impl Host {
             failures: Vec::new(),
             uniqueness: Uniqueness::Keep,
             due: Vec::new(),
+            ticket: None,
+            ticket_lifetime: Duration::ZERO,
             successors: BTreeMap::new(),
             mobike: None,
             paths: BTreeMap::new(),
@@ -254,8 +262,10 @@ impl Host {
             Ask::Generate(method) => Answer::Generated(self.crypto.generate(method)),
             Ask::Agree { key, peer } => Answer::Agreed(key.agree(&peer)),
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(self.crypto.encapsulate(method, &peer)),
-            Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
-            Ask::Connection { remote, .. } => Answer::Connection(Ok(Box::new(self.connection(&remote)))),
+            Ask::Connection { .. } | Ask::Resume { .. } if refuse => Answer::Connection(Err(no())),
+            Ask::Connection { remote, .. } | Ask::Resume { remote, .. } => {
+                Answer::Connection(Ok(Box::new(self.connection(&remote))))
+            }
             Ask::Eap { .. } => Answer::Eap(Err(no())),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
             Ask::Psk { remote, .. } => Answer::Psk(Ok(self.psk(&remote))),
@@ -311,6 +321,7 @@ impl Host {
             local_auth: self.local_auth(),
             remote_auth: self.remote_auth(remote),
             ppk: PpkUse::Off,
+            ticket_lifetime: self.ticket_lifetime,
             esp: self.esp.clone(),
             local_ts: vec![Prefix::ANY_V4.into()],
             remote_ts: Vec::new(),
@@ -369,7 +380,9 @@ impl Host {
                 self.child_closed(now, child, spis, replaced_by)?
             }
             Event::ChildUp(up) => self.child_up(sa, &up)?,
-            Event::ChildRefused { .. }
+            Event::Ticket(ticket) => self.ticket = Some(ticket),
+            Event::NotResumed(_)
+            | Event::ChildRefused { .. }
             | Event::RekeyRefused { .. }
             | Event::PathProbed { .. }
             | Event::PathRefused { .. }
@@ -398,6 +411,7 @@ impl Host {
         let tally = &mut self.tally;
         let count = if self.certificate || theirs { &mut tally.by_certificate } else { &mut tally.by_key };
         *count = count.saturating_add(1);
+        tally.resumed = tally.resumed.saturating_add(u64::from(established.resumed));
         if self.successors.contains_key(&sa) {
             tally.reauthenticated = tally.reauthenticated.saturating_add(1);
         }

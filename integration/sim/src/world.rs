@@ -31,6 +31,9 @@ const MOST_STEPS: u64 = 2_000_000;
 /// Things that go wrong in every run, at least.
 const FAULTS: u64 = 50;
 
+/// Of tickets: shorter than a run.
+const TICKET_LIFETIME: Duration = Duration::from_secs(600);
+
 /// With and without perfect forward secrecy; every one of these fits every one of those offered.
 const ACCEPTED_ESP: [&str; 4] = [
     "aes256gcm16,aes128-sha256,aes256gcm16-x25519",
@@ -95,6 +98,8 @@ pub struct Summary {
     pub moved: u64,
     /// CHILD_SAs that were closed with nothing in their place.
     pub deleted: u64,
+    /// IKE_SAs that came up by resuming a session, at both ends.
+    pub resumed: u64,
 }
 
 enum Happening {
@@ -122,6 +127,8 @@ pub struct World {
     acts: u64,
     collisions: u64,
     clients: Vec<Client>,
+    /// Whether clients lose their IKE_SAs, and resume their sessions.
+    resuming: bool,
     /// Whether clients move; then all of them are welcome.
     roaming: bool,
     roamers: BTreeMap<usize, Roamer>,
@@ -195,6 +202,8 @@ impl World {
             acts: 0,
             collisions: 0,
             clients: Vec::new(),
+            // Not of the seeds that once failed: their runs are to stay what they were.
+            resuming: seed % 5 == 3,
             roaming: false,
             roamers: BTreeMap::new(),
             random,
@@ -252,6 +261,7 @@ impl World {
         server.temper = Temper::some(&mut self.random);
         let policies = [Uniqueness::Keep, Uniqueness::Replace, Uniqueness::Refuse];
         server.uniqueness = self.random.pick(&policies).unwrap_or_default();
+        server.ticket_lifetime = if self.resuming { TICKET_LIFETIME } else { Duration::ZERO };
         self.net.attach(SERVER, server.address().ip(), Place::Public);
         self.hosts.push(server);
     }
@@ -357,6 +367,7 @@ impl World {
             reauthenticated: sum(|h| h.tally.reauthenticated),
             moved: sum(|h| h.tally.moved),
             deleted: sum(|h| h.tally.deleted),
+            resumed: sum(|h| h.tally.resumed),
         })
     }
 

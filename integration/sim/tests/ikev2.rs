@@ -28,19 +28,21 @@ fn seeds_that_once_failed() {
 
 #[test]
 fn a_range_of_seeds() {
-    let (mut installed, mut standing) = (0, 0);
+    let (mut installed, mut standing, mut resumed) = (0, 0, 0);
     for seed in 0..1000 {
         match run(seed, false) {
             Ok(summary) => {
                 assert!(summary.faults >= 50, "seed {seed}: {summary:?}");
                 installed += summary.installed;
                 standing += summary.standing;
+                resumed += summary.resumed;
             }
             Err(violation) => panic!("{violation}"),
         }
     }
     // The runs would prove nothing if nobody ever got in.
     assert!(installed > 4000 && standing > 1000, "{installed} installed, {standing} standing");
+    assert!(resumed > 200, "{resumed} resumed");
 }
 
 #[test]

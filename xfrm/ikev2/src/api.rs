@@ -16,12 +16,14 @@ use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
 
 mod config;
 mod eap;
+mod resume;
 
 pub use config::{
     FRAGMENT_SIZE, InitiatorConfig, LocalAuth, OwnChain, PpkRule, PpkUse, RemoteAuth, ResponderConfig,
     ResponderDefaults, Timing, Uniqueness,
 };
 pub use eap::{EapStep, EapSuccess};
+pub use resume::Ticket;
 
 /// One IKE_SA of an endpoint. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -114,6 +116,12 @@ pub enum Input {
         /// All of them, the one in use too.
         addresses: Vec<IpAddr>,
     },
+    /// Let an IKE_SA that is up go without a word to the peer, whose session is to be resumed (RFC 5723): a DELETE would
+    /// end that, too. → [`Event::Closed`]
+    Abandon {
+        /// Which one.
+        sa: SaId,
+    },
     /// The time of [`deadline`](crate::Endpoint::deadline) has come. Any other input does the same.
     Wake,
 }
@@ -155,6 +163,8 @@ pub enum Timer {
     CookieSecret,
     /// A CHILD_SA or the IKE_SA is to be rekeyed, or the peer authenticated again.
     Rekey,
+    /// A ticket is to be had, or its time is over (RFC 5723).
+    Ticket,
 }
 
 /// A question. Every Ask gets exactly one Answer of the same name, or none.
@@ -185,6 +195,16 @@ pub enum Ask {
         path: Path,
         /// It wants to prove itself by EAP (RFC 7296 §2.16): who it is comes out there, and `remote` may be anything.
         eap: bool,
+    },
+    /// A responder's: may this session go on, whose ticket somebody has presented (RFC 5723)? Nothing has been
+    /// authenticated. → [`Answer::Connection`], with the identity that it had.
+    Resume {
+        /// The IKE_SA over which the ticket was given. It may be up still.
+        session: SaId,
+        /// Who had proven to be on its other end.
+        remote: Identity,
+        /// Where the ticket came from.
+        path: Path,
     },
     /// An EAP packet of the peer: what to do with it (RFC 7296 §2.16)? → [`Answer::Eap`]
     Eap {
@@ -241,6 +261,8 @@ pub enum Ask {
         v4: Option<Ipv4Addr>,
         /// Whether it asked for an IPv6 address, and which.
         v6: Option<Ipv6Addr>,
+        /// The IKE_SA whose session is resumed: its addresses are the peer's.
+        resumes: Option<SaId>,
     },
     /// A fresh inbound SPI from the kernel. → [`Answer::Spi`]
     AllocateSpi {
@@ -277,7 +299,7 @@ pub enum Answer {
     Agreed(Result<Secret, CryptoError>),
     /// To [`Ask::Encapsulate`]: our Key Exchange Data and the shared secret.
     Encapsulated(Result<(Vec<u8>, Secret), CryptoError>),
-    /// To [`Ask::Connection`].
+    /// To [`Ask::Connection`] and [`Ask::Resume`].
     Connection(Result<Box<ResponderConfig>, Failure>),
     /// To [`Ask::Eap`]. A failure is told to nobody but us: the peer hears AUTHENTICATION_FAILED.
     Eap(Result<EapStep, Failure>),
@@ -320,6 +342,11 @@ pub enum Event {
         /// Where it is.
         path: Path,
     },
+    /// The session can be resumed with this (RFC 5723), in place of what was given before. An initiator's; also one that it
+    /// was given and could not use.
+    Ticket(Box<Ticket>),
+    /// The session could not be resumed, and is begun from scratch. An initiator's.
+    NotResumed(Failure),
     /// The IKE_SA and its first CHILD_SA are up. (`Ask::Install` was answered before.)
     Established(Box<Established>),
     /// The SAs of every CHILD_SA of this IKE_SA go over this path from now on: a peer has moved and proven it (RFC 7296
@@ -451,6 +478,8 @@ pub struct Established {
     pub lease: Lease,
     /// A postquantum preshared key is in its keys (RFC 8784).
     pub ppk: bool,
+    /// It goes on from another IKE_SA's session: nobody was asked to prove anything again (RFC 5723).
+    pub resumed: bool,
     /// The name of the [`ResponderConfig`], as responder.
     pub connection: Option<String>,
 }
@@ -550,6 +579,7 @@ impl fmt::Debug for Ask {
             Self::Agree { .. } => "Agree",
             Self::Encapsulate { .. } => "Encapsulate",
             Self::Connection { .. } => "Connection",
+            Self::Resume { .. } => "Resume",
             Self::Eap { .. } => "Eap",
             Self::Psk { .. } => "Psk",
             Self::Ppk { .. } => "Ppk",

@@ -2,7 +2,7 @@
 
 use adit_core::{Failure, Identity, Secret, SignatureScheme};
 use adit_isakmp::Payload;
-use adit_isakmp::keys::{psk_auth, signed_octets};
+use adit_isakmp::keys::{psk_auth, resume_auth, signed_octets};
 use adit_isakmp::payload::{
     AuthMethod, Authentication, Certificate, CertificateEncoding, Eap, Identification,
 };
@@ -35,6 +35,15 @@ pub(crate) fn octets(cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification
 /// AUTH by a shared key.
 pub(crate) fn by_key(cx: &Cx<'_>, hs: &Handshake, key: &Secret, octets: &Secret) -> Secret {
     psk_auth(&*cx.shared.crypto, hs.suite.prf, key, octets)
+}
+
+/// AUTH where a session is resumed (RFC 5723 §5.1), of the side `who`.
+pub(crate) fn resumed(cx: &Cx<'_>, hs: &Handshake, who: Role, id: &Identification) -> Secret {
+    let key = match who {
+        Role::Initiator => &hs.keys.pi,
+        Role::Responder => &hs.keys.pr,
+    };
+    resume_auth(&*cx.shared.crypto, hs.suite.prf, key, &octets(cx, hs, who, id))
 }
 
 /// What AUTH is made with after EAP (RFC 7296 §2.16).

@@ -2,13 +2,15 @@
 
 use core::fmt;
 
-use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Identity, Instant, Path, Secret, Step, TrafficSelector};
 use adit_isakmp::crypto::SkCipher;
-use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed, skeyseed_rekey};
+use adit_isakmp::keys::{Exchange, IkeKeys, skeyseed, skeyseed_rekey, skeyseed_resume};
+use adit_isakmp::payload::Identification;
 use adit_isakmp::sk::{self, OpenError, Opened};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, Message, Payload, PayloadType, Prf, VERSION_2};
 use zeroize::Zeroizing;
 
+use crate::api::{ResponderConfig, SaId};
 use crate::fragments::{Assembly, Datagrams, Seen, least, limit};
 use crate::intermediate::Intermediate;
 use crate::linger::Answered;
@@ -16,6 +18,7 @@ use crate::natd::Nat;
 use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Datagram, Role};
+use crate::tickets::Name;
 
 /// What is needed to speak on an IKE_SA.
 pub(crate) struct Channel {
@@ -67,8 +70,33 @@ pub(crate) struct Handshake {
     pub(crate) intermediate: Intermediate,
     /// Where the postquantum preshared key stands.
     pub(crate) ppk: Ppk,
+    /// IDr, as an initiator has accepted it.
+    pub(crate) responder: Option<Identification>,
+    /// What it goes on from, where a session is resumed.
+    pub(crate) resumed: Option<Box<Resumed>>,
     /// Exchanges of IKE_AUTH that are over: there are more than one only with EAP.
     pub(crate) rounds: u32,
+}
+
+/// What an IKE_SA has of the session that it resumes (RFC 5723).
+pub(crate) struct Resumed {
+    /// IDi and IDr as they were sent then.
+    pub(crate) initiator: Identification,
+    pub(crate) responder: Identification,
+    /// A postquantum preshared key is in the keys.
+    pub(crate) ppk: bool,
+    /// When identities are to be proven again, of an initiator.
+    pub(crate) reauthenticate_at: Option<Instant>,
+    /// Of a responder: what it is to be.
+    pub(crate) grant: Option<Grant>,
+}
+
+/// What a responder knows of a session that is being resumed.
+pub(crate) struct Grant {
+    pub(crate) ticket: Name,
+    pub(crate) session: SaId,
+    pub(crate) remote: Identity,
+    pub(crate) config: Box<ResponderConfig>,
 }
 
 /// The keys that outlive IKE_SA_INIT.
@@ -121,6 +149,24 @@ impl Handshake {
         Self::from_seed(cx, agreed, &seed)
     }
 
+    /// The same for one that goes on from another's SK_d (RFC 5723 §5.1).
+    pub(crate) fn resume(
+        cx: &Cx<'_>,
+        agreed: Agreed,
+        old_sk_d: &Secret,
+        resumed: Resumed,
+    ) -> Result<Box<Self>, Failure> {
+        let seed = skeyseed_resume(&*cx.shared.crypto, agreed.suite.prf, old_sk_d, &agreed.exchange());
+        let mut handshake = Self::from_seed(cx, agreed, &seed)?;
+        handshake.resumed = Some(Box::new(resumed));
+        Ok(handshake)
+    }
+
+    /// Whether a postquantum preshared key is in its keys.
+    pub(crate) fn has_ppk(&self) -> bool {
+        matches!(self.ppk, Ppk::Mixed) || self.resumed.as_ref().is_some_and(|resumed| resumed.ppk)
+    }
+
     fn from_seed(cx: &Cx<'_>, agreed: Agreed, seed: &Secret) -> Result<Box<Self>, Failure> {
         let crypto = &*cx.shared.crypto;
         let suite = agreed.suite;
@@ -161,6 +207,8 @@ impl Handshake {
             intermediate: Intermediate::default(),
             // [8784:3-14]
             ppk: Ppk::Off,
+            responder: None,
+            resumed: None,
             rounds: 0,
         }))
     }

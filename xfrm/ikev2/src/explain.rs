@@ -289,6 +289,26 @@ pub(crate) fn replaced(peer: &Identity) -> Failure {
     Failure::new(FailureCode::PeerClosed, Step::Established, text)
 }
 
+/// The peer goes on from here with another IKE_SA.
+pub(crate) fn resumed(peer: &Identity) -> Failure {
+    let text = format!("{peer} has resumed its session with another IKE_SA");
+    Failure::new(FailureCode::PeerLost, Step::Established, text)
+}
+
+/// Seen by a responder: a session that is not resumed. The peer is told TICKET_NACK and no more.
+pub(crate) fn not_resumed_by_us(peer: &Identity, why: impl Display) -> Failure {
+    let text = format!("the session of {peer} was not resumed: {why}");
+    Failure::new(FailureCode::AuthenticationFailed, Step::IkeInit, text)
+        .hint("nothing is to be done: the client proves itself anew")
+}
+
+/// Seen by an initiator: the server does not resume the session.
+pub(crate) fn not_resumed(to: SocketAddr, why: impl Display) -> Failure {
+    let text = format!("vpn server {} does not resume the session: {why}", to.ip());
+    Failure::new(FailureCode::PeerClosed, Step::IkeInit, text)
+        .hint("nothing is to be done: the connection is begun from scratch")
+}
+
 /// Transport mode was asked for and tunnel mode was got, or the other way round.
 pub(crate) fn other_mode(asked: ChildMode) -> Failure {
     let (asked, got) = match asked {

@@ -28,6 +28,10 @@ pub(crate) struct Intermediate {
 impl Handshake {
     /// The additional key exchange that is next, and the Message ID of its exchange.
     pub(crate) fn next_additional(&self) -> Option<(u32, KeMethod)> {
+        // A session that is resumed goes on from keys that have had them.
+        if self.resumed.is_some() {
+            return None;
+        }
         let done = usize::try_from(self.intermediate.done).ok()?;
         // [9370:2.2.2-1] [9242:3.2-1] [9242:5-1]
         let method = self.suite.additional.methods().nth(done)?;
@@ -41,7 +45,8 @@ impl Handshake {
     }
 
     fn first_auth_id(&self) -> u32 {
-        u32::try_from(self.suite.additional.count()).unwrap_or(u32::MAX).saturating_add(1)
+        let additional = if self.resumed.is_some() { 0 } else { self.suite.additional.count() };
+        u32::try_from(additional).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// Counts a message of `who` in: IntAuth is made with the keys that protect it.

@@ -14,6 +14,7 @@
 //! | `channel`, `auth`, `natd`, `selectors` | keys and protection, AUTH, NAT detection, narrowing | §2.14 to §2.17, §2.23, §2.9 |
 //! | `request`, `linger` | retransmission, and the response that is repeated | §2.1, §2.4 |
 //! | `ppk` | postquantum preshared keys | RFC 8784 |
+//! | `tickets`, `initiator/resume`, `responder/resume`, `ike/resumption` | sessions that are resumed | RFC 5723 |
 //! | `explain` | failures for people | |
 //!
 //! # What is believed, and when
@@ -55,6 +56,7 @@ mod state;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod wire;
 
 pub use endpoint::Endpoint;

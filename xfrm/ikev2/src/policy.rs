@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use core::time::Duration;
+
 use adit_core::{Identity, TrafficSelector};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
@@ -26,6 +28,8 @@ pub(crate) struct Policy {
     pub(crate) addresses: bool,
     /// Whether the peer may have transport mode.
     pub(crate) transport: bool,
+    /// How long a session of the peer's can be resumed.
+    pub(crate) ticket_lifetime: Duration,
     pub(crate) timing: Timing,
 }
 
@@ -41,6 +45,7 @@ impl Policy {
             remote_ts: selectors::or_everything(&config.remote_ts),
             addresses: false,
             transport: true,
+            ticket_lifetime: Duration::ZERO,
             timing: config.timing,
         }
     }
@@ -56,6 +61,7 @@ impl Policy {
             remote_ts: config.remote_ts.clone(),
             addresses: config.addresses,
             transport: config.transport,
+            ticket_lifetime: config.ticket_lifetime,
             timing: config.timing,
         }
     }

@@ -12,6 +12,7 @@ use adit_isakmp::proposal::IkeProposal;
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, Event, Output, SaId, Timer};
 use crate::policy::Policy;
 use crate::spis::Spis;
+use crate::tickets::Tickets;
 
 /// Bits of an [`AskId`] and an [`SaId`] that name the slot; the others count, so that neither is used twice.
 pub(crate) const SLOT_BITS: u32 = 24;
@@ -73,8 +74,10 @@ pub(crate) enum Order {
     Probe(Vec<Path>),
     /// These are our addresses.
     Addresses(Vec<IpAddr>),
-    /// The same peer has come in anew.
-    Replaced,
+    /// The same peer has come in anew; `resumed`: it goes on from this one, which goes without a word.
+    Replaced { resumed: bool },
+    /// It is not to be, and the peer is not to know.
+    Abandon,
     /// What the same peer had besides is gone.
     Inherits,
 }
@@ -150,10 +153,12 @@ pub(crate) struct Shared {
     pub(crate) ike: Arc<[IkeProposal]>,
     /// Who is up with us as responder, by [`key_of`](Self::key_of) both identities, and where it is.
     pub(crate) peers: BTreeMap<([u8; 20], SaId), IpAddr>,
-    /// IKE_SAs whose peer has come in anew.
-    pub(crate) replaced: Vec<SaId>,
+    /// IKE_SAs whose peer has come in anew, and whether it goes on from that one.
+    pub(crate) replaced: Vec<(SaId, bool)>,
     /// IKE_SAs whose peer had another one, which is gone.
     pub(crate) heirs: Vec<SaId>,
+    /// Sessions that peers may resume.
+    pub(crate) tickets: Tickets,
     /// What many IKE_SAs have in common, as long as one of them lives.
     policies: Vec<Weak<Policy>>,
     next_id: u64,
@@ -177,6 +182,7 @@ impl Shared {
             peers: BTreeMap::new(),
             replaced: Vec::new(),
             heirs: Vec::new(),
+            tickets: Tickets::default(),
             policies: Vec::new(),
             next_id: 0,
         }

@@ -178,7 +178,8 @@ impl Header {
         self.version >> 4
     }
 
-    /// Checks that it is a header of IKEv2 with an exchange type that IKEv2 has, Message ID 0 in IKE_SA_INIT.
+    /// Checks that it is a header of IKEv2 with an exchange type that IKEv2 has, Message ID 0 in IKE_SA_INIT and
+    /// IKE_SESSION_RESUME.
     ///
     /// # Errors
     /// What is wrong and where.
@@ -191,6 +192,10 @@ impl Header {
         }
         if self.exchange.0 == ExchangeType::IKE_SA_INIT.0 && self.message_id != 0 {
             return Err(DecodeError::new(20, "the Message ID of IKE_SA_INIT is not 0"));
+        }
+        // [5723:5-1]
+        if self.exchange.0 == ExchangeType::IKE_SESSION_RESUME.0 && self.message_id != 0 {
+            return Err(DecodeError::new(20, "the Message ID of IKE_SESSION_RESUME is not 0"));
         }
         Ok(())
     }

@@ -96,6 +96,19 @@ pub fn skeyseed_rekey(
     prf_secret(crypto, old_prf, old_sk_d.expose(), &parts)
 }
 
+/// SKEYSEED of an IKE_SA that is resumed (RFC 5723 §5.1): `prf(SK_d (old), "Resumption" | Ni | Nr)`.
+#[must_use]
+pub fn skeyseed_resume(
+    crypto: &dyn CryptoProvider,
+    prf: Prf,
+    old_sk_d: &Secret,
+    exchange: &Exchange<'_>,
+) -> Secret {
+    // [5723:5.1-1] [5723:5.1-2]
+    let parts = [b"Resumption", exchange.initiator_nonce, exchange.responder_nonce];
+    prf_secret(crypto, prf, old_sk_d.expose(), &parts)
+}
+
 /// `SK(0) | Ni | Nr | SK(1) | … SK(n)` (RFC 9370 §2.2.4); without a key exchange the nonces alone.
 fn around<'a>(nonces: (&'a [u8], &'a [u8]), shared: &'a [Secret]) -> Vec<&'a [u8]> {
     // [9370:2.2.4-4]
@@ -211,6 +224,13 @@ pub fn signed_octets(
 pub fn psk_auth(crypto: &dyn CryptoProvider, prf: Prf, key: &Secret, octets: &Secret) -> Secret {
     let padded = prf_secret(crypto, prf, key.expose(), &[b"Key Pad for IKEv2"]);
     prf_secret(crypto, prf, padded.expose(), &[octets.expose()])
+}
+
+/// AUTH data where a session is resumed (RFC 5723 §5.1): `prf(SK_px, octets)`, with SK_pi or SK_pr of the new IKE_SA.
+#[must_use]
+pub fn resume_auth(crypto: &dyn CryptoProvider, prf: Prf, sk_p: &Secret, octets: &Secret) -> Secret {
+    // [5723:5.1-3]
+    prf_secret(crypto, prf, sk_p.expose(), &[octets.expose()])
 }
 
 /// NAT detection (RFC 7296 §2.23): `SHA1(SPIi | SPIr | address | port)`.

@@ -10,6 +10,7 @@ mod ke;
 mod notify;
 mod ppk;
 mod sa;
+mod ticket;
 mod ts;
 
 pub use auth::{AuthMethod, Authentication};
@@ -22,6 +23,7 @@ pub use ke::KeyExchangeData;
 pub use notify::{Notify, NotifyType};
 pub use ppk::PpkId;
 pub use sa::{Attribute, AttributeValue, Proposal, Protocol, SecurityAssociation, Transform, TransformType};
+pub use ticket::TicketLtOpaque;
 pub use ts::{Selector, TrafficSelectors};
 
 use adit_core::DecodeError;

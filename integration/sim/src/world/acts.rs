@@ -32,7 +32,7 @@ impl World {
         let clients = self.hosts.len().saturating_sub(1) as u64;
         let client = usize::try_from(self.random.below(clients)).unwrap_or(0) + 1;
         match self.random.below(24) {
-            0..=6 => self.dial(client),
+            0..=6 => self.resume_or_dial(client),
             7 => self.close_one(client, false),
             8 => self.close_one(SERVER, self.random.clone().chance(500)),
             9 => self.close_one(client, true),
@@ -176,6 +176,18 @@ impl World {
         self.give(index, Input::Close { sa })
     }
 
+    /// The client dials, if it has nothing. If it has, it may lose that, and say nothing of it.
+    fn resume_or_dial(&mut self, index: usize) -> Result<(), String> {
+        let loses = self.resuming && self.random.clone().chance(500);
+        let host = self.host(index)?;
+        let up = |sa: &SaId| host.records.get(sa).is_some_and(|r| r.established.is_some());
+        let lost = host.dialled.iter().copied().find(up).filter(|_| loses && host.ticket.is_some());
+        if let Some(sa) = lost {
+            self.give(index, Input::Abandon { sa })?;
+        }
+        self.dial(index)
+    }
+
     /// The client dials, if it has nothing.
     pub(super) fn dial(&mut self, index: usize) -> Result<(), String> {
         if !self.host(index)?.dialled.is_empty() {
@@ -202,6 +214,7 @@ impl World {
     }
 
     fn config(&mut self, index: usize, client: Client) -> Result<InitiatorConfig, String> {
+        let resumable = self.resuming;
         let server = self.host(SERVER)?;
         let (remote, remote_id) = (server.address(), server.identity().clone());
         let host = self.host(index)?;
@@ -212,6 +225,8 @@ impl World {
             local_id: host.identity().clone(),
             remote_auth: host.remote_auth(&remote_id),
             ppk: None,
+            resumable,
+            ticket: host.ticket.take(),
             remote_id,
             local_auth: host.local_auth(),
             request_v4: true,

@@ -6,7 +6,7 @@ use core::time::Duration;
 use adit_core::{Identity, Path, SignatureScheme, TrafficSelector};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
-use super::{ChildConfig, ChildMode, Lease};
+use super::{ChildConfig, ChildMode, Lease, Ticket};
 
 /// Everything an initiator needs.
 pub struct InitiatorConfig {
@@ -53,6 +53,10 @@ pub struct InitiatorConfig {
     /// `local_id` is used on several machines at once: the server is not told that this is the only one of them
     /// (INITIAL_CONTACT, RFC 7296 §2.4).
     pub shared_identity: bool,
+    /// Ask for a ticket, with which the session can be resumed (RFC 5723) → [`Event::Ticket`](super::Event::Ticket).
+    pub resumable: bool,
+    /// Resume the session that this ticket is of. Where the peer does not, it is begun from scratch.
+    pub ticket: Option<Box<Ticket>>,
     /// Behave as behind a NAT even where none is (a firewall that drops ESP).
     pub force_encapsulation: bool,
     /// Port of the peer after the move (4500, or the server's own).
@@ -91,6 +95,8 @@ pub struct ResponderConfig {
     /// Speak MOBIKE with peers that do (RFC 4555), and tell them these addresses of ours; the one in use may be among
     /// them.
     pub mobike: Option<Vec<IpAddr>>,
+    /// A peer that asks for it gets a ticket, with which its session can be resumed so long (RFC 5723); zero: none.
+    pub ticket_lifetime: Duration,
     /// Timers.
     pub timing: Timing,
 }

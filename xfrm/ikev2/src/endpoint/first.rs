@@ -12,8 +12,8 @@ use adit_isakmp::{
 use super::Endpoint;
 use super::cookie::Claim;
 use crate::api::{Output, ResponderDefaults};
-use crate::responder::{First, NoResponse};
-use crate::state::{Datagram, Stage};
+use crate::responder::{First, NoResponse, Resume};
+use crate::state::{Cx, Datagram, Next, Stage};
 
 /// A first message is kept until its sender has proven itself; what is longer is none (proposals and a public value
 /// take hundreds of bytes).
@@ -72,7 +72,9 @@ impl Endpoint {
     /// A message without a responder's SPI.
     pub(super) fn first_message(&mut self, now: Instant, datagram: Datagram, spi_i: u64) {
         // [7296:1.5-1] [7296:2.21.4-1] [7296:3.1-11]
-        if datagram.is_response || datagram.exchange != ExchangeType::IKE_SA_INIT.0 {
+        let exchange = ExchangeType(datagram.exchange);
+        let begins = [ExchangeType::IKE_SA_INIT, ExchangeType::IKE_SESSION_RESUME].contains(&exchange);
+        if datagram.is_response || !begins {
             return self.stray();
         }
         let Some(defaults) = self.responder.clone() else {
@@ -102,14 +104,38 @@ impl Endpoint {
         let Ok(message) = Message::parse(&datagram.bytes) else {
             return self.ignored();
         };
+        if exchange == ExchangeType::IKE_SESSION_RESUME {
+            return match Resume::read(now, &self.shared, datagram, &message) {
+                Ok(resume) => {
+                    self.begun(now, asked, (spi_i, proven), |cx, spi| resume.begin(cx, spi, &defaults));
+                }
+                Err(no) => self.no_response(asked, &message.header, no),
+            };
+        }
         match First::read(&*self.shared.crypto, &defaults, datagram, &message) {
-            Ok(first) => {
-                let (key, _, spi_r) = self.open(Stage::HalfOpen, Some((spi_i, address)), None);
-                self.half_open.insert(spi_i, address, proven, key);
-                self.run(now, key, |cx| first.begin(cx, spi_r, &defaults));
-            }
-            Err(NoResponse::Notify(notify)) => self.reply_in_clear(asked, &message.header, notify),
-            Err(NoResponse::Nothing) => self.ignored(),
+            Ok(first) => self.begun(now, asked, (spi_i, proven), |cx, spi| first.begin(cx, spi, &defaults)),
+            Err(no) => self.no_response(asked, &message.header, no),
+        }
+    }
+
+    /// An IKE_SA has begun.
+    fn begun(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        (spi_i, proven): (u64, bool),
+        begin: impl FnOnce(&mut Cx<'_>, u64) -> Next,
+    ) {
+        let address = asked.path.remote.ip();
+        let (key, _, spi_r) = self.open(Stage::HalfOpen, Some((spi_i, address)), None);
+        self.half_open.insert(spi_i, address, proven, key);
+        self.run(now, key, |cx| begin(cx, spi_r));
+    }
+
+    fn no_response(&mut self, asked: Asked, request: &Header, no: NoResponse) {
+        match no {
+            NoResponse::Notify(notify) => self.reply_in_clear(asked, request, notify),
+            NoResponse::Nothing => self.ignored(),
         }
     }
 
@@ -140,7 +166,7 @@ impl Endpoint {
         match (proven, crowded(here.proven)) {
             (true, false) => Verdict::Welcome { proven },
             (true, true) => Verdict::Refused,
-            // [7296:2.6-4]
+            // [7296:2.6-4] [5723:4.3.2-4] [5723:9.2-1]
             (false, _) => {
                 let entropy = &mut *self.shared.entropy;
                 let cookie = self.cookies.make(now, crypto, entropy, claim);

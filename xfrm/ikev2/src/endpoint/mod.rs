@@ -65,6 +65,7 @@ impl Endpoint {
     ) -> Self {
         let mut shared = Shared::new(crypto, entropy);
         shared.ike = rekeyed_to(responder.as_ref());
+        bound_tickets(&mut shared, responder.as_ref());
         Self {
             shared,
             slots: Slab::new(),
@@ -118,12 +119,13 @@ impl Endpoint {
             Input::Addresses { sa, addresses } => {
                 self.step_of(now, sa, |state, cx| state.input(cx, Order::Addresses(addresses)));
             }
+            Input::Abandon { sa } => self.step_of(now, sa, |state, cx| state.input(cx, Order::Abandon)),
             Input::Wake => {}
         }
         self.wake(now);
         self.inherit(now, before);
-        for sa in core::mem::take(&mut self.shared.replaced) {
-            self.step_of(now, sa, |state, cx| state.input(cx, Order::Replaced));
+        for (sa, resumed) in core::mem::take(&mut self.shared.replaced) {
+            self.step_of(now, sa, |state, cx| state.input(cx, Order::Replaced { resumed }));
         }
         self.timers_settle();
     }
@@ -157,12 +159,14 @@ impl Endpoint {
             state.deadline()
         });
         let cookie = self.cookies.deadline().map(|at| (at, Timer::CookieSecret));
-        [slot, cookie].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let ticket = self.shared.tickets.deadline().map(|at| (at, Timer::Ticket));
+        [slot, cookie, ticket].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Lets peers dial by these rules from now on, or no more. What exists stays.
     pub fn set_responder(&mut self, responder: Option<ResponderDefaults>) {
         self.shared.ike = rekeyed_to(responder.as_ref());
+        bound_tickets(&mut self.shared, responder.as_ref());
         self.responder = responder.map(Arc::new);
     }
 
@@ -194,6 +198,12 @@ impl Endpoint {
     #[must_use]
     pub const fn lingering(&self) -> usize {
         self.lingering
+    }
+
+    /// How many sessions of peers can be resumed.
+    #[must_use]
+    pub fn tickets(&self) -> usize {
+        self.shared.tickets.len()
     }
 
     /// How many SPIs name something.
@@ -406,6 +416,7 @@ impl Endpoint {
 
     fn wake(&mut self, now: Instant) {
         self.cookies.wake(now);
+        self.shared.tickets.wake(now);
         while let Some((at, key)) = self.timers.due(now) {
             let Some(slot) = self.slots.get_mut(key).filter(|s| s.deadline == Some(at)) else {
                 continue;
@@ -420,6 +431,11 @@ impl Endpoint {
         let slots = &self.slots;
         self.timers.settle(slots.len(), |key| slots.get(key).and_then(|s| s.deadline));
     }
+}
+
+/// One ticket for each IKE_SA that may be up, and as many of peers that were lost.
+fn bound_tickets(shared: &mut Shared, responder: Option<&ResponderDefaults>) {
+    shared.tickets.bound(responder.map_or(0, |r| r.limit.saturating_mul(2)));
 }
 
 /// What IKE_SAs of peers that dial us may be rekeyed to.

@@ -7,7 +7,7 @@ use adit_core::{Instant, TrafficSelector};
 use adit_isakmp::proposal::EspProposal;
 
 use super::Ike;
-use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, EspKeys, Event};
+use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, EspKeys, Event, SaId};
 use crate::explain;
 use crate::state::Cx;
 use crate::task::Task;
@@ -199,10 +199,13 @@ impl Ike {
     }
 
     /// What the same peer has here already goes (RFC 7296 §2.4).
-    pub(crate) fn take_over(&mut self, cx: &mut Cx<'_>) {
+    /// `all`: else only what it goes on from (RFC 5723).
+    pub(crate) fn take_over(&mut self, cx: &mut Cx<'_>, all: bool) {
         self.takes_over = false;
+        let from = self.goes_on_from();
         let up: Vec<_> = cx.shared.up_with(&self.policy.local_id, &self.remote_id).collect();
-        cx.shared.replaced.extend(up.into_iter().filter(|sa| *sa != cx.sa));
+        let goes = |sa: &SaId| *sa != cx.sa && (all || Some(*sa) == from);
+        cx.shared.replaced.extend(up.into_iter().filter(goes).map(|sa| (sa, Some(sa) == from)));
     }
 
     /// The same, when the peer has this one: until then the other one carries.
@@ -268,8 +271,8 @@ impl Ike {
         let id = child.id;
         if result.is_err() {
             self.enqueue(Task::DeleteChild(id));
-        } else if self.takes_over {
-            self.take_over(cx);
+        } else if self.takes_over || self.goes_on() {
+            self.take_over(cx, self.takes_over);
         }
     }
 

@@ -6,6 +6,7 @@ mod exchange;
 mod others;
 mod paths;
 mod pending;
+mod resumption;
 mod sa;
 mod under_way;
 
@@ -29,6 +30,7 @@ use crate::task::mobike::Mobike;
 pub(crate) use child::{Child, Kernel, TIDY_AFTER};
 use others::Other;
 use pending::Pending;
+pub(crate) use resumption::Resumption;
 use sa::Answering;
 pub(crate) use sa::Sa;
 
@@ -63,6 +65,8 @@ pub(crate) struct Ike {
     moved: Instant,
     /// MOBIKE, where both ends speak it.
     pub(crate) mobike: Option<Box<Mobike>>,
+    /// How its session can be resumed.
+    resumption: Option<Box<Resumption>>,
     /// Since when the peer has said TEMPORARY_FAILURE to everything (RFC 7296 §2.25).
     put_off: Option<Instant>,
     /// When the last datagram was sent: a NAT mapping lives from it.
@@ -92,6 +96,7 @@ pub(crate) struct Start {
     pub(crate) lease: Lease,
     pub(crate) answered: Option<Answered>,
     pub(crate) mobike: Option<Box<Mobike>>,
+    pub(crate) resumption: Option<Box<Resumption>>,
 }
 
 impl Ike {
@@ -126,6 +131,7 @@ impl Ike {
             pending: None,
             moved: cx.now,
             mobike: start.mobike,
+            resumption: start.resumption,
             others: Vec::new(),
             rekey_at,
             expires_at,
@@ -209,6 +215,7 @@ impl Ike {
             (None, Some(closing)) => closing.result,
             (None, None) => result,
         };
+        self.settle_ticket(cx.now, cx.shared, &result);
         match self.sa.answered.take() {
             Some((answered, _)) => {
                 let ours = self.sa.our_spi();
@@ -334,6 +341,7 @@ impl State for Ike {
             cx.event(Event::ReauthenticationDue);
         }
         self.take_up_postponed(cx);
+        self.wake_ticket(cx.now);
         if self.dead_peer_at().is_some_and(|at| at <= cx.now) {
             self.enqueue(Task::Liveness);
         }
@@ -359,7 +367,14 @@ impl State for Ike {
             Order::Probe(paths) => self.probe(cx, paths),
             Order::Addresses(list) => self.addresses(list),
             Order::Inherits => self.peer_has_all(cx),
-            Order::Replaced => {
+            Order::Abandon => return self.finish(cx, Ok(())),
+            // [5723:4.3.2-3]
+            Order::Replaced { resumed: true } => {
+                let why = explain::resumed(&self.remote_id);
+                self.forget_ticket(cx.now, cx.shared);
+                return self.finish(cx, Err(why));
+            }
+            Order::Replaced { resumed: false } => {
                 let why = explain::replaced(&self.remote_id);
                 self.begin_close(cx, Task::DeleteIke, Err(why));
             }
@@ -389,7 +404,8 @@ impl State for Ike {
         let rekey = rekey.map(|at| (at, Timer::Rekey));
         let others = [self.others_at(), self.pending_at()].into_iter().flatten().min();
         let others = others.map(|at| (at, Timer::Retransmit));
-        [request, closing, childless, dead_peer, keepalive, asks, rekey, others]
+        let ticket = self.ticket_at().map(|at| (at, Timer::Ticket));
+        [ticket, request, closing, childless, dead_peer, keepalive, asks, rekey, others]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)

@@ -61,6 +61,7 @@ impl Ike {
         self.rekey_at = cx.after_most_of(self.policy.timing.rekey_ike);
         self.expires_at = cx.life(self.policy.timing.rekey_ike);
         self.in_step();
+        self.ticket_is_old(cx);
         cx.event(Event::Rekeyed { ike });
     }
 

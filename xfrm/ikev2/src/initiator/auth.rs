@@ -9,15 +9,15 @@ use adit_isakmp::payload::{
 use adit_isakmp::proposal::offer_esp;
 use adit_isakmp::{ExchangeType, Message, Payload};
 
-use super::{Dial, Initiator, Phase, child, eap, ppk};
+use super::{Dial, Initiator, Phase, child, eap, ppk, resume};
 use crate::api::{Ask, ChildMode, Event, InitiatorConfig, LocalAuth, RemoteAuth, SignatureEncoding};
 use crate::auth as proof;
-use crate::channel::{Handshake, Unreadable};
+use crate::channel::{Handshake, Resumed, Unreadable};
 use crate::explain;
 use crate::request::{Request, Retry};
 use crate::selectors;
 use crate::state::{Cx, Datagram, Next, Role};
-use crate::task::{Task, mobike};
+use crate::task::{Task, mobike, ticket};
 use crate::wire::{at_most_one, only};
 
 /// An SPI for the CHILD_SA is being got.
@@ -80,6 +80,10 @@ impl Allocating {
             Err(failure) => return Next::failed(failure),
         };
         let handshake = self.handshake;
+        if let Some(resumed) = &handshake.resumed {
+            let proof = resume::proof_of(cx, &handshake, &resumed.initiator);
+            return send(dial, cx, (handshake, inbound_spi), Some(proof), None);
+        }
         if matches!(dial.config.local_auth, LocalAuth::Eap { .. }) {
             // RFC 7296 §2.16: a request without AUTH asks for EAP.
             return send(dial, cx, (handshake, inbound_spi), None, None);
@@ -181,7 +185,7 @@ fn send(
         (dial.config.local_ts, dial.config.remote_ts) = handshake.channel.outer(&ours, &theirs);
     }
     let (auth, plain) = proof.map_or((None, None), |proof| (Some(proof.auth), proof.plain));
-    let mut payloads = request(&dial.config, (cx.first_contact, handshake.own), inbound_spi, auth);
+    let mut payloads = request(&dial.config, &handshake, cx.first_contact, inbound_spi, auth);
     if let Some(ours) = &dial.config.mobike {
         payloads.extend(mobike::supported(ours, &handshake.channel, true));
     }
@@ -199,25 +203,42 @@ fn send(
 /// without AUTH (appendix C.3).
 fn request(
     config: &InitiatorConfig,
-    (first, own): (bool, usize),
+    handshake: &Handshake,
+    first: bool,
     spi: u32,
     auth: Option<Authentication>,
 ) -> Vec<Payload> {
-    let mut out = vec![Payload::IdI(Identification::from(&config.local_id))];
-    // Sent even if nobody asked: some servers ask for no certificate and want one.
-    out.extend(proof::certificate_payloads(&config.local_auth, own));
+    let resumed = handshake.resumed.as_deref();
+    // [5723:4.3.3-1] [5723:4.3.3-2]
+    let own = |r: &Resumed| (r.initiator.clone(), r.responder.clone());
+    let ids = || (Identification::from(&config.local_id), Identification::from(&config.remote_id));
+    let (id_i, id_r) = resumed.map_or_else(ids, own);
+    let mut out = vec![Payload::IdI(id_i)];
+    // [5723:4.3.3-3]
+    if resumed.is_none() {
+        // Sent even if nobody asked: some servers ask for no certificate and want one.
+        out.extend(proof::certificate_payloads(&config.local_auth, handshake.own));
+    }
     // [7296:2.4-2] [7296:2.4-1]
     if first && !config.shared_identity {
         out.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
     }
-    if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
-        out.push(Payload::CertReq(CertificateRequest::x509(authorities)));
+    match &config.remote_auth {
+        RemoteAuth::Certificate { authorities } if resumed.is_none() => {
+            out.push(Payload::CertReq(CertificateRequest::x509(authorities)));
+        }
+        _ => {}
     }
-    out.push(Payload::IdR(Identification::from(&config.remote_id)));
+    out.push(Payload::IdR(id_r));
     out.extend(auth.map(Payload::Auth));
-    if let LocalAuth::Eap { only: true } = config.local_auth {
-        out.push(Payload::Notify(Notify::new(NotifyType::EAP_ONLY_AUTHENTICATION, [])));
+    match config.local_auth {
+        LocalAuth::Eap { only: true } if resumed.is_none() => {
+            out.push(Payload::Notify(Notify::new(NotifyType::EAP_ONLY_AUTHENTICATION, [])));
+        }
+        _ => {}
     }
+    // [5723:4.1-1]
+    out.extend(config.resumable.then(ticket::request));
     let wanted = wanted_addresses(config);
     if !wanted.is_empty() {
         // [7296:2.19-1] [7296:2.19-2] [7296:2.19-3] [7296:4-7]
@@ -281,8 +302,9 @@ impl AuthSent {
             let why = unusable(format!("it has a critical payload of unknown type {}", kind.0));
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
-        let eap = matches!(dial.config.local_auth, LocalAuth::Eap { .. });
-        if !eap && answer.payloads.iter().any(|p| matches!(p, Payload::Eap(_))) {
+        let resumed = self.handshake.resumed.is_some();
+        let eap = matches!(dial.config.local_auth, LocalAuth::Eap { .. }) && !resumed;
+        if !eap && !resumed && answer.payloads.iter().any(|p| matches!(p, Payload::Eap(_))) {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, explain::eap_wanted());
         }
         if eap && !answer.payloads.iter().any(|p| matches!(p, Payload::Auth(_))) {
@@ -301,7 +323,7 @@ impl AuthSent {
 
     /// EAP is to begin, and the server has not proven itself: that is in order only where we have said that it need not
     /// (RFC 5998), and where the method does it.
-    fn without_proof(self, dial: Dial, cx: &mut Cx<'_>, answer: &Message) -> Next {
+    fn without_proof(mut self, dial: Dial, cx: &mut Cx<'_>, answer: &Message) -> Next {
         let parts =
             only!(answer, Payload::IdR).and_then(|id| only!(answer, Payload::Eap).map(|eap| (id, eap)));
         let (id, eap) = match parts {
@@ -319,6 +341,7 @@ impl AuthSent {
             let why = explain::wrong_identity(&dial.config, &proof::describe(id));
             return dial.refuse(cx, self.handshake, Task::Reject, why);
         }
+        self.handshake.responder = Some(id.clone());
         let talk = eap::Talk { inbound_spi: self.inbound_spi, server: id.clone(), proven: false };
         eap::ask(dial, cx, self.handshake, talk, eap)
     }
@@ -330,12 +353,16 @@ impl AuthSent {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, otherwise);
         };
         let why = explain::auth_refused(&dial.config, notify);
+        let resumed = self.handshake.resumed.is_some();
         match notify.kind {
             NotifyType::AUTHENTICATION_FAILED
             | NotifyType::AUTHORIZATION_FAILED
             | NotifyType::INVALID_SYNTAX
             | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD
-            | NotifyType::MS_STATUS => Next::failed(why),
+            | NotifyType::MS_STATUS => match resumed {
+                true => resume::from_scratch(dial, cx, why),
+                false => Next::failed(why),
+            },
             _ => dial.refuse(cx, self.handshake, Task::DeleteIke, why),
         }
     }
@@ -352,7 +379,14 @@ impl AuthSent {
         if let Err(why) = self.handshake.settle_ppk(&answer, dial.config.ppk.as_ref()) {
             return dial.refuse(cx, self.handshake, Task::Reject, why);
         }
+        self.handshake.responder = Some(id.clone());
         let Self { handshake, inbound_spi, psk: kept, .. } = self;
+        if handshake.resumed.is_some() {
+            return match resume::check(cx, &handshake, id, auth) {
+                Ok(()) => child::begin(dial, cx, handshake, inbound_spi, &answer),
+                Err(why) => dial.refuse(cx, handshake, Task::Reject, why),
+            };
+        }
         // An identity that is not the one that was dialled is refused, however well it is proven.
         // [7296:1.2-3]
         if id.identity().is_none_or(|id| !id.matches(&dial.config.remote_id)) {

@@ -3,9 +3,9 @@
 
 use core::time::Duration;
 
-use adit_core::{Failure, FailureCode, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Instant, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
-use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Notify, NotifyType};
+use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Identification, Notify, NotifyType};
 use adit_isakmp::proposal::accept_esp;
 use adit_isakmp::{EspSuite, Message, Payload};
 
@@ -13,13 +13,13 @@ use super::{Dial, Initiator, Phase, auth};
 use crate::api::{Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, InitiatorConfig, Lease};
 use crate::channel::{Channel, Handshake};
 use crate::explain;
-use crate::ike::Child;
-use crate::ppk::Ppk;
+use crate::ike::{Child, Resumption};
 use crate::selectors;
 use crate::state::{Cx, Next};
 use crate::task::Task;
 use crate::task::informational::auth_lifetime;
 use crate::task::mobike::Mobike;
+use crate::task::ticket::{self, Word};
 use crate::wire::only;
 
 /// Name servers that are taken from one answer.
@@ -36,6 +36,8 @@ pub(super) struct Installing {
     /// How long the server lets our proof count.
     lifetime: Option<Duration>,
     mobike: Option<Box<Mobike>>,
+    /// What the server says of a ticket.
+    ticket: Word,
 }
 
 /// What the server grants.
@@ -99,7 +101,8 @@ pub(super) fn begin(
         remote_id: dial.config.remote_id.clone(),
         connection: None,
     };
-    let installing = Installing { handshake, child, inbound_spi, granted, lifetime, mobike };
+    let ticket = ticket::said(answer);
+    let installing = Installing { handshake, child, inbound_spi, granted, lifetime, mobike, ticket };
     Initiator::asking(dial, cx, Ask::Install(Box::new(sa)), Phase::Installing(installing))
 }
 
@@ -199,6 +202,17 @@ fn lease(config: &InitiatorConfig, reply: &Configuration) -> Lease {
     lease
 }
 
+/// How the session can be resumed, where that is wanted; and when identities are to be proven again, where it was.
+fn resumption(dial: &Dial, handshake: &mut Handshake) -> (Option<Resumption>, Option<Instant>) {
+    let ppk = handshake.has_ppk();
+    let resumed = handshake.resumed.as_deref();
+    let prove_again = resumed.and_then(|r| r.reauthenticate_at);
+    let initiator =
+        resumed.map_or_else(|| Identification::from(&dial.config.local_id), |r| r.initiator.clone());
+    let responder = handshake.responder.take().filter(|_| dial.config.resumable);
+    (responder.map(|responder| Resumption::new(initiator, responder, ppk)), prove_again)
+}
+
 fn usable(address: &core::net::IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && !address.is_loopback()
 }
@@ -208,7 +222,7 @@ impl Installing {
         if let Err(why) = result {
             return dial.refuse(cx, self.handshake, Task::DeleteIke, why);
         }
-        let Self { handshake, child, inbound_spi, granted, lifetime, mobike } = self;
+        let Self { mut handshake, child, inbound_spi, granted, lifetime, mobike, ticket } = self;
         let more = core::mem::take(&mut dial.config.more_children);
         let (ts, lease) = ((&*granted.local_ts, &*granted.remote_ts), granted.lease.clone());
         let entry = Child::new(child, (inbound_spi, granted.outbound_spi), granted.mode, ts);
@@ -228,14 +242,20 @@ impl Installing {
             local_ts: granted.local_ts,
             remote_ts: granted.remote_ts,
             lease: granted.lease,
-            ppk: matches!(handshake.ppk, Ppk::Mixed),
+            ppk: handshake.has_ppk(),
+            resumed: handshake.resumed.is_some(),
             connection: None,
         })));
+        let (resumption, prove_again) = resumption(&dial, &mut handshake);
         let mut ike = dial.ike(cx, handshake).with_child(cx, entry);
         ike.lease = lease;
         ike.mobike = mobike;
         if let Some(lifetime) = lifetime {
             ike.authenticated_for(cx, lifetime);
+        }
+        ike.proves_again_by(prove_again);
+        if let Some(resumption) = resumption {
+            ike.can_be_resumed(cx, resumption, ticket);
         }
         ike.with_more(cx, more)
     }

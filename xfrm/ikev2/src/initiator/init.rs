@@ -5,7 +5,7 @@
 //! is as if it had never come. Cookies and other key exchange methods are followed a few times. A lie in any of it is
 //! found out in IKE_AUTH, where both ends prove what they sent and offered here.
 
-use adit_core::{Failure, FailureCode, Secret, Step};
+use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
 use adit_isakmp::payload::{KeyExchangeData, Notify, NotifyType};
 use adit_isakmp::proposal::{IkeProposal, accept_ike, offer_ike, offers_ke};
@@ -13,7 +13,7 @@ use adit_isakmp::signature::{OUR_HASHES, emit_hashes, parse_hashes};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, KeMethod, Message, Payload, VERSION_2};
 
 use super::{Dial, Initiator, Phase, intermediate};
-use crate::api::{Ask, Timing};
+use crate::api::{Ask, InitiatorConfig, Timing};
 use crate::auth::asked_authorities;
 use crate::channel::{Agreed, Handshake};
 use crate::explain;
@@ -71,8 +71,7 @@ struct Answered {
 }
 
 pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>) -> Next {
-    let first = dial.config.ike.first().and_then(|p| p.ke.first()).copied();
-    let Some(method) = first.filter(|_| !dial.config.esp.is_empty()) else {
+    let Some(method) = first_method(&dial.config) else {
         return Next::failed(Failure::new(
             FailureCode::ConfigurationInvalid,
             Step::Profile,
@@ -87,6 +86,34 @@ pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>) -> Next {
     let attempt =
         Attempt { nonce: cx.shared.nonce(), method, cookie: None, owed: 0, fake_source, restarts: 0 };
     generate(dial, cx, attempt)
+}
+
+/// The first guess; `None`: there is nothing to propose.
+pub(super) fn first_method(config: &InitiatorConfig) -> Option<KeMethod> {
+    config.ike.first().and_then(|p| p.ke.first()).copied().filter(|_| !config.esp.is_empty())
+}
+
+/// Where everything that follows the first exchange goes (RFC 7296 §2.23), and what NATs there are.
+pub(super) fn after_first(
+    config: &InitiatorConfig,
+    cx: &Cx<'_>,
+    spis: (u64, u64),
+    message: &Message,
+) -> (Path, Nat) {
+    let mut path = config.path;
+    let mut nat = Nat::default();
+    if let Some(found) = Nat::detect(&*cx.shared.crypto, spis, path, message) {
+        nat = found;
+        nat.forced = config.force_encapsulation;
+    }
+    // RFC 7296 §2.23: everything that follows goes over the other port.
+    // [7296:2.23-2] [7296:2.23-3] [7296:2.23-8]
+    // [4555:3.3-1]
+    if nat.encapsulates() || (nat.supported && config.mobike.is_some()) {
+        path.local.set_port(config.local_nat_port);
+        path.remote.set_port(config.nat_port);
+    }
+    (path, nat)
 }
 
 fn generate(dial: Dial, cx: &mut Cx<'_>, attempt: Attempt) -> Next {
@@ -293,26 +320,16 @@ impl InitSent {
 
     fn agree(
         self,
-        dial: Dial,
+        mut dial: Dial,
         cx: &mut Cx<'_>,
         datagram: Datagram,
         message: &Message,
         answered: Answered,
     ) -> Next {
+        // It is there, and has not taken it.
+        dial.config.ticket = None;
         let spis = (dial.spi, datagram.responder_spi);
-        let mut path = dial.config.path;
-        let mut nat = Nat::default();
-        if let Some(found) = Nat::detect(&*cx.shared.crypto, spis, path, message) {
-            nat = found;
-            nat.forced = dial.config.force_encapsulation;
-        }
-        // RFC 7296 §2.23: everything that follows goes over the other port.
-        // [7296:2.23-2] [7296:2.23-3] [7296:2.23-8]
-        // [4555:3.3-1]
-        if nat.encapsulates() || (nat.supported && dial.config.mobike.is_some()) {
-            path.local.set_port(dial.config.local_nat_port);
-            path.remote.set_port(dial.config.nat_port);
-        }
+        let (path, nat) = after_first(&dial.config, cx, spis, message);
         let peer_hashes = message
             .notify(NotifyType::SIGNATURE_HASH_ALGORITHMS)
             .map(|n| parse_hashes(&n.data).take(16).collect());
@@ -344,7 +361,7 @@ impl InitSent {
         Initiator::asking(dial, cx, ask, Phase::Agreeing(agreeing))
     }
 
-    pub(super) fn wake(mut self, dial: Dial, cx: &mut Cx<'_>) -> Next {
+    pub(super) fn wake(mut self, mut dial: Dial, cx: &mut Cx<'_>) -> Next {
         if self.request.wake(cx, dial.config.path) == Retry::Waiting {
             return Initiator::sent(dial, Phase::InitSent(self));
         }
@@ -353,6 +370,7 @@ impl InitSent {
             (Some((kind, _)), _) => explain::init_refused(&dial.config, server, kind),
             (None, Some(why)) => explain::init_unusable(server, &why),
             (None, None) => {
+                dial.give_back(cx);
                 let age = self.request.age(cx.now);
                 explain::unreachable(server, Step::IkeInit, self.request.sent(), age)
             }

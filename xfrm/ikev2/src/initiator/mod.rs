@@ -3,6 +3,8 @@
 //! Generate → IKE_SA_INIT sent → Agree → [Generate → IKE_INTERMEDIATE sent → Agree →]* AllocateSpi → [Ppk →] Psk or
 //! Sign → IKE_AUTH sent → Psk or Verify → Install → up.
 //!
+//! A session that is resumed (RFC 5723): IKE_SESSION_RESUME sent → AllocateSpi → IKE_AUTH sent → Install → up.
+//!
 //! With EAP: AllocateSpi → IKE_AUTH sent → Verify → [Eap → sent →]* Eap → [Ppk →] AUTH sent → Install → up.
 
 mod auth;
@@ -11,6 +13,7 @@ mod eap;
 mod init;
 mod intermediate;
 mod ppk;
+mod resume;
 
 use core::time::Duration;
 
@@ -42,6 +45,7 @@ pub(crate) struct Dial {
 }
 
 enum Phase {
+    ResumeSent(resume::Sent),
     Generating(init::Generating),
     InitSent(init::InitSent),
     Agreeing(init::Agreeing),
@@ -63,7 +67,12 @@ impl Initiator {
     /// Begins.
     pub(crate) fn begin(cx: &mut Cx<'_>, config: InitiatorConfig, spi: u64) -> Next {
         cx.event(Event::Progress(Step::IkeInit));
-        init::begin(Dial { config: Box::new(config), spi }, cx)
+        let dial = Dial { config: Box::new(config), spi };
+        let proposes = init::first_method(&dial.config).is_some();
+        if proposes && resume::good(cx, dial.config.ticket.as_deref()) {
+            return resume::begin(dial, cx);
+        }
+        init::begin(dial, cx)
     }
 
     fn asking(dial: Dial, cx: &mut Cx<'_>, ask: Ask, phase: Phase) -> Next {
@@ -85,7 +94,8 @@ impl Initiator {
         match phase {
             Phase::Verifying(p) => Some(p.handshake),
             Phase::Installing(p) => Some(p.handshake),
-            Phase::Generating(_)
+            Phase::ResumeSent(_)
+            | Phase::Generating(_)
             | Phase::InitSent(_)
             | Phase::Agreeing(_)
             | Phase::KeGenerating(_)
@@ -103,7 +113,8 @@ impl Initiator {
 
     const fn step(&self) -> Step {
         match self.phase {
-            Phase::Generating(_)
+            Phase::ResumeSent(_)
+            | Phase::Generating(_)
             | Phase::InitSent(_)
             | Phase::Agreeing(_)
             | Phase::KeGenerating(_)
@@ -135,6 +146,7 @@ impl Dial {
                 lease,
                 answered: None,
                 mobike: None,
+                resumption: None,
             },
         )
     }
@@ -142,7 +154,8 @@ impl Dial {
     /// The server has let us in, and it is not to be: says so, then ends.
     fn refuse(self, cx: &mut Cx<'_>, handshake: Box<Handshake>, task: Task, why: Failure) -> Next {
         // With EAP the server still waits for us: half an IKE_SA has no INFORMATIONAL exchange that it would answer.
-        if matches!(self.config.local_auth, LocalAuth::Eap { .. }) && handshake.rounds == 0 {
+        let half = handshake.resumed.is_none() && handshake.rounds == 0;
+        if half && matches!(self.config.local_auth, LocalAuth::Eap { .. }) {
             return eap::leave(self, cx, handshake, why);
         }
         self.ike(cx, handshake).ending(cx, task, Err(why))
@@ -152,6 +165,7 @@ impl Dial {
 impl State for Initiator {
     fn datagram(self: Box<Self>, cx: &mut Cx<'_>, datagram: Datagram) -> Next {
         match self.phase {
+            Phase::ResumeSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::InitSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::KeSent(phase) => phase.datagram(self.dial, cx, datagram),
             Phase::AuthSent(phase) => phase.datagram(self.dial, cx, datagram),
@@ -203,6 +217,7 @@ impl State for Initiator {
             };
         }
         match self.phase {
+            Phase::ResumeSent(phase) => phase.wake(self.dial, cx),
             Phase::InitSent(phase) => phase.wake(self.dial, cx),
             Phase::KeSent(phase) => phase.wake(self.dial, cx),
             Phase::AuthSent(phase) => phase.wake(self.dial, cx),
@@ -213,7 +228,8 @@ impl State for Initiator {
     }
 
     fn close(self: Box<Self>, cx: &mut Cx<'_>) -> Next {
-        let Self { dial, phase, .. } = *self;
+        let Self { mut dial, phase, .. } = *self;
+        dial.give_back(cx);
         // The server may have let us in without our knowing: one word, without waiting.
         let phase = match phase {
             Phase::AuthSent(auth::AuthSent { handshake, .. })
@@ -241,6 +257,7 @@ impl State for Initiator {
 
     fn deadline(&self) -> Option<(Instant, Timer)> {
         match &self.phase {
+            Phase::ResumeSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::InitSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::KeSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
             Phase::AuthSent(phase) => Some((phase.request.deadline(), Timer::Retransmit)),
@@ -269,7 +286,9 @@ impl State for Initiator {
 
     fn peer_spi(&self) -> Option<u64> {
         let handshake = match &self.phase {
-            Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => return None,
+            Phase::ResumeSent(_) | Phase::Generating(_) | Phase::InitSent(_) | Phase::Agreeing(_) => {
+                return None;
+            }
             Phase::KeGenerating(p) => &p.handshake,
             Phase::KeSent(p) => &p.handshake,
             Phase::KeAgreeing(p) => &p.handshake,
@@ -284,5 +303,9 @@ impl State for Initiator {
             Phase::Installing(p) => &p.handshake,
         };
         Some(handshake.channel.spi_r)
+    }
+
+    fn our_spi(&self) -> Option<u64> {
+        Some(self.dial.spi)
     }
 }

@@ -6,7 +6,7 @@ use adit_isakmp::{Message, Payload};
 
 use super::child::Key;
 use super::ppk::{Named, Then};
-use super::{Asked, Half, Phase, Responder, child, eap, ppk, refuse};
+use super::{Asked, Half, Phase, Responder, child, eap, ppk, refuse, resume};
 use crate::api::{Ask, RemoteAuth, ResponderConfig};
 use crate::auth as proof;
 use crate::channel::Handshake;
@@ -78,6 +78,10 @@ pub(super) fn begin(
         let why = explain::not_let_in(&claimed, "it has an identity of an unknown type");
         return refuse(cx, handshake, &asked, &[failed()], why);
     };
+    if let Some(grant) = handshake.resumed.as_mut().and_then(|resumed| resumed.grant.take()) {
+        let claim = Claim { handshake, asked, message, id, remote };
+        return resume::check(half, cx, claim, wanted.as_ref(), auth.as_ref(), grant);
+    }
     handshake.asked = proof::asked_authorities(&message.payloads);
     let (path, eap) = (handshake.channel.path, auth.is_none());
     let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap };

@@ -3,34 +3,31 @@
 //! The peer has proven itself. Where no CHILD_SA can be had, the IKE_SA is up all the same (§1.2): the answer then has
 //! our proof and an error in place of SA, TSi and TSr. Nothing is announced to anybody before it is installed.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use adit_core::{Failure, FailureCode, Identity, Secret, SignatureScheme, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
-use adit_isakmp::payload::{
-    Authentication, ConfigAttribute, ConfigType, Configuration, Identification, Notify, NotifyType,
-    SecurityAssociation,
-};
+use adit_isakmp::payload::{Authentication, Identification, Notify, NotifyType, SecurityAssociation};
 use adit_isakmp::proposal::choose_esp;
 use adit_isakmp::{EspSuite, ExchangeType, Message, Payload};
 
 use super::auth::{Claim, failed};
 use super::ppk;
+use super::wanted::{asks_for_domains, reply, requested};
 use super::{Asked, Half, Phase, Responder, refuse, release};
 use crate::api::{
-    Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig,
+    Ask, ChildId, ChildMode, ChildSa, EspKeys, Established, Event, Lease, LocalAuth, ResponderConfig, SaId,
     SignatureEncoding, Uniqueness,
 };
 use crate::auth::{self as proof, EapKey};
 use crate::channel::Handshake;
 use crate::explain;
-use crate::ike::{Child, Ike, Start};
+use crate::ike::{Child, Ike, Resumption, Start};
 use crate::linger::Answered;
 use crate::policy::Policy;
-use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Next, Role};
 use crate::task::mobike::{self, Mobike};
+use crate::task::ticket;
+use crate::tickets::{Name, Session};
 use crate::wire::{at_most_one, only};
 
 /// A peer that has proven itself.
@@ -38,8 +35,12 @@ struct Admitted {
     handshake: Box<Handshake>,
     asked: Asked,
     remote: Identity,
+    /// IDi, which after EAP may be another.
+    id: Identification,
     config: Box<ResponderConfig>,
     key: Key,
+    /// It has asked for a ticket.
+    ticket: bool,
     mobike: Option<Box<Mobike>>,
     /// What it has here already goes when it is up (RFC 7296 §2.4).
     replaces: bool,
@@ -55,6 +56,17 @@ pub(super) enum Key {
     Psk(Secret),
     /// EAP's: our certificate was shown before.
     Eap(EapKey),
+    /// None: it goes on from this IKE_SA (RFC 5723).
+    Resumed(SaId),
+}
+
+impl Key {
+    const fn resumes(&self) -> Option<SaId> {
+        match self {
+            Self::Resumed(session) => Some(*session),
+            Self::None | Self::Psk(_) | Self::Eap(_) => None,
+        }
+    }
 }
 
 /// The CHILD_SA that it asked for, as far as it can be had.
@@ -129,8 +141,9 @@ pub(super) fn begin(
     let message = claim.message;
     let from = claim.handshake.channel.path.remote.ip();
     let (mut up, mut carried) = (false, false);
-    for (_, there) in cx.shared.up_from(&config.local_id, &claim.remote) {
-        (up, carried) = (true, carried || there == from);
+    for (sa, there) in cx.shared.up_from(&config.local_id, &claim.remote) {
+        up |= key.resumes() != Some(sa);
+        carried |= there == from;
     }
     if up && config.uniqueness == Uniqueness::Refuse {
         let why = explain::not_let_in(&claim.remote.to_string(), "it is here already");
@@ -141,6 +154,8 @@ pub(super) fn begin(
         handshake: claim.handshake,
         asked: claim.asked,
         remote: claim.remote,
+        id: claim.id,
+        ticket: ticket::is_asked_for(&message),
         replaces: initial || config.uniqueness == Uniqueness::Replace,
         carried: carried && !initial,
         mobike: Mobike::agreed(config.mobike.as_deref(), &message),
@@ -169,40 +184,9 @@ pub(super) fn begin(
         }
         wanted => wanted,
     };
-    let ask = Ask::Lease { remote: admitted.remote.clone(), v4, v6 };
+    let resumes = admitted.key.resumes();
+    let ask = Ask::Lease { remote: admitted.remote.clone(), v4, v6, resumes };
     Responder::asking(half, cx, ask, Phase::Leasing(Leasing { admitted, wish }))
-}
-
-/// CFG_REQUEST (RFC 7296 §3.15.1): which addresses are asked for; UNSPECIFIED is any.
-fn requested(message: &Message) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
-    let (mut v4, mut v6) = (None, None);
-    let attributes = message.payloads.iter().filter_map(|p| match p {
-        Payload::Configuration(cp) if cp.kind == ConfigType::CFG_REQUEST => Some(&cp.attributes),
-        _ => None,
-    });
-    for attribute in attributes.flatten() {
-        match attribute {
-            ConfigAttribute::Ip4Address(a) => {
-                // [7296:4-8]
-                v4.get_or_insert(a.unwrap_or(Ipv4Addr::UNSPECIFIED));
-            }
-            ConfigAttribute::Ip6Address(a) => {
-                v6.get_or_insert(a.map_or(Ipv6Addr::UNSPECIFIED, |(a, _)| a));
-            }
-            _ => {}
-        }
-    }
-    (v4, v6)
-}
-
-/// RFC 8598 §3.1: whether it asks which domains the name servers are for.
-fn asks_for_domains(message: &Message) -> bool {
-    message.payloads.iter().any(|p| match p {
-        Payload::Configuration(cp) if cp.kind == ConfigType::CFG_REQUEST => {
-            cp.attributes.iter().any(|a| matches!(a, ConfigAttribute::DnsDomain(_)))
-        }
-        _ => false,
-    })
 }
 
 impl Wish {
@@ -240,6 +224,41 @@ impl Wish {
 }
 
 impl Admitted {
+    /// A ticket for who has asked for one, or the word that there is none.
+    fn hand_ticket(&self, cx: &mut Cx<'_>, name: &mut Option<Name>) -> Option<Payload> {
+        let lifetime = self.config.ticket_lifetime;
+        match (self.ticket, lifetime.as_secs()) {
+            (false, _) => None,
+            (true, 0) => Some(ticket::refusal()),
+            (true, _) => {
+                let session = Session {
+                    sa: cx.sa,
+                    // [5723:6.2-1]
+                    until: cx.now + lifetime,
+                    sk_d: self.handshake.keys.d.duplicate(),
+                    suite: self.handshake.suite,
+                    initiator: self.id.clone(),
+                    responder: Identification::from(&self.config.local_id),
+                    remote: self.remote.clone(),
+                    ppk: self.handshake.has_ppk(),
+                };
+                Some(cx.shared.hand(cx.now, name, session))
+            }
+        }
+    }
+
+    /// What is to be remembered of that: nothing that can be told later.
+    fn resumption(&self, ticket: Option<Name>) -> Option<Box<Resumption>> {
+        let (from, ppk) = (self.key.resumes(), self.handshake.has_ppk());
+        let plain =
+            ticket.is_none() && from.is_none() && !ppk && self.id.identity().as_ref() == Some(&self.remote);
+        if plain || self.config.ticket_lifetime.is_zero() && from.is_none() {
+            return None;
+        }
+        let new = Resumption::new(self.id.clone(), Identification::from(&self.config.local_id), ppk);
+        Some(Box::new(Resumption { from, ticket, ..new }))
+    }
+
     fn refusal(&self, told: NotifyType, why: impl core::fmt::Display) -> Refusal {
         Refusal { told, why: explain::no_child(&self.remote, told, why) }
     }
@@ -309,8 +328,12 @@ impl Allocating {
 /// Our own AUTH. It is made even where there is no CHILD_SA.
 fn prove(half: Half, cx: &mut Cx<'_>, mut admitted: Admitted, child: Result<Box<Ready>, Refusal>) -> Next {
     let id = Identification::from(&admitted.config.local_id);
-    if let Key::Eap(key) = &admitted.key {
-        let auth = key.prove(cx, &admitted.handshake, Role::Responder, &id);
+    let made = match &admitted.key {
+        Key::Eap(key) => Some(key.prove(cx, &admitted.handshake, Role::Responder, &id)),
+        Key::Resumed(_) => Some(proof::resumed(cx, &admitted.handshake, Role::Responder, &id)),
+        Key::None | Key::Psk(_) => None,
+    };
+    if let Some(auth) = made {
         let (octets, encoding) = (Secret::new(Vec::new()), SignatureEncoding::Asn1);
         let proving = Proving { admitted, child, octets, encoding };
         return proving.proven(half, cx, Authentication::shared_key(auth.expose()));
@@ -451,6 +474,11 @@ impl Ready {
 fn last_proof(admitted: &Admitted, auth: Authentication) -> Vec<Payload> {
     let mut out = match admitted.key {
         Key::Eap(_) => vec![Payload::Auth(auth)],
+        // [5723:4.3.3-2] [5723:4.3.3-3]
+        Key::Resumed(_) => {
+            let id = Identification::from(&admitted.config.local_id);
+            vec![Payload::IdR(id), Payload::Auth(auth)]
+        }
         Key::None | Key::Psk(_) => proof_payloads(&admitted.config, admitted.handshake.own, Some(auth)),
     };
     out.extend(ppk::acknowledged(&admitted.handshake));
@@ -471,29 +499,15 @@ pub(super) fn proof_payloads(
     out
 }
 
-/// CFG_REPLY.
-fn reply(lease: &Lease) -> Payload {
-    let v4 = lease.v4.map(|a| ConfigAttribute::Ip4Address(Some(a)));
-    let v6 = lease.v6.map(|p| ConfigAttribute::Ip6Address(Some(p)));
-    let dns = lease.dns.iter().map(|server| match server {
-        IpAddr::V4(a) => ConfigAttribute::Ip4Dns(Some(*a)),
-        IpAddr::V6(a) => ConfigAttribute::Ip6Dns(Some(*a)),
-    });
-    let domains = lease.domains.iter().map(|name| ConfigAttribute::DnsDomain(Some(name.clone())));
-    Payload::Configuration(Configuration {
-        kind: ConfigType::CFG_REPLY,
-        // [7296:4-9] [7296:2.20-1]
-        attributes: v4.into_iter().chain(v6).chain(dns).chain(domains).collect(),
-    })
-}
-
 /// Sends the answer; the IKE_SA is up.
 fn respond(
     cx: &mut Cx<'_>,
     mut admitted: Admitted,
     payloads: &[Payload],
     lease: Lease,
+    ticket: Option<Name>,
 ) -> Result<Box<Ike>, Failure> {
+    let resumption = admitted.resumption(ticket);
     let message_id = admitted.handshake.auth_id();
     let channel = &mut admitted.handshake.channel;
     let response = match channel.seal(cx, ExchangeType::IKE_AUTH, message_id, true, payloads) {
@@ -511,6 +525,7 @@ fn respond(
         lease,
         answered: Some(Answered::new(message_id, admitted.asked.digest, response)),
         mobike: admitted.mobike,
+        resumption,
     };
     Ok(Ike::new(cx, start))
 }
@@ -524,7 +539,10 @@ fn childless(
 ) -> Next {
     let mut payloads = last_proof(&admitted, auth);
     payloads.push(Payload::Notify(Notify::new(refusal.told, [])));
-    match respond(cx, admitted, &payloads, Lease::default()) {
+    if admitted.ticket {
+        payloads.push(ticket::refusal());
+    }
+    match respond(cx, admitted, &payloads, Lease::default(), None) {
         Ok(ike) => Next::State(ike.without_child(until, refusal.why)),
         Err(failure) => Next::failed(failure),
     }
@@ -552,6 +570,8 @@ impl Installing {
         payloads.push(Payload::Sa(self.wish.reply));
         payloads.push(Payload::TsI(self.remote_ts.iter().copied().collect()));
         payloads.push(Payload::TsR(self.local_ts.iter().copied().collect()));
+        let mut name = None;
+        payloads.extend(admitted.hand_ticket(cx, &mut name));
         let spis = (self.inbound_spi, self.wish.outbound_spi);
         let child = Child::new(self.child, spis, self.wish.mode, (&self.local_ts, &self.remote_ts));
         let channel = &admitted.handshake.channel;
@@ -569,18 +589,20 @@ impl Installing {
             local_ts: self.local_ts,
             remote_ts: self.remote_ts,
             lease: self.lease.clone(),
-            ppk: matches!(admitted.handshake.ppk, Ppk::Mixed),
+            ppk: admitted.handshake.has_ppk(),
+            resumed: admitted.key.resumes().is_some(),
             connection: Some(admitted.config.name.clone()),
         };
         let replaces = admitted.replaces;
-        match respond(cx, admitted, &payloads, self.lease) {
+        let takes_over = replaces || admitted.key.resumes().is_some();
+        match respond(cx, admitted, &payloads, self.lease, name) {
             Ok(ike) => {
                 // [7296:4-4]
                 cx.event(Event::Established(Box::new(established)));
                 let mut ike = ike.with_child(cx, child);
                 match self.later {
                     Some(keys) => ike.take_over_later(cx, (self.child, keys), replaces),
-                    None if replaces => ike.take_over(cx),
+                    None if takes_over => ike.take_over(cx, replaces),
                     None => {}
                 }
                 Next::State(ike)

@@ -180,10 +180,7 @@ impl Encapsulating {
                 handshake.message_i = first.bytes;
                 handshake.message_r = response;
                 handshake.ppk = if first.ppk { Ppk::Announced } else { Ppk::Off };
-                Responder::sent(
-                    half,
-                    Phase::InitAnswered(InitAnswered { handshake, sent: 1, answered: None }),
-                )
+                Responder::sent(half, Phase::InitAnswered(InitAnswered::new(handshake)))
             }
             Err(failure) => Next::failed(failure),
         }
@@ -236,6 +233,11 @@ impl Encapsulating {
 }
 
 impl InitAnswered {
+    /// The first response is out.
+    pub(super) const fn new(handshake: Box<Handshake>) -> Self {
+        Self { handshake, sent: 1, answered: None }
+    }
+
     /// The response to IKE_INTERMEDIATE is out; another one or IKE_AUTH is to come.
     pub(super) const fn after_intermediate(handshake: Box<Handshake>, answered: Answered) -> Self {
         Self { handshake, sent: MOST_RESPONSES, answered: Some(answered) }
@@ -251,7 +253,8 @@ impl InitAnswered {
             return self.stay(half);
         }
         // RFC 7296 §2.1: the same first message again gets the same answer again.
-        if datagram.exchange == ExchangeType::IKE_SA_INIT.0 {
+        let first = [ExchangeType::IKE_SA_INIT, ExchangeType::IKE_SESSION_RESUME];
+        if first.contains(&ExchangeType(datagram.exchange)) {
             // [7296:2.1-1] [7296:2.4-5]
             if datagram.bytes == self.handshake.message_i && self.sent < MOST_RESPONSES {
                 self.sent = self.sent.saturating_add(1);

@@ -6,6 +6,8 @@
 //! With EAP: Connection → Eap → Sign → answered → [Eap → answered →]* AUTH comes → [Ppk →] Lease → AllocateSpi → Install →
 //! answered.
 //!
+//! A session that is resumed (RFC 5723): Resume → IKE_SESSION_RESUME answered → Lease → AllocateSpi → Install → answered.
+//!
 //! The order is the same for everybody, so that a wrong key and an unknown name cost the same and look the same.
 
 mod auth;
@@ -14,8 +16,11 @@ mod eap;
 mod init;
 mod intermediate;
 mod ppk;
+mod resume;
+mod wanted;
 
 pub(crate) use init::{First, NoResponse};
+pub(crate) use resume::Resume;
 
 use adit_core::{Failure, Instant};
 use adit_isakmp::{ExchangeType, Payload};
@@ -54,6 +59,7 @@ enum Phase {
     Encapsulating(init::Encapsulating),
     InitAnswered(init::InitAnswered),
     KeEncapsulating(intermediate::Encapsulating),
+    Resuming(resume::Resuming),
     Choosing(auth::Choosing),
     Mixing(ppk::Mixing),
     Checking(auth::Checking),
@@ -86,6 +92,7 @@ impl Responder {
             Phase::Encapsulating(_)
             | Phase::InitAnswered(_)
             | Phase::KeEncapsulating(_)
+            | Phase::Resuming(_)
             | Phase::Choosing(_)
             | Phase::Mixing(_)
             | Phase::Checking(_)
@@ -168,6 +175,7 @@ impl State for Responder {
         match (phase, answer) {
             (Phase::Encapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
             (Phase::KeEncapsulating(p), Answer::Encapsulated(result)) => p.encapsulated(half, cx, result),
+            (Phase::Resuming(p), Answer::Connection(result)) => p.chosen(half, cx, result),
             (Phase::Choosing(p), Answer::Connection(result)) => p.chosen(half, cx, result),
             (Phase::Mixing(p), Answer::Ppk(result)) => p.answered(half, cx, result),
             (Phase::Checking(p), Answer::Psk(result)) => p.key(half, cx, result),

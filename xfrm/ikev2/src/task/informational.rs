@@ -9,7 +9,7 @@ use adit_isakmp::payload::NotifyType;
 use crate::explain;
 use crate::ike::Ike;
 use crate::state::Cx;
-use crate::task::{Reply, delete, mobike};
+use crate::task::{Reply, delete, mobike, ticket};
 
 /// Answers one. What is not known is answered with nothing, which proves that we live.
 pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message, path: Path) -> Reply {
@@ -33,6 +33,9 @@ pub(crate) fn answer(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message, path: Pa
     let about_addresses = mobike::answer(ike, cx, message, path);
     let mut reply = delete::answer(ike, cx, message);
     reply.payloads.extend(about_addresses);
+    if reply.ends.is_none() && ticket::is_asked_for(message) {
+        reply.payloads.extend(ike.hand_ticket(cx, &message.header));
+    }
     reply
 }
 

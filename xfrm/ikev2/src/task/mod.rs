@@ -8,6 +8,7 @@ pub(crate) mod liveness;
 pub(crate) mod mobike;
 pub(crate) mod reject;
 pub(crate) mod rekey_ike;
+pub(crate) mod ticket;
 
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_isakmp::payload::{Notify, NotifyType};
@@ -44,6 +45,8 @@ pub(crate) enum Task {
     Announce,
     /// Ask, over these paths too, whether the peer receives.
     Test(Vec<Path>),
+    /// Ask for a ticket.
+    Ticket,
 }
 
 impl Task {
@@ -63,6 +66,7 @@ impl Task {
             },
             Self::DeleteIke => delete::build_ike(),
             Self::Reject => reject::build(),
+            Self::Ticket => ticket::build(),
         };
         Move::Send(Running::Informational(self), ExchangeType::INFORMATIONAL, payloads)
     }
@@ -103,6 +107,10 @@ impl Running {
             Self::Informational(Task::DeleteIke | Task::Reject) => Move::Ends(Ok(())),
             Self::Informational(Task::Liveness) => {
                 mobike::lives(ike, cx, response);
+                Move::Done
+            }
+            Self::Informational(Task::Ticket) => {
+                ike.ticket_came(cx, response);
                 Move::Done
             }
             Self::Informational(_) => Move::Done,

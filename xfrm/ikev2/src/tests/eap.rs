@@ -54,7 +54,7 @@ impl Toy {
 
 const ED25519: &[SignatureScheme] = &[SignatureScheme::Ed25519];
 
-fn server_config() -> ResponderConfig {
+pub(super) fn server_config() -> ResponderConfig {
     let (local_auth, _) = by_certificate(b"server cert", ED25519);
     ResponderConfig { local_auth, remote_auth: RemoteAuth::Eap { only: false }, ..connection() }
 }

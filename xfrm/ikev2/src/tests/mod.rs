@@ -21,6 +21,7 @@ mod mobike;
 mod ppk;
 mod rekey_child;
 mod rekey_ike;
+mod resume;
 mod script;
 mod session;
 mod several;
@@ -201,8 +202,10 @@ impl Node {
                 Answer::Agreed(shared)
             }
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
-            Ask::Connection { .. } if refuse => Answer::Connection(Err(no())),
-            Ask::Connection { .. } => Answer::Connection(Ok(Box::new((self.connection)()))),
+            Ask::Connection { .. } | Ask::Resume { .. } if refuse => Answer::Connection(Err(no())),
+            Ask::Connection { .. } | Ask::Resume { .. } => {
+                Answer::Connection(Ok(Box::new((self.connection)())))
+            }
             Ask::Eap { .. } if refuse => Answer::Eap(Err(no())),
             Ask::Eap { packet } => Answer::Eap(Ok(self.eap.step(packet.as_deref(), self.connection))),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
@@ -428,6 +431,7 @@ fn connection() -> ResponderConfig {
         transport: false,
         uniqueness: Uniqueness::default(),
         mobike: None,
+        ticket_lifetime: Duration::ZERO,
         timing: Timing::default(),
     }
 }
@@ -453,6 +457,8 @@ fn config() -> InitiatorConfig {
         shared_identity: false,
         force_encapsulation: false,
         mobike: None,
+        resumable: false,
+        ticket: None,
         fragment_size: FRAGMENT_SIZE,
         nat_port: 4500,
         local_nat_port: 4500,

@@ -12,7 +12,7 @@ use crate::intermediate;
 use crate::state::{Cx, Role};
 use crate::task::create::lower;
 use crate::task::followup::Exchanges;
-use crate::task::{Job, Reply, Turn, malformed};
+use crate::task::{Job, Reply, Turn, malformed, ticket};
 use crate::wire::only;
 
 /// An IKE_SA that the peer gets.
@@ -27,6 +27,8 @@ pub(crate) struct GrantIke {
     exchanges: Exchanges,
     /// The method of the key exchange under way.
     method: KeMethod,
+    /// A ticket is asked for.
+    ticket: bool,
 }
 
 /// A request to rekey the IKE_SA in use.
@@ -57,6 +59,7 @@ pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Turn {
                 nonce_r: cx.shared.nonce(),
                 old: ike.sa.our_spi(),
                 method,
+                ticket: ticket::is_asked_for(message),
             };
             Turn::Wait(Job::GrantIke(Box::new(grant)), ask)
         }
@@ -162,7 +165,7 @@ impl GrantIke {
     }
 
     fn made(mut self, ike: &mut Ike, cx: &mut Cx<'_>, ke: Payload) -> Turn {
-        let payloads = self.payloads(ke);
+        let mut payloads = self.payloads(ke);
         let suite = self.chosen.suite;
         let nonces = (self.nonce_i.as_slice(), self.nonce_r.as_slice());
         let ends = Ends { role: Role::Responder, spi_i: self.spi_i, spi_r: self.spi_r, suite, nonces };
@@ -171,6 +174,9 @@ impl GrantIke {
             return self.refuse(cx, NotifyType::TEMPORARY_FAILURE);
         };
         let lowest = lower(nonces);
+        if self.ticket {
+            payloads.extend(ike.hand_ticket_of(cx, &new));
+        }
         Turn::Reply(Reply { payloads, ends: None, successor: Some(Box::new((new, lowest))) })
     }
 }
