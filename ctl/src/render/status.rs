@@ -105,7 +105,8 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         out.push(("received", way(t.bytes_in, t.packets_in)));
         out.push(("sent", way(t.bytes_out, t.packets_out)));
     }
-    out.extend([("IKE", c.ike_suite.clone()), ("ESP", c.esp_suite.clone())]);
+    let resumed = if c.resumed { ", its session resumed" } else { "" };
+    out.extend([("IKE", format!("{}{resumed}", c.ike_suite)), ("ESP", c.esp_suite.clone())]);
     if !c.legacy.is_empty() {
         out.push(("legacy", format!("{}: can be broken (legacy = true)", c.legacy.join(", "))));
     }
@@ -197,6 +198,7 @@ pub(crate) mod tests {
             local_identity: "alice@example.com".into(),
             ike_suite: "aes256gcm16-prfsha256-x25519".into(),
             esp_suite: "aes256gcm16".into(),
+            resumed: false,
             gateway: "vpn.example.com".into(),
             children: vec![(
                 String::new(),

@@ -174,6 +174,10 @@ pub trait Connection {
     #[zbus(property)]
     fn esp_suite(&self) -> zbus::Result<String>;
 
+    /// Whether it goes on from a session that was lost (RFC 5723).
+    #[zbus(property)]
+    fn resumed(&self) -> zbus::Result<bool>;
+
     /// The gateway in use.
     #[zbus(property)]
     fn gateway(&self) -> zbus::Result<String>;

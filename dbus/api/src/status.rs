@@ -129,6 +129,8 @@ pub struct ConnectionStatus {
     pub ike_suite: String,
     /// The CHILD_SA's algorithms.
     pub esp_suite: String,
+    /// It goes on from a session that was lost: nobody was asked to prove anything again (RFC 5723).
+    pub resumed: bool,
     /// The gateway in use, of those that the profile names.
     pub gateway: String,
     /// CHILD_SAs, the first one first.
@@ -174,6 +176,7 @@ impl ConnectionStatus {
             local_identity: p.text("LocalIdentity"),
             ike_suite: p.text("IkeSuite"),
             esp_suite: p.text("EspSuite"),
+            resumed: p.read("Resumed").unwrap_or(false),
             gateway: p.text("Gateway"),
             children: p.read("Children").unwrap_or_default(),
             legacy: p.read("Legacy").unwrap_or_default(),

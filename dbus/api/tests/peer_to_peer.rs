@@ -234,6 +234,10 @@ impl Tunnel {
         vec![(String::new(), "tunnel".into(), "aes256gcm16".into(), everything(), everything())]
     }
     #[zbus(property)]
+    fn resumed(&self) -> bool {
+        true
+    }
+    #[zbus(property)]
     fn legacy(&self) -> Vec<String> {
         vec!["3des".into()]
     }
@@ -319,7 +323,7 @@ async fn one_call_gives_everything_as_values() {
     let path = "/org/adit1/connection/7";
     let status = ConnectionStatus::from_properties(path, properties(path, names::CONNECTION));
     assert_eq!(status.state, ConnectionState::Connected);
-    assert_eq!((status.since, status.encapsulated), (1_700_000_000, true));
+    assert_eq!((status.since, status.encapsulated, status.resumed), (1_700_000_000, true, true));
     assert_eq!(
         (status.addresses.as_slice(), status.routes.as_slice()),
         (&["10.9.0.10/32".into()][..], &["0.0.0.0/0".into()][..])

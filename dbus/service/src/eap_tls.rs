@@ -51,6 +51,12 @@ impl EapTls {
         Ok(Self { engine: Some(Engine::server(&config)?), revocation, asked: false })
     }
 
+    /// What the other side has shown, the end entity's first.
+    pub(crate) fn certificates_of_the_peer(&self) -> Vec<Vec<u8>> {
+        let tunnel = self.engine.as_ref().and_then(Engine::tunnel);
+        tunnel.map(|tunnel| tunnel.certificates).unwrap_or_default()
+    }
+
     /// Does what is asked: public-key work goes to the blocking pool, and a question to others waits for its answer.
     pub(crate) async fn answer(&mut self, ask: TlsAsk) -> TlsAnswer {
         let Some(mut engine) = self.engine.take() else { return failed(broken()) };

@@ -149,6 +149,8 @@ pub struct Facts {
     pub remote_id: String,
     /// A postquantum preshared key is in the keys of the IKE_SA and of those in its place (RFC 8784 §3).
     pub ppk: bool,
+    /// Its session goes on from one that was lost (RFC 5723).
+    pub resumed: bool,
     /// What protects the IKE_SA.
     pub ike_suite: String,
     /// What protects the CHILD_SA.
@@ -195,6 +197,7 @@ impl Facts {
             local_id: String::new(),
             remote_id: String::new(),
             ppk: false,
+            resumed: false,
             ike_suite: String::new(),
             esp_suite: String::new(),
             gateway: String::new(),

@@ -279,6 +279,8 @@ impl End {
             }
             Event::Rekeyed { ike } => format!("rekeyed: {ike}"),
             Event::ReauthenticationDue => "reauthentication is due".into(),
+            Event::Ticket(_) => "a ticket came".into(),
+            Event::NotResumed(why) => format!("not resumed: {}", why.text),
             Event::Released(_) => "the addresses are free".into(),
             Event::Closed(Ok(())) => "closed".into(),
             Event::Closed(Err(why)) => format!("failed: {} [{:?}]", without_seconds(&why.text), why.code),

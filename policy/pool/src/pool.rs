@@ -142,11 +142,26 @@ impl Pool {
         identity: &Identity,
         request: Request,
     ) -> Result<Lease, PoolError> {
-        let former = self.newest.get(identity).copied().filter(|former| *former != owner);
+        match self.newest.get(identity).copied() {
+            Some(former) => self.lease_of_former(owner, former, identity, request),
+            None => self.lease(owner, identity, request),
+        }
+    }
+
+    /// As [`Pool::lease_again`], for an owner that takes the place of this one.
+    ///
+    /// Errors: as [`Pool::lease`].
+    pub fn lease_of_former(
+        &mut self,
+        owner: u64,
+        former: u64,
+        identity: &Identity,
+        request: Request,
+    ) -> Result<Lease, PoolError> {
         let wanted = (request.v4 && self.v4.is_some(), request.v6 && self.v6.is_some());
         let has = |lease: &Lease| (lease.v4.is_some(), lease.v6.is_some()) == wanted;
-        let lease = former.and_then(|former| self.lease_of(former)).filter(has);
-        let (Some(former), Some(lease)) = (former, lease) else {
+        let lease = self.lease_of(former).filter(|_| former != owner).filter(has);
+        let Some(lease) = lease else {
             return self.lease(owner, identity, request);
         };
         if let Some((_, own)) = self.leases.get(&owner) {

@@ -235,6 +235,7 @@ fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
         dns: Dns::Auto,
         shared_identity: false,
         force_encapsulation: false,
+        session_resumption: true,
         local_address: None,
         mobility: false,
         prefer: Vec::new(),

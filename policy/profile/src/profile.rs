@@ -166,6 +166,8 @@ pub struct Profile {
     pub shared_identity: bool,
     /// Wrap ESP in UDP although no NAT was found.
     pub force_encapsulation: bool,
+    /// Whether a session that was lost is resumed, if the server lets it be (RFC 5723). Default: yes.
+    pub session_resumption: bool,
     /// The address to send from. Default: the routing table's choice.
     pub local_address: Option<IpAddr>,
     /// Whether the connection follows this host from network to network (MOBIKE). Default: yes.

@@ -90,6 +90,7 @@ pub(crate) const KEYS: &[&str] = &[
     "dns",
     "shared-identity",
     "force-encapsulation",
+    "session-resumption",
     "local-address",
     "mobility",
     "prefer",
@@ -149,10 +150,8 @@ fn ike_profile(
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
     let credentials = credentials(reader, table, auth, remote_auth);
     let remote_id = reader.parse(table, "remote-id", parse_identity);
-    let (ike, esp) = (
-        reader.suites(table, "ike", SuiteKind::Ike, check),
-        reader.suites(table, "esp", SuiteKind::Esp, check),
-    );
+    let ike = reader.suites(table, "ike", SuiteKind::Ike, check);
+    let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let traffic = traffic(reader, table, word, &esp, check);
     let (start, idle) = start(reader, table, is_known(&traffic));
     let mtu = mtu(reader, table, traffic.addresses);
@@ -194,6 +193,7 @@ fn ike_profile(
         mtu,
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
         shared_identity: reader.boolean(table, "shared-identity").unwrap_or(false),
+        session_resumption: reader.boolean(table, "session-resumption").unwrap_or(true),
         force_encapsulation: reader.boolean(table, "force-encapsulation").unwrap_or(false),
         mobility: reader.boolean(table, "mobility").unwrap_or(true),
         prefer: reader.parse_list(table, "prefer", link_word),

@@ -72,6 +72,8 @@ pub struct Ike {
     pub rekeying: Rekeying,
     /// Size in bytes, IP header included, from which on IKE messages are sent in fragments. Default: 1280.
     pub fragment_size: u16,
+    /// Whether clients may resume their sessions when they were lost (RFC 5723). Default: yes.
+    pub session_resumption: bool,
     /// What becomes of a client's older connections, where a connection does not say. Default: replaced.
     pub uniqueness: Uniqueness,
     /// Silence after which a client is asked whether it is alive. Default: 30 s.

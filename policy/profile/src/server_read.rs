@@ -48,6 +48,7 @@ const IKEV2: &[&str] = &[
     "rekey-bytes",
     "rekey-packets",
     "fragment-size",
+    "session-resumption",
     "uniqueness",
     "dpd",
 ];
@@ -166,6 +167,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
             legacy: false,
             rekeying: Rekeying::default(),
             fragment_size: FRAGMENT_DEFAULT,
+            session_resumption: true,
             uniqueness: Uniqueness::default(),
             dpd: DPD_DEFAULT,
         };
@@ -183,6 +185,7 @@ fn ikev2(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Ike
         legacy: reader.legacy,
         rekeying: rekeying(reader, &table),
         fragment_size: fragment_size(reader, &table),
+        session_resumption: reader.boolean(&table, "session-resumption").unwrap_or(true),
         uniqueness: reader.choice(&table, "uniqueness", Uniqueness::WORDS).unwrap_or_default(),
         dpd: reader.duration(&table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
     };

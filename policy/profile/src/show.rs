@@ -210,6 +210,8 @@ impl Profile {
         out.push(when("dns", string(self.dns.as_str()), self.dns == Dns::Auto));
         let shared = self.shared_identity;
         out.push(when("shared-identity", shared.to_string(), !shared));
+        let resumes = self.session_resumption;
+        out.push(when("session-resumption", resumes.to_string(), resumes));
         let forced = self.force_encapsulation;
         out.push(when("force-encapsulation", forced.to_string(), !forced));
         out.extend(self.local_address.map(|a| said("local-address", string(&a.to_string()))));

@@ -480,6 +480,8 @@ pub struct Established {
     pub ppk: bool,
     /// It goes on from another IKE_SA's session: nobody was asked to prove anything again (RFC 5723).
     pub resumed: bool,
+    /// As responder: the peer has been given a ticket, with which its session can be resumed.
+    pub resumable: bool,
     /// The name of the [`ResponderConfig`], as responder.
     pub connection: Option<String>,
 }

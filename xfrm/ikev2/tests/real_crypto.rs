@@ -94,6 +94,7 @@ fn connection(esp: &str) -> ResponderConfig {
         transport: false,
         uniqueness: Uniqueness::default(),
         mobike: None,
+        ticket_lifetime: core::time::Duration::ZERO,
         timing: Timing::default(),
     }
 }
@@ -129,6 +130,8 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         local_ts: any(),
         remote_ts: any(),
         shared_identity: false,
+        resumable: false,
+        ticket: None,
         force_encapsulation: false,
         mobike: None,
         fragment_size: FRAGMENT_SIZE,

@@ -206,6 +206,11 @@ impl ConnectionObject {
     }
 
     #[zbus(property)]
+    fn resumed(&self) -> bool {
+        self.read(|f| f.resumed)
+    }
+
+    #[zbus(property)]
     fn gateway(&self) -> String {
         self.read(|f| f.gateway)
     }

@@ -245,6 +245,7 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());
     compare("IkeSuite", old.ike_suite == new.ike_suite, new.ike_suite.as_str().into());
     compare("EspSuite", old.esp_suite == new.esp_suite, new.esp_suite.as_str().into());
+    compare("Resumed", old.resumed == new.resumed, new.resumed.into());
     compare("Gateway", old.gateway == new.gateway, new.gateway.as_str().into());
     compare("Children", old.children == new.children, children(new).into());
     compare("Legacy", old.legacy == new.legacy, new.legacy.clone().into());

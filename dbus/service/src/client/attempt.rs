@@ -6,13 +6,14 @@ mod hold;
 mod live;
 mod proof;
 mod renewal;
+mod session;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_ikev2::api::{Established, Event, Lease, SaId};
+use adit_ikev2::api::{Established, Event, Lease, SaId, Ticket};
 use adit_plan::mobility::Uplink;
 use adit_ppp_kernel::Unit;
 use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
@@ -163,6 +164,7 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
         renew_at: None,
         persistent: dial.persistent,
         former: Lease::default(),
+        ticket: None,
         asked: Arc::clone(&asked),
         idle: None,
         passwords: Arc::clone(&passwords),
@@ -197,6 +199,8 @@ struct Attempt {
     idle: Option<Idle<StateId>>,
     /// The addresses that we had last: they are asked for again.
     former: Lease,
+    /// What the session can be resumed with, and at which gateway.
+    ticket: Option<(ServerName, Box<Ticket>)>,
     passwords: Arc<Passwords>,
     shown: Shown,
     /// The ways out of this host, while they are followed.
@@ -267,7 +271,9 @@ impl Attempt {
                         }
                         Some(Over::Redial(failure, path)) => {
                             pause = Duration::ZERO;
-                            if unless(self.stopped.clone(), self.part(path)).await.is_none() {
+                            if self.ticket.is_some() {
+                                self.abandon();
+                            } else if unless(self.stopped.clone(), self.part(path)).await.is_none() {
                                 return Ended::Stopped;
                             }
                             failure
@@ -276,6 +282,7 @@ impl Attempt {
                 }
             };
             // Where only the CHILD_SA is gone, the IKE_SA goes, too.
+            self.keep_ticket_if_lost(&failure);
             self.let_go();
             self.installation.lower().await;
             let text = format!("lost: {failure} Trying again in {} s.", pause.as_secs());
@@ -298,7 +305,8 @@ impl Attempt {
     async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials().await?;
-        if self.profile.auth == AuthMethod::Eap && !self.profile.eap.methods.contains(&EapType::Tls) {
+        let asks = self.profile.auth == AuthMethod::Eap && self.ticket.is_none();
+        if asks && !self.profile.eap.methods.contains(&EapType::Tls) {
             // The server is not kept waiting for a person where that can be helped.
             self.passwords.ready().await?;
         }
@@ -384,7 +392,8 @@ impl Attempt {
         own: Option<&OwnCertificate>,
         anchors: Option<Arc<adit_pki::TrustAnchors>>,
     ) -> Result<(), Failure> {
-        let live = self.initiate(ike, (gateway, remote), uplink, own, anchors).await?;
+        let ticket = self.take_ticket(gateway);
+        let live = self.initiate(ike, (gateway, remote), uplink, (own, anchors), ticket).await?;
         self.live = Some(live);
         let result = self.until_established(remote).await;
         self.passwords.asker.cancel();
@@ -396,8 +405,8 @@ impl Attempt {
         ike: &IkeDriver,
         (gateway, remote): (&ServerName, SocketAddr),
         uplink: PathInfo,
-        own: Option<&OwnCertificate>,
-        anchors: Option<Arc<adit_pki::TrustAnchors>>,
+        (own, anchors): (Option<&OwnCertificate>, Option<Arc<adit_pki::TrustAnchors>>),
+        ticket: Option<Box<Ticket>>,
     ) -> Result<Live, Failure> {
         let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
         if self.profile.tunnel == Tunnel::Full {
@@ -406,7 +415,7 @@ impl Attempt {
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();
         let (source, ports, former) = (uplink.source, ike.sockets().ports(), self.former.clone());
         let addresses = uplinks.as_deref().map(|seen| roaming::addresses(seen)).unwrap_or_default();
-        let target = Target { gateway, remote, source, ports, own, authorities, former, addresses };
+        let target = Target { gateway, remote, source, ports, own, authorities, former, addresses, ticket };
         let config = initiator(&self.profile, target)?;
         if self.live.is_none() {
             self.daemon.registry().update(self.id, |f| {
@@ -445,6 +454,8 @@ impl Attempt {
                     self.established(&facts);
                     return Ok(());
                 }
+                Event::NotResumed(why) => self.progress(Step::IkeInit, &format!("IKEv2: {why}")),
+                Event::Ticket(ticket) => self.got_ticket(ticket),
                 Event::Closed(result) => {
                     self.live = None;
                     let failure = result.err().unwrap_or_else(|| internal("the IKE_SA was closed"));
@@ -484,6 +495,9 @@ impl Attempt {
     /// Tells the peer, and does not wait.
     fn let_go(&mut self) {
         self.roaming = None;
+        if self.ticket.is_some() {
+            self.abandon();
+        }
         if let Some(live) = self.live.take() {
             live.ike.close(live.sa);
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use adit_core::{Failure, Identity, Path, Prefix, TrafficSelector};
 use adit_ikev2::api::{
-    ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, PpkRule, RemoteAuth, Timing,
+    ChildConfig, ChildMode, InitiatorConfig, Lease, LocalAuth, PpkRule, RemoteAuth, Ticket, Timing,
 };
 use adit_profile::{AuthMethod, Dns, Mode, Profile, ServerName, Tunnel};
 
@@ -27,6 +27,8 @@ pub(super) struct Target<'a> {
     pub(super) former: Lease,
     /// This host's addresses.
     pub(super) addresses: Vec<IpAddr>,
+    /// What the session with it can be resumed with.
+    pub(super) ticket: Option<Box<Ticket>>,
 }
 
 /// Everything that the core needs to dial.
@@ -73,6 +75,8 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         },
         mobike: roaming::may_roam(profile).then_some(target.addresses),
         shared_identity: profile.shared_identity,
+        resumable: profile.session_resumption,
+        ticket: target.ticket,
         force_encapsulation: profile.force_encapsulation,
         fragment_size: profile.fragment_size,
         nat_port: if plain { 4500 } else { remote.port() },
@@ -175,6 +179,7 @@ mod tests {
             authorities: Vec::new(),
             former: Lease { v4: Some("10.9.0.3".parse().unwrap()), ..Lease::default() },
             addresses: vec!["192.0.2.7".parse().unwrap()],
+            ticket: None,
         };
         initiator(&profile, target).unwrap()
     }

@@ -57,7 +57,7 @@ impl SaContext for ClientContext {
                 let installed = self.installation.install_outbound(sa, child, keys);
                 Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
             }
-            Ask::Connection { .. } => {
+            Ask::Connection { .. } | Ask::Resume { .. } => {
                 Pending::Now(Answer::Connection(Err(unexpected("a connection for a client"))))
             }
             Ask::Eap { packet: Some(packet) } => match self.eap.clone() {

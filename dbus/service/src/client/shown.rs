@@ -54,6 +54,7 @@ impl Shown {
             f.local_id = up.local_id.to_string();
             f.remote_id = up.remote_id.to_string();
             f.ppk = up.ppk;
+            f.resumed = up.resumed;
             f.set_ike(up.ike);
             f.esp_suite = up.esp.to_string();
             f.legacy = [up.ike.legacy(), up.esp.legacy()].concat();

@@ -109,6 +109,12 @@ impl Session {
         self.grant.radius.account(record, false);
     }
 
+    /// What was granted, by whom, and to whom.
+    pub(crate) fn granted(&self) -> (Arc<Radius>, String, Granted) {
+        let Grant { radius, granted, user, .. } = &self.grant;
+        (Arc::clone(radius), user.clone(), granted.without_keys())
+    }
+
     /// What it is called.
     pub(crate) fn user(&self) -> &str {
         &self.grant.user

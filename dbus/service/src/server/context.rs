@@ -14,6 +14,7 @@ use adit_profile::{AuthMethod, ConnectionRule, EapMethod, PskSource, Revocation}
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Inner;
+use super::resume::Proof;
 use crate::blocking::blocking;
 use crate::client::not_rekeyed;
 use crate::clock;
@@ -33,25 +34,18 @@ impl SaContext for Arc<Inner> {
             Ask::Connection { remote, path, eap, .. } => {
                 Pending::Now(Answer::Connection(self.connection(sa, &remote, path, eap).map(Box::new)))
             }
-            Ask::Psk { .. } => {
-                let (inner, known) = (Arc::clone(self), self.rule(sa));
-                if !matches!(self.psk_source(known), Some(PskSource::File(_))) {
-                    return Pending::Now(Answer::Psk(self.psk(known)));
-                }
-                Pending::Later(Box::pin(async move {
-                    let read = blocking(Step::Authenticate, "reading a key", move || inner.psk(known)).await;
-                    Answer::Psk(read.flatten())
-                }))
-            }
-            Ask::Ppk { id, .. } => {
+            Ask::Resume { session, remote, path } => {
                 let inner = Arc::clone(self);
                 Pending::Later(Box::pin(async move {
-                    let read = blocking(Step::Authenticate, "reading a key", move || inner.ppk(&id)).await;
-                    Answer::Ppk(read.flatten())
+                    Answer::Connection(inner.resume(sa, session, remote, path).await)
                 }))
             }
+            Ask::Psk { .. } => self.ask_for_psk(sa),
+            Ask::Ppk { id, .. } => self.ask_for_ppk(id),
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
                 let claim = PeerSignature { identity, certificates, scheme, encoding, message, signature };
+                let chain: Arc<[Vec<u8>]> = claim.certificates.as_slice().into();
+                self.guest_facts(sa, |facts| facts.proof = Proof::Certificate(chain));
                 match self.anchors_for(sa, &claim.identity) {
                     Ok(anchors) => verify(anchors, self.revocation_for(sa), PeerIs::Client, claim),
                     Err(failure) => Pending::Now(Answer::Verified(Err(failure))),
@@ -65,8 +59,8 @@ impl SaContext for Arc<Inner> {
                 let inner = Arc::clone(self);
                 Pending::Later(Box::pin(async move { Answer::Eap(inner.eap(sa, packet).await) }))
             }
-            Ask::Lease { remote, v4, v6 } => {
-                Pending::Now(Answer::Leased(self.lease(sa, &remote, request(v4, v6))))
+            Ask::Lease { remote, v4, v6, resumes } => {
+                Pending::Now(Answer::Leased(self.lease((sa, resumes), &remote, request(v4, v6))))
             }
             Ask::AllocateSpi { path } => {
                 let allocated = self.guest(sa).allocate_spi(self, sa, path);
@@ -95,6 +89,7 @@ impl SaContext for Arc<Inner> {
             Event::Established(facts) => {
                 self.established(sa, &facts);
                 self.begin_session(sa, &facts);
+                self.remember_session(sa, &facts);
             }
             Event::ChildClosed { child, replaced_by, .. } => {
                 let Some(guest) = self.guests().get(&sa).cloned() else { return };
@@ -119,6 +114,7 @@ impl SaContext for Arc<Inner> {
             }
             Event::Closed(result) => {
                 self.closed_because(sa, result.as_ref().err());
+                self.forget_session(sa, result.as_ref().err());
                 if let Err(failure) = result {
                     self.tell(sa, &self.reason(sa, failure));
                 }
@@ -131,6 +127,25 @@ impl SaContext for Arc<Inner> {
 }
 
 impl Inner {
+    fn ask_for_psk(self: &Arc<Self>, sa: SaId) -> Pending {
+        let (inner, known) = (Arc::clone(self), self.rule(sa));
+        if !matches!(self.psk_source(known), Some(PskSource::File(_))) {
+            return Pending::Now(Answer::Psk(self.psk(known)));
+        }
+        Pending::Later(Box::pin(async move {
+            let read = blocking(Step::Authenticate, "reading a key", move || inner.psk(known)).await;
+            Answer::Psk(read.flatten())
+        }))
+    }
+
+    fn ask_for_ppk(self: &Arc<Self>, id: Vec<u8>) -> Pending {
+        let inner = Arc::clone(self);
+        Pending::Later(Box::pin(async move {
+            let read = blocking(Step::Authenticate, "reading a key", move || inner.ppk(&id)).await;
+            Answer::Ppk(read.flatten())
+        }))
+    }
+
     /// The next configuration's server, for a peer that has not come to be this one's guest.
     fn successor_for(&self, sa: SaId) -> Option<&Arc<Self>> {
         self.successor.get().filter(|_| !self.guests().contains_key(&sa))
@@ -200,7 +215,7 @@ impl Inner {
             let index = self.eap_rule(remote, path).ok_or_else(|| nobody(remote))?;
             let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a connection"))?;
             self.guest_facts(sa, |facts| (facts.rule, facts.path) = (Some((index, true)), Some(path)));
-            return self.responder(index, rule, path);
+            return self.responder(sa, index, rule, path);
         }
         let found = self.config.connection_for(remote, path.remote.ip());
         // A name that nobody knows gets as far as one with a wrong key: the answer must not tell which it was.
@@ -210,12 +225,13 @@ impl Inner {
         if found.is_none() && self.may_tell_of_stranger() {
             tracing::info!(identity = %remote, peer = %path.remote, "no [[connection]] is for this identity");
         }
-        self.responder(index, rule, path)
+        self.responder(sa, index, rule, path)
     }
 
     /// What holds for a peer of this `[[connection]]`.
     pub(super) fn responder(
         &self,
+        sa: SaId,
         index: usize,
         rule: &ConnectionRule,
         path: Path,
@@ -238,6 +254,7 @@ impl Inner {
             transport: rule.transport,
             uniqueness: uniqueness(rule.uniqueness),
             mobike: (!rule.transport).then(|| self.addresses()),
+            ticket_lifetime: self.ticket_lifetime(sa),
             timing: self.timing(),
         })
     }
@@ -286,7 +303,12 @@ impl Inner {
         connection.and_then(|c| c.psk.as_ref().or(self.config.ikev2.psk.as_ref()))
     }
 
-    fn lease(&self, sa: SaId, remote: &Identity, request: Request) -> Result<Lease, Failure> {
+    fn lease(
+        &self,
+        (sa, resumes): (SaId, Option<SaId>),
+        remote: &Identity,
+        request: Request,
+    ) -> Result<Lease, Failure> {
         let (index, _) = self.rule(sa).ok_or_else(|| unexpected("a lease"))?;
         let rule = self.config.connections.get(index).ok_or_else(|| unexpected("a lease"))?;
         let granted = self.granted(sa, rule);
@@ -297,9 +319,10 @@ impl Inner {
             let mut pools = self.pools();
             let (_, pool) = pools.get_mut(name).ok_or_else(|| unexpected("a pool"))?;
             // The old IKE_SA of an identity that comes in again lives until the new one is up: both have the address.
-            let leased = match rule.uniqueness {
-                adit_profile::Uniqueness::Replace => pool.lease_again(sa.0, remote, request),
-                _ => pool.lease(sa.0, remote, request),
+            let leased = match (resumes, rule.uniqueness) {
+                (Some(former), _) => pool.lease_of_former(sa.0, former.0, remote, request),
+                (None, adit_profile::Uniqueness::Replace) => pool.lease_again(sa.0, remote, request),
+                (None, _) => pool.lease(sa.0, remote, request),
             };
             leased.map_err(Failure::from)?
         };
@@ -325,7 +348,7 @@ impl Inner {
         });
     }
 
-    fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {
+    pub(super) fn guest_facts(&self, sa: SaId, change: impl FnOnce(&mut super::guest::GuestFacts)) {
         let guest = self.guest(sa);
         change(&mut guest.facts());
     }
@@ -349,10 +372,12 @@ impl Inner {
         shown.local_id = facts.local_id.to_string();
         shown.remote_id = facts.remote_id.to_string();
         shown.ppk = facts.ppk;
+        shown.resumed = facts.resumed;
         shown.set_ike(facts.ike);
         shown.esp_suite = facts.esp.to_string();
         shown.legacy = [facts.ike.legacy(), facts.esp.legacy()].concat();
-        tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected");
+        let resumed = if facts.resumed { ", its session resumed" } else { "" };
+        tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected{resumed}");
         let connection = self.daemon.registry().add(shown);
         self.guest_facts(sa, |facts| facts.connection = Some(connection));
     }

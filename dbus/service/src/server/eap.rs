@@ -6,6 +6,7 @@ use adit_auth::eap::{
     Authenticator, AuthenticatorAsk, AuthenticatorConfig, AuthenticatorStep, Code, Method, Packet,
     UserSecret, emit,
 };
+use adit_auth::mschap::NtHash;
 use adit_auth::radius::{Granted, ServerId, Verdict};
 use adit_core::{Failure, FailureCode, Identity, Path, Secret, Step};
 use adit_crypto::OsEntropy;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::Inner;
 use super::context::{nobody, unexpected};
+use super::resume::{PasswordPrint, Proof};
 use super::users;
 use crate::blocking::blocking;
 use crate::daemon::Daemon;
@@ -52,8 +54,8 @@ struct Local {
     authenticator: Authenticator,
     tls: Option<EapTls>,
     file: Option<FileRef>,
-    /// What the file of users calls the one who was asked about last.
-    user: Option<String>,
+    /// What the file of users calls the one who was asked about last, and what its password is known by.
+    user: Option<(String, PasswordPrint)>,
 }
 
 struct Remote {
@@ -65,6 +67,22 @@ struct Remote {
     method: Option<Method>,
     /// Who knows the conversation, and by what.
     state: Option<(ServerId, Vec<u8>)>,
+}
+
+impl Local {
+    /// Who it is, and by what; `claimed` is what the method says.
+    fn proven(&mut self, claimed: String) -> (String, Proof) {
+        match (self.user.take(), &self.file, &self.tls) {
+            (Some((user, print)), Some(file), _) => {
+                (user.clone(), Proof::Password { file: file.clone(), user, print })
+            }
+            (user, _, Some(tls)) => {
+                let name = user.map_or(claimed, |(user, _)| user);
+                (name, Proof::TlsCertificate(tls.certificates_of_the_peer().into()))
+            }
+            (user, _, None) => (user.map_or(claimed, |(user, _)| user), Proof::Connection),
+        }
+    }
 }
 
 impl Inner {
@@ -182,7 +200,8 @@ impl Inner {
                 }
                 AuthenticatorStep::Ended(packet, Ok(established)) => {
                     let mutual = established.method == Method::TLS;
-                    let name = local.user.take().unwrap_or(established.identity);
+                    let (name, proof) = local.proven(established.identity);
+                    self.guest_facts(sa, |facts| facts.proof = proof);
                     let peer = self.admitted(sa, rule, path, identity(&name))?;
                     // Only EAP-TLS is a reason to do without a certificate, here as on the other side.
                     let success = EapSuccess { packet, msk: established.msk, mutual, peer: Some(peer) };
@@ -262,13 +281,14 @@ impl Inner {
                 Identity::KeyId(format!("{name} (not proven)").into_bytes())
             }
         };
-        let peer = self.admitted(sa, rule, path, who)?;
         Self::tell_of_the_rest(&name, &granted);
         let success = || emit(Code::Success, identifier, None, &[]);
         let packet = granted.eap.take().unwrap_or_else(success);
         let msk = granted.keys.take().map(|(send, receive)| msk(&send, &receive));
         let (radius, session) = (Arc::clone(&remote.radius), remote.session.clone());
-        self.guest(sa).facts().grant = Some(Box::new(Grant { radius, granted, user: name, session }));
+        let grant = Grant { radius, granted, user: name, session };
+        self.guest_facts(sa, |facts| (facts.grant, facts.proof) = (Some(Box::new(grant)), Proof::Connection));
+        let peer = self.admitted(sa, rule, path, who)?;
         // Which method it was is between the peer and the server: here it is none that is enough by itself.
         let success = EapSuccess { packet, msk, mutual: false, peer: Some(peer) };
         Ok(EapStep::Succeeded(Box::new(success)))
@@ -279,15 +299,19 @@ impl Inner {
         let daemon = Arc::clone(&self.daemon);
         let found = blocking(Step::Authenticate, USERS, move || find(&daemon, &file, &name)).await??;
         Ok(found.map(|(name, secret)| {
-            local.user = Some(name);
+            local.user = Some((name, PasswordPrint::of(&secret.hash)));
             secret
         }))
     }
 
-    async fn store(&self, local: &Local, password: Secret) -> Result<(), Failure> {
-        let user = local.user.clone().ok_or_else(|| unexpected("a user's new password"))?;
+    async fn store(&self, local: &mut Local, password: Secret) -> Result<(), Failure> {
+        let (user, _) = local.user.clone().ok_or_else(|| unexpected("a user's new password"))?;
         let file = local.file.clone().ok_or_else(|| unexpected("a file of users"))?;
         let daemon = Arc::clone(&self.daemon);
+        if let Some((print, chosen)) = local.user.as_mut().map(|(_, print)| print).zip(NtHash::of(&password))
+        {
+            *print = PasswordPrint::of(&chosen);
+        }
         let store = move || users::store(&daemon, (&file, ""), &user, &password);
         blocking(Step::Authenticate, USERS, store).await?
     }
@@ -313,7 +337,7 @@ impl Inner {
         let rule = rule.ok_or_else(|| nobody(&identity))?;
         let index = self.config.connections.iter().position(|c| std::ptr::eq(c, rule)).unwrap_or(began);
         self.guest(sa).facts().rule = Some((index, true));
-        let config = self.responder(index, rule, path)?;
+        let config = self.responder(sa, index, rule, path)?;
         Ok((identity, Box::new(config)))
     }
 }

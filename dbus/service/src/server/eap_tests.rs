@@ -24,7 +24,7 @@ fn toml(match_: &str) -> String {
     )
 }
 
-async fn server(match_: &str) -> Server {
+pub(super) async fn server(match_: &str) -> Server {
     let (certificate, key) = Ca::new().server();
     let files = [
         ("certs/vpn.pem", certificate.as_str()),
@@ -65,7 +65,12 @@ async fn leave(server: &Server, sa: u64, user: &str, typed: &str) {
 }
 
 /// Speaks EAP as `user` to the end, with these passwords; who it is then, and by which `[[connection]]`.
-async fn speak(server: &Server, sa: u64, user: &str, typed: &[&str]) -> Result<(String, String), Failure> {
+pub(super) async fn speak(
+    server: &Server,
+    sa: u64,
+    user: &str,
+    typed: &[&str],
+) -> Result<(String, String), Failure> {
     let ask = Ask::Connection { remote: id("192.0.2.9"), asked: None, path: path(), eap: true };
     let Answer::Connection(Ok(config)) = server.ask(sa, ask).await else { panic!("no connection") };
     assert!(matches!(config.remote_auth, RemoteAuth::Eap { .. }));

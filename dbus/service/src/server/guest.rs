@@ -10,6 +10,7 @@ use adit_ikev2::api::{ChildId, ChildMode, ChildSa, Lease, SaId};
 
 use super::Inner;
 use super::eap::Conversation;
+use super::resume::Proof;
 use crate::esp::{Limits, Numbers};
 use crate::host::Change;
 use crate::radius::{Cause, Grant, Session};
@@ -31,6 +32,10 @@ pub(super) struct GuestFacts {
     /// Where it was then.
     pub(super) path: Option<Path>,
     pub(super) connection: Option<ConnectionId>,
+    /// What it has proven itself with.
+    pub(super) proof: Proof,
+    /// The IKE_SA whose session it resumes, until it is up.
+    pub(super) resumes: Option<SaId>,
     /// What a RADIUS server has granted it, until it is up.
     pub(super) grant: Option<Box<Grant>>,
     /// Its session, of which RADIUS servers are told.

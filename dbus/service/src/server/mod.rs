@@ -9,6 +9,10 @@ mod guest;
 mod moves;
 mod network;
 mod reload;
+mod resume;
+#[cfg(feature = "recording")]
+#[cfg(test)]
+mod resume_tests;
 pub(crate) mod sessions;
 mod strangers;
 #[cfg(feature = "recording")]
@@ -75,6 +79,8 @@ struct Inner {
     /// What each `[[connection]]` is known by.
     connection_prints: Vec<Fingerprint>,
     pools: Arc<Mutex<Pools>>,
+    /// Sessions that can be resumed, whatever configuration they are of.
+    sessions: Arc<Mutex<resume::Sessions>>,
     /// RADIUS servers.
     radius: Option<Arc<Radius>>,
     ike: WeakIkeDriver,
@@ -239,6 +245,7 @@ impl Inner {
         let connection_prints = config.connections.iter().map(print).collect();
         let radius = daemon.radius().of(&config, files)?;
         let shared = before.map(|b| Arc::clone(&b.shared)).unwrap_or_default();
+        let sessions = before.map(|b| Arc::clone(&b.sessions)).unwrap_or_default();
         let (pools, numbers, changes, made, link) = match before {
             Some(b) => {
                 (Arc::clone(&b.pools), b.numbers, Arc::clone(&b.changes), Arc::clone(&b.made), b.link.clone())
@@ -258,6 +265,7 @@ impl Inner {
             anchors,
             connection_prints,
             pools,
+            sessions,
             radius,
             ike,
             guests: Mutex::default(),

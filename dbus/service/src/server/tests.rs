@@ -144,6 +144,8 @@ async fn the_keys_of_a_client_are_shown_as_they_are_now() {
             remote_ts: none.clone(),
             lease: Lease::default(),
             ppk: false,
+            resumed: false,
+            resumable: false,
             connection: Some("staff".into()),
             mobike: None,
         })),
@@ -177,7 +179,7 @@ async fn nobody_comes_in_while_it_goes_down() {
 
 pub(super) struct Server {
     pub(super) inner: Arc<Inner>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -200,8 +202,13 @@ impl Server {
         let (config, _) = daemon.files().server().unwrap().unwrap();
         Self {
             inner: Inner::new(config, &daemon, crate::ike::WeakIkeDriver::gone(), None).await.unwrap(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Writes one of the files anew.
+    pub(super) fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.folder.path().join("etc").join(name), content).unwrap();
     }
 
     pub(super) async fn ask(&self, sa: u64, ask: Ask) -> Answer {
@@ -242,7 +249,7 @@ impl Server {
     }
 
     async fn lease(&self, sa: u64, remote: &str) -> Result<Ipv4Addr, adit_core::Failure> {
-        let ask = Ask::Lease { remote: id(remote), v4: Some(Ipv4Addr::UNSPECIFIED), v6: None };
+        let ask = Ask::Lease { remote: id(remote), v4: Some(Ipv4Addr::UNSPECIFIED), v6: None, resumes: None };
         match self.ask(sa, ask).await {
             Answer::Leased(Ok(lease)) => Ok(lease.v4.unwrap()),
             Answer::Leased(Err(failure)) => Err(failure),
@@ -286,17 +293,31 @@ impl Ca {
 
     /// A client's certificate in that name, and its key.
     pub(super) fn client(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let (params, key) = Self::params(name);
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    fn params(name: &str) -> (CertificateParams, KeyPair) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = vec![SanType::Rfc822Name(name.try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
+        (params, KeyPair::generate().unwrap())
     }
 
     /// A client's certificate in that name, and a signature of its key.
-    fn claim(&self, name: &str) -> Ask {
-        let (certificate, key) = self.client(name);
+    pub(super) fn claim(&self, name: &str) -> Ask {
+        Self::claimed(name, &self.client(name))
+    }
+
+    /// The same, of a certificate that is good until that year.
+    pub(super) fn claim_until(&self, name: &str, year: i32) -> Ask {
+        let (mut params, key) = Self::params(name);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        Self::claimed(name, &(params.signed_by(&key, &self.issuer).unwrap(), key))
+    }
+
+    fn claimed(name: &str, (certificate, key): &(rcgen::Certificate, KeyPair)) -> Ask {
         let message = b"what an IKE_SA signs".to_vec();
         Ask::Verify {
             identity: id(name),

@@ -165,6 +165,30 @@ pub struct Granted {
 }
 
 impl Granted {
+    /// The same for a session that goes on: without what belongs to the conversation in which it was granted.
+    #[must_use]
+    pub fn without_keys(&self) -> Self {
+        Self {
+            user: self.user.clone(),
+            eap: None,
+            keys: None,
+            address: self.address,
+            address6: self.address6,
+            prefix6: self.prefix6,
+            pool: self.pool.clone(),
+            pool6: self.pool6.clone(),
+            routes: self.routes.clone(),
+            dns: self.dns.clone(),
+            session: self.session,
+            idle: self.idle,
+            interim: self.interim,
+            filters: self.filters.clone(),
+            class: self.class.clone(),
+            chap2_success: None,
+            message: None,
+        }
+    }
+
     /// Reads an Access-Accept. `request`: the authenticator of the request that it answers.
     pub(super) fn read(packet: &Packet<'_>, request: &[u8; 16], secret: &Secret) -> Self {
         let text = |kind| packet.value(kind).map(printable);

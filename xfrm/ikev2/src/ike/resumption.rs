@@ -79,11 +79,11 @@ impl Ike {
         let Some((sk_d, suite)) = keys.filter(|_| !lifetime.is_zero() && !self.children.is_empty()) else {
             return Some(refusal());
         };
-        let (policy, remote) = (std::sync::Arc::clone(&self.policy), self.remote_id.clone());
-        let resumption = self.resumption.get_or_insert_with(|| {
-            let (initiator, responder) = ((&remote).into(), (&policy.local_id).into());
-            Box::new(Resumption::new(initiator, responder, false))
-        });
+        let remote = self.remote_id.clone();
+        // Who was given none in IKE_AUTH gets none now: nothing is remembered of what it has proven itself with.
+        let Some(resumption) = self.resumption.as_deref_mut().filter(|r| r.ticket.is_some()) else {
+            return Some(refusal());
+        };
         let session = Session {
             sa: cx.sa,
             until: cx.now + lifetime,

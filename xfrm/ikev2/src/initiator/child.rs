@@ -244,6 +244,7 @@ impl Installing {
             lease: granted.lease,
             ppk: handshake.has_ppk(),
             resumed: handshake.resumed.is_some(),
+            resumable: false,
             connection: None,
         })));
         let (resumption, prove_again) = resumption(&dial, &mut handshake);

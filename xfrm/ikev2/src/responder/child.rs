@@ -3,6 +3,8 @@
 //! The peer has proven itself. Where no CHILD_SA can be had, the IKE_SA is up all the same (§1.2): the answer then has
 //! our proof and an error in place of SA, TSi and TSr. Nothing is announced to anybody before it is installed.
 
+mod resumable;
+
 use adit_core::{Failure, FailureCode, Identity, Secret, SignatureScheme, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
 use adit_isakmp::payload::{Authentication, Identification, Notify, NotifyType, SecurityAssociation};
@@ -20,14 +22,14 @@ use crate::api::{
 use crate::auth::{self as proof, EapKey};
 use crate::channel::Handshake;
 use crate::explain;
-use crate::ike::{Child, Ike, Resumption, Start};
+use crate::ike::{Child, Ike, Start};
 use crate::linger::Answered;
 use crate::policy::Policy;
 use crate::selectors;
 use crate::state::{Cx, Next, Role};
 use crate::task::mobike::{self, Mobike};
 use crate::task::ticket;
-use crate::tickets::{Name, Session};
+use crate::tickets::Name;
 use crate::wire::{at_most_one, only};
 
 /// A peer that has proven itself.
@@ -224,41 +226,6 @@ impl Wish {
 }
 
 impl Admitted {
-    /// A ticket for who has asked for one, or the word that there is none.
-    fn hand_ticket(&self, cx: &mut Cx<'_>, name: &mut Option<Name>) -> Option<Payload> {
-        let lifetime = self.config.ticket_lifetime;
-        match (self.ticket, lifetime.as_secs()) {
-            (false, _) => None,
-            (true, 0) => Some(ticket::refusal()),
-            (true, _) => {
-                let session = Session {
-                    sa: cx.sa,
-                    // [5723:6.2-1]
-                    until: cx.now + lifetime,
-                    sk_d: self.handshake.keys.d.duplicate(),
-                    suite: self.handshake.suite,
-                    initiator: self.id.clone(),
-                    responder: Identification::from(&self.config.local_id),
-                    remote: self.remote.clone(),
-                    ppk: self.handshake.has_ppk(),
-                };
-                Some(cx.shared.hand(cx.now, name, session))
-            }
-        }
-    }
-
-    /// What is to be remembered of that: nothing that can be told later.
-    fn resumption(&self, ticket: Option<Name>) -> Option<Box<Resumption>> {
-        let (from, ppk) = (self.key.resumes(), self.handshake.has_ppk());
-        let plain =
-            ticket.is_none() && from.is_none() && !ppk && self.id.identity().as_ref() == Some(&self.remote);
-        if plain || self.config.ticket_lifetime.is_zero() && from.is_none() {
-            return None;
-        }
-        let new = Resumption::new(self.id.clone(), Identification::from(&self.config.local_id), ppk);
-        Some(Box::new(Resumption { from, ticket, ..new }))
-    }
-
     fn refusal(&self, told: NotifyType, why: impl core::fmt::Display) -> Refusal {
         Refusal { told, why: explain::no_child(&self.remote, told, why) }
     }
@@ -591,6 +558,7 @@ impl Installing {
             lease: self.lease.clone(),
             ppk: admitted.handshake.has_ppk(),
             resumed: admitted.key.resumes().is_some(),
+            resumable: name.is_some(),
             connection: Some(admitted.config.name.clone()),
         };
         let replaces = admitted.replaces;

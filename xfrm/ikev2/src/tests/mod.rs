@@ -202,10 +202,7 @@ impl Node {
                 Answer::Agreed(shared)
             }
             Ask::Encapsulate { method, peer } => Answer::Encapsulated(crypto.encapsulate(method, &peer)),
-            Ask::Connection { .. } | Ask::Resume { .. } if refuse => Answer::Connection(Err(no())),
-            Ask::Connection { .. } | Ask::Resume { .. } => {
-                Answer::Connection(Ok(Box::new((self.connection)())))
-            }
+            Ask::Connection { .. } | Ask::Resume { .. } => Answer::Connection(self.chosen(refuse)),
             Ask::Eap { .. } if refuse => Answer::Eap(Err(no())),
             Ask::Eap { packet } => Answer::Eap(Ok(self.eap.step(packet.as_deref(), self.connection))),
             Ask::Psk { .. } if refuse => Answer::Psk(Err(no())),
@@ -254,6 +251,10 @@ impl Node {
                 Answer::Installed(Ok(()))
             }
         }
+    }
+
+    fn chosen(&self, refuse: bool) -> Result<Box<ResponderConfig>, Failure> {
+        if refuse { Err(refused("no")) } else { Ok(Box::new((self.connection)())) }
     }
 
     fn signature(&self, certificate: &[u8], message: &Secret) -> Vec<u8> {

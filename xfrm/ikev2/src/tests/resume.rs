@@ -58,17 +58,18 @@ fn exchanges(sent: &[Transmit]) -> Vec<ExchangeType> {
     sent.iter().map(|t| Message::parse(&t.payload).unwrap().header.exchange).collect()
 }
 
-// [5723:4.3.2-1] [5723:4.3.2-3] [5723:5.1-1] [5723:5.1-3] [5723:5-2]
+// [5723:4.3.2-1] [5723:4.3.2-3] [5723:5.1-1] [5723:5.1-3] [5723:5-2] [5723:7.2-2]
 #[test]
 fn a_session_goes_on_without_a_key_exchange_and_without_a_proof() {
     let (mut client, mut server, ticket) = up_with_ticket();
     let first = client.established().unwrap().lease.clone();
-    let old = server.sa();
+    let (old, opaque) = (server.sa(), ticket.opaque.clone());
     resume(&mut client, &mut server, again(ticket));
     let request = Message::parse(&client.sent[0].payload).unwrap();
     assert_eq!(request.header.exchange, ExchangeType::IKE_SESSION_RESUME);
     assert_eq!((request.header.responder_spi, request.header.message_id), (0, 0));
     assert!(matches!(request.payloads[0], Payload::Nonce(_)));
+    assert_eq!(request.notify(NotifyType::TICKET_OPAQUE).map(|n| &n.data), Some(&opaque));
     carry(Instant::ZERO, &mut client, &mut server);
     let (ours, theirs) = (client.established().expect("up"), server.established().expect("up"));
     assert!(ours.resumed && theirs.resumed);
@@ -251,7 +252,7 @@ fn a_stolen_ticket_is_worth_nothing_and_costs_its_owner_nothing() {
 }
 
 /// The same ticket twice at once: one of both comes in.
-// [5723:4.3-2] [5723:4.3-3] [5723:4.3.3-1]
+// [5723:4.3-2] [5723:4.3-3] [5723:4.3.3-1] [5723:4.3.3-2]
 #[test]
 fn of_two_that_have_one_ticket_one_comes_in_and_names_count() {
     for (change, comes_in) in [("nothing", 1), ("IDi", 0), ("IDr", 0)] {
@@ -417,6 +418,40 @@ fn a_server_that_wants_more_than_the_session_has_begins_from_scratch() {
     resume(&mut client, &mut server, again(ticket));
     carry(Instant::ZERO, &mut client, &mut server);
     assert!(client.events.iter().any(|(_, e)| matches!(e, Event::NotResumed(_))));
+}
+
+/// Certificates that were believed once are neither shown nor looked at again.
+// [5723:4.3.3-3]
+#[test]
+fn no_certificate_is_sent() {
+    const LONG: [u8; 1000] = [0x5a; 1000];
+    fn certain(owner: &[u8]) -> (LocalAuth, RemoteAuth) {
+        let (mut local, remote) = by_certificate(owner, &[SignatureScheme::Ed25519]);
+        if let LocalAuth::Signature { own } = &mut local {
+            own[0].certificates.push(LONG.to_vec());
+        }
+        (local, remote)
+    }
+    let (local_auth, remote_auth) = certain(b"client cert");
+    let first = InitiatorConfig { local_auth, remote_auth, ..resumable() };
+    let (mut client, mut server, ticket) = with(first, || {
+        let (local_auth, remote_auth) = certain(b"server cert");
+        ResponderConfig { local_auth, remote_auth, ..granting() }
+    });
+    let verified = (client.verified.len(), server.verified.len());
+    assert_eq!(verified, (1, 1));
+    let (local_auth, remote_auth) = certain(b"client cert");
+    resume(&mut client, &mut server, InitiatorConfig { local_auth, remote_auth, ..again(ticket) });
+    for _ in 0..2 {
+        for (from, to) in [(true, false), (false, true)] {
+            let sent = if from { client.sent() } else { server.sent() };
+            assert!(sent.iter().all(|t| t.payload.len() < LONG.len()), "{} {to}", sent[0].payload.len());
+            let node = if from { &mut server } else { &mut client };
+            sent.iter().for_each(|t| node.give(Instant::ZERO, arrives(t)));
+        }
+    }
+    assert!(client.established().expect("up").resumed);
+    assert_eq!((client.verified.len(), server.verified.len()), verified);
 }
 
 /// Additional key exchanges (RFC 9370) are in the keys that it goes on from.

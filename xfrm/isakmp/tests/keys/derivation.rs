@@ -6,8 +6,8 @@
 use adit_core::Secret;
 use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::keys::{
-    ChildKeys, Exchange, IkeKeys, nat_detection_hash, prf_plus, psk_auth, signed_octets, skeyseed,
-    skeyseed_rekey,
+    ChildKeys, Exchange, IkeKeys, nat_detection_hash, prf_plus, psk_auth, resume_auth, signed_octets,
+    skeyseed, skeyseed_rekey, skeyseed_resume,
 };
 use adit_isakmp::{Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};
 
@@ -207,4 +207,20 @@ fn the_secrets_of_additional_key_exchanges_follow_the_nonces() {
     let expected = prf_plus(&Provider, prf, &sk_d, &[&whole], 128).unwrap();
     assert_eq!(keys.initiator.encryption.expose(), &expected.expose()[..32]);
     assert_eq!(keys.responder.integrity.expose(), &expected.expose()[96..]);
+}
+
+// [5723:5.1-1] [5723:5.1-2] [5723:5.1-3]
+#[test]
+fn a_session_is_resumed_from_the_old_sk_d_and_a_word() {
+    let (sk_d, ni, nr) = (Secret::from(&[1; 32][..]), [2; 32], [3; 32]);
+    let exchange =
+        Exchange { initiator_nonce: &ni, responder_nonce: &nr, initiator_spi: 1, responder_spi: 2 };
+    let prf = Prf::HmacSha256;
+    let whole = [&b"Resumption"[..], &ni, &nr].concat();
+    let mut expected = [0; 32];
+    Provider.prf(prf, sk_d.expose(), &[&whole], &mut expected);
+    assert_eq!(skeyseed_resume(&Provider, prf, &sk_d, &exchange).expose(), expected);
+    let octets = Secret::from(&b"octets"[..]);
+    Provider.prf(prf, sk_d.expose(), &[b"octets"], &mut expected);
+    assert_eq!(resume_auth(&Provider, prf, &sk_d, &octets).expose(), expected);
 }

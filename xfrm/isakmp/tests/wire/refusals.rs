@@ -34,6 +34,7 @@ fn a_header_is_read_by_its_fields() {
 }
 
 // [7296:3.1-2] [7296:2.5-2] [7296:3.1-6]
+// [5723:5-1]
 #[test]
 fn a_header_is_refused_where_it_is_wrong() {
     let good = datagram(0, &[]);
@@ -48,6 +49,7 @@ fn a_header_is_refused_where_it_is_wrong() {
     assert_eq!(with(17, 0x30), (17, "the major version is not 2"));
     assert_eq!(with(18, 2), (18, "the exchange type is not one of IKEv2"));
     assert_eq!(with(18, 34), (20, "the Message ID of IKE_SA_INIT is not 0"));
+    assert_eq!(with(18, 38), (20, "the Message ID of IKE_SESSION_RESUME is not 0"));
     let mut no_spi = good.clone();
     no_spi[..8].fill(0);
     assert_eq!(refused(&no_spi), (0, "the initiator's SPI is 0"));

@@ -179,7 +179,8 @@ fn header() -> impl Strategy<Value = Header> {
             version,
             exchange: ExchangeType(exchange),
             flags: Flags(flags),
-            message_id,
+            // The two first exchanges have none but 0; IKE_SA_INIT is not among these.
+            message_id: if exchange == 38 { 0 } else { message_id },
         },
     )
 }

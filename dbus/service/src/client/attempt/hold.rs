@@ -89,6 +89,7 @@ impl Attempt {
             Event::RekeyRefused { child, why } => self.progress(Step::Established, &not_rekeyed(child, &why)),
             Event::Rekeyed { ike } => self.shown.rekeyed(ike),
             Event::ReauthenticationDue => self.renew().await,
+            Event::Ticket(ticket) => self.got_ticket(ticket),
             _ => {}
         }
         None

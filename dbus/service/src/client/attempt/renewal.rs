@@ -44,7 +44,7 @@ impl Attempt {
             None => self.ways(remote).await?.into_iter().next(),
         };
         let way = way.ok_or_else(|| internal("there is no way to the server"))?;
-        self.initiate(ike, (gateway, remote), way, own.as_ref(), trusted).await
+        self.initiate(ike, (gateway, remote), way, (own.as_ref(), trusted), None).await
     }
 
     /// A failure where there is nothing to go back to.
