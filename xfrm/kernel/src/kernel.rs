@@ -171,8 +171,8 @@ impl XfrmDoor for KernelXfrm {
         // What has expired in between is somebody else's news.
         all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
         // A packet may have met no outbound state between its deletion and its addition.
-        for (reqid, if_id) in &steps.gaps {
-            self.forget_acquired(&AllocateSpi::tunnel(to.remote, to.local, *reqid, *if_id));
+        for acquired in &steps.acquired {
+            self.forget_acquired(acquired);
         }
         Ok(steps.left)
     }

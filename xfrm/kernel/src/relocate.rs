@@ -18,7 +18,7 @@ use netlink_packet_xfrm as nl;
 use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, find_u32, push_attribute};
 use crate::event::address;
 use crate::request::{Batch, MAPPING_SECONDS};
-use crate::{Operation, Policy, StateId, UdpEncap, XfrmError};
+use crate::{AllocateSpi, Operation, Policy, StateId, UdpEncap, XfrmError};
 
 /// Sequence numbers left out: more than the old state can send until it is gone (some milliseconds), few enough that
 /// the peer guesses the upper half of an extended one right.
@@ -79,8 +79,9 @@ pub(crate) struct Steps {
     pub(crate) left: Vec<StateId>,
     /// Whether templates change.
     readdressed: bool,
-    /// reqid and if_id of outbound states that are missing for a moment.
-    pub(crate) gaps: Vec<(u32, Option<u32>)>,
+    /// What packets may have asked for while an outbound state was missing, and may still after it is there: the policies
+    /// name its former source for a moment longer.
+    pub(crate) acquired: Vec<AllocateSpi>,
 }
 
 impl Steps {
@@ -115,7 +116,7 @@ impl Steps {
             return Ok(());
         }
         let from = address(&copy.info.saddr, copy.info.family);
-        let of = (copy.info.reqid, find_u32(copy.attributes.as_slice(), nl::XFRMA_IF_ID));
+        let (reqid, if_id) = (copy.info.reqid, find_u32(copy.attributes.as_slice(), nl::XFRMA_IF_ID));
         let waiting = self.again.len();
         match (copy.encapsulated, to.encap) {
             _ if from != Some(to.local) => {
@@ -128,7 +129,11 @@ impl Steps {
             (false, None) => {}
             _ => self.again.push((id, copy.ahead_at(to)?)),
         }
-        self.gaps.extend((self.again.len() > waiting).then_some(of));
+        if self.again.len() > waiting {
+            let former = from.filter(|from| *from != to.local);
+            let sources = former.into_iter().chain([to.local]);
+            self.acquired.extend(sources.map(|source| AllocateSpi::tunnel(to.remote, source, reqid, if_id)));
+        }
         Ok(())
     }
 
@@ -303,15 +308,18 @@ mod tests {
     }
 
     fn moved(flags: u8, oseq: u32, oseq_hi: u32, key: u8) -> Result<SecretBuffer, XfrmError> {
-        let to = Relocation {
+        StateCopy::read(id(), answer(flags, oseq, oseq_hi, key).as_slice()).unwrap().ahead_at(&to())
+    }
+
+    fn to() -> Relocation {
+        Relocation {
             local: "192.0.2.1".parse().unwrap(),
             remote: "203.0.113.9".parse().unwrap(),
             encap: Some(UdpEncap { local_port: 4500, remote_port: 61001 }),
             inbound: vec![],
             outbound: vec![id()],
             policies: vec![],
-        };
-        StateCopy::read(id(), answer(flags, oseq, oseq_hi, key).as_slice()).unwrap().ahead_at(&to)
+        }
     }
 
     fn counter(request: &[u8]) -> (u32, u32) {
@@ -327,6 +335,25 @@ mod tests {
         let request = moved(nl::XFRM_STATE_ESN, u32::MAX, 2, 7).unwrap();
         assert_eq!(counter(request.as_slice()), (3, AHEAD - 1));
         assert_eq!(counter(moved(0, 5, 0, 7).unwrap().as_slice()), (0, 5 + AHEAD));
+    }
+
+    /// A packet that meets no state has the kernel note one, by the source that the policy names then.
+    #[test]
+    fn what_packets_ask_for_in_a_gap_is_known_by_both_sources() {
+        let acquired_by = |local: &str| {
+            let mut to = to();
+            (to.local, to.remote) = (local.parse().unwrap(), id().destination);
+            let mut copy = StateCopy::read(id(), answer(nl::XFRM_STATE_ESN, 5, 0, 7).as_slice()).unwrap();
+            copy.info.source(&"192.0.2.1".parse().unwrap());
+            let mut steps = Steps::default();
+            steps.outbound(&to, id(), copy).unwrap();
+            steps.acquired.iter().map(|a| (a.local, a.remote.to_string(), a.if_id)).collect::<Vec<_>>()
+        };
+        let (peer, former) = (id().destination, "192.0.2.1".to_owned());
+        let moved = acquired_by("192.0.2.99");
+        assert_eq!(moved, [(peer, former.clone(), Some(7)), (peer, "192.0.2.99".into(), Some(7))]);
+        // Into UDP: the source stays.
+        assert_eq!(acquired_by("192.0.2.1"), [(peer, former, Some(7))]);
     }
 
     #[test]
