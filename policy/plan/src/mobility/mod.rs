@@ -11,6 +11,7 @@
 //! - So is one whose link the system calls limited, once: what the system looks for is something else than the peer.
 //! - A link that comes and goes is not followed.
 
+mod better;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 
 use adit_core::{Instant, Path, PathNews};
 
+use better::Better;
 use table::{Candidate, Table};
 
 pub use table::{LinkKind, Uplink, Way, ways_to};
@@ -152,16 +154,6 @@ struct Trying {
     brings_nothing: bool,
     /// The path in use has answered before it was taken: it is left only if it does not do so again.
     proven: bool,
-}
-
-/// Better paths than the one in use.
-#[derive(Debug)]
-struct Better {
-    /// Each with when its link will have been there for long enough.
-    paths: Vec<(Path, Instant)>,
-    /// When they are tried next, and how long after that again.
-    at: Instant,
-    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -522,31 +514,6 @@ impl Mobility {
             self.suspect(now);
             self.trying.iter_mut().for_each(|t| t.brings_nothing = true);
         }
-    }
-
-    /// Is there a better path than the one in use?
-    fn look_for_better(&mut self, now: Instant) {
-        self.better = None;
-        if self.wishes.untestable {
-            return;
-        }
-        let Some(cost) = self.table.cost_of(self.path) else { return };
-        let better = self.candidates(now).into_iter().filter(|c| c.cost < cost);
-        // The best one may lead nowhere.
-        let paths: Vec<(Path, Instant)> =
-            better.map(|c| (c.path, self.table.settled_at(now, &c.link))).collect();
-        let first = paths.iter().map(|(_, settled)| *settled).min();
-        self.better = first.map(|at| Better { paths, at, pause: RETRIES.0 });
-    }
-
-    /// Tries better paths, if that is due.
-    fn wake_better(&mut self, now: Instant) {
-        let Some(better) = self.better.as_mut().filter(|better| better.at <= now) else { return };
-        let settled = better.paths.iter().filter(|(_, settled)| *settled <= now).map(|(path, _)| *path);
-        self.out.push_back(Act::Probe(settled.collect()));
-        better.pause = better.pause.saturating_mul(2).min(RETRIES.1);
-        let next = better.paths.iter().map(|(_, settled)| *settled).filter(|settled| *settled > now).min();
-        better.at = next.map_or(now + better.pause, |next| next.min(now + better.pause));
     }
 
     fn wake(&mut self, now: Instant) {
