@@ -307,7 +307,7 @@ fn a_peer_that_moves_is_followed() {
             policy.template.as_mut().unwrap().source = to.local;
         }
         assert_eq!(door.relocate(&to).unwrap(), [inbound]);
-        assert_eq!(door.states().unwrap().len(), 3);
+        assert_eq!(door.states().unwrap().len(), 1);
         assert_eq!(outbound_counter("203.0.113.9"), "20000");
         let listed = Command::new("ip").args(["xfrm", "state"]).output().unwrap().stdout;
         assert_eq!(String::from_utf8(listed).unwrap().matches("61001").count(), 1, "the one that is left");
@@ -365,25 +365,57 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// A link for packets.
+fn a_link() {
+    for command in [
+        "ip link add v0 type veth peer name v1",
+        "ip address add 192.0.2.1/24 dev v0",
+        "ip link set v0 up",
+        "ip link set v1 up",
+    ] {
+        let mut words = command.split(' ');
+        assert!(Command::new(words.next().unwrap()).args(words).status().unwrap().success(), "{command}");
+    }
+}
+
+/// A policy for everything, without a state.
+fn a_trap(door: &KernelXfrm) {
+    let mut policy = child(Algorithm::ChaCha20Poly1305, 256, 257).policies[0];
+    policy.id.selector.source = Prefix::ANY_V4;
+    policy.id.selector.destination = Prefix::ANY_V4;
+    policy.id.if_id = None;
+    door.update_policies(&[policy]).unwrap();
+}
+
+#[test]
+fn what_was_asked_for_is_forgotten_for_every_flow() {
+    in_namespace("what_was_asked_for_is_forgotten_for_every_flow", |door| {
+        a_link();
+        // Where nobody listens, the kernel notes nothing.
+        let runtime = runtime();
+        let _runs = runtime.enter();
+        let _listens = door.subscribe().unwrap();
+        a_trap(door);
+        let socket = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+        for to in ["192.0.2.9:9", "192.0.2.9:10", "192.0.2.10:9"] {
+            let _held = socket.send_to(b"x", to);
+        }
+        assert_eq!(door.states().unwrap().len(), 1);
+        let acquired = AllocateSpi::tunnel(address("198.51.100.1"), address("192.0.2.1"), REQID, None);
+        assert!(door.forget_acquired(&acquired).is_empty());
+        assert_eq!(door.states().unwrap(), []);
+        assert!(door.forget_acquired(&acquired).is_empty());
+        assert_eq!(door.states().unwrap(), []);
+    });
+}
+
 #[test]
 fn a_packet_without_a_state_raises_an_acquire() {
     in_namespace("a_packet_without_a_state_raises_an_acquire", |door| {
-        for command in [
-            "ip link add v0 type veth peer name v1",
-            "ip address add 192.0.2.1/24 dev v0",
-            "ip link set v0 up",
-            "ip link set v1 up",
-        ] {
-            let mut words = command.split(' ');
-            assert!(Command::new(words.next().unwrap()).args(words).status().unwrap().success(), "{command}");
-        }
+        a_link();
         runtime().block_on(async {
             let mut events = door.subscribe().unwrap();
-            let mut policy = child(Algorithm::ChaCha20Poly1305, 256, 257).policies[0];
-            policy.id.selector.source = Prefix::ANY_V4;
-            policy.id.selector.destination = Prefix::ANY_V4;
-            policy.id.if_id = None;
-            door.update_policies(&[policy]).unwrap();
+            a_trap(door);
             let socket = tokio::net::UdpSocket::bind("192.0.2.1:0").await.unwrap();
             let _held = socket.send_to(b"x", "192.0.2.9:9").await;
             match events.next().await.unwrap() {
