@@ -8,10 +8,10 @@ use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
 use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_DUMP, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc;
 
@@ -58,7 +58,9 @@ fn what(message: &NetlinkPayload<RouteNetlinkMessage>) -> News {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if !is_live(link) => Some(link),
         _ => None,
     };
-    lost.and_then(name_of).map_or(News::Changed, News::Lost)
+    // Those of another family are about a link's place in a bridge.
+    let itself = lost.filter(|link| link.header.interface_family == AddressFamily::Unspec);
+    itself.and_then(name_of).map_or(News::Changed, News::Lost)
 }
 
 /// Up, with a carrier.
@@ -247,6 +249,16 @@ fn kind(name: &str) -> LinkKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A link that leaves a bridge is told of as one of the bridge's that is gone, and stands all the same.
+    #[test]
+    fn a_port_that_is_gone_is_no_lost_link() {
+        let mut port = LinkMessage::default();
+        port.header.interface_family = AddressFamily::Bridge;
+        port.attributes = vec![LinkAttribute::IfName("eth0".into())];
+        let told = |message| what(&NetlinkPayload::InnerMessage(message));
+        assert_eq!(told(RouteNetlinkMessage::DelLink(port)), News::Changed);
+    }
 
     #[test]
     fn a_link_without_a_carrier_or_gone_is_lost() {
