@@ -1,5 +1,8 @@
 //! Small words for reading messages.
 
+use adit_isakmp::PayloadType;
+use adit_isakmp::payload::{Notify, NotifyType};
+
 /// The one payload of this kind, by reference. None or two are an error that says so (RFC 7296 lists for each
 /// exchange what may come more than once; these may not).
 macro_rules! only {
@@ -32,3 +35,8 @@ macro_rules! at_most_one {
 }
 
 pub(crate) use {at_most_one, only};
+
+/// What refuses a message for a critical payload of this kind, which is unknown (RFC 7296 §2.5).
+pub(crate) fn unsupported(kind: PayloadType) -> Notify {
+    Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0])
+}

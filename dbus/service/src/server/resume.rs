@@ -8,7 +8,7 @@ use std::time::Duration;
 use adit_auth::eap::UserSecret;
 use adit_auth::mschap::NtHash;
 use adit_auth::radius::Granted;
-use adit_core::{Failure, FailureCode, Identity, Instant, Path, Step};
+use adit_core::{Failure, FailureCode, Identity, Instant, Path, Secret, Step};
 use adit_ikev2::api::{Established, ResponderConfig, SaId};
 use adit_pki::{Question, TrustAnchors, verify_client, verify_tls_client};
 use adit_profile::{ConnectionRule, FileRef, ServerConfig};
@@ -44,13 +44,17 @@ pub(super) enum Proof {
     Password { file: FileRef, user: String, print: PasswordPrint },
 }
 
-/// What a password is known by.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct PasswordPrint(Vec<u8>);
+/// What a password is known by: who has it can guess at the password.
+#[derive(Clone)]
+pub(super) struct PasswordPrint(Arc<Secret>);
 
 impl PasswordPrint {
     pub(super) fn of(hash: &NtHash) -> Self {
-        Self(digest::digest(&digest::SHA256, hash.expose()).as_ref().to_vec())
+        Self(Arc::new(digest::digest(&digest::SHA256, hash.expose()).as_ref().into()))
+    }
+
+    fn is_of(&self, hash: &NtHash) -> bool {
+        self.0.equals(Self::of(hash).0.expose())
     }
 }
 
@@ -238,7 +242,7 @@ impl Inner {
             Ok::<_, Failure>(users.find(&name).and_then(|(_, user)| users::secret(user)))
         };
         let now = blocking(Step::Authenticate, "reading the file of users", read).await.flatten()?;
-        let same = |now: &UserSecret| !now.expired && PasswordPrint::of(&now.hash) == *print;
+        let same = |now: &UserSecret| !now.expired && print.is_of(&now.hash);
         match now.as_ref().is_some_and(same) {
             true => Ok(()),
             false => {

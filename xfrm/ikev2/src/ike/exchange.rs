@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use adit_core::{Failure, Path, Step};
-use adit_isakmp::payload::{Notify, NotifyType, Protocol};
+use adit_isakmp::payload::{NotifyType, Protocol};
 use adit_isakmp::{ExchangeType, Message, Payload};
 
 use super::child::PATIENCE;
@@ -15,6 +15,7 @@ use crate::explain;
 use crate::linger::Answered;
 use crate::state::{Cx, Datagram, Next};
 use crate::task::{self, Move, Reply, Running, Task, Turn};
+use crate::wire;
 
 /// Retransmissions of what is only a courtesy: closing, and telling a peer that it was refused.
 const LAST_TRIES: u32 = 2;
@@ -206,8 +207,7 @@ impl Ike {
         // RFC 7296 §2.5: the whole message is rejected, the IKE_SA lives on.
         // [7296:2.5-8] [7296:2.21.2-1] [7296:2.21.3-1] [7296:4-3]
         if let Some(kind) = message.unsupported_critical() {
-            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return Turn::Reply(Reply::of(vec![Payload::Notify(notify)]));
+            return Turn::Reply(Reply::of(vec![Payload::Notify(wire::unsupported(kind))]));
         }
         match message.header.exchange {
             ExchangeType::INFORMATIONAL => Turn::Reply(task::informational::answer(self, cx, message, path)),

@@ -93,6 +93,11 @@ pub(super) fn first_method(config: &InitiatorConfig) -> Option<KeMethod> {
     config.ike.first().and_then(|p| p.ke.first()).copied().filter(|_| !config.esp.is_empty())
 }
 
+/// How large our fragments are, if the peer puts any together (RFC 7383 §2.3).
+pub(super) fn fragment_size(config: &InitiatorConfig, message: &Message) -> Option<u16> {
+    message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).map(|_| config.fragment_size)
+}
+
 /// Where everything that follows the first exchange goes (RFC 7296 §2.23), and what NATs there are.
 pub(super) fn after_first(
     config: &InitiatorConfig,
@@ -343,9 +348,7 @@ impl InitSent {
             nonce_i: self.attempt.nonce,
             nonce_r: answered.nonce,
             peer_hashes,
-            fragment_size: message
-                .notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
-                .map(|_| dial.config.fragment_size),
+            fragment_size: fragment_size(&dial.config, message),
         };
         let ask = Ask::Agree { key: self.key, peer: answered.public };
         let asked = asked_authorities(&message.payloads);

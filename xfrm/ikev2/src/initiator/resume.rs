@@ -196,9 +196,7 @@ impl Sent {
             nonce_i: self.nonce,
             nonce_r,
             peer_hashes: None,
-            fragment_size: message
-                .notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
-                .map(|_| dial.config.fragment_size),
+            fragment_size: init::fragment_size(&dial.config, message),
         };
         let Ticket { sk_d, initiator, responder, ppk, reauthenticate_at, .. } = *ticket;
         let resumed = Resumed { initiator, responder, ppk, reauthenticate_at, grant: None };

@@ -13,7 +13,7 @@ use crate::channel::Handshake;
 use crate::explain;
 use crate::state::{Cx, Next, Role};
 use crate::task::mobike;
-use crate::wire::{at_most_one, only};
+use crate::wire::{self, at_most_one, only};
 
 /// A request whose sender has the IKE_SA's keys, and has proven nothing else.
 pub(super) struct Claim {
@@ -49,7 +49,7 @@ pub(super) fn begin(
 ) -> Next {
     // [7296:2.5-8] [7296:2.21.2-1] [7296:4-3]
     if let Some(kind) = message.unsupported_critical() {
-        let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+        let notify = wire::unsupported(kind);
         let text = format!("IKE_AUTH has a critical payload of unknown type {}", kind.0);
         let why = explain::misbehaved(Step::Authenticate, text);
         return refuse(cx, handshake, &asked, &[Payload::Notify(notify)], why);

@@ -16,7 +16,7 @@ use crate::channel::Unreadable;
 use crate::explain;
 use crate::linger::Answered;
 use crate::state::{Cx, Datagram, Next, Role};
-use crate::wire::only;
+use crate::wire::{self, only};
 
 /// What stays the same through the conversation. `claim.asked` is the request that is to be answered, `claim.message` the
 /// first one.
@@ -233,7 +233,7 @@ impl Answering {
     fn request(mut self, half: Half, cx: &mut Cx<'_>, message: &Message) -> Next {
         // [7296:2.5-8]
         if let Some(kind) = message.unsupported_critical() {
-            let notify = Payload::Notify(Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]));
+            let notify = Payload::Notify(wire::unsupported(kind));
             let text = format!("IKE_AUTH has a critical payload of unknown type {}", kind.0);
             let Claim { handshake, asked, .. } = self.talk.claim;
             return refuse(cx, handshake, &asked, &[notify], explain::misbehaved(Step::Authenticate, text));

@@ -18,7 +18,7 @@ use crate::linger::Answered;
 use crate::natd::{self, Nat};
 use crate::ppk::{self, Ppk};
 use crate::state::{Cx, Datagram, Next, Role};
-use crate::wire::only;
+use crate::wire::{self, only};
 
 /// A first message that can be answered.
 pub(crate) struct First {
@@ -60,8 +60,7 @@ impl First {
         let spi_i = message.header.initiator_spi;
         // [7296:2.5-8] [7296:2.21.2-1] [7296:4-3]
         if let Some(kind) = message.unsupported_critical() {
-            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return Err(NoResponse::Notify(notify));
+            return Err(NoResponse::Notify(wire::unsupported(kind)));
         }
         let nothing = |_: String| NoResponse::Nothing;
         let sa = only!(message, Payload::Sa).map_err(nothing)?;

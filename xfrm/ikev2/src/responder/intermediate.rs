@@ -12,6 +12,7 @@ use crate::channel::{Handshake, Recorded};
 use crate::intermediate::{payload, public, unusable};
 use crate::linger::Answered;
 use crate::state::{Cx, Next, Role};
+use crate::wire;
 
 /// The shared secret is being computed.
 pub(super) struct Encapsulating {
@@ -31,7 +32,7 @@ pub(super) fn begin(
 ) -> Next {
     let message = &recorded.message;
     if let Some(kind) = message.unsupported_critical() {
-        let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+        let notify = wire::unsupported(kind);
         let why = unusable(format!("it has a critical payload of unknown type {}", kind.0));
         return refuse(cx, handshake, &asked, message_id, notify, why);
     }

@@ -23,7 +23,7 @@ use crate::explain;
 use crate::natd::{self, Nat};
 use crate::state::{Cx, Datagram, Next, Role, Shared};
 use crate::tickets::{Name, Tickets};
-use crate::wire::only;
+use crate::wire::{self, only};
 
 /// A first message with a ticket that is good.
 pub(crate) struct Resume {
@@ -51,8 +51,7 @@ impl Resume {
         let spi_i = message.header.initiator_spi;
         // [7296:2.5-8]
         if let Some(kind) = message.unsupported_critical() {
-            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return Err(NoResponse::Notify(notify));
+            return Err(NoResponse::Notify(wire::unsupported(kind)));
         }
         let nonce = only!(message, Payload::Nonce).map_err(|_: String| NoResponse::Nothing)?;
         let ticket = message.notify(NotifyType::TICKET_OPAQUE).ok_or(NoResponse::Nothing)?;
