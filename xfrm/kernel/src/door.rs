@@ -47,7 +47,9 @@ pub trait XfrmDoor: Send + Sync {
 
     /// Moves states to other addresses or ports, as [`Relocation`] says: no (SPI, sequence number) is sent twice, and where
     /// a peer moves no packet is lost. Every state is found under the new addresses afterwards. Inbound states at a former
-    /// address of ours stand there, too, and are returned: they take what is on its way, and are to be removed soon.
+    /// address of ours stand there, too, and are returned: they take what is on its way, and are to be removed soon. So is
+    /// what packets asked for that met no outbound state meanwhile ([`XfrmDoor::forget_acquired`]), by our former address and
+    /// by the new one; not at once, since the kernel tells of such a packet before it notes what it asks for.
     ///
     /// # Errors
     /// [`XfrmError::Immovable`], or the first refusal. Where nothing but addresses and ports of the peer was to change, the

@@ -170,10 +170,6 @@ impl XfrmDoor for KernelXfrm {
         let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ())?;
         // What has expired in between is somebody else's news.
         all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
-        // A packet may have met no outbound state between its deletion and its addition.
-        for acquired in &steps.acquired {
-            self.forget_acquired(acquired);
-        }
         Ok(steps.left)
     }
 

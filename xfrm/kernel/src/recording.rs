@@ -36,6 +36,13 @@ pub enum Recorded {
     },
     /// Policies were replaced or added.
     UpdatedPolicies(Vec<PolicyId>),
+    /// What packets asked for that met no state was forgotten.
+    Forgot {
+        /// Our address.
+        from: IpAddr,
+        /// The peer's.
+        to: IpAddr,
+    },
     /// States were removed.
     RemovedStates(Vec<StateId>),
     /// Policies were removed.
@@ -163,6 +170,11 @@ impl XfrmDoor for RecordingXfrm {
             b.write(Recorded::AllocatedSpi(spi));
             Ok(spi)
         })
+    }
+
+    fn forget_acquired(&self, acquired: &AllocateSpi) -> Vec<XfrmError> {
+        self.with(|b| b.write(Recorded::Forgot { from: acquired.remote, to: acquired.local }));
+        Vec::new()
     }
 
     fn install(&self, child: ChildSa) -> Result<(), XfrmError> {

@@ -15,10 +15,10 @@ use core::net::IpAddr;
 use netlink_packet_core::{Emitable, NlasIterator};
 use netlink_packet_xfrm as nl;
 
-use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, find_u32, push_attribute};
+use crate::attribute::{SecretBuffer, XFRMA_SA_DIR, find, push_attribute};
 use crate::event::address;
 use crate::request::{Batch, MAPPING_SECONDS};
-use crate::{AllocateSpi, Operation, Policy, StateId, UdpEncap, XfrmError};
+use crate::{Operation, Policy, StateId, UdpEncap, XfrmError};
 
 /// Sequence numbers left out: more than the old state can send until it is gone (some milliseconds), few enough that
 /// the peer guesses the upper half of an extended one right.
@@ -79,9 +79,6 @@ pub(crate) struct Steps {
     pub(crate) left: Vec<StateId>,
     /// Whether templates change.
     readdressed: bool,
-    /// What packets may have asked for while an outbound state was missing, and may still after it is there: the policies
-    /// name its former source for a moment longer.
-    pub(crate) acquired: Vec<AllocateSpi>,
 }
 
 impl Steps {
@@ -116,8 +113,6 @@ impl Steps {
             return Ok(());
         }
         let from = address(&copy.info.saddr, copy.info.family);
-        let (reqid, if_id) = (copy.info.reqid, find_u32(copy.attributes.as_slice(), nl::XFRMA_IF_ID));
-        let waiting = self.again.len();
         match (copy.encapsulated, to.encap) {
             _ if from != Some(to.local) => {
                 self.again.push((id, copy.ahead_at(to)?));
@@ -128,11 +123,6 @@ impl Steps {
             }
             (false, None) => {}
             _ => self.again.push((id, copy.ahead_at(to)?)),
-        }
-        if self.again.len() > waiting {
-            let former = from.filter(|from| *from != to.local);
-            let sources = former.into_iter().chain([to.local]);
-            self.acquired.extend(sources.map(|source| AllocateSpi::tunnel(to.remote, source, reqid, if_id)));
         }
         Ok(())
     }
@@ -283,6 +273,7 @@ impl StateCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribute::find_u32;
 
     /// An answer to GETSA: used up to `oseq`, with limits, and an attribute that a request may not have.
     fn answer(flags: u8, oseq: u32, oseq_hi: u32, key: u8) -> SecretBuffer {
@@ -335,25 +326,6 @@ mod tests {
         let request = moved(nl::XFRM_STATE_ESN, u32::MAX, 2, 7).unwrap();
         assert_eq!(counter(request.as_slice()), (3, AHEAD - 1));
         assert_eq!(counter(moved(0, 5, 0, 7).unwrap().as_slice()), (0, 5 + AHEAD));
-    }
-
-    /// A packet that meets no state has the kernel note one, by the source that the policy names then.
-    #[test]
-    fn what_packets_ask_for_in_a_gap_is_known_by_both_sources() {
-        let acquired_by = |local: &str| {
-            let mut to = to();
-            (to.local, to.remote) = (local.parse().unwrap(), id().destination);
-            let mut copy = StateCopy::read(id(), answer(nl::XFRM_STATE_ESN, 5, 0, 7).as_slice()).unwrap();
-            copy.info.source(&"192.0.2.1".parse().unwrap());
-            let mut steps = Steps::default();
-            steps.outbound(&to, id(), copy).unwrap();
-            steps.acquired.iter().map(|a| (a.local, a.remote.to_string(), a.if_id)).collect::<Vec<_>>()
-        };
-        let (peer, former) = (id().destination, "192.0.2.1".to_owned());
-        let moved = acquired_by("192.0.2.99");
-        assert_eq!(moved, [(peer, former.clone(), Some(7)), (peer, "192.0.2.99".into(), Some(7))]);
-        // Into UDP: the source stays.
-        assert_eq!(acquired_by("192.0.2.1"), [(peer, former, Some(7))]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_core::Path;
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, Input, SaId};
-use adit_xfrm_kernel::{Direction, Policy, PolicyId, Selector, StateId};
+use adit_xfrm_kernel::{AllocateSpi, Direction, Policy, PolicyId, Selector, StateId};
 use tokio::sync::Notify;
 
 use super::child::{Child, Lineage};
@@ -57,6 +57,24 @@ pub(super) struct PolicyChange {
 }
 
 impl Books {
+    /// What packets may have asked for that met no outbound state while this IKE_SA moved away from where these states of
+    /// its own were left: by the former address, and by the one where it is.
+    pub(super) fn asked_for(&self, sa: SaId, left: &[StateId]) -> Vec<AllocateSpi> {
+        let Some(owned) = self.sas.get(&sa) else { return Vec::new() };
+        let mut all = Vec::new();
+        for lineage in owned.reqids.iter().filter_map(|number| self.lineages.get(number)) {
+            let (local, peer) = (lineage.path.local.ip(), lineage.path.remote.ip());
+            let former: BTreeSet<_> = left.iter().map(|s| s.destination).filter(|a| *a != local).collect();
+            let here = Some(local).filter(|_| !former.is_empty());
+            let of_family = former.into_iter().chain(here).filter(|a| a.is_ipv4() == peer.is_ipv4());
+            all.extend(of_family.map(|source| AllocateSpi {
+                mode: lineage.mode,
+                ..AllocateSpi::tunnel(peer, source, lineage.reqid, lineage.if_id)
+            }));
+        }
+        all
+    }
+
     pub(super) fn find(&self, sa: SaId, child: ChildId) -> Option<(u32, &Lineage, &Child)> {
         self.sas.get(&sa)?.reqids.iter().find_map(|reqid| {
             let lineage = self.lineages.get(reqid)?;

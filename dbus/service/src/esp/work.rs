@@ -245,14 +245,16 @@ impl Sad {
         path: Path,
         encapsulated: bool,
     ) -> (Vec<ChildId>, Vec<StateId>) {
-        let (reqids, before) = {
+        let (reqids, before, asked_for) = {
             let mut books = self.books();
+            let asked_for = books.sas.get(&sa).map(|owned| books.asked_for(sa, &owned.left));
             let Some(owned) = books.sas.get_mut(&sa) else { return (Vec::new(), Vec::new()) };
             owned.moved = Some((path, encapsulated));
             // Who comes back at once would find its own former states in the way.
-            (owned.reqids.clone(), std::mem::take(&mut owned.left))
+            (owned.reqids.clone(), std::mem::take(&mut owned.left), asked_for.unwrap_or_default())
         };
         tell(&self.door().remove_states(&before));
+        tell(&self.forget_now(&asked_for));
         let (mut rekeyed, mut left) = (Vec::new(), Vec::new());
         for reqid in reqids {
             match self.relocate_lineage(reqid, path, encapsulated) {
@@ -315,11 +317,21 @@ impl Sad {
             owned.left = kept;
             gone
         };
-        self.door().remove_states(&gone)
+        let mut errors = self.door().remove_states(&gone);
+        errors.extend(self.forget_now(&self.books().asked_for(sa, &gone)));
+        errors
+    }
+
+    fn forget_now(&self, acquired: &[AllocateSpi]) -> Vec<XfrmError> {
+        acquired.iter().flat_map(|acquired| self.door().forget_acquired(acquired)).collect()
     }
 
     /// Removes what an IKE_SA has, at once.
     pub(super) fn remove_now(&self, sa: SaId) -> (Vec<XfrmError>, Vec<Inherited>) {
+        let acquired = {
+            let books = self.books();
+            books.sas.get(&sa).map(|owned| books.asked_for(sa, &owned.left)).unwrap_or_default()
+        };
         let children: Vec<ChildId> = self.books().children(sa).map(|c| c.id).collect();
         let (mut errors, mut inherited) = (Vec::new(), Vec::new());
         for child in children {
@@ -330,6 +342,7 @@ impl Sad {
         let owned = self.books().sas.remove(&sa).unwrap_or_default();
         let states: Vec<StateId> = owned.larval.into_iter().chain(owned.left).collect();
         errors.extend(self.door().remove_states(&states));
+        errors.extend(self.forget_now(&acquired));
         (errors, inherited)
     }
 
