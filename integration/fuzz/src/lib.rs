@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod ppp;
 pub mod samples;
 pub mod session;
+pub mod sstp;
 
 use core::fmt::Debug;
 use core::ops::Range;

@@ -140,7 +140,7 @@ words! {
         Kernel = "kernel",
         /// Looking up the server's name.
         Resolve = "resolve",
-        /// A control connection, and a call on it (PPTP).
+        /// A control connection, and a call on it (PPTP); TLS, and the call inside of it (SSTP).
         Call = "call",
         /// LCP: the link itself.
         Link = "link",

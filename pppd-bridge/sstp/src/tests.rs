@@ -1,0 +1,5 @@
+mod binding;
+mod calls;
+mod pair;
+mod streams;
+mod wire;
