@@ -199,7 +199,9 @@ impl World {
                 match output {
                     Output::Transmit(frame) => frames.push(frame),
                     Output::Ask { id, ask } => asks.push((id, ask)),
-                    Output::Event(Event::Established(facts)) => end.established = Some(*facts),
+                    Output::Event(Event::Established(facts) | Event::Changed(facts)) => {
+                        end.established = Some(*facts);
+                    }
                     Output::Event(Event::Closed(why)) => end.closed = Some(why),
                     Output::Event(_) => {}
                 }

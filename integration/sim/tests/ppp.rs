@@ -6,6 +6,8 @@ use adit_sim::ppp::run;
 const REGRESSIONS: &[(u64, &str)] = &[
     (105, "what was proven, and the keys of it, outlived a link that was negotiated anew"),
     (315, "one end went on in clear where the other encrypted"),
+    (2889, "an end that could not have its peer prove itself offered it a link without that first"),
+    (3156, "a family that came late was never said to be up"),
 ];
 
 #[test]

@@ -216,6 +216,8 @@ pub enum Event {
     Authenticated(Authenticated),
     /// At least one family is up, and the other is, or will not be.
     Established(Box<Established>),
+    /// What is up is now this: a family has come late, or is agreed anew, or is gone.
+    Changed(Box<Established>),
     /// The link is over. `Err` says why, unless we were asked to close it. Nothing comes after it.
     Closed(Result<(), Failure>),
 }

@@ -41,6 +41,10 @@ pub(crate) trait Negotiation {
     fn naked(&mut self, options: Options<'_>, entropy: &mut dyn Entropy);
     /// The peer does not have these options.
     fn rejected(&mut self, options: Options<'_>);
+    /// Whether what the peer has said leaves nothing to ask for: whoever drives this ends it.
+    fn gives_up(&self) -> bool {
+        false
+    }
     /// Whether a code beyond the seven common ones is known.
     fn knows(&self, _code: Code) -> bool {
         false
@@ -254,6 +258,9 @@ impl<N: Negotiation> Control<N> {
             self.options.naked(options, entropy);
         }
         self.request = None;
+        if self.options.gives_up() {
+            return Outcome::default();
+        }
         self.refusals = self.refusals.saturating_add(1);
         // Nothing in RFC 1661 ends a negotiation that goes round in circles as fast as the line.
         let event = match self.refusals > MAX_REFUSALS {

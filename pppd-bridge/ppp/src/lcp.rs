@@ -278,6 +278,11 @@ impl Negotiation for Lcp {
         }
     }
 
+    /// A request without authentication would be agreed to, by a peer that then wonders where its keys are.
+    fn gives_up(&self) -> bool {
+        self.refuses_to_prove()
+    }
+
     fn knows(&self, code: Code) -> bool {
         matches!(
             code,

@@ -87,6 +87,17 @@ struct Leased {
     behind: Vec<Prefix>,
 }
 
+impl GuestFacts {
+    /// What it has of those families that are up.
+    fn addresses_in_use(&self) -> Vec<Prefix> {
+        let up = self.established.as_ref();
+        let address = self.address.filter(|_| up.is_some_and(|up| up.v4.is_some()));
+        let network = self.network.filter(|_| up.is_some_and(|up| up.v6.is_some()));
+        let network = network.map(|n| Prefix { address: n.into(), length: 64 });
+        address.map(|a| Prefix::host(a.into())).into_iter().chain(network).collect()
+    }
+}
+
 impl Guest {
     pub(super) fn new(server: &Arc<Inner>, path: Path) -> Arc<Self> {
         let remote = server.radius.as_ref().map(|radius| Remote::new(radius, path));
@@ -329,11 +340,7 @@ impl Guest {
         shown.local = Some(local);
         shown.remote = Some(self.from);
         shown.remote_id.clone_from(&facts.identity);
-        let up = facts.established.as_ref();
-        let address = facts.address.filter(|_| up.is_some_and(|up| up.v4.is_some()));
-        let network = facts.network.filter(|_| up.is_some_and(|up| up.v6.is_some()));
-        let network = network.map(|n| Prefix { address: n.into(), length: 64 });
-        shown.addresses = address.map(|a| Prefix::host(a.into())).into_iter().chain(network).collect();
+        shown.addresses = facts.addresses_in_use();
         let addresses = shown.addresses.clone();
         shown.dns.clone_from(&facts.dns);
         shown.ike_suite = format!("PPTP, {}", facts.how);
@@ -358,6 +365,17 @@ impl Guest {
         drop(sessions);
         registry.set_state(id, State::Connected, "established", None);
         info!(from = %self.from, user = facts.identity, ?addresses, "PPTP: connected");
+    }
+
+    /// A family has come late, or has gone.
+    fn changed(&self, up: &Established) {
+        let mut facts = self.facts();
+        facts.established = Some(up.clone());
+        let (addresses, connection) = (facts.addresses_in_use(), facts.connection);
+        drop(facts);
+        if let Some(id) = connection {
+            self.server.daemon.registry().update(id, |f| f.addresses = addresses);
+        }
     }
 
     /// Tells RADIUS servers of the session as long as it lasts. Returns when they do not let it go on.
@@ -490,6 +508,7 @@ impl World for Guest {
                 }
             }
             Event::Established(up) => self.facts().established = Some((**up).clone()),
+            Event::Changed(up) => self.changed(up),
             _ => {}
         }
     }

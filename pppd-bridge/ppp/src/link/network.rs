@@ -36,7 +36,8 @@ pub(super) struct Families {
     v6: Family<Ipv6Network>,
     /// One is up and waits for the other until then.
     pub(super) until: Option<Instant>,
-    established: bool,
+    /// What is up, as it was said last.
+    said: Option<Established>,
 }
 
 #[derive(Default)]
@@ -350,19 +351,21 @@ impl Link {
         if self.phase != Phase::Network {
             return;
         }
-        let Families { v4, v6, until, established } = &mut self.families;
+        let facts = self.facts();
+        let Families { v4, v6, until, said } = &mut self.families;
         let any = v4.up().is_some() || v6.up().is_some();
         let pending = v4.is_pending() || v6.is_pending();
-        if any && !*established {
+        if any && said.is_none() {
             if pending && until.is_none_or(|at| at > now) {
                 until.get_or_insert(now + self.config.timing.family);
                 return;
             }
-            (*until, *established) = (None, true);
-            let facts = Established { v4: v4.up().cloned(), v6: v6.up().copied(), mppe: None };
-            let mppe = self.ccp.as_ref().filter(|_| self.crypt.stands).and_then(|c| c.options.transmit());
-            let mppe = mppe.and_then(|bits| Some((bits.strength()?, bits.stateless())));
-            return self.event(Event::Established(Box::new(Established { mppe, ..facts })));
+            (*until, *said) = (None, Some(facts.clone()));
+            return self.event(Event::Established(Box::new(facts)));
+        }
+        if any && !pending && said.as_ref() != Some(&facts) {
+            *said = Some(facts.clone());
+            return self.event(Event::Changed(Box::new(facts)));
         }
         if !any && !pending {
             let why = match (v4, v6) {
@@ -371,6 +374,13 @@ impl Link {
             };
             self.close(now, entropy, Err(why));
         }
+    }
+
+    fn facts(&self) -> Established {
+        let Families { v4, v6, .. } = &self.families;
+        let mppe = self.ccp.as_ref().filter(|_| self.crypt.stands).and_then(|c| c.options.transmit());
+        let mppe = mppe.and_then(|bits| Some((bits.strength()?, bits.stateless())));
+        Established { v4: v4.up().cloned(), v6: v6.up().copied(), mppe }
     }
 
     pub(super) fn wake_network(&mut self, now: Instant, entropy: &mut dyn Entropy) {

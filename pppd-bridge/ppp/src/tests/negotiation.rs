@@ -85,6 +85,20 @@ fn values_that_can_not_be_are_naked() {
     assert_eq!(asked(plain(client()), &[3, 4, 0xc0, 0x23]), (4, vec![3, 4, 0xc0, 0x23]));
 }
 
+/// A peer that agreed to one would wonder where its keys are, and say that as the reason.
+#[test]
+fn who_will_not_prove_itself_is_offered_no_link_without_that() {
+    let mut end = End::new(server(), 1);
+    let sent = end.handle(Instant::ZERO, Input::Up);
+    let request = Packet::parse(split_frame(&sent[0]).unwrap().1).unwrap();
+    let nak = emit_packet(Code::CONFIGURE_NAK, request.identifier, &[&[3, 4, 0xc0, 0x23]]);
+    end.handle(Instant::ZERO, Input::Frame(emit_frame(Protocol::LCP, &nak)));
+    assert_eq!(end.codes(Protocol::LCP), [Code::CONFIGURE_REQUEST.0, Code::TERMINATE_REQUEST.0]);
+    let ack = emit_packet(Code::TERMINATE_ACK, 2, &[]);
+    end.handle(Instant::ZERO, Input::Frame(emit_frame(Protocol::LCP, &ack)));
+    assert_eq!(end.failure().code, FailureCode::AuthenticationFailed);
+}
+
 /// [1661:4.3-1] [1661:4.6-1]
 #[test]
 fn silence_ends_it_after_ten_requests() {

@@ -122,7 +122,9 @@ impl End {
                     let answer = self.answer(ask);
                     self.link.handle(now, &mut self.dice, Input::Answer { id, answer });
                 }
-                Output::Event(Event::Established(facts)) => self.established = Some(*facts),
+                Output::Event(Event::Established(facts) | Event::Changed(facts)) => {
+                    self.established = Some(*facts);
+                }
                 Output::Event(Event::Closed(why)) => self.closed = Some(why),
                 Output::Event(_) => {}
             }
