@@ -8,8 +8,8 @@ use adit_ppp::wire::{
     emit_packet, split_frame,
 };
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, EapConfig, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan, Output, Router,
-    RouterConfig, RouterInput, Timing,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, Host, HostInput, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan,
+    Output, Router, RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
 
@@ -141,6 +141,9 @@ pub fn router(data: &[u8]) {
     if let Ok(message) = Dhcpv6Message::parse(data) {
         assert_eq!(message.emit(), data);
     }
+    let mut host = Host::new(Instant::ZERO, [2; 8]);
+    host.handle(Instant::ZERO, HostInput::Icmp(data.to_vec()));
+    while host.poll().is_some() {}
     let dns = vec![std::net::Ipv6Addr::LOCALHOST];
     let config = RouterConfig { prefix: std::net::Ipv6Addr::LOCALHOST, dns, server: [7; 16] };
     let mut router = Router::new(Instant::ZERO, config);

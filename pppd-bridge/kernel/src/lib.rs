@@ -9,6 +9,7 @@
 
 mod channel;
 mod error;
+mod host;
 mod ioctl;
 mod link;
 mod router;
@@ -16,6 +17,7 @@ mod unit;
 
 pub use channel::{Channel, ChannelFlags};
 pub use error::PppError;
+pub use host::HostSocket;
 pub use router::{Heard, RouterSockets};
 pub use unit::{Compression, Family, LinkSpec, Statistics, Unit};
 

@@ -18,12 +18,12 @@ use crate::{PppError, Unit, ioctl};
 
 /// ff02::1, ff02::2, ff02::1:2: all nodes, all routers, all servers of DHCPv6 of a link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// Of DHCPv6 servers (RFC 8415 §7.2).
 const PORT: u16 = 547;
 /// What has crossed no router (RFC 4861 §6.1.1).
-const UNROUTED: u8 = 255;
+pub(crate) const UNROUTED: u8 = 255;
 /// `linux/icmpv6.h`.
 const ICMP6_FILTER: c_int = 1;
 const SOLICITATION: u8 = 133;
@@ -98,18 +98,24 @@ impl RouterSockets {
 }
 
 fn open_icmp(unit: &Unit) -> nix::Result<OwnedFd> {
+    let fd = icmp(unit, SOLICITATION)?;
+    join(&fd, ALL_ROUTERS, unit)?;
+    Ok(fd)
+}
+
+/// A socket that hears ICMPv6 messages of one type on one link.
+pub(crate) fn icmp(unit: &Unit, kind: u8) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet6, SockType::Raw, flags, SockProtocol::IcmpV6)?;
     // A bit for each type: those that are set are not heard.
     let mut filter = [u32::MAX; 8];
-    if let Some(word) = filter.get_mut(usize::from(SOLICITATION / 32)) {
-        *word &= !(1 << (SOLICITATION % 32));
+    if let Some(word) = filter.get_mut(usize::from(kind / 32)) {
+        *word &= !(1 << (kind % 32));
     }
     set(&fd, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &filter)?;
     setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(unit.name()).to_owned())?;
     setsockopt(&fd, sockopt::Ipv6RecvHopLimit, &true)?;
     setsockopt(&fd, sockopt::Ipv6MulticastHops, &c_int::from(UNROUTED))?;
-    join(&fd, ALL_ROUTERS, unit)?;
     Ok(fd)
 }
 
@@ -143,9 +149,9 @@ fn set<T>(fd: &OwnedFd, level: c_int, name: c_int, value: &T) -> nix::Result<()>
 }
 
 /// A message, who sent it, and its hop limit where that was asked for.
-type Received = (Vec<u8>, Option<SocketAddrV6>, Option<u8>);
+pub(crate) type Received = (Vec<u8>, Option<SocketAddrV6>, Option<u8>);
 
-async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Received> {
+pub(crate) async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Received> {
     loop {
         let mut guard = fd.readable().await?;
         match guard.try_io(|fd| Ok(read(fd.get_ref())?)) {
@@ -172,7 +178,7 @@ fn read(fd: &OwnedFd) -> nix::Result<Received> {
     Ok((octets, from, hops))
 }
 
-fn send(fd: &AsyncFd<OwnedFd>, octets: &[u8], to: SocketAddrV6) {
+pub(crate) fn send(fd: &AsyncFd<OwnedFd>, octets: &[u8], to: SocketAddrV6) {
     if let Err(error) = sendto(fd.get_ref().as_raw_fd(), octets, &SockaddrIn6::from(to), MsgFlags::empty()) {
         tracing::debug!(%error, %to, "not sent");
     }

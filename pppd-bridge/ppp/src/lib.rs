@@ -10,6 +10,7 @@
 //! | `auth` | PAP, CHAP, MS-CHAP, EAP, both sides | RFC 1334, 1994, 2433, 2759, 3748 |
 //! | `link` | the phases that join them | RFC 1661 §3 |
 //! | `router` | what the host at the other end is told of IPv6 | RFC 4861, 8106, 8415 |
+//! | `host` | what a host makes of what a router says | RFC 4861, 4862, 7559 |
 //! | [`wire`] | bytes | |
 
 mod api;
@@ -17,6 +18,7 @@ mod auth;
 pub mod automaton;
 mod config;
 mod control;
+mod host;
 mod lcp;
 mod link;
 mod ncp;
@@ -31,6 +33,7 @@ pub use api::{
 };
 pub use auth::{Claim, KnownUser, Proof, Verdict};
 pub use config::{Addresses, AuthMethod, EapConfig, LinkConfig, Mppe, MppeWish, Timing};
+pub use host::{Host, HostInput, HostOutput};
 pub use lcp::LinkParameters;
 pub use link::Link;
 pub use ncp::MppeBits;

@@ -122,7 +122,8 @@ impl Router {
             hop_limit: 64,
             other: !dns.is_empty(),
             lifetime: LIFETIME,
-            prefix: Some(PrefixInformation {
+            // A point-to-point link has one network.
+            prefixes: vec![PrefixInformation {
                 prefix,
                 length: 64,
                 // There is nobody but the host itself: all that it sends goes to the router.
@@ -130,7 +131,7 @@ impl Router {
                 autonomous: true,
                 valid: VALID,
                 preferred: PREFERRED,
-            }),
+            }],
             dns: (!dns.is_empty()).then(|| (LIFETIME.into(), dns.clone())),
         }
     }

@@ -4,6 +4,7 @@ mod anew;
 mod authentication;
 mod automaton;
 mod encryption;
+mod host;
 mod negotiation;
 mod pair;
 mod router;

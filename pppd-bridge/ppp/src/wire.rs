@@ -11,7 +11,9 @@ mod option;
 mod packet;
 mod pap;
 
-pub use advertisement::{PrefixInformation, RouterAdvertisement, is_router_solicitation};
+pub use advertisement::{
+    PrefixInformation, ROUTER_SOLICITATION, RouterAdvertisement, is_router_solicitation,
+};
 pub use chap::{ChapMessage, ChapProof};
 pub use dhcpv6::Dhcpv6Message;
 pub use option::{ConfigOption, Options, emit_options};

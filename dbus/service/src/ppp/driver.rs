@@ -12,12 +12,9 @@ use adit_ppp::{
 use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec, Unit};
 use tokio::task::JoinSet;
 
-use super::World;
+use super::{MPPE_HEADER, World};
 use crate::blocking::blocking;
 use crate::clock;
-
-/// What MPPE puts in front of a packet.
-const MPPE_HEADER: u16 = 4;
 
 /// What a step brought.
 pub(crate) enum Happened {
@@ -254,10 +251,11 @@ impl Driver {
         });
     }
 
-    /// What fits the carrier, the peer's MRU, and encryption.
+    /// What fits the carrier, the peer's MRU, and encryption; no more than is wanted.
     fn inner_mtu(&self) -> u16 {
         let peer = self.parameters.map_or(self.mtu, |p| p.peer_mru);
-        self.mtu.min(peer).saturating_sub(if self.encrypted { MPPE_HEADER } else { 0 })
+        let fits = self.mtu.min(peer).saturating_sub(if self.encrypted { MPPE_HEADER } else { 0 });
+        fits.min(self.world.mtu().unwrap_or(u16::MAX))
     }
 
     fn later(&mut self, id: AskId, work: impl Future<Output = (Answer, Option<Arc<Unit>>)> + Send + 'static) {

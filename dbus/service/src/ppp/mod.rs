@@ -2,6 +2,7 @@
 //! (`pptp`); who answers its questions is a [`World`]: the client's profile, or the server's users and pools.
 
 mod driver;
+mod host;
 mod router;
 
 use std::future::Future;
@@ -14,6 +15,7 @@ use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
 use adit_ppp_kernel::{Family, Unit};
 
 pub(crate) use driver::{Driver, Happened};
+pub(crate) use host::{Autoconfiguring, Told};
 pub(crate) use router::Advertising;
 
 /// An answer that comes later.
@@ -21,6 +23,9 @@ pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Link group of a server's units: many go at once by it.
 pub(crate) const SERVER_GROUP: u32 = 99;
+
+/// What MPPE puts in front of a packet, in octets.
+pub(crate) const MPPE_HEADER: u16 = 4;
 
 /// The interface that a link is to have.
 pub(crate) struct UnitPlan {
@@ -38,6 +43,11 @@ pub(crate) struct UnitPlan {
 pub(crate) trait World: Send + Sync {
     /// A question about a password, or about who the peer is.
     fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer>;
+
+    /// The interface's MTU in octets, where somebody has said what it is to be: smaller where less fits.
+    fn mtu(&self) -> Option<u16> {
+        None
+    }
 
     /// Which interface, and which addresses, for this peer.
     fn unit(self: Arc<Self>, peer: String) -> Later<Result<UnitPlan, Failure>>;

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::install::Installation;
 use super::session::{Session, Start};
-use super::{MOST_MTU, OVERHEAD, WEAK};
+use super::{WEAK, link_mtu};
 use crate::blocking::blocking;
 use crate::client::{
     ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
@@ -248,8 +248,7 @@ impl Attempt {
         let IpAddr::V4(local) = local.ip() else {
             return Err(Failure::new(FailureCode::Internal, Step::Call, "the address is not IPv4"));
         };
-        let mtu = u16::try_from(uplink.mtu).unwrap_or(u16::MAX).saturating_sub(OVERHEAD);
-        let mtu = self.profile.mtu.unwrap_or(mtu.min(MOST_MTU));
+        let mtu = link_mtu(uplink.mtu, self.profile.mtu);
         let ipv6 = self.has_ipv6().await;
         let world = ClientWorld {
             id: self.id,
@@ -453,10 +452,12 @@ impl ClientWorld {
     }
 
     fn established(&self, up: &Established) {
-        let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)).collect());
+        let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)));
         let (esp, weak) = suites::mppe_shown(up.mppe);
         self.daemon.registry().update(self.id, |f| {
-            f.dns = dns.unwrap_or_default();
+            // Others come by router advertisements.
+            f.dns.retain(IpAddr::is_ipv6);
+            f.dns.splice(..0, dns.into_iter().flatten());
             f.esp_suite = esp;
             f.remote_id = self.profile.server();
             f.legacy = weak;
@@ -493,6 +494,10 @@ impl World for ClientWorld {
         })
     }
 
+    fn mtu(&self) -> Option<u16> {
+        self.profile.mtu
+    }
+
     fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
         Box::pin(async move {
             let (name, unit) = self.installation.take_unit().await?;
@@ -516,7 +521,7 @@ impl World for ClientWorld {
                 self.progress(Step::Encryption, "PPP: negotiating encryption");
             }
             Event::Authenticated(who) => self.authenticated(who),
-            Event::Established(up) => self.established(up),
+            Event::Established(up) | Event::Changed(up) => self.established(up),
             _ => {}
         }
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use adit_core::{Failure, Prefix, Step};
 use adit_ppp::wire::{Protocol, split_frame};
-use adit_ppp::{Ipv4Network, Ipv6Network, Network};
+use adit_ppp::{HostOutput, Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec, Unit};
 use adit_profile::{Profile, Tunnel as Traffic};
 use nix::errno::Errno;
 
-use super::MOST_MTU;
+use super::waiting_mtu;
 use crate::blocking::blocking;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
@@ -20,6 +20,7 @@ use crate::host::{
     Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, nft_program,
     segments, tunnel_routes, waiting_routes,
 };
+use crate::ppp::{Autoconfiguring, Told};
 use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
@@ -45,6 +46,8 @@ struct Slot {
     waiting: Option<Waiting>,
     /// Frames that have come meanwhile.
     held: Vec<Vec<u8>>,
+    /// Makes addresses of router advertisements.
+    addressing: Option<Autoconfiguring>,
     /// The address that we had last: it is asked for again.
     former: Option<Ipv4Addr>,
 }
@@ -110,7 +113,7 @@ impl Installation {
             }
         }
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
-        let mtu = self.waiting_mtu();
+        let mtu = waiting_mtu(self.profile.mtu);
         let make = move || -> Result<_, Failure> {
             let unit = Unit::make(&LinkSpec { name: &name, group: LINK_GROUP })?;
             unit.set_up(mtu)?;
@@ -136,17 +139,13 @@ impl Installation {
 
     /// Fails where its interface is gone: the file of a unit alone does not tell.
     async fn hold_again(&self, waiting: &Waiting) -> Result<(), Failure> {
-        let (unit, mtu) = (Arc::clone(&waiting.unit), self.waiting_mtu());
+        let (unit, mtu) = (Arc::clone(&waiting.unit), waiting_mtu(self.profile.mtu));
         let hold = move || -> Result<_, Failure> {
             unit.set_up(mtu)?;
             Ok(unit.hold()?)
         };
         blocking(Step::Kernel, "work on the interface", hold).await??;
         self.lead_back(&waiting.made).await
-    }
-
-    fn waiting_mtu(&self) -> u16 {
-        self.profile.mtu.unwrap_or(MOST_MTU)
     }
 
     /// With an interface's last address of IPv4 its routes have gone. Their undos stand as before.
@@ -215,13 +214,10 @@ impl Installation {
         let routes: Vec<Prefix> = routes.into_iter().filter(|r| !slot.routes.contains(r)).collect();
         let mut wanted = Vec::new();
         if address.address.is_ipv6() {
-            // The server's router advertisements bring addresses, also to a host that forwards. They make it no default
-            // router: where packets go is the profile's to say. What they call on-link gets a route all the same, for which
-            // the kernel has no setting of its own.
-            for (setting, value) in [("accept_ra_defrtr", "0"), ("accept_ra", "2")] {
-                let key = format!("net/ipv6/conf/{}/{setting}", unit.name());
-                wanted.push(Change::Setting { key, value: value.into() });
-            }
+            // The server's router advertisements bring addresses, by `Autoconfiguring`, and nothing else: where packets go is
+            // the profile's to say. The kernel would route what they call on-link.
+            let key = format!("net/ipv6/conf/{}/accept_ra", unit.name());
+            wanted.push(Change::Setting { key, value: "0".into() });
         }
         wanted.push(Change::Address { link: unit.name().to_owned(), address });
         // A link-local address is no source for what goes further.
@@ -246,7 +242,31 @@ impl Installation {
             f.addresses.push(address);
             f.routes.extend(routes);
         });
+        if let Network::V6(v6) = network {
+            let (host, identifier) = (self.daemon.host(), v6.local);
+            let former =
+                slot.addressing.replace(Autoconfiguring::begin(unit, identifier, host, self.told())?);
+            if let Some(former) = former {
+                former.end().await;
+            }
+        }
         Ok(())
+    }
+
+    /// Shows what router advertisements bring.
+    fn told(&self) -> Told {
+        let (id, daemon) = (self.id, Arc::clone(&self.daemon));
+        Box::new(move |output| {
+            daemon.registry().update(id, |f| match output {
+                HostOutput::Add(address) => f.addresses.push(Prefix::host(IpAddr::V6(*address))),
+                HostOutput::Remove(address) => f.addresses.retain(|a| a.address != IpAddr::V6(*address)),
+                HostOutput::Dns(servers) => {
+                    f.dns.retain(IpAddr::is_ipv4);
+                    f.dns.extend(servers.iter().copied().map(IpAddr::V6));
+                }
+                HostOutput::Icmp(_) => {}
+            });
+        })
     }
 
     /// What hosts need that send by way of this one, if it forwards.
@@ -297,12 +317,16 @@ impl Installation {
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
         slot.routes.clear();
+        if let Some(addressing) = slot.addressing.take() {
+            addressing.end().await;
+        }
         slot.made = slot.waiting.iter().flat_map(|waiting| waiting.made.iter().cloned()).collect();
         let up = std::mem::take(&mut slot.up);
         let errors = undo_all(&slot, up).await;
         self.daemon.registry().update(self.id, |f| {
             f.addresses.clear();
             f.routes.clear();
+            f.dns.clear();
         });
         errors
     }

@@ -9,6 +9,8 @@ mod radius;
 pub(crate) mod server;
 mod session;
 
+use crate::ppp::MPPE_HEADER;
+
 /// The path's headers in front of a packet inside: IPv4, GRE with sequence and acknowledgement, PPP's address, control and
 /// protocol.
 const OVERHEAD: u16 = 20 + 16 + 4;
@@ -16,6 +18,36 @@ const OVERHEAD: u16 = 20 + 16 + 4;
 /// The longest packet inside, in octets: what Windows uses, and what passes most paths; a longer one gains little.
 const MOST_MTU: u16 = 1400;
 
+/// The longest packet of a link, in octets, MPPE's header included: what fits the path, or what the interface's wanted MTU
+/// makes of it.
+fn link_mtu(path: u32, wanted: Option<u16>) -> u16 {
+    let fits = u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).min(MOST_MTU);
+    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+}
+
+/// An interface's MTU in octets while its link is down: what is sent then goes through the link later.
+fn waiting_mtu(wanted: Option<u16>) -> u16 {
+    wanted.unwrap_or(MOST_MTU - MPPE_HEADER)
+}
+
 /// Said once whenever PPTP is dialled.
 pub(crate) const WEAK: &str = "PPTP is weak: whoever records the log-in finds the password's hash in hours, MPPE proves \
                                nothing of a packet, and its control messages are not protected; use IKEv2 or SSTP where you can";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_fits_the_link_that_comes() {
+        assert_eq!(waiting_mtu(None) + MPPE_HEADER, link_mtu(1500, None));
+        assert_eq!(waiting_mtu(Some(1300)), 1300);
+    }
+
+    /// A profile's `mtu` is the interface's, and 1280 is enough for IPv6.
+    #[test]
+    fn a_wanted_mtu_has_room_for_encryption() {
+        assert_eq!(link_mtu(1500, Some(1300)), 1304);
+        assert_eq!((link_mtu(1500, None), link_mtu(1280, None)), (1400, 1240));
+    }
+}

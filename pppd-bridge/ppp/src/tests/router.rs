@@ -46,7 +46,7 @@ fn advertised(output: Option<RouterOutput>) -> RouterAdvertisement {
 fn a_host_is_told_its_network_and_where_names_come_from() {
     let mut router = router();
     let told = advertised(hear(&mut router, at(0), RouterInput::Wake));
-    let prefix = told.prefix.unwrap();
+    let prefix = told.prefixes[0];
     assert_eq!((prefix.prefix, prefix.length), ("fd00:9:0:7::".parse::<Ipv6Addr>().unwrap(), 64));
     assert!(prefix.autonomous && !prefix.on_link && told.other && told.lifetime > 0);
     assert_eq!(told.dns.unwrap().1, ["fd00:1::53".parse::<Ipv6Addr>().unwrap()]);
@@ -135,16 +135,17 @@ fn dhcpv6_keeps_no_state_and_answers_for_nobody_else() {
 proptest! {
     #[test]
     fn advertisements_round_trip(numbers in any::<(u8, bool, u16)>(),
-        prefix in proptest::option::of(any::<(u128, bool, bool, u32, u32)>()),
+        prefixes in vec(any::<(u128, bool, bool, u32, u32)>(), 0..4),
         dns in proptest::option::of((any::<u32>(), vec(any::<u128>(), 1..5))))
     {
         let (hop_limit, other, lifetime) = numbers;
-        let prefix = prefix.map(|(bits, on_link, autonomous, valid, preferred)| {
+        let prefixes = prefixes.into_iter().map(|(bits, on_link, autonomous, valid, preferred)| {
             let (prefix, length) = (Ipv6Addr::from_bits(bits), 64);
             PrefixInformation { prefix, length, on_link, autonomous, valid, preferred }
         });
+        let prefixes = prefixes.collect();
         let dns = dns.map(|(lifetime, servers)| (lifetime, servers.into_iter().map(Ipv6Addr::from_bits).collect()));
-        let message = RouterAdvertisement { hop_limit, other, lifetime, prefix, dns };
+        let message = RouterAdvertisement { hop_limit, other, lifetime, prefixes, dns };
         prop_assert_eq!(RouterAdvertisement::parse(&message.emit()), Ok(message));
     }
 

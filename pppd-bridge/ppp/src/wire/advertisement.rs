@@ -2,6 +2,9 @@ use core::net::Ipv6Addr;
 
 use adit_core::DecodeError;
 
+/// A Router Solicitation (RFC 4861 §4.1) of a host without a link-layer address, with a checksum of zero.
+pub const ROUTER_SOLICITATION: [u8; 8] = [SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+
 const SOLICITATION: u8 = 133;
 const ADVERTISEMENT: u8 = 134;
 const PREFIX_INFORMATION: u8 = 3;
@@ -21,8 +24,8 @@ pub struct RouterAdvertisement {
     pub other: bool,
     /// So long this is a default router, in seconds; 0: it is none.
     pub lifetime: u16,
-    /// Prefix Information (§4.6.2). A point-to-point link has one network.
-    pub prefix: Option<PrefixInformation>,
+    /// Prefix Information (§4.6.2).
+    pub prefixes: Vec<PrefixInformation>,
     /// Recursive DNS servers (RFC 8106 §5.1), and how long they may be used, in seconds.
     pub dns: Option<(u32, Vec<Ipv6Addr>)>,
 }
@@ -67,12 +70,12 @@ impl RouterAdvertisement {
             hop_limit,
             other: flags & OTHER != 0,
             lifetime: u16::from_be_bytes([a, b]),
-            prefix: None,
+            prefixes: Vec::new(),
             dns: None,
         };
         for (kind, body) in options(rest)? {
             match kind {
-                PREFIX_INFORMATION => out.prefix = out.prefix.or_else(|| PrefixInformation::parse(body)),
+                PREFIX_INFORMATION => out.prefixes.extend(PrefixInformation::parse(body)),
                 RDNSS => out.dns = out.dns.or_else(|| parse_dns(body)),
                 _ => {}
             }
@@ -88,7 +91,7 @@ impl RouterAdvertisement {
         out.extend(self.lifetime.to_be_bytes());
         // Reachable Time and Retrans Timer: not said.
         out.extend([0; 8]);
-        if let Some(prefix) = &self.prefix {
+        for prefix in &self.prefixes {
             let flags = bit(prefix.on_link, ON_LINK) | bit(prefix.autonomous, AUTONOMOUS);
             out.extend([PREFIX_INFORMATION, 4, prefix.length, flags]);
             out.extend(prefix.valid.to_be_bytes());
