@@ -42,7 +42,7 @@ pub(crate) fn up_line(c: &ConnectionStatus, palette: Palette) -> String {
     let addresses = c.addresses.iter().map(|a| bare(a)).collect::<Vec<_>>().join(", ");
     let mut parts = vec![c.interface.clone(), addresses];
     if !c.remote_endpoint.is_empty() {
-        parts.push(format!("to {}", path_of(&c.remote_endpoint, c.encapsulated)));
+        parts.push(format!("to {}", path_of(&c.remote_endpoint, c)));
     }
     parts.retain(|p| !p.is_empty());
     let (name, up) = (palette.bold(clean(&c.profile)), palette.green("up"));
@@ -82,7 +82,7 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
     };
     let path = match (c.local_endpoint.as_str(), c.remote_endpoint.as_str()) {
         ("", "") => String::new(),
-        (local, remote) => format!("{local} to {}", path_of(remote, c.encapsulated)),
+        (local, remote) => format!("{local} to {}", path_of(remote, c)),
     };
     let path = match (c.state == ConnectionState::Dormant, c.uplink.as_str(), path.as_str()) {
         (_, _, "") => path,
@@ -106,7 +106,12 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         out.push(("sent", way(t.bytes_out, t.packets_out)));
     }
     let resumed = if c.resumed { ", its session resumed" } else { "" };
-    out.extend([("IKE", format!("{}{resumed}", c.ike_suite)), ("ESP", c.esp_suite.clone())]);
+    match ppp(c) {
+        Some((_, proven)) => out.extend([("log-in", proven.to_owned()), ("encryption", c.esp_suite.clone())]),
+        None => {
+            out.extend([("IKE", format!("{}{resumed}", c.ike_suite)), ("ESP", c.esp_suite.clone())]);
+        }
+    }
     if !c.legacy.is_empty() {
         out.push(("legacy", format!("{}: can be broken (legacy = true)", c.legacy.join(", "))));
     }
@@ -162,8 +167,18 @@ fn rekeys(c: &ConnectionStatus, now: u64) -> String {
     }
 }
 
-fn path_of(remote: &str, encapsulated: bool) -> String {
-    format!("{remote}, {}", if encapsulated { "ESP in UDP" } else { "ESP" })
+fn path_of(remote: &str, c: &ConnectionStatus) -> String {
+    let by = match ppp(c) {
+        Some((carriage, _)) => carriage,
+        None if c.encapsulated => "ESP in UDP",
+        None => "ESP",
+    };
+    format!("{remote}, {by}")
+}
+
+/// What carries a PPP link, and how somebody has proven themselves on it: `PPTP, EAP`. `None`: PPP is not what is carried.
+fn ppp(c: &ConnectionStatus) -> Option<(&str, &str)> {
+    c.ike_suite.split_once(", ").filter(|(carriage, _)| ["PPTP", "SSTP"].contains(carriage))
 }
 
 /// An address without the length of a host's prefix.
@@ -295,6 +310,26 @@ home-office  client  failed     3m12s  -          -                      -
         let over =
             ConnectionStatus { state: ConnectionState::Waiting, uplink: "wwan0".into(), ..connected() };
         assert!(block(&over, None, NOW, PLAIN, 100).contains("ESP in UDP, over wwan0\n"));
+    }
+
+    #[test]
+    fn what_ppp_carries_is_not_called_esp() {
+        let sstp = ConnectionStatus {
+            ike_suite: "SSTP, MS-CHAPv2".into(),
+            esp_suite: "TLS 1.3, AES-256-GCM; packets by a TUN".into(),
+            encapsulated: false,
+            remote_endpoint: "198.51.100.1:443".into(),
+            ..connected()
+        };
+        let shown = block(&sstp, None, NOW, PLAIN, 100);
+        for line in [
+            "to 198.51.100.1:443, SSTP\n",
+            "  log-in      MS-CHAPv2\n",
+            "  encryption  TLS 1.3, AES-256-GCM; packets",
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+        assert!(!shown.contains("ESP") && !shown.contains("IKE"), "{shown}");
     }
 
     #[test]

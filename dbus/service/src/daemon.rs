@@ -8,8 +8,7 @@ use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_isakmp::crypto::CryptoProvider;
-use adit_ppp_kernel::Unit;
-use adit_profile::{Profile, Start};
+use adit_profile::{Profile, Start, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -20,8 +19,8 @@ use crate::esp::{Numbers, Rekey, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
-use crate::ppp;
-use crate::pptp::server::PptpServer;
+use crate::ppp::server::PppServer;
+use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
@@ -60,7 +59,8 @@ pub struct Daemon {
     profiles: Mutex<Vec<Arc<ProfileFile>>>,
     clients: Mutex<BTreeMap<ConnectionId, ClientHandle>>,
     server: tokio::sync::Mutex<Option<Server>>,
-    pptp: tokio::sync::Mutex<Option<PptpServer>>,
+    /// By what carries PPP.
+    ppp: tokio::sync::Mutex<BTreeMap<TunnelKind, PppServer>>,
     server_facts: Mutex<ServerFacts>,
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
@@ -103,7 +103,7 @@ impl Daemon {
             profiles: Mutex::default(),
             clients: Mutex::default(),
             server: tokio::sync::Mutex::new(None),
-            pptp: tokio::sync::Mutex::new(None),
+            ppp: tokio::sync::Mutex::default(),
             server_facts: Mutex::default(),
             link_names: tokio::sync::Mutex::default(),
             sad,
@@ -221,10 +221,10 @@ impl Daemon {
         {
             return Ok(());
         }
-        if let Some(server) = self.pptp.lock().await.as_ref()
-            && server.disconnect(id).await
-        {
-            return Ok(());
+        for server in self.ppp.lock().await.values() {
+            if server.disconnect(id).await {
+                return Ok(());
+            }
         }
         match self.registry.get(id) {
             Some(facts) if facts.state.is_final() => {
@@ -301,7 +301,7 @@ impl Daemon {
         let of_client = lock(&self.clients).get(&id).and_then(ClientHandle::unit);
         match of_client {
             Some(unit) => Some(unit),
-            None => self.pptp.lock().await.as_ref().and_then(|server| server.unit(id)),
+            None => self.ppp.lock().await.values().find_map(|server| server.unit(id)),
         }
     }
 
@@ -339,8 +339,10 @@ impl Daemon {
     async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
         let config = self.files.server()?;
         let dynamic = config.as_ref().and_then(|(config, _)| config.aaa.dynamic_port);
-        self.reload_pptp(config.as_ref()).await?;
-        // A configuration may be of PPTP alone.
+        for kind in [TunnelKind::Pptp, TunnelKind::Sstp] {
+            self.reload_ppp(kind, config.as_ref()).await?;
+        }
+        // A configuration may be of these alone.
         let config = config.filter(|(config, _)| !config.connections.is_empty());
         self.reload_ikev2(config).await?;
         self.radius.listen(dynamic).await
@@ -375,31 +377,36 @@ impl Daemon {
         result
     }
 
-    /// A PPTP server whose configuration is the same goes on undisturbed; with another one its clients dial anew.
-    async fn reload_pptp(
+    /// A server whose configuration is the same goes on undisturbed; with another one its clients dial anew.
+    async fn reload_ppp(
         self: &Arc<Self>,
+        kind: TunnelKind,
         config: Option<&(adit_profile::ServerConfig, Fingerprint)>,
     ) -> Result<(), Failure> {
-        let mut running = self.pptp.lock().await;
-        let wanted = config.and_then(|(config, print)| Some((config, config.pptp.clone()?, print.clone())));
-        if let (Some(server), Some((_, _, print))) = (running.as_ref(), &wanted)
+        let mut running = self.ppp.lock().await;
+        let of_kind = |config: &adit_profile::ServerConfig| match kind {
+            TunnelKind::Ikev2 => None,
+            TunnelKind::Pptp => config.pptp.clone(),
+            TunnelKind::Sstp => config.sstp.clone(),
+        };
+        let wanted = config.and_then(|(config, print)| Some((config, of_kind(config)?, print.clone())));
+        if let (Some(server), Some((_, _, print))) = (running.get(&kind), &wanted)
             && server.fingerprint() == print
         {
             return Ok(());
         }
-        if let Some(old) = running.take() {
+        if let Some(old) = running.remove(&kind) {
             old.stop().await;
         }
-        if let Some((config, pptp, print)) = wanted {
-            *running = Some(PptpServer::start(config, pptp, print, self).await?);
+        if let Some((config, ppp, print)) = wanted {
+            running.insert(kind, PppServer::start(config, ppp, print, self).await?);
         }
         Ok(())
     }
 
     async fn show_listening(&self, server: Option<&Server>) {
-        let pptp = self.pptp.lock().await.as_ref().map(PptpServer::listening).unwrap_or_default();
         let mut listening = server.map(Server::listening).unwrap_or_default();
-        listening.extend(pptp);
+        listening.extend(self.ppp.lock().await.values().flat_map(PppServer::listening));
         lock(&self.server_facts).listening = listening;
     }
 
@@ -447,9 +454,8 @@ impl Daemon {
             warn!(%failure, "while taking a connection down");
         }
         let _ = self.radius.listen(None).await;
-        if let Some(server) = self.pptp.lock().await.take() {
-            server.stop().await;
-        }
+        let ppp = std::mem::take(&mut *self.ppp.lock().await);
+        futures_util::future::join_all(ppp.into_values().map(PppServer::stop)).await;
         if let Some(server) = self.server.lock().await.take() {
             server.stop().await;
         }

@@ -40,18 +40,23 @@ async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
     capabilities.0.into_iter().map(one).collect()
 }
 
-/// What PPTP needs. A host that does not use it can do without.
+/// What PPTP and SSTP need. A host that does not use them can do without.
 async fn ppp() -> Vec<DoctorCheck> {
     let probe = || {
         let ppp = adit_ppp_kernel::probe().map_err(|e| e.failure());
         let pptp = adit_pptp_kernel::probe().map_err(|e| e.failure());
-        [("kernel-ppp", "PPP", ppp), ("kernel-pptp", "PPTP", pptp)]
+        let tun = adit_ppp_kernel::Tun::probe().map_err(|e| e.failure());
+        [
+            ("kernel-ppp", "PPP", "pptp", ppp),
+            ("kernel-pptp", "PPTP", "pptp", pptp),
+            ("kernel-tun", "TUN", "sstp", tun),
+        ]
     };
     let Ok(found) = tokio::task::spawn_blocking(probe).await else { return Vec::new() };
-    let one = |(id, name, result): (&str, &str, Result<(), adit_core::Failure>)| match result {
+    let one = |(id, name, kind, result): (&str, &str, &str, Result<(), adit_core::Failure>)| match result {
         Ok(()) => check(id, "ok", name, ""),
         Err(why) => {
-            let text = format!("{} (only profiles with tunnel = \"pptp\" need it)", why.text);
+            let text = format!("{} (only tunnel = \"{kind}\" and [{kind}] need it)", why.text);
             check(id, "warn", text, why.hint.unwrap_or_default())
         }
     };

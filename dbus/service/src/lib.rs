@@ -19,8 +19,10 @@ pub mod registry;
 mod revocation;
 pub mod rights;
 pub mod server;
+mod sstp;
 mod start;
 pub mod suites;
+mod tls;
 mod token;
 pub mod uplinks;
 

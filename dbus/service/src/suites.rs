@@ -48,9 +48,18 @@ pub const fn mppe(rule: &MppeRule) -> Mppe {
     Mppe { wish, bits40, bits128, stateful }
 }
 
-/// A PPP link's encryption in words, and what of a PPTP connection is weak.
+/// What encrypts a PPP link's packets, in words: what is outside of it, if anything is, or the link itself; and what of that
+/// is weak.
 #[must_use]
-pub fn mppe_shown(agreed: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
+pub fn ppp_shown(outside: Option<&str>, mppe: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
+    match outside {
+        Some(outside) => (format!("{outside}; packets by a TUN"), Vec::new()),
+        None => mppe_shown(mppe),
+    }
+}
+
+/// A PPP link's encryption in words, and what of a PPTP connection is weak.
+fn mppe_shown(agreed: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
     let weak = |more: &str| ["PPTP", "MS-CHAPv2", more].map(str::to_owned).to_vec();
     let Some((strength, stateless)) = agreed else {
         return ("not encrypted".into(), weak("no encryption"));

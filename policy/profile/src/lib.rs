@@ -31,7 +31,7 @@ pub use aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use ppk::{Ppk, PpkUse};
-pub use ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
+pub use ppp::{MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 pub use pppd::{AddressRule, PppdSecrets, parse_pppd_secrets};
 pub use profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 pub use profile_read::parse_profile;

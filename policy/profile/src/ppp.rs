@@ -14,6 +14,8 @@ pub enum TunnelKind {
     Ikev2,
     /// PPTP: PPP over GRE. Weak.
     Pptp,
+    /// SSTP: PPP inside of TLS.
+    Sstp,
 }
 
 impl TunnelKind {
@@ -23,6 +25,7 @@ impl TunnelKind {
         match self {
             Self::Ikev2 => "ikev2",
             Self::Pptp => "pptp",
+            Self::Sstp => "sstp",
         }
     }
 }
@@ -105,9 +108,13 @@ impl Default for PppRule {
 
 /// `[pptp]` of `server.toml`. `Debug` shows no secret.
 #[derive(Debug)]
-pub struct PptpServer {
-    /// Addresses of this host on which to listen (TCP 1723). Empty: all.
+pub struct PppServer {
+    /// What carries it.
+    pub kind: TunnelKind,
+    /// Addresses of this host on which to listen. Empty: all.
     pub addresses: Vec<IpAddr>,
+    /// The TCP port. PPTP's is 1723.
+    pub port: u16,
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,

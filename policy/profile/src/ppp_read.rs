@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
-use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PptpServer, TunnelKind};
+use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
@@ -14,12 +14,11 @@ use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
-use crate::server::ConnectionRule;
 use crate::server_read::{Group, Named, matches};
-use crate::value::{NameError, ProfileName, ServerName, quoted};
+use crate::value::{NameError, ProfileName, ServerName, parse_identity, quoted};
 
-/// Every key of a profile whose tunnel is PPP's, in the order in which they are shown.
-pub(crate) const PPP_KEYS: &[&str] = &[
+/// Every key of a profile with `tunnel = "pptp"`, in the order in which they are shown.
+const PPTP_KEYS: &[&str] = &[
     "version",
     "server",
     "start",
@@ -50,8 +49,61 @@ pub(crate) const PPP_KEYS: &[&str] = &[
     "dns",
     "local-address",
 ];
+/// Every key of one with `tunnel = "sstp"`.
+const SSTP_KEYS: &[&str] = &[
+    "version",
+    "server",
+    "remote-id",
+    "start",
+    "idle",
+    "tunnel",
+    "user",
+    "password",
+    "password-file",
+    "ppp-auth",
+    "eap-methods",
+    "eap-identity",
+    "eap-inner",
+    "eap-server",
+    "ca",
+    "certificate",
+    "key",
+    "key-password-file",
+    "revocation",
+    "traffic",
+    "remote-subnets",
+    "addresses",
+    "interface",
+    "mtu",
+    "dns",
+    "local-address",
+];
 /// As long as RFC 1994 §4.1 has room for, in octets.
 const LONGEST_NAME: usize = 255;
+
+/// RFC 2637 §3.
+const PPTP_PORT: u16 = 1723;
+/// What SSTP's server listens on, if nothing else is said.
+const HTTPS_PORT: u16 = 443;
+
+const SSTP: &[&str] = &[
+    "addresses",
+    "port",
+    "pool",
+    "name",
+    "certificate",
+    "key",
+    "key-password-file",
+    "users-file",
+    "radius",
+    "sites",
+    "ppp-auth",
+    "eap-methods",
+    "ca",
+    "match",
+    "group",
+    "revocation",
+];
 
 const PPTP: &[&str] = &[
     "addresses",
@@ -75,29 +127,32 @@ const PPTP: &[&str] = &[
     "legacy",
 ];
 
-/// A profile with `tunnel = "pptp"`.
-pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &Table<'_>) -> Option<Profile> {
-    reader.only(table, PPP_KEYS);
+/// A profile with `tunnel = "pptp"` or `tunnel = "sstp"`.
+pub(crate) fn ppp_profile(
+    reader: &mut Reader<'_>,
+    name: &ProfileName,
+    table: &Table<'_>,
+    kind: TunnelKind,
+) -> Option<Profile> {
+    let in_tls = kind == TunnelKind::Sstp;
+    reader.only(table, if in_tls { SSTP_KEYS } else { PPTP_KEYS });
     let servers = servers(reader, table);
-    if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
-        reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
+    if !in_tls {
+        no_port(reader, table, &servers);
     }
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
-    let ppp =
-        PppRule { mppe: mppe(reader, table), auth: auth(reader, table, PppAuth::default_of(&eap.methods)) };
-    not_in_clear(reader, table, &eap.methods);
-    for uses in [OF_CLIENT, OF_PEER] {
+    let default = PppAuth::default_of(&eap.methods);
+    let ppp = PppRule { mppe: mppe(reader, table), auth: auth(reader, table, kind, default) };
+    if !in_tls {
+        not_in_clear(reader, table, &eap.methods);
+    }
+    for uses in [OF_CLIENT, if in_tls { &[] } else { OF_TLS_INSIDE }, OF_PEER] {
         useless_of_eap(reader, table, (&ppp.auth, &eap.methods), uses);
     }
     let by_certificate = ppp.auth == [PppAuth::Eap] && eap.methods == [EapType::Tls];
-    if entry(table, "user").is_none() && !by_certificate {
-        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
-    }
-    for key in ["password", "password-file"].into_iter().filter(|_| by_certificate) {
-        reader.useless(table, key, "a certificate alone proves us", "take the line out");
-    }
+    who_we_are(reader, table, by_certificate);
     let tunnel = reader.choice(table, "traffic", TRAFFIC).unwrap_or(Tunnel::Full);
     let remote_subnets = selectors(reader, table, "remote-subnets");
     full_takes_everything(reader, table, tunnel);
@@ -109,7 +164,10 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         start,
         idle,
         auth: AuthMethod::Eap,
-        remote_auth: match ppp.auth.contains(&PppAuth::Eap) && eap.methods.iter().any(|m| m.runs_tls()) {
+        remote_id: reader.parse(table, "remote-id", parse_identity),
+        remote_auth: match in_tls
+            || ppp.auth.contains(&PppAuth::Eap) && eap.methods.iter().any(|m| m.runs_tls())
+        {
             true => AuthMethod::Certificate,
             false => AuthMethod::Psk,
         },
@@ -131,23 +189,38 @@ pub(crate) fn ppp_profile(reader: &mut Reader<'_>, name: &ProfileName, table: &T
         mtu,
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
         local_address,
-        ..pptp_of(name, servers)
+        ..ppp_of(kind, name, servers)
     };
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
 }
 
+fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, servers: &[ServerName]) {
+    if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
+        reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
+    }
+}
+
+fn who_we_are(reader: &mut Reader<'_>, table: &Table<'_>, by_certificate: bool) {
+    if entry(table, "user").is_none() && !by_certificate {
+        reader.missing(table, "user", r#"add user = "alice", or user = "DOMAIN\\alice""#);
+    }
+    for key in ["password", "password-file"].into_iter().filter(|_| by_certificate) {
+        reader.useless(table, key, "a certificate alone proves us", "take the line out");
+    }
+}
+
 /// A client's, beside those of [`OF_PEER`].
-const OF_CLIENT: &Uses = &[
-    ("eap-methods", |_| true),
-    ("eap-identity", |_| true),
-    ("ca", EapType::runs_tls),
-    ("revocation", EapType::runs_tls),
-];
-const OF_SERVER: &Uses = &[
-    ("eap-methods", |_| true),
+const OF_CLIENT: &Uses = &[("eap-methods", |_| true), ("eap-identity", |_| true)];
+/// The same, where nothing but a method of EAP asks the server for a certificate.
+const OF_TLS_INSIDE: &Uses = &[("ca", EapType::runs_tls), ("revocation", EapType::runs_tls)];
+/// A server's own, where nothing but a method of EAP shows it.
+const OF_OWN_CERTIFICATE: &Uses = &[
     ("certificate", EapType::runs_tls),
     ("key", EapType::runs_tls),
     ("key-password-file", EapType::runs_tls),
+];
+const OF_SERVER: &Uses = &[
+    ("eap-methods", |_| true),
     ("ca", |method| method == EapType::Tls),
     ("revocation", |method| method == EapType::Tls),
     ("match", |method| method == EapType::Tls),
@@ -192,12 +265,12 @@ fn not_in_clear(reader: &mut Reader<'_>, table: &Table<'_>, methods: &[EapType])
     }
 }
 
-/// A profile of PPTP without anything that a file may say. It proves itself by name and password; the server proves no more
+/// A profile without anything that a file may say. It proves itself by name and password; of PPTP's servers none proves more
 /// than that it knows the password too.
-fn pptp_of(name: &ProfileName, servers: Vec<ServerName>) -> Profile {
+fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Profile {
     Profile {
         name: name.clone(),
-        kind: TunnelKind::Pptp,
+        kind,
         ppp: None,
         servers,
         start: Start::Manual,
@@ -256,12 +329,20 @@ fn families(reader: &mut Reader<'_>, table: &Table<'_>) -> Families {
     listed
 }
 
-fn auth(reader: &mut Reader<'_>, table: &Table<'_>, default: &[PppAuth]) -> Vec<PppAuth> {
+fn auth(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, default: &[PppAuth]) -> Vec<PppAuth> {
+    let in_tls = kind == TunnelKind::Sstp;
     let parse = |text: &str| {
-        let found = PppAuth::WORDS.iter().find(|(word, _)| *word == text).map(|(_, auth)| *auth);
-        let allowed = r#""eap", "mschapv2", "mschapv1", "chap""#;
+        // MS-CHAPv1 is for peers that are older than SSTP.
+        let known = PppAuth::WORDS.iter().filter(|(_, auth)| !in_tls || *auth != PppAuth::MsChapV1);
+        let found = known.clone().find(|(word, _)| *word == text).map(|(_, auth)| *auth);
+        let allowed = match in_tls {
+            true => r#""eap", "mschapv2", "chap""#,
+            false => r#""eap", "mschapv2", "mschapv1", "chap""#,
+        };
         let why = match text {
-            "pap" => "\"pap\" sends the password in clear, and PPTP does not encrypt it".to_owned(),
+            "pap" if !in_tls => {
+                "\"pap\" sends the password in clear, and PPTP does not encrypt it".to_owned()
+            }
             _ => format!("{} is not a way to log in", quoted(text)),
         };
         found.ok_or_else(|| NameError::new(why, allowed))
@@ -272,7 +353,7 @@ fn auth(reader: &mut Reader<'_>, table: &Table<'_>, default: &[PppAuth]) -> Vec<
         let help = "take it out, or add  legacy = true  for a peer that can do nothing better";
         reader.error(span.clone(), "`ppp-auth`: MS-CHAPv1 can be broken in minutes", help);
     }
-    let required = reader.boolean(table, "require-mppe").unwrap_or(true);
+    let required = !in_tls && reader.boolean(table, "require-mppe").unwrap_or(true);
     if wanted.contains(&PppAuth::Chap) && required {
         let help = "take it out, or add  require-mppe = false: everything then goes in clear";
         reader.error(span, "`ppp-auth`: CHAP makes no keys for MPPE", help);
@@ -299,75 +380,105 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
     }
 }
 
-/// `[pptp]`.
-pub(crate) fn pptp(
+/// `[pptp]` or `[sstp]`. `taken` are pools that others have.
+pub(crate) fn ppp_server(
     reader: &mut Reader<'_>,
     top: &Table<'_>,
+    kind: TunnelKind,
     named: Named<'_>,
-    connections: &[ConnectionRule],
-) -> Option<PptpServer> {
-    let table = reader.table(top, "pptp")?;
-    reader.only(&table, PPTP);
-    reader.legacy = reader.boolean(&table, "legacy").unwrap_or(false);
+    taken: &[&str],
+) -> Option<PppServer> {
+    let of = kind.as_str();
+    let in_tls = kind == TunnelKind::Sstp;
+    let table = reader.table(top, of)?;
+    reader.only(&table, if in_tls { SSTP } else { PPTP });
+    reader.legacy = !in_tls && reader.boolean(&table, "legacy").unwrap_or(false);
     let addresses: Vec<IpAddr> = reader.parse_list(&table, "addresses", parse_address);
-    if let (Some(_), Some((_, span))) = (addresses.iter().find(|a| a.is_ipv6()), entry(&table, "addresses")) {
+    if let (false, Some(_), Some((_, span))) =
+        (in_tls, addresses.iter().find(|a| a.is_ipv6()), entry(&table, "addresses"))
+    {
         reader.error(
             span,
             "[pptp] `addresses`: the kernel carries PPTP over IPv4 only",
             "name IPv4 addresses",
         );
     }
+    let port = match in_tls {
+        true => reader.integer(&table, "port", 1..=65_535).unwrap_or(HTTPS_PORT),
+        false => PPTP_PORT,
+    };
     let radius = reader.boolean(&table, "radius").unwrap_or(false);
-    let users = users(reader, top, &table, radius);
-    let pool = reader.string(&table, "pool");
-    match &pool {
-        None => reader.missing(&table, "pool", "add pool = \"NAME\", and a [pool.NAME] of its own"),
-        Some(name) => {
-            let found = named.pools.iter().find(|p| p.name == name.text);
-            let shared = connections.iter().any(|c| c.pool.as_deref() == Some(name.text));
-            let narrow = found.is_some_and(|p| p.ranges6.iter().any(|r| r.networks_of_64().is_none()));
-            if found.is_none() {
-                let message = format!("[pptp] `pool`: there is no [pool.{}]", name.text.escape_debug());
-                reader.error(name.span.clone(), message, r#"add it: ranges = ["10.9.0.1-10.9.0.200"]"#);
-            } else if narrow {
-                let message = "[pptp] `pool`: a client gets a /64 of `ranges6`, and there is none in it";
-                reader.error(name.span.clone(), message, r#"give it more: ranges6 = ["fd00:9::/48"]"#);
-            } else if shared {
-                let message = "[pptp] `pool`: a [[connection]] has it too";
-                reader.error(name.span.clone(), message, "give PPTP a pool of its own");
-            }
-        }
-    }
+    let users = users(reader, top, &table, of, radius);
+    let pool = pool(reader, &table, of, named, taken);
     let mppe = mppe(reader, &table);
     let default: &[PppAuth] = if radius { &[PppAuth::MsChapV2] } else { &[PppAuth::MsChapV2, PppAuth::Eap] };
-    let auth = auth(reader, &table, default);
+    let auth = auth(reader, &table, kind, default);
     let asked = |auth: &&PppAuth| matches!(auth, PppAuth::MsChapV2 | PppAuth::Chap);
     if let (true, Some(other), Some((_, span))) =
         (radius, auth.iter().find(|a| !asked(a)), entry(&table, "ppp-auth"))
     {
         let message =
-            format!("[pptp] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
+            format!("[{of}] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
     }
-    let sites = sites(reader, &table);
-    let eap = ppp_eap(reader, &table, &auth, named.groups);
+    let sites = if in_tls { no_sites(reader, &table) } else { sites(reader, &table) };
+    let eap = ppp_eap(reader, &table, kind, &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
         let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret; or users-file = "/etc/ppp/chap-secrets", or radius = true"#;
         reader.missing(&table, "users-file", help);
     }
-    let name = own_name(reader, &table);
-    Some(PptpServer { addresses, pool: pool?.text.to_owned(), name, users, radius, sites, auth, eap, mppe })
+    let name = own_name(reader, &table, of);
+    Some(PppServer { kind, addresses, port, pool: pool?, name, users, radius, sites, auth, eap, mppe })
 }
 
-/// `[pptp]` `name`: what the server calls itself.
-fn own_name(reader: &mut Reader<'_>, table: &Table<'_>) -> String {
+/// Where clients' addresses come from.
+fn pool(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    of: &str,
+    named: Named<'_>,
+    taken: &[&str],
+) -> Option<String> {
+    let Some(name) = reader.string(table, "pool") else {
+        reader.missing(table, "pool", "add pool = \"NAME\", and a [pool.NAME] of its own");
+        return None;
+    };
+    let found = named.pools.iter().find(|p| p.name == name.text);
+    let narrow = found.is_some_and(|p| p.ranges6.iter().any(|r| r.networks_of_64().is_none()));
+    if found.is_none() {
+        let message = format!("[{of}] `pool`: there is no [pool.{}]", name.text.escape_debug());
+        reader.error(name.span.clone(), message, r#"add it: ranges = ["10.9.0.1-10.9.0.200"]"#);
+    } else if narrow {
+        let message = format!("[{of}] `pool`: a client gets a /64 of `ranges6`, and there is none in it");
+        reader.error(name.span.clone(), message, r#"give it more: ranges6 = ["fd00:9::/48"]"#);
+    } else if taken.contains(&name.text) {
+        let message = format!("[{of}] `pool`: something else has it too, a [[connection]] or another server");
+        reader.error(name.span.clone(), message, format!("give {} a pool of its own", of.to_uppercase()));
+    }
+    Some(name.text.to_owned())
+}
+
+/// `name`: what the server calls itself.
+fn own_name(reader: &mut Reader<'_>, table: &Table<'_>, of: &str) -> String {
     let Some(name) = reader.string(table, "name") else { return "adit".into() };
     if name.text.is_empty() || name.text.len() > LONGEST_NAME || name.text.chars().any(char::is_control) {
-        let message = "[pptp] `name` is empty, too long, or has control characters";
+        let message = format!("[{of}] `name` is empty, too long, or has control characters");
         reader.error(name.span, message, "a name of 1 to 255 octets, as pppd's option `name`");
     }
     name.text.to_owned()
+}
+
+fn no_sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Prefix>> {
+    if let Some((_, span)) = entry(table, "sites") {
+        let message = "[sstp] `sites`: SSTP is for single hosts, [MS-SSTP] has nothing from site to site";
+        reader.error(
+            span,
+            message,
+            "take it out; IKEv2 connects sites, by  remote-subnets  of a [[connection]]",
+        );
+    }
+    BTreeMap::new()
 }
 
 /// `[pptp.sites]`: what is behind whom.
@@ -393,9 +504,19 @@ fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Pre
 }
 
 /// EAP of clients, and what the server shows them.
-fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth], groups: &[Group]) -> PppEap {
+fn ppp_eap(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    kind: TunnelKind,
+    auth: &[PppAuth],
+    groups: &[Group],
+) -> PppEap {
+    let in_tls = kind == TunnelKind::Sstp;
     let methods = methods(reader, table).unwrap_or_else(|| vec![EapType::Mschapv2]);
-    not_in_clear(reader, table, &methods);
+    if !in_tls {
+        not_in_clear(reader, table, &methods);
+        useless_of_eap(reader, table, (auth, &methods), OF_OWN_CERTIFICATE);
+    }
     useless_of_eap(reader, table, (auth, &methods), OF_SERVER);
     let eap = PppEap {
         certificate: reader.certificates(table, "certificate"),
@@ -406,13 +527,14 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth], groups:
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
         methods,
     };
-    let tls = eap.methods.iter().any(|m| m.runs_tls());
+    let tls = in_tls || eap.methods.iter().any(|m| m.runs_tls());
     let by_certificate = eap.methods.contains(&EapType::Tls);
     let has = |key| entry(table, key).is_some();
     let holds_all = eap.keys.iter().any(KeySource::may_hold_certificate);
     for (key, wanted) in [("certificate", tls && !holds_all), ("key", tls), ("ca", by_certificate)] {
         if wanted && !has(key) {
-            let help = format!("add {key} = \"NAME.pem\": `eap-methods` has a method that needs it");
+            let needs = if in_tls && key != "ca" { "TLS" } else { "a method of `eap-methods`" };
+            let help = format!("add {key} = \"NAME.pem\": {needs} needs it");
             reader.missing(table, key, &help);
         }
     }
@@ -425,7 +547,13 @@ fn ppp_eap(reader: &mut Reader<'_>, table: &Table<'_>, auth: &[PppAuth], groups:
 }
 
 /// Who knows the users: a file, or RADIUS servers.
-fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bool) -> Option<FileRef> {
+fn users(
+    reader: &mut Reader<'_>,
+    top: &Table<'_>,
+    table: &Table<'_>,
+    of: &str,
+    radius: bool,
+) -> Option<FileRef> {
     let users = reader.file_or_pppd(table, "users-file");
     if radius {
         let help = "take one of  users-file  and  radius  out";
@@ -433,7 +561,8 @@ fn users(reader: &mut Reader<'_>, top: &Table<'_>, table: &Table<'_>, radius: bo
     }
     if radius && entry(top, "radius").is_none() {
         let help = r#"add [[radius]] with address = "10.1.0.5" and secret-file = "NAME.secret""#;
-        reader.error(table.span.clone(), "`[[radius]]` is missing: [pptp] asks RADIUS servers", help);
+        let message = format!("`[[radius]]` is missing: [{of}] asks RADIUS servers");
+        reader.error(table.span.clone(), message, help);
     }
     users
 }

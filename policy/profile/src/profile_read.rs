@@ -28,6 +28,7 @@ pub(crate) const TRAFFIC: &[(&str, Tunnel)] = &[("full", Tunnel::Full), ("split"
 const TUNNEL: &[(&str, TunnelWord)] = &[
     ("ikev2", TunnelWord::Kind(TunnelKind::Ikev2)),
     ("pptp", TunnelWord::Kind(TunnelKind::Pptp)),
+    ("sstp", TunnelWord::Kind(TunnelKind::Sstp)),
     ("full", TunnelWord::Traffic(Tunnel::Full)),
     ("split", TunnelWord::Traffic(Tunnel::Split)),
 ];
@@ -130,7 +131,9 @@ fn profile(
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
     match reader.choice(table, "tunnel", TUNNEL) {
-        Some(TunnelWord::Kind(TunnelKind::Pptp)) => ppp_profile(reader, name, table),
+        Some(TunnelWord::Kind(kind @ (TunnelKind::Pptp | TunnelKind::Sstp))) => {
+            ppp_profile(reader, name, table, kind)
+        }
         word => ike_profile(reader, name, table, word, check),
     }
 }

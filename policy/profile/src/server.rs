@@ -8,7 +8,7 @@ use adit_core::{AddressRange, Identity, Prefix, TrafficSelector};
 
 use crate::aaa::Aaa;
 use crate::ppk::{Ppk, PpkUse};
-use crate::ppp::PptpServer;
+use crate::ppp::PppServer;
 use crate::profile::AuthMethod;
 use crate::sa::{Rekeying, Uniqueness};
 use crate::secret::{CertSource, FileRef, KeySource, PskSource, Revocation};
@@ -32,7 +32,9 @@ pub struct ServerConfig {
     /// Limits against load and attack.
     pub limits: Limits,
     /// PPTP, if it is served.
-    pub pptp: Option<Arc<PptpServer>>,
+    pub pptp: Option<Arc<PppServer>>,
+    /// SSTP, if it is served.
+    pub sstp: Option<Arc<PppServer>>,
     /// RADIUS servers, in the order in which they are asked, and what they are told.
     pub aaa: Aaa,
 }
@@ -228,17 +230,18 @@ impl ServerConfig {
                 Some(PskSource::File(file)) => Some(file),
                 _ => None,
             });
-        let eap = self.pptp.as_ref().map(|p| &p.eap);
+        let ppp = || self.pptp.iter().chain(&self.sstp);
+        let eap = || ppp().map(|p| &p.eap);
         let certificates = self.connections.iter().flat_map(|c| &c.ca).chain(&self.ikev2.certificate);
-        let certificates = certificates.chain(eap.iter().flat_map(|e| e.certificate.iter().chain(&e.ca)));
+        let certificates = certificates.chain(eap().flat_map(|e| e.certificate.iter().chain(&e.ca)));
         let certificates = certificates.filter_map(CertSource::file);
-        let keys = self.ikev2.keys.iter().chain(eap.iter().flat_map(|e| &e.keys)).filter_map(KeySource::file);
+        let keys = self.ikev2.keys.iter().chain(eap().flat_map(|e| &e.keys)).filter_map(KeySource::file);
         let users = self.connections.iter().filter_map(|c| c.users.as_ref());
-        let users = users.chain(self.pptp.iter().filter_map(|p| p.users.as_ref()));
+        let users = users.chain(ppp().filter_map(|p| p.users.as_ref()));
         let radius = self.aaa.servers.iter().flat_map(|s| s.security.files());
         let ppks = self.ppks.iter().map(|ppk| &ppk.file);
         let key_passwords =
-            self.ikev2.key_password.iter().chain(eap.iter().filter_map(|e| e.key_password.as_ref()));
+            self.ikev2.key_password.iter().chain(eap().filter_map(|e| e.key_password.as_ref()));
         let keys = keys.chain(key_passwords);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).chain(ppks).collect()
     }

@@ -6,7 +6,8 @@ use adit_core::{AddressRange, Prefix, TrafficSelector};
 use crate::aaa_read::{aaa, needs_of_aaa};
 use crate::error::{ProfileErrors, Source};
 use crate::ppk::{self, Ppk};
-use crate::ppp_read::pptp;
+use crate::ppp::TunnelKind;
+use crate::ppp_read::ppp_server;
 use crate::profile::AuthMethod;
 use crate::profile_read::{AUTH, DPD_DEFAULT, DPD_RANGE, parse_address, parse_network, required_choice};
 use crate::read::{CheckSuite, Reader, Table, document, entry, nearest};
@@ -29,6 +30,7 @@ const TOP: &[&str] = &[
     "network",
     "limits",
     "pptp",
+    "sstp",
     "radius",
     "aaa",
 ];
@@ -119,7 +121,8 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let limits = limits(reader, top);
     let aaa = aaa(reader, top);
     let tables = reader.tables(top, "connection");
-    if tables.is_empty() && entry(top, "pptp").is_none() {
+    let ppp = ["pptp", "sstp"].iter().any(|key| entry(top, key).is_some());
+    if tables.is_empty() && !ppp {
         reader.missing(
             top,
             "[[connection]]",
@@ -130,8 +133,12 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
         tables.iter().filter_map(|table| connection(reader, table, &ikev2, named)).collect();
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
-    let pptp = pptp(reader, top, named, &connections).map(Arc::new);
-    ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, aaa }
+    let mut taken: Vec<&str> = connections.iter().filter_map(|c| c.pool.as_deref()).collect();
+    let pptp = ppp_server(reader, top, TunnelKind::Pptp, named, &taken);
+    taken.extend(pptp.iter().map(|p| p.pool.as_str()));
+    let sstp = ppp_server(reader, top, TunnelKind::Sstp, named, &taken).map(Arc::new);
+    let pptp = pptp.map(Arc::new);
+    ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, sstp, aaa }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {

@@ -57,21 +57,18 @@ impl Profile {
         out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
         out.push(when("idle", age(self.idle), self.idle.is_none()));
         out.push(said("tunnel", string(self.kind.as_str())));
+        out.extend(self.remote_id.as_ref().map(|id| said("remote-id", string(&id.to_string()))));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
         out.extend(self.password_setting());
-        let MppeRule { required, bits128, bits40, stateful } = ppp.mppe;
         let auth = list(ppp.auth.iter().map(|m| string(m.as_str())));
         out.push(when("ppp-auth", auth, ppp.auth == PppAuth::default_of(&self.eap.methods)));
         let shown = |s: &Setting| {
             !["psk", "psk-file", "user", "eap-only", "password", "password-file"].contains(&s.key)
         };
         out.extend(self.settings_of_credentials().into_iter().filter(shown));
-        let bits = [(bits128, "128"), (bits40, "40")];
-        let bits = list(bits.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
-        out.push(when("mppe", bits, bits128 && !bits40));
-        out.push(when("mppe-stateful", stateful.to_string(), !stateful));
-        out.push(when("require-mppe", required.to_string(), required));
-        out.push(when("legacy", self.legacy.to_string(), !self.legacy));
+        if self.kind == TunnelKind::Pptp {
+            out.extend(self.settings_of_mppe(ppp));
+        }
         out.push(when("traffic", string(self.tunnel.as_str()), false));
         if !self.remote_subnets.is_empty() {
             out.push(said("remote-subnets", selectors(&self.remote_subnets)));
@@ -80,6 +77,18 @@ impl Profile {
         let host = ["interface", "mtu", "dns", "local-address"];
         out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));
         out
+    }
+
+    fn settings_of_mppe(&self, ppp: &PppRule) -> Vec<Setting> {
+        let MppeRule { required, bits128, bits40, stateful } = ppp.mppe;
+        let bits = [(bits128, "128"), (bits40, "40")];
+        let bits = list(bits.iter().filter(|(on, _)| *on).map(|(_, word)| string(word)));
+        vec![
+            when("mppe", bits, bits128 && !bits40),
+            when("mppe-stateful", stateful.to_string(), !stateful),
+            when("require-mppe", required.to_string(), required),
+            when("legacy", self.legacy.to_string(), !self.legacy),
+        ]
     }
 
     fn password_setting(&self) -> Option<Setting> {

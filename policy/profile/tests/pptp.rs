@@ -184,7 +184,7 @@ fn whose_certificates_let_in_is_said() {
     };
     let said = with("").unwrap_err();
     assert!(said.contains("[pptp] `match` is missing"), "{said}");
-    let matches = |pptp: &adit_profile::PptpServer, who: &str| {
+    let matches = |pptp: &adit_profile::PppServer, who: &str| {
         pptp.eap.matches.iter().any(|pattern| pattern.matches(&who.parse().unwrap()))
     };
     let pptp = with("match = [\"*@example.com\", \"west.example.com\"]\n").unwrap();

@@ -81,13 +81,31 @@ impl Engine {
     /// The records that go to the other side.
     pub fn records(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
+        self.records_into(&mut out);
+        out
+    }
+
+    /// The same, behind what is in `out` already.
+    pub fn records_into(&mut self, out: &mut Vec<u8>) {
         while self.connection.wants_write() {
             // Writing into memory does not fail.
-            if !matches!(self.connection.write_tls(&mut out), Ok(1..)) {
+            if !matches!(self.connection.write_tls(out), Ok(1..)) {
                 break;
             }
         }
-        out
+    }
+
+    /// What encrypts it, in words: `TLS 1.3, AES-256-GCM`. `None` before the handshake is complete.
+    #[must_use]
+    pub fn cipher(&self) -> Option<String> {
+        let version = match self.tunnel()?.version {
+            TlsVersion::Tls12 => "TLS 1.2",
+            TlsVersion::Tls13 => "TLS 1.3",
+        };
+        let suite = format!("{:?}", self.connection.negotiated_cipher_suite()?.suite());
+        let cipher = ["AES_256_GCM", "AES_128_GCM", "CHACHA20_POLY1305"];
+        let cipher = cipher.into_iter().find(|cipher| suite.contains(cipher)).unwrap_or(&suite);
+        Some(format!("{version}, {}", cipher.replace('_', "-")))
     }
 
     /// What the other side has said since the last call.

@@ -11,6 +11,9 @@ pub enum PppError {
     /// There is one, and we may not open it.
     #[error("/dev/ppp can't be opened: {}", .0.desc())]
     Denied(Errno),
+    /// `/dev/net/tun` can't be opened.
+    #[error("this host's kernel gives no TUN interface: /dev/net/tun: {}", .0.desc())]
+    NoTun(Errno),
     /// The kernel refused.
     #[error("the kernel refused {what}: {}", errno.desc())]
     Refused {
@@ -43,6 +46,10 @@ impl PppError {
             }
             Self::Denied(_) => of(FailureCode::KernelRefused)
                 .hint("the daemon's user needs /dev/ppp and CAP_NET_ADMIN: packaging's udev rule gives it the first"),
+            Self::NoTun(Errno::EACCES | Errno::EPERM) => {
+                of(FailureCode::KernelRefused).hint("the daemon's user needs /dev/net/tun and CAP_NET_ADMIN")
+            }
+            Self::NoTun(_) => of(FailureCode::KernelUnsupported).hint("as root:  modprobe tun"),
             Self::Refused { what: "encryption (MPPE)", errno: Errno::EINVAL } => {
                 of(FailureCode::KernelUnsupported).hint("as root:  modprobe ppp_mppe")
             }

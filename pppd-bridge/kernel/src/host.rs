@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
 use crate::router::{ALL_ROUTERS, UNROUTED, icmp, receive, send};
-use crate::{PppError, Unit, ioctl};
+use crate::{PppError, ioctl};
 
 const ADVERTISEMENT: u8 = 134;
 
@@ -19,14 +19,14 @@ pub struct HostSocket {
 }
 
 impl HostSocket {
-    /// Opens it on an interface that is up. Needs CAP_NET_RAW, and a tokio runtime.
+    /// Opens it on an interface that is up, of that name and index. Needs CAP_NET_RAW, and a tokio runtime.
     ///
     /// # Errors
     /// The kernel refuses: it has no IPv6.
-    pub fn open(unit: &Unit) -> Result<Self, PppError> {
+    pub fn open(name: &str, index: u32) -> Result<Self, PppError> {
         let icmp =
-            icmp(unit, ADVERTISEMENT).map_err(PppError::refused("a socket for router advertisements"))?;
-        Ok(Self { icmp: ioctl::register(icmp)?, index: unit.index() })
+            icmp(name, ADVERTISEMENT).map_err(PppError::refused("a socket for router advertisements"))?;
+        Ok(Self { icmp: ioctl::register(icmp)?, index })
     }
 
     /// The next Router Advertisement of a link-local address that no router has forwarded (RFC 4861 §6.1.2). Cancel-safe.

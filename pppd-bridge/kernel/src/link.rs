@@ -19,7 +19,11 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+/// `linux/if_link.h`: the kernel makes no link-local address by itself.
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 /// `linux/if_link.h`.
@@ -57,6 +61,28 @@ pub(crate) fn rename(index: u32, spec: &LinkSpec<'_>) -> Result<(), PppError> {
     exchange("naming the interface", &request).map(drop)
 }
 
+/// Gives an interface its link group, and no address of IPv6 but those that somebody sets: as it is with ppp.
+pub(crate) fn prepare(index: u32, group: u32) -> Result<(), PppError> {
+    let set = |attributes: &[u8]| message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, attributes);
+    exchange("the interface's group", &set(&attribute(IFLA_GROUP, &group.to_ne_bytes())))?;
+    let family = u16::try_from(libc::AF_INET6).unwrap_or_default();
+    let mode = attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+    let spec = attribute(IFLA_AF_SPEC | NESTED, &attribute(family | NESTED, &mode));
+    match exchange("the interface's IPv6", &set(&spec)) {
+        // A kernel without IPv6 makes no addresses of it.
+        Err(PppError::Refused { errno: Errno::EAFNOSUPPORT | Errno::EINVAL, .. }) => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+/// Packets that have gone through an interface, both ways, without multicast of IPv6: a router that advertises itself uses
+/// nobody's link. The number may wrap; whether it has changed counts.
+pub(crate) fn packets(index: u32, name: &str) -> Result<u64, PppError> {
+    let multicast = multicast6(name);
+    let Statistics { packets_in, packets_out, .. } = statistics(index)?;
+    Ok(packets_in.wrapping_add(packets_out).wrapping_sub(multicast))
+}
+
 /// Sets an interface up, with this MTU.
 pub(crate) fn set_up(index: u32, mtu: u16) -> Result<(), PppError> {
     let attributes = attribute(IFLA_MTU, &u32::from(mtu).to_ne_bytes());
@@ -89,7 +115,7 @@ fn read_statistics(bytes: &[u8]) -> Option<Statistics> {
 }
 
 /// Multicast packets of IPv6 that an interface has taken and sent: IFLA_STATS64 has none of ppp's. None without IPv6.
-pub(crate) fn multicast6(name: &str) -> u64 {
+fn multicast6(name: &str) -> u64 {
     read_multicast6(&std::fs::read_to_string(format!("/proc/net/dev_snmp6/{name}")).unwrap_or_default())
 }
 

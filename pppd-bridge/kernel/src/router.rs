@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::{PppError, Unit, ioctl};
+use crate::{PppError, ioctl};
 
 /// ff02::1, ff02::2, ff02::1:2: all nodes, all routers, all servers of DHCPv6 of a link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -48,14 +48,14 @@ pub struct RouterSockets {
 }
 
 impl RouterSockets {
-    /// Opens them on an interface that is up. Needs CAP_NET_RAW and CAP_NET_BIND_SERVICE, and a tokio runtime.
+    /// Opens them on an interface that is up, of that name and index. Needs CAP_NET_RAW and CAP_NET_BIND_SERVICE, and a tokio runtime.
     ///
     /// # Errors
     /// The kernel refuses: it has no IPv6.
-    pub fn open(unit: &Unit) -> Result<Self, PppError> {
-        let icmp = open_icmp(unit).map_err(PppError::refused("a socket for router advertisements"))?;
-        let dhcp = open_dhcp(unit).map_err(PppError::refused("port 547 for DHCPv6"))?;
-        Ok(Self { icmp: ioctl::register(icmp)?, dhcp: ioctl::register(dhcp)?, index: unit.index() })
+    pub fn open(name: &str, index: u32) -> Result<Self, PppError> {
+        let icmp = open_icmp(name, index).map_err(PppError::refused("a socket for router advertisements"))?;
+        let dhcp = open_dhcp(name, index).map_err(PppError::refused("port 547 for DHCPv6"))?;
+        Ok(Self { icmp: ioctl::register(icmp)?, dhcp: ioctl::register(dhcp)?, index })
     }
 
     /// What comes next. Cancel-safe.
@@ -97,14 +97,14 @@ impl RouterSockets {
     }
 }
 
-fn open_icmp(unit: &Unit) -> nix::Result<OwnedFd> {
-    let fd = icmp(unit, SOLICITATION)?;
-    join(&fd, ALL_ROUTERS, unit)?;
+fn open_icmp(name: &str, index: u32) -> nix::Result<OwnedFd> {
+    let fd = icmp(name, SOLICITATION)?;
+    join(&fd, ALL_ROUTERS, index)?;
     Ok(fd)
 }
 
-/// A socket that hears ICMPv6 messages of one type on one link.
-pub(crate) fn icmp(unit: &Unit, kind: u8) -> nix::Result<OwnedFd> {
+/// A socket that hears ICMPv6 messages of one type on the link of that name.
+pub(crate) fn icmp(name: &str, kind: u8) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet6, SockType::Raw, flags, SockProtocol::IcmpV6)?;
     // A bit for each type: those that are set are not heard.
@@ -113,28 +113,28 @@ pub(crate) fn icmp(unit: &Unit, kind: u8) -> nix::Result<OwnedFd> {
         *word &= !(1 << (kind % 32));
     }
     set(&fd, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &filter)?;
-    setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(unit.name()).to_owned())?;
+    setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(name).to_owned())?;
     setsockopt(&fd, sockopt::Ipv6RecvHopLimit, &true)?;
     setsockopt(&fd, sockopt::Ipv6MulticastHops, &c_int::from(UNROUTED))?;
     Ok(fd)
 }
 
-fn open_dhcp(unit: &Unit) -> nix::Result<OwnedFd> {
+fn open_dhcp(name: &str, index: u32) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet6, SockType::Datagram, flags, None)?;
     // Another server of DHCPv6 may have the port on other links.
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(unit.name()).to_owned())?;
+    setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(name).to_owned())?;
     bind(fd.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, PORT, 0, 0)))?;
-    join(&fd, ALL_SERVERS, unit)?;
+    join(&fd, ALL_SERVERS, index)?;
     Ok(fd)
 }
 
-fn join(fd: &OwnedFd, group: Ipv6Addr, unit: &Unit) -> nix::Result<()> {
+fn join(fd: &OwnedFd, group: Ipv6Addr, index: u32) -> nix::Result<()> {
     let request = libc::ipv6_mreq {
         ipv6mr_multiaddr: libc::in6_addr { s6_addr: group.octets() },
-        ipv6mr_interface: unit.index(),
+        ipv6mr_interface: index,
     };
     set(fd, libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP, &request)
 }

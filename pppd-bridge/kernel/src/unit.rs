@@ -219,15 +219,13 @@ impl Unit {
         link::statistics(self.index)
     }
 
-    /// Packets that have gone through it, both ways, without multicast of IPv6: a router that advertises itself uses nobody's
-    /// link. The number may wrap; whether it has changed counts.
+    /// Packets that have gone through it, both ways, without multicast of IPv6. The number may wrap; whether it has changed
+    /// counts.
     ///
     /// # Errors
     /// The interface is gone.
     pub fn packets(&self) -> Result<u64, PppError> {
-        let multicast = link::multicast6(&self.name);
-        let Statistics { packets_in, packets_out, .. } = self.statistics()?;
-        Ok(packets_in.wrapping_add(packets_out).wrapping_sub(multicast))
+        link::packets(self.index, &self.name)
     }
 
     /// The next frame: CCP, IPCP, IPV6CP, or one that the kernel could not read. Cancel-safe.

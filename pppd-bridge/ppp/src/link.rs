@@ -6,7 +6,7 @@ mod network;
 
 use std::collections::VecDeque;
 
-use adit_core::{Entropy, Failure, FailureCode, Instant, Step};
+use adit_core::{Entropy, Failure, FailureCode, Instant, Secret, Step};
 
 use crate::api::{Answer, Ask, AskId, Authenticated, Event, Input, Keys, NetworkPlan, Output, Timer};
 use crate::auth::{Authenticator, Peer};
@@ -123,6 +123,13 @@ impl Link {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// The keys that both sides have made of the authentication, the client's first, from [`Event::Authenticated`] on, for what
+    /// carries the link. `None`: its method makes none.
+    #[must_use]
+    pub fn keys(&self) -> Option<Secret> {
+        self.keys.as_ref().map(|keys| keys.master.both())
     }
 
     /// Tells it something; then [`Link::poll`] until `None`.

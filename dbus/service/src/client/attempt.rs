@@ -15,7 +15,6 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ikev2::api::{Established, Event, Lease, SaId, Ticket};
 use adit_plan::mobility::Uplink;
-use adit_ppp_kernel::Unit;
 use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{Notify, mpsc, watch};
@@ -36,7 +35,8 @@ use crate::credentials::OwnCertificate;
 use crate::daemon::Daemon;
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
-use crate::pptp::client::SharedUnit;
+use crate::ppp::Unit;
+use crate::ppp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
 use live::{Live, next_event};
 

@@ -33,7 +33,7 @@ pub(crate) use words::not_rekeyed;
 pub fn start(dial: Dial) -> ClientHandle {
     match dial.profile.kind {
         TunnelKind::Ikev2 => attempt::start(dial),
-        TunnelKind::Pptp => crate::pptp::client::start(dial),
+        TunnelKind::Pptp | TunnelKind::Sstp => crate::ppp::client::start(dial),
     }
 }
 

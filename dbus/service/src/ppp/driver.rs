@@ -1,18 +1,19 @@
-//! Drives one link: frames of its channel and its unit, answers and deadlines go in; frames, questions and events come out.
+//! Drives one link: frames of its line and its unit, answers and deadlines go in; frames, questions and events come out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{
     Answer, Ask, AskId, Event, Input, Link, LinkConfig, LinkParameters, Network, NetworkPlan, Output,
 };
-use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec, Unit};
+use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec};
 use tokio::task::JoinSet;
 
-use super::{MPPE_HEADER, World};
+use super::{Carrier, MPPE_HEADER, Unit, World};
 use crate::blocking::blocking;
 use crate::clock;
 
@@ -26,15 +27,21 @@ pub(crate) enum Happened {
     Closed(Result<(), Failure>),
 }
 
-/// A link with its channel and, once it has one, its unit.
+/// What carries a link's frames.
+pub(crate) enum Line {
+    /// A channel of the kernel, and what carries it, which is closed after it.
+    Channel(Arc<Channel>, Box<dyn Send + Sync>),
+    /// Whoever drives: these are still to be sent.
+    Frames(VecDeque<Vec<u8>>),
+}
+
+/// A link with its line and, once it has one, its unit.
 pub(crate) struct Driver {
     link: Link,
     entropy: OsEntropy,
     world: Arc<dyn World>,
     unit: Option<Arc<Unit>>,
-    channel: Arc<Channel>,
-    /// What carries the channel; it is closed after it.
-    carrier: Box<dyn Send + Sync>,
+    line: Line,
     /// What is being found out or done. None of it outlives the link: what it makes would never be undone.
     answers: JoinSet<Answered>,
     /// The longest packet that the carrier takes.
@@ -42,6 +49,8 @@ pub(crate) struct Driver {
     parameters: Option<LinkParameters>,
     encrypted: bool,
     heard: bool,
+    /// What both sides have made of the authentication, until somebody takes it.
+    keys: Option<Secret>,
 }
 
 struct Answered {
@@ -51,26 +60,20 @@ struct Answered {
 }
 
 impl Driver {
-    /// Begins a link on a channel whose carrier is up.
-    pub(crate) fn start(
-        config: LinkConfig,
-        channel: Channel,
-        carrier: Box<dyn Send + Sync>,
-        mtu: u16,
-        world: Arc<dyn World>,
-    ) -> Self {
+    /// Begins a link on a line that is up.
+    pub(crate) fn start(config: LinkConfig, line: Line, mtu: u16, world: Arc<dyn World>) -> Self {
         let mut driver = Self {
             link: Link::new(config),
             entropy: OsEntropy::new(),
             world,
             unit: None,
-            channel: Arc::new(channel),
-            carrier,
+            line,
             answers: JoinSet::new(),
             mtu,
             parameters: None,
             encrypted: false,
             heard: false,
+            keys: None,
         };
         driver.link.handle(clock::now(), &mut driver.entropy, Input::Up);
         driver
@@ -89,6 +92,26 @@ impl Driver {
     /// The unit, once there is one.
     pub(crate) const fn unit(&self) -> Option<&Arc<Unit>> {
         self.unit.as_ref()
+    }
+
+    /// The keys of the authentication, empty where it makes none: once, when both sides know who the other is.
+    pub(crate) const fn take_keys(&mut self) -> Option<Secret> {
+        self.keys.take()
+    }
+
+    /// A frame came, where whoever drives carries them.
+    pub(crate) fn hear(&mut self, frame: Vec<u8>) -> Happened {
+        self.heard = true;
+        self.handle(Input::Frame(frame));
+        self.drain()
+    }
+
+    /// The next frame to be sent, where whoever drives carries them.
+    pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
+        match &mut self.line {
+            Line::Channel(..) => None,
+            Line::Frames(frames) => frames.pop_front(),
+        }
     }
 
     /// The carrier is gone.
@@ -112,14 +135,24 @@ impl Driver {
             return happened;
         }
         let (unit, deadline) = (self.unit.clone(), self.link.deadline().map(|(at, _)| at));
-        let of_unit = async {
-            match &unit {
-                Some(unit) => unit.receive().await,
+        let channel = match &self.line {
+            Line::Channel(channel, _) => Some(Arc::clone(channel)),
+            Line::Frames(_) => None,
+        };
+        let of_channel = async {
+            match &channel {
+                Some(channel) => channel.receive().await,
                 None => std::future::pending().await,
             }
         };
+        let of_unit = async {
+            match (&unit, &channel) {
+                (Some(unit), Some(_)) => unit.receive().await,
+                _ => std::future::pending().await,
+            }
+        };
         let input = tokio::select! {
-            frame = self.channel.receive() => self.heard(frame),
+            frame = of_channel => self.heard(frame),
             frame = of_unit => self.heard(frame),
             Some(answered) = self.answers.join_next(), if !self.answers.is_empty() => match answered {
                 Ok(Answered { id, answer, unit }) => {
@@ -152,12 +185,15 @@ impl Driver {
         let mut happened = Happened::Nothing;
         while let Some(output) = self.link.poll() {
             match output {
-                Output::Transmit(frame) => self.transmit(&frame),
+                Output::Transmit(frame) => self.transmit(frame),
                 Output::Ask { id, ask } => self.ask(id, ask),
                 Output::Event(event) => {
                     self.world.event(&event);
                     match event {
                         Event::LinkUp(parameters) => self.link_up(parameters),
+                        Event::Authenticated(_) => {
+                            self.keys = Some(self.link.keys().unwrap_or_else(|| Secret::new(Vec::new())));
+                        }
                         Event::Established(_) => happened = Happened::Established,
                         Event::Closed(why) => happened = Happened::Closed(why),
                         _ => {}
@@ -168,11 +204,15 @@ impl Driver {
         happened
     }
 
-    fn transmit(&self, frame: &[u8]) {
-        let of_link = split_frame(frame).is_ok_and(|(protocol, _): (Protocol, _)| protocol.of_link());
+    fn transmit(&mut self, frame: Vec<u8>) {
+        let channel = match &mut self.line {
+            Line::Channel(channel, _) => channel,
+            Line::Frames(frames) => return frames.push_back(frame),
+        };
+        let of_link = split_frame(&frame).is_ok_and(|(protocol, _): (Protocol, _)| protocol.of_link());
         let sent = match &self.unit {
-            Some(unit) if !of_link => unit.send(frame),
-            _ => self.channel.send(frame),
+            Some(unit) if !of_link => unit.send(&frame),
+            _ => channel.send(&frame),
         };
         if let Err(error) = sent {
             // PPP sends again, and gives up by its own counters.
@@ -182,9 +222,10 @@ impl Driver {
 
     fn link_up(&mut self, parameters: LinkParameters) {
         self.parameters = Some(parameters);
+        let Line::Channel(channel, _) = &self.line else { return };
         let flags =
             ChannelFlags { compress_protocol: parameters.peer_pfc, compress_address: parameters.peer_acfc };
-        if let Err(error) = self.channel.set_flags(flags) {
+        if let Err(error) = channel.set_flags(flags) {
             tracing::debug!(%error, "headers are sent in full");
         }
     }
@@ -203,7 +244,11 @@ impl Driver {
                 self.handle(Input::Answer { id, answer: Answer::Compressed(done) });
             }
             Ask::Network { peer } => {
-                let (world, channel) = (Arc::clone(&self.world), Arc::clone(&self.channel));
+                let world = Arc::clone(&self.world);
+                let channel = match &self.line {
+                    Line::Channel(channel, _) => Some(Arc::clone(channel)),
+                    Line::Frames(_) => None,
+                };
                 self.later(id, async move {
                     match make_unit(world, channel, peer).await {
                         Ok((plan, unit)) => (Answer::Network(Ok(plan)), Some(unit)),
@@ -265,15 +310,18 @@ impl Driver {
         });
     }
 
-    /// Breaks off what is under way, then closes unit, channel and carrier, in this order. The kernel takes its time for
+    /// Breaks off what is under way, then closes unit and line, in this order. The kernel takes its time for
     /// each.
     pub(crate) async fn dismantle(self) {
-        let Self { unit, channel, carrier, mut answers, .. } = self;
+        let Self { unit, line, mut answers, .. } = self;
         answers.shutdown().await;
         let close = move || {
             drop(unit);
-            drop(channel);
-            drop(carrier);
+            // The channel, and then what carries it.
+            if let Line::Channel(channel, carrier) = line {
+                drop(channel);
+                drop(carrier);
+            }
         };
         let _ = tokio::task::spawn_blocking(close).await;
     }
@@ -281,16 +329,21 @@ impl Driver {
 
 async fn make_unit(
     world: Arc<dyn World>,
-    channel: Arc<Channel>,
+    channel: Option<Arc<Channel>>,
     peer: String,
 ) -> Result<(NetworkPlan, Arc<Unit>), Failure> {
     let plan = world.unit(peer).await?;
     let make = move || -> Result<_, Failure> {
         let unit = match plan.unit {
             Some(unit) => unit,
-            None => Arc::new(Unit::make(&LinkSpec { name: &plan.name, group: plan.group })?),
+            None => {
+                let carrier = if channel.is_some() { Carrier::Kernel } else { Carrier::Tun };
+                Arc::new(Unit::make(carrier, &LinkSpec { name: &plan.name, group: plan.group })?)
+            }
         };
-        unit.connect(&channel)?;
+        if let Some(channel) = &channel {
+            unit.connect(channel)?;
+        }
         Ok((plan.network, unit))
     };
     blocking(Step::Kernel, "making the interface", make).await?

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, Prefix};
 use adit_ppp::{Host as LinkHost, HostInput, HostOutput};
-use adit_ppp_kernel::{HostSocket, Unit};
+use adit_ppp_kernel::HostSocket;
 use tokio::task::JoinHandle;
 
+use super::Unit;
 use crate::clock;
 use crate::host::{Change, Host, Undo};
 
@@ -39,7 +40,7 @@ impl Autoconfiguring {
         host: Arc<dyn Host>,
         told: Told,
     ) -> Result<Self, Failure> {
-        let socket = HostSocket::open(unit)?;
+        let socket = HostSocket::open(unit.name(), unit.index())?;
         let made = Arc::new(Made { host, link: unit.name().to_owned(), addresses: Mutex::default() });
         let task =
             tokio::spawn(run(socket, LinkHost::new(clock::now(), identifier), Arc::clone(&made), told));

@@ -1,9 +1,18 @@
-//! PPP links joined with the kernel: a link of `adit-ppp`, its channel and its unit. What carries a link stands beside this
-//! (`pptp`); who answers its questions is a [`World`]: the client's profile, or the server's users and pools.
+//! PPP links joined with the kernel: a link of `adit-ppp`, its line and its unit. What carries a link stands beside this
+//! (`pptp`, `sstp`); who answers its questions is a [`World`]: the client's profile ([`client`]), or the server's users and
+//! pools ([`server`]).
 
+mod carriage;
+pub(crate) mod client;
 mod driver;
+mod guest;
 mod host;
+mod install;
+mod proof;
+mod radius;
 mod router;
+pub(crate) mod server;
+mod unit;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,11 +21,13 @@ use std::sync::Arc;
 use adit_core::Failure;
 use adit_dbus_api::Traffic;
 use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
-use adit_ppp_kernel::{Family, Unit};
+use adit_ppp_kernel::Family;
 
-pub(crate) use driver::{Driver, Happened};
+pub(crate) use carriage::Carriage;
+pub(crate) use driver::{Driver, Happened, Line};
 pub(crate) use host::{Autoconfiguring, Told};
 pub(crate) use router::Advertising;
+pub(crate) use unit::{Carrier, Unit};
 
 /// An answer that comes later.
 pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -37,6 +48,18 @@ pub(crate) struct UnitPlan {
     pub(crate) network: NetworkPlan,
     /// It is there already.
     pub(crate) unit: Option<Arc<Unit>>,
+}
+
+/// A link and what carries it, driven by one task.
+pub(crate) trait Session: Send + Sync {
+    /// Goes on until the link is up or everything is over. Cancel-safe.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Happened> + Send + '_>>;
+
+    /// The link's interface, once it has one.
+    fn unit(&self) -> Option<&Arc<Unit>>;
+
+    /// Ends it, telling the peer, and closes everything here.
+    fn end(self: Box<Self>) -> Later<()>;
 }
 
 /// Who answers a link's questions.

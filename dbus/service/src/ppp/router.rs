@@ -3,9 +3,10 @@
 use adit_core::Failure;
 use adit_crypto::OsEntropy;
 use adit_ppp::{Router, RouterConfig, RouterInput, RouterOutput};
-use adit_ppp_kernel::{Heard, RouterSockets, Unit};
+use adit_ppp_kernel::{Heard, RouterSockets};
 use tokio::task::JoinHandle;
 
+use super::Unit;
 use crate::clock;
 
 /// Advertises until it is dropped.
@@ -17,7 +18,7 @@ impl Advertising {
     /// # Errors
     /// The kernel refuses the sockets.
     pub(crate) fn begin(unit: &Unit, config: RouterConfig) -> Result<Self, Failure> {
-        let sockets = RouterSockets::open(unit)?;
+        let sockets = RouterSockets::open(unit.name(), unit.index())?;
         Ok(Self(tokio::spawn(run(sockets, config))))
     }
 }

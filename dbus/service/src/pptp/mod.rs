@@ -1,38 +1,83 @@
-//! PPTP: a control connection, its call's PPP link, and the kernel that carries both (RFC 2637). Dialled ([`client`]) and
-//! answered ([`server`]).
+//! PPTP: a control connection, its call's PPP link, and the kernel that carries both (RFC 2637). Who dials and who answers is
+//! common to what carries PPP (`ppp`).
 
-pub(crate) mod client;
-mod guest;
-mod install;
-mod proof;
-mod radius;
-pub(crate) mod server;
 mod session;
 
-use crate::ppp::MPPE_HEADER;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_ppp::LinkConfig;
+use adit_pptp::Role;
+use tokio::net::TcpStream;
+
+use crate::ppp::{MPPE_HEADER, World};
+use session::{Session, Start};
 
 /// The path's headers in front of a packet inside: IPv4, GRE with sequence and acknowledgement, PPP's address, control and
 /// protocol.
 const OVERHEAD: u16 = 20 + 16 + 4;
 
 /// The longest packet inside, in octets: what Windows uses, and what passes most paths; a longer one gains little.
-const MOST_MTU: u16 = 1400;
+pub(crate) const MOST_MTU: u16 = 1400;
 
 /// The longest packet of a link, in octets, MPPE's header included: what fits the path, or what the interface's wanted MTU
 /// makes of it.
-fn link_mtu(path: u32, wanted: Option<u16>) -> u16 {
+pub(crate) fn link_mtu(path: u32, wanted: Option<u16>) -> u16 {
     let fits = u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).min(MOST_MTU);
     wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
 }
 
 /// An interface's MTU in octets while its link is down: what is sent then goes through the link later.
-fn waiting_mtu(wanted: Option<u16>) -> u16 {
+pub(crate) fn waiting_mtu(wanted: Option<u16>) -> u16 {
     wanted.unwrap_or(MOST_MTU - MPPE_HEADER)
 }
 
 /// Said once whenever PPTP is dialled.
 pub(crate) const WEAK: &str = "PPTP is weak: whoever records the log-in finds the password's hash in hours, MPPE proves \
                                nothing of a packet, and its control messages are not protected; use IKEv2 or SSTP where you can";
+
+/// A session that dials, on a TCP connection that stands.
+///
+/// # Errors
+/// Its addresses are not IPv4.
+pub(crate) fn dial(
+    tcp: TcpStream,
+    ends: (SocketAddr, SocketAddr),
+    mtu: u16,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Result<Session, Failure> {
+    session(Role::Pns, String::new(), tcp, ends, mtu, link, world)
+}
+
+/// One that answers.
+///
+/// # Errors
+/// Its addresses are not IPv4.
+pub(crate) fn answer(
+    tcp: TcpStream,
+    ends: (SocketAddr, SocketAddr),
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Result<Session, Failure> {
+    session(Role::Pac, "adit".into(), tcp, ends, MOST_MTU, link, world)
+}
+
+fn session(
+    role: Role,
+    host_name: String,
+    tcp: TcpStream,
+    (local, remote): (SocketAddr, SocketAddr),
+    mtu: u16,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Result<Session, Failure> {
+    let (IpAddr::V4(local), IpAddr::V4(remote)) = (local.ip(), remote.ip()) else {
+        return Err(Failure::new(FailureCode::Internal, Step::Call, "an address is not IPv4"));
+    };
+    Ok(Session::new(Start { role, host_name, tcp, local, remote, mtu, link, world }))
+}
 
 #[cfg(test)]
 mod tests {

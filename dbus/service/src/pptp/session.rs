@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use adit_pptp_kernel::{BoundCall, PptpSocket};
 use tokio::net::TcpStream;
 
 use crate::clock;
-use crate::ppp::{Driver, Happened, World};
+use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
 
 /// So long nothing may come by GRE after the call is up.
 const NO_GRE: Duration = Duration::from_secs(8);
@@ -79,13 +80,7 @@ impl Session {
         }
     }
 
-    /// What the link has made of the kernel.
-    pub(crate) fn unit(&self) -> Option<&Arc<adit_ppp_kernel::Unit>> {
-        self.driver.as_ref().and_then(Driver::unit)
-    }
-
-    /// Goes on until the link is up or everything is over. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Happened {
+    async fn go_on(&mut self) -> Happened {
         let mut buffer = [0; 2048];
         loop {
             self.drain();
@@ -192,15 +187,16 @@ impl Session {
             Ok((socket, channel)) => {
                 let Start { link, mtu, world, .. } = &self.start;
                 let world = Arc::clone(world);
-                self.driver = Some(Driver::start(link.clone(), channel, Box::new(socket), *mtu, world));
+                let line = Line::Channel(Arc::new(channel), Box::new(socket));
+                self.driver = Some(Driver::start(link.clone(), line, *mtu, world));
                 self.gre_until = (self.start.role == Role::Pns).then(|| clock::now() + NO_GRE);
             }
             Err(why) => self.over = Some(Err(why)),
         }
     }
 
-    /// Ends the link, then the call, then the connection, telling the peer each time, and closes everything here.
-    pub(crate) async fn end(mut self) {
+    /// Ends the link, then the call, then the connection, telling the peer each time.
+    async fn take_leave(mut self) {
         // A peer that does not answer is not waited for longer.
         let _ = tokio::time::timeout(FAREWELL, self.farewell()).await;
         let (bound, ready) = (self.bound.take(), self.ready.take());
@@ -237,6 +233,20 @@ impl Session {
             };
             self.hear(input);
         }
+    }
+}
+
+impl ppp::Session for Session {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Happened> + Send + '_>> {
+        Box::pin(self.go_on())
+    }
+
+    fn unit(&self) -> Option<&Arc<Unit>> {
+        self.driver.as_ref().and_then(Driver::unit)
+    }
+
+    fn end(self: Box<Self>) -> Later<()> {
+        Box::pin(self.take_leave())
     }
 }
 
@@ -290,7 +300,6 @@ mod tests {
     use std::time::Duration;
 
     use adit_ppp::{Addresses, Answer, Ask, Event, Mppe, Network, Timing};
-    use adit_ppp_kernel::Unit;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
@@ -354,8 +363,8 @@ mod tests {
             peer.read_exact(&mut request).await.unwrap();
             drop(peer);
         };
-        let (happened, ()) = tokio::join!(session.next(), goes_away);
-        session.end().await;
+        let (happened, ()) = tokio::join!(session.go_on(), goes_away);
+        session.take_leave().await;
         match happened {
             Happened::Closed(why) => why,
             _ => panic!("it went on"),

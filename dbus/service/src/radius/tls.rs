@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::door::Back;
 use crate::revocation;
+use crate::tls::shake_hands;
 
 /// Connecting and shaking hands together have so long, and so has whatever is written. Whether the server's certificates have
 /// been revoked is asked after that, and has its own time.
@@ -128,29 +129,8 @@ impl Connection {
 
     async fn meet(to: SocketAddr, config: &ClientConfig) -> Result<Self, Failure> {
         let mut stream = dial(to).await.map_err(|e| lost(&e.to_string()))?;
-        let mut engine = Engine::client(config)?;
-        let mut buffer = vec![0; PIECE];
-        loop {
-            let records = engine.records();
-            stream.write_all(&records).await.map_err(|e| lost(&e.to_string()))?;
-            if engine.tunnel().is_some() {
-                return Ok(Self { stream, engine, packets: Stream::default(), sent: vec![None; 256] });
-            }
-            let length = stream.read(&mut buffer).await.map_err(|e| lost(&e.to_string()))?;
-            let records = buffer.get(..length).filter(|r| !r.is_empty()).ok_or_else(closed)?.to_vec();
-            // Public-key work.
-            let work = move || {
-                let fed = engine.feed(&records);
-                (engine, fed)
-            };
-            let (back, fed) = tokio::task::spawn_blocking(work).await.map_err(|_| lost("TLS broke off"))?;
-            engine = back;
-            if let Err(why) = fed {
-                // It reads why.
-                let _ = stream.write_all(&engine.records()).await;
-                return Err(why);
-            }
-        }
+        let engine = shake_hands(&mut stream, Engine::client(config)?, lost).await?;
+        Ok(Self { stream, engine, packets: Stream::default(), sent: vec![None; 256] })
     }
 
     /// Says a packet. What went over this connection already is on its way, and is not said again (RFC 6613 §2.6.1).

@@ -22,7 +22,8 @@ pub enum Role {
     Authenticator,
 }
 
-/// MasterReceiveKey and MasterSendKey, 16 bytes each, as the two ends name them from their own side.
+/// MasterReceiveKey and MasterSendKey as the two ends name them from their own side: 16 bytes each of MS-CHAP, 32 of an EAP
+/// method's MSK. MPPE uses the first 16.
 pub struct MasterKeys {
     client_sends: Secret,
     server_sends: Secret,
@@ -59,11 +60,12 @@ impl MasterKeys {
     /// names them, 32 octets each, of which MPPE uses the first 16 (RFC 2548 §2.4, RFC 5216 §2.3).
     #[must_use]
     pub fn of_msk(msk: &Secret) -> Option<Self> {
-        let key = |at: usize| msk.expose().get(at..at.checked_add(16)?).map(Secret::from);
         // EAP-MSCHAPv2's are 16 octets each, side by side, and 32 zeros ([MS-CHAP] §3.1.5.1).
         let short = msk.expose().get(32..).is_some_and(|rest| rest.iter().all(|b| *b == 0));
-        let second = if short { 16 } else { 32 };
-        Some(Self { client_sends: key(0)?, server_sends: key(second)? })
+        let length = if short { 16 } else { 32 };
+        let (first, rest) = msk.expose().split_at_checked(length)?;
+        let second = rest.get(..length)?;
+        Some(Self { client_sends: Secret::from(first), server_sends: Secret::from(second) })
     }
 
     /// Keys that somebody else has derived (a RADIUS server's MS-MPPE-Send-Key and MS-MPPE-Recv-Key, which are named
@@ -72,6 +74,13 @@ impl MasterKeys {
     pub fn of_authenticator(send: Secret, receive: Secret) -> Option<Self> {
         let long_enough = send.len() >= 16 && receive.len() >= 16;
         long_enough.then_some(Self { client_sends: receive, server_sends: send })
+    }
+
+    /// Both, one behind the other, the client's first: what a carrier binds itself to ([MS-SSTP] §3.2.5.2.2).
+    #[must_use]
+    pub fn both(&self) -> Secret {
+        let both = Zeroizing::new([self.client_sends.expose(), self.server_sends.expose()].concat());
+        Secret::from(&both[..])
     }
 
     /// The MSK of EAP-MSCHAPv2, 64 bytes: MasterReceiveKey and MasterSendKey as the authenticator names them, then 32

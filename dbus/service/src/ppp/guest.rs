@@ -14,7 +14,6 @@ use adit_ppp::{
     Answer, Ask, Claim, Established, Event, Ipv6Network, KnownUser, Network, NetworkPlan, RouterConfig,
     Verdict,
 };
-use adit_ppp_kernel::Unit;
 use adit_profile::{AddressRule, FileRef, User};
 use tokio::sync::watch;
 use tracing::info;
@@ -22,11 +21,11 @@ use tracing::info;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
-use super::session::Session;
+use super::{Advertising, Carriage, Later, SERVER_GROUP, Unit, UnitPlan, World};
 use crate::blocking::blocking;
 use crate::eap_tls::{EapTls, failed};
 use crate::host::{Change, HostError, Undo, client_route, site_route};
-use crate::ppp::{self, Advertising, Later, SERVER_GROUP, UnitPlan, World};
+use crate::ppp;
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
 use crate::server::identity;
@@ -57,6 +56,8 @@ struct GuestFacts {
     /// Which addresses they may have who came in, where the file of users says that.
     addresses: Option<AddressRule>,
     how: String,
+    /// What encrypts what is outside of PPP, where something does.
+    outside: Option<String>,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
     /// Its /64.
@@ -105,9 +106,19 @@ impl Guest {
         Arc::new(Self { server: Arc::clone(server), from: path.remote, remote, facts, tls })
     }
 
+    /// What they dial by.
+    pub(super) fn carriage(&self) -> Carriage {
+        self.server.carriage
+    }
+
     /// Where they are.
     pub(super) const fn from(&self) -> SocketAddr {
         self.from
+    }
+
+    /// Their link is inside of what encrypts by itself.
+    pub(super) fn is_inside_of(&self, outside: String) {
+        self.facts().outside = Some(outside);
     }
 
     /// Whether they have proven who they are.
@@ -146,10 +157,11 @@ impl Guest {
 
     /// Most peers hang up when they are refused: then this is all that there is to be read.
     fn log_refusal(&self, verdict: &Result<Verdict, Failure>) {
+        let name = self.server.carriage.name();
         match verdict {
-            Ok(Verdict::Refused { why, error }) => info!(from = %self.from, error, "PPTP: {why}"),
+            Ok(Verdict::Refused { why, error }) => info!(from = %self.from, error, "{name}: {why}"),
             Ok(Verdict::Accepted { .. }) => {}
-            Err(why) => info!(from = %self.from, code = %why.code, "PPTP: {why}"),
+            Err(why) => info!(from = %self.from, code = %why.code, "{name}: {why}"),
         }
     }
 
@@ -240,7 +252,8 @@ impl Guest {
                 (Some(owner), address, network, dns.clone());
             facts.behind = behind;
         }
-        let name = format!("aditp{}", server.next_unit.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("{}{}", server.carriage.prefix(), server.next_unit.fetch_add(1, Ordering::Relaxed));
         let v4 = server.local.zip(address);
         let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
         Ok(UnitPlan { name, group: SERVER_GROUP, network, unit: None })
@@ -333,20 +346,27 @@ impl Guest {
     }
 
     /// The link carries packets: it is shown, and can be ended by who sees it.
-    pub(super) fn established(&self, local: SocketAddr, session: &Session, stop: &watch::Sender<bool>) {
+    pub(super) fn established(
+        &self,
+        local: SocketAddr,
+        unit: Option<&Arc<Unit>>,
+        stop: &watch::Sender<bool>,
+    ) {
         let mut facts = self.facts();
-        let mut shown = Facts::new(Role::Server, "pptp", "");
-        let (esp, weak) = suites::mppe_shown(facts.established.as_ref().and_then(|e| e.mppe));
+        let carriage = self.server.carriage;
+        let mut shown = Facts::new(Role::Server, carriage.word(), "");
+        let mppe = facts.established.as_ref().and_then(|e| e.mppe);
+        let (esp, weak) = suites::ppp_shown(facts.outside.as_deref(), mppe);
         shown.local = Some(local);
         shown.remote = Some(self.from);
         shown.remote_id.clone_from(&facts.identity);
         shown.addresses = facts.addresses_in_use();
         let addresses = shown.addresses.clone();
         shown.dns.clone_from(&facts.dns);
-        shown.ike_suite = format!("PPTP, {}", facts.how);
+        shown.ike_suite = format!("{}, {}", carriage.name(), facts.how);
         shown.esp_suite = esp;
         shown.legacy = weak;
-        shown.interface = session.unit().map(|u| u.name().to_owned()).unwrap_or_default();
+        shown.interface = unit.map(|u| u.name().to_owned()).unwrap_or_default();
         let registry = self.server.daemon.registry();
         let id = registry.add(shown);
         facts.connection = Some(id);
@@ -356,7 +376,7 @@ impl Guest {
             let grant = remote.grant(granted, facts.identity.clone());
             facts.accounted = Some(Accounted::begin(grant, remote.path(), lease));
         }
-        let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        let unit = unit.map_or_else(Weak::new, Arc::downgrade);
         let mut sessions = self.server.sessions();
         if !facts.behind.is_empty() {
             sessions.sites.insert(facts.identity.clone(), id);
@@ -364,7 +384,7 @@ impl Guest {
         sessions.standing.insert(id, (stop.clone(), unit));
         drop(sessions);
         registry.set_state(id, State::Connected, "established", None);
-        info!(from = %self.from, user = facts.identity, ?addresses, "PPTP: connected");
+        info!(from = %self.from, user = facts.identity, ?addresses, "{}: connected", carriage.name());
     }
 
     /// A family has come late, or has gone.
@@ -379,9 +399,9 @@ impl Guest {
     }
 
     /// Tells RADIUS servers of the session as long as it lasts. Returns when they do not let it go on.
-    pub(super) fn kept(&self, session: &Session) -> Later<Cause> {
+    pub(super) fn kept(&self, unit: Option<&Arc<Unit>>) -> Later<Cause> {
         let accounted = self.facts().accounted.as_ref().map_or_else(Weak::new, Arc::downgrade);
-        let unit = session.unit().map_or_else(Weak::new, Arc::downgrade);
+        let unit = unit.map_or_else(Weak::new, Arc::downgrade);
         Box::pin(async move {
             let carried = || {
                 let unit = unit.upgrade();
@@ -395,9 +415,9 @@ impl Guest {
     }
 
     /// Tells RADIUS servers that it is over, while the kernel still knows what it has carried.
-    pub(super) async fn account(&self, session: &Session, cause: Cause) {
+    pub(super) async fn account(&self, unit: Option<&Arc<Unit>>, cause: Cause) {
         let Some(accounted) = self.facts().accounted.take() else { return };
-        let carried = match session.unit() {
+        let carried = match unit {
             Some(unit) => ppp::carried(Arc::clone(unit)).await.unwrap_or_default(),
             None => Traffic::default(),
         };

@@ -1,9 +1,10 @@
-//! The life of a dialled PPTP connection: one task from `up` to the last undo.
+//! The life of a dialled connection whose link is PPP's: one task from `up` to the last undo. What carries it is asked where
+//! that makes a difference: [`Carriage`].
 
 mod demand;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,20 +12,18 @@ use adit_auth::eap::PeerAsk;
 use adit_core::{Failure, FailureCode, Step};
 use adit_pki::TrustAnchors;
 use adit_ppp::{
-    Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Network, NetworkPlan,
-    Timing,
+    Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
+    NetworkPlan, Timing,
 };
-use adit_ppp_kernel::{Family, Unit};
-use adit_pptp::Role;
-use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic};
+use adit_ppp_kernel::Family;
+use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::install::Installation;
-use super::session::{Session, Start};
-use super::{WEAK, link_mtu};
+use super::{Carriage, Happened, Later, Session, Unit, UnitPlan, World};
 use crate::blocking::blocking;
 use crate::client::{
     ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
@@ -35,9 +34,8 @@ use crate::daemon::Daemon;
 use crate::eap_tls::{EapTls, failed};
 use crate::files::Files;
 use crate::host::{LINK_GROUP, MARK, PathInfo};
-use crate::ppp::{Happened, Later, UnitPlan, World};
 use crate::registry::{ConnectionId, State};
-use crate::suites;
+use crate::{pptp, sstp, suites};
 
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -80,8 +78,8 @@ struct Attempt {
     passwords: Arc<Passwords>,
     stopped: watch::Receiver<bool>,
     /// Where the servers were when their names were looked up last.
-    known: Vec<(ServerName, Vec<Ipv4Addr>)>,
-    session: Option<Session>,
+    known: Vec<(ServerName, Vec<SocketAddr>)>,
+    session: Option<Box<dyn Session>>,
     unit: SharedUnit,
     /// Somebody wants what waits for a packet.
     asked: Arc<Notify>,
@@ -96,7 +94,9 @@ enum Ended {
 
 impl Attempt {
     async fn run(mut self) -> Result<(), Failure> {
-        self.progress(Step::Call, WEAK);
+        if self.profile.kind == TunnelKind::Pptp {
+            self.progress(Step::Call, pptp::WEAK);
+        }
         let ended = match self.profile.start {
             StartAt::OnDemand => self.wait_and_hold().await,
             StartAt::Manual | StartAt::Boot => self.up_and_hold().await,
@@ -166,7 +166,7 @@ impl Attempt {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        check_kernel().await?;
+        self.check_kernel().await?;
         let proof = Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;
         if proof.by_password {
             self.passwords.ready().await?;
@@ -174,7 +174,7 @@ impl Attempt {
         self.look_up().await?;
         let mut last = None;
         for (gateway, addresses) in self.known.clone() {
-            for remote in addresses.into_iter().take(MOST_ADDRESSES) {
+            for remote in addresses {
                 match self.dial(&proof, &gateway, remote).await {
                     Ok(()) => return Ok(()),
                     Err(failure) => {
@@ -192,7 +192,7 @@ impl Attempt {
             }
         }
         Err(last.unwrap_or_else(|| {
-            let text = "the server has no IPv4 address, and PPTP has no other";
+            let text = format!("the server has no address that {} can use", self.carriage().name());
             Failure::new(FailureCode::NameUnresolved, Step::Resolve, text)
         }))
     }
@@ -203,16 +203,15 @@ impl Attempt {
         if self.profile.tunnel == Traffic::Full && known {
             return Ok(());
         }
-        self.progress(Step::Resolve, &format!("PPTP: resolving {}", self.profile.server()));
+        let name = self.carriage().name();
+        self.progress(Step::Resolve, &format!("{name}: resolving {}", self.profile.server()));
         let (mut found, mut last) = (Vec::new(), None);
         for gateway in &self.profile.servers {
             match resolve(gateway, self.profile.local_address).await {
                 Ok(addresses) => {
-                    let v4 = addresses.iter().filter_map(|a| match a.ip() {
-                        IpAddr::V4(a) => Some(a),
-                        IpAddr::V6(_) => None,
-                    });
-                    found.push((gateway.clone(), v4.collect()));
+                    let mut found_there = self.carriage().usable(gateway, addresses);
+                    found_there.truncate(MOST_ADDRESSES);
+                    found.push((gateway.clone(), found_there));
                 }
                 Err(failure) => last = Some(failure),
             }
@@ -227,50 +226,52 @@ impl Attempt {
         }
     }
 
-    async fn dial(&mut self, proof: &Proof, gateway: &ServerName, remote: Ipv4Addr) -> Result<(), Failure> {
+    async fn dial(&mut self, proof: &Proof, gateway: &ServerName, remote: SocketAddr) -> Result<(), Failure> {
         let tls = proof.tls(&self.profile, gateway)?;
-        let uplink =
-            self.daemon.host().path_to(remote.into()).await.map_err(|e| no_route(remote.into(), &e))?;
+        let host = self.daemon.host();
+        let uplink = host.path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e))?;
         if self.profile.tunnel == Traffic::Full {
-            let servers: Vec<Ipv4Addr> = self.known.iter().flat_map(|(_, a)| a.iter().copied()).collect();
+            let servers: Vec<IpAddr> =
+                self.known.iter().flat_map(|(_, all)| all.iter().map(SocketAddr::ip)).collect();
             self.installation.block(&servers).await?;
         }
-        self.installation.open(remote, &uplink).await?;
-        self.progress(Step::Call, &format!("PPTP: calling {remote}"));
+        self.installation.open(remote.ip(), &uplink).await?;
+        let carriage = self.carriage();
+        self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
         let (tcp, local) = self.tcp(remote, &uplink).await?;
-        let server = SocketAddr::new(remote.into(), adit_pptp::PORT);
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(local);
-            f.remote = Some(server);
+            f.remote = Some(remote);
             f.local_id.clone_from(&proof.name);
             f.gateway = gateway.host.to_string();
         });
-        let IpAddr::V4(local) = local.ip() else {
-            return Err(Failure::new(FailureCode::Internal, Step::Call, "the address is not IPv4"));
-        };
-        let mtu = link_mtu(uplink.mtu, self.profile.mtu);
+        let mtu = carriage.mtu(uplink.mtu, self.profile.mtu);
         let ipv6 = self.has_ipv6().await;
-        let world = ClientWorld {
+        let mut world = ClientWorld {
             id: self.id,
             profile: Arc::clone(&self.profile),
             daemon: Arc::clone(&self.daemon),
             installation: Arc::clone(&self.installation),
             passwords: Arc::clone(&self.passwords),
             tls: tokio::sync::Mutex::new(tls),
+            outside: None,
         };
-        let session = Session::new(Start {
-            role: Role::Pns,
-            host_name: String::new(),
-            tcp,
-            local,
-            remote,
-            mtu,
-            link: LinkConfig {
-                addresses: Addresses::FromPeer { wanted: self.installation.former().await },
-                ..link_config(&self.profile, &proof.name, mtu, ipv6)
-            },
-            world: Arc::new(world),
-        });
+        let link = LinkConfig {
+            addresses: Addresses::FromPeer { wanted: self.installation.former().await },
+            ..link_config(&self.profile, &proof.name, mtu, ipv6)
+        };
+        let session: Box<dyn Session> = match carriage {
+            Carriage::Pptp => Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?),
+            Carriage::Sstp => {
+                let outside = sstp::meet(tcp, &self.profile, gateway, proof.anchors()?).await?;
+                self.progress(
+                    Step::Call,
+                    &format!("SSTP: {}, the server is who it is to be", outside.cipher),
+                );
+                world.outside = Some(outside.cipher.clone());
+                Box::new(sstp::dial(outside, gateway, remote, mtu, link, Arc::new(world)))
+            }
+        };
         match self.session.insert(session).next().await {
             Happened::Established => {
                 self.established();
@@ -281,31 +282,38 @@ impl Attempt {
         }
     }
 
+    fn carriage(&self) -> Carriage {
+        Carriage::of(&self.profile)
+    }
+
+    /// A kernel that could not carry the tunnel ends the attempt before its first packet.
+    async fn check_kernel(&self) -> Result<(), Failure> {
+        let carriage = self.carriage();
+        blocking(Step::Kernel, "asking the kernel", move || carriage.check_kernel()).await?
+    }
+
     /// Whether this host has IPv6, and has not turned it off.
     async fn has_ipv6(&self) -> bool {
         let off = self.daemon.host().setting("net/ipv6/conf/default/disable_ipv6").await;
         matches!(off, Ok(Some(off)) if off == "0")
     }
 
-    async fn tcp(&self, remote: Ipv4Addr, uplink: &PathInfo) -> Result<(TcpStream, SocketAddr), Failure> {
+    async fn tcp(&self, remote: SocketAddr, uplink: &PathInfo) -> Result<(TcpStream, SocketAddr), Failure> {
+        let (port, name) = (remote.port(), self.carriage().name());
         let unreachable = |why: String| {
-            Failure::new(
-                FailureCode::ServerUnreachable,
-                Step::Call,
-                format!("TCP port 1723 of {remote}: {why}"),
-            )
-            .hint("is it a PPTP server, and does a firewall let TCP port 1723 pass?")
+            let text = format!("TCP port {port} of {}: {why}", remote.ip());
+            Failure::new(FailureCode::ServerUnreachable, Step::Call, text)
+                .hint(format!("is it {name}'s server, and does a firewall let TCP port {port} pass?"))
         };
         let opened = || -> std::io::Result<TcpSocket> {
-            let socket = TcpSocket::new_v4()?;
+            let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             setsockopt(&socket, sockopt::Mark, &MARK)?;
             let source = self.profile.local_address.unwrap_or(uplink.source);
             socket.bind(SocketAddr::new(source, 0))?;
             Ok(socket)
         };
         let socket = opened().map_err(|e| unreachable(e.to_string()))?;
-        let connect = socket.connect(SocketAddr::new(remote.into(), adit_pptp::PORT));
-        let tcp = match tokio::time::timeout(CONNECT, connect).await {
+        let tcp = match tokio::time::timeout(CONNECT, socket.connect(remote)).await {
             Ok(Ok(tcp)) => tcp,
             Ok(Err(e)) => return Err(unreachable(e.to_string())),
             Err(_) => return Err(unreachable(format!("no answer in {} s", CONNECT.as_secs()))),
@@ -316,7 +324,7 @@ impl Attempt {
     }
 
     fn established(&self) {
-        let unit = self.session.as_ref().and_then(Session::unit);
+        let unit = self.session.as_ref().and_then(|session| session.unit());
         *lock(&self.unit) = unit.map_or_else(Weak::new, Arc::downgrade);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
@@ -330,7 +338,7 @@ impl Attempt {
         let Some(session) = &mut self.session else { return closed() };
         let mut idle = None;
         if let Some(limit) = self.profile.idle {
-            idle = Some(Idle::new(limit, Instant::now(), packets(session).await));
+            idle = Some(Idle::new(limit, Instant::now(), packets(session.unit()).await));
         }
         loop {
             let next = idle.as_ref().map(Idle::next);
@@ -347,7 +355,7 @@ impl Attempt {
                     }
                 }
                 () = look => {
-                    let packets = packets(session).await;
+                    let packets = packets(session.unit()).await;
                     if let Some(failure) = idle.as_mut().and_then(|idle| idle.look(Instant::now(), packets)) {
                         return failure;
                     }
@@ -380,8 +388,10 @@ struct Proof {
     /// Who we are.
     name: String,
     own: Option<OwnCertificate>,
-    /// Whom the server's certificate may be of, where a method runs TLS.
+    /// Whom the server's certificate may be of, where it has to show one.
     anchors: Option<Arc<TrustAnchors>>,
+    /// Whether a method runs TLS.
+    eap_tls: bool,
     by_password: bool,
 }
 
@@ -389,7 +399,8 @@ impl Proof {
     async fn read(files: &Files, profile: &Profile, passwords: &Passwords) -> Result<Self, Failure> {
         let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
         let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
-        let anchors = match methods.iter().any(|m| m.runs_tls()) {
+        let eap_tls = methods.iter().any(|m| m.runs_tls());
+        let anchors = match eap_tls || profile.kind == TunnelKind::Sstp {
             true => Some(Arc::new(anchors(files, &profile.ca)?)),
             false => None,
         };
@@ -400,13 +411,18 @@ impl Proof {
             (None, None) => String::new(),
         };
         // Who has a certificate is asked for a password only if the server wants none of it.
-        Ok(Self { name, own, anchors, by_password: !methods.contains(&EapType::Tls) })
+        Ok(Self { name, own, anchors, eap_tls, by_password: !methods.contains(&EapType::Tls) })
     }
 
     /// The engine of one link.
     fn tls(&self, profile: &Profile, gateway: &ServerName) -> Result<Option<EapTls>, Failure> {
         let engine = |anchors| EapTls::of_profile(profile, gateway, anchors, self.own.as_ref());
-        self.anchors.as_ref().map(engine).transpose()
+        self.anchors.as_ref().filter(|_| self.eap_tls).map(engine).transpose()
+    }
+
+    fn anchors(&self) -> Result<&Arc<TrustAnchors>, Failure> {
+        let none = || Failure::new(FailureCode::Internal, Step::Call, "there are no authorities");
+        self.anchors.as_ref().ok_or_else(none)
     }
 }
 
@@ -423,7 +439,11 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
             methods: profile.eap.methods.iter().copied().map(method).collect(),
             inner: inner(profile.eap.inner),
         },
-        mppe: suites::mppe(&ppp.mppe),
+        mppe: match profile.kind {
+            // TLS encrypts.
+            TunnelKind::Sstp => Mppe::OFF,
+            TunnelKind::Ikev2 | TunnelKind::Pptp => suites::mppe(&ppp.mppe),
+        },
         ipv4: profile.addresses.ipv4,
         ipv6: profile.addresses.ipv6 && ipv6 && mtu >= LEAST_IPV6,
         addresses: Addresses::FromPeer { wanted: None },
@@ -438,6 +458,8 @@ struct ClientWorld {
     installation: Arc<Installation>,
     passwords: Arc<Passwords>,
     tls: tokio::sync::Mutex<Option<EapTls>>,
+    /// What encrypts what is outside of PPP, where something does.
+    outside: Option<String>,
 }
 
 impl ClientWorld {
@@ -448,12 +470,14 @@ impl ClientWorld {
     fn authenticated(&self, who: &Authenticated) {
         let how = who.ours.map_or_else(|| "no authentication".to_owned(), |m| m.to_string());
         self.progress(Step::Authenticate, &format!("PPP: authenticated by {how}"));
-        self.daemon.registry().update(self.id, |f| f.ike_suite = format!("PPTP, {how}"));
+        self.daemon
+            .registry()
+            .update(self.id, |f| f.ike_suite = format!("{}, {how}", Carriage::of(&self.profile).name()));
     }
 
     fn established(&self, up: &Established) {
         let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)));
-        let (esp, weak) = suites::mppe_shown(up.mppe);
+        let (esp, weak) = suites::ppp_shown(self.outside.as_deref(), up.mppe);
         self.daemon.registry().update(self.id, |f| {
             // Others come by router advertisements.
             f.dns.retain(IpAddr::is_ipv6);
@@ -527,19 +551,9 @@ impl World for ClientWorld {
     }
 }
 
-/// A kernel that could not carry the tunnel ends the attempt before its first packet.
-async fn check_kernel() -> Result<(), Failure> {
-    let probe = || -> Result<(), Failure> {
-        adit_pptp_kernel::probe()?;
-        adit_ppp_kernel::probe()?;
-        Ok(())
-    };
-    blocking(Step::Kernel, "asking the kernel", probe).await?
-}
-
 /// What has gone through the link's unit, both ways, but for what neighbours tell each other.
-async fn packets(session: &Session) -> BTreeMap<(), u64> {
-    let Some(unit) = session.unit().cloned() else { return BTreeMap::new() };
+async fn packets(unit: Option<&Arc<Unit>>) -> BTreeMap<(), u64> {
+    let Some(unit) = unit.cloned() else { return BTreeMap::new() };
     let counted = tokio::task::spawn_blocking(move || unit.packets()).await;
     counted.into_iter().flatten().map(|packets| ((), packets)).collect()
 }

@@ -1,4 +1,4 @@
-//! What a dialled PPTP connection changes on this host, each change with its undo: the block, the way of its own GRE, then
+//! What a dialled connection changes on this host, each change with its undo: the block, the way of its own packets, then
 //! addresses, routes and rules on the unit.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use adit_core::{Failure, Prefix, Step};
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{HostOutput, Ipv4Network, Ipv6Network, Network};
-use adit_ppp_kernel::{Family, LinkSpec, Unit};
+use adit_ppp_kernel::{Family, LinkSpec};
 use adit_profile::{Profile, Tunnel as Traffic};
 use nix::errno::Errno;
 
-use super::waiting_mtu;
+use super::{Autoconfiguring, Carriage, Told, Unit};
 use crate::blocking::blocking;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
@@ -20,7 +20,6 @@ use crate::host::{
     Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, nft_program,
     segments, tunnel_routes, waiting_routes,
 };
-use crate::ppp::{Autoconfiguring, Told};
 use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
@@ -64,14 +63,22 @@ impl Installation {
         Self { id, profile, numbers: daemon.numbers(), daemon, slot: tokio::sync::Mutex::default() }
     }
 
+    fn carriage(&self) -> Carriage {
+        Carriage::of(&self.profile)
+    }
+
     /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
-    pub(super) async fn block(&self, servers: &[Ipv4Addr]) -> Result<(), Failure> {
+    pub(super) async fn block(&self, servers: &[IpAddr]) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.blocked {
             return Ok(());
         }
         let interface = slot.ground.name(&self.daemon, &self.profile).await?;
-        let change = Block { interface, inside: Vec::new(), gre: servers.to_vec() }.change();
+        let gre = match self.carriage() {
+            Carriage::Pptp => v4_of(servers),
+            Carriage::Sstp => Vec::new(),
+        };
+        let change = Block { interface, inside: Vec::new(), gre }.change();
         slot.ground
             .changes(&self.daemon, self.numbers)?
             .make(&change)
@@ -81,9 +88,12 @@ impl Installation {
         Ok(())
     }
 
-    /// The tunnel's own GRE, which the kernel sends without our mark, goes past the tunnel.
-    pub(super) async fn open(&self, server: Ipv4Addr, uplink: &PathInfo) -> Result<(), Failure> {
-        let mut wanted = vec![Change::GreRule { to: server }];
+    /// The tunnel's own packets go past it: GRE, which the kernel sends without our mark, needs a rule for that.
+    pub(super) async fn open(&self, server: IpAddr, uplink: &PathInfo) -> Result<(), Failure> {
+        let mut wanted: Vec<Change> = match self.carriage() {
+            Carriage::Pptp => v4_of(&[server]).into_iter().map(|to| Change::GreRule { to }).collect(),
+            Carriage::Sstp => Vec::new(),
+        };
         let host = self.daemon.host();
         let loosened = loosen_reverse_path(host.as_ref(), &uplink.link).await;
         wanted.extend(loosened.map_err(|e| refused("reading rp_filter", &e))?);
@@ -113,9 +123,10 @@ impl Installation {
             }
         }
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
-        let mtu = waiting_mtu(self.profile.mtu);
+        let mtu = self.carriage().waiting_mtu(self.profile.mtu);
+        let carrier = self.carriage().carrier();
         let make = move || -> Result<_, Failure> {
-            let unit = Unit::make(&LinkSpec { name: &name, group: LINK_GROUP })?;
+            let unit = Unit::make(carrier, &LinkSpec { name: &name, group: LINK_GROUP })?;
             unit.set_up(mtu)?;
             unit.hold()?;
             Ok(Arc::new(unit))
@@ -139,7 +150,7 @@ impl Installation {
 
     /// Fails where its interface is gone: the file of a unit alone does not tell.
     async fn hold_again(&self, waiting: &Waiting) -> Result<(), Failure> {
-        let (unit, mtu) = (Arc::clone(&waiting.unit), waiting_mtu(self.profile.mtu));
+        let (unit, mtu) = (Arc::clone(&waiting.unit), self.carriage().waiting_mtu(self.profile.mtu));
         let hold = move || -> Result<_, Failure> {
             unit.set_up(mtu)?;
             Ok(unit.hold()?)
@@ -354,6 +365,14 @@ async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {
         }
     }
     errors
+}
+
+fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+    let v4 = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    v4.collect()
 }
 
 fn link_local(network: &Ipv6Network) -> IpAddr {

@@ -1,4 +1,4 @@
-//! Peers that dial us by PPTP: a listener, a task a session, users and addresses.
+//! Peers that dial us by what carries PPP: a listener, a task a session, users and addresses.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,29 +10,26 @@ use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
 use adit_crypto::OsEntropy;
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_ppp::{Addresses, EapConfig, LinkConfig, Timing};
-use adit_ppp_kernel::Unit;
-use adit_pptp::Role as PptpRole;
-use adit_profile::{Nat as NatChoice, PptpServer as Config, ServerConfig};
+use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
+use adit_profile::{Nat as NatChoice, PppServer as Config, ServerConfig};
+use adit_sstp::binding::HashProtocol;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::MOST_MTU;
 use super::guest::Guest;
-use super::session::{Session, Start};
+use super::{Carriage, Happened, Later, Session, Unit};
 use crate::client::method;
 use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
-use crate::ppp::{Happened, Later};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::server::users;
-use crate::suites;
+use crate::{pptp, sstp, suites};
 
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 512;
@@ -43,8 +40,8 @@ const UNPROVEN: Duration = Duration::from_secs(90);
 /// How long all sessions together have to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// A running PPTP server.
-pub(crate) struct PptpServer {
+/// A running server.
+pub(crate) struct PppServer {
     inner: Arc<Inner>,
     fingerprint: Fingerprint,
     stop: watch::Sender<bool>,
@@ -53,6 +50,7 @@ pub(crate) struct PptpServer {
 }
 
 pub(super) struct Inner {
+    pub(super) carriage: Carriage,
     pub(super) config: Arc<Config>,
     pub(super) daemon: Arc<Daemon>,
     pool: Mutex<Pool>,
@@ -89,7 +87,7 @@ pub(super) struct Sessions {
     pub(super) standing: BTreeMap<ConnectionId, (watch::Sender<bool>, Weak<Unit>)>,
 }
 
-impl PptpServer {
+impl PppServer {
     /// Changes the host as the configuration says, and listens.
     ///
     /// # Errors
@@ -111,7 +109,12 @@ impl PptpServer {
             listening.extend(listener.local_addr().map(|a| format!("{} TCP {}", a.ip(), a.port())));
             tasks.push(tokio::spawn(accept(Arc::clone(&inner), listener, stopped.clone())));
         }
-        info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", super::WEAK);
+        match inner.carriage {
+            Carriage::Pptp => {
+                info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", pptp::WEAK);
+            }
+            Carriage::Sstp => info!(pool = inner.config.pool, "SSTP server: letting peers in"),
+        }
         Ok(Self { inner, fingerprint, stop, tasks, listening })
     }
 
@@ -130,10 +133,10 @@ impl PptpServer {
         self.stop.send_replace(true);
         let all = futures_util::future::join_all(self.tasks);
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
-            info!("PPTP server: some peers did not end in time");
+            info!("{} server: some peers did not end in time", self.inner.carriage.name());
         }
         for error in self.inner.changes.undo_all().await {
-            warn!(%error, "PPTP server: not undone");
+            warn!(%error, "{} server: not undone", self.inner.carriage.name());
         }
         if let Some(radius) = &self.inner.radius {
             radius.last_words().await;
@@ -169,6 +172,7 @@ impl Inner {
         own: Option<OwnCertificate>,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
+        let carriage = Carriage::of_kind(config.kind);
         let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
         let pool =
             server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
@@ -203,7 +207,8 @@ impl Inner {
             sessions: Mutex::default(),
             next_unit: AtomicU32::new(0),
             next_owner: AtomicU32::new(1),
-            changes: daemon.changes("pptp-server")?,
+            changes: daemon.changes(&format!("{}-server", carriage.word()))?,
+            carriage,
             table: daemon.numbers().table(),
             radius,
             own,
@@ -213,20 +218,23 @@ impl Inner {
     }
 
     fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
-        let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-        let addresses = if self.config.addresses.is_empty() { &any[..] } else { &self.config.addresses };
+        let any = self.carriage.any();
+        let addresses = if self.config.addresses.is_empty() { any } else { self.config.addresses.clone() };
+        let (name, port) = (self.carriage.name(), self.config.port);
         let open = |address: &IpAddr| -> std::io::Result<TcpListener> {
-            let socket = TcpSocket::new_v4()?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?;
             setsockopt(&socket, sockopt::Mark, &MARK)?;
-            socket.bind(SocketAddr::new(*address, adit_pptp::PORT))?;
+            socket.bind(SocketAddr::new(*address, port))?;
             socket.listen(BACKLOG)
         };
         let one = |address: &IpAddr| {
             open(address).map_err(|e| {
-                let text = format!("TCP port {} of {address} cannot be bound: {e}", adit_pptp::PORT);
-                Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
-                    .hint("another PPTP server may have it:  ss -ltnp 'sport = 1723'")
+                let text = format!("TCP port {port} of {address} cannot be bound: {e}");
+                Failure::new(FailureCode::KernelRefused, Step::Kernel, text).hint(format!(
+                    "another server may have it:  ss -ltnp 'sport = {port}'; [{}] can name another port",
+                    name.to_lowercase()
+                ))
             })
         };
         addresses.iter().map(one).collect()
@@ -235,7 +243,8 @@ impl Inner {
     /// Forwarding, translation, and a segment size that fits.
     async fn set_up_network(&self, server: &ServerConfig) -> Result<(), Failure> {
         let refused = |e: &crate::host::HostError| {
-            Failure::new(FailureCode::KernelRefused, Step::Network, format!("the PPTP server's network: {e}"))
+            let text = format!("the {} server's network: {e}", self.carriage.name());
+            Failure::new(FailureCode::KernelRefused, Step::Network, text)
                 .hint("ctl doctor  shows what this host lacks")
         };
         let mut wanted = Vec::new();
@@ -260,11 +269,12 @@ impl Inner {
 
     fn tables(&self, server: &ServerConfig) -> Change {
         // A client sends from its own address, and from no other.
-        let mut body = String::from(
-            "chain sources {\n  type filter hook prerouting priority -150; policy accept;\n\
-             \x20 iifname \"aditp*\" fib saddr . iif oif missing counter drop\n}\n",
+        let links = format!("{}*", self.carriage.prefix());
+        let mut body = format!(
+            "chain sources {{\n  type filter hook prerouting priority -150; policy accept;\n\
+             \x20 iifname \"{links}\" fib saddr . iif oif missing counter drop\n}}\n",
         );
-        body.push_str(&segments("aditp*"));
+        body.push_str(&segments(&links));
         if server.network.nat == NatChoice::Masquerade {
             let uplink = server.network.nat_interface.as_ref();
             let uplink = uplink.map(|l| format!("oifname \"{}\" ", l.as_str())).unwrap_or_default();
@@ -275,12 +285,12 @@ impl Inner {
                 let ranges: Vec<String> = ranges.iter().map(|r| format!("{}-{}", r.first, r.last)).collect();
                 let ranges = ranges.join(", ");
                 body.push_str(&format!(
-                    "  {family} saddr {{ {ranges} }} oifname != \"aditp*\" {uplink}masquerade\n"
+                    "  {family} saddr {{ {ranges} }} oifname != \"{links}\" {uplink}masquerade\n"
                 ));
             }
             body.push_str("}\n");
         }
-        Change::Nftables { table: "adit-pptp".into(), body }
+        Change::Nftables { table: format!("adit-{}", self.carriage.word()), body }
     }
 
     /// Whether there may be networks behind clients.
@@ -362,7 +372,7 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, for a moment: those that end make room.
-                    warn!(%error, "PPTP server: a connection was not taken");
+                    warn!(%error, "{} server: a connection was not taken", inner.carriage.name());
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -387,21 +397,19 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: wat
     let (stop, disconnected) = watch::channel(false);
     let local = tcp.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     let guest = Guest::new(&inner, Path { local, remote: from });
-    if let (IpAddr::V4(here), IpAddr::V4(remote)) = (local.ip(), from.ip()) {
-        let mut session = Session::new(Start {
-            role: PptpRole::Pac,
-            host_name: "adit".into(),
-            tcp,
-            local: here,
-            remote,
-            mtu: MOST_MTU,
-            link: inner.link_config(MOST_MTU),
-            world: Arc::clone(&guest) as _,
-        });
-        let up = |session: &Session| guest.established(local, session, &stop);
-        let cause = hold(&guest, &mut session, up, [stopped, disconnected.clone()]).await;
-        guest.account(&session, cause).await;
-        session.end().await;
+    let mut stopping = stopped.clone();
+    let answered = tokio::select! {
+        answered = inner.answer(tcp, (local, from), &guest) => answered,
+        () = until(&mut stopping) => return guest.leave().await,
+    };
+    match answered {
+        Ok(mut session) => {
+            let up = |unit: Option<&Arc<Unit>>| guest.established(local, unit, &stop);
+            let cause = hold(&guest, session.as_mut(), up, [stopped, disconnected.clone()]).await;
+            guest.account(session.unit(), cause).await;
+            session.end().await;
+        }
+        Err(why) => info!(%from, code = %why.code, "{}: {why}", inner.carriage.name()),
     }
     guest.leave().await;
     // Whoever disconnects waits for this.
@@ -411,10 +419,11 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: wat
 /// Until somebody wants it to end, and who that is.
 async fn hold(
     guest: &Guest,
-    session: &mut Session,
-    up: impl Fn(&Session),
+    session: &mut dyn Session,
+    up: impl Fn(Option<&Arc<Unit>>),
     [mut stopped, mut disconnected]: [watch::Receiver<bool>; 2],
 ) -> Cause {
+    let name = guest.carriage().name();
     let mut unproven = std::pin::pin!(tokio::time::sleep(UNPROVEN));
     let mut kept: Later<Cause> = Box::pin(std::future::pending());
     loop {
@@ -427,7 +436,7 @@ async fn hold(
                 if guest.is_proven() {
                     continue;
                 }
-                info!(from = %guest.from(), "PPTP: did not say in time who they are");
+                info!(from = %guest.from(), "{name}: did not say in time who they are");
                 return Cause::NasError;
             }
             happened = session.next() => happened,
@@ -435,13 +444,13 @@ async fn hold(
         match happened {
             Happened::Nothing => {}
             Happened::Established => {
-                up(session);
-                kept = guest.kept(session);
+                up(session.unit());
+                kept = guest.kept(session.unit());
             }
             Happened::Closed(Ok(())) => return Cause::UserRequest,
             Happened::Closed(Err(why)) => {
                 let said = why.peer.as_deref().unwrap_or_default();
-                info!(from = %guest.from(), code = %why.code, said, "PPTP: {why}");
+                info!(from = %guest.from(), code = %why.code, said, "{name}: {why}");
                 return match why.code {
                     FailureCode::PeerClosed => Cause::UserRequest,
                     FailureCode::PeerLost => Cause::LostCarrier,
@@ -453,6 +462,25 @@ async fn hold(
 }
 
 impl Inner {
+    async fn answer(
+        &self,
+        tcp: TcpStream,
+        ends: (SocketAddr, SocketAddr),
+        guest: &Arc<Guest>,
+    ) -> Result<Box<dyn Session>, Failure> {
+        let link = self.link_config(self.carriage.most_mtu());
+        Ok(match self.carriage {
+            Carriage::Pptp => Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?),
+            Carriage::Sstp => {
+                let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no certificate");
+                let outside = sstp::meet_client(tcp, self.own.as_ref().ok_or_else(none)?).await?;
+                guest.is_inside_of(outside.cipher.clone());
+                let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
+                Box::new(sstp::answer(outside, hashes, link, Arc::clone(guest) as _))
+            }
+        })
+    }
+
     fn link_config(&self, mtu: u16) -> LinkConfig {
         LinkConfig {
             mru: mtu,
@@ -461,7 +489,11 @@ impl Inner {
             demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
             name: self.config.name.clone(),
             eap: EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect()),
-            mppe: suites::mppe(&self.config.mppe),
+            mppe: match self.carriage {
+                Carriage::Pptp => suites::mppe(&self.config.mppe),
+                // TLS encrypts.
+                Carriage::Sstp => Mppe::OFF,
+            },
             ipv4: self.local.is_some(),
             ipv6: self.ipv6,
             addresses: Addresses::ForPeer,

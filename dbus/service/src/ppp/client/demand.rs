@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use adit_core::{Failure, Step};
 use adit_ppp::wire::{Protocol, split_frame};
-use adit_ppp_kernel::Unit;
 
-use super::{Attempt, Ended, Proof, check_kernel};
+use super::{Attempt, Ended, Proof};
 use crate::client::{PAUSES, down, not_armed, unless};
+use crate::ppp::Unit;
 use crate::registry::State;
 
 impl Attempt {
@@ -76,7 +76,7 @@ impl Attempt {
 
     async fn arm(&mut self, somebody_waits: bool) -> Result<Arc<Unit>, Failure> {
         if self.known.is_empty() {
-            check_kernel().await?;
+            self.check_kernel().await?;
             // What is missing is told now, and not with the first packet. Where nobody waits for it, nobody is asked.
             if somebody_waits || !self.passwords.certificate_wants_somebody() {
                 Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;

@@ -1,0 +1,125 @@
+//! What carries PPP links, and where that makes a difference.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use adit_core::Failure;
+use adit_profile::{Profile, ServerName, TunnelKind};
+
+use super::Carrier;
+use crate::{pptp, sstp};
+
+/// What carries a connection's PPP link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Carriage {
+    /// PPTP.
+    Pptp,
+    /// SSTP.
+    Sstp,
+}
+
+impl Carriage {
+    /// A profile's. One that PPP does not carry has none, and never comes here.
+    pub(crate) const fn of(profile: &Profile) -> Self {
+        Self::of_kind(profile.kind)
+    }
+
+    /// That of a kind of tunnel.
+    pub(crate) const fn of_kind(kind: TunnelKind) -> Self {
+        match kind {
+            TunnelKind::Ikev2 | TunnelKind::Pptp => Self::Pptp,
+            TunnelKind::Sstp => Self::Sstp,
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Pptp => "PPTP",
+            Self::Sstp => "SSTP",
+        }
+    }
+
+    /// The same in small letters, as files and the registry have it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Pptp => "pptp",
+            Self::Sstp => "sstp",
+        }
+    }
+
+    /// How a server's interfaces are named, before a number.
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Pptp => "aditp",
+            Self::Sstp => "adits",
+        }
+    }
+
+    /// What an interface is made of.
+    pub(crate) const fn carrier(self) -> Carrier {
+        match self {
+            Self::Pptp => Carrier::Kernel,
+            Self::Sstp => Carrier::Tun,
+        }
+    }
+
+    /// What the kernel lacks for it.
+    pub(crate) fn check_kernel(self) -> Result<(), Failure> {
+        match self {
+            Self::Pptp => {
+                adit_pptp_kernel::probe()?;
+                adit_ppp_kernel::probe()?;
+            }
+            Self::Sstp => adit_ppp_kernel::Tun::probe()?,
+        }
+        Ok(())
+    }
+
+    /// Those of a server's addresses that it can use, with its port.
+    pub(crate) fn usable(self, gateway: &ServerName, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        match self {
+            Self::Pptp => {
+                let v4 = addresses.into_iter().filter(SocketAddr::is_ipv4);
+                v4.map(|a| SocketAddr::new(a.ip(), adit_pptp::PORT)).collect()
+            }
+            Self::Sstp => {
+                let port = gateway.port.unwrap_or(adit_sstp::PORT);
+                addresses.into_iter().map(|a| SocketAddr::new(a.ip(), port)).collect()
+            }
+        }
+    }
+
+    /// Every address of this host that it can use.
+    pub(crate) fn any(self) -> Vec<IpAddr> {
+        match self {
+            Self::Pptp => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            // That takes connections of IPv4 too.
+            Self::Sstp => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        }
+    }
+
+    /// The longest packet of a link, in octets, over a path of this MTU.
+    pub(crate) fn mtu(self, path: u32, wanted: Option<u16>) -> u16 {
+        match self {
+            Self::Pptp => pptp::link_mtu(path, wanted),
+            // TCP carries any.
+            Self::Sstp => wanted.unwrap_or(sstp::MOST_MTU),
+        }
+    }
+
+    /// An interface's MTU in octets while its link is down.
+    pub(crate) fn waiting_mtu(self, wanted: Option<u16>) -> u16 {
+        match self {
+            Self::Pptp => pptp::waiting_mtu(wanted),
+            Self::Sstp => wanted.unwrap_or(sstp::MOST_MTU),
+        }
+    }
+
+    /// The longest packet of a link whose path is not known.
+    pub(crate) const fn most_mtu(self) -> u16 {
+        match self {
+            Self::Pptp => pptp::MOST_MTU,
+            Self::Sstp => sstp::MOST_MTU,
+        }
+    }
+}

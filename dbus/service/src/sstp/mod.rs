@@ -1,0 +1,142 @@
+//! SSTP: TLS, the call inside of it, and the call's PPP link ([MS-SSTP]). Who dials and who answers is common to what carries
+//! PPP (`ppp`).
+
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::{Entropy as _, Failure, FailureCode, Step};
+use adit_crypto::OsEntropy;
+use adit_pki::TrustAnchors;
+use adit_ppp::LinkConfig;
+use adit_profile::{Profile, ServerName};
+use adit_sstp::binding::{CertificateHashes, HashProtocol};
+use adit_sstp::{Config, Role, Timing};
+use adit_tls::{ClientConfig, Engine, ServerConfig, Versions};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::credentials::{OwnCertificate, strictness};
+use crate::ppp::World;
+use crate::revocation;
+use crate::tls::{TlsStream, shake_hands};
+use session::{Session, Start};
+
+/// The longest packet inside, in octets, as Windows has it.
+pub(crate) const MOST_MTU: u16 = 1400;
+/// How long TLS's handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// A TLS session for a call.
+pub(crate) struct Outside {
+    stream: TlsStream,
+    certificate: CertificateHashes,
+    /// What encrypts it, in words.
+    pub(crate) cipher: String,
+}
+
+/// As client: the server has proven who it is, and its certificate has not been revoked as far as is known.
+///
+/// # Errors
+/// It is somebody else, does not speak TLS, or does not answer.
+pub(crate) async fn meet(
+    tcp: TcpStream,
+    profile: &Profile,
+    gateway: &ServerName,
+    anchors: &Arc<TrustAnchors>,
+) -> Result<Outside, Failure> {
+    let config = ClientConfig {
+        anchors: Arc::clone(anchors),
+        name: profile.identity_of(gateway),
+        says_name: true,
+        own: None,
+        versions: Versions::Both,
+    };
+    let (tcp, engine) = in_time(tcp, Engine::client(&config)?).await?;
+    revocation::check(engine.questions(), strictness(profile.revocation)).await?;
+    let tunnel = engine.tunnel();
+    let shown = tunnel.as_ref().and_then(|tunnel| tunnel.certificates.first());
+    let certificate = CertificateHashes::of(shown.ok_or_else(|| broken("the server has no certificate"))?);
+    Ok(outside(tcp, engine, certificate))
+}
+
+/// As server.
+///
+/// # Errors
+/// The client does not speak TLS, or does not accept our certificate.
+pub(crate) async fn meet_client(mut tcp: TcpStream, own: &OwnCertificate) -> Result<Outside, Failure> {
+    let own = own.for_tls();
+    let certificate = CertificateHashes::of(own.chain.first().map(Vec::as_slice).unwrap_or_default());
+    let config = ServerConfig { own, clients: None, versions: Versions::Both };
+    let engine = Engine::server(&config)?;
+    if speaks_in_clear(&tcp).await {
+        let _ = tcp.write_all(IN_CLEAR).await;
+        return Err(broken("it speaks HTTP, and no TLS before it"));
+    }
+    let (tcp, engine) = in_time(tcp, engine).await?;
+    Ok(outside(tcp, engine, certificate))
+}
+
+/// What a client gets that begins in clear.
+const IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n\
+                          Connection: close\r\n\r\nThis port speaks HTTPS: begin with TLS.\n";
+
+/// A record of TLS begins with its type, which is no letter.
+async fn speaks_in_clear(tcp: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE, tcp.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first.iter().all(u8::is_ascii_uppercase)
+}
+
+async fn in_time(mut tcp: TcpStream, engine: Engine) -> Result<(TcpStream, Engine), Failure> {
+    let met = tokio::time::timeout(HANDSHAKE, shake_hands(&mut tcp, engine, broken)).await;
+    let engine = met.unwrap_or_else(|_| Err(broken("it takes TCP's connection and then says nothing")))?;
+    Ok((tcp, engine))
+}
+
+fn outside(tcp: TcpStream, engine: Engine, certificate: CertificateHashes) -> Outside {
+    let cipher = engine.cipher().unwrap_or_default();
+    Outside { stream: TlsStream::new(tcp, engine), certificate, cipher }
+}
+
+fn broken(why: &str) -> Failure {
+    Failure::new(FailureCode::ServerUnreachable, Step::Call, format!("no TLS: {why}"))
+        .hint("is that SSTP's port, and does nothing in between break TLS off?")
+}
+
+/// A session that dials, inside of TLS.
+pub(crate) fn dial(
+    outside: Outside,
+    gateway: &ServerName,
+    remote: SocketAddr,
+    mtu: u16,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Session {
+    let mut correlation = [0; 16];
+    OsEntropy::new().public(&mut correlation);
+    let host = match remote.port() {
+        adit_sstp::PORT => gateway.host.to_string(),
+        port => format!("{}:{port}", gateway.host),
+    };
+    session(outside, Role::Client { host, correlation }, mtu, link, world)
+}
+
+/// One that answers.
+pub(crate) fn answer(
+    outside: Outside,
+    hashes: Vec<HashProtocol>,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Session {
+    let mut nonce = [0; 32];
+    OsEntropy::new().public(&mut nonce);
+    session(outside, Role::Server { nonce, hashes }, MOST_MTU, link, world)
+}
+
+fn session(outside: Outside, role: Role, mtu: u16, link: LinkConfig, world: Arc<dyn World>) -> Session {
+    let config = Config { role, certificate: outside.certificate, timing: Timing::default() };
+    Session::new(config, outside.stream, Start { mtu, link, world })
+}

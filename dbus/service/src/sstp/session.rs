@@ -1,0 +1,279 @@
+//! One call and its link, by one task.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_ppp::LinkConfig;
+use adit_ppp::wire::{Protocol, split_frame};
+use adit_sstp::binding::Hlak;
+use adit_sstp::{Call, Config, Event, Input, Output};
+
+use crate::clock;
+use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
+use crate::tls::{Came, TlsStream};
+
+/// So long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(4);
+/// Octets of a session's own messages that a peer may leave unread: those of a few minutes.
+const MOST_UNSENT: usize = 512 << 10;
+/// Packets that are taken from the interface at once.
+const BATCH: usize = 64;
+
+/// What the link is to be.
+pub(super) struct Start {
+    pub(super) mtu: u16,
+    pub(super) link: LinkConfig,
+    pub(super) world: Arc<dyn World>,
+}
+
+/// A session.
+pub(crate) struct Session {
+    call: Call,
+    stream: TlsStream,
+    start: Start,
+    driver: Option<Driver>,
+    /// What the link has brought, and nobody heard of yet.
+    happened: VecDeque<Happened>,
+    /// The link carries packets, and the call does not let them pass yet.
+    established: bool,
+    /// The connection stands: what is closed is readable for ever, and would be read for ever.
+    connected: bool,
+    /// The call has said its last word.
+    closed: bool,
+    packet: Vec<u8>,
+}
+
+impl Session {
+    /// Begins inside of TLS that stands.
+    pub(super) fn new(config: Config, mut stream: TlsStream, start: Start) -> Self {
+        let mut call = Call::new(config);
+        call.handle(clock::now(), Input::Connected);
+        let first = stream.first();
+        call.handle(clock::now(), Input::Received(&first));
+        Self {
+            call,
+            stream,
+            start,
+            driver: None,
+            happened: VecDeque::new(),
+            established: false,
+            connected: true,
+            closed: false,
+            packet: Vec::new(),
+        }
+    }
+
+    async fn go_on(&mut self) -> Happened {
+        loop {
+            self.drain();
+            if let Some(happened) = self.happened.pop_front() {
+                return happened;
+            }
+            self.step(true).await;
+        }
+    }
+
+    /// Waits for the next thing and does it. Cancel-safe.
+    async fn step(&mut self, carries: bool) {
+        let deadline = self.call.deadline().map(|(at, _)| at);
+        let unit = match self.driver.as_ref().and_then(Driver::unit).map(Arc::clone) {
+            // What finds no way out waits in the kernel.
+            Some(unit) if carries && self.call.is_bound() && !self.stream.is_full() => Some(unit),
+            _ => None,
+        };
+        let of_unit = async {
+            match unit.as_deref() {
+                Some(Unit::Tun(tun)) => tun.next(&mut self.packet).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let of_link = async {
+            match self.driver.as_mut() {
+                Some(driver) => driver.step().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            came = self.stream.exchange(), if self.connected => self.came(came),
+            happened = of_link => self.link_did(happened),
+            frame = of_unit => self.sends(unit.as_deref(), frame),
+            () = clock::sleep_until(deadline) => self.call.handle(clock::now(), Input::Wake),
+        }
+    }
+
+    fn came(&mut self, came: io::Result<Came>) {
+        let now = clock::now();
+        let lost = match came {
+            Ok(Came::Octets(octets)) => return self.call.handle(now, Input::Received(&octets)),
+            Ok(Came::End) => None,
+            Ok(Came::Broken(why)) => Some(why),
+            Err(error) => {
+                let text = format!("the connection broke: {error}");
+                Some(Failure::new(FailureCode::PeerLost, Step::Call, text))
+            }
+        };
+        self.connected = false;
+        self.call.handle(now, Input::Disconnected(lost));
+    }
+
+    /// Packets of this host for the peer: many share a record, and a system call.
+    fn sends(&mut self, unit: Option<&Unit>, first: io::Result<Vec<u8>>) {
+        let now = clock::now();
+        let Ok(mut frame) = first else {
+            let text = "the interface is gone";
+            return self.end_link(Err(Failure::new(FailureCode::KernelRefused, Step::Link, text)));
+        };
+        for _ in 0..BATCH {
+            self.call.handle(now, Input::Frame(&frame));
+            while let Some(output) = self.call.poll() {
+                self.output(output);
+            }
+            let next = match unit {
+                Some(Unit::Tun(tun)) if !self.stream.is_full() => tun.next_now(&mut self.packet),
+                _ => None,
+            };
+            match next {
+                Some(next) => frame = next,
+                None => return,
+            }
+        }
+    }
+
+    fn link_did(&mut self, happened: Happened) {
+        match happened {
+            Happened::Nothing => {}
+            Happened::Established => self.established = true,
+            Happened::Closed(why) => self.happened.push_back(Happened::Closed(why)),
+        }
+        if self.established && self.call.is_bound() {
+            self.established = false;
+            self.happened.push_back(Happened::Established);
+        }
+    }
+
+    /// What the call wants of the link, and the link of the call, until neither has anything to say.
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.call.poll() {
+                self.output(output);
+            }
+            let Some(driver) = &mut self.driver else { break };
+            if let Some(keys) = driver.take_keys() {
+                self.call.handle(clock::now(), Input::Authenticated(Hlak::of(&keys)));
+            } else if let Some(frame) = driver.next_frame() {
+                self.call.handle(clock::now(), Input::Frame(&frame));
+            } else {
+                break;
+            }
+        }
+        if self.connected && self.stream.waiting() > MOST_UNSENT {
+            self.connected = false;
+            let why =
+                Failure::new(FailureCode::PeerLost, Step::Call, "the peer does not read what is sent to it");
+            self.call.handle(clock::now(), Input::Disconnected(Some(why)));
+            while let Some(output) = self.call.poll() {
+                self.output(output);
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Transmit(octets) => self.stream.say(&octets),
+            Output::Frame(frame) => self.frame(frame),
+            Output::Event(Event::LinkUp) => {
+                let Start { link, mtu, world } = &self.start;
+                let line = Line::Frames(VecDeque::new());
+                self.driver = Some(Driver::start(link.clone(), line, *mtu, Arc::clone(world)));
+            }
+            Output::Event(Event::Bound(hash)) => {
+                tracing::debug!(%hash, "SSTP: the authentication is bound to the certificate");
+                self.link_did(Happened::Nothing);
+            }
+            Output::Event(Event::Peer { host, correlation }) => {
+                tracing::debug!(host, correlation, "SSTP: a call");
+            }
+            Output::Event(Event::Stranger(line)) => {
+                tracing::info!(request = line, "SSTP: somebody else than an SSTP client was told so");
+            }
+            Output::Close(why) => {
+                self.closed = true;
+                self.end_link(why);
+            }
+        }
+    }
+
+    /// A frame of the peer's: the host's, or the link's own.
+    fn frame(&mut self, frame: Vec<u8>) {
+        let Some(driver) = &mut self.driver else { return };
+        let network = matches!(split_frame(&frame), Ok((Protocol::IP | Protocol::IPV6, _)));
+        match driver.unit().map(Arc::as_ref) {
+            Some(Unit::Tun(tun)) if network => {
+                if let Err(error) = tun.deliver(&frame) {
+                    tracing::debug!(%error, "a packet was not taken");
+                }
+            }
+            _ => {
+                let happened = driver.hear(frame);
+                self.link_did(happened);
+            }
+        }
+    }
+
+    fn end_link(&mut self, why: Result<(), Failure>) {
+        match (&mut self.driver, why) {
+            (Some(driver), Err(why)) => driver.down(why),
+            (_, why) => self.happened.push_back(Happened::Closed(why)),
+        }
+    }
+
+    /// Ends the link, then the call, then TLS, telling the peer each time.
+    async fn take_leave(mut self) {
+        // A peer that does not answer is not waited for longer.
+        let _ = tokio::time::timeout(FAREWELL, self.farewell()).await;
+        self.stream.close();
+        if let Some(driver) = self.driver.take() {
+            driver.dismantle().await;
+        }
+    }
+
+    async fn farewell(&mut self) {
+        if let Some(driver) = &mut self.driver {
+            driver.close();
+        }
+        while self.driver.as_ref().is_some_and(|driver| !driver.is_over()) {
+            self.drain();
+            self.happened.clear();
+            if !self.driver.as_ref().is_some_and(Driver::is_over) {
+                self.step(false).await;
+            }
+        }
+        self.drain();
+        self.call.handle(clock::now(), Input::Stop);
+        loop {
+            self.drain();
+            if self.closed || !self.connected {
+                return;
+            }
+            self.step(false).await;
+        }
+    }
+}
+
+impl ppp::Session for Session {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Happened> + Send + '_>> {
+        Box::pin(self.go_on())
+    }
+
+    fn unit(&self) -> Option<&Arc<Unit>> {
+        self.driver.as_ref().and_then(Driver::unit)
+    }
+
+    fn end(self: Box<Self>) -> Later<()> {
+        Box::pin(self.take_leave())
+    }
+}

@@ -1,0 +1,87 @@
+//! Profiles with `tunnel = "sstp"`, and `[sstp]` of server.toml.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use adit_profile::{
+    AuthMethod, EapType, PppAuth, Profile, ServerConfig, Source, SuiteKind, Tunnel, TunnelKind,
+    parse_profile, parse_server,
+};
+
+fn check(_: SuiteKind, _: &str) -> adit_profile::SuiteCheck {
+    Ok(Vec::new())
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    let source = Source { file: "corp.toml", text, access: None };
+    parse_profile(&"corp".parse().unwrap(), &source, &check).map_err(|e| e.to_string())
+}
+
+fn server(text: &str) -> Result<ServerConfig, String> {
+    let source = Source { file: "server.toml", text, access: None };
+    parse_server(&source, &check).map_err(|e| e.to_string())
+}
+
+const SHORTEST: &str = "server = \"vpn.example.com\"\ntunnel = \"sstp\"\nuser = \"ann\"\n";
+
+#[test]
+fn three_lines_are_enough_and_safe() {
+    let profile = profile(SHORTEST).unwrap();
+    assert_eq!((profile.kind, profile.tunnel), (TunnelKind::Sstp, Tunnel::Full));
+    assert_eq!(profile.remote_auth, AuthMethod::Certificate, "the server shows who it is");
+    assert_eq!(profile.ppp.unwrap().auth, [PppAuth::Eap, PppAuth::MsChapV2]);
+}
+
+#[test]
+fn what_it_says_is_read_back() {
+    let lines = "remote-id = \"other.example.com\"\nca = [\"corp-ca.pem\"]\nrevocation = \"strict\"\nppp-auth = [\"chap\"]\n\
+                 traffic = \"split\"\nremote-subnets = [\"10.0.0.0/8\"]\nmtu = 1300\n";
+    let first = profile(&format!("{SHORTEST}{lines}").replace(".com\"\nt", ".com:8443\"\nt")).unwrap();
+    assert_eq!(first.servers[0].port, Some(8443));
+    assert_eq!(first.identity_of(&first.servers[0]).to_string(), "other.example.com");
+    assert_eq!(profile(&first.to_toml()).unwrap().to_toml(), first.to_toml());
+    assert!(!first.to_toml().contains("mppe"), "{}", first.to_toml());
+    let by_certificate = "server = \"vpn.example.com\"\ntunnel = \"sstp\"\nppp-auth = [\"eap\"]\neap-methods = [\"tls\"]\n\
+                          certificate = \"ann.pem\"\nkey = \"ann.pem\"\n";
+    assert_eq!(profile(by_certificate).unwrap().eap.methods, [EapType::Tls]);
+}
+
+/// What is in TLS needs no other encryption, and nothing of PPTP's age.
+#[test]
+fn what_is_pptps_is_not_sstps() {
+    for (lines, error) in [
+        ("mppe = [\"128\"]", "unknown key \"mppe\""),
+        ("require-mppe = false", "unknown key \"require-mppe\""),
+        ("legacy = true", "unknown key \"legacy\""),
+        ("ppp-auth = [\"mschapv1\"]", "not a way to log in"),
+        ("ppp-auth = [\"pap\"]", "not a way to log in"),
+    ] {
+        let said = profile(&format!("{SHORTEST}{lines}\n")).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
+    assert!(profile(&format!("{SHORTEST}eap-methods = [\"gtc\"]\n")).is_ok(), "it goes in TLS");
+}
+
+const SERVER: &str = "[sstp]\npool = \"dial-in\"\ncertificate = \"vpn.pem\"\nkey = \"vpn.key\"\nusers-file = \"staff.users\"\n\n\
+                      [pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.200\"]\n";
+
+#[test]
+fn a_server_has_a_certificate_a_pool_of_its_own_and_no_sites() {
+    let sstp = server(SERVER).unwrap().sstp.unwrap();
+    assert_eq!((sstp.kind, sstp.port, sstp.addresses.len()), (TunnelKind::Sstp, 443, 0));
+    assert_eq!(server(SERVER).unwrap().files().len(), 3);
+    let elsewhere = SERVER.replace("[sstp]", "[sstp]\nport = 8443\naddresses = [\"2001:db8::1\"]");
+    assert_eq!(server(&elsewhere).unwrap().sstp.unwrap().port, 8443);
+    for (from, to, error) in [
+        ("certificate = \"vpn.pem\"\n", "", "[sstp] `certificate` is missing"),
+        ("key = \"vpn.key\"\n", "", "[sstp] `key` is missing"),
+        ("pool = \"dial-in\"\n", "", "[sstp] `pool` is missing"),
+        ("users-file = \"staff.users\"\n", "", "`users-file` is missing"),
+        ("users-file", "mppe = [\"128\"]\nusers-file", "unknown key \"mppe\""),
+        ("\n[pool", "\n[sstp.sites]\nwest = [\"10.1.0.0/24\"]\n\n[pool", "nothing from site to site"),
+        ("users-file = \"staff.users\"", "radius = true", "[sstp] asks RADIUS servers"),
+    ] {
+        let said = server(&SERVER.replace(from, to)).unwrap_err();
+        assert!(said.contains(error), "{error}: {said}");
+    }
+    let shared = format!("[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n{SERVER}");
+    assert!(server(&shared).unwrap_err().contains("give SSTP a pool of its own"));
+}
