@@ -45,6 +45,12 @@ pub trait XfrmDoor: Send + Sync {
     /// The first refusal, with the kernel's own text.
     fn install(&self, child: ChildSa) -> Result<(), XfrmError>;
 
+    /// Gives an xfrm interface, by its index, a queue that [`XfrmDoor::relocate`] can hold. It goes with the interface.
+    ///
+    /// # Errors
+    /// The kernel refused, or has no `sch_plug`. The interface is as it was then.
+    fn plug(&self, link: u32) -> Result<(), XfrmError>;
+
     /// Moves states to other addresses or ports, as [`Relocation`] says: no (SPI, sequence number) is sent twice, and where
     /// a peer moves no packet is lost. Every state is found under the new addresses afterwards. Inbound states at a former
     /// address of ours stand there, too, and are returned: they take what is on its way, and are to be removed soon. So is

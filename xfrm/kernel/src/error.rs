@@ -34,6 +34,8 @@ pub enum Operation {
     DumpStates,
     /// A dump of policies.
     DumpPolicies,
+    /// Setting what the queue of a link, by its index, does.
+    SetQueue(u32),
     /// Looking whether the kernel has an xfrm interface.
     ProbeInterface,
     /// Listening to events.
@@ -55,6 +57,7 @@ impl fmt::Display for Operation {
             Self::HashPolicies => f.write_str("setting how policies are found"),
             Self::DumpStates => f.write_str("listing states"),
             Self::DumpPolicies => f.write_str("listing policies"),
+            Self::SetQueue(link) => write!(f, "setting the queue of link {link}"),
             Self::ProbeInterface => f.write_str("looking for the xfrm interface"),
             Self::Subscribe => f.write_str("listening to events"),
         }

@@ -2,12 +2,13 @@ use std::sync::{Mutex, PoisonError};
 
 use adit_core::{Prefix, WallTime};
 use netlink_packet_xfrm as nl;
-use netlink_sys::protocols::NETLINK_XFRM;
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
 use nix::errno::Errno;
 
 use crate::attribute::{SecretBuffer, find};
 use crate::event::{address, if_id, mark};
 use crate::link::{Link, Verdict};
+use crate::plug::Plug;
 use crate::relocate::{StateCopy, Steps};
 use crate::request::Batch;
 use crate::{
@@ -19,7 +20,9 @@ use crate::{
 /// The kernel of this network namespace.
 #[derive(Default)]
 pub struct KernelXfrm {
-    link: Mutex<Option<Link>>,
+    xfrm: Mutex<Option<Link>>,
+    /// For what XFRM has no requests for.
+    route: Mutex<Option<Link>>,
 }
 
 impl KernelXfrm {
@@ -36,21 +39,23 @@ impl KernelXfrm {
         fill: impl FnOnce(&mut Batch),
         on_data: impl FnMut(&[u8]),
     ) -> Result<Vec<(Operation, Verdict)>, XfrmError> {
-        let mut slot = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut link = match slot.take() {
-            Some(link) => link,
-            None => Link::open(NETLINK_XFRM).map_err(XfrmError::Unavailable)?,
-        };
-        let mut batch = link.batch();
-        fill(&mut batch);
-        if batch.is_empty() {
-            *slot = Some(link);
-            return Ok(Vec::new());
+        exchange_over(&self.xfrm, NETLINK_XFRM, fill, on_data)
+    }
+
+    fn set_queue(&self, fill: impl FnOnce(&mut Batch)) -> Result<(), XfrmError> {
+        all_taken(exchange_over(&self.route, NETLINK_ROUTE, fill, |_| ())?)
+    }
+
+    /// Whether what enters the link is held now.
+    fn hold(&self, link: u32) -> bool {
+        let held = self.set_queue(|batch| batch.plug(link, Plug::Hold, false));
+        held.inspect_err(|error| tracing::debug!(%error, "not held")).is_ok()
+    }
+
+    fn let_go(&self, link: u32) {
+        if let Err(error) = self.set_queue(|batch| batch.plug(link, Plug::Release, false)) {
+            tracing::error!(%error, "what enters the tunnel is held until the connection ends");
         }
-        // After a broken dialogue the link is not put back: the next exchange starts with a new one.
-        let verdicts = link.exchange(batch, on_data)?;
-        *slot = Some(link);
-        Ok(verdicts)
     }
 
     /// Removes again what a failed installation left; the larval state too.
@@ -167,10 +172,20 @@ impl XfrmDoor for KernelXfrm {
             self.remove_states(&stand.collect::<Vec<_>>());
             all_taken(added)?;
         }
-        let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ())?;
+        let held = to.link.filter(|_| steps.interrupts()).filter(|link| self.hold(*link));
+        let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ());
+        held.into_iter().for_each(|link| self.let_go(link));
+        let moved = moved?;
         // What has expired in between is somebody else's news.
         all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
         Ok(steps.left)
+    }
+
+    fn plug(&self, link: u32) -> Result<(), XfrmError> {
+        self.set_queue(|batch| {
+            batch.plug(link, Plug::Hold, true);
+            batch.plug(link, Plug::Release, false);
+        })
     }
 
     fn hash_by_peer(&self) -> Result<(), XfrmError> {
@@ -221,6 +236,30 @@ impl XfrmDoor for KernelXfrm {
     fn subscribe(&self) -> Result<EventStream, XfrmError> {
         EventStream::open()
     }
+}
+
+/// One exchange over the socket in `slot`, under its lock.
+fn exchange_over(
+    slot: &Mutex<Option<Link>>,
+    protocol: isize,
+    fill: impl FnOnce(&mut Batch),
+    on_data: impl FnMut(&[u8]),
+) -> Result<Vec<(Operation, Verdict)>, XfrmError> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut link = match slot.take() {
+        Some(link) => link,
+        None => Link::open(protocol).map_err(XfrmError::Unavailable)?,
+    };
+    let mut batch = link.batch();
+    fill(&mut batch);
+    if batch.is_empty() {
+        *slot = Some(link);
+        return Ok(Vec::new());
+    }
+    // After a broken dialogue the link is not put back: the next exchange starts with a new one.
+    let verdicts = link.exchange(batch, on_data)?;
+    *slot = Some(link);
+    Ok(verdicts)
 }
 
 /// Every operation of an installation that leaves something behind. A policy that exists is not ours to remove, but

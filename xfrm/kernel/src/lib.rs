@@ -22,6 +22,7 @@ mod event;
 pub mod ike_socket;
 mod kernel;
 mod link;
+mod plug;
 mod policy;
 #[cfg(feature = "recording")]
 mod recording;

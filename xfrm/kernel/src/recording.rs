@@ -234,6 +234,10 @@ impl XfrmDoor for RecordingXfrm {
         })
     }
 
+    fn plug(&self, _: u32) -> Result<(), XfrmError> {
+        Ok(())
+    }
+
     fn hash_by_peer(&self) -> Result<(), XfrmError> {
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! An inbound state at another address of ours is added there with its replay window, and the former one is left for
 //! what is still on its way to it: its owner removes it soon, since a packet that each of both has seen counts twice.
 //! A state whose key stays and whose source or encapsulation does not (the kernel changes neither in place) is deleted
-//! and added in one batch.
+//! and added in one batch, and what comes meanwhile is held ([`plug`](crate::plug)).
 
 use core::net::IpAddr;
 
@@ -39,6 +39,9 @@ pub struct Relocation {
     pub outbound: Vec<StateId>,
     /// The policies whose templates name the addresses, with the new ones. Unused where only ports differ.
     pub policies: Vec<Policy>,
+    /// The index of the xfrm interface through which packets come to them, if it has a queue that can be held
+    /// ([`XfrmDoor::plug`](crate::XfrmDoor::plug)).
+    pub link: Option<u32>,
 }
 
 /// A state with its keys, as a request to the kernel.
@@ -125,6 +128,11 @@ impl Steps {
             _ => self.again.push((id, copy.ahead_at(to)?)),
         }
         Ok(())
+    }
+
+    /// Whether there is a moment without one of the states.
+    pub(crate) const fn interrupts(&self) -> bool {
+        !self.again.is_empty()
     }
 
     /// The second batch.
@@ -310,6 +318,7 @@ mod tests {
             inbound: vec![],
             outbound: vec![id()],
             policies: vec![],
+            link: None,
         }
     }
 

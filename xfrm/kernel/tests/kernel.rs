@@ -281,6 +281,7 @@ fn a_peer_that_moves_is_followed() {
             inbound: vec![inbound],
             outbound: vec![outbound],
             policies: vec![],
+            link: None,
         };
         door.relocate(&to).unwrap();
         assert_eq!(outbound_counter("198.51.100.1"), "0");

@@ -10,6 +10,7 @@ use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
 
 use super::life::{Ground, refused};
+use super::roaming::may_roam;
 use super::trap::Trap;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
@@ -47,6 +48,8 @@ pub(super) struct Slot {
     block: Option<u64>,
     /// Undos of the link and what goes with it.
     link: Vec<u64>,
+    /// The link's index, if what enters it can be held while states move.
+    plugged: Option<u32>,
     /// What CHILD_SAs need beside: addresses, routes, rules.
     pub(super) shared: Shared,
     /// The policies, while a packet is waited for.
@@ -268,6 +271,7 @@ impl Installation {
             self.link(&mut slot, mtu).await?;
         }
         self.sad().install(sa, child, self.numbers, limits).await?;
+        slot.plugged.iter().for_each(|link| self.sad().comes_through(sa, *link));
         let made = match tunnel {
             true => self.networking(&mut slot, &facts, id, mtu).await,
             false => Ok(()),
@@ -305,7 +309,17 @@ impl Installation {
             let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
             slot.link.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
         }
+        slot.plugged = match may_roam(&self.profile) {
+            true => self.plug(&wanted).await,
+            false => None,
+        };
         Ok(())
+    }
+
+    async fn plug(&self, made: &[Change]) -> Option<u32> {
+        let Some(Change::XfrmLink { name, .. }) = made.first() else { return None };
+        let index = nix::net::if_::if_nametoindex(name.as_str()).ok()?;
+        self.sad().plug(index).await.then_some(index)
     }
 
     /// Link, addresses, routes and rules, as far as they are not there.

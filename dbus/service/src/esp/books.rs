@@ -36,6 +36,8 @@ pub(super) struct Owned {
     pub(super) moved: Option<(Path, bool)>,
     /// States that take what is on its way: inbound ones at a former address of ours, those of a former IKE_SA.
     pub(super) left: Vec<StateId>,
+    /// The index of the xfrm interface through which packets come to its states, if its queue can be held.
+    pub(super) link: Option<u32>,
     /// What its CHILD_SAs that are gone have moved, where somebody wants to know.
     pub(super) spent: Option<Box<Traffic>>,
 }

@@ -90,6 +90,24 @@ impl Sad {
         async { done.await.unwrap_or_else(|| Err(died())) }
     }
 
+    /// Has an xfrm interface of its own, by its index, hold what enters it while states are replaced. Whether it can.
+    pub fn plug(&self, link: u32) -> impl Future<Output = bool> + Send + use<> {
+        let sad = self.clone();
+        let done = self.queue.run(move || {
+            let plugged = sad.door.plug(link);
+            // A kernel without sch_plug: a packet may be lost where our own address changes.
+            plugged.inspect_err(|error| tracing::debug!(%error, "moves are not held back for")).is_ok()
+        });
+        async { done.await.unwrap_or_default() }
+    }
+
+    /// Packets come to the states of an IKE_SA through this link, which holds them when it is told to ([`Sad::plug`]).
+    pub fn comes_through(&self, sa: SaId, link: u32) {
+        if let Some(owned) = self.books().sas.get_mut(&sa) {
+            owned.link = Some(link);
+        }
+    }
+
     /// Installs a CHILD_SA: its states, and the policies that are not there yet.
     ///
     /// # Errors

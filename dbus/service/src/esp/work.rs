@@ -245,19 +245,20 @@ impl Sad {
         path: Path,
         encapsulated: bool,
     ) -> (Vec<ChildId>, Vec<StateId>) {
-        let (reqids, before, asked_for) = {
+        let (reqids, link, before, asked_for) = {
             let mut books = self.books();
             let asked_for = books.sas.get(&sa).map(|owned| books.asked_for(sa, &owned.left));
             let Some(owned) = books.sas.get_mut(&sa) else { return (Vec::new(), Vec::new()) };
             owned.moved = Some((path, encapsulated));
             // Who comes back at once would find its own former states in the way.
-            (owned.reqids.clone(), std::mem::take(&mut owned.left), asked_for.unwrap_or_default())
+            let before = std::mem::take(&mut owned.left);
+            (owned.reqids.clone(), owned.link, before, asked_for.unwrap_or_default())
         };
         tell(&self.door().remove_states(&before));
         tell(&self.forget_now(&asked_for));
         let (mut rekeyed, mut left) = (Vec::new(), Vec::new());
         for reqid in reqids {
-            match self.relocate_lineage(reqid, path, encapsulated) {
+            match self.relocate_lineage((reqid, link), path, encapsulated) {
                 Ok(more) => left.extend(more),
                 Err(children) => rekeyed.extend(children),
             }
@@ -270,7 +271,7 @@ impl Sad {
 
     fn relocate_lineage(
         &self,
-        reqid: u32,
+        (reqid, link): (u32, Option<u32>),
         path: Path,
         encapsulated: bool,
     ) -> Result<Vec<StateId>, Vec<ChildId>> {
@@ -286,6 +287,7 @@ impl Sad {
                 inbound: lineage.children.iter().map(Lineage::inbound).collect(),
                 outbound: lineage.children.iter().filter_map(Lineage::outbound).collect(),
                 policies: Vec::new(),
+                link,
             };
             Relocation { policies: books.outbound_policies(reqid), ..to }
         };
