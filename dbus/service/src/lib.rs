@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod credentials;
 pub mod daemon;
+mod dhcp;
 pub mod doctor;
 mod eap_tls;
 pub mod esp;

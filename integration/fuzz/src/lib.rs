@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod certificates;
+pub mod dhcp;
 pub mod ppp;
 pub mod samples;
 pub mod session;

@@ -33,6 +33,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     for (i, text) in TEXTS.iter().enumerate() {
         out.push(("ike_proposal_text", format!("text-{i}"), text.as_bytes().to_vec()));
     }
+    out.extend(crate::dhcp::samples());
     for (target, name, bytes) in FILES {
         out.push((target, (*name).to_owned(), bytes.to_vec()));
     }

@@ -7,6 +7,7 @@
 mod auth;
 mod channel;
 mod child;
+mod dhcp;
 mod initial;
 mod install;
 mod script;
@@ -71,6 +72,13 @@ fn connect(script: &Script, crypto: &Provider, channel: &mut Channel) -> Result<
     if script.install {
         install::states(ends, &child)?;
         install::policies(ends, &child, &addresses)?;
+    }
+    if script.dhcp_inform {
+        for address in &addresses {
+            if let std::net::IpAddr::V4(address) = address {
+                dhcp::ask(*address)?;
+            }
+        }
     }
     if let Some(proposals) = &script.rekey_child {
         let new = child::rekey(script, crypto, channel, &child, proposals)?;

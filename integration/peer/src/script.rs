@@ -57,6 +57,9 @@ pub(crate) struct Script {
     /// Whether the SAs are put into the kernel (with `ip`), the address on `lo`, and a policy for everything.
     #[serde(default)]
     pub(crate) install: bool,
+    /// Whether the server is asked by DHCPINFORM then, from each IPv4 address.
+    #[serde(default)]
+    pub(crate) dhcp_inform: bool,
     /// CHILD_SA proposals of a rekey that is done once the tunnel is up; none where absent.
     pub(crate) rekey_child: Option<Vec<String>>,
     /// IKE_SA proposals of a rekey of the IKE_SA that is done then, the first method being the KE payload's.

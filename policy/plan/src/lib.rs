@@ -1,5 +1,6 @@
 //! What a tunnel means for the host, and which path it takes next, decided without touching anything. The service carries plans out.
 
+pub mod dhcp;
 pub mod mobility;
 mod mtu;
 mod network;

@@ -15,8 +15,9 @@ pub struct TunnelFacts {
     pub remote_ts: Vec<TrafficSelector>,
     /// Whether the profile wants everything in the tunnel.
     pub full: bool,
-    /// In a split tunnel, the profile's `remote-subnets`; empty: all that the peer lets us reach.
-    pub subnets: Vec<Prefix>,
+    /// In a split tunnel, what of it is wanted: the profile's `remote-subnets`, or what was learned ([`crate::dhcp`]).
+    /// `None`: all that the peer lets us reach.
+    pub subnets: Option<Vec<Prefix>>,
 }
 
 /// What to do to the host.
@@ -43,18 +44,20 @@ impl NetworkPlan {
         if facts.full {
             return Self { routes: vec![Prefix::ANY_V4, Prefix::ANY_V6], addresses };
         }
-        let mut routes: Vec<Prefix> = if facts.subnets.is_empty() {
-            facts.remote_ts.iter().flat_map(|ts| ts.addresses.prefixes()).collect()
-        } else {
-            // What the profile asks for and the peer lets us reach; asking for more than that sends packets into a
-            // tunnel that drops them.
-            let within = |subnet: &Prefix| {
-                let common = |ts: &TrafficSelector| ts.addresses.intersection(subnet.range());
-                facts.remote_ts.iter().filter_map(common).flat_map(|r| r.prefixes()).collect::<Vec<_>>()
-            };
-            facts.subnets.iter().flat_map(within).collect()
+        let mut routes: Vec<Prefix> = match &facts.subnets {
+            None => facts.remote_ts.iter().flat_map(|ts| ts.addresses.prefixes()).collect(),
+            Some(subnets) => {
+                // What is asked for and the peer lets us reach; asking for more than that sends packets into a tunnel
+                // that drops them.
+                let within = |subnet: &Prefix| {
+                    let common = |ts: &TrafficSelector| ts.addresses.intersection(subnet.range());
+                    facts.remote_ts.iter().filter_map(common).flat_map(|r| r.prefixes()).collect::<Vec<_>>()
+                };
+                subnets.iter().flat_map(within).collect()
+            }
         };
-        routes.retain(|r| carries(r.address.is_ipv4()));
+        // Everybody on a link is no network behind it: a server lets that in for DHCP alone.
+        routes.retain(|r| carries(r.address.is_ipv4()) && r.address != IpAddr::V4(Ipv4Addr::BROADCAST));
         routes.sort_unstable();
         routes.dedup();
         Self { routes, addresses }
@@ -65,7 +68,7 @@ impl NetworkPlan {
 mod tests {
     use super::*;
 
-    fn facts(full: bool, remote: &[&str], subnets: &[&str]) -> TunnelFacts {
+    fn facts(full: bool, remote: &[&str], subnets: Option<&[&str]>) -> TunnelFacts {
         let prefix = |t: &&str| t.parse::<Prefix>().unwrap();
         TunnelFacts {
             v4: Some(Ipv4Addr::new(10, 9, 0, 7)),
@@ -73,7 +76,7 @@ mod tests {
             local_ts: Vec::new(),
             remote_ts: remote.iter().map(|t| prefix(t).into()).collect(),
             full,
-            subnets: subnets.iter().map(prefix).collect(),
+            subnets: subnets.map(|s| s.iter().map(prefix).collect()),
         }
     }
 
@@ -83,14 +86,14 @@ mod tests {
 
     #[test]
     fn a_full_tunnel_takes_both_families_whatever_it_carries() {
-        let plan = NetworkPlan::of(&facts(true, &["10.0.0.0/8"], &[]));
+        let plan = NetworkPlan::of(&facts(true, &["10.0.0.0/8"], None));
         assert_eq!(routes(&plan), ["0.0.0.0/0", "::/0"]);
         assert_eq!(plan.addresses, ["10.9.0.7/32".parse().unwrap()]);
     }
 
     #[test]
     fn a_site_needs_no_address_of_the_server_s() {
-        let mut site = facts(false, &["10.2.0.0/16", "fd00:2::/64"], &[]);
+        let mut site = facts(false, &["10.2.0.0/16", "fd00:2::/64"], None);
         site.v4 = None;
         site.local_ts = vec!["10.1.0.0/16".parse::<Prefix>().unwrap().into()];
         let plan = NetworkPlan::of(&site);
@@ -103,9 +106,12 @@ mod tests {
         let plan = NetworkPlan::of(&facts(
             false,
             &["10.0.0.0/8"],
-            &["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"],
+            Some(&["10.1.0.0/16", "192.168.0.0/16", "10.1.0.0/16"]),
         ));
         assert_eq!(routes(&plan), ["10.1.0.0/16"]);
-        assert_eq!(routes(&NetworkPlan::of(&facts(false, &["10.0.0.0/8", "::/0"], &[]))), ["10.0.0.0/8"]);
+        assert_eq!(routes(&NetworkPlan::of(&facts(false, &["10.0.0.0/8", "::/0"], None))), ["10.0.0.0/8"]);
+        assert!(NetworkPlan::of(&facts(false, &["0.0.0.0/0"], Some(&[]))).routes.is_empty());
+        let with_dhcp = facts(false, &["10.0.0.0/8", "255.255.255.255/32"], None);
+        assert_eq!(routes(&NetworkPlan::of(&with_dhcp)), ["10.0.0.0/8"]);
     }
 }

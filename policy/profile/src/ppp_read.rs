@@ -300,6 +300,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
         tunnel: Tunnel::Full,
         local_subnets: Vec::new(),
         remote_subnets: Vec::new(),
+        routes_by_dhcp: false,
         children: Vec::new(),
         addresses: Families { ipv4: true, ipv6: true },
         dpd: DPD_DEFAULT,

@@ -150,6 +150,8 @@ pub struct Profile {
     pub local_subnets: Vec<TrafficSelector>,
     /// With a split tunnel, what to ask for. Empty: whatever the server offers; in transport mode the server itself.
     pub remote_subnets: Vec<TrafficSelector>,
+    /// Whether routes, DNS servers and the domain of a split tunnel are what the server answers to a DHCPINFORM. Default: no.
+    pub routes_by_dhcp: bool,
     /// CHILD_SAs beside the first one.
     pub children: Vec<ChildRule>,
     /// Which addresses to ask for. Default: both; with `local_subnets` and in transport mode none.

@@ -83,6 +83,7 @@ pub(crate) const KEYS: &[&str] = &[
     "traffic",
     "local-subnets",
     "remote-subnets",
+    "routes-by-dhcp",
     "child",
     "addresses",
     "dpd",
@@ -189,6 +190,7 @@ fn ike_profile(
         tunnel: traffic.tunnel,
         local_subnets: traffic.local_subnets,
         remote_subnets: traffic.remote_subnets,
+        routes_by_dhcp: traffic.routes_by_dhcp,
         children: traffic.children,
         addresses: traffic.addresses,
         dpd: reader.duration(table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
@@ -373,6 +375,7 @@ struct Traffic {
     tunnel: Tunnel,
     local_subnets: Vec<TrafficSelector>,
     remote_subnets: Vec<TrafficSelector>,
+    routes_by_dhcp: bool,
     children: Vec<ChildRule>,
     addresses: Families,
 }
@@ -402,6 +405,10 @@ fn traffic(
     let parent = Parent { tunnel, mode, local_subnets: &local_subnets, esp };
     let children = children(reader, table, &parent, check);
     let addresses = families(reader, table, mode, &local_subnets);
+    let routes_by_dhcp = reader.boolean(table, "routes-by-dhcp").unwrap_or(false);
+    if routes_by_dhcp {
+        asks_for_routes(reader, table, (tunnel, mode, addresses));
+    }
     full_takes_everything(reader, table, tunnel);
     if let (Mode::Transport, Tunnel::Full, Some((_, span))) = (mode, tunnel, entry(table, key)) {
         let help = "take the line out, or the one with mode";
@@ -411,7 +418,27 @@ fn traffic(
             help,
         );
     }
-    Traffic { mode, tunnel, local_subnets, remote_subnets, children, addresses }
+    Traffic { mode, tunnel, local_subnets, remote_subnets, routes_by_dhcp, children, addresses }
+}
+
+/// Who asks for routes has none of its own making, and an IPv4 address to ask from.
+fn asks_for_routes(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    (tunnel, mode, addresses): (Tunnel, Mode, Families),
+) {
+    let split = r#"add traffic = "split", or take the line out"#;
+    if mode == Mode::Transport {
+        reader.useless(table, "routes-by-dhcp", "transport mode has no routes", "take the line out");
+    } else if tunnel == Tunnel::Full {
+        reader.useless(table, "routes-by-dhcp", "a full tunnel takes everything", split);
+    } else if !addresses.ipv4 {
+        let help = r#"add "ipv4" to addresses, or take the line out"#;
+        reader.useless(table, "routes-by-dhcp", "DHCP is asked from an IPv4 address", help);
+    }
+    for key in ["remote-subnets", "child"] {
+        reader.useless(table, key, "the routes come by DHCP", "take this line out, or  routes-by-dhcp");
+    }
 }
 
 pub(crate) fn full_takes_everything(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel) {

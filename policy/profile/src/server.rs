@@ -122,6 +122,8 @@ pub struct ConnectionRule {
     pub pool: Option<String>,
     /// What clients may reach. Default: everything.
     pub subnets: Vec<TrafficSelector>,
+    /// Whether clients that ask by DHCPINFORM hear of `subnets` (Windows learns routes in no other way). Default: no.
+    pub routes_by_dhcp: bool,
     /// What may be behind a client that is a site.
     pub remote_subnets: Vec<TrafficSelector>,
     /// Whether a client that asks for transport mode gets it.

@@ -71,6 +71,7 @@ const CONNECTION: &[&str] = &[
     "pool",
     "subnets",
     "remote-subnets",
+    "routes-by-dhcp",
     "transport",
     "uniqueness",
     "dns",
@@ -255,7 +256,7 @@ fn connection(
     let own = ikev2.has_certificate() || auth == AuthMethod::Eap;
     let default = if own { AuthMethod::Certificate } else { auth };
     let server_auth = server_auth.unwrap_or(default);
-    let Traffic { subnets, remote_subnets, transport } = traffic;
+    let Traffic { subnets, routes_by_dhcp, remote_subnets, transport } = traffic;
     let rule = ConnectionRule {
         name: name?,
         matches,
@@ -271,6 +272,7 @@ fn connection(
         revocation,
         pool,
         subnets,
+        routes_by_dhcp,
         remote_subnets,
         transport,
         uniqueness,
@@ -283,6 +285,7 @@ fn connection(
 
 struct Traffic {
     subnets: Vec<TrafficSelector>,
+    routes_by_dhcp: bool,
     remote_subnets: Vec<TrafficSelector>,
     transport: bool,
 }
@@ -296,7 +299,20 @@ fn traffic(reader: &mut Reader<'_>, table: &Table<'_>) -> Traffic {
     }
     let remote_subnets = selectors(reader, table, "remote-subnets");
     let transport = reader.boolean(table, "transport").unwrap_or(false);
+    let routes_by_dhcp = reader.boolean(table, "routes-by-dhcp").unwrap_or(false);
     let has = |key| entry(table, key).is_some();
+    if routes_by_dhcp && !has("subnets") {
+        let help = r#"add subnets = ["10.1.0.0/16"], or take the line out"#;
+        reader.useless(table, "routes-by-dhcp", "these clients may reach everything", help);
+    }
+    if routes_by_dhcp && !has("pool") {
+        reader.useless(
+            table,
+            "routes-by-dhcp",
+            "who gets no address asks for no routes",
+            "take the line out",
+        );
+    }
     if !has("pool") && !has("remote-subnets") && !transport {
         let help = r#"add pool = "NAME", a [pool.NAME] of this file; or, for a site, remote-subnets = ["10.2.0.0/16"]"#;
         reader.missing(table, "pool", help);
@@ -309,7 +325,7 @@ fn traffic(reader: &mut Reader<'_>, table: &Table<'_>) -> Traffic {
             "clients get an address, or have networks behind them: make two [[connection]]s",
         );
     }
-    Traffic { subnets, remote_subnets, transport }
+    Traffic { subnets, routes_by_dhcp, remote_subnets, transport }
 }
 
 /// `[group.NAME]`: identities that others refer to by one name.

@@ -205,6 +205,7 @@ impl Profile {
                 out.push(said(key, selectors(subnets)));
             }
         }
+        out.push(when("routes-by-dhcp", self.routes_by_dhcp.to_string(), !self.routes_by_dhcp));
         out.extend(self.children.iter().map(|c| said(CHILD, child_line(c))));
         let ask = !transport && self.local_subnets.is_empty();
         out.push(self.families_setting(ask));

@@ -71,6 +71,8 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         local_ts: ends.local(&profile.local_subnets, profile.mode),
         remote_ts: match profile.tunnel {
             Tunnel::Full => everything(),
+            // Whoever asks for routes asks everybody, and hears of networks that it cannot name yet.
+            Tunnel::Split if profile.routes_by_dhcp => everything(),
             Tunnel::Split => ends.remote(&profile.remote_subnets, profile.mode),
         },
         mobike: roaming::may_roam(profile).then_some(target.addresses),

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, FailureCode, Path, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Path, Prefix, Step, TrafficSelector};
 use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
+use adit_plan::dhcp::Learned;
 use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
@@ -33,16 +34,16 @@ pub(crate) struct Installation {
 }
 
 /// What one IKE_SA has put here.
-struct Of {
+pub(super) struct Of {
     sa: SaId,
-    children: Vec<ChildId>,
+    pub(super) children: Vec<ChildId>,
 }
 
 #[derive(Default)]
 pub(super) struct Slot {
     /// Whether an installation may begin.
     pub(super) open: bool,
-    ground: Ground,
+    pub(super) ground: Ground,
     uplink: Option<PathInfo>,
     /// The block's undo, which goes last.
     block: Option<u64>,
@@ -50,6 +51,8 @@ pub(super) struct Slot {
     link: Vec<u64>,
     /// The link's index, if what enters it can be held while states move.
     plugged: Option<u32>,
+    /// What the server has answered to a DHCPINFORM.
+    pub(super) learned: Option<Learned>,
     /// What CHILD_SAs need beside: addresses, routes, rules.
     pub(super) shared: Shared,
     /// The policies, while a packet is waited for.
@@ -99,11 +102,15 @@ impl Installation {
         self.sas().iter().any(|of| !of.children.is_empty())
     }
 
+    pub(super) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
     fn sad(&self) -> &Sad {
         self.daemon.sad()
     }
 
-    fn sas(&self) -> MutexGuard<'_, Vec<Of>> {
+    pub(super) fn sas(&self) -> MutexGuard<'_, Vec<Of>> {
         // The list is consistent between any two statements, so a panicked writer harms nothing.
         self.sas.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,7 +175,11 @@ impl Installation {
         };
         async move {
             match ready {
-                Ok(child) => installation.install_new(sa, child, limits).await,
+                Ok(child) => {
+                    let facts = installation.install_new(sa, child, limits).await?;
+                    installation.learn(facts, id);
+                    Ok(())
+                }
                 Err((old, installed)) => {
                     installed.await?;
                     installation.slot.lock().await.shared.inherit(old, id);
@@ -251,7 +262,7 @@ impl Installation {
         slot.ground.leave(&self.daemon, errors).await
     }
 
-    async fn install_new(&self, sa: SaId, child: ChildSa, limits: Limits) -> Result<(), Failure> {
+    async fn install_new(&self, sa: SaId, child: ChildSa, limits: Limits) -> Result<TunnelFacts, Failure> {
         let mut slot = self.slot.lock().await;
         if !slot.open {
             return Err(taken_down());
@@ -263,8 +274,7 @@ impl Installation {
             local_ts: child.local_ts.clone(),
             remote_ts: child.remote_ts.clone(),
             full: self.profile.tunnel == Tunnel::Full,
-            // Further ones have been asked for as they are.
-            subnets: if self.has_children() { Vec::new() } else { self.profile.remote_networks() },
+            subnets: self.wanted_subnets(&slot),
         };
         let (tunnel, mtu) = (child.mode == ChildMode::Tunnel, self.mtu(&slot, &child));
         if tunnel {
@@ -273,7 +283,7 @@ impl Installation {
         self.sad().install(sa, child, self.numbers, limits).await?;
         slot.plugged.iter().for_each(|link| self.sad().comes_through(sa, *link));
         let made = match tunnel {
-            true => self.networking(&mut slot, &facts, id, mtu).await,
+            true => self.networking(&mut slot, &facts, id).await,
             false => Ok(()),
         };
         let noted = made.and_then(|()| self.note(sa, id));
@@ -282,7 +292,17 @@ impl Installation {
             errors.iter().for_each(|error| self.tell(error));
             self.release(&mut slot, id).await;
         }
-        noted
+        noted.map(|()| facts)
+    }
+
+    /// Of what the peer lets us reach; `None`: all of it.
+    fn wanted_subnets(&self, slot: &Slot) -> Option<Vec<Prefix>> {
+        if self.profile.routes_by_dhcp {
+            return Some(slot.learned.as_ref().map(|l| l.routes.clone()).unwrap_or_default());
+        }
+        // Further CHILD_SAs have been asked for as they are.
+        let asked_for = if self.has_children() { Vec::new() } else { self.profile.remote_networks() };
+        (!asked_for.is_empty()).then_some(asked_for)
     }
 
     /// A CHILD_SA stands. Where its IKE_SA has gone meanwhile, so must it.
@@ -322,22 +342,20 @@ impl Installation {
         self.sad().plug(index).await.then_some(index)
     }
 
-    /// Link, addresses, routes and rules, as far as they are not there.
-    async fn networking(
+    /// Addresses, routes and rules, as far as they are not there.
+    pub(super) async fn networking(
         &self,
         slot: &mut Slot,
         facts: &TunnelFacts,
         child: ChildId,
-        mtu: u16,
     ) -> Result<(), Failure> {
-        self.link(slot, mtu).await?;
         let link = slot.ground.name(&self.daemon, &self.profile).await?;
         let plan = NetworkPlan::of(facts);
         let sources = match plan.addresses.is_empty() {
             true => self.own_addresses(&facts.local_ts).await,
             false => plan.addresses.iter().map(|a| a.address).collect(),
         };
-        let address = |a: &adit_core::Prefix| Change::Address { link: link.clone(), address: *a };
+        let address = |a: &Prefix| Change::Address { link: link.clone(), address: *a };
         let mut wanted: Vec<Change> = plan.addresses.iter().map(address).collect();
         wanted.extend(tunnel_routes(&link, self.numbers.table(), &sources, &plan.routes));
         self.need(slot, child, &wanted).await?;
@@ -399,6 +417,7 @@ impl Installation {
     /// The link and the CHILD_SAs, with what they need.
     pub(super) async fn lower_tunnel(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
+        slot.learned = None;
         if let Slot { ground: Ground { changes: Some(changes), .. }, link, .. } = slot {
             for number in std::mem::take(link).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));

@@ -4,6 +4,7 @@ mod asker;
 mod attempt;
 mod configuration;
 mod context;
+mod dhcp;
 mod eap;
 mod idle;
 mod install;

@@ -248,7 +248,7 @@ impl Inner {
             remote_auth: self.remote_auth(index, rule),
             ppk: ppk_use(rule.ppk),
             esp: self.esp.clone(),
-            local_ts: own_side(rule, path),
+            local_ts: own_side(rule, path, self.dhcp_address()),
             remote_ts: peers_side(rule, path),
             addresses: rule.pool.is_some(),
             transport: rule.transport,
@@ -391,11 +391,18 @@ impl Inner {
 }
 
 /// Our side of the traffic selectors. In transport mode there is only this host.
-fn own_side(rule: &ConnectionRule, path: Path) -> Vec<TrafficSelector> {
+fn own_side(rule: &ConnectionRule, path: Path, dhcp: Option<Ipv4Addr>) -> Vec<TrafficSelector> {
     let everything = [Prefix::ANY_V4, Prefix::ANY_V6].map(TrafficSelector::from);
     match rule.transport && rule.pool.is_none() && rule.subnets == everything {
         true => vec![Prefix::host(path.local.ip()).into()],
-        false => rule.subnets.clone(),
+        false => {
+            // Who asks for routes asks everybody on the link, and is answered by this host.
+            let asked =
+                dhcp.filter(|_| rule.routes_by_dhcp).into_iter().flat_map(|own| [Ipv4Addr::BROADCAST, own]);
+            let asked =
+                asked.map(IpAddr::V4).filter(|a| !rule.subnets.iter().any(|ts| ts.addresses.contains(*a)));
+            rule.subnets.iter().cloned().chain(asked.map(|a| Prefix::host(a).into())).collect()
+        }
     }
 }
 

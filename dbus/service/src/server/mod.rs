@@ -1,6 +1,7 @@
 //! Peers that dial us: `server.toml` carried out.
 
 mod context;
+mod dhcp;
 mod eap;
 #[cfg(feature = "recording")]
 #[cfg(test)]
@@ -60,6 +61,8 @@ pub struct Server {
     ike: IkeDriver,
     /// What tells clients that this host has other addresses.
     moves: Option<tokio::task::AbortHandle>,
+    /// What answers clients that ask for routes.
+    dhcp: Option<dhcp::Answering>,
 }
 
 /// Pools by name, each with the addresses that it was made of.
@@ -102,6 +105,8 @@ struct Inner {
     link: String,
     /// Where clients can reach this host, as it tells those that speak MOBIKE.
     addresses: Mutex<Vec<std::net::IpAddr>>,
+    /// From where clients that ask for routes are answered, where they may.
+    dhcp: OnceLock<std::net::Ipv4Addr>,
 }
 
 impl Server {
@@ -122,7 +127,8 @@ impl Server {
         }
         info!(connections = inner.config.connections.len(), "server: letting peers in");
         let moves = moves::follow(&inner, ike.clone());
-        let server = Self { inner, older: Vec::new(), fingerprint, ike, moves };
+        let dhcp = inner.answer_dhcp(&[]).await;
+        let server = Self { inner, older: Vec::new(), fingerprint, ike, moves, dhcp };
         server.let_in();
         Ok(server)
     }
@@ -157,9 +163,10 @@ impl Server {
     }
 
     /// Tells every peer, waits a little for their answers, and undoes what was changed.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.ike.set_responder(None);
         self.moves.iter().for_each(tokio::task::AbortHandle::abort);
+        self.dhcp.take();
         for inner in self.all() {
             inner.closing.store(true, Ordering::Release);
             let sas: Vec<SaId> = inner.guests().keys().copied().collect();
@@ -231,16 +238,7 @@ impl Inner {
             AuthMethod::Certificate | AuthMethod::Eap => anchors(files, &rule.ca).map(|a| Some(Arc::new(a))),
         };
         let anchors = config.connections.iter().map(trusted).collect::<Result<Vec<_>, Failure>>()?;
-        let own = match config.ikev2.keys.as_slice() {
-            keys @ [_, ..] if config.ikev2.has_certificate() => {
-                let password = config.ikev2.key_password.as_ref();
-                let all =
-                    OwnCertificate::load(files, &config.ikev2.certificate, keys, password, None).await?;
-                let known = anchors.iter().flatten().map(AsRef::as_ref);
-                Some(all.sorted(config.ikev2.identity.as_ref(), PeerIs::Client, known))
-            }
-            _ => None,
-        };
+        let own = own_certificate(&config, files, &anchors).await?;
         let print = |rule| files.connection_fingerprint(&config, rule);
         let connection_prints = config.connections.iter().map(print).collect();
         let radius = daemon.radius().of(&config, files)?;
@@ -259,6 +257,7 @@ impl Inner {
         };
         let inner = Self {
             addresses: Mutex::default(),
+            dhcp: OnceLock::new(),
             daemon: Arc::clone(daemon),
             own,
             esp: suites::esp_proposals(&config.ikev2.esp, config.ikev2.legacy),
@@ -364,6 +363,22 @@ impl Inner {
         }
         self.daemon.release_link_name(&self.link).await;
     }
+}
+
+/// What the server proves itself with, sorted so that the first one fits most clients.
+async fn own_certificate(
+    config: &ServerConfig,
+    files: &crate::files::Files,
+    anchors: &[Option<Arc<TrustAnchors>>],
+) -> Result<Option<OwnCertificate>, Failure> {
+    let keys = config.ikev2.keys.as_slice();
+    if keys.is_empty() || !config.ikev2.has_certificate() {
+        return Ok(None);
+    }
+    let password = config.ikev2.key_password.as_ref();
+    let all = OwnCertificate::load(files, &config.ikev2.certificate, keys, password, None).await?;
+    let known = anchors.iter().flatten().map(AsRef::as_ref);
+    Ok(Some(all.sorted(config.ikev2.identity.as_ref(), PeerIs::Client, known)))
 }
 
 fn pools(config: &ServerConfig) -> Result<Pools, Failure> {

@@ -35,6 +35,8 @@ impl Server {
         self.ike = ours;
         self.moves.iter().for_each(tokio::task::AbortHandle::abort);
         self.moves = super::moves::follow(&self.inner, self.ike.clone());
+        self.dhcp.take();
+        self.dhcp = self.inner.answer_dhcp(&self.older).await;
         self.let_in();
         info!(connections = self.inner.config.connections.len(), "server: reloaded");
         network
