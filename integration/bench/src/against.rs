@@ -9,6 +9,7 @@ use crate::clock;
 use crate::figures::say;
 use crate::load::{Load, Outcome, Rekey, Target};
 use crate::process::{Memory, memory_of};
+use crate::proof::Proof;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         server: arguments.server,
         remote_id: arguments.remote_id.parse()?,
         domain: arguments.domain.clone(),
-        psk: arguments.psk.clone(),
+        proof: Proof::Psk(arguments.psk.clone()),
         ike: arguments.ike.clone(),
         esp: arguments.esp.clone(),
         addresses: true,

@@ -25,7 +25,8 @@ pub fn start(program: &Path, folder: &Path, target: &Target) -> anyhow::Result<M
 /// The same proposals, key and names as ours; no addresses to give out, for which it would need one plugin more. No
 /// limit on half-open IKE_SAs: they all come from one address. No log.
 fn configuration(target: &Target) -> String {
-    let Target { remote_id, domain, psk, ike, esp, server, .. } = target;
+    let Target { remote_id, domain, ike, esp, server, .. } = target;
+    let psk = target.psk();
     let (port, nat_port) = (server.port(), server.port().saturating_add(4000));
     format!(
         "\

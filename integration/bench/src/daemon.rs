@@ -97,7 +97,8 @@ impl Daemon {
 
 /// Everybody of the domain comes in with one key; a pool that is never empty; no silence is long enough for a question.
 fn configuration(target: &Target) -> String {
-    let Target { remote_id, domain, psk, ike, esp, server, .. } = target;
+    let Target { remote_id, domain, ike, esp, server, .. } = target;
+    let psk = target.psk();
     format!(
         "[listen]\nports = [{}, {}]\n\
          [ikev2]\nidentity = \"{remote_id}\"\npsk = \"{psk}\"\nike = [\"{ike}\"]\nesp = [\"{esp}\"]\ndpd = \"1h\"\n\

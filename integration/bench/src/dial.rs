@@ -8,6 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::load::{Load, Target};
+use crate::proof::Proof;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
@@ -48,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         server: arguments.server,
         remote_id: arguments.remote_id.parse()?,
         domain: arguments.domain.clone(),
-        psk: arguments.psk.clone(),
+        proof: Proof::Psk(arguments.psk.clone()),
         ike: "aes128gcm16-prfsha256-x25519".to_owned(),
         esp: "aes128gcm16".to_owned(),
         addresses: true,

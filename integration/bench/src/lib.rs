@@ -2,6 +2,7 @@
 
 pub mod against;
 mod answers;
+pub mod auth;
 mod capture;
 pub mod charon;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod pcap;
 mod ping;
 pub mod primitives;
 pub mod process;
+pub mod proof;
 pub mod report;
 pub mod roam;
 pub mod spoof;

@@ -11,16 +11,16 @@ use adit_core::{Identity, Instant, Path, Prefix, Transmit};
 use adit_crypto::{OsEntropy, Provider};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    ChildId, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, LocalAuth, Output, RemoteAuth, SaId,
-    Timing,
+    ChildId, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, Output, SaId, Timing,
 };
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::answers::Answers;
 use crate::clock;
+use crate::proof::Proof;
 
-/// Longer than any message of a handshake with a pre-shared key.
+/// Longer than any message that comes in one piece.
 const MAX_DATAGRAM: usize = 4096;
 /// Datagrams taken from one socket before the others get their turn.
 const BUDGET: usize = 64;
@@ -28,7 +28,7 @@ const BUDGET: usize = 64;
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Whom to dial, and as whom.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// The responder.
     pub server: SocketAddr,
@@ -36,8 +36,8 @@ pub struct Target {
     pub remote_id: Identity,
     /// Clients are `cN@` this domain, N from 0.
     pub domain: String,
-    /// Everybody's key.
-    pub psk: String,
+    /// How everybody proves who it is.
+    pub proof: Proof,
     /// The one IKE_SA proposal, in strongSwan's notation.
     pub ike: String,
     /// The one CHILD_SA proposal.
@@ -56,11 +56,20 @@ impl Target {
             server: ([127, 0, 0, 1], 500).into(),
             remote_id: "vpn.bench.example".parse()?,
             domain: "bench.example".into(),
-            psk: "correct horse battery staple".into(),
+            proof: Proof::Psk("correct horse battery staple".into()),
             ike: "aes128gcm16-prfsha256-x25519".into(),
             esp: "aes128gcm16".into(),
             addresses: true,
         })
+    }
+
+    /// Everybody's key; empty, where they prove themselves otherwise.
+    #[must_use]
+    pub fn psk(&self) -> &str {
+        match &self.proof {
+            Proof::Psk(psk) => psk,
+            Proof::Eap(_) => "",
+        }
     }
 }
 
@@ -136,7 +145,7 @@ impl Load {
         anyhow::ensure!(!sockets.is_empty(), "no address to dial from");
         Ok(Self {
             endpoint: Endpoint::new(Arc::new(Provider::new()), Box::new(OsEntropy::new()), None),
-            answers: Answers::new(&target.psk),
+            answers: Answers::new(&target.proof),
             target,
             sockets,
             dialled: 0,
@@ -310,8 +319,8 @@ impl Load {
         while let Some(output) = self.endpoint.poll() {
             match output {
                 Output::Transmit(transmit) => self.send(&transmit),
-                Output::Ask { id, ask, .. } => {
-                    let answer = self.answers.answer(ask);
+                Output::Ask { id, sa, ask } => {
+                    let answer = self.answers.answer(sa, ask);
                     self.endpoint.handle(clock::now(), Input::Answer { id, answer });
                 }
                 Output::Event { sa, event } => self.event(sa, event),
@@ -339,6 +348,7 @@ impl Load {
             }
             Event::ChildClosed { replaced_by: Some(_), .. } => self.done(sa),
             Event::Closed(result) => {
+                self.answers.over(sa);
                 if self.pending.remove(&sa).is_some() {
                     self.up.remove(&sa);
                     self.outcome.failed = self.outcome.failed.saturating_add(1);
@@ -369,8 +379,8 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         esp: vec![target.esp.parse()?],
         local_id: identity,
         remote_id: target.remote_id.clone(),
-        local_auth: LocalAuth::Psk,
-        remote_auth: RemoteAuth::Psk,
+        local_auth: target.proof.local(),
+        remote_auth: target.proof.remote(),
         ppk: None,
         resumable: false,
         ticket: None,

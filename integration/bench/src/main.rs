@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, connect, dial, figures, flood, ike, roam};
+use adit_bench::{against, auth, connect, dial, figures, flood, ike, roam};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -20,6 +20,8 @@ enum Verb {
     Ike(ike::Arguments),
     /// The same of a responder that runs already, whoever's
     Against(against::Arguments),
+    /// Connections with EAP that a responder lets in, whoever's
+    Auth(auth::Arguments),
     /// What it takes a client to come up, whoever's
     Connect(connect::Arguments),
     /// What a client that moves loses, whoever's
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
             ike::run(&arguments)
         }
         Verb::Against(arguments) => against::run(&arguments),
+        Verb::Auth(arguments) => auth::run(&arguments),
         Verb::Connect(arguments) => connect::run(&arguments),
         Verb::Roam(arguments) => roam::run(&arguments),
         Verb::Collect(arguments) => figures::collect(&arguments),

@@ -35,7 +35,7 @@ pub struct Line {
 /// Proposals that cannot be read, or that the provider lacks.
 pub fn account(target: &Target) -> anyhow::Result<Vec<Line>> {
     let (ike, esp) = suites(target)?;
-    let work = Work::new(ike, esp, &target.psk)?;
+    let work = Work::new(ike, esp, target.psk())?;
     let mut out = Vec::new();
     let mut line = |what, work: &mut dyn FnMut() -> anyhow::Result<()>| {
         let begun = clock::own_cpu();

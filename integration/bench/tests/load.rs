@@ -136,7 +136,7 @@ impl Responder {
                 mobike: None,
                 timing: Timing::default(),
             }))),
-            Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(self.target.psk.as_bytes()))),
+            Ask::Psk { .. } => Answer::Psk(Ok(Secret::from(self.target.psk().as_bytes()))),
             Ask::Lease { .. } => {
                 self.leases += 1;
                 let v4 = Some(Ipv4Addr::from(0x0a40_0000 + self.leases));

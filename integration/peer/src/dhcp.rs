@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
+
 /// Windows' request: classes, client identifier, and the options that it would like ([MS-DHCPE], RFC 2132).
 fn question(address: Ipv4Addr) -> Vec<u8> {
     let mut out = vec![1, 8, 6, 0];
@@ -28,10 +30,12 @@ fn question(address: Ipv4Addr) -> Vec<u8> {
 
 const TRANSACTION: [u8; 4] = [0x5d, 0x0c, 0x11, 0x07];
 
-/// Asks, three times at most, and says a line for each option of the answer.
-pub(crate) fn ask(address: Ipv4Addr) -> Result<(), String> {
+/// Asks through that link, three times at most, and says a line for each option of the answer.
+pub(crate) fn ask(address: Ipv4Addr, device: &str) -> Result<(), String> {
     let told = |e: std::io::Error| format!("DHCPINFORM: {e}");
     let socket = UdpSocket::bind((address, 68)).map_err(told)?;
+    // The address is on `lo`, where else everybody would be asked.
+    setsockopt(&socket, BindToDevice, &device.into()).map_err(|e| told(e.into()))?;
     socket.set_broadcast(true).map_err(told)?;
     socket.set_read_timeout(Some(Duration::from_secs(4))).map_err(told)?;
     for _ in 0..3 {

@@ -34,9 +34,7 @@ pub(crate) fn policies(
     addresses: &[IpAddr],
 ) -> Result<(), String> {
     let (outer, peer) = (ours.ip(), theirs.ip());
-    let device = ip(&format!("-o route get {peer}"))?;
-    let device =
-        device.split_whitespace().skip_while(|word| *word != "dev").nth(1).ok_or("no route")?.to_owned();
+    let device = device_to(peer)?;
     for address in addresses {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         ip(&format!("addr add {address}/{bits} dev lo"))?;
@@ -51,6 +49,13 @@ pub(crate) fn policies(
         }
     }
     Ok(())
+}
+
+/// The link that leads there.
+pub(crate) fn device_to(peer: IpAddr) -> Result<String, String> {
+    let route = ip(&format!("-o route get {peer}"))?;
+    let device = route.split_whitespace().skip_while(|word| *word != "dev").nth(1);
+    device.map(str::to_owned).ok_or_else(|| "no route".to_owned())
 }
 
 fn prefixes(selector: &TrafficSelector) -> Vec<(IpAddr, u8)> {

@@ -76,7 +76,7 @@ fn connect(script: &Script, crypto: &Provider, channel: &mut Channel) -> Result<
     if script.dhcp_inform {
         for address in &addresses {
             if let std::net::IpAddr::V4(address) = address {
-                dhcp::ask(*address)?;
+                dhcp::ask(*address, &install::device_to(script.server)?)?;
             }
         }
     }

@@ -8,12 +8,14 @@ use crate::shell::{cargo, has, is_root, root, run, target};
 const USAGE: &str =
     "cargo xtask bench ike [--record] [--sizes N,N…] [--rounds N] [--window N] [--charon PROGRAM]
 cargo xtask bench ike --vm [--record]
+cargo xtask bench auth [--record]
 cargo xtask bench connect [--record]
 cargo xtask bench roam [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
   ike --vm  the same of the real daemon and of strongSwan's, in the lab's VM
+  auth      connections a second with EAP, FreeRADIUS deciding, Adit's gateway and strongSwan's, in the lab's VM
   connect   what it takes ctl and swanctl to come up at the same strongSwan, in the lab's VM
   roam      what a moving client loses of a thousand packets a second, Adit and strongSwan, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
@@ -35,6 +37,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
     let is_recorded = rest.iter().any(|a| a == "--record");
     match what.as_str() {
         "ike" if rest.iter().any(|a| a == "--vm") => in_vm(&IKE, is_recorded),
+        "auth" => in_vm(&AUTH, is_recorded),
         "connect" => in_vm(&CONNECT, is_recorded),
         "roam" => in_vm(&ROAM, is_recorded),
         "ike" | "flood" => {
@@ -60,6 +63,18 @@ const IKE: Compared = Compared {
     place: "ike-vm",
     title: "In the VM, which is emulated: only the two columns can be compared.",
     steps: &[("aditd", "02-load.log"), ("strongSwan 6.0.1", "08-load.log")],
+};
+
+const AUTH: Compared = Compared {
+    scenario: "bench-auth",
+    place: "auth",
+    title: "FreeRADIUS 3.2.7 decides; eight at a time, in the VM, which is emulated: only the two columns can be compared.",
+    steps: &[
+        ("aditd", "03-load.log"),
+        ("aditd", "04-load.log"),
+        ("strongSwan 6.0.1", "09-load.log"),
+        ("strongSwan 6.0.1", "10-load.log"),
+    ],
 };
 
 const CONNECT: Compared = Compared {
