@@ -69,12 +69,15 @@ impl Inner {
     /// What the client with that address is to know; `None`: it may not ask.
     fn offer(&self, own: Ipv4Addr, address: Ipv4Addr) -> Option<Offer> {
         let guest = self.guest_at(address)?;
-        let (rule, connection) = {
+        let (rule, connection, pool) = {
             let facts = guest.facts();
-            (facts.rule.filter(|(_, really)| *really)?.0, facts.connection?)
+            let pool = facts.pool.as_ref().map(|(name, _)| name.clone());
+            (facts.rule.filter(|(_, really)| *really)?.0, facts.connection?, pool)
         };
         let rule = self.config.connections.get(rule).filter(|rule| rule.routes_by_dhcp)?;
         let shown = self.daemon.registry().get(connection)?;
+        let of_pool = || pool.and_then(|name| self.config.pool(&name).map(|pool| pool.domains.clone()));
+        let domains = rule.domains.clone().or_else(of_pool).unwrap_or_default();
         let networks = rule.subnets.iter().flat_map(|ts| ts.addresses.prefixes());
         let v4 = |address: &IpAddr| match address {
             IpAddr::V4(address) => Some(*address),
@@ -84,7 +87,7 @@ impl Inner {
             server: own,
             routes: networks.filter(|p: &Prefix| p.address.is_ipv4()).collect(),
             dns: shown.dns.iter().filter_map(v4).collect(),
-            domain: shown.domains.first().cloned(),
+            domain: domains.into_iter().next(),
         })
     }
 }

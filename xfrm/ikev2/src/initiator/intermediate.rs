@@ -1,7 +1,8 @@
 //! IKE_INTERMEDIATE of an initiator: Generate → sent → Agree, for each additional key exchange; then IKE_AUTH.
 
-use adit_core::{Secret, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
+use adit_isakmp::payload::NotifyType;
 use adit_isakmp::{ExchangeType, KeMethod};
 
 use super::init::crypto_failed;
@@ -95,7 +96,7 @@ impl Sent {
             return Next::failed(unusable(why));
         }
         if let Some(notify) = message.notifies().find(|n| n.kind.is_error()) {
-            return Next::failed(unusable(format!("the server refuses the key exchange: {}", notify.kind)));
+            return Next::failed(refused(key.method(), notify.kind));
         }
         let method = key.method();
         match public(&message, method) {
@@ -128,4 +129,13 @@ impl Agreeing {
             Err(failure) => Next::failed(failure),
         }
     }
+}
+
+/// It offers what it cannot do, as strongSwan 6.0 does without its `ml` plugin.
+fn refused(method: KeMethod, kind: NotifyType) -> Failure {
+    let text = format!("the server has chosen {method} as an additional key exchange, and refuses it then");
+    Failure::new(FailureCode::ProposalMismatch, Step::IkeInit, text).said(kind.to_string()).hint(format!(
+        "in the profile's `ike` take  -ke1_{method}  out, or add  -ke1_none  so that it may go without; or give the server \
+         what {method} needs (strongSwan: its ml plugin)"
+    ))
 }

@@ -195,6 +195,23 @@ fn a_server_that_chooses_them_without_announcing_the_exchange_is_not_believed() 
 }
 
 #[test]
+fn a_server_that_cannot_do_what_it_has_chosen_is_told_of() {
+    let (mut client, ..) = both(&[ONE], &[ONE]);
+    let (mut peer, answer) = Peer::answer_init_by(ONE, &client.one(), |payloads| {
+        payloads.push(Payload::Notify(Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, [])));
+    });
+    client.give(Instant::ZERO, answer);
+    assert!(!client.sent().is_empty());
+    let refusal = Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []));
+    let input = peer.seal(ExchangeType::IKE_INTERMEDIATE, 1, true, &[refusal]);
+    client.give(Instant::ZERO, input);
+    let failure = client.closed().unwrap().as_ref().unwrap_err();
+    let text = "the server has chosen mlkem768 as an additional key exchange, and refuses it then";
+    assert_eq!((failure.text.as_str(), failure.peer.as_deref()), (text, Some("INVALID_SYNTAX (7)")));
+    assert!(failure.hint.as_deref().unwrap().contains("-ke1_none"), "{failure}");
+}
+
+#[test]
 fn a_driver_that_never_answers_ends_it_in_the_end() {
     for (at_client, ask) in [(true, "Agree"), (false, "Encapsulate")] {
         let (mut client, mut server, _) = both(&[ONE], &[ONE]);

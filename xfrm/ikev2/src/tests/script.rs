@@ -64,6 +64,15 @@ pub(super) fn init_error(request: &Transmit, notify: Notify) -> Input {
 impl Peer {
     /// A scripted server's answer to a client's first message.
     pub(super) fn answer_init(request: &Transmit, edit: impl FnOnce(&mut Vec<Payload>)) -> (Self, Input) {
+        Self::answer_init_by(IKE, request, edit)
+    }
+
+    /// The same of one that takes this proposal.
+    pub(super) fn answer_init_by(
+        ike: &str,
+        request: &Transmit,
+        edit: impl FnOnce(&mut Vec<Payload>),
+    ) -> (Self, Input) {
         let message = Message::parse(&request.payload).unwrap();
         let mut bench = Bench::new(9);
         let (spi_i, spi_r) = (message.header.initiator_spi, 0x1122_3344_5566_7788);
@@ -71,7 +80,7 @@ impl Peer {
         let sa = only_of(&message, |p| if let Payload::Sa(s) = p { Some(s.clone()) } else { None });
         let ke = only_of(&message, |p| if let Payload::Ke(k) = p { Some(k.clone()) } else { None });
         let nonce_i = only_of(&message, |p| if let Payload::Nonce(n) = p { Some(n.clone()) } else { None });
-        let chosen = choose_ike(&[IKE.parse().unwrap()], &sa, &[]).unwrap();
+        let chosen = choose_ike(&[ike.parse().unwrap()], &sa, &[]).unwrap();
         let (public, shared) = bench.0.crypto.encapsulate(chosen.suite.ke, &ke.data).unwrap();
         let nonce_r = vec![0x5a; 32];
         let mut payloads = vec![
