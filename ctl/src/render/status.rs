@@ -113,7 +113,8 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         }
     }
     if !c.legacy.is_empty() {
-        out.push(("legacy", format!("{}: can be broken (legacy = true)", c.legacy.join(", "))));
+        let wanted = if ppp(c).is_some() { "" } else { " (legacy = true)" };
+        out.push(("legacy", format!("{}: can be broken{wanted}", c.legacy.join(", "))));
     }
     // The one and only says no more than what stands above.
     let several = c.children.iter().filter(|_| c.children.len() > 1);
@@ -299,6 +300,17 @@ home-office  client  failed     3m12s  -          -                      -
         for line in table(&rows, NOW, PLAIN).lines() {
             assert_eq!(line.split_whitespace().count(), 7);
         }
+    }
+
+    #[test]
+    fn a_ppp_link_has_neither_ike_nor_esp() {
+        let suites = ["PPTP, MS-CHAPv2", "MPPE-128 stateless"].map(str::to_owned);
+        let [ike_suite, esp_suite] = suites;
+        let legacy = vec!["PPTP".to_owned()];
+        let link = ConnectionStatus { ike_suite, esp_suite, legacy, encapsulated: false, ..connected() };
+        let shown = block(&link, None, NOW, PLAIN, 100) + &up_line(&link, PLAIN);
+        assert!(!["ESP", "IKE", "legacy = true"].iter().any(|word| shown.contains(word)), "{shown}");
+        assert!(shown.contains("encryption") && shown.contains(", PPTP"), "{shown}");
     }
 
     #[test]

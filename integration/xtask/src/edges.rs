@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::shell::{cargo, output, root};
 
 /// Crates that do I/O; every other one is pure.
-const DOORS: [&str; 5] = ["xfrm/kernel", "gre/kernel", "pppd-bridge/kernel", "policy/signer", "policy/tls"];
+const DOORS: [&str; 6] =
+    ["xfrm/kernel", "gre/kernel", "pppd-bridge/kernel", "pppd-bridge/scripts", "policy/signer", "policy/tls"];
 
 /// What only doors, the service and the commands may use.
 const OF_DOORS: [&str; 16] = [

@@ -98,11 +98,13 @@ pub struct PppRule {
     pub auth: Vec<PppAuth>,
     /// Encryption.
     pub mppe: MppeRule,
+    /// Whether pppd's scripts of `/etc/ppp` are run.
+    pub scripts: bool,
 }
 
 impl Default for PppRule {
     fn default() -> Self {
-        Self { auth: vec![PppAuth::Eap, PppAuth::MsChapV2], mppe: MppeRule::default() }
+        Self { auth: vec![PppAuth::Eap, PppAuth::MsChapV2], mppe: MppeRule::default(), scripts: false }
     }
 }
 
@@ -132,6 +134,8 @@ pub struct PppServer {
     pub eap: PppEap,
     /// Encryption.
     pub mppe: MppeRule,
+    /// Whether pppd's scripts of `/etc/ppp` are run for each client.
+    pub scripts: bool,
 }
 
 /// EAP of `[pptp]`.

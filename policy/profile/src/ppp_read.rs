@@ -40,6 +40,7 @@ const PPTP_KEYS: &[&str] = &[
     "mppe",
     "mppe-stateful",
     "require-mppe",
+    "ppp-scripts",
     "legacy",
     "traffic",
     "remote-subnets",
@@ -70,6 +71,7 @@ const SSTP_KEYS: &[&str] = &[
     "key",
     "key-password-file",
     "revocation",
+    "ppp-scripts",
     "traffic",
     "remote-subnets",
     "addresses",
@@ -103,6 +105,7 @@ const SSTP: &[&str] = &[
     "match",
     "group",
     "revocation",
+    "ppp-scripts",
 ];
 
 const PPTP: &[&str] = &[
@@ -124,6 +127,7 @@ const PPTP: &[&str] = &[
     "mppe",
     "mppe-stateful",
     "require-mppe",
+    "ppp-scripts",
     "legacy",
 ];
 
@@ -144,7 +148,11 @@ pub(crate) fn ppp_profile(
     let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
     let default = PppAuth::default_of(&eap.methods);
-    let ppp = PppRule { mppe: mppe(reader, table), auth: auth(reader, table, kind, default) };
+    let ppp = PppRule {
+        mppe: mppe(reader, table),
+        auth: auth(reader, table, kind, default),
+        scripts: scripts(reader, table),
+    };
     if !in_tls {
         not_in_clear(reader, table, &eap.methods);
     }
@@ -381,6 +389,11 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
     }
 }
 
+/// Whether scripts run: never, where nobody has said so.
+fn scripts(reader: &mut Reader<'_>, table: &Table<'_>) -> bool {
+    reader.boolean(table, "ppp-scripts").unwrap_or(false)
+}
+
 /// `[pptp]` or `[sstp]`. `taken` are pools that others have.
 pub(crate) fn ppp_server(
     reader: &mut Reader<'_>,
@@ -430,7 +443,21 @@ pub(crate) fn ppp_server(
         reader.missing(&table, "users-file", help);
     }
     let name = own_name(reader, &table, of);
-    Some(PppServer { kind, addresses, port, pool: pool?, name, users, radius, sites, auth, eap, mppe })
+    let scripts = scripts(reader, &table);
+    Some(PppServer {
+        kind,
+        addresses,
+        port,
+        pool: pool?,
+        name,
+        users,
+        radius,
+        sites,
+        auth,
+        eap,
+        mppe,
+        scripts,
+    })
 }
 
 /// Where clients' addresses come from.

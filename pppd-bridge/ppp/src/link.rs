@@ -202,6 +202,12 @@ impl Link {
             Protocol::PAP | Protocol::CHAP | Protocol::EAP => {
                 self.auth_packet(now, entropy, protocol, packet);
             }
+            Protocol::CCP | Protocol::IPCP | Protocol::IPV6CP if self.phase == Phase::Authenticate => {
+                self.let_in(now, entropy);
+                if self.phase == Phase::Prepare {
+                    self.keep(protocol, packet);
+                }
+            }
             Protocol::CCP if self.phase == Phase::Prepare => self.keep(protocol, packet),
             Protocol::IPCP | Protocol::IPV6CP if matches!(self.phase, Phase::Prepare | Phase::Encrypt) => {
                 self.keep(protocol, packet);
@@ -356,8 +362,12 @@ impl Link {
     }
 
     fn because(&mut self, why: Result<(), Failure>) {
-        // A peer that refuses us and then goes has said why it goes.
-        let why = why.map_err(|why| self.proving.as_mut().and_then(Peer::take_refusal).unwrap_or(why));
+        // A peer that refuses us and then goes has said why it goes; and so has one that goes when we have refused it.
+        let why = why.map_err(|why| {
+            let ours = self.proving.as_mut().and_then(Peer::take_refusal);
+            let theirs = || self.demanding.as_mut().and_then(Authenticator::take_refusal);
+            ours.or_else(theirs).unwrap_or(why)
+        });
         self.reason.get_or_insert(why);
     }
 

@@ -15,7 +15,6 @@ use adit_ppp::{
     Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
     NetworkPlan, Timing,
 };
-use adit_ppp_kernel::Family;
 use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -367,6 +366,7 @@ impl Attempt {
     async fn end_session(&mut self) {
         *lock(&self.unit) = Weak::new();
         if let Some(session) = self.session.take() {
+            self.installation.passes_no_more(session.unit()).await;
             session.end().await;
         }
     }
@@ -533,8 +533,8 @@ impl World for ClientWorld {
         Box::pin(async move { self.installation.install(&unit, &network).await })
     }
 
-    fn passes(self: Arc<Self>, unit: Arc<Unit>, family: Family) -> Later<()> {
-        Box::pin(async move { self.installation.send_held(&unit, family).await })
+    fn passes(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<()> {
+        Box::pin(async move { self.installation.passes(&unit, &network).await })
     }
 
     fn event(&self, event: &Event) {

@@ -287,9 +287,9 @@ impl Driver {
             };
             let done = async {
                 unit.set_up(mtu)?;
-                Arc::clone(&world).install(Arc::clone(&unit), network).await?;
+                Arc::clone(&world).install(Arc::clone(&unit), network.clone()).await?;
                 unit.pass(family, true)?;
-                world.passes(unit, family).await;
+                world.passes(unit, network).await;
                 Ok(())
             };
             (Answer::Installed(done.await), None)

@@ -21,7 +21,7 @@ use tracing::info;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
-use super::{Advertising, Carriage, Later, SERVER_GROUP, Unit, UnitPlan, World};
+use super::{About, Advertising, Carriage, Later, SERVER_GROUP, Scripts, Unit, UnitPlan, World};
 use crate::blocking::blocking;
 use crate::eap_tls::{EapTls, failed};
 use crate::host::{Change, HostError, Undo, client_route, site_route};
@@ -75,6 +75,8 @@ struct GuestFacts {
     offered: Option<(String, Granted)>,
     /// What it has granted to who came in, until the link is up.
     granted: Option<Granted>,
+    /// pppd's, where the configuration wants them.
+    scripts: Option<Scripts>,
     /// Its session, of which RADIUS servers are told.
     accounted: Option<Arc<Accounted>>,
 }
@@ -414,14 +416,36 @@ impl Guest {
         })
     }
 
-    /// Tells RADIUS servers that it is over, while the kernel still knows what it has carried.
+    /// Tells RADIUS servers and pppd's scripts that it is over, while the kernel still knows what it has carried.
     pub(super) async fn account(&self, unit: Option<&Arc<Unit>>, cause: Cause) {
-        let Some(accounted) = self.facts().accounted.take() else { return };
+        let (accounted, scripts) = {
+            let mut facts = self.facts();
+            (facts.accounted.take(), facts.scripts.take())
+        };
+        if accounted.is_none() && scripts.is_none() {
+            return;
+        }
         let carried = match unit {
             Some(unit) => ppp::carried(Arc::clone(unit)).await.unwrap_or_default(),
             None => Traffic::default(),
         };
-        accounted.end(carried, cause);
+        if let Some(scripts) = scripts {
+            scripts.down(&carried);
+        }
+        if let Some(accounted) = accounted {
+            accounted.end(carried, cause);
+        }
+    }
+
+    fn about(&self, peer: &str) -> About {
+        About {
+            device: self.carriage().word(),
+            // As pptpd has it.
+            parameter: self.from.ip().to_string(),
+            link: String::new(),
+            peer: peer.to_owned(),
+            use_peer_dns: false,
+        }
     }
 
     /// Gives back what they had.
@@ -510,6 +534,15 @@ impl World for Guest {
 
     fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {
         Box::pin(async move { self.networking(&unit, &network).await })
+    }
+
+    fn passes(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<()> {
+        if self.server.config.scripts {
+            let mut facts = self.facts();
+            let about = self.about(&facts.identity);
+            facts.scripts.get_or_insert_with(|| Scripts::begin(about)).up(&unit, &network);
+        }
+        Box::pin(std::future::ready(()))
     }
 
     fn event(&self, event: &Event) {

@@ -8,10 +8,10 @@ use adit_core::{Failure, Prefix, Step};
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{HostOutput, Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec};
-use adit_profile::{Profile, Tunnel as Traffic};
+use adit_profile::{Dns, Profile, Tunnel as Traffic};
 use nix::errno::Errno;
 
-use super::{Autoconfiguring, Carriage, Told, Unit};
+use super::{About, Autoconfiguring, Carriage, Scripts, Told, Unit, carried};
 use crate::blocking::blocking;
 use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
@@ -47,6 +47,8 @@ struct Slot {
     held: Vec<Vec<u8>>,
     /// Makes addresses of router advertisements.
     addressing: Option<Autoconfiguring>,
+    /// pppd's, of the link that is up.
+    scripts: Option<Scripts>,
     /// The address that we had last: it is asked for again.
     former: Option<Ipv4Addr>,
 }
@@ -197,8 +199,39 @@ impl Installation {
         Ok((name, unit))
     }
 
-    /// Sends what was held of a family.
-    pub(super) async fn send_held(&self, unit: &Unit, family: Family) {
+    /// Packets of this network's family pass: what was held goes first, and pppd's scripts are told.
+    pub(super) async fn passes(&self, unit: &Unit, network: &Network) {
+        let family = match network {
+            Network::V4(_) => Family::V4,
+            Network::V6(_) => Family::V6,
+        };
+        self.send_held(unit, family).await;
+        if self.profile.ppp.as_ref().is_some_and(|ppp| ppp.scripts) {
+            let mut slot = self.slot.lock().await;
+            slot.scripts.get_or_insert_with(|| Scripts::begin(self.about())).up(unit, network);
+        }
+    }
+
+    fn about(&self) -> About {
+        let name = self.profile.name.to_string();
+        About {
+            device: self.carriage().word(),
+            parameter: name.clone(),
+            link: name,
+            peer: String::new(),
+            use_peer_dns: self.profile.dns == Dns::Auto,
+        }
+    }
+
+    /// The link ends, and pppd's scripts are told what it has carried.
+    pub(super) async fn passes_no_more(&self, unit: Option<&Arc<Unit>>) {
+        let scripts = self.slot.lock().await.scripts.take();
+        if let (Some(scripts), Some(unit)) = (scripts, unit) {
+            scripts.down(&carried(Arc::clone(unit)).await.unwrap_or_default());
+        }
+    }
+
+    async fn send_held(&self, unit: &Unit, family: Family) {
         let of_family = |frame: &Vec<u8>| {
             let protocol = split_frame(frame).ok().map(|(protocol, _)| protocol);
             protocol == Some(if family == Family::V4 { Protocol::IP } else { Protocol::IPV6 })

@@ -11,6 +11,7 @@ mod install;
 mod proof;
 mod radius;
 mod router;
+mod scripts;
 pub(crate) mod server;
 mod unit;
 
@@ -21,12 +22,12 @@ use std::sync::Arc;
 use adit_core::Failure;
 use adit_dbus_api::Traffic;
 use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
-use adit_ppp_kernel::Family;
 
 pub(crate) use carriage::Carriage;
 pub(crate) use driver::{Driver, Happened, Line};
 pub(crate) use host::{Autoconfiguring, Told};
 pub(crate) use router::Advertising;
+pub(crate) use scripts::{About, Scripts};
 pub(crate) use unit::{Carrier, Unit};
 
 /// An answer that comes later.
@@ -78,8 +79,8 @@ pub(crate) trait World: Send + Sync {
     /// Addresses and routes, on an interface that is up and lets nothing pass yet.
     fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>>;
 
-    /// The interface lets packets of this family pass from now on.
-    fn passes(self: Arc<Self>, _unit: Arc<Unit>, _family: Family) -> Later<()> {
+    /// The interface lets packets of this network's family pass from now on.
+    fn passes(self: Arc<Self>, _unit: Arc<Unit>, _network: Network) -> Later<()> {
         Box::pin(std::future::ready(()))
     }
 

@@ -96,9 +96,14 @@ impl Stage {
 /// The development profile is what the tests have built already (dependencies fully optimised, checks on).
 fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> {
     let mut packages = vec![("adit-lab", "adit-lab")];
-    for (package, binary) in
-        [("adit-service", "aditd"), ("ctl", "ctl"), ("adit-peer", "adit-peer"), ("adit-bench", "adit-bench")]
-    {
+    for (package, binary) in [
+        ("adit-service", "aditd"),
+        ("ctl", "ctl"),
+        ("adit-ppp-scripts", "adit-ppp-scripts"),
+        ("adit-peer", "adit-peer"),
+        ("adit-ppp-line", "adit-ppp-line"),
+        ("adit-bench", "adit-bench"),
+    ] {
         if scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary)) {
             packages.push((package, binary));
         }

@@ -117,6 +117,13 @@ impl Peer {
         }
     }
 
+    /// The lower layer shows that the server is content (RFC 3748 §3.4): on a PPP link, a packet of the network phase (§7.12).
+    /// EAP-Success may be lost, and some servers never send it. This is as good as that, and as little protected: it counts only
+    /// where the method has succeeded.
+    pub fn link_up(&mut self) -> PeerStep {
+        if self.ended { PeerStep::Ignore } else { self.success() }
+    }
+
     fn request(&mut self, packet: Packet<'_>, method: Method) -> PeerStep {
         if let Some((identifier, response)) = &self.last
             && *identifier == packet.identifier

@@ -29,6 +29,8 @@ pub(crate) struct Authenticator {
     challenge: Challenge,
     /// The last packet, sent again where its answer does not come.
     last: Vec<u8>,
+    /// Why the peer was refused that may try again.
+    refusal: Option<Failure>,
     state: State,
 }
 
@@ -71,6 +73,7 @@ impl Authenticator {
             identifier: 0,
             challenge: [0; 16],
             last: Vec::new(),
+            refusal: None,
             state: State::Waiting,
         }
     }
@@ -244,7 +247,7 @@ impl Authenticator {
             AuthMethod::Pap => PapMessage::Ack { message }.emit(identifier),
             _ => ChapMessage::Success { message }.emit(identifier),
         };
-        (self.state, self.deadline) = (State::Over { identifier }, None);
+        (self.state, self.deadline, self.refusal) = (State::Over { identifier }, None, None);
         vec![Step::Send(self.last.clone()), Step::Proven { who: identity, keys }]
     }
 
@@ -266,6 +269,7 @@ impl Authenticator {
         if self.method != AuthMethod::MsChapV2 || !again {
             return self.turn_away(identifier, error, failure(self.method, why));
         }
+        self.refusal = Some(failure(self.method, why));
         self.retries = self.retries.saturating_sub(1);
         entropy.public(&mut self.challenge);
         let expired = error == Refusal::EXPIRED;
@@ -273,6 +277,14 @@ impl Authenticator {
         self.identifier = identifier.wrapping_add(1);
         self.state = if expired { State::Expired { name } } else { State::Waiting };
         self.send(now)
+    }
+
+    /// Why the peer has been refused, where it has not been let in since: who goes away then went because of it.
+    pub(crate) fn take_refusal(&mut self) -> Option<Failure> {
+        match &self.state {
+            State::Eap(eap) => eap.refusal(),
+            _ => self.refusal.take(),
+        }
     }
 
     fn turn_away(&mut self, identifier: u8, error: u32, why: Failure) -> Vec<Step> {

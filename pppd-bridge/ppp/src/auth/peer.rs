@@ -330,6 +330,13 @@ impl Peer {
         vec![Step::Send(packet)]
     }
 
+    /// The server goes on to the network phase. EAP knows what that means.
+    pub(crate) fn let_in(&mut self) -> Vec<Step> {
+        let State::Eap(eap) = &mut self.state else { return Vec::new() };
+        let step = eap.link_up();
+        self.eap(step)
+    }
+
     fn eap(&mut self, step: eap::PeerStep) -> Vec<Step> {
         match step {
             eap::PeerStep::Send(packet) => vec![Step::Send(packet)],

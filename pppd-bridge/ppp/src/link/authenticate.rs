@@ -70,6 +70,14 @@ impl Link {
         }
     }
 
+    /// The peer goes on to the network phase: we are let in, where all that is missing is a word that says so.
+    pub(super) fn let_in(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        if let Some(proving) = &mut self.proving {
+            let steps = proving.let_in();
+            self.auth_steps(now, entropy, Side::Proving, steps);
+        }
+    }
+
     pub(super) fn wake_authentication(&mut self, now: Instant, entropy: &mut dyn Entropy) {
         if let Some(proving) = &mut self.proving {
             let steps = proving.wake(now);

@@ -1,8 +1,8 @@
 use adit_auth::eap::Method;
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Instant, Step};
 
 use super::pair::{End, Pair, client, server};
-use crate::wire::Protocol;
+use crate::wire::{Code, Packet, Protocol, emit_frame, emit_packet, split_frame};
 use crate::{AuthMethod, EapConfig, Input, LinkConfig, Mppe, MppeWish};
 
 fn by(method: AuthMethod) -> Pair {
@@ -86,6 +86,68 @@ fn a_server_that_refuses_and_hangs_up_has_said_why() {
         }
         assert_eq!(pair.a.failure().code, FailureCode::AuthenticationFailed, "{method}");
     }
+}
+
+/// pppd, as a server by EAP-MSCHAPv2, goes on without EAP-Success; and that may be lost anyway (RFC 3748 §3.4).
+#[test]
+fn a_server_that_goes_on_has_let_us_in() {
+    let mut pair = by(AuthMethod::Eap);
+    let mut to_b = pair.a.handle(pair.now, Input::Up);
+    let mut to_a = pair.b.handle(pair.now, Input::Up);
+    let mut lost = 0;
+    for _ in 0..200 {
+        if let Some(frame) = to_b.pop() {
+            to_a.splice(..0, pair.b.handle(pair.now, Input::Frame(frame)));
+        } else if let Some(frame) = to_a.pop() {
+            let success = matches!(split_frame(&frame), Ok((Protocol::EAP, [3, ..])));
+            lost += u32::from(success);
+            if !success {
+                to_b.splice(..0, pair.a.handle(pair.now, Input::Frame(frame)));
+            }
+        }
+    }
+    assert_eq!(lost, 1);
+    assert!(pair.a.established.is_some() && pair.b.established.is_some(), "{:?}", pair.a.closed);
+}
+
+/// Nobody else comes in by going on.
+#[test]
+fn who_goes_on_without_a_proof_has_let_nobody_in() {
+    for method in ALL {
+        let mut end = End::new(LinkConfig { prove: vec![method], mppe: Mppe::OFF, ..client() }, 1);
+        let sent = end.handle(Instant::ZERO, Input::Up);
+        let request = Packet::parse(split_frame(&sent[0]).unwrap().1).unwrap();
+        let ack = emit_packet(Code::CONFIGURE_ACK, request.identifier, &[request.data]);
+        let option = method.option();
+        let auth = [&[3, u8::try_from(option.len()).unwrap() + 2], option].concat();
+        let theirs = emit_packet(Code::CONFIGURE_REQUEST, 7, &[&auth]);
+        let ipcp = emit_packet(Code::CONFIGURE_REQUEST, 8, &[&[3, 6, 10, 9, 0, 1]]);
+        for (protocol, packet) in [
+            (Protocol::LCP, &ack),
+            (Protocol::LCP, &theirs),
+            (Protocol::IPCP, &ipcp),
+            (Protocol::IPCP, &ipcp),
+        ] {
+            end.handle(Instant::ZERO, Input::Frame(emit_frame(protocol, packet)));
+        }
+        assert!(end.kernel.is_empty() && end.codes(Protocol::IPCP).is_empty(), "{method}: {:?}", end.kernel);
+    }
+}
+
+/// Most peers hang up when they are refused, and do not try again.
+#[test]
+fn who_is_refused_and_goes_went_because_of_it() {
+    let mut pair = by(AuthMethod::MsChapV2);
+    pair.b.known = vec![("ann", "other")];
+    pair.a.slow = true;
+    pair.up();
+    let to_b = pair.a.answer_late(pair.now);
+    pair.exchange(Vec::new(), to_b);
+    assert!(pair.b.closed.is_none());
+    let to_b = pair.a.handle(pair.now, Input::Close);
+    pair.exchange(Vec::new(), to_b);
+    pair.run(10);
+    assert_eq!(pair.b.failure().code, FailureCode::AuthenticationFailed);
 }
 
 #[test]

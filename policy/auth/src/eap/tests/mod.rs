@@ -210,6 +210,7 @@ fn success_without_proof_is_nobodys_word() {
     let mut peer = peer();
     let success = emit(Code::Success, 9, None, &[]);
     assert!(matches!(peer.packet(&success), PeerStep::Ignore));
+    assert!(matches!(peer.link_up(), PeerStep::Ignore));
     let challenge = [&[1, 5, 0, 21, 16][..], &[7; 16]].concat();
     assert!(matches!(
         peer.packet(&emit(Code::Request, 5, Some(Method::MSCHAPV2), &challenge)),
@@ -218,6 +219,7 @@ fn success_without_proof_is_nobodys_word() {
     let answered = peer.answer(&mut Counting(0), Ok(Secret::from(&b"secret"[..])));
     assert!(matches!(answered, PeerStep::Send(_)));
     assert!(matches!(peer.packet(&success), PeerStep::Ignore));
+    assert!(matches!(peer.link_up(), PeerStep::Ignore));
     // A server that does not know the password can't pretend to.
     let lie = [&[3, 5, 0, 46][..], b"S=0000000000000000000000000000000000000000"].concat();
     let PeerStep::Ended(Err(why)) = peer.packet(&emit(Code::Request, 6, Some(Method::MSCHAPV2), &lie)) else {
