@@ -23,21 +23,30 @@ pub struct Arguments {
     /// The command that takes it down
     #[arg(long)]
     down: String,
-    /// The number of the client daemon's process
+    /// The number of the client daemon's process, where it has one
     #[arg(long)]
-    process: u32,
-    /// The client's address
-    #[arg(long)]
-    address: Ipv4Addr,
-    /// The interface on whose wire its messages are
-    #[arg(long)]
-    interface: String,
-    /// Where the capture goes
-    #[arg(long, value_name = "FILE")]
-    capture: PathBuf,
+    process: Option<u32>,
+    /// What IKE says on the wire, where that is it
+    #[command(flatten)]
+    wire: Option<Wire>,
     /// How often it comes up; each figure is the median. Once more before, which does not count
     #[arg(long, default_value_t = 10)]
     rounds: usize,
+}
+
+/// A wire with IKE messages.
+#[derive(clap::Args, Debug)]
+#[group(requires_all = ["address", "interface", "capture"])]
+struct Wire {
+    /// The client's address
+    #[arg(long, required = false)]
+    address: Ipv4Addr,
+    /// The interface on whose wire its messages are
+    #[arg(long, required = false)]
+    interface: String,
+    /// Where the capture goes
+    #[arg(long, value_name = "FILE", required = false)]
+    capture: PathBuf,
 }
 
 /// One time up.
@@ -67,7 +76,8 @@ struct Told {
 /// # Errors
 /// A command that failed, or a wire that does not show the requests and responses of each time.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let capture = Capture::start(&arguments.interface, &arguments.capture)?;
+    let wire = arguments.wire.as_ref();
+    let capture = wire.map(|wire| Capture::start(&wire.interface, &wire.capture)).transpose()?;
     let mut rounds = Vec::new();
     for number in 0..=arguments.rounds {
         let round = once(arguments)?;
@@ -75,20 +85,26 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             rounds.push(round);
         }
     }
-    let seen = capture.stop()?;
-    let told =
-        rounds.iter().map(|r| told(r, &seen, arguments.address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let seen = capture.map(Capture::stop).transpose()?.unwrap_or_default();
+    let told = wire.map(|wire| rounds.iter().map(|r| told(r, &seen, wire.address)).collect());
+    let told: Option<Vec<Told>> = told.transpose()?;
     let figure = |what: &str, values: Vec<Duration>| {
         say(what, &format!("{:.2}", middle(values).as_secs_f64() * 1e3));
     };
-    let of = |part: fn(&Told) -> Duration| told.iter().map(part).collect();
     figure("up, ms", rounds.iter().map(|r| r.ended.saturating_sub(r.begun)).collect());
-    figure("… to its first request", of(|t| t.before));
-    figure("… between a response and the next request", of(|t| t.between));
-    figure("… waiting for the server", of(|t| t.waiting));
-    figure("… from the last response", of(|t| t.after));
-    figure("the client's CPU, its command's included, ms", rounds.iter().map(|r| r.cpu).collect());
-    say("round trips", &shown(told.iter().map(|t| t.round_trips)));
+    if let Some(told) = &told {
+        let of = |part: fn(&Told) -> Duration| told.iter().map(part).collect();
+        figure("… to its first request", of(|t| t.before));
+        figure("… between a response and the next request", of(|t| t.between));
+        figure("… waiting for the server", of(|t| t.waiting));
+        figure("… from the last response", of(|t| t.after));
+    }
+    if arguments.process.is_some() {
+        figure("the client's CPU, its command's included, ms", rounds.iter().map(|r| r.cpu).collect());
+    }
+    if let Some(told) = &told {
+        say("round trips", &shown(told.iter().map(|t| t.round_trips)));
+    }
     Ok(())
 }
 
@@ -107,7 +123,8 @@ fn middle(mut values: Vec<Duration>) -> Duration {
 }
 
 fn once(arguments: &Arguments) -> anyhow::Result<Round> {
-    let cpu = || anyhow::Ok(clock::cpu_of(arguments.process)? + of_commands()?);
+    let daemon = || arguments.process.map(clock::cpu_of).transpose();
+    let cpu = || anyhow::Ok(daemon()?.unwrap_or_default() + of_commands()?);
     let (begun, before) = (clock::wall(), cpu()?);
     command(&arguments.up)?;
     let (ended, after) = (clock::wall(), cpu()?);

@@ -15,6 +15,7 @@ pub mod ike;
 pub mod load;
 pub mod pcap;
 mod ping;
+pub mod pptp;
 pub mod primitives;
 pub mod process;
 pub mod proof;

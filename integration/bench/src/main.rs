@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, auth, connect, dial, figures, flood, ike, roam};
+use adit_bench::{against, auth, connect, dial, figures, flood, ike, pptp, roam};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -30,6 +30,8 @@ enum Verb {
     Collect(figures::Arguments),
     /// Many clients of one server, up until SIGTERM
     Dial(dial::Arguments),
+    /// Many PPTP clients of one server, up until SIGTERM, or until what they cost it is known
+    Pptp(pptp::Arguments),
     /// Spoofed first messages, and honest clients who all get in
     Flood(flood::Arguments),
 }
@@ -47,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Roam(arguments) => roam::run(&arguments),
         Verb::Collect(arguments) => figures::collect(&arguments),
         Verb::Dial(arguments) => dial::run(&arguments),
+        Verb::Pptp(arguments) => pptp::run(&arguments),
         Verb::Flood(arguments) => {
             enter_namespace()?;
             flood::run(&arguments)

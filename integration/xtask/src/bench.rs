@@ -11,6 +11,8 @@ cargo xtask bench ike --vm [--record]
 cargo xtask bench auth [--record]
 cargo xtask bench connect [--record]
 cargo xtask bench roam [--record]
+cargo xtask bench pptp [--record]
+cargo xtask bench ppp-setup [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
@@ -18,6 +20,8 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   auth      connections a second with EAP, FreeRADIUS deciding, Adit's gateway and strongSwan's, in the lab's VM
   connect   what it takes ctl and swanctl to come up at the same strongSwan, in the lab's VM
   roam      what a moving client loses of a thousand packets a second, Adit and strongSwan, in the lab's VM
+  pptp      how PPTP comes up, and what goes through: Adit, and pptp-linux with pppd, in the lab's VM
+  ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
 
@@ -40,6 +44,8 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "auth" => in_vm(&AUTH, is_recorded),
         "connect" => in_vm(&CONNECT, is_recorded),
         "roam" => in_vm(&ROAM, is_recorded),
+        "pptp" => in_vm(&PPTP, is_recorded),
+        "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
@@ -82,6 +88,21 @@ const CONNECT: Compared = Compared {
     place: "connect",
     title: "Medians of ten, in the VM, which is emulated: only the two columns can be compared.",
     steps: &[("ctl and aditd", "06-adit.log"), ("swanctl and strongSwan 6.0.1", "07-swan.log")],
+};
+
+const PPTP: Compared = Compared {
+    scenario: "bench-pptp",
+    place: "pptp",
+    title: "To the same Adit server, MPPE-128 without state, in the VM, which is emulated: only the two columns can be \
+            compared.",
+    steps: &[("ctl and aditd", "04-adit.log"), ("pptp-linux 1.10.0 and pppd 2.5.2", "05-linux.log")],
+};
+
+const PPP_SETUP: Compared = Compared {
+    scenario: "bench-ppp-setup",
+    place: "ppp-setup",
+    title: "By MS-CHAPv2, with MPPE-128, in the VM, which is emulated: only the two columns can be compared.",
+    steps: &[("100 sessions", "02-hundred.log"), ("1,000 sessions", "05-thousand.log")],
 };
 
 const OURS: &str = "Adit, to Adit";

@@ -73,17 +73,12 @@ impl Channel {
 }
 
 pub(crate) async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; LONGEST];
     loop {
         let mut guard = fd.readable().await?;
-        match guard.try_io(|fd| Ok(read(fd.get_ref(), &mut buffer)?)) {
-            Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(Ok(n)) => {
-                buffer.truncate(n);
-                return Ok(buffer);
-            }
+        match guard.try_io(|fd| Ok(frame(fd.get_ref().as_fd())?)) {
+            Ok(Ok(frame)) if frame.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(e)) => return Err(e),
+            Ok(done) => return done,
             Err(_would_block) => {}
         }
     }
@@ -91,10 +86,14 @@ pub(crate) async fn receive(fd: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
 
 /// What has come already; `None`: nothing more.
 pub(crate) fn receive_now(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
-    let mut buffer = vec![0; LONGEST];
-    let length = read(fd, &mut buffer).ok().filter(|n| *n > 0)?;
-    buffer.truncate(length);
-    Some(buffer)
+    frame(fd).ok().filter(|frame| !frame.is_empty())
+}
+
+/// No more room than it takes: who waits for a frame, as a thousand links do, has none at all.
+fn frame(fd: BorrowedFd<'_>) -> nix::Result<Vec<u8>> {
+    let mut buffer = [0; LONGEST];
+    let length = read(fd, &mut buffer)?;
+    Ok(buffer.get(..length).unwrap_or_default().to_vec())
 }
 
 pub(crate) fn send(fd: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {

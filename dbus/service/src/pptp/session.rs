@@ -81,7 +81,6 @@ impl Session {
     }
 
     async fn go_on(&mut self) -> Happened {
-        let mut buffer = [0; 2048];
         loop {
             self.drain();
             if let Some(why) = self.over.take() {
@@ -96,7 +95,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                input = exchange(&mut self.start.tcp, &mut self.unsent, &mut buffer), if self.connected => {
+                input = exchange(&mut self.start.tcp, &mut self.unsent), if self.connected => {
                     self.hear(input);
                 }
                 happened = of_link => match happened {
@@ -212,7 +211,6 @@ impl Session {
             while !driver.is_over() && !matches!(driver.step().await, Happened::Closed(_)) {}
         }
         self.control.handle(clock::now(), Input::Stop);
-        let mut buffer = [0; 2048];
         loop {
             while let Some(output) = self.control.poll() {
                 match output {
@@ -228,7 +226,7 @@ impl Session {
             }
             let deadline = self.control.deadline().map(|(at, _)| at);
             let input = tokio::select! {
-                input = exchange(&mut self.start.tcp, &mut self.unsent, &mut buffer) => input,
+                input = exchange(&mut self.start.tcp, &mut self.unsent) => input,
                 () = clock::sleep_until(deadline) => Input::Wake,
             };
             self.hear(input);
@@ -257,7 +255,7 @@ fn connect(bound: BoundCall, remote: Ipv4Addr, peer: u16) -> Result<(PptpSocket,
 }
 
 /// Writes what is to be written, and waits for what comes. Cancel-safe: what was written is no longer in `unsent`.
-async fn exchange(tcp: &mut TcpStream, unsent: &mut Vec<u8>, buffer: &mut [u8]) -> Input {
+async fn exchange(tcp: &mut TcpStream, unsent: &mut Vec<u8>) -> Input {
     loop {
         if let Err(e) = write(tcp, unsent) {
             return broken(&e);
@@ -268,14 +266,21 @@ async fn exchange(tcp: &mut TcpStream, unsent: &mut Vec<u8>, buffer: &mut [u8]) 
                     return broken(&e);
                 }
             }
-            ready = tcp.readable() => match ready.and_then(|()| tcp.try_read(buffer)) {
-                Ok(0) => return Input::Disconnected(None),
-                Ok(n) => return Input::Received(buffer.get(..n).unwrap_or_default().to_vec()),
+            ready = tcp.readable() => match ready.and_then(|()| read(tcp)) {
+                Ok(octets) if octets.is_empty() => return Input::Disconnected(None),
+                Ok(octets) => return Input::Received(octets),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return broken(&e),
             },
         }
     }
+}
+
+/// No more room than it takes: who waits has none at all.
+fn read(tcp: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    let length = tcp.try_read(&mut buffer)?;
+    Ok(buffer.get(..length).unwrap_or_default().to_vec())
 }
 
 /// As much as goes at once.
