@@ -8,7 +8,7 @@ use adit_ppp::wire::{
     emit_packet, split_frame,
 };
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, EapConfig, Host, HostInput, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, EapStep, Host, HostInput, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan,
     Output, Router, RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
@@ -122,6 +122,7 @@ fn answer(ask: Ask) -> Answer {
             })))
         }
         Ask::Tls { .. } => Answer::Tls(adit_auth::eap::TlsAnswer::default()),
+        Ask::EapPacket(packet) => Answer::EapStep(Ok(EapStep::Send(packet))),
         Ask::Eap(_) | Ask::StorePassword { .. } => Answer::Stored(Ok(())),
         Ask::Network { .. } => Answer::Network(Ok(NetworkPlan {
             v4: Some((Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))),

@@ -74,6 +74,7 @@ pub(crate) fn config(words: &Words) -> Result<LinkConfig, String> {
             identity: None,
             methods: words.list("eap", &of_eap)?,
             inner: InnerConfig::default(),
+            pass_through: false,
         },
         mppe: Mppe::OFF,
         ipv4: true,
@@ -134,7 +135,9 @@ impl World {
                 let clear = Some(self.password());
                 Answer::EapUser(Ok(known.map(|known| UserSecret { hash: known.hash, expired: false, clear })))
             }
-            Ask::Eap(_) | Ask::StorePassword { .. } => Answer::Stored(Err(refused("nothing is stored"))),
+            Ask::EapPacket(_) | Ask::Eap(_) | Ask::StorePassword { .. } => {
+                Answer::Stored(Err(refused("nothing is stored")))
+            }
             Ask::Tls { method, ask } => Answer::Tls(self.tls(method, ask)),
             Ask::Network { .. } => Answer::Network(Ok(NetworkPlan {
                 v4: Some(ADDRESSES).filter(|_| self.gives),

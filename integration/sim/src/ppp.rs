@@ -268,6 +268,7 @@ impl World {
                     known().map(|u| adit_auth::eap::UserSecret { hash: u.hash, expired: false, clear: None });
                 Answer::EapUser(if refuse { Err(no()) } else { Ok(user) })
             }
+            Ask::EapPacket(_) => Answer::EapStep(Err(no())),
             Ask::Eap(_) | Ask::StorePassword { .. } => Answer::Stored(Ok(())),
             Ask::Network { .. } if refuse => Answer::Network(Err(no())),
             Ask::Network { .. } => {

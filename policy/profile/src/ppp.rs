@@ -128,7 +128,7 @@ pub struct PppServer {
     pub radius: bool,
     /// Networks behind clients that are sites, by their names.
     pub sites: BTreeMap<String, Vec<Prefix>>,
-    /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP; by RADIUS MS-CHAPv2.
+    /// How clients prove themselves, best first. Default: MS-CHAPv2, EAP.
     pub auth: Vec<PppAuth>,
     /// By EAP.
     pub eap: PppEap,
@@ -141,7 +141,7 @@ pub struct PppServer {
 /// EAP of `[pptp]`.
 #[derive(Debug)]
 pub struct PppEap {
-    /// The methods, best first. Default: EAP-MSCHAPv2.
+    /// The methods, best first. Default: EAP-MSCHAPv2; none where RADIUS servers have them.
     pub methods: Vec<EapType>,
     /// The server's certificate, where a method runs TLS, and those between it and its authority.
     pub certificate: Vec<CertSource>,

@@ -425,18 +425,17 @@ pub(crate) fn ppp_server(
     let users = users(reader, top, &table, of, radius);
     let pool = pool(reader, &table, of, named, taken);
     let mppe = mppe(reader, &table);
-    let default: &[PppAuth] = if radius { &[PppAuth::MsChapV2] } else { &[PppAuth::MsChapV2, PppAuth::Eap] };
-    let auth = auth(reader, &table, kind, default);
-    let asked = |auth: &&PppAuth| matches!(auth, PppAuth::MsChapV2 | PppAuth::Chap);
+    let auth = auth(reader, &table, kind, &[PppAuth::MsChapV2, PppAuth::Eap]);
+    let asked = |auth: &&PppAuth| matches!(auth, PppAuth::MsChapV2 | PppAuth::Eap | PppAuth::Chap);
     if let (true, Some(other), Some((_, span))) =
         (radius, auth.iter().find(|a| !asked(a)), entry(&table, "ppp-auth"))
     {
         let message =
             format!("[{of}] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
-        reader.error(span, message, r#"allowed with radius = true: "mschapv2", "chap""#);
+        reader.error(span, message, r#"allowed with radius = true: "mschapv2", "eap", "chap""#);
     }
     let sites = if in_tls { no_sites(reader, &table) } else { sites(reader, &table) };
-    let eap = ppp_eap(reader, &table, kind, &auth, named.groups);
+    let eap = ppp_eap(reader, &table, (kind, radius), &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
         let help = r#"add users-file = "NAME.users", a file in /etc/adit/secrets with lines  name:password:secret; or users-file = "/etc/ppp/chap-secrets", or radius = true"#;
@@ -535,17 +534,27 @@ fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Pre
 fn ppp_eap(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
-    kind: TunnelKind,
+    (kind, radius): (TunnelKind, bool),
     auth: &[PppAuth],
     groups: &[Group],
 ) -> PppEap {
     let in_tls = kind == TunnelKind::Sstp;
-    let methods = methods(reader, table).unwrap_or_else(|| vec![EapType::Mschapv2]);
-    if !in_tls {
-        not_in_clear(reader, table, &methods);
-        useless_of_eap(reader, table, (auth, &methods), OF_OWN_CERTIFICATE);
+    let methods = match radius {
+        true => Vec::new(),
+        false => methods(reader, table).unwrap_or_else(|| vec![EapType::Mschapv2]),
+    };
+    for uses in [OF_SERVER, if in_tls { &[] } else { OF_OWN_CERTIFICATE }] {
+        match radius {
+            true => uses.iter().for_each(|(key, _)| {
+                let why = "RADIUS servers say by which methods of EAP, and show a certificate";
+                reader.useless(table, key, why, "take the line out");
+            }),
+            false => useless_of_eap(reader, table, (auth, &methods), uses),
+        }
     }
-    useless_of_eap(reader, table, (auth, &methods), OF_SERVER);
+    if !in_tls && !radius {
+        not_in_clear(reader, table, &methods);
+    }
     let eap = PppEap {
         certificate: reader.certificates(table, "certificate"),
         keys: reader.keys(table),

@@ -207,7 +207,7 @@ fn a_server_has_users_or_asks_radius() {
     assert!(server(&nobody).unwrap_err().contains("`ppp-auth` is empty"), "it would let anybody in");
     let asks = SERVER.replace("users-file = \"staff.users\"", "radius = true");
     let pptp = server(&format!("{asks}{RADIUS}")).unwrap().pptp.unwrap();
-    assert_eq!((&*pptp.auth, pptp.users.is_none()), (&[PppAuth::MsChapV2][..], true));
+    assert_eq!((&*pptp.auth, pptp.users.is_none()), (&[PppAuth::MsChapV2, PppAuth::Eap][..], true));
 
     assert!(server(&asks).unwrap_err().contains("`[[radius]]` is missing: [pptp] asks RADIUS servers"));
     let neither = SERVER.replace("users-file = \"staff.users\"\n", "");
@@ -222,7 +222,9 @@ fn a_server_has_users_or_asks_radius() {
     assert!(said.contains("`users-file` is missing") && said.contains("`ca` has no use"), "{said}");
     let both = SERVER.replace("[pptp]", "[pptp]\nradius = true");
     assert!(server(&format!("{both}{RADIUS}")).unwrap_err().contains("`users-file` has no use"));
-    let eap = asks.replace("radius = true", "radius = true\nppp-auth = [\"eap\"]");
-    let said = server(&format!("{eap}{RADIUS}")).unwrap_err();
-    assert!(said.contains("RADIUS servers are not asked by \"eap\""), "{said}");
+    let old = asks.replace("radius = true", "radius = true\nlegacy = true\nppp-auth = [\"mschapv1\"]");
+    let said = server(&format!("{old}{RADIUS}")).unwrap_err();
+    assert!(said.contains("RADIUS servers are not asked by \"mschapv1\""), "{said}");
+    let methods = asks.replace("radius = true", "radius = true\neap-methods = [\"peap\"]");
+    assert!(server(&format!("{methods}{RADIUS}")).unwrap_err().contains("`eap-methods` has no use"));
 }

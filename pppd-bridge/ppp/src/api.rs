@@ -90,6 +90,8 @@ pub enum Ask {
     Verify(Claim),
     /// What an EAP method of our own wants to know, as authenticator. → [`Answer::EapUser`], [`Answer::Stored`]
     Eap(eap::AuthenticatorAsk),
+    /// A Response of the peer's, for the server that decides. → [`Answer::EapStep`]
+    EapPacket(Vec<u8>),
     /// What TLS shall do for an EAP method: an engine for each conversation answers its questions in order. → [`Answer::Tls`]
     Tls {
         /// By which method the peer proves itself; `None`: we are the peer.
@@ -176,6 +178,8 @@ pub enum Answer {
     Verdict(Result<Verdict, Failure>),
     /// To [`Ask::Eap`] about a user.
     EapUser(Result<Option<eap::UserSecret>, Failure>),
+    /// To [`Ask::EapPacket`].
+    EapStep(Result<EapStep, Failure>),
     /// To [`Ask::Tls`].
     Tls(eap::TlsAnswer),
     /// To [`Ask::StorePassword`], and to [`Ask::Eap`] about one.
@@ -186,6 +190,28 @@ pub enum Answer {
     Compressed(Result<(), Failure>),
     /// To [`Ask::Install`].
     Installed(Result<(), Failure>),
+}
+
+/// What a server says that decides by EAP.
+pub enum EapStep {
+    /// Its next Request.
+    Send(Vec<u8>),
+    /// It is content: its Success, who the peer is, and the keys of it.
+    Accepted {
+        /// EAP-Success.
+        packet: Vec<u8>,
+        /// Who.
+        identity: String,
+        /// Keys, where the method has made any.
+        keys: Option<MasterKeys>,
+    },
+    /// It is not.
+    Refused {
+        /// EAP-Failure.
+        packet: Vec<u8>,
+        /// Why.
+        why: Failure,
+    },
 }
 
 /// The addresses of both ends. Where they come from the peer, it is empty.

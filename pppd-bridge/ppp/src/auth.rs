@@ -34,6 +34,7 @@ pub(crate) enum Question {
     NewPassword { message: String },
     Verify(Claim),
     Eap(eap::AuthenticatorAsk),
+    EapPacket(Vec<u8>),
     Tls { method: Option<eap::Method>, ask: eap::TlsAsk },
     Store { name: String, password: Secret },
 }

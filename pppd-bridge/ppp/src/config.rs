@@ -92,6 +92,8 @@ pub struct EapConfig {
     pub methods: Vec<adit_auth::eap::Method>,
     /// What runs inside of TTLS and PEAP.
     pub inner: adit_auth::eap::InnerConfig,
+    /// As authenticator: another server does it all (RFC 3579), by [`Ask::EapPacket`](crate::Ask::EapPacket).
+    pub pass_through: bool,
 }
 
 impl EapConfig {

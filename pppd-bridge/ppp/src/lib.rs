@@ -28,8 +28,8 @@ mod tests;
 pub mod wire;
 
 pub use api::{
-    Answer, Ask, AskId, Authenticated, Compress, Established, Event, Input, Ipv4Network, Ipv6Network,
-    Network, NetworkPlan, Output, Timer,
+    Answer, Ask, AskId, Authenticated, Compress, EapStep, Established, Event, Input, Ipv4Network,
+    Ipv6Network, Network, NetworkPlan, Output, Timer,
 };
 pub use auth::{Claim, KnownUser, Proof, Verdict};
 pub use config::{Addresses, AuthMethod, EapConfig, LinkConfig, Mppe, MppeWish, Timing};

@@ -48,6 +48,7 @@ enum About {
     PeerSecret,
     Verdict,
     EapUser,
+    EapStep,
     /// TLS of our own proof, and of the peer's.
     OurTls,
     PeerTls,
@@ -405,6 +406,7 @@ impl Link {
             (About::PeerSecret, Answer::Secret(secret)) => self.secret(now, entropy, secret),
             (About::Verdict, Answer::Verdict(verdict)) => self.verdict(now, entropy, verdict),
             (About::EapUser, Answer::EapUser(known)) => self.eap_user(now, entropy, known),
+            (About::EapStep, Answer::EapStep(step)) => self.eap_step(now, entropy, step),
             (About::OurTls, Answer::Tls(answer)) => self.our_tls(now, entropy, answer),
             (About::PeerTls, Answer::Tls(answer)) => self.peer_tls(now, entropy, answer),
             (About::Stored, Answer::Stored(result)) => self.stored(now, entropy, result),

@@ -438,6 +438,7 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
             identity: profile.eap_identity.clone(),
             methods: profile.eap.methods.iter().copied().map(method).collect(),
             inner: inner(profile.eap.inner),
+            pass_through: false,
         },
         mppe: match profile.kind {
             // TLS encrypts.

@@ -11,8 +11,8 @@ use adit_dbus_api::Traffic;
 use adit_ikev2::api::Lease;
 use adit_pool::Request;
 use adit_ppp::{
-    Answer, Ask, Claim, Established, Event, Ipv6Network, KnownUser, Network, NetworkPlan, RouterConfig,
-    Verdict,
+    Answer, Ask, Claim, EapStep, Established, Event, Ipv6Network, KnownUser, Network, NetworkPlan,
+    RouterConfig, Verdict,
 };
 use adit_profile::{AddressRule, FileRef, User};
 use tokio::sync::watch;
@@ -155,6 +155,20 @@ impl Guest {
             self.facts().offered = Some((identity.clone(), granted));
         }
         Ok(verdict)
+    }
+
+    async fn eap_by_radius(&self, remote: &Remote, packet: Vec<u8>) -> Result<EapStep, Failure> {
+        let (step, granted) = remote.eap(packet).await?;
+        match (&step, granted) {
+            (EapStep::Accepted { identity, .. }, Some(granted)) => {
+                self.facts().offered = Some((identity.clone(), granted));
+            }
+            (EapStep::Refused { why, .. }, _) => {
+                info!(from = %self.from, "{}: {why}", self.carriage().name())
+            }
+            _ => {}
+        }
+        Ok(step)
     }
 
     /// Most peers hang up when they are refused: then this is all that there is to be read.
@@ -512,6 +526,9 @@ impl World for Guest {
                 let verdict = self.verify_by_radius(remote, claim).await;
                 self.log_refusal(&verdict);
                 return Answer::Verdict(verdict);
+            }
+            if let (Ask::EapPacket(packet), Some(remote)) = (&ask, &self.remote) {
+                return Answer::EapStep(self.eap_by_radius(remote, packet.clone()).await);
             }
             if let Ask::Tls { method: Some(method), ask } = ask {
                 return Answer::Tls(self.tls(method, ask).await);

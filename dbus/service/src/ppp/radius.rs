@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use adit_auth::eap::{Code, Method, Packet, emit};
 use adit_auth::mschap::{MasterKeys, Refusal};
-use adit_auth::radius::{Attribute, Granted, Verdict as Said, attribute, chap};
+use adit_auth::radius::{Attribute, Granted, ServerId, Verdict as Said, attribute, chap};
 use adit_core::{Failure, FailureCode, Path, Step};
-use adit_ppp::{Claim, Proof, Verdict};
+use adit_ppp::{Claim, EapStep, Proof, Verdict};
 
 use crate::radius::{Grant, Radius};
+use crate::server::{LONGEST_NAME, msk, proves_another_name};
 
 /// Framed-Protocol: PPP.
 const PPP: u32 = 1;
@@ -19,11 +21,24 @@ pub(super) struct Remote {
     /// Acct-Session-Id.
     session: String,
     path: Path,
+    talk: tokio::sync::Mutex<Talk>,
+}
+
+/// A conversation by EAP.
+#[derive(Default)]
+struct Talk {
+    /// What the peer calls itself.
+    identity: Vec<u8>,
+    /// By which method it proves itself.
+    method: Option<Method>,
+    /// State, for the server to know the conversation by.
+    state: Option<(ServerId, Vec<u8>)>,
 }
 
 impl Remote {
     pub(super) fn new(radius: &Arc<Radius>, path: Path) -> Self {
-        Self { radius: Arc::clone(radius), session: radius.session_id(), path }
+        let (radius, session) = (Arc::clone(radius), radius.session_id());
+        Self { radius, session, path, talk: tokio::sync::Mutex::default() }
     }
 
     pub(super) const fn path(&self) -> Path {
@@ -33,6 +48,48 @@ impl Remote {
     /// What accounting goes by.
     pub(super) fn grant(&self, granted: Granted, user: String) -> Grant {
         Grant { radius: Arc::clone(&self.radius), granted, user, session: self.session.clone() }
+    }
+
+    /// Takes a peer's Response to the servers (RFC 3579 §2); with who is let in comes what is granted.
+    pub(super) async fn eap(&self, packet: Vec<u8>) -> Result<(EapStep, Option<Granted>), Failure> {
+        let mut talk = self.talk.lock().await;
+        let read = Packet::parse(&packet).ok();
+        let identifier = read.as_ref().map(|packet| packet.identifier).unwrap_or_default();
+        // It begins: perhaps anew, on a link that is negotiated again.
+        if let Some(Packet { method: Some(Method::IDENTITY), data, .. }) = read {
+            let identity = data.get(..data.len().min(LONGEST_NAME)).unwrap_or_default().to_vec();
+            *talk = Talk { identity, ..Talk::default() };
+        }
+        let mut asked = self.radius.about(&talk.identity, &self.session, self.path);
+        asked.push((attribute::FRAMED_PROTOCOL, PPP.to_be_bytes().to_vec()));
+        match self.radius.access(asked, packet, talk.state.take()).await {
+            Said::Challenge { eap: Some(eap), state, .. } => {
+                talk.state = Some(state);
+                talk.method = Packet::parse(&eap).ok().and_then(|packet| packet.method).or(talk.method);
+                Ok((EapStep::Send(eap), None))
+            }
+            Said::Accept(granted) => {
+                let mut granted = *granted;
+                let identity = proven(&talk, &granted);
+                let keys = granted.keys.take().map(|(send, receive)| msk(&send, &receive));
+                let success = || emit(Code::Success, identifier, None, &[]);
+                let packet = granted.eap.take().unwrap_or_else(success);
+                let keys = keys.as_ref().and_then(MasterKeys::of_msk);
+                Ok((EapStep::Accepted { packet, identity, keys }, Some(granted)))
+            }
+            Said::Reject { eap, message } => {
+                let said = message.map(|m| format!(": {m}")).unwrap_or_default();
+                let name = String::from_utf8_lossy(&talk.identity).escape_debug().to_string();
+                let text = format!("{name}: the RADIUS server refused{said}");
+                let why = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text);
+                let failure = || emit(Code::Failure, identifier, None, &[]);
+                Ok((EapStep::Refused { packet: eap.unwrap_or_else(failure), why }, None))
+            }
+            Said::None(why) => Err(why),
+            Said::Challenge { eap: None, .. } | Said::Noted => {
+                Err(nonsense("the RADIUS server speaks no EAP"))
+            }
+        }
     }
 
     /// Asks about a claim; with who is let in comes what is granted.
@@ -61,6 +118,22 @@ impl Remote {
             Said::Challenge { .. } | Said::Noted => {
                 Err(nonsense("the RADIUS server asks for more, which a PPP peer can't answer"))
             }
+        }
+    }
+}
+
+/// Who has come in. Inside of TLS a peer may have proven another name than it has called itself: then only the server knows.
+fn proven(talk: &Talk, granted: &Granted) -> String {
+    let said = String::from_utf8_lossy(&talk.identity);
+    match (&granted.user, talk.method.is_some_and(proves_another_name)) {
+        (Some(user), _) => user.clone(),
+        (None, false) => said.into_owned(),
+        (None, true) => {
+            tracing::warn!(
+                user = %said.escape_debug(),
+                "the RADIUS server has not said who it let in (User-Name): the name is what the peer calls itself"
+            );
+            format!("{said} (not proven)")
         }
     }
 }

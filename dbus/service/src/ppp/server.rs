@@ -488,7 +488,10 @@ impl Inner {
             prove: Vec::new(),
             demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
             name: self.config.name.clone(),
-            eap: EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect()),
+            eap: EapConfig {
+                pass_through: self.config.radius,
+                ..EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect())
+            },
             mppe: match self.carriage {
                 Carriage::Pptp => suites::mppe(&self.config.mppe),
                 // TLS encrypts.

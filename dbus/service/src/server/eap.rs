@@ -33,7 +33,7 @@ const RETRIES: u32 = 2;
 /// Bytes of a Master Session Key (RFC 3748 §7.10).
 const MSK_LEN: usize = 64;
 /// Names longer than this are nobody's.
-const LONGEST_NAME: usize = 253;
+pub(crate) const LONGEST_NAME: usize = 253;
 
 /// A conversation of one peer.
 pub(super) struct Conversation {
@@ -354,7 +354,7 @@ pub(crate) fn identity(name: &str) -> Identity {
 
 /// Whether what is proven is said inside of TLS, so that EAP-Identity may be anything (RFC 7542 §2.4): what runs TLS here,
 /// EAP-FAST and TEAP.
-const fn proves_another_name(method: Method) -> bool {
+pub(crate) const fn proves_another_name(method: Method) -> bool {
     method.runs_tls() || matches!(method, Method(43 | 55))
 }
 
@@ -368,7 +368,7 @@ fn find(daemon: &Daemon, file: &FileRef, name: &str) -> Result<Option<(String, U
 
 /// The MSK of what a RADIUS server sends (RFC 2548 §2.4.2 and §2.4.3): what we receive with, then what we send with. One
 /// of EAP-MSCHAPv2 has 32 bytes there, and zeroes after them.
-fn msk(send: &Secret, receive: &Secret) -> Secret {
+pub(crate) fn msk(send: &Secret, receive: &Secret) -> Secret {
     let mut whole = Zeroizing::new(Vec::with_capacity(MSK_LEN.max(send.len() + receive.len())));
     whole.extend_from_slice(receive.expose());
     whole.extend_from_slice(send.expose());

@@ -21,6 +21,8 @@ mod strangers;
 mod tests;
 pub(crate) mod users;
 
+pub(crate) use eap::{LONGEST_NAME, msk, proves_another_name};
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

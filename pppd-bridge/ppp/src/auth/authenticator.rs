@@ -6,6 +6,7 @@ use adit_core::{Entropy, Failure, Instant, Secret};
 
 use super::claim::{Claim, Proof, Verdict};
 use super::{Question, Step, failure};
+use crate::api::EapStep;
 use crate::config::{AuthMethod, EapConfig, LinkConfig, Timing};
 use crate::wire::{ChapMessage, ChapProof, Code, Packet, PapMessage};
 
@@ -54,6 +55,10 @@ enum State {
         message: Vec<u8>,
     },
     Eap(Box<eap::Authenticator>),
+    /// Another server decides; whether it is asked just now.
+    PassThrough {
+        asked: bool,
+    },
     /// It is over; what was said last to the packet with this identifier is said again.
     Over {
         identifier: u8,
@@ -86,6 +91,14 @@ impl Authenticator {
         match self.method {
             // The peer begins.
             AuthMethod::Pap => return Vec::new(),
+            AuthMethod::Eap if self.eap.pass_through => {
+                let mut identifier = [0];
+                entropy.public(&mut identifier);
+                let [identifier] = identifier;
+                self.state = State::PassThrough { asked: false };
+                // What is asked first is the same for every server.
+                self.last = eap::emit(eap::Code::Request, identifier, Some(eap::Method::IDENTITY), &[]);
+            }
             AuthMethod::Eap => {
                 let config = eap::AuthenticatorConfig {
                     name: self.name.clone(),
@@ -141,6 +154,16 @@ impl Authenticator {
         if let State::Eap(eap) = &mut self.state {
             let step = eap.packet(entropy, bytes);
             return self.eap(now, step);
+        }
+        if let State::PassThrough { asked } = &mut self.state {
+            let answers = matches!(eap::Packet::parse(bytes), Ok(packet) if packet.code == eap::Code::Response
+                && self.last.get(1) == Some(&packet.identifier));
+            // Of an answer that comes twice the server hears once.
+            if !answers || std::mem::replace(asked, true) {
+                return Vec::new();
+            }
+            self.deadline = None;
+            return vec![Step::Ask(Question::EapPacket(bytes.to_vec()))];
         }
         let Ok(packet) = Packet::parse(bytes) else { return Vec::new() };
         if let State::Over { identifier } = self.state {
@@ -316,6 +339,28 @@ impl Authenticator {
         let State::Eap(eap) = &mut self.state else { return Vec::new() };
         let step = eap.user(entropy, known);
         self.eap(now, step)
+    }
+
+    /// The answer to [`Question::EapPacket`].
+    pub(crate) fn eap_step(&mut self, now: Instant, step: Result<EapStep, Failure>) -> Vec<Step> {
+        if !matches!(self.state, State::PassThrough { asked: true }) {
+            return Vec::new();
+        }
+        let identifier = self.last.get(1).copied().unwrap_or_default();
+        let (packet, end) = match step {
+            Ok(EapStep::Send(packet)) => {
+                self.state = State::PassThrough { asked: false };
+                self.last = packet;
+                return self.send(now);
+            }
+            Ok(EapStep::Accepted { packet, identity, keys }) => {
+                (packet, Step::Proven { who: identity, keys })
+            }
+            Ok(EapStep::Refused { packet, why }) => (packet, Step::Failed(why)),
+            Err(why) => (eap::emit(eap::Code::Failure, identifier, None, &[]), Step::Failed(why)),
+        };
+        (self.state, self.deadline, self.last) = (State::Over { identifier: 0 }, None, Vec::new());
+        vec![Step::Send(packet), end]
     }
 
     /// The answer to [`Question::Tls`].

@@ -5,7 +5,7 @@ use adit_auth::mschap::{MasterKeys, Role};
 use adit_core::{Entropy, Failure, FailureCode, Instant, Secret, Step};
 
 use super::{About, Link, Phase};
-use crate::api::{Ask, Event, Keys};
+use crate::api::{Ask, EapStep, Event, Keys};
 use crate::auth::{Authenticator, Peer, Question, Step as AuthStep, Verdict};
 use crate::config::{AuthMethod, MppeWish};
 use crate::wire::Protocol;
@@ -130,6 +130,17 @@ impl Link {
         self.auth_steps(now, entropy, Side::Demanding, steps);
     }
 
+    pub(super) fn eap_step(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        step: Result<EapStep, Failure>,
+    ) {
+        let Some(demanding) = &mut self.demanding else { return };
+        let steps = demanding.eap_step(now, step);
+        self.auth_steps(now, entropy, Side::Demanding, steps);
+    }
+
     pub(super) fn our_tls(&mut self, now: Instant, entropy: &mut dyn Entropy, answer: eap::TlsAnswer) {
         let Some(proving) = &mut self.proving else { return };
         let steps = proving.tls(entropy, answer);
@@ -183,6 +194,7 @@ impl Link {
                 };
                 self.ask(now, about, Ask::Eap(ask));
             }
+            Question::EapPacket(packet) => self.ask(now, About::EapStep, Ask::EapPacket(packet)),
             Question::Tls { method, ask } => {
                 self.tls_asked = true;
                 let about = if method.is_none() { About::OurTls } else { About::PeerTls };

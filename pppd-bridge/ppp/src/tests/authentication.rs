@@ -150,6 +150,56 @@ fn who_is_refused_and_goes_went_because_of_it() {
     assert_eq!(pair.b.failure().code, FailureCode::AuthenticationFailed);
 }
 
+/// [`crate::Ask::EapPacket`]: our end understands nothing of the method, and lets in whom the server lets in.
+#[test]
+fn another_server_may_decide_by_eap() {
+    use adit_auth::eap::{Code as EapCode, Packet as EapPacket, emit};
+    for (answer, right) in [(&b"right"[..], true), (b"wrong", false)] {
+        let eap = EapConfig { pass_through: true, ..EapConfig::default() };
+        let mut pair = Pair::new(
+            client(),
+            LinkConfig { demand: vec![AuthMethod::Eap], eap, mppe: Mppe::OFF, ..server() },
+        );
+        let to_b = pair.a.handle(pair.now, Input::Up);
+        let to_a = pair.b.handle(pair.now, Input::Up);
+        // The client's own words of EAP are lost; a test speaks for it.
+        let (mut to_a, mut to_b) = (to_a, to_b);
+        let mut said = Vec::new();
+        while !to_a.is_empty() || !to_b.is_empty() {
+            let not_eap = |f: &Vec<u8>| !matches!(split_frame(f), Ok((Protocol::EAP, _)));
+            let (lcp, eap): (Vec<_>, Vec<_>) = std::mem::take(&mut to_a).into_iter().partition(not_eap);
+            for frame in lcp {
+                to_b.extend(pair.a.handle(pair.now, Input::Frame(frame)).into_iter().filter(not_eap));
+            }
+            for frame in eap {
+                let request = EapPacket::parse(split_frame(&frame).unwrap().1).unwrap();
+                said.push(request.code);
+                let (method, data) = match request.method {
+                    Some(Method::IDENTITY) => (Method::IDENTITY, &b"ann"[..]),
+                    Some(method) => (method, answer),
+                    None => continue,
+                };
+                let response = emit(EapCode::Response, request.identifier, Some(method), data);
+                // Another identifier answers nothing; what comes twice is asked about once.
+                let odd = emit(EapCode::Response, request.identifier ^ 1, Some(method), b"right");
+                to_b.extend([odd, response.clone(), response].map(|p| emit_frame(Protocol::EAP, &p)));
+            }
+            for frame in std::mem::take(&mut to_b) {
+                to_a.extend(pair.b.handle(pair.now, Input::Frame(frame)));
+            }
+        }
+        assert_eq!(said.len(), 3, "{said:?}");
+        match right {
+            true => assert_eq!(pair.b.kernel, ["unit for ann"]),
+            false => {
+                assert!(pair.b.kernel.is_empty());
+                pair.run(10);
+                assert_eq!(pair.b.failure().text, "RADIUS: no");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_second_try_gets_a_new_challenge() {
     let mut pair = by(AuthMethod::MsChapV2);

@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use adit_core::{Entropy, Failure, FailureCode, Instant, Secret, Step};
 
 use crate::wire::{Packet, Protocol, split_frame};
+use adit_auth::mschap::MasterKeys;
+
 use crate::{
-    Addresses, Answer, Ask, AuthMethod, Claim, EapConfig, Established, Event, Input, KnownUser, Link,
-    LinkConfig, Mppe, NetworkPlan, Output, Timing,
+    Addresses, Answer, Ask, AuthMethod, Claim, EapConfig, EapStep, Established, Event, Input, KnownUser,
+    Link, LinkConfig, Mppe, NetworkPlan, Output, Timing,
 };
 
 pub(super) struct Dice(pub(super) u64);
@@ -142,6 +144,26 @@ impl End {
         Answer::Verdict(Ok(claim.verify(self.user(&claim.name).as_ref())))
     }
 
+    /// A server that asks each peer once by a method that nobody knows here, and then believes a right answer.
+    fn radius(&self, packet: &[u8]) -> Result<EapStep, Failure> {
+        use adit_auth::eap::{Code, Method, Packet, emit};
+        let response = Packet::parse(packet).unwrap();
+        let keys = MasterKeys::of_authenticator(Secret::from(&[1; 16][..]), Secret::from(&[2; 16][..]));
+        Ok(match (response.method, response.data) {
+            (Some(Method::IDENTITY), _) => {
+                EapStep::Send(emit(Code::Request, 77, Some(Method(200)), b"say it"))
+            }
+            (Some(Method(200)), b"right") => {
+                let (packet, identity) = (emit(Code::Success, 77, None, &[]), "ann".to_owned());
+                EapStep::Accepted { packet, identity, keys }
+            }
+            _ => {
+                let why = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, "RADIUS: no");
+                EapStep::Refused { packet: emit(Code::Failure, 77, None, &[]), why }
+            }
+        })
+    }
+
     fn answer(&mut self, ask: Ask) -> Answer {
         match ask {
             Ask::Password { .. } | Ask::NewPassword { .. } => {
@@ -162,6 +184,7 @@ impl End {
                 self.stored.push((identity, password));
                 Answer::Stored(Ok(()))
             }
+            Ask::EapPacket(packet) => Answer::EapStep(self.radius(&packet)),
             Ask::StorePassword { name, password } => {
                 self.stored.push((name, password));
                 Answer::Stored(Ok(()))
