@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::{Down, Record, Up, next};
@@ -192,22 +193,20 @@ fn may_run(script: &Path) -> Result<(), String> {
 
 /// How it ended, by then; one that does not is ended, with all that it has started. None: that was so.
 fn wait(mut child: Child, until: Instant) -> Option<ExitStatus> {
-    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    let id = i32::try_from(child.id()).ok().map(Pid::from_raw)?;
     let (ended, when) = mpsc::channel();
     std::thread::spawn(move || {
-        // Nobody waits any more for one that could not be ended.
-        let _ = ended.send(child.wait());
+        // It is not reaped yet: until then nobody else has its number, or its group's.
+        let _ = ended.send(waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT));
     });
-    if let Ok(status) = when.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        return status.ok();
+    if when.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {
+        return child.wait().ok();
     }
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        // It may just have ended by itself.
-        let _ = group.map(|group| killpg(group, signal));
-        if when.recv_timeout(GRACE).is_ok() {
-            break;
-        }
-    }
+    // It may just have ended by itself, and what it has started may not.
+    let _ = killpg(id, Signal::SIGTERM);
+    let _ = when.recv_timeout(GRACE);
+    let _ = killpg(id, Signal::SIGKILL);
+    let _ = child.wait();
     None
 }
 

@@ -36,13 +36,12 @@ impl KernelHost {
         f(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn index(&self, name: &str) -> Result<u32, HostError> {
-        let links = netlink::links(&self.socket).await?;
-        links
-            .into_iter()
-            .find(|l| l.name == name)
-            .map(|l| l.index)
-            .ok_or_else(|| HostError::NoLink(name.into()))
+    async fn route(&self, route: &Route) -> Result<(), HostError> {
+        let index = match &route.target {
+            Target::Link(name) | Target::Gateway { link: name, .. } => Some(index(name)?),
+            Target::Unreachable => None,
+        };
+        netlink::route(&self.socket, route, index, true).await
     }
 
     async fn xfrm_link(&self, name: &str, if_id: u32, mtu: u32) -> Result<(), HostError> {
@@ -69,7 +68,7 @@ impl KernelHost {
                 sysctl::write(&key, value)?;
             }
         }
-        netlink::set_up(&self.socket, self.index(name).await?).await
+        netlink::set_up(&self.socket, index(name)?).await
     }
 
     async fn remove_xfrm_link(&self, if_id: u32) -> Result<(), HostError> {
@@ -77,14 +76,6 @@ impl KernelHost {
             gone_is_fine(netlink::delete_link(&self.socket, link.index).await)?;
         }
         Ok(())
-    }
-
-    async fn route(&self, route: &Route) -> Result<(), HostError> {
-        let index = match &route.target {
-            Target::Link(name) | Target::Gateway { link: name, .. } => Some(self.index(name).await?),
-            Target::Unreachable => None,
-        };
-        netlink::route(&self.socket, route, index, true).await
     }
 
     /// Connections to one server share its rule; it goes with the last.
@@ -117,7 +108,7 @@ impl KernelHost {
         match change {
             Change::XfrmLink { name, if_id, mtu } => self.xfrm_link(name, *if_id, *mtu).await,
             Change::Address { link, address } => {
-                netlink::address(&self.socket, self.index(link).await?, *address, true).await
+                netlink::address(&self.socket, index(link)?, *address, true).await
             }
             Change::Route(route) => self.route(route).await,
             Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
@@ -126,7 +117,7 @@ impl KernelHost {
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
-                netlink::proxy(&self.socket, self.index(link).await?, *address, true).await
+                netlink::proxy(&self.socket, index(link)?, *address, true).await
             }
         }
     }
@@ -134,7 +125,7 @@ impl KernelHost {
     async fn take_back(&self, undo: &Undo) -> Result<(), HostError> {
         let done = match undo {
             Undo::XfrmLink { if_id } => self.remove_xfrm_link(*if_id).await,
-            Undo::Address { link, address } => match self.index(link).await {
+            Undo::Address { link, address } => match index(link) {
                 Ok(index) => netlink::address(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
@@ -144,7 +135,7 @@ impl KernelHost {
             Undo::GreRule { to } => self.remove_gre_rule(*to).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
-            Undo::ProxyNeighbour { link, address } => match self.index(link).await {
+            Undo::ProxyNeighbour { link, address } => match index(link) {
                 Ok(index) => netlink::proxy(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
@@ -165,6 +156,11 @@ impl KernelHost {
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },
         }))
     }
+}
+
+/// The kernel finds it by its name: a list of all links would cost each of a thousand sessions a thousand entries.
+fn index(name: &str) -> Result<u32, HostError> {
+    nix::net::if_::if_nametoindex(name).map_err(|_| HostError::NoLink(name.into()))
 }
 
 /// What an undo removes may be gone: with its link, or by another's hand.
