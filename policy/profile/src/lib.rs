@@ -11,6 +11,7 @@ mod eap;
 mod error;
 mod ppk;
 mod ppp;
+mod ppp_keys;
 mod ppp_read;
 mod pppd;
 mod profile;

@@ -5,6 +5,7 @@ use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
 use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
+use crate::ppp_keys::{PPTP, PPTP_KEYS, SSTP, SSTP_KEYS};
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
@@ -17,69 +18,6 @@ use crate::secret::{Directory, FileRef, KeySource, Revocation};
 use crate::server_read::{Group, Named, matches};
 use crate::value::{NameError, ProfileName, ServerName, parse_identity, quoted};
 
-/// Every key of a profile with `tunnel = "pptp"`, in the order in which they are shown.
-const PPTP_KEYS: &[&str] = &[
-    "version",
-    "server",
-    "start",
-    "idle",
-    "tunnel",
-    "user",
-    "password",
-    "password-file",
-    "ppp-auth",
-    "eap-methods",
-    "eap-identity",
-    "eap-inner",
-    "eap-server",
-    "ca",
-    "certificate",
-    "key",
-    "key-password-file",
-    "revocation",
-    "mppe",
-    "mppe-stateful",
-    "require-mppe",
-    "ppp-scripts",
-    "legacy",
-    "traffic",
-    "remote-subnets",
-    "addresses",
-    "interface",
-    "mtu",
-    "dns",
-    "local-address",
-];
-/// Every key of one with `tunnel = "sstp"`.
-const SSTP_KEYS: &[&str] = &[
-    "version",
-    "server",
-    "remote-id",
-    "start",
-    "idle",
-    "tunnel",
-    "user",
-    "password",
-    "password-file",
-    "ppp-auth",
-    "eap-methods",
-    "eap-identity",
-    "eap-inner",
-    "eap-server",
-    "ca",
-    "certificate",
-    "key",
-    "key-password-file",
-    "revocation",
-    "ppp-scripts",
-    "traffic",
-    "remote-subnets",
-    "addresses",
-    "interface",
-    "mtu",
-    "dns",
-    "local-address",
-];
 /// As long as RFC 1994 §4.1 has room for, in octets.
 const LONGEST_NAME: usize = 255;
 
@@ -87,49 +25,6 @@ const LONGEST_NAME: usize = 255;
 const PPTP_PORT: u16 = 1723;
 /// What SSTP's server listens on, if nothing else is said.
 const HTTPS_PORT: u16 = 443;
-
-const SSTP: &[&str] = &[
-    "addresses",
-    "port",
-    "pool",
-    "name",
-    "certificate",
-    "key",
-    "key-password-file",
-    "users-file",
-    "radius",
-    "sites",
-    "ppp-auth",
-    "eap-methods",
-    "ca",
-    "match",
-    "group",
-    "revocation",
-    "ppp-scripts",
-];
-
-const PPTP: &[&str] = &[
-    "addresses",
-    "pool",
-    "name",
-    "users-file",
-    "radius",
-    "sites",
-    "ppp-auth",
-    "eap-methods",
-    "certificate",
-    "key",
-    "key-password-file",
-    "ca",
-    "match",
-    "group",
-    "revocation",
-    "mppe",
-    "mppe-stateful",
-    "require-mppe",
-    "ppp-scripts",
-    "legacy",
-];
 
 /// A profile with `tunnel = "pptp"` or `tunnel = "sstp"`.
 pub(crate) fn ppp_profile(
@@ -147,12 +42,7 @@ pub(crate) fn ppp_profile(
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
-    let default = PppAuth::default_of(&eap.methods);
-    let ppp = PppRule {
-        mppe: mppe(reader, table),
-        auth: auth(reader, table, kind, default),
-        scripts: scripts(reader, table),
-    };
+    let ppp = rule(reader, table, kind, &eap.methods);
     if !in_tls {
         not_in_clear(reader, table, &eap.methods);
     }
@@ -386,6 +276,14 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
         bits128: bits.as_ref().map_or(default.bits128, |bits| bits.contains(&true)),
         bits40: bits.as_ref().map_or(default.bits40, |bits| bits.contains(&false)),
         stateful: reader.boolean(table, "mppe-stateful").unwrap_or(default.stateful),
+    }
+}
+
+fn rule(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, methods: &[EapType]) -> PppRule {
+    PppRule {
+        mppe: mppe(reader, table),
+        auth: auth(reader, table, kind, PppAuth::default_of(methods)),
+        scripts: scripts(reader, table),
     }
 }
 
