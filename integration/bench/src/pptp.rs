@@ -110,11 +110,13 @@ async fn dial(arguments: &Arguments) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = end.recv() => break,
-            Some(ended) = all.join_next() => why = ended?.err().or(why),
+            Some(ended) = all.join_next() => {
+                why = ended?.err().or(why);
+                if let (true, Some(why)) = (all.is_empty(), &why) {
+                    println!("all have gone, the last because of this: {why:#}");
+                }
+            }
         }
-    }
-    if let Some(why) = why {
-        println!("the last that went away: {why:#}");
     }
     println!("{} clients are left", all.len());
     Ok(())
