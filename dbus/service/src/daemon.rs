@@ -377,7 +377,8 @@ impl Daemon {
         result
     }
 
-    /// A server whose configuration is the same goes on undisturbed; with another one its clients dial anew.
+    /// A server whose configuration is the same goes on undisturbed, with the certificates that there are now; with another one
+    /// its clients dial anew.
     async fn reload_ppp(
         self: &Arc<Self>,
         kind: TunnelKind,
@@ -389,11 +390,15 @@ impl Daemon {
             TunnelKind::Pptp => config.pptp.clone(),
             TunnelKind::Sstp => config.sstp.clone(),
         };
-        let wanted = config.and_then(|(config, print)| Some((config, of_kind(config)?, print.clone())));
+        let wanted = config.and_then(|(config, _)| {
+            let ppp = of_kind(config)?;
+            let print = self.files.ppp_fingerprint(config, &ppp);
+            Some((config, ppp, print))
+        });
         if let (Some(server), Some((_, _, print))) = (running.get(&kind), &wanted)
             && server.fingerprint() == print
         {
-            return Ok(());
+            return server.renew().await;
         }
         if let Some(old) = running.remove(&kind) {
             old.stop().await;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource,
+    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource, PppServer,
     PppdSecrets, ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, Users,
     check_secret_file, parse_password_file, parse_pppd_secrets, parse_profile, parse_psk_file, parse_server,
     parse_users_file,
@@ -166,6 +166,23 @@ impl Files {
         if let Ok(ca) = self.certificates(&rule.ca) {
             digest.update(b"\0ca\0");
             digest.update(&ca);
+        }
+        Fingerprint(digest.finish().as_ref().to_vec())
+    }
+
+    /// What a server of PPP is, its certificates and its users aside, which are read anew without it: the same fingerprint is
+    /// the same server.
+    #[must_use]
+    pub fn ppp_fingerprint(&self, config: &ServerConfig, ppp: &PppServer) -> Fingerprint {
+        let mut digest = digest::Context::new(&digest::SHA256);
+        let around = (config.pool(&ppp.pool), &config.network, config.limits, &config.aaa);
+        digest.update(format!("{ppp:?} {around:?}").as_bytes());
+        for file in config.aaa.servers.iter().flat_map(|server| server.security.files()) {
+            // A file that is missing or exposed is reported by whoever uses it.
+            if let Ok(content) = self.read(&self.path(file)) {
+                digest.update(&content.bytes);
+            }
+            digest.update(b"\0next\0");
         }
         Fingerprint(digest.finish().as_ref().to_vec())
     }

@@ -2,6 +2,7 @@
 
 use adit_core::{Instant, Secret};
 use adit_sstp::binding::{CertificateHashes, HashProtocol, Hlak};
+use adit_sstp::proxy::{Answer, Connect, Login};
 use adit_sstp::wire::{LONGEST, Message, Packet, next};
 use adit_sstp::{Call, Config, Event, Input, Output, Role, Timing};
 
@@ -88,6 +89,18 @@ pub fn splits(data: &[u8]) {
     assert_eq!(all(rest.len()), all(usize::from(*length)));
 }
 
+/// What a proxy says, in two pieces.
+pub fn proxy(data: &[u8]) {
+    let login = Login { user: "ann".into(), password: Secret::from(&b"password"[..]) };
+    let mut connect = Connect::new("vpn.example.com:443".into(), Some(login), [1; 16]);
+    let (first, rest) = data.split_at(data.len() / 2);
+    for piece in [first, rest] {
+        if !matches!(connect.received(piece), Answer::More) {
+            return;
+        }
+    }
+}
+
 /// Seeds: a client's first words and a server's.
 #[must_use]
 pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -98,10 +111,12 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let frame = [0x10, 0, 0, 12, 0xff, 3, 0xc0, 0x21, 1, 1, 0, 4];
     let client = [&asked[..], &request, &frame].concat();
     let server = [&accepted[..], &acknowledged, &frame].concat();
+    let digest = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"a\", nonce=\"b\", qop=\"auth\"\r\n\r\n";
     let to = |first: u8, stream: &[u8]| [&[first, 40][..], stream].concat();
     vec![
         ("sstp_packets", "request", [&request[..], &frame].concat()),
         ("sstp_packets", "acknowledged", acknowledged),
+        ("sstp_proxy", "digest", digest.to_vec()),
         ("sstp_call", "client", to(0, &server)),
         ("sstp_call", "server", to(1, &client)),
         ("sstp_splits", "client", to(0, &server)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::EapType;
+use crate::profile::Proxy;
 use crate::secret::{CertSource, FileRef, KeySource, Revocation};
 use crate::server::IdentityPattern;
 
@@ -100,11 +101,18 @@ pub struct PppRule {
     pub mppe: MppeRule,
     /// Whether pppd's scripts of `/etc/ppp` are run.
     pub scripts: bool,
+    /// The HTTP proxy by which the server is reached. SSTP only.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for PppRule {
     fn default() -> Self {
-        Self { auth: vec![PppAuth::Eap, PppAuth::MsChapV2], mppe: MppeRule::default(), scripts: false }
+        Self {
+            auth: vec![PppAuth::Eap, PppAuth::MsChapV2],
+            mppe: MppeRule::default(),
+            scripts: false,
+            proxy: None,
+        }
     }
 }
 

@@ -62,6 +62,9 @@ pub(crate) const SSTP_KEYS: &[&str] = &[
     "mtu",
     "dns",
     "local-address",
+    "proxy",
+    "proxy-user",
+    "proxy-password-file",
 ];
 /// Every key of `[sstp]`.
 pub(crate) const SSTP: &[&str] = &[

@@ -11,6 +11,7 @@ use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
     parse_network, servers, start, user_name,
 };
+use crate::proxy_read::proxy;
 use crate::read::{Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
@@ -284,6 +285,7 @@ fn rule(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, methods: &
         mppe: mppe(reader, table),
         auth: auth(reader, table, kind, PppAuth::default_of(methods)),
         scripts: scripts(reader, table),
+        proxy: if kind == TunnelKind::Sstp { proxy(reader, table) } else { None },
     }
 }
 

@@ -82,6 +82,17 @@ pub struct Families {
     pub ipv6: bool,
 }
 
+/// An HTTP proxy, for SSTP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    /// Where it is; its port is always there.
+    pub server: ServerName,
+    /// The name that it is told, if it asks for one.
+    pub user: Option<String>,
+    /// The file that holds the password. Always there with `user`.
+    pub password: Option<FileRef>,
+}
+
 /// A checked connection profile. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Profile {
@@ -188,6 +199,12 @@ impl Profile {
         names.join(", ")
     }
 
+    /// The HTTP proxy by which the server is reached.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.ppp.as_ref().and_then(|ppp| ppp.proxy.as_ref())
+    }
+
     /// Who that gateway must prove to be.
     #[must_use]
     pub fn identity_of(&self, gateway: &ServerName) -> Identity {
@@ -217,7 +234,9 @@ impl Profile {
             _ => None,
         };
         let ppk = self.ppk.as_ref().map(|(ppk, _)| &ppk.file);
-        let secrets = psk.into_iter().chain(ppk).chain(keys).chain(&self.key_password).chain(password);
+        let proxy = self.proxy().and_then(|proxy| proxy.password.as_ref());
+        let secrets =
+            psk.into_iter().chain(ppk).chain(proxy).chain(keys).chain(&self.key_password).chain(password);
         secrets.chain(certificates).collect()
     }
 }

@@ -76,6 +76,13 @@ impl Profile {
         out.push(self.families_setting(true));
         let host = ["interface", "mtu", "dns", "local-address"];
         out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));
+        if let Some(proxy) = &ppp.proxy {
+            out.push(said("proxy", string(&proxy.server.to_string())));
+            out.extend(proxy.user.as_ref().map(|user| said("proxy-user", string(user))));
+            out.extend(
+                proxy.password.as_ref().map(|file| said("proxy-password-file", string(&file.shown()))),
+            );
+        }
         out
     }
 

@@ -60,6 +60,25 @@ fn what_is_pptps_is_not_sstps() {
     assert!(profile(&format!("{SHORTEST}eap-methods = [\"gtc\"]\n")).is_ok(), "it goes in TLS");
 }
 
+#[test]
+fn a_proxy_is_a_host_with_its_port() {
+    let with = |lines: &str| profile(&format!("{SHORTEST}{lines}\n"));
+    let both = "proxy = \"http://proxy.example.com:3128/\"\nproxy-user = \"ann\"\nproxy-password-file = \"proxy.password\"";
+    let first = with(both).unwrap();
+    assert_eq!(first.proxy().unwrap().server.to_string(), "proxy.example.com:3128");
+    assert_eq!(profile(&first.to_toml()).unwrap().proxy().unwrap().user, first.proxy().unwrap().user);
+    assert_eq!(first.files().len(), 1);
+    for (lines, error) in [
+        ("proxy = \"proxy.example.com\"", "has no port"),
+        ("proxy-user = \"ann\"", "there is no `proxy`"),
+        ("proxy = \"p:1\"\nproxy-user = \"ann\"", "`proxy-password-file` is missing"),
+        ("proxy = \"p:1\"\nproxy-user = \"a:b\"\nproxy-password-file = \"x\"", "has a colon"),
+    ] {
+        let said = with(lines).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
+}
+
 const SERVER: &str = "[sstp]\npool = \"dial-in\"\ncertificate = \"vpn.pem\"\nkey = \"vpn.key\"\nusers-file = \"staff.users\"\n\n\
                       [pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.200\"]\n";
 

@@ -6,6 +6,7 @@ use adit_core::{Failure, Secret};
 use adit_pki::Question;
 use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
+use zeroize::Zeroizing;
 
 use crate::config::{ClientConfig, ServerConfig, Versions};
 use crate::explain::{Verdict, explain, internal};
@@ -18,6 +19,8 @@ use crate::{client, server};
 pub struct Engine {
     connection: Connection,
     verdict: Arc<Verdict>,
+    /// What the other side has said, until it is asked for: rustls keeps little of it.
+    plain: Zeroizing<Vec<u8>>,
 }
 
 /// A handshake that is complete.
@@ -56,7 +59,7 @@ impl Engine {
     pub(crate) fn new(mut connection: Connection, verdict: Arc<Verdict>) -> Self {
         // What is written is taken out at once: the caller's own bounds count.
         connection.set_buffer_limit(None);
-        Self { connection, verdict }
+        Self { connection, verdict, plain: Zeroizing::default() }
     }
 
     /// Records came, in pieces of any size.
@@ -71,8 +74,9 @@ impl Engine {
                 Ok(_) => {}
                 Err(e) => return Err(internal(&e)),
             }
-            if let Err(e) = self.connection.process_new_packets() {
-                return Err(explain(&e, &self.verdict));
+            match self.connection.process_new_packets() {
+                Ok(state) => self.take(state.plaintext_bytes_to_read()),
+                Err(e) => return Err(explain(&e, &self.verdict)),
             }
         }
         Ok(())
@@ -112,10 +116,23 @@ impl Engine {
     pub fn plaintext(&mut self) -> Secret {
         let waiting =
             self.connection.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read());
-        let mut plain = vec![0; waiting];
-        let read = self.connection.reader().read(&mut plain).unwrap_or(0);
-        plain.truncate(read);
+        self.take(waiting);
+        let plain = std::mem::take(&mut *self.plain);
         Secret::new(plain)
+    }
+
+    fn take(&mut self, length: usize) {
+        let at = self.plain.len();
+        // What is left behind by growing is wiped.
+        if self.plain.capacity() < at.saturating_add(length) {
+            let mut more = Zeroizing::new(Vec::with_capacity(at.saturating_add(length).saturating_mul(2)));
+            more.extend_from_slice(&self.plain);
+            self.plain = more;
+        }
+        self.plain.resize(at.saturating_add(length), 0);
+        let room = self.plain.get_mut(at..).unwrap_or_default();
+        let read = self.connection.reader().read(room).unwrap_or(0);
+        self.plain.truncate(at.saturating_add(read));
     }
 
     /// Says something to the other side. Before the handshake is complete it waits for that.

@@ -75,6 +75,11 @@ pub(crate) fn explain(error: &Error, verdict: &Verdict) -> Failure {
             "Windows 7 and systems of its age need an update for TLS 1.2, or authentication by RADIUS at a server that \
              still speaks TLS 1.0",
         ),
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            failed("TLS: the other side offers no suite with AES-GCM or ChaCha20".into()).hint(
+                "RouterOS's SSTP client, and Windows of before 2012, have CBC suites alone, which are not spoken here",
+            )
+        }
         Error::NoCertificatesPresented => {
             failed("TLS: the other side has shown no certificate".into())
         }

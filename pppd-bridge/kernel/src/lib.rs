@@ -13,6 +13,7 @@ mod error;
 mod host;
 mod ioctl;
 mod link;
+pub mod offload;
 mod router;
 mod tun;
 mod unit;

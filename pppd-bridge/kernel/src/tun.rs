@@ -15,8 +15,13 @@ use crate::{LinkSpec, PppError, Statistics, ioctl, link};
 const DEVICE: &str = "/dev/net/tun";
 const IFF_TUN: libc::c_short = 0x0001;
 const IFF_NO_PI: libc::c_short = 0x1000;
+/// Each packet has `struct virtio_net_hdr` in front.
+const IFF_VNET_HDR: libc::c_short = 0x4000;
 /// Not one that is there already.
 const IFF_TUN_EXCL: libc::c_short = -0x8000;
+/// Checksums and segments are left to who reads: of TCP, and of UDP, which kernels before 6.2 do not know.
+const TUN_F_TCP: libc::c_int = 0x01 | 0x02 | 0x04 | 0x08;
+const TUN_F_UDP: libc::c_int = 0x20 | 0x40;
 /// `struct ifreq`: the name, and the union's first member.
 const NAME: usize = 16;
 
@@ -33,7 +38,9 @@ nix::ioctl_write_ptr_bad!(
     InterfaceRequest
 );
 
-/// An interface whose packets are read and written here. It is gone when this is dropped, which may take 25 ms and belongs on
+nix::ioctl_write_int_bad!(set_offload_raw, nix::request_code_write!(b'T', 208, size_of::<libc::c_uint>()));
+
+/// An interface whose packets are read and written here, many at once where the kernel can ([`offload`](crate::offload)). It is gone when this is dropped, which may take 25 ms and belongs on
 /// a thread that may block.
 #[derive(Debug)]
 pub struct Tun {
@@ -57,8 +64,11 @@ impl Tun {
     /// The kernel has no TUN, or refuses: the name is taken.
     pub fn make(spec: &LinkSpec<'_>) -> Result<Self, PppError> {
         let fd = open()?;
-        let mut request =
-            InterfaceRequest { name: [0; NAME], flags: IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL, rest: [0; 22] };
+        let mut request = InterfaceRequest {
+            name: [0; NAME],
+            flags: IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL,
+            rest: [0; 22],
+        };
         if !(1..NAME).contains(&spec.name.len()) {
             return Err(PppError::Invalid(format!("\"{}\" is not a link's name", spec.name.escape_debug())));
         }
@@ -66,6 +76,7 @@ impl Tun {
         // SAFETY: the ioctl reads and writes one `struct ifreq`, which outlives the call; the kernel copies 40 octets.
         unsafe { set_interface_raw(fd.as_raw_fd(), &raw const request) }
             .map_err(PppError::refused("a TUN interface"))?;
+        set_offload(&fd);
         let index = link::index(spec.name)?;
         link::prepare(index, spec.group)?;
         Ok(Self { fd: ioctl::register(fd)?, index, name: spec.name.to_owned() })
@@ -107,7 +118,7 @@ impl Tun {
         link::packets(self.index, &self.name)
     }
 
-    /// The next packet that this host sends into it; its length. Cancel-safe.
+    /// What this host sends into it next, for [`split`](crate::offload::split); its length. Cancel-safe.
     ///
     /// # Errors
     /// The interface is gone.
@@ -122,12 +133,13 @@ impl Tun {
         }
     }
 
-    /// One that waits already; `None`: none does.
+    /// The same, if something waits already.
     pub fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
         read(self.fd.get_ref(), buffer).ok().filter(|n| *n > 0)
     }
 
-    /// A packet of the peer's for this host. One that finds no room, or is none, is lost.
+    /// A packet of the peer's for this host, or several, as [`Joiner`](crate::offload::Joiner) gives them. One that finds no room, or is none,
+    /// is lost.
     ///
     /// # Errors
     /// The interface is gone, or down.
@@ -135,6 +147,17 @@ impl Tun {
         match write(self.fd.get_ref(), packet) {
             Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINVAL) => Ok(()),
             Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// A kernel that can't makes checksums and segments itself.
+fn set_offload(fd: &OwnedFd) {
+    for wanted in [TUN_F_TCP | TUN_F_UDP, TUN_F_TCP] {
+        // SAFETY: the ioctl takes a number, and no pointer.
+        let set = unsafe { set_offload_raw(fd.as_raw_fd(), wanted) };
+        if set.is_ok() {
+            return;
         }
     }
 }

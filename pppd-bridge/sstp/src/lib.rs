@@ -4,6 +4,7 @@
 //! | where | what | source |
 //! |---|---|---|
 //! | `http` | the request that opens the stream, and what else may arrive at that port | [MS-SSTP] §3.2.4.1, §3.3.5.1 |
+//! | [`proxy`] | the way through an HTTP proxy | RFC 9110, RFC 7616 |
 //! | [`wire`] | packets, messages, attributes | [MS-SSTP] §2.2 |
 //! | `call` | the states and timers of both ends | [MS-SSTP] §3 |
 //! | [`binding`] | what binds the authentication inside to the certificate outside | [MS-SSTP] §3.2.5.2 |
@@ -14,6 +15,7 @@ mod call;
 mod explain;
 mod frame;
 mod http;
+pub mod proxy;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -15,7 +15,10 @@ use adit_ppp::{
     Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
     NetworkPlan, Timing,
 };
-use adit_profile::{EapType, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
+use adit_profile::{
+    EapType, PppAuth, Profile, Proxy, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind,
+};
+use adit_sstp::proxy::Login;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -206,9 +209,11 @@ impl Attempt {
         self.progress(Step::Resolve, &format!("{name}: resolving {}", self.profile.server()));
         let (mut found, mut last) = (Vec::new(), None);
         for gateway in &self.profile.servers {
-            match resolve(gateway, self.profile.local_address).await {
+            // Where there is a proxy, it looks the server up.
+            let there = self.profile.proxy().map_or(gateway, |proxy| &proxy.server);
+            match resolve(there, self.profile.local_address).await {
                 Ok(addresses) => {
-                    let mut found_there = self.carriage().usable(gateway, addresses);
+                    let mut found_there = self.carriage().usable(there, addresses);
                     found_there.truncate(MOST_ADDRESSES);
                     found.push((gateway.clone(), found_there));
                 }
@@ -237,7 +242,10 @@ impl Attempt {
         self.installation.open(remote.ip(), &uplink).await?;
         let carriage = self.carriage();
         self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
-        let (tcp, local) = self.tcp(remote, &uplink).await?;
+        let (tcp, local) = match self.profile.proxy() {
+            Some(proxy) => self.by_proxy(proxy, gateway, remote, &uplink).await?,
+            None => self.tcp(remote, &uplink).await?,
+        };
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(local);
             f.remote = Some(remote);
@@ -268,7 +276,7 @@ impl Attempt {
                     &format!("SSTP: {}, the server is who it is to be", outside.cipher),
                 );
                 world.outside = Some(outside.cipher.clone());
-                Box::new(sstp::dial(outside, gateway, remote, mtu, link, Arc::new(world)))
+                Box::new(sstp::dial(outside, gateway, mtu, link, Arc::new(world)))
             }
         };
         match self.session.insert(session).next().await {
@@ -320,6 +328,28 @@ impl Attempt {
         let _ = tcp.set_nodelay(true);
         let local = tcp.local_addr().map_err(|e| unreachable(e.to_string()))?;
         Ok((tcp, local))
+    }
+
+    /// A connection to the server that a proxy has made.
+    async fn by_proxy(
+        &self,
+        proxy: &Proxy,
+        gateway: &ServerName,
+        remote: SocketAddr,
+        uplink: &PathInfo,
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
+        self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", proxy.server));
+        let password = proxy.password.as_ref().map(|file| self.daemon.files().secret(file)).transpose()?;
+        let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
+        let mut connect = sstp::connect(gateway, login);
+        let mut words = connect.request();
+        loop {
+            let (mut tcp, local) = self.tcp(remote, uplink).await?;
+            match sstp::ask_proxy(&mut tcp, &mut connect, &words).await? {
+                Some(again) => words = again,
+                None => return Ok((tcp, local)),
+            }
+        }
     }
 
     fn established(&self) {

@@ -18,6 +18,7 @@ use adit_profile::{AddressRule, FileRef, User};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::certificates::Certificates;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
@@ -204,13 +205,14 @@ impl Guest {
     }
 
     fn engine(&self, method: Method) -> Result<EapTls, Failure> {
-        let Inner { own, anchors, config, .. } = &*self.server;
+        let Inner { certificates, config, .. } = &*self.server;
+        let Certificates { own, anchors } = certificates.get();
         match (own, anchors, method == Method::TLS) {
             (None, ..) => Err(internal("there is no certificate of this server")),
             (_, None, true) => Err(internal("there is no authority of clients")),
             (Some(own), anchors, clients) => {
-                let anchors = anchors.clone().filter(|_| clients);
-                EapTls::authenticator(own, anchors, config.eap.revocation)
+                let anchors = anchors.filter(|_| clients);
+                EapTls::authenticator(&own, anchors, config.eap.revocation)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! pools ([`server`]).
 
 mod carriage;
+mod certificates;
 pub(crate) mod client;
 mod driver;
 mod guest;

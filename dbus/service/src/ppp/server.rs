@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
 use adit_crypto::OsEntropy;
-use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
 use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
 use adit_profile::{Nat as NatChoice, PppServer as Config, ServerConfig};
@@ -19,10 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::certificates::{Certificates, Current};
 use super::guest::Guest;
 use super::{Carriage, Happened, Later, Session, Unit};
 use crate::client::method;
-use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
@@ -71,9 +70,8 @@ pub(super) struct Inner {
     pub(super) table: u32,
     /// RADIUS servers, where they decide.
     pub(super) radius: Option<Arc<Radius>>,
-    /// This end's certificate, and the authorities of clients': where EAP's methods need them.
-    pub(super) own: Option<OwnCertificate>,
-    pub(super) anchors: Option<Arc<TrustAnchors>>,
+    /// Where TLS, outside or in a method of EAP, needs them.
+    pub(super) certificates: Current,
 }
 
 #[derive(Default)]
@@ -98,8 +96,8 @@ impl PppServer {
         fingerprint: Fingerprint,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
-        let own = own_certificate(&config, daemon).await?;
-        let inner = Arc::new(Inner::new(server, config, own, daemon)?);
+        let certificates = Certificates::read(&config.eap, daemon).await?;
+        let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
         let listeners = inner.listen()?;
         inner.set_up_network(server).await?;
         let (stop, stopped) = watch::channel(false);
@@ -118,7 +116,17 @@ impl PppServer {
         Ok(Self { inner, fingerprint, stop, tasks, listening })
     }
 
-    /// What its configuration is known by.
+    /// Reads its certificates again, under the sessions that stand.
+    ///
+    /// # Errors
+    /// They can't be read; those that were go on.
+    pub(crate) async fn renew(&self) -> Result<(), Failure> {
+        let inner = &self.inner;
+        inner.certificates.set(Certificates::read(&inner.config.eap, &inner.daemon).await?);
+        Ok(())
+    }
+
+    /// What its configuration is known by, its certificates aside.
     pub(crate) const fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
@@ -154,22 +162,11 @@ impl PppServer {
     }
 }
 
-/// What we prove ourselves with, where EAP's methods want it.
-async fn own_certificate(config: &Config, daemon: &Daemon) -> Result<Option<OwnCertificate>, Failure> {
-    let eap = &config.eap;
-    if eap.keys.is_empty() {
-        return Ok(None);
-    }
-    let password = eap.key_password.as_ref();
-    let all = OwnCertificate::load(daemon.files(), &eap.certificate, &eap.keys, password, None).await?;
-    Ok(Some(all.sorted(None, PeerIs::Client, std::iter::empty())))
-}
-
 impl Inner {
     fn new(
         server: &ServerConfig,
         config: Arc<Config>,
-        own: Option<OwnCertificate>,
+        certificates: Certificates,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
         let carriage = Carriage::of_kind(config.kind);
@@ -188,11 +185,6 @@ impl Inner {
             users::read(daemon, file, &config.name)?;
         }
         let radius = if config.radius { daemon.radius().of(server, daemon.files())? } else { None };
-        let (files, eap) = (daemon.files(), &config.eap);
-        let anchors = match eap.ca.is_empty() {
-            true => None,
-            false => Some(Arc::new(anchors(files, &eap.ca)?)),
-        };
         let mut uuid = [0; 16];
         OsEntropy::new().public(&mut uuid);
         Ok(Self {
@@ -211,8 +203,7 @@ impl Inner {
             carriage,
             table: daemon.numbers().table(),
             radius,
-            own,
-            anchors,
+            certificates: Current::new(certificates),
             config,
         })
     }
@@ -473,7 +464,8 @@ impl Inner {
             Carriage::Pptp => Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?),
             Carriage::Sstp => {
                 let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no certificate");
-                let outside = sstp::meet_client(tcp, self.own.as_ref().ok_or_else(none)?).await?;
+                let own = self.certificates.get().own.ok_or_else(none)?;
+                let outside = sstp::meet_client(tcp, &own).await?;
                 guest.is_inside_of(outside.cipher.clone());
                 let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
                 Box::new(sstp::answer(outside, hashes, link, Arc::clone(guest) as _))

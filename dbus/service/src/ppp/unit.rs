@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_ppp::wire::{Protocol, emit_frame, split_frame};
+use adit_ppp_kernel::offload::{HEADER, Joiner, split};
 use adit_ppp_kernel::{self as kernel, Channel, Compression, Family, LinkSpec, PppError, Statistics, Tun};
 use tokio::sync::Notify;
 
-/// A packet that is read: none is longer than an interface's MTU.
-const LONGEST: usize = 65_535;
+/// What is read at once: many segments of a TCP connection, as one packet.
+const LONGEST: usize = HEADER + 65_535;
 /// More packets than wait for a link.
 const MOST_HELD: usize = 64;
 
@@ -42,6 +43,8 @@ pub(crate) struct TunUnit {
     /// Frames that go to the peer first.
     first: Mutex<VecDeque<Vec<u8>>>,
     sent: Notify,
+    /// What is on its way to this host.
+    joiner: Mutex<Joiner>,
 }
 
 impl Unit {
@@ -55,6 +58,7 @@ impl Unit {
                 v6: AtomicBool::new(false),
                 first: Mutex::default(),
                 sent: Notify::new(),
+                joiner: Mutex::default(),
             }),
         })
     }
@@ -112,12 +116,11 @@ impl Unit {
                 for family in [Family::V4, Family::V6] {
                     self.pass(family, false)?;
                 }
-                let mut buffer = vec![0; LONGEST];
-                let mut next = || {
-                    let length = unit.tun.read_now(&mut buffer)?;
-                    Some(framed(buffer.get(..length).unwrap_or_default()))
-                };
-                Ok(std::iter::from_fn(&mut next).take(MOST_HELD).flatten().collect())
+                let (mut buffer, mut held) = (vec![0; LONGEST], Vec::new());
+                while let Some(length) = unit.tun.read_now(&mut buffer).filter(|_| held.len() < MOST_HELD) {
+                    split(buffer.get(..length).unwrap_or_default(), |packet| held.extend(framed(packet)));
+                }
+                Ok(held)
             }
         }
     }
@@ -171,7 +174,12 @@ impl Unit {
                 let mut buffer = vec![0; LONGEST];
                 loop {
                     let length = unit.tun.read(&mut buffer).await?;
-                    if let Some(frame) = framed(buffer.get(..length).unwrap_or_default()) {
+                    let mut frames = VecDeque::new();
+                    split(buffer.get(..length).unwrap_or_default(), |packet| frames.extend(framed(packet)));
+                    if let Some(frame) = frames.pop_front() {
+                        for rest in frames {
+                            self.send(&rest)?;
+                        }
                         return Ok(frame);
                     }
                 }
@@ -216,12 +224,13 @@ impl TunUnit {
         }
     }
 
-    /// The next frame for the peer, of a family that passes, as PPP has it. Cancel-safe.
-    pub(crate) async fn next(&self, buffer: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+    /// Waits for the next frames for the peer, of families that pass, as PPP has them. Cancel-safe.
+    pub(crate) async fn next(&self, buffer: &mut Vec<u8>, frames: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
         buffer.resize(LONGEST, 0);
         loop {
-            if let Some(frame) = self.first().pop_front() {
-                return Ok(frame);
+            frames.append(&mut self.first());
+            if !frames.is_empty() {
+                return Ok(());
             }
             let any = self.v4.load(Ordering::Acquire) || self.v6.load(Ordering::Acquire);
             let length = tokio::select! {
@@ -229,35 +238,48 @@ impl TunUnit {
                 // Nothing passes yet: it waits in the kernel.
                 length = self.tun.read(buffer), if any => length?,
             };
-            if let Some(frame) = self.for_peer(buffer.get(..length).unwrap_or_default()) {
-                return Ok(frame);
-            }
+            self.for_peer(buffer.get(..length).unwrap_or_default(), frames);
         }
     }
 
-    /// The same, if one waits already.
-    pub(crate) fn next_now(&self, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    /// The same, if some wait already; whether any did.
+    pub(crate) fn next_now(&self, buffer: &mut Vec<u8>, frames: &mut VecDeque<Vec<u8>>) -> bool {
         buffer.resize(LONGEST, 0);
-        loop {
-            let length = self.tun.read_now(buffer)?;
-            if let Some(frame) = self.for_peer(buffer.get(..length).unwrap_or_default()) {
-                return Some(frame);
+        let Some(length) = self.tun.read_now(buffer) else { return false };
+        self.for_peer(buffer.get(..length).unwrap_or_default(), frames);
+        true
+    }
+
+    fn for_peer(&self, octets: &[u8], frames: &mut VecDeque<Vec<u8>>) {
+        split(octets, |packet| {
+            if self.passes(packet) {
+                frames.extend(framed(packet));
             }
+        });
+    }
+
+    /// A packet of the peer's, as PPP has it, for this host with the next [`TunUnit::flush`] at the latest. One of a family that
+    /// does not pass is dropped, and so is one whose protocol is not its own.
+    pub(crate) fn deliver(&self, frame: &[u8]) {
+        let Ok((protocol, packet)) = split_frame(frame) else { return };
+        if self.passes(packet) && protocol_of(packet) == Some(protocol) {
+            self.joiner().add(packet, |octets| self.write(octets));
         }
     }
 
-    fn for_peer(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        self.passes(packet).then(|| framed(packet)).flatten()
+    /// Nothing more has come by now.
+    pub(crate) fn flush(&self) {
+        self.joiner().finish(|octets| self.write(octets));
     }
 
-    /// A packet of the peer's, as PPP has it. One of a family that does not pass is dropped, and so is one whose protocol is
-    /// not its own.
-    pub(crate) fn deliver(&self, frame: &[u8]) -> io::Result<()> {
-        let Ok((protocol, packet)) = split_frame(frame) else { return Ok(()) };
-        match self.passes(packet) && protocol_of(packet) == Some(protocol) {
-            true => self.tun.write(packet),
-            false => Ok(()),
+    fn write(&self, octets: &[u8]) {
+        if let Err(error) = self.tun.write(octets) {
+            tracing::debug!(%error, "a packet was not taken");
         }
+    }
+
+    fn joiner(&self) -> MutexGuard<'_, Joiner> {
+        self.joiner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,19 +3,19 @@
 
 mod session;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Entropy as _, Failure, FailureCode, Step};
+use adit_core::{Entropy as _, Failure, FailureCode, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_pki::TrustAnchors;
 use adit_ppp::LinkConfig;
 use adit_profile::{Profile, ServerName};
 use adit_sstp::binding::{CertificateHashes, HashProtocol};
+use adit_sstp::proxy::{Answer, Connect, Login};
 use adit_sstp::{Config, Role, Timing};
 use adit_tls::{ClientConfig, Engine, ServerConfig, Versions};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::credentials::{OwnCertificate, strictness};
@@ -106,20 +106,61 @@ fn broken(why: &str) -> Failure {
         .hint("is that SSTP's port, and does nothing in between break TLS off?")
 }
 
+/// How long a proxy may take: it connects to the server meanwhile.
+const PROXY: Duration = Duration::from_secs(30);
+
+/// A proxy's work: a connection to that gateway.
+pub(crate) fn connect(gateway: &ServerName, login: Option<Login>) -> Connect {
+    let mut cnonce = [0; 16];
+    OsEntropy::new().public(&mut cnonce);
+    let port = gateway.port.unwrap_or(adit_sstp::PORT);
+    Connect::new(ServerName { host: gateway.host.clone(), port: Some(port) }.to_string(), login, cnonce)
+}
+
+/// Asks a proxy. `None`: the connection leads to the server; or what to say on another connection to the proxy.
+///
+/// # Errors
+/// It does not connect, or does not answer.
+pub(crate) async fn ask_proxy(
+    tcp: &mut TcpStream,
+    connect: &mut Connect,
+    words: &Secret,
+) -> Result<Option<Secret>, Failure> {
+    let asked = tokio::time::timeout(PROXY, async {
+        tcp.write_all(words.expose()).await.map_err(|e| no_proxy(&e.to_string()))?;
+        let mut buffer = [0; 2048];
+        loop {
+            let length = tcp.read(&mut buffer).await.map_err(|e| no_proxy(&e.to_string()))?;
+            let octets = buffer.get(..length).filter(|octets| !octets.is_empty());
+            match connect.received(octets.ok_or_else(|| no_proxy("it has closed the connection"))?) {
+                Answer::More => {}
+                Answer::Open => return Ok(None),
+                Answer::Again(words) => return Ok(Some(words)),
+                Answer::Refused(why) => return Err(why),
+            }
+        }
+    });
+    asked.await.unwrap_or_else(|_| Err(no_proxy("it does not answer")))
+}
+
+fn no_proxy(why: &str) -> Failure {
+    Failure::new(FailureCode::ServerUnreachable, Step::Call, format!("the proxy does not connect: {why}"))
+        .hint("is that an HTTP proxy, and may this host use it?")
+}
+
 /// A session that dials, inside of TLS.
 pub(crate) fn dial(
     outside: Outside,
     gateway: &ServerName,
-    remote: SocketAddr,
     mtu: u16,
     link: LinkConfig,
     world: Arc<dyn World>,
 ) -> Session {
     let mut correlation = [0; 16];
     OsEntropy::new().public(&mut correlation);
-    let host = match remote.port() {
-        adit_sstp::PORT => gateway.host.to_string(),
-        port => format!("{}:{port}", gateway.host),
+    let host = match gateway.port {
+        None | Some(adit_sstp::PORT) => gateway.host.to_string(),
+        Some(_) => gateway.to_string(),
     };
     session(outside, Role::Client { host, correlation }, mtu, link, world)
 }

@@ -20,7 +20,7 @@ use crate::tls::{Came, TlsStream};
 const FAREWELL: Duration = Duration::from_secs(4);
 /// Octets of a session's own messages that a peer may leave unread: those of a few minutes.
 const MOST_UNSENT: usize = 512 << 10;
-/// Packets that are taken from the interface at once.
+/// Reads of the interface before others have their turn.
 const BATCH: usize = 64;
 
 /// What the link is to be.
@@ -44,7 +44,9 @@ pub(crate) struct Session {
     connected: bool,
     /// The call has said its last word.
     closed: bool,
-    packet: Vec<u8>,
+    buffer: Vec<u8>,
+    /// What the interface has sent, and has not been taken yet.
+    frames: VecDeque<Vec<u8>>,
 }
 
 impl Session {
@@ -63,7 +65,8 @@ impl Session {
             established: false,
             connected: true,
             closed: false,
-            packet: Vec::new(),
+            buffer: Vec::new(),
+            frames: VecDeque::new(),
         }
     }
 
@@ -87,7 +90,7 @@ impl Session {
         };
         let of_unit = async {
             match unit.as_deref() {
-                Some(Unit::Tun(tun)) => tun.next(&mut self.packet).await,
+                Some(Unit::Tun(tun)) => tun.next(&mut self.buffer, &mut self.frames).await,
                 _ => std::future::pending().await,
             }
         };
@@ -100,7 +103,7 @@ impl Session {
         tokio::select! {
             came = self.stream.exchange(), if self.connected => self.came(came),
             happened = of_link => self.link_did(happened),
-            frame = of_unit => self.sends(unit.as_deref(), frame),
+            read = of_unit => self.sends(unit.as_deref(), read),
             () = clock::sleep_until(deadline) => self.call.handle(clock::now(), Input::Wake),
         }
     }
@@ -121,24 +124,27 @@ impl Session {
     }
 
     /// Packets of this host for the peer: many share a record, and a system call.
-    fn sends(&mut self, unit: Option<&Unit>, first: io::Result<Vec<u8>>) {
+    fn sends(&mut self, unit: Option<&Unit>, read: io::Result<()>) {
         let now = clock::now();
-        let Ok(mut frame) = first else {
+        if read.is_err() {
             let text = "the interface is gone";
             return self.end_link(Err(Failure::new(FailureCode::KernelRefused, Step::Link, text)));
-        };
+        }
         for _ in 0..BATCH {
-            self.call.handle(now, Input::Frame(&frame));
-            while let Some(output) = self.call.poll() {
-                self.output(output);
+            while let Some(frame) = self.frames.pop_front() {
+                self.call.handle(now, Input::Frame(&frame));
+                while let Some(output) = self.call.poll() {
+                    self.output(output);
+                }
             }
-            let next = match unit {
-                Some(Unit::Tun(tun)) if !self.stream.is_full() => tun.next_now(&mut self.packet),
-                _ => None,
+            let more = match unit {
+                Some(Unit::Tun(tun)) if !self.stream.is_full() => {
+                    tun.next_now(&mut self.buffer, &mut self.frames)
+                }
+                _ => false,
             };
-            match next {
-                Some(next) => frame = next,
-                None => return,
+            if !more {
+                return;
             }
         }
     }
@@ -169,6 +175,9 @@ impl Session {
             } else {
                 break;
             }
+        }
+        if let Some(Unit::Tun(tun)) = self.driver.as_ref().and_then(Driver::unit).map(Arc::as_ref) {
+            tun.flush();
         }
         if self.connected && self.stream.waiting() > MOST_UNSENT {
             self.connected = false;
@@ -212,11 +221,7 @@ impl Session {
         let Some(driver) = &mut self.driver else { return };
         let network = matches!(split_frame(&frame), Ok((Protocol::IP | Protocol::IPV6, _)));
         match driver.unit().map(Arc::as_ref) {
-            Some(Unit::Tun(tun)) if network => {
-                if let Err(error) = tun.deliver(&frame) {
-                    tracing::debug!(%error, "a packet was not taken");
-                }
-            }
+            Some(Unit::Tun(tun)) if network => tun.deliver(&frame),
             _ => {
                 let happened = driver.hear(frame);
                 self.link_did(happened);

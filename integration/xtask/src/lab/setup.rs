@@ -18,6 +18,7 @@ use crate::shell::{output, run_logged};
 const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins \
     libstrongswan-standard-plugins iproute2 nftables tcpdump iputils-ping dbus util-linux procps openssl strace iperf3 \
     netcat-openbsd conntrack kmod libcap2-bin jq ethtool curl xz-utils freeradius freeradius-utils ppp pptpd pptp-linux \
+    sstp-client socat squid \
     xl2tpd softhsm2 opensc dnsmasq-base network-manager";
 
 /// Modules that the initrd loads to mount the root. ext4 asks for its checksum by name, which no list of modules shows.

@@ -1,0 +1,37 @@
+use crate::profile::Proxy;
+use crate::profile_read::user_name;
+use crate::read::{Reader, Table, entry};
+use crate::secret::Directory;
+use crate::value::{NameError, ServerName, quoted};
+
+/// The way to the server, for SSTP.
+pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Proxy> {
+    let parse = |text: &str| {
+        let plain = text.strip_prefix("http://").unwrap_or(text);
+        let server: ServerName = plain.strip_suffix('/').unwrap_or(plain).parse()?;
+        match server.port {
+            Some(_) => Ok(server),
+            None => {
+                let why = format!("{} has no port", quoted(text));
+                Err(NameError::new(why, "a host and its port: proxy.example.com:3128"))
+            }
+        }
+    };
+    let server = reader.parse(table, "proxy", parse);
+    let user = reader.parse(table, "proxy-user", user_name);
+    let password = reader.file(table, "proxy-password-file", Directory::Secrets);
+    let has = |key| entry(table, key).is_some();
+    for key in ["proxy-user", "proxy-password-file"].into_iter().filter(|_| !has("proxy")) {
+        reader.useless(table, key, "there is no `proxy`", "take the line out");
+    }
+    for (one, other) in [("proxy-user", "proxy-password-file"), ("proxy-password-file", "proxy-user")] {
+        if has(one) && !has(other) {
+            reader.missing(table, other, &format!("add {other} = \"NAME\", or take {one} out"));
+        }
+    }
+    let colon = user.as_ref().is_some_and(|user| user.contains(':'));
+    if let (true, Some((_, span))) = (colon, entry(table, "proxy-user")) {
+        reader.error(span, "`proxy-user` has a colon, which no proxy can take", "take another name");
+    }
+    Some(Proxy { server: server?, user, password })
+}
