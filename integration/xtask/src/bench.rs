@@ -102,7 +102,7 @@ const PPP_SETUP: Compared = Compared {
     scenario: "bench-ppp-setup",
     place: "ppp-setup",
     title: "By MS-CHAPv2, with MPPE-128, in the VM, which is emulated: only the two columns can be compared.",
-    steps: &[("100 sessions", "02-hundred.log"), ("1,000 sessions", "05-thousand.log")],
+    steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
 };
 
 const OURS: &str = "Adit, to Adit";
