@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, chown, geteuid, initgroups, setgid, setuid};
 
 /// What the daemon cannot do without: links, addresses, routes and XFRM; raw sockets; ports 500 and 4500.
@@ -27,6 +27,7 @@ pub const GROUP: &str = "adit";
 /// If a needed capability is missing, or there is no user `adit` to become.
 pub fn drop_privileges() -> anyhow::Result<()> {
     no_core_dumps().context("turning core dumps off")?;
+    many_files().context("raising the limit of open files")?;
     if geteuid().is_root() {
         become_user().with_context(|| format!("becoming user \"{USER}\""))?;
     }
@@ -75,6 +76,12 @@ fn keep_only_needed() -> anyhow::Result<()> {
     caps::set(None, CapSet::Ambient, &for_children)?;
     prctl::set_no_new_privs()?;
     Ok(())
+}
+
+/// A PPTP session takes four descriptors, and the usual soft limit of 1,024 is for programs that use select(2).
+fn many_files() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 fn no_core_dumps() -> io::Result<()> {
