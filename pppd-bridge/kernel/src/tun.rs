@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::unistd::{read, write};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::{LinkSpec, PppError, Statistics, ioctl, link};
@@ -124,7 +125,8 @@ impl Tun {
     /// The interface is gone.
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut guard = self.fd.readable().await?;
+            // An interface that somebody deletes is an error of its file, and nothing to be read.
+            let mut guard = self.fd.ready(Interest::READABLE.add(Interest::ERROR)).await?;
             match guard.try_io(|fd| Ok(read(fd.get_ref(), buffer)?)) {
                 Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(read) => return read,
