@@ -389,6 +389,11 @@ fn trouble(what: &str, error: &Error) -> Failure {
         .hint("is it in, and may the user adit reach it? pkcs11-tool --list-token-slots  shows what is there")
 }
 
+fn not_working(label: &str, error: &Error) -> Failure {
+    absent(format!("the token {label} does not work: {}", short(error)))
+        .hint("is it in, and may the user adit reach it? pkcs11-tool --login --list-objects  tries the same")
+}
+
 /// The first sentence of it, which names the error.
 fn short(error: &Error) -> String {
     match error {

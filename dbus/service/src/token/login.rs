@@ -9,7 +9,7 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 
-use super::{Pin, Refused, absent, locked, trouble, wrong_pin};
+use super::{Pin, Refused, absent, locked, not_working, wrong_pin};
 
 /// Wrong PINs in a row that an open token's is compared with. The token counts those that it sees; it sees none of these.
 const MOST_GUESSES: u32 = 3;
@@ -68,7 +68,7 @@ impl Held {
                 Err(Refused::Pin(wrong_pin(label, pin, "the token says so")))
             }
             Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(Refused::Other(locked(label))),
-            Err(e) => Err(Refused::Other(trouble("logging in", &e))),
+            Err(e) => Err(Refused::Other(not_working(label, &e))),
         }
     }
 
