@@ -51,7 +51,7 @@ impl Carriage {
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Pptp => "aditp",
-            Self::Sstp => "adits",
+            Self::Sstp => "aditt",
         }
     }
 
@@ -120,6 +120,21 @@ impl Carriage {
         match self {
             Self::Pptp => pptp::MOST_MTU,
             Self::Sstp => sstp::MOST_MTU,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::LINK;
+
+    /// One host may be every kind of server; and what holds for all links of one is written `PREFIX*` in its tables.
+    #[test]
+    fn no_server_s_links_are_another_s() {
+        let (pptp, sstp) = (Carriage::Pptp.prefix(), Carriage::Sstp.prefix());
+        for (one, other) in [(pptp, LINK), (sstp, LINK), (pptp, sstp), (sstp, pptp)] {
+            assert!(!other.starts_with(one), "{one}* and {other}");
         }
     }
 }

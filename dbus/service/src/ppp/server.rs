@@ -209,11 +209,15 @@ impl Inner {
     }
 
     fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
-        let any = self.carriage.any();
-        let addresses = if self.config.addresses.is_empty() { any } else { self.config.addresses.clone() };
+        let named = !self.config.addresses.is_empty();
+        let mut addresses = if named { self.config.addresses.clone() } else { self.carriage.any() };
         let (name, port) = (self.carriage.name(), self.config.port);
         let open = |address: &IpAddr| -> std::io::Result<TcpListener> {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if address.is_ipv6() {
+                // Whatever this host's default is: any address is one of IPv4 too, and one that is named is itself.
+                setsockopt(&socket, sockopt::Ipv6V6Only, &named)?;
+            }
             socket.set_reuseaddr(true)?;
             setsockopt(&socket, sockopt::Mark, &MARK)?;
             socket.bind(SocketAddr::new(*address, port))?;
@@ -228,6 +232,10 @@ impl Inner {
                 ))
             })
         };
+        if !named && TcpSocket::new_v6().is_err() {
+            // A kernel without IPv6.
+            addresses = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        }
         addresses.iter().map(one).collect()
     }
 
@@ -369,6 +377,7 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
                 }
             },
         };
+        let from = plain(from);
         if !inner.admit(from.ip()) {
             continue;
         }
@@ -376,6 +385,11 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
         sessions.spawn(async move { serve(inner, tcp, from, stopped).await });
     }
     while sessions.join_next().await.is_some() {}
+}
+
+/// An address of IPv4 as it is, and not as a socket of both families has it (`::ffff:192.0.2.1`).
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Returns when it says yes, or will never say anything more.
@@ -386,7 +400,7 @@ async fn until(stopped: &mut watch::Receiver<bool>) {
 async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: watch::Receiver<bool>) {
     let _ = tcp.set_nodelay(true);
     let (stop, disconnected) = watch::channel(false);
-    let local = tcp.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let local = tcp.local_addr().map_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into(), plain);
     let guest = Guest::new(&inner, Path { local, remote: from });
     let mut stopping = stopped.clone();
     let answered = tokio::select! {

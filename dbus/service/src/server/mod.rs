@@ -51,6 +51,9 @@ pub(crate) use eap::identity;
 use guest::Guest;
 use strangers::Strangers;
 
+/// The interface of all clients.
+pub(crate) const LINK: &str = "adits0";
+
 /// How long the peers have, all together, to answer our DELETEs.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -253,7 +256,7 @@ impl Inner {
             None => {
                 let pools = Arc::new(Mutex::new(pools(&config)?));
                 let changes = Arc::new(daemon.changes("server")?);
-                let link = daemon.reserve_link_name(Some("adits0")).await?;
+                let link = daemon.reserve_link_name(Some(LINK)).await?;
                 (pools, daemon.numbers(), changes, Arc::default(), link)
             }
         };
