@@ -88,7 +88,7 @@ impl TlsStream {
 
     /// Whether so much waits to be sent that what can wait should.
     pub(crate) const fn is_full(&self) -> bool {
-        self.words.len() + self.unsent.len() - self.sent >= FULL
+        self.waiting() >= FULL
     }
 
     /// Octets that wait to be sent.

@@ -1,43 +1,11 @@
-//! The keys of what PPP carries, in the order in which they are shown.
+//! The keys of what PPP carries.
 
-/// Every key of a profile with `tunnel = "pptp"`.
-pub(crate) const PPTP_KEYS: &[&str] = &[
+use crate::ppp::TunnelKind;
+
+/// Of every profile.
+const PROFILE: &[&str] = &[
     "version",
     "server",
-    "start",
-    "idle",
-    "tunnel",
-    "user",
-    "password",
-    "password-file",
-    "ppp-auth",
-    "eap-methods",
-    "eap-identity",
-    "eap-inner",
-    "eap-server",
-    "ca",
-    "certificate",
-    "key",
-    "key-password-file",
-    "revocation",
-    "mppe",
-    "mppe-stateful",
-    "require-mppe",
-    "ppp-scripts",
-    "legacy",
-    "traffic",
-    "remote-subnets",
-    "addresses",
-    "interface",
-    "mtu",
-    "dns",
-    "local-address",
-];
-/// Every key of one with `tunnel = "sstp"`.
-pub(crate) const SSTP_KEYS: &[&str] = &[
-    "version",
-    "server",
-    "remote-id",
     "start",
     "idle",
     "tunnel",
@@ -62,51 +30,37 @@ pub(crate) const SSTP_KEYS: &[&str] = &[
     "mtu",
     "dns",
     "local-address",
-    "proxy",
-    "proxy-user",
-    "proxy-password-file",
 ];
-/// Every key of `[sstp]`.
-pub(crate) const SSTP: &[&str] = &[
+/// Of every server.
+const SERVER: &[&str] = &[
     "addresses",
-    "port",
     "pool",
     "name",
-    "certificate",
-    "key",
-    "key-password-file",
     "users-file",
     "radius",
     "sites",
     "ppp-auth",
     "eap-methods",
+    "certificate",
+    "key",
+    "key-password-file",
     "ca",
     "match",
     "group",
     "revocation",
     "ppp-scripts",
 ];
+/// Where nothing encrypts but the link itself.
+const MPPE: &[&str] = &["mppe", "mppe-stateful", "require-mppe", "legacy"];
+/// Of a profile whose link is inside of TLS.
+const IN_TLS: &[&str] = &["remote-id", "proxy", "proxy-user", "proxy-password-file"];
 
-/// Every key of `[pptp]`.
-pub(crate) const PPTP: &[&str] = &[
-    "addresses",
-    "pool",
-    "name",
-    "users-file",
-    "radius",
-    "sites",
-    "ppp-auth",
-    "eap-methods",
-    "certificate",
-    "key",
-    "key-password-file",
-    "ca",
-    "match",
-    "group",
-    "revocation",
-    "mppe",
-    "mppe-stateful",
-    "require-mppe",
-    "ppp-scripts",
-    "legacy",
-];
+/// Every key of a profile with that `tunnel`.
+pub(crate) fn of_profile(kind: TunnelKind) -> Vec<&'static str> {
+    [PROFILE, if kind == TunnelKind::Sstp { IN_TLS } else { MPPE }].concat()
+}
+
+/// Every key of `[pptp]` or `[sstp]`.
+pub(crate) fn of_server(kind: TunnelKind) -> Vec<&'static str> {
+    [SERVER, if kind == TunnelKind::Sstp { &["port"] } else { MPPE }].concat()
+}

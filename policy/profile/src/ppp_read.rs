@@ -5,7 +5,7 @@ use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
 use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
-use crate::ppp_keys::{PPTP, PPTP_KEYS, SSTP, SSTP_KEYS};
+use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
@@ -35,7 +35,7 @@ pub(crate) fn ppp_profile(
     kind: TunnelKind,
 ) -> Option<Profile> {
     let in_tls = kind == TunnelKind::Sstp;
-    reader.only(table, if in_tls { SSTP_KEYS } else { PPTP_KEYS });
+    reader.only(table, &ppp_keys::of_profile(kind));
     let servers = servers(reader, table);
     if !in_tls {
         no_port(reader, table, &servers);
@@ -305,7 +305,7 @@ pub(crate) fn ppp_server(
     let of = kind.as_str();
     let in_tls = kind == TunnelKind::Sstp;
     let table = reader.table(top, of)?;
-    reader.only(&table, if in_tls { SSTP } else { PPTP });
+    reader.only(&table, &ppp_keys::of_server(kind));
     reader.legacy = !in_tls && reader.boolean(&table, "legacy").unwrap_or(false);
     let addresses: Vec<IpAddr> = reader.parse_list(&table, "addresses", parse_address);
     if let (false, Some(_), Some((_, span))) =

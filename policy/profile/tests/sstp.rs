@@ -1,24 +1,10 @@
 //! Profiles with `tunnel = "sstp"`, and `[sstp]` of server.toml.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use adit_profile::{
-    AuthMethod, EapType, PppAuth, Profile, ServerConfig, Source, SuiteKind, Tunnel, TunnelKind,
-    parse_profile, parse_server,
-};
+mod common;
 
-fn check(_: SuiteKind, _: &str) -> adit_profile::SuiteCheck {
-    Ok(Vec::new())
-}
-
-fn profile(text: &str) -> Result<Profile, String> {
-    let source = Source { file: "corp.toml", text, access: None };
-    parse_profile(&"corp".parse().unwrap(), &source, &check).map_err(|e| e.to_string())
-}
-
-fn server(text: &str) -> Result<ServerConfig, String> {
-    let source = Source { file: "server.toml", text, access: None };
-    parse_server(&source, &check).map_err(|e| e.to_string())
-}
+use adit_profile::{AuthMethod, EapType, PppAuth, Tunnel, TunnelKind};
+use common::{profile, server};
 
 const SHORTEST: &str = "server = \"vpn.example.com\"\ntunnel = \"sstp\"\nuser = \"ann\"\n";
 
