@@ -21,7 +21,7 @@ const FULL: usize = 128 << 10;
 pub(crate) async fn shake_hands(
     tcp: &mut TcpStream,
     mut engine: Engine,
-    lost: fn(&str) -> Failure,
+    lost: impl Fn(&str) -> Failure,
 ) -> Result<Engine, Failure> {
     let mut buffer = vec![0; PIECE];
     loop {

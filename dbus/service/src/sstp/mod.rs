@@ -54,7 +54,11 @@ pub(crate) async fn meet(
         own: None,
         versions: Versions::Both,
     };
-    let (tcp, engine) = in_time(tcp, Engine::client(&config)?).await?;
+    let lost = |why: &str| match profile.proxy() {
+        Some(_) => not_behind(gateway, why),
+        None => broken(why),
+    };
+    let (tcp, engine) = in_time(tcp, Engine::client(&config)?, lost).await?;
     revocation::check(engine.questions(), strictness(profile.revocation)).await?;
     let tunnel = engine.tunnel();
     let shown = tunnel.as_ref().and_then(|tunnel| tunnel.certificates.first());
@@ -75,7 +79,7 @@ pub(crate) async fn meet_client(mut tcp: TcpStream, own: &OwnCertificate) -> Res
         let _ = tcp.write_all(IN_CLEAR).await;
         return Err(broken("it speaks HTTP, and no TLS before it"));
     }
-    let (tcp, engine) = in_time(tcp, engine).await?;
+    let (tcp, engine) = in_time(tcp, engine, broken).await?;
     Ok(outside(tcp, engine, certificate))
 }
 
@@ -90,9 +94,13 @@ async fn speaks_in_clear(tcp: &TcpStream) -> bool {
     matches!(peeked, Ok(Ok(1))) && first.iter().all(u8::is_ascii_uppercase)
 }
 
-async fn in_time(mut tcp: TcpStream, engine: Engine) -> Result<(TcpStream, Engine), Failure> {
-    let met = tokio::time::timeout(HANDSHAKE, shake_hands(&mut tcp, engine, broken)).await;
-    let engine = met.unwrap_or_else(|_| Err(broken("it takes TCP's connection and then says nothing")))?;
+async fn in_time(
+    mut tcp: TcpStream,
+    engine: Engine,
+    lost: impl Fn(&str) -> Failure,
+) -> Result<(TcpStream, Engine), Failure> {
+    let met = tokio::time::timeout(HANDSHAKE, shake_hands(&mut tcp, engine, &lost)).await;
+    let engine = met.unwrap_or_else(|_| Err(lost("it takes TCP's connection and then says nothing")))?;
     Ok((tcp, engine))
 }
 
@@ -106,6 +114,21 @@ fn broken(why: &str) -> Failure {
         .hint("is that SSTP's port, and does nothing in between break TLS off?")
 }
 
+/// A proxy may say that the connection stands and then find that it does not (squid 6.13, where nobody has the address).
+fn not_behind(gateway: &ServerName, why: &str) -> Failure {
+    let text = format!(
+        "the proxy does not reach {}: it said that it does, and then there was no TLS: {why}",
+        target(gateway)
+    );
+    Failure::new(FailureCode::ServerUnreachable, Step::Call, text)
+        .hint("is that SSTP's server and its port, and may the proxy connect there?")
+}
+
+/// The gateway, with its port.
+fn target(gateway: &ServerName) -> ServerName {
+    ServerName { host: gateway.host.clone(), port: Some(gateway.port.unwrap_or(adit_sstp::PORT)) }
+}
+
 /// How long a proxy may take: it connects to the server meanwhile.
 const PROXY: Duration = Duration::from_secs(30);
 
@@ -113,8 +136,7 @@ const PROXY: Duration = Duration::from_secs(30);
 pub(crate) fn connect(gateway: &ServerName, login: Option<Login>) -> Connect {
     let mut cnonce = [0; 16];
     OsEntropy::new().public(&mut cnonce);
-    let port = gateway.port.unwrap_or(adit_sstp::PORT);
-    Connect::new(ServerName { host: gateway.host.clone(), port: Some(port) }.to_string(), login, cnonce)
+    Connect::new(target(gateway).to_string(), login, cnonce)
 }
 
 /// Asks a proxy. `None`: the connection leads to the server; or what to say on another connection to the proxy.
