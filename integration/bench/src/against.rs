@@ -1,43 +1,26 @@
 //! `against`: what a responder that already runs takes for an IKE_SA; any daemon's, which is how two are compared.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::ensure;
 
 use crate::clock;
 use crate::figures::say;
-use crate::load::{Load, Outcome, Rekey, Target};
+use crate::load::{Outcome, Rekey, Whom};
 use crate::process::{Memory, memory_of};
 use crate::proof::Proof;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// The responder
-    #[arg(long)]
-    server: SocketAddr,
+    #[command(flatten)]
+    whom: Whom,
     /// The number of its process
     #[arg(long)]
     process: u32,
-    /// Who it proves to be
-    #[arg(long)]
-    remote_id: String,
-    /// Clients are c0@, c1@ … this domain
-    #[arg(long)]
-    domain: String,
     /// Everybody's PSK
     #[arg(long)]
     psk: String,
-    /// The proposal for the IKE_SA
-    #[arg(long)]
-    ike: String,
-    /// The proposal for CHILD_SAs
-    #[arg(long)]
-    esp: String,
-    /// Addresses of this host to dial from, in turn
-    #[arg(long, value_delimiter = ',')]
-    from: Vec<IpAddr>,
     /// IKE_SAs
     #[arg(long)]
     count: usize,
@@ -57,17 +40,8 @@ const FIRST: usize = 20;
 /// # Errors
 /// Somebody was not let in, or was not rekeyed.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let target = Target {
-        server: arguments.server,
-        remote_id: arguments.remote_id.parse()?,
-        domain: arguments.domain.clone(),
-        proof: Proof::Psk(arguments.psk.clone()),
-        ike: arguments.ike.clone(),
-        esp: arguments.esp.clone(),
-        addresses: true,
-    };
     let idle = memory_of(arguments.process)?;
-    let mut load = Load::new(target, &arguments.from)?;
+    let mut load = arguments.whom.load(Proof::Psk(arguments.psk.clone()))?;
     complete(&load.bring_up(FIRST, 1)?)?;
     let count = arguments.count.saturating_sub(FIRST);
     let (outcome, cpu) = timed(arguments, || load.bring_up(count, arguments.window))?;

@@ -1,31 +1,19 @@
 //! `auth`: connections with EAP that a responder lets in, whoever's, with whatever decides behind it.
 
-use std::net::{IpAddr, SocketAddr};
-
 use crate::against::complete;
 use crate::clock;
 use crate::figures::say;
-use crate::load::{Load, Target};
+use crate::load::Whom;
 use crate::proof::EapArguments;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// The responder
-    #[arg(long)]
-    server: SocketAddr,
+    #[command(flatten)]
+    whom: Whom,
     /// The number of its process
     #[arg(long)]
     process: u32,
-    /// Who it proves to be
-    #[arg(long)]
-    remote_id: String,
-    /// Clients are c0@, c1@ … this domain
-    #[arg(long)]
-    domain: String,
-    /// Addresses of this host to dial from, in turn
-    #[arg(long, value_delimiter = ',')]
-    from: Vec<IpAddr>,
     /// What the figures are called
     #[arg(long)]
     name: String,
@@ -47,16 +35,7 @@ const FIRST: usize = 5;
 /// # Errors
 /// Somebody was not let in.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let target = Target {
-        server: arguments.server,
-        remote_id: arguments.remote_id.parse()?,
-        domain: arguments.domain.clone(),
-        proof: arguments.eap.proof()?,
-        ike: "aes128gcm16-prfsha256-x25519".to_owned(),
-        esp: "aes128gcm16".to_owned(),
-        addresses: true,
-    };
-    let mut load = Load::new(target, &arguments.from)?;
+    let mut load = arguments.whom.load(arguments.eap.proof()?)?;
     complete(&load.bring_up(FIRST, 1)?)?;
     let before = clock::cpu_of(arguments.process)?;
     let outcome = load.bring_up(arguments.count, arguments.window)?;

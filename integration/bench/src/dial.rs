@@ -1,33 +1,22 @@
 //! `dial`: many clients of one server from one process, up until SIGTERM; for scenarios of the lab.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::ensure;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::load::{Load, Target};
+use crate::load::Whom;
 use crate::proof::Proof;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// The server
-    #[arg(long)]
-    server: SocketAddr,
-    /// Who it proves to be
-    #[arg(long)]
-    remote_id: String,
-    /// Clients are c0@, c1@ … this domain
-    #[arg(long)]
-    domain: String,
+    #[command(flatten)]
+    whom: Whom,
     /// Everybody's PSK
     #[arg(long)]
     psk: String,
-    /// Addresses of this host to dial from, in turn
-    #[arg(long, value_delimiter = ',')]
-    from: Vec<IpAddr>,
     /// How many
     #[arg(long)]
     count: usize,
@@ -45,16 +34,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     end.add(Signal::SIGTERM);
     end.thread_block()?;
     let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK)?;
-    let target = Target {
-        server: arguments.server,
-        remote_id: arguments.remote_id.parse()?,
-        domain: arguments.domain.clone(),
-        proof: Proof::Psk(arguments.psk.clone()),
-        ike: "aes128gcm16-prfsha256-x25519".to_owned(),
-        esp: "aes128gcm16".to_owned(),
-        addresses: true,
-    };
-    let mut load = Load::new(target, &arguments.from)?;
+    let mut load = arguments.whom.load(Proof::Psk(arguments.psk.clone()))?;
     let outcome = load.bring_up(arguments.count, arguments.window)?;
     let why = outcome.why.as_deref().unwrap_or_default();
     ensure!(outcome.failed == 0, "{} of {} did not come up: {why}", outcome.failed, arguments.count);

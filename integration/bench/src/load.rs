@@ -46,6 +46,52 @@ pub struct Target {
     pub addresses: bool,
 }
 
+/// The proposals of who says none.
+const IKE: &str = "aes128gcm16-prfsha256-x25519";
+const ESP: &str = "aes128gcm16";
+
+/// Whom to dial, and from where, as arguments say it.
+#[derive(clap::Args, Debug)]
+pub struct Whom {
+    /// The responder
+    #[arg(long)]
+    pub server: SocketAddr,
+    /// Who it proves to be
+    #[arg(long)]
+    pub remote_id: String,
+    /// Clients are c0@, c1@ … this domain
+    #[arg(long)]
+    pub domain: String,
+    /// Addresses of this host to dial from, in turn
+    #[arg(long, value_delimiter = ',')]
+    pub from: Vec<IpAddr>,
+    /// The proposal for the IKE_SA
+    #[arg(long, default_value = IKE)]
+    pub ike: String,
+    /// The proposal for CHILD_SAs
+    #[arg(long, default_value = ESP)]
+    pub esp: String,
+}
+
+impl Whom {
+    /// A load initiator for it, whose clients have this proof.
+    ///
+    /// # Errors
+    /// A name that is none, or an address that cannot be dialled from.
+    pub fn load(&self, proof: Proof) -> anyhow::Result<Load> {
+        let target = Target {
+            server: self.server,
+            remote_id: self.remote_id.parse()?,
+            domain: self.domain.clone(),
+            proof,
+            ike: self.ike.clone(),
+            esp: self.esp.clone(),
+            addresses: true,
+        };
+        Load::new(target, &self.from)
+    }
+}
+
 impl Target {
     /// A daemon on this host's loopback.
     ///
@@ -57,8 +103,8 @@ impl Target {
             remote_id: "vpn.bench.example".parse()?,
             domain: "bench.example".into(),
             proof: Proof::Psk("correct horse battery staple".into()),
-            ike: "aes128gcm16-prfsha256-x25519".into(),
-            esp: "aes128gcm16".into(),
+            ike: IKE.into(),
+            esp: ESP.into(),
             addresses: true,
         })
     }
