@@ -1,5 +1,5 @@
 //! Peers that can't be installed beside the others get a root of their own inside the image: libreswan conflicts with
-//! strongSwan's packages, there is a second release of strongSwan, and SoftEther is in Debian 12 only.
+//! strongSwan's packages, and there is a second release of strongSwan.
 
 use std::path::Path;
 
@@ -9,9 +9,8 @@ use super::setup::chroot;
 pub(crate) const SCRIPT: &str = include_str!("peers.sh");
 
 /// Name, Debian's suite, packages. A scenario names them: `root = "libreswan"`.
-pub(crate) const ROOTS: [[&str; 3]; 3] = [
+pub(crate) const ROOTS: [[&str; 3]; 2] = [
     ["libreswan", "trixie", "libreswan"],
-    ["softether", "bookworm", "softether-vpnserver"],
     [
         "strongswan-5.9.8",
         "bookworm",
