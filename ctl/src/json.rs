@@ -91,6 +91,7 @@ pub(crate) struct ConnectionJson<'c> {
     routes: &'c [String],
     remote_identity: &'c str,
     local_identity: &'c str,
+    tunnel: &'c str,
     ike_suite: &'c str,
     esp_suite: &'c str,
     resumed: bool,
@@ -125,6 +126,7 @@ impl<'c> ConnectionJson<'c> {
             routes: &c.routes,
             remote_identity: &c.remote_identity,
             local_identity: &c.local_identity,
+            tunnel: &c.tunnel,
             ike_suite: &c.ike_suite,
             esp_suite: &c.esp_suite,
             resumed: c.resumed,
@@ -196,7 +198,7 @@ mod tests {
         let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
         assert_eq!(
             text,
-            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"dns_domains":[],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","resumed":false,"role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"uplink":""},"schema":1}"#
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"dns_domains":[],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","resumed":false,"role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"tunnel":"ikev2","uplink":""},"schema":1}"#
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(

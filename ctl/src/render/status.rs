@@ -107,7 +107,7 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
     }
     let resumed = if c.resumed { ", its session resumed" } else { "" };
     match ppp(c) {
-        Some((_, proven)) => out.extend([("log-in", proven.to_owned()), ("encryption", c.esp_suite.clone())]),
+        Some(_) => out.extend([("log-in", c.ike_suite.clone()), ("encryption", c.esp_suite.clone())]),
         None => {
             out.extend([("IKE", format!("{}{resumed}", c.ike_suite)), ("ESP", c.esp_suite.clone())]);
         }
@@ -170,16 +170,20 @@ fn rekeys(c: &ConnectionStatus, now: u64) -> String {
 
 fn path_of(remote: &str, c: &ConnectionStatus) -> String {
     let by = match ppp(c) {
-        Some((carriage, _)) => carriage,
+        Some(carriage) => carriage,
         None if c.encapsulated => "ESP in UDP",
         None => "ESP",
     };
     format!("{remote}, {by}")
 }
 
-/// What carries a PPP link, and how somebody has proven themselves on it: `PPTP, EAP`. `None`: PPP is not what is carried.
-fn ppp(c: &ConnectionStatus) -> Option<(&str, &str)> {
-    c.ike_suite.split_once(", ").filter(|(carriage, _)| ["PPTP", "SSTP"].contains(carriage))
+/// What carries a PPP link. `None`: PPP is not what is carried.
+fn ppp(c: &ConnectionStatus) -> Option<&'static str> {
+    match c.tunnel.as_str() {
+        "pptp" => Some("PPTP"),
+        "sstp" => Some("SSTP"),
+        _ => None,
+    }
 }
 
 /// An address without the length of a host's prefix.
@@ -212,6 +216,7 @@ pub(crate) mod tests {
             routes: vec!["0.0.0.0/0".into(), "::/0".into()],
             remote_identity: "vpn.example.com".into(),
             local_identity: "alice@example.com".into(),
+            tunnel: "ikev2".into(),
             ike_suite: "aes256gcm16-prfsha256-x25519".into(),
             esp_suite: "aes256gcm16".into(),
             resumed: false,
@@ -250,6 +255,7 @@ pub(crate) mod tests {
             dns_domains: vec![],
             routes: vec![],
             remote_identity: String::new(),
+            tunnel: "ikev2".into(),
             ike_suite: String::new(),
             esp_suite: String::new(),
             gateway: String::new(),
@@ -304,10 +310,10 @@ home-office  client  failed     3m12s  -          -                      -
 
     #[test]
     fn a_ppp_link_has_neither_ike_nor_esp() {
-        let suites = ["PPTP, MS-CHAPv2", "MPPE-128 stateless"].map(str::to_owned);
-        let [ike_suite, esp_suite] = suites;
+        let [tunnel, ike_suite, esp_suite] = ["pptp", "MS-CHAPv2", "MPPE-128 stateless"].map(str::to_owned);
         let legacy = vec!["PPTP".to_owned()];
-        let link = ConnectionStatus { ike_suite, esp_suite, legacy, encapsulated: false, ..connected() };
+        let link =
+            ConnectionStatus { tunnel, ike_suite, esp_suite, legacy, encapsulated: false, ..connected() };
         let shown = block(&link, None, NOW, PLAIN, 100) + &up_line(&link, PLAIN);
         assert!(!["ESP", "IKE", "legacy = true"].iter().any(|word| shown.contains(word)), "{shown}");
         assert!(shown.contains("encryption") && shown.contains(", PPTP"), "{shown}");
@@ -327,7 +333,8 @@ home-office  client  failed     3m12s  -          -                      -
     #[test]
     fn what_ppp_carries_is_not_called_esp() {
         let sstp = ConnectionStatus {
-            ike_suite: "SSTP, MS-CHAPv2".into(),
+            tunnel: "sstp".into(),
+            ike_suite: "MS-CHAPv2".into(),
             esp_suite: "TLS 1.3, AES-256-GCM; packets by a TUN".into(),
             encapsulated: false,
             remote_endpoint: "198.51.100.1:443".into(),

@@ -166,11 +166,15 @@ pub trait Connection {
     #[zbus(property)]
     fn local_identity(&self) -> zbus::Result<String>;
 
-    /// The IKE_SA's algorithms, in strongSwan's notation.
+    /// What carries it: `ikev2`, `pptp`, `sstp`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn tunnel(&self) -> zbus::Result<String>;
+
+    /// The IKE_SA's algorithms, in strongSwan's notation; of a PPP link, how who dialled has proven themselves.
     #[zbus(property)]
     fn ike_suite(&self) -> zbus::Result<String>;
 
-    /// The CHILD_SA's.
+    /// The CHILD_SA's; of a PPP link, what encrypts its packets.
     #[zbus(property)]
     fn esp_suite(&self) -> zbus::Result<String>;
 

@@ -125,9 +125,11 @@ pub struct ConnectionStatus {
     pub remote_identity: String,
     /// Who we are.
     pub local_identity: String,
-    /// The IKE_SA's algorithms.
+    /// What carries it: `ikev2`, `pptp`, `sstp`.
+    pub tunnel: String,
+    /// The IKE_SA's algorithms; of a PPP link, how who dialled has proven themselves.
     pub ike_suite: String,
-    /// The CHILD_SA's algorithms.
+    /// The CHILD_SA's algorithms; of a PPP link, what encrypts its packets.
     pub esp_suite: String,
     /// It goes on from a session that was lost: nobody was asked to prove anything again (RFC 5723).
     pub resumed: bool,
@@ -174,6 +176,7 @@ impl ConnectionStatus {
             routes: p.read("Routes").unwrap_or_default(),
             remote_identity: p.text("RemoteIdentity"),
             local_identity: p.text("LocalIdentity"),
+            tunnel: p.text("Tunnel"),
             ike_suite: p.text("IkeSuite"),
             esp_suite: p.text("EspSuite"),
             resumed: p.read("Resumed").unwrap_or(false),

@@ -377,29 +377,6 @@ async fn errors_keep_their_name_text_hint_and_peer() {
     assert_eq!(failure_of(&gone.down().await.unwrap_err()).code, FailureCode::NotFound);
 }
 
-#[tokio::test]
-async fn the_documents_say_what_a_service_says() {
-    let (_service, client) = pair().await;
-    let manager = ManagerProxy::new(&client).await.unwrap();
-    let path = manager.up("corp", HashMap::new()).await.unwrap();
-    for (path, interface, document) in [
-        (names::MANAGER_PATH, names::MANAGER, introspection::MANAGER),
-        ("/org/adit1/profile/1", names::PROFILE, introspection::PROFILE),
-        (path.as_str(), names::CONNECTION, introspection::CONNECTION),
-    ] {
-        let proxy = fdo::IntrospectableProxy::builder(&client)
-            .destination(names::BUS)
-            .path(path)
-            .build()
-            .await
-            .unwrap();
-        let said = introspection::members(&proxy.introspect().await.unwrap(), interface);
-        let written = introspection::members(document, interface);
-        assert!(!written.is_empty());
-        assert_eq!(said, written);
-    }
-}
-
 #[test]
 fn the_page_names_every_member() {
     let page = include_str!("../../../docs/dbus.md");

@@ -199,7 +199,8 @@ impl Daemon {
             }
             return Ok(id);
         }
-        let id = self.registry.add(Facts::new(Role::Client, &name, &profile.server()));
+        let facts = Facts { tunnel: profile.kind, ..Facts::new(Role::Client, &name, &profile.server()) };
+        let id = self.registry.add(facts);
         let handle = client::start(Dial { id, profile, daemon: Arc::clone(self), persistent });
         lock(&self.clients).insert(id, handle);
         Ok(id)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adit_core::{Failure, Prefix, TrafficSelector};
 use adit_ikev2::api::{ChildId, ChildMode};
 use adit_isakmp::{EspSuite, IkeSuite};
+use adit_profile::TunnelKind;
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -119,6 +120,8 @@ pub struct Facts {
     pub profile: String,
     /// Who dialled.
     pub role: Role,
+    /// What carries it.
+    pub tunnel: TunnelKind,
     /// Where it is in its life.
     pub state: State,
     /// What it is doing.
@@ -151,9 +154,9 @@ pub struct Facts {
     pub ppk: bool,
     /// Its session goes on from one that was lost (RFC 5723).
     pub resumed: bool,
-    /// What protects the IKE_SA.
+    /// What protects the IKE_SA; of a PPP link, how who dialled has proven themselves.
     pub ike_suite: String,
-    /// What protects the CHILD_SA.
+    /// What protects the CHILD_SA, or the link's packets.
     pub esp_suite: String,
     /// The gateway in use.
     pub gateway: String,
@@ -182,6 +185,7 @@ impl Facts {
         Self {
             profile: profile.to_owned(),
             role,
+            tunnel: TunnelKind::Ikev2,
             state: State::Connecting,
             step: String::new(),
             since: clock::wall().0,

@@ -195,6 +195,11 @@ impl ConnectionObject {
         self.read(|f| f.local_id)
     }
 
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn tunnel(&self) -> String {
+        self.read(|f| f.tunnel.as_str().to_owned())
+    }
+
     #[zbus(property)]
     fn ike_suite(&self) -> String {
         self.read(|f| f.ike_suite)

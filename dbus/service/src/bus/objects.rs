@@ -267,7 +267,7 @@ fn last_error(failure: Option<&Failure>) -> Variant<'static> {
 mod tests {
     use std::collections::HashMap;
 
-    use adit_dbus_api::ManagerProxy;
+    use adit_dbus_api::{ManagerProxy, introspection};
 
     use super::*;
     use crate::BusChoice;
@@ -325,6 +325,33 @@ mod tests {
             tokio::task::yield_now().await;
         }
         following.abort();
+    }
+
+    #[tokio::test]
+    async fn the_documents_say_what_the_service_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, mut objects, caller) = pair(folder.path(), |_| {}).await;
+        daemon.reload().await.unwrap();
+        objects.show_profiles().await.unwrap();
+        let profile = profile_path(0);
+        daemon.registry().add(Facts::new(Role::Client, "corp", "192.0.2.1"));
+        let manager = ManagerProxy::new(&caller).await.unwrap();
+        let connection = manager.up("corp", HashMap::new()).await.unwrap();
+        for (path, interface, document) in [
+            (names::MANAGER_PATH, names::MANAGER, introspection::MANAGER),
+            (profile.as_str(), names::PROFILE, introspection::PROFILE),
+            (connection.as_str(), names::CONNECTION, introspection::CONNECTION),
+        ] {
+            let introspectable = Some("org.freedesktop.DBus.Introspectable");
+            let told =
+                caller.call_method(None::<&str>, path, introspectable, "Introspect", &()).await.unwrap();
+            let told: String = told.body().deserialize().unwrap();
+            assert_eq!(
+                introspection::members(&told, interface),
+                introspection::members(document, interface),
+                "{interface}"
+            );
+        }
     }
 
     #[tokio::test]

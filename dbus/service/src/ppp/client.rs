@@ -501,9 +501,7 @@ impl ClientWorld {
     fn authenticated(&self, who: &Authenticated) {
         let how = who.ours.map_or_else(|| "no authentication".to_owned(), |m| m.to_string());
         self.progress(Step::Authenticate, &format!("PPP: authenticated by {how}"));
-        self.daemon
-            .registry()
-            .update(self.id, |f| f.ike_suite = format!("{}, {how}", Carriage::of(&self.profile).name()));
+        self.daemon.registry().update(self.id, |f| f.ike_suite = how);
     }
 
     fn established(&self, up: &Established) {

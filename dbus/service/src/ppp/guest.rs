@@ -381,7 +381,8 @@ impl Guest {
         shown.addresses = facts.addresses_in_use();
         let addresses = shown.addresses.clone();
         shown.dns.clone_from(&facts.dns);
-        shown.ike_suite = format!("{}, {}", carriage.name(), facts.how);
+        shown.tunnel = self.server.config.kind;
+        shown.ike_suite.clone_from(&facts.how);
         shown.esp_suite = esp;
         shown.legacy = weak;
         shown.interface = unit.map(|u| u.name().to_owned()).unwrap_or_default();
