@@ -110,6 +110,19 @@ pub struct Authenticator {
     identifier: u8,
     state: State,
     last: Vec<u8>,
+    /// Whose answer is waited for. What the peer sends again meanwhile is not heard.
+    asking: Option<Asking>,
+}
+
+/// Who has been asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// Who keeps the users, about one of them.
+    User,
+    /// The same, to keep a password.
+    Store,
+    /// The TLS engine.
+    Engine,
 }
 
 enum State {
@@ -132,7 +145,8 @@ impl Authenticator {
         entropy.public(&mut identifier);
         let [identifier] = identifier;
         let last = emit(Code::Request, identifier, Some(Method::IDENTITY), &[]);
-        (Self { config, identity: Vec::new(), identifier, state: State::Identity, last: last.clone() }, last)
+        let (identity, first, asking) = (Vec::new(), last.clone(), None);
+        (Self { config, identity, identifier, state: State::Identity, last, asking }, first)
     }
 
     /// One whose peer has said who it is already, unasked: an Identity Response, which is handed to
@@ -141,8 +155,8 @@ impl Authenticator {
     pub fn answered(config: AuthenticatorConfig, response: &[u8]) -> Option<Self> {
         match Packet::parse(response) {
             Ok(Packet { code: Code::Response, identifier, method: Some(Method::IDENTITY), .. }) => {
-                let (identity, last) = (Vec::new(), Vec::new());
-                Some(Self { config, identity, identifier, state: State::Identity, last })
+                let (identity, last, asking) = (Vec::new(), Vec::new(), None);
+                Some(Self { config, identity, identifier, state: State::Identity, last, asking })
             }
             _ => None,
         }
@@ -168,7 +182,7 @@ impl Authenticator {
             return AuthenticatorStep::Ignore;
         };
         // RFC 3748 §4.1: what answers another Request is dropped.
-        if packet.identifier != self.identifier {
+        if packet.identifier != self.identifier || self.asking.is_some() {
             return AuthenticatorStep::Ignore;
         }
         match &mut self.state {
@@ -237,6 +251,9 @@ impl Authenticator {
         entropy: &mut dyn Entropy,
         known: Result<Option<UserSecret>, Failure>,
     ) -> AuthenticatorStep {
+        if !self.answered_by(Asking::User) {
+            return AuthenticatorStep::Ignore;
+        }
         let step = match &mut self.state {
             State::Method(_, Running::Mschapv2(method)) => method.user(entropy, known),
             State::Method(_, Running::Simple(method)) => method.user(entropy, known),
@@ -248,6 +265,9 @@ impl Authenticator {
 
     /// The answer to [`AuthenticatorAsk::StorePassword`].
     pub fn stored(&mut self, entropy: &mut dyn Entropy, result: Result<(), Failure>) -> AuthenticatorStep {
+        if !self.answered_by(Asking::Store) {
+            return AuthenticatorStep::Ignore;
+        }
         let step = match &mut self.state {
             State::Method(_, Running::Mschapv2(method)) => method.stored(result),
             State::Method(_, Running::Tls(method)) => method.stored(entropy, result),
@@ -258,6 +278,9 @@ impl Authenticator {
 
     /// The answer to [`AuthenticatorStep::Tls`].
     pub fn tls(&mut self, entropy: &mut dyn Entropy, answer: TlsAnswer) -> AuthenticatorStep {
+        if !self.answered_by(Asking::Engine) {
+            return AuthenticatorStep::Ignore;
+        }
         let step = match &mut self.state {
             State::Method(_, Running::Tls(method)) => method.tls(entropy, answer),
             State::Method(..) | State::Identity | State::Ended => MethodStep::Ignore,
@@ -276,7 +299,18 @@ impl Authenticator {
         }
     }
 
+    /// Whether this one was asked; from now on it is not any more.
+    fn answered_by(&mut self, who: Asking) -> bool {
+        self.asking.take_if(|asked| *asked == who).is_some()
+    }
+
     fn take(&mut self, step: MethodStep) -> AuthenticatorStep {
+        self.asking = match &step {
+            MethodStep::Ask(AuthenticatorAsk::User { .. }) => Some(Asking::User),
+            MethodStep::Ask(AuthenticatorAsk::StorePassword { .. }) => Some(Asking::Store),
+            MethodStep::Tls(_) => Some(Asking::Engine),
+            _ => None,
+        };
         match step {
             MethodStep::Request(data) => self.send(&data),
             MethodStep::Ask(ask) => AuthenticatorStep::Ask(ask),

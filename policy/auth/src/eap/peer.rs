@@ -230,8 +230,11 @@ impl Peer {
         PeerStep::Send(response)
     }
 
-    /// Nothing protects EAP-Success: it counts only where the method has succeeded.
+    /// Nothing protects EAP-Success: it counts only where the method has succeeded, and what we say to that is out.
     fn success(&mut self) -> PeerStep {
+        if self.asking.is_some() {
+            return PeerStep::Ignore;
+        }
         let Some((method, state)) = &mut self.method else {
             return PeerStep::Ignore;
         };

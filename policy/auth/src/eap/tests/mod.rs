@@ -88,6 +88,8 @@ impl Talk {
             assert!(matches!(peer.packet(&packet), PeerStep::Send(again) if again == response));
             let mut step = server.packet(&mut entropy, &response);
             while let AuthenticatorStep::Ask(ask) = step {
+                // Meanwhile the client sends it again.
+                assert!(matches!(server.packet(&mut entropy, &response), AuthenticatorStep::Ignore));
                 step = match ask {
                     AuthenticatorAsk::User { identity } => {
                         server.user(&mut entropy, Ok(self.known(&identity)))

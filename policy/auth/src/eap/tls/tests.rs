@@ -123,6 +123,37 @@ fn success_before_the_commitment_is_not_believed() {
     assert!(matches!(peer.packet(&success), PeerStep::Ended(Ok(_))));
 }
 
+/// In PPP both ends send again what was not answered in time, and an engine takes its time.
+#[test]
+fn what_comes_while_the_engine_works_is_not_heard() {
+    let config = AuthenticatorConfig { methods: vec![Method::TLS], ..AuthenticatorConfig::new("vpn") };
+    let (mut server, first) = Authenticator::begin(&mut Zero, config);
+    server.packet(&mut Zero, &emit(Code::Response, first[1], Some(Method::IDENTITY), b"ann"));
+    let hello = emit(Code::Response, server.last()[1], Some(Method::TLS), b"\0records");
+    assert!(matches!(server.packet(&mut Zero, &hello), AuthenticatorStep::Tls(_)));
+    assert!(matches!(server.packet(&mut Zero, &hello), AuthenticatorStep::Ignore), "the records go in once");
+    assert!(
+        matches!(server.user(&mut Zero, Ok(None)), AuthenticatorStep::Ignore),
+        "nobody was asked for a user"
+    );
+    assert!(matches!(server.tls(&mut Zero, engine(TlsVersion::Tls12, &[])), AuthenticatorStep::Tls(_)));
+    assert!(matches!(server.tls(&mut Zero, engine(TlsVersion::Tls12, &[])), AuthenticatorStep::Send(_)));
+    assert!(matches!(server.tls(&mut Zero, engine(TlsVersion::Tls12, &[])), AuthenticatorStep::Ignore));
+
+    // The server's last word is on its way through the engine: whoever says success now is somebody else.
+    let success = emit(Code::Success, 9, None, &[]);
+    let mut peer = peer(Method::TLS, TtlsInner::MsChapV2);
+    assert!(matches!(peer.packet(&emit(Code::Request, 1, Some(Method::TLS), &[0x20])), PeerStep::Tls(_)));
+    assert!(matches!(peer.tls(&mut Zero, engine(TlsVersion::Tls12, &[])), PeerStep::Tls(_)));
+    assert!(matches!(peer.tls(&mut Zero, engine(TlsVersion::Tls12, &[])), PeerStep::Send(_)));
+    assert!(matches!(
+        peer.packet(&emit(Code::Request, 2, Some(Method::TLS), b"\0records")),
+        PeerStep::Tls(_)
+    ));
+    assert!(matches!(peer.packet(&success), PeerStep::Ignore));
+    assert!(matches!(peer.packet(&emit(Code::Failure, 9, None, &[])), PeerStep::Ended(Err(_))));
+}
+
 #[test]
 fn success_before_the_inner_method_is_not_believed() {
     for method in [Method::PEAP, Method::TTLS] {
