@@ -7,6 +7,7 @@ pub mod auth;
 pub mod crypto;
 pub mod host;
 pub mod kernel;
+pub mod l2tp;
 pub mod nat;
 pub mod net;
 pub mod ppp;

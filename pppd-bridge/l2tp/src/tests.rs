@@ -1,0 +1,6 @@
+mod calls;
+mod channel;
+mod pair;
+mod strangers;
+mod tunnels;
+mod wire;
