@@ -136,12 +136,16 @@ impl Call {
         if self.state == State::Connected {
             (self.until, self.asked) = (Some(now + self.config.timing.hello), false);
         }
-        self.received.extend_from_slice(octets);
-        if self.state == State::Http {
-            self.head(now);
-        }
-        let mut at = 0;
-        let received = core::mem::take(&mut self.received);
+        // Most come whole: then nothing is kept, and nothing copied.
+        let mut kept = core::mem::take(&mut self.received);
+        let received = match kept.is_empty() {
+            true => octets,
+            false => {
+                kept.extend_from_slice(octets);
+                &kept
+            }
+        };
+        let mut at = if self.state == State::Http { self.head(now, received) } else { 0 };
         while !matches!(self.state, State::Idle | State::Http | State::Answered | State::Over) {
             match next(received.get(at..).unwrap_or_default()) {
                 Ok(Some((packet, length))) => {
@@ -156,46 +160,46 @@ impl Call {
                 }
             }
         }
-        self.received = received;
-        self.received.drain(..at);
+        if !matches!(self.state, State::Answered | State::Over) {
+            self.received = received.get(at..).unwrap_or_default().to_vec();
+        }
     }
 
-    /// The HTTP head, once it is whole.
-    fn head(&mut self, now: Instant) {
-        let length = match self.config.role {
-            Role::Client { .. } => match http::response(&self.received) {
-                Ok(None) => return,
+    /// The HTTP head, once it is whole: how long it is.
+    fn head(&mut self, now: Instant, received: &[u8]) -> usize {
+        match self.config.role {
+            Role::Client { .. } => match http::response(received) {
+                Ok(None) => return 0,
                 Ok(Some(((200, _), length))) => {
                     self.state = State::Request;
                     self.until = Some(now + self.config.timing.negotiation);
                     self.send(&Message::ConnectRequest { protocol: crate::wire::PPP });
-                    length
+                    return length;
                 }
-                Ok(Some(((status, words), _))) => return self.close(Err(http_refused(status, &words))),
-                Err(_) => return self.close(Err(not_http())),
+                Ok(Some(((status, words), _))) => self.close(Err(http_refused(status, &words))),
+                Err(_) => self.close(Err(not_http())),
             },
-            Role::Server { .. } => match http::request(&self.received) {
-                Ok(None) => return,
+            Role::Server { .. } => match http::request(received) {
+                Ok(None) => return 0,
                 Ok(Some((request, length))) if request.is_sstp() => {
                     self.state = State::Request;
                     self.until = Some(now + self.config.timing.negotiation);
                     self.out.push_back(Output::Transmit(http::accept()));
                     let http::Request { host, correlation, .. } = request;
                     self.out.push_back(Output::Event(Event::Peer { host, correlation }));
-                    length
+                    return length;
                 }
-                Ok(Some((request, _))) => return self.stranger(now, request.line(), request.answer()),
-                Err(why) => return self.stranger(now, "no HTTP".into(), http::refuse(why)),
+                Ok(Some((request, _))) => self.stranger(now, request.line(), request.answer()),
+                Err(why) => self.stranger(now, "no HTTP".into(), http::refuse(why)),
             },
-        };
-        self.received.drain(..length);
+        }
+        0
     }
 
     /// Whoever it is has the time to read the answer.
     fn stranger(&mut self, now: Instant, line: String, answer: Vec<u8>) {
         self.out.push_back(Output::Transmit(answer));
         self.out.push_back(Output::Event(Event::Stranger(line)));
-        self.received.clear();
         (self.state, self.until) = (State::Answered, Some(now + self.config.timing.disconnect.1));
     }
 
