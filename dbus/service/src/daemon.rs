@@ -8,7 +8,7 @@ use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_isakmp::crypto::CryptoProvider;
-use adit_profile::{Profile, Start, TunnelKind};
+use adit_profile::{LinkName, Profile, Start, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -485,18 +485,20 @@ impl Daemon {
     ///
     /// # Errors
     /// `wanted` is taken, or the kernel does not list its links.
-    pub async fn reserve_link_name(&self, wanted: Option<&str>) -> Result<String, Failure> {
+    pub async fn reserve_link_name(&self, wanted: LinkName<'_>) -> Result<String, Failure> {
         let mut reserved = self.link_names.lock().await;
         let links = self.doors.host.links().await?;
         let taken = |name: &str| reserved.contains(name) || links.iter().any(|l| l.name == name);
         let name = match wanted {
-            Some(name) if taken(name) => {
+            LinkName::Exactly(name) if taken(name) => {
                 let text = format!("there is an interface {name} already");
                 return Err(Failure::new(FailureCode::KernelRefused, Step::Network, text)
                     .hint("choose another  interface  in the profile, or leave it out"));
             }
-            Some(name) => name.to_owned(),
-            None => (0_u32..).map(|n| format!("adit{n}")).find(|n| !taken(n)).unwrap_or_default(),
+            LinkName::Exactly(name) => name.to_owned(),
+            LinkName::First(prefix) => {
+                (0_u32..).map(|n| format!("{prefix}{n}")).find(|n| !taken(n)).unwrap_or_default()
+            }
         };
         reserved.insert(name.clone());
         Ok(name)

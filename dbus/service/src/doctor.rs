@@ -40,23 +40,30 @@ async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
     capabilities.0.into_iter().map(one).collect()
 }
 
+/// Who needs what.
+const PPTP: &str = "tunnel = \"pptp\" and [pptp] need it";
+const TUN: &str = "tunnel = \"sstp\" and [sstp] need it";
+const L2TP: &str = "tunnel = \"sstp\" and [sstp] with interface = \"ppp\" need it";
+
 /// What PPTP and SSTP need. A host that does not use them can do without.
 async fn ppp() -> Vec<DoctorCheck> {
     let probe = || {
         let ppp = adit_ppp_kernel::probe().map_err(|e| e.failure());
         let pptp = adit_pptp_kernel::probe().map_err(|e| e.failure());
         let tun = adit_ppp_kernel::Tun::probe().map_err(|e| e.failure());
+        let l2tp = adit_ppp_kernel::Feed::probe().map_err(|e| e.failure());
         [
-            ("kernel-ppp", "PPP", "pptp", ppp),
-            ("kernel-pptp", "PPTP", "pptp", pptp),
-            ("kernel-tun", "TUN", "sstp", tun),
+            ("kernel-ppp", "PPP", PPTP, ppp),
+            ("kernel-pptp", "PPTP", PPTP, pptp),
+            ("kernel-tun", "TUN", TUN, tun),
+            ("kernel-ppp-l2tp", "PPP over L2TP", L2TP, l2tp),
         ]
     };
     let Ok(found) = tokio::task::spawn_blocking(probe).await else { return Vec::new() };
-    let one = |(id, name, kind, result): (&str, &str, &str, Result<(), adit_core::Failure>)| match result {
+    let one = |(id, name, who, result): (&str, &str, &str, Result<(), adit_core::Failure>)| match result {
         Ok(()) => check(id, "ok", name, ""),
         Err(why) => {
-            let text = format!("{} (only tunnel = \"{kind}\" and [{kind}] need it)", why.text);
+            let text = format!("{} (only {who})", why.text);
             check(id, "warn", text, why.hint.unwrap_or_default())
         }
     };

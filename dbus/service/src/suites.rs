@@ -53,7 +53,7 @@ pub const fn mppe(rule: &MppeRule) -> Mppe {
 #[must_use]
 pub fn ppp_shown(outside: Option<&str>, mppe: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
     match outside {
-        Some(outside) => (format!("{outside}; packets by a TUN"), Vec::new()),
+        Some(outside) => (outside.to_owned(), Vec::new()),
         None => mppe_shown(mppe),
     }
 }

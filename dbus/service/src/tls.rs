@@ -2,7 +2,8 @@
 
 use std::io;
 
-use adit_core::Failure;
+use adit_core::{Failure, Secret};
+use adit_ppp_kernel::scratch;
 use adit_tls::Engine;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -50,7 +51,7 @@ pub(crate) async fn shake_hands(
 /// What a stream brought.
 pub(crate) enum Came {
     /// This, which may be nothing.
-    Octets(Vec<u8>),
+    Octets(Secret),
     /// Its end.
     End,
     /// A word that breaks TLS. The other side is told by what is still to be sent.
@@ -67,13 +68,12 @@ pub(crate) struct TlsStream {
     unsent: Vec<u8>,
     /// How many of them have been.
     sent: usize,
-    buffer: Vec<u8>,
 }
 
 impl TlsStream {
     /// After the handshake.
     pub(crate) fn new(tcp: TcpStream, engine: Engine) -> Self {
-        Self { tcp, engine, words: Vec::new(), unsent: Vec::new(), sent: 0, buffer: vec![0; 4 * PIECE] }
+        Self { tcp, engine, words: Vec::new(), unsent: Vec::new(), sent: 0 }
     }
 
     /// What came with the handshake's last records.
@@ -141,24 +141,32 @@ impl TlsStream {
                 ready = self.tcp.writable(), if unsent => ready?,
                 ready = self.tcp.readable() => {
                     ready?;
-                    match self.tcp.try_read(&mut self.buffer) {
-                        Ok(0) => return Ok(Came::End),
-                        Ok(n) => return Ok(self.take(n)),
+                    match scratch::with(|buffer| self.take(buffer)) {
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(e) => return Err(e),
+                        came => return came,
                     }
                 }
             }
         }
     }
 
-    fn take(&mut self, length: usize) -> Came {
-        match self.engine.feed(self.buffer.get(..length).unwrap_or_default()) {
-            Ok(()) => Came::Octets(self.engine.plaintext().expose().to_vec()),
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
+        let length = self.tcp.try_read(buffer)?;
+        let records = buffer.get(..length).filter(|records| !records.is_empty());
+        let Some(records) = records else { return Ok(Came::End) };
+        match self.engine.feed(records) {
+            Ok(()) => Ok(Came::Octets(self.engine.plaintext())),
             Err(why) => {
                 let _ = self.flush();
-                Came::Broken(why)
+                Ok(Came::Broken(why))
             }
+        }
+    }
+
+    /// Nothing has come for long: what is empty keeps no room.
+    pub(crate) fn rest(&mut self) {
+        for buffer in [&mut self.words, &mut self.unsent] {
+            buffer.shrink_to_fit();
         }
     }
 }

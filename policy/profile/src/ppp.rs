@@ -31,6 +31,29 @@ impl TunnelKind {
     }
 }
 
+/// What an SSTP link's interface is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum LinkKind {
+    /// A TUN, which carries more.
+    #[default]
+    Tun,
+    /// One of the kernel's PPP.
+    Ppp,
+}
+
+impl LinkKind {
+    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[("tun", Self::Tun), ("ppp", Self::Ppp)];
+}
+
+/// Which name an interface gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkName<'a> {
+    /// This one.
+    Exactly(&'a str),
+    /// This, and the lowest number that is free.
+    First(&'static str),
+}
+
 /// How somebody proves who they are on a PPP link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum PppAuth {
@@ -125,6 +148,8 @@ pub struct PppServer {
     pub addresses: Vec<IpAddr>,
     /// The TCP port. PPTP's is 1723.
     pub port: u16,
+    /// What the interfaces of its links are. SSTP only.
+    pub interface: LinkKind,
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,

@@ -62,5 +62,5 @@ pub(crate) fn of_profile(kind: TunnelKind) -> Vec<&'static str> {
 
 /// Every key of `[pptp]` or `[sstp]`.
 pub(crate) fn of_server(kind: TunnelKind) -> Vec<&'static str> {
-    [SERVER, if kind == TunnelKind::Sstp { &["port"] } else { MPPE }].concat()
+    [SERVER, if kind == TunnelKind::Sstp { &["port", "interface"] } else { MPPE }].concat()
 }

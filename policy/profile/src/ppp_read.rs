@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
-use crate::ppp::{MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
+use crate::ppp::{LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
@@ -321,6 +321,7 @@ pub(crate) fn ppp_server(
         true => reader.integer(&table, "port", 1..=65_535).unwrap_or(HTTPS_PORT),
         false => PPTP_PORT,
     };
+    let interface = if in_tls { reader.choice(&table, "interface", LinkKind::WORDS) } else { None };
     let radius = reader.boolean(&table, "radius").unwrap_or(false);
     let users = users(reader, top, &table, of, radius);
     let pool = pool(reader, &table, of, named, taken);
@@ -347,6 +348,7 @@ pub(crate) fn ppp_server(
         kind,
         addresses,
         port,
+        interface: interface.unwrap_or_default(),
         pool: pool?,
         name,
         users,

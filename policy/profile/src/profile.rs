@@ -5,7 +5,7 @@ use adit_core::{Identity, Prefix, TrafficSelector};
 
 use crate::eap::EapChoice;
 use crate::ppk::{Ppk, PpkUse};
-use crate::ppp::{PppRule, TunnelKind};
+use crate::ppp::{LinkKind, LinkName, PppRule, TunnelKind};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
@@ -169,7 +169,8 @@ pub struct Profile {
     pub addresses: Families,
     /// Silence after which the peer is asked whether it is alive. Default: 30 s.
     pub dpd: Duration,
-    /// The tunnel's interface. Default: the first free `adit0`, `adit1`, …
+    /// The tunnel's interface. Default: the first free `adit0`, `adit1`, … Where PPP is what is carried, `ppp` is the first
+    /// free `ppp0`, `ppp1`, …; see [`Profile::link_kind`].
     pub interface: Option<InterfaceName>,
     /// The interface's MTU, in bytes. Default: what fits the path.
     pub mtu: Option<u16>,
@@ -197,6 +198,26 @@ impl Profile {
     pub fn server(&self) -> String {
         let names: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
         names.join(", ")
+    }
+
+    /// What the interface of an SSTP link is to be: whoever calls it `ppp`, or `ppp7`, means one of the kernel's PPP.
+    #[must_use]
+    pub fn link_kind(&self) -> LinkKind {
+        let number = self.interface.as_ref().and_then(|name| name.as_str().strip_prefix("ppp"));
+        match number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit())) {
+            true => LinkKind::Ppp,
+            false => LinkKind::Tun,
+        }
+    }
+
+    /// Which name the interface gets.
+    #[must_use]
+    pub fn link_name(&self) -> LinkName<'_> {
+        match &self.interface {
+            None => LinkName::First("adit"),
+            Some(name) if self.ppp.is_some() && name.as_str() == "ppp" => LinkName::First("ppp"),
+            Some(name) => LinkName::Exactly(name.as_str()),
+        }
     }
 
     /// The HTTP proxy by which the server is reached.

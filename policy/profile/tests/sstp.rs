@@ -3,7 +3,7 @@
 
 mod common;
 
-use adit_profile::{AuthMethod, EapType, PppAuth, Tunnel, TunnelKind};
+use adit_profile::{AuthMethod, EapType, LinkKind, LinkName, PppAuth, Tunnel, TunnelKind};
 use common::{profile, server};
 
 const SHORTEST: &str = "server = \"vpn.example.com\"\ntunnel = \"sstp\"\nuser = \"ann\"\n";
@@ -44,6 +44,29 @@ fn what_is_pptps_is_not_sstps() {
         assert!(said.contains(error), "{lines}: {said}");
     }
     assert!(profile(&format!("{SHORTEST}eap-methods = [\"gtc\"]\n")).is_ok(), "it goes in TLS");
+}
+
+/// Whoever names the interface as pppd would means one of the kernel's PPP.
+#[test]
+fn an_interface_of_ppp_is_one() {
+    let with = |lines: &str| profile(&format!("{SHORTEST}{lines}\n")).unwrap();
+    for (lines, kind, name) in [
+        ("", LinkKind::Tun, LinkName::First("adit")),
+        ("interface = \"corp\"", LinkKind::Tun, LinkName::Exactly("corp")),
+        ("interface = \"pppoe\"", LinkKind::Tun, LinkName::Exactly("pppoe")),
+        ("interface = \"ppp\"", LinkKind::Ppp, LinkName::First("ppp")),
+        ("interface = \"ppp7\"", LinkKind::Ppp, LinkName::Exactly("ppp7")),
+    ] {
+        let first = with(lines);
+        assert_eq!((first.link_kind(), first.link_name()), (kind, name), "{lines}");
+        assert_eq!(profile(&first.to_toml()).unwrap().link_name(), name, "{lines}");
+    }
+    let interface =
+        |word: &str| server(&SERVER.replace("[sstp]", &format!("[sstp]\ninterface = \"{word}\"")));
+    assert_eq!(server(SERVER).unwrap().sstp.unwrap().interface, LinkKind::Tun);
+    assert_eq!(interface("tun").unwrap().sstp.unwrap().interface, LinkKind::Tun);
+    assert_eq!(interface("ppp").unwrap().sstp.unwrap().interface, LinkKind::Ppp);
+    assert!(interface("ppp0").unwrap_err().contains("\"tun\", \"ppp\""));
 }
 
 #[test]

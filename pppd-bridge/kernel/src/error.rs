@@ -14,6 +14,9 @@ pub enum PppError {
     /// `/dev/net/tun` can't be opened.
     #[error("this host's kernel gives no TUN interface: /dev/net/tun: {}", .0.desc())]
     NoTun(Errno),
+    /// There is no PPP over L2TP.
+    #[error("this host's kernel has no PPP over L2TP: {}", .0.desc())]
+    NoL2tp(Errno),
     /// The kernel refused.
     #[error("the kernel refused {what}: {}", errno.desc())]
     Refused {
@@ -50,6 +53,10 @@ impl PppError {
                 of(FailureCode::KernelRefused).hint("the daemon's user needs /dev/net/tun and CAP_NET_ADMIN")
             }
             Self::NoTun(_) => of(FailureCode::KernelUnsupported).hint("as root:  modprobe tun"),
+            Self::NoL2tp(Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::EINVAL) => {
+                of(FailureCode::KernelUnsupported).hint("as root:  modprobe l2tp_ppp")
+            }
+            Self::NoL2tp(_) => of(FailureCode::KernelRefused),
             Self::Refused { what: "encryption (MPPE)", errno: Errno::EINVAL } => {
                 of(FailureCode::KernelUnsupported).hint("as root:  modprobe ppp_mppe")
             }

@@ -3,23 +3,27 @@
 //! Whoever carries frames makes a *channel* (a PPTP socket, an L2TP session, a terminal); a *unit* is the network
 //! interface. LCP and authentication pass through the [`Channel`], the rest through the [`Unit`] once both are
 //! connected. Packets of the network stay in the kernel. Where no carrier of the kernel's has the frames, a [`Tun`] is the
-//! interface, and packets go by this process.
+//! interface, and packets go by this process; or a [`Feed`] takes this process's frames into a unit.
 //!
 //! A unit is gone when its file is closed, which takes the kernel 20 to 40 ms, one after another: many go at once by
 //! their link group, and what closes one belongs on a thread that may block.
 
 mod channel;
 mod error;
+mod feed;
 mod host;
 mod ioctl;
 mod link;
 pub mod offload;
 mod router;
+pub mod scratch;
+mod segments;
 mod tun;
 mod unit;
 
 pub use channel::{Channel, ChannelFlags};
 pub use error::PppError;
+pub use feed::Feed;
 pub use host::HostSocket;
 pub use router::{Heard, RouterSockets};
 pub use tun::Tun;

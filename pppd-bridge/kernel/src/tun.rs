@@ -11,7 +11,7 @@ use nix::unistd::{read, write};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::{LinkSpec, PppError, Statistics, ioctl, link};
+use crate::{LinkSpec, PppError, Statistics, ioctl, link, scratch};
 
 const DEVICE: &str = "/dev/net/tun";
 const IFF_TUN: libc::c_short = 0x0001;
@@ -119,15 +119,15 @@ impl Tun {
         link::packets(self.index, &self.name)
     }
 
-    /// What this host sends into it next, for [`split`](crate::offload::split); its length. Cancel-safe.
+    /// Waits for what this host sends into it next, for [`split`](crate::offload::split). Cancel-safe.
     ///
     /// # Errors
     /// The interface is gone.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub async fn read<R>(&self, mut take: impl FnMut(&[u8]) -> R) -> io::Result<R> {
         loop {
             // An interface that somebody deletes is an error of its file, and nothing to be read.
             let mut guard = self.fd.ready(Interest::READABLE.add(Interest::ERROR)).await?;
-            match guard.try_io(|fd| Ok(read(fd.get_ref(), buffer)?)) {
+            match guard.try_io(|fd| Ok(read_into(fd.get_ref(), &mut take)?)) {
                 Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(read) => return read,
                 Err(_would_block) => {}
@@ -136,8 +136,8 @@ impl Tun {
     }
 
     /// The same, if something waits already.
-    pub fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
-        read(self.fd.get_ref(), buffer).ok().filter(|n| *n > 0)
+    pub fn read_now<R>(&self, mut take: impl FnMut(&[u8]) -> R) -> Option<R> {
+        read_into(self.fd.get_ref(), &mut take).ok()
     }
 
     /// A packet of the peer's for this host, or several, as [`Joiner`](crate::offload::Joiner) gives them. One that finds no room, or is none,
@@ -151,6 +151,13 @@ impl Tun {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+fn read_into<R>(fd: &OwnedFd, take: &mut impl FnMut(&[u8]) -> R) -> nix::Result<R> {
+    scratch::with(|buffer| {
+        let length = read(fd, buffer)?;
+        Ok(take(buffer.get(..length).unwrap_or_default()))
+    })
 }
 
 /// A kernel that can't makes checksums and segments itself.

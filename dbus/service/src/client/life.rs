@@ -72,7 +72,7 @@ impl Ground {
         if let Some(name) = &self.name {
             return Ok(name.clone());
         }
-        let name = daemon.reserve_link_name(profile.interface.as_ref().map(|n| n.as_str())).await?;
+        let name = daemon.reserve_link_name(profile.link_name()).await?;
         self.name = Some(name.clone());
         Ok(name)
     }

@@ -3,31 +3,36 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use adit_core::Failure;
-use adit_profile::{Profile, ServerName, TunnelKind};
+use adit_profile::{LinkKind, PppServer, Profile, ServerName, TunnelKind};
+use tokio::runtime::Handle;
 
 use super::Carrier;
-use crate::{pptp, sstp};
+use crate::{lanes, pptp, sstp};
 
 /// What carries a connection's PPP link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Carriage {
     /// PPTP.
     Pptp,
-    /// SSTP.
-    Sstp,
+    /// SSTP, and what its links' interfaces are.
+    Sstp(LinkKind),
 }
 
 impl Carriage {
     /// A profile's. One that PPP does not carry has none, and never comes here.
-    pub(crate) const fn of(profile: &Profile) -> Self {
-        Self::of_kind(profile.kind)
+    pub(crate) fn of(profile: &Profile) -> Self {
+        Self::of_kind(profile.kind, profile.link_kind())
     }
 
-    /// That of a kind of tunnel.
-    pub(crate) const fn of_kind(kind: TunnelKind) -> Self {
+    /// A server's.
+    pub(crate) const fn of_server(config: &PppServer) -> Self {
+        Self::of_kind(config.kind, config.interface)
+    }
+
+    const fn of_kind(kind: TunnelKind, link: LinkKind) -> Self {
         match kind {
             TunnelKind::Ikev2 | TunnelKind::Pptp => Self::Pptp,
-            TunnelKind::Sstp => Self::Sstp,
+            TunnelKind::Sstp => Self::Sstp(link),
         }
     }
 
@@ -35,7 +40,7 @@ impl Carriage {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pptp => "PPTP",
-            Self::Sstp => "SSTP",
+            Self::Sstp(_) => "SSTP",
         }
     }
 
@@ -43,7 +48,7 @@ impl Carriage {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Pptp => "pptp",
-            Self::Sstp => "sstp",
+            Self::Sstp(_) => "sstp",
         }
     }
 
@@ -51,7 +56,9 @@ impl Carriage {
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Pptp => "aditp",
-            Self::Sstp => "aditt",
+            Self::Sstp(LinkKind::Tun) => "aditt",
+            // Whoever says `ppp+` or `ppp*` means it too.
+            Self::Sstp(LinkKind::Ppp) => "pppt",
         }
     }
 
@@ -59,7 +66,27 @@ impl Carriage {
     pub(crate) const fn carrier(self) -> Carrier {
         match self {
             Self::Pptp => Carrier::Kernel,
-            Self::Sstp => Carrier::Tun,
+            Self::Sstp(LinkKind::Tun) => Carrier::Tun,
+            Self::Sstp(LinkKind::Ppp) => Carrier::Fed,
+        }
+    }
+
+    /// What encrypts SSTP's packets, and how they come to this host, in words.
+    pub(crate) fn shown(self, cipher: &str) -> String {
+        let carrier = match self.carrier() {
+            Carrier::Kernel => "the kernel's GRE",
+            Carrier::Tun => "a TUN",
+            Carrier::Fed => "the kernel's PPP",
+        };
+        format!("{cipher}; packets by {carrier}")
+    }
+
+    /// Where a server's sessions run.
+    pub(crate) fn lane(self) -> Handle {
+        match self {
+            // The kernel carries their packets.
+            Self::Pptp => Handle::current(),
+            Self::Sstp(_) => lanes::next(),
         }
     }
 
@@ -70,7 +97,8 @@ impl Carriage {
                 adit_pptp_kernel::probe()?;
                 adit_ppp_kernel::probe()?;
             }
-            Self::Sstp => adit_ppp_kernel::Tun::probe()?,
+            Self::Sstp(LinkKind::Tun) => adit_ppp_kernel::Tun::probe()?,
+            Self::Sstp(LinkKind::Ppp) => adit_ppp_kernel::Feed::probe()?,
         }
         Ok(())
     }
@@ -82,7 +110,7 @@ impl Carriage {
                 let v4 = addresses.into_iter().filter(SocketAddr::is_ipv4);
                 v4.map(|a| SocketAddr::new(a.ip(), adit_pptp::PORT)).collect()
             }
-            Self::Sstp => {
+            Self::Sstp(_) => {
                 let port = gateway.port.unwrap_or(adit_sstp::PORT);
                 addresses.into_iter().map(|a| SocketAddr::new(a.ip(), port)).collect()
             }
@@ -94,7 +122,7 @@ impl Carriage {
         match self {
             Self::Pptp => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             // That takes connections of IPv4 too.
-            Self::Sstp => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            Self::Sstp(_) => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
         }
     }
 
@@ -103,7 +131,7 @@ impl Carriage {
         match self {
             Self::Pptp => pptp::link_mtu(path, wanted),
             // TCP carries any.
-            Self::Sstp => wanted.unwrap_or(sstp::MOST_MTU),
+            Self::Sstp(_) => wanted.unwrap_or(sstp::MOST_MTU),
         }
     }
 
@@ -111,7 +139,7 @@ impl Carriage {
     pub(crate) fn waiting_mtu(self, wanted: Option<u16>) -> u16 {
         match self {
             Self::Pptp => pptp::waiting_mtu(wanted),
-            Self::Sstp => wanted.unwrap_or(sstp::MOST_MTU),
+            Self::Sstp(_) => wanted.unwrap_or(sstp::MOST_MTU),
         }
     }
 
@@ -119,7 +147,7 @@ impl Carriage {
     pub(crate) const fn most_mtu(self) -> u16 {
         match self {
             Self::Pptp => pptp::MOST_MTU,
-            Self::Sstp => sstp::MOST_MTU,
+            Self::Sstp(_) => sstp::MOST_MTU,
         }
     }
 }
@@ -132,9 +160,10 @@ mod tests {
     /// One host may be every kind of server; and what holds for all links of one is written `PREFIX*` in its tables.
     #[test]
     fn no_server_s_links_are_another_s() {
-        let (pptp, sstp) = (Carriage::Pptp.prefix(), Carriage::Sstp.prefix());
-        for (one, other) in [(pptp, LINK), (sstp, LINK), (pptp, sstp), (sstp, pptp)] {
-            assert!(!other.starts_with(one), "{one}* and {other}");
+        let carriages = [Carriage::Pptp, Carriage::Sstp(LinkKind::Tun), Carriage::Sstp(LinkKind::Ppp)];
+        let all: Vec<&str> = carriages.iter().map(|c| c.prefix()).chain([LINK]).collect();
+        for one in carriages.map(Carriage::prefix) {
+            assert_eq!(all.iter().filter(|other| other.starts_with(one)).count(), 1, "{one}*");
         }
     }
 }

@@ -269,13 +269,13 @@ impl Attempt {
         };
         let session: Box<dyn Session> = match carriage {
             Carriage::Pptp => Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?),
-            Carriage::Sstp => {
+            Carriage::Sstp(_) => {
                 let outside = sstp::meet(tcp, &self.profile, gateway, proof.anchors()?).await?;
                 self.progress(
                     Step::Call,
                     &format!("SSTP: {}, the server is who it is to be", outside.cipher),
                 );
-                world.outside = Some(outside.cipher.clone());
+                world.outside = Some(carriage.shown(&outside.cipher));
                 Box::new(sstp::dial(outside, gateway, mtu, link, Arc::new(world)))
             }
         };
@@ -554,7 +554,8 @@ impl World for ClientWorld {
     fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
         Box::pin(async move {
             let (name, unit) = self.installation.take_unit().await?;
-            Ok(UnitPlan { name, group: LINK_GROUP, network: NetworkPlan::default(), unit })
+            let carrier = Carriage::of(&self.profile).carrier();
+            Ok(UnitPlan { name, group: LINK_GROUP, carrier, network: NetworkPlan::default(), unit })
         })
     }
 

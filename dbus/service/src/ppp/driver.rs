@@ -13,7 +13,7 @@ use adit_ppp::{
 use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec};
 use tokio::task::JoinSet;
 
-use super::{Carrier, MPPE_HEADER, Unit, World};
+use super::{MPPE_HEADER, Unit, World};
 use crate::blocking::blocking;
 use crate::clock;
 
@@ -336,10 +336,7 @@ async fn make_unit(
     let make = move || -> Result<_, Failure> {
         let unit = match plan.unit {
             Some(unit) => unit,
-            None => {
-                let carrier = if channel.is_some() { Carrier::Kernel } else { Carrier::Tun };
-                Arc::new(Unit::make(carrier, &LinkSpec { name: &plan.name, group: plan.group })?)
-            }
+            None => Arc::new(Unit::make(plan.carrier, &LinkSpec { name: &plan.name, group: plan.group })?),
         };
         if let Some(channel) = &channel {
             unit.connect(channel)?;

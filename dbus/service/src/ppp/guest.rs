@@ -274,7 +274,8 @@ impl Guest {
             format!("{}{}", server.carriage.prefix(), server.next_unit.fetch_add(1, Ordering::Relaxed));
         let v4 = server.local.zip(address);
         let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
-        Ok(UnitPlan { name, group: SERVER_GROUP, network, unit: None })
+        let carrier = server.carriage.carrier();
+        Ok(UnitPlan { name, group: SERVER_GROUP, carrier, network, unit: None })
     }
 
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {

@@ -6,6 +6,7 @@ mod carriage;
 mod certificates;
 pub(crate) mod client;
 mod driver;
+mod fed;
 mod guest;
 mod host;
 mod install;
@@ -14,6 +15,7 @@ mod radius;
 mod router;
 mod scripts;
 pub(crate) mod server;
+mod tun;
 mod unit;
 
 use std::future::Future;
@@ -29,7 +31,7 @@ pub(crate) use driver::{Driver, Happened, Line};
 pub(crate) use host::{Autoconfiguring, Told};
 pub(crate) use router::Advertising;
 pub(crate) use scripts::{About, Scripts};
-pub(crate) use unit::{Carrier, Unit};
+pub(crate) use unit::{Carrier, Packets, Unit};
 
 /// An answer that comes later.
 pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -46,6 +48,8 @@ pub(crate) struct UnitPlan {
     pub(crate) name: String,
     /// Its link group.
     pub(crate) group: u32,
+    /// What it is made of.
+    pub(crate) carrier: Carrier,
     /// The addresses of both ends.
     pub(crate) network: NetworkPlan,
     /// It is there already.

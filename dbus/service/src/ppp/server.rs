@@ -111,7 +111,7 @@ impl PppServer {
             Carriage::Pptp => {
                 info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", pptp::WEAK);
             }
-            Carriage::Sstp => info!(pool = inner.config.pool, "SSTP server: letting peers in"),
+            Carriage::Sstp(_) => info!(pool = inner.config.pool, "SSTP server: letting peers in"),
         }
         Ok(Self { inner, fingerprint, stop, tasks, listening })
     }
@@ -169,7 +169,7 @@ impl Inner {
         certificates: Certificates,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
-        let carriage = Carriage::of_kind(config.kind);
+        let carriage = Carriage::of_server(&config);
         let wrong = |text: String| Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text);
         let pool =
             server.pool(&config.pool).ok_or_else(|| wrong(format!("there is no pool {}", config.pool)))?;
@@ -382,7 +382,8 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
             continue;
         }
         let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
-        sessions.spawn(async move { serve(inner, tcp, from, stopped).await });
+        let lane = inner.carriage.lane();
+        sessions.spawn_on(async move { serve(inner, tcp, from, stopped).await }, &lane);
     }
     while sessions.join_next().await.is_some() {}
 }
@@ -402,6 +403,8 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: wat
     let (stop, disconnected) = watch::channel(false);
     let local = tcp.local_addr().map_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into(), plain);
     let guest = Guest::new(&inner, Path { local, remote: from });
+    // From here on it is this thread's.
+    let Ok(tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return guest.leave().await };
     let mut stopping = stopped.clone();
     let answered = tokio::select! {
         answered = inner.answer(tcp, (local, from), &guest) => answered,
@@ -476,11 +479,11 @@ impl Inner {
         let link = self.link_config(self.carriage.most_mtu());
         Ok(match self.carriage {
             Carriage::Pptp => Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?),
-            Carriage::Sstp => {
+            Carriage::Sstp(_) => {
                 let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no certificate");
                 let own = self.certificates.get().own.ok_or_else(none)?;
                 let outside = sstp::meet_client(tcp, &own).await?;
-                guest.is_inside_of(outside.cipher.clone());
+                guest.is_inside_of(self.carriage.shown(&outside.cipher));
                 let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
                 Box::new(sstp::answer(outside, hashes, link, Arc::clone(guest) as _))
             }
@@ -501,7 +504,7 @@ impl Inner {
             mppe: match self.carriage {
                 Carriage::Pptp => suites::mppe(&self.config.mppe),
                 // TLS encrypts.
-                Carriage::Sstp => Mppe::OFF,
+                Carriage::Sstp(_) => Mppe::OFF,
             },
             ipv4: self.local.is_some(),
             ipv6: self.ipv6,

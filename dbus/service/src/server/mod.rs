@@ -33,7 +33,7 @@ use adit_ikev2::api::{ResponderDefaults, SaId, Timing};
 use adit_isakmp::proposal::EspProposal;
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_profile::{AuthMethod, EapMethod, ServerConfig};
+use adit_profile::{AuthMethod, EapMethod, LinkName, ServerConfig};
 use adit_xfrm_kernel::StateId;
 use tracing::{info, warn};
 
@@ -256,7 +256,7 @@ impl Inner {
             None => {
                 let pools = Arc::new(Mutex::new(pools(&config)?));
                 let changes = Arc::new(daemon.changes("server")?);
-                let link = daemon.reserve_link_name(Some(LINK)).await?;
+                let link = daemon.reserve_link_name(LinkName::Exactly(LINK)).await?;
                 (pools, daemon.numbers(), changes, Arc::default(), link)
             }
         };

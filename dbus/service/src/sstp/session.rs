@@ -13,7 +13,7 @@ use adit_sstp::binding::Hlak;
 use adit_sstp::{Call, Config, Event, Input, Output};
 
 use crate::clock;
-use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
+use crate::ppp::{self, Driver, Happened, Later, Line, Packets, Unit, World};
 use crate::tls::{Came, TlsStream};
 
 /// So long a farewell may take.
@@ -44,7 +44,6 @@ pub(crate) struct Session {
     connected: bool,
     /// The call has said its last word.
     closed: bool,
-    buffer: Vec<u8>,
     /// What the interface has sent, and has not been taken yet.
     frames: VecDeque<Vec<u8>>,
 }
@@ -65,7 +64,6 @@ impl Session {
             established: false,
             connected: true,
             closed: false,
-            buffer: Vec::new(),
             frames: VecDeque::new(),
         }
     }
@@ -89,9 +87,9 @@ impl Session {
             _ => None,
         };
         let of_unit = async {
-            match unit.as_deref() {
-                Some(Unit::Tun(tun)) => tun.next(&mut self.buffer, &mut self.frames).await,
-                _ => std::future::pending().await,
+            match unit.as_deref().and_then(Unit::packets_here) {
+                Some(packets) => packets.next(&mut self.frames).await,
+                None => std::future::pending().await,
             }
         };
         let of_link = async {
@@ -104,14 +102,17 @@ impl Session {
             came = self.stream.exchange(), if self.connected => self.came(came),
             happened = of_link => self.link_did(happened),
             read = of_unit => self.sends(unit.as_deref(), read),
-            () = clock::sleep_until(deadline) => self.call.handle(clock::now(), Input::Wake),
+            () = clock::sleep_until(deadline) => {
+                self.stream.rest();
+                self.call.handle(clock::now(), Input::Wake);
+            }
         }
     }
 
     fn came(&mut self, came: io::Result<Came>) {
         let now = clock::now();
         let lost = match came {
-            Ok(Came::Octets(octets)) => return self.call.handle(now, Input::Received(&octets)),
+            Ok(Came::Octets(octets)) => return self.call.handle(now, Input::Received(octets.expose())),
             Ok(Came::End) => None,
             Ok(Came::Broken(why)) => Some(why),
             Err(error) => {
@@ -137,13 +138,8 @@ impl Session {
                     self.output(output);
                 }
             }
-            let more = match unit {
-                Some(Unit::Tun(tun)) if !self.stream.is_full() => {
-                    tun.next_now(&mut self.buffer, &mut self.frames)
-                }
-                _ => false,
-            };
-            if !more {
+            let packets = unit.and_then(Unit::packets_here).filter(|_| !self.stream.is_full());
+            if !packets.is_some_and(|packets| packets.next_now(&mut self.frames)) {
                 return;
             }
         }
@@ -176,8 +172,8 @@ impl Session {
                 break;
             }
         }
-        if let Some(Unit::Tun(tun)) = self.driver.as_ref().and_then(Driver::unit).map(Arc::as_ref) {
-            tun.flush();
+        if let Some(packets) = self.packets() {
+            packets.flush();
         }
         if self.connected && self.stream.waiting() > MOST_UNSENT {
             self.connected = false;
@@ -216,16 +212,20 @@ impl Session {
         }
     }
 
+    /// The way of packets between the interface, once there is one, and this session.
+    fn packets(&self) -> Option<&dyn Packets> {
+        self.driver.as_ref().and_then(Driver::unit).and_then(|unit| unit.packets_here())
+    }
+
     /// A frame of the peer's: the host's, or the link's own.
     fn frame(&mut self, frame: Vec<u8>) {
-        let Some(driver) = &mut self.driver else { return };
         let network = matches!(split_frame(&frame), Ok((Protocol::IP | Protocol::IPV6, _)));
-        match driver.unit().map(Arc::as_ref) {
-            Some(Unit::Tun(tun)) if network => tun.deliver(&frame),
-            _ => {
-                let happened = driver.hear(frame);
-                self.link_did(happened);
-            }
+        if let Some(packets) = self.packets().filter(|_| network) {
+            return packets.deliver(&frame);
+        }
+        if let Some(driver) = &mut self.driver {
+            let happened = driver.hear(frame);
+            self.link_did(happened);
         }
     }
 
