@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use adit_core::Secret;
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
+use adit_isakmp::v1;
 use adit_isakmp::{Encryption, Integrity, KeMethod, Prf};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::{Digest, Sha1};
@@ -87,6 +88,91 @@ impl CryptoProvider for ToyCrypto {
         let secret = shared(method, method.public_len(), exponent, peer)?;
         Ok((encode(method, method.answer_len(), power(GENERATOR, exponent)), secret))
     }
+}
+
+impl v1::Provider for ToyCrypto {
+    fn hash(&self, prf: Prf, parts: &[&[u8]]) -> Vec<u8> {
+        match prf {
+            Prf::HmacSha1 => digest::<Sha1>(parts),
+            Prf::HmacSha256 => digest::<Sha256>(parts),
+            Prf::HmacSha384 => digest::<Sha384>(parts),
+            Prf::HmacSha512 => digest::<Sha512>(parts),
+        }
+    }
+
+    fn cbc(&self, encryption: Encryption, key: &Secret) -> Result<Box<dyn v1::Cbc>, CryptoError> {
+        if key.len() != encryption.key_material_len() || encryption.is_aead() {
+            return Err(CryptoError::Unsupported);
+        }
+        Ok(Box::new(ToyCbc { key: key.duplicate(), block: encryption.block_len() }))
+    }
+}
+
+/// Blocks that are chained as in CBC, each by a permutation of bytes under a key: a changed bit spoils its block and the
+/// one after it, as it does there.
+struct ToyCbc {
+    key: Secret,
+    block: usize,
+}
+
+impl ToyCbc {
+    /// Each byte of a block goes by all that went before it, in four rounds to and fro.
+    fn permute(&self, block: &mut [u8], back: bool) {
+        let mut pads = [0; 32];
+        hmac::<Hmac<Sha256>>(self.key.expose(), &[b"block"], &mut pads);
+        let rounds = 0..pads.len() / 2;
+        let steps = rounds.flat_map(|round| (0..block.len()).map(move |i| (round, i)));
+        let one = |block: &mut [u8], (round, i): (usize, usize)| {
+            let others = block.iter().enumerate().filter(|(j, _)| *j != i);
+            let mix = others.fold(u32::from(pads.get(round).copied().unwrap_or(0)), |sum, (j, b)| {
+                let place = u32::try_from(j).unwrap_or(0);
+                sum.wrapping_mul(0x0101_6b2f).wrapping_add(u32::from(*b) ^ place).rotate_left(7)
+            });
+            if let Some(byte) = block.get_mut(i) {
+                *byte ^= mix.wrapping_mul(0x9e37_79b9).to_be_bytes()[0];
+            }
+        };
+        let mut steps: Vec<_> = steps.collect();
+        if back {
+            steps.reverse();
+        }
+        steps.into_iter().for_each(|step| one(block, step));
+    }
+}
+
+impl v1::Cbc for ToyCbc {
+    fn encrypt(&self, iv: &[u8], data: &mut [u8]) -> Result<(), CryptoError> {
+        if iv.len() != self.block || !data.len().is_multiple_of(self.block) {
+            return Err(CryptoError::Length);
+        }
+        let mut previous = iv.to_vec();
+        for block in data.chunks_mut(self.block) {
+            block.iter_mut().zip(&previous).for_each(|(b, p)| *b ^= p);
+            self.permute(block, false);
+            previous = block.to_vec();
+        }
+        Ok(())
+    }
+
+    fn decrypt(&self, iv: &[u8], data: &mut [u8]) -> Result<(), CryptoError> {
+        if iv.len() != self.block || !data.len().is_multiple_of(self.block) {
+            return Err(CryptoError::Length);
+        }
+        let mut previous = iv.to_vec();
+        for block in data.chunks_mut(self.block) {
+            let sealed = block.to_vec();
+            self.permute(block, true);
+            block.iter_mut().zip(&previous).for_each(|(b, p)| *b ^= p);
+            previous = sealed;
+        }
+        Ok(())
+    }
+}
+
+fn digest<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
+    let mut hash = D::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize().to_vec()
 }
 
 /// 2⁶¹ - 1: Diffie-Hellman in a field that anybody can search, with all its algebra.

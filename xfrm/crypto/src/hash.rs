@@ -60,11 +60,26 @@ pub(crate) fn hmac_of(key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
 }
 
 pub(crate) fn sha1(parts: &[&[u8]]) -> [u8; 20] {
-    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    let mut out = [0; 20];
+    fill(&mut out, digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, parts).as_ref());
+    out
+}
+
+/// The hash inside of a prf.
+pub(crate) fn hash(prf: Prf, parts: &[&[u8]]) -> Vec<u8> {
+    let algorithm = match prf {
+        Prf::HmacSha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        Prf::HmacSha256 => &digest::SHA256,
+        Prf::HmacSha384 => &digest::SHA384,
+        Prf::HmacSha512 => &digest::SHA512,
+    };
+    digest_of(algorithm, parts).as_ref().to_vec()
+}
+
+fn digest_of(algorithm: &'static digest::Algorithm, parts: &[&[u8]]) -> digest::Digest {
+    let mut context = digest::Context::new(algorithm);
     for part in parts {
         context.update(part);
     }
-    let mut out = [0; 20];
-    fill(&mut out, context.finish().as_ref());
-    out
+    context.finish()
 }

@@ -21,6 +21,7 @@ mod wycheproof;
 use adit_core::Secret;
 use adit_isakmp::algorithm::{Encryption, Integrity, KeMethod, Prf};
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
+use adit_isakmp::v1;
 use ring::rand::SystemRandom;
 
 pub use entropy::OsEntropy;
@@ -96,6 +97,16 @@ impl CryptoProvider for Provider {
             Family::Ecp521 => ecp521::encapsulate(peer, &self.random),
             Family::MlKem => mlkem::encapsulate(method, peer, &self.random),
         }
+    }
+}
+
+impl v1::Provider for Provider {
+    fn hash(&self, prf: Prf, parts: &[&[u8]]) -> Vec<u8> {
+        hash::hash(prf, parts)
+    }
+
+    fn cbc(&self, encryption: Encryption, key: &Secret) -> Result<Box<dyn v1::Cbc>, CryptoError> {
+        sk::cbc(encryption, key)
     }
 }
 

@@ -4,6 +4,7 @@ mod cbc;
 use adit_core::Secret;
 use adit_isakmp::algorithm::{Encryption, Integrity};
 use adit_isakmp::crypto::{CryptoError, SkCipher};
+use adit_isakmp::v1::Cbc;
 
 /// The cipher of one direction of SK payloads.
 pub(crate) fn cipher(
@@ -25,4 +26,12 @@ pub(crate) fn cipher(
         }
         _ => Err(CryptoError::Unsupported),
     }
+}
+
+/// A cipher in CBC mode alone.
+pub(crate) fn cbc(encryption: Encryption, key: &Secret) -> Result<Box<dyn Cbc>, CryptoError> {
+    if key.len() != encryption.key_material_len() {
+        return Err(CryptoError::Unsupported);
+    }
+    Ok(Box::new(cbc::Cipher::new(encryption, key.expose())?))
 }

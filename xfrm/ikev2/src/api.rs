@@ -18,24 +18,15 @@ mod config;
 mod eap;
 mod resume;
 
+pub use adit_isakmp::api::{
+    AskId, ChildId, ChildMode, ChildSa, EspKeys, Lease, SaId, SignatureEncoding, Timing,
+};
 pub use config::{
     FRAGMENT_SIZE, InitiatorConfig, LocalAuth, OwnChain, PpkRule, PpkUse, RemoteAuth, ResponderConfig,
-    ResponderDefaults, Timing, Uniqueness,
+    ResponderDefaults, Uniqueness,
 };
 pub use eap::{EapStep, EapSuccess};
 pub use resume::Ticket;
-
-/// One IKE_SA of an endpoint. Never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SaId(pub u64);
-
-/// One CHILD_SA of an endpoint. Never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ChildId(pub u64);
-
-/// One question of the core. Never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AskId(pub u64);
 
 /// What the world tells the core.
 pub enum Input {
@@ -282,15 +273,6 @@ pub enum Ask {
     },
 }
 
-/// How an ECDSA signature is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SignatureEncoding {
-    /// ASN.1 `ECDSA-Sig-Value` (RFC 7427, authentication method 14).
-    Asn1,
-    /// r and s, each of the curve's length (RFC 4754, methods 9 and 10).
-    Fixed,
-}
-
 /// The answer to an [`Ask`]. A [`Failure`] ends the exchange; the peer is told no more than the protocol's own word.
 pub enum Answer {
     /// To [`Ask::Generate`].
@@ -317,19 +299,6 @@ pub enum Answer {
     Spi(Result<u32, Failure>),
     /// To [`Ask::Install`] and [`Ask::InstallOutbound`].
     Installed(Result<(), Failure>),
-}
-
-/// Addresses handed to a peer, or got from one (RFC 7296 §3.15).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Lease {
-    /// INTERNAL_IP4_ADDRESS.
-    pub v4: Option<Ipv4Addr>,
-    /// INTERNAL_IP6_ADDRESS with its prefix length.
-    pub v6: Option<(Ipv6Addr, u8)>,
-    /// INTERNAL_IP4_DNS and INTERNAL_IP6_DNS, in order.
-    pub dns: Vec<IpAddr>,
-    /// INTERNAL_DNS_DOMAIN (RFC 8598): the domains whose names those servers know. Empty: nothing is said of that.
-    pub domains: Vec<String>,
 }
 
 /// Something that the driver, and perhaps a person, wants to know.
@@ -505,16 +474,6 @@ pub struct ChildUp {
     pub remote_ts: Vec<TrafficSelector>,
 }
 
-/// Tunnel or transport mode (RFC 4301 §4.1, RFC 7296 §1.3.1 USE_TRANSPORT_MODE).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ChildMode {
-    /// Whole packets inside.
-    #[default]
-    Tunnel,
-    /// The payload of packets between the two outer addresses.
-    Transport,
-}
-
 /// A CHILD_SA to propose.
 #[derive(Clone, Debug)]
 pub struct ChildConfig {
@@ -528,50 +487,6 @@ pub struct ChildConfig {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
-}
-
-/// A pair of SAs to install. Keys are moved into the kernel and are nowhere else afterwards.
-pub struct ChildSa {
-    /// Which one.
-    pub child: ChildId,
-    /// The CHILD_SA that it takes the place of: same policies (unless the selectors differ), new states.
-    pub replaces: Option<ChildId>,
-    /// Tunnel or transport.
-    pub mode: ChildMode,
-    /// The outer addresses and, where `encapsulated`, UDP ports.
-    pub path: Path,
-    /// ESP in UDP (RFC 3948).
-    pub encapsulated: bool,
-    /// Algorithms.
-    pub suite: EspSuite,
-    /// Our inbound SPI, from [`Answer::Spi`].
-    pub inbound_spi: u32,
-    /// Keys of the inbound SA.
-    pub inbound: EspKeys,
-    /// The peer's SPI.
-    pub outbound_spi: u32,
-    /// Keys of the outbound SA. `None`: the peer can't read it yet (RFC 7296 §2.8), [`Ask::InstallOutbound`] follows,
-    /// and what it replaces goes on carrying until then.
-    pub outbound: Option<EspKeys>,
-    /// Our side, narrowed.
-    pub local_ts: Vec<TrafficSelector>,
-    /// The peer's side, narrowed.
-    pub remote_ts: Vec<TrafficSelector>,
-    /// Addresses that go with it: got, as initiator; handed out, as responder.
-    pub lease: Lease,
-    /// Who the peer is, authenticated.
-    pub remote_id: Identity,
-    /// The name of the [`ResponderConfig`], as responder.
-    pub connection: Option<String>,
-}
-
-/// Keys of one ESP SA.
-#[derive(Debug)]
-pub struct EspKeys {
-    /// `suite.encryption.key_material_len()` bytes: the key, then an AEAD's salt.
-    pub encryption: Secret,
-    /// The integrity algorithm's key; empty with an AEAD.
-    pub integrity: Secret,
 }
 
 impl fmt::Debug for Ask {

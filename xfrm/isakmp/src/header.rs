@@ -141,6 +141,7 @@ impl<'a> HeaderView<'a> {
             message_id: r.u32(why)?,
         };
         let length = r.u32(why)?;
+        // [2408:3.1-1]
         if usize::try_from(length).ok() != Some(datagram.len()) {
             return Err(DecodeError::new(24, "the header's length is not the datagram's"));
         }

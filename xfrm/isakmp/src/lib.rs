@@ -5,6 +5,7 @@
 //! the input's length.
 
 pub mod algorithm;
+pub mod api;
 pub mod crypto;
 mod header;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod payload;
 pub mod proposal;
 pub mod signature;
 pub mod sk;
+pub mod v1;
 mod wire;
 
 pub use algorithm::{AdditionalKe, Encryption, EspSuite, IkeSuite, Integrity, KeMethod, Prf};

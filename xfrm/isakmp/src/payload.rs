@@ -23,6 +23,7 @@ pub use ke::KeyExchangeData;
 pub use notify::{Notify, NotifyType};
 pub use ppk::PpkId;
 pub use sa::{Attribute, AttributeValue, Proposal, Protocol, SecurityAssociation, Transform, TransformType};
+pub(crate) use sa::{PROPOSAL_FOLLOWS, TRANSFORM_FOLLOWS, follows};
 pub use ticket::TicketLtOpaque;
 pub use ts::{Selector, TrafficSelectors};
 

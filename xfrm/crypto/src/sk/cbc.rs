@@ -3,6 +3,7 @@ use core::ops::Range;
 use adit_core::Secret;
 use adit_isakmp::algorithm::{Encryption, Integrity, KeyBits};
 use adit_isakmp::crypto::{CryptoError, SkCipher};
+use adit_isakmp::v1;
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{
     BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt as _, BlockModeEncrypt as _, InnerIvInit as _,
@@ -23,7 +24,8 @@ pub(super) struct Cbc {
     icv_len: usize,
 }
 
-enum Cipher {
+/// The cipher alone, as IKEv1 uses it.
+pub(super) enum Cipher {
     Aes128(Aes128),
     Aes192(Aes192),
     Aes256(Aes256),
@@ -107,7 +109,7 @@ impl SkCipher for Cbc {
 }
 
 impl Cipher {
-    fn new(encryption: Encryption, key: &[u8]) -> Result<Self, CryptoError> {
+    pub(super) fn new(encryption: Encryption, key: &[u8]) -> Result<Self, CryptoError> {
         Ok(match encryption {
             Encryption::AesCbc(KeyBits::B128) => Self::Aes128(keyed(key)?),
             Encryption::AesCbc(KeyBits::B192) => Self::Aes192(keyed(key)?),
@@ -134,6 +136,16 @@ impl Cipher {
             Self::Aes256(cipher) => decrypt(cipher, iv, data),
             Self::TripleDes(cipher) => decrypt(cipher, iv, data),
         }
+    }
+}
+
+impl v1::Cbc for Cipher {
+    fn encrypt(&self, iv: &[u8], data: &mut [u8]) -> Result<(), CryptoError> {
+        Self::encrypt(self, iv, data)
+    }
+
+    fn decrypt(&self, iv: &[u8], data: &mut [u8]) -> Result<(), CryptoError> {
+        Self::decrypt(self, iv, data)
     }
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use adit_core::{Identity, Path, SignatureScheme, TrafficSelector};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 
-use super::{ChildConfig, ChildMode, Lease, Ticket};
+use super::{ChildConfig, ChildMode, Lease, Ticket, Timing};
 
 /// Everything an initiator needs.
 pub struct InitiatorConfig {
@@ -184,52 +184,6 @@ pub enum RemoteAuth {
 
 /// The IP packet that every network carries: 1280 bytes (RFC 8200 §5).
 pub const FRAGMENT_SIZE: u16 = 1280;
-
-/// Timers of one IKE_SA.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
-    /// First retransmission after this long; each later one after twice the time, with jitter.
-    pub retransmit: Duration,
-    /// Retransmissions before the peer is given up.
-    pub tries: u32,
-    /// Retransmissions of an initiator's IKE_SA_INIT: nobody is known to be there yet, and a person waits.
-    pub init_tries: u32,
-    /// Silence after which the peer is asked whether it lives; zero: never.
-    pub dead_peer: Duration,
-    /// A NAT mapping is kept alive this often when nothing else was sent; zero: never.
-    pub keepalive: Duration,
-    /// A half-open IKE_SA of a responder lives this long.
-    pub half_open: Duration,
-    /// An EAP conversation may take this long, since a person may have to type something.
-    pub eap: Duration,
-    /// Age at which we rekey the IKE_SA, less up to a tenth of it at random; zero: never. Its life is half as long again:
-    /// if nobody has rekeyed it by then, it is closed.
-    pub rekey_ike: Duration,
-    /// The same of a CHILD_SA.
-    pub rekey_child: Duration,
-    /// Age at which an initiator authenticates again, less up to a tenth of it at random; zero: never.
-    pub reauthenticate: Duration,
-}
-
-impl Default for Timing {
-    /// 1 s and 5 retransmissions (1, 2, 4, 8, 16, 32 s: given up after about a minute), 3 of IKE_SA_INIT (1, 2, 4, 8 s:
-    /// about a quarter of a minute), DPD 30 s, keepalive 20 s, half-open 30 s, with EAP 3 min; the
-    /// IKE_SA is rekeyed after 4 h, a CHILD_SA after 1 h; no re-authentication.
-    fn default() -> Self {
-        Self {
-            retransmit: Duration::from_secs(1),
-            tries: 5,
-            init_tries: 3,
-            dead_peer: Duration::from_secs(30),
-            keepalive: Duration::from_secs(20),
-            half_open: Duration::from_secs(30),
-            eap: Duration::from_mins(3),
-            rekey_ike: Duration::from_hours(4),
-            rekey_child: Duration::from_hours(1),
-            reauthenticate: Duration::ZERO,
-        }
-    }
-}
 
 /// What an endpoint does for peers that dial it.
 #[derive(Clone, Debug)]

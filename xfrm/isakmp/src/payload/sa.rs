@@ -69,7 +69,7 @@ pub struct Transform {
     pub others: Vec<Attribute>,
 }
 
-/// A transform attribute that Adit does not know (RFC 7296 §3.3.5).
+/// An attribute of a transform (RFC 7296 §3.3.5, RFC 2408 §3.3); in IKEv2 one that Adit does not know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attribute {
     /// Attribute Type, 15 bits.
@@ -88,8 +88,8 @@ pub enum AttributeValue {
 }
 
 const KEY_LENGTH: u16 = 14;
-const PROPOSAL_FOLLOWS: u8 = 2;
-const TRANSFORM_FOLLOWS: u8 = 3;
+pub(crate) const PROPOSAL_FOLLOWS: u8 = 2;
+pub(crate) const TRANSFORM_FOLLOWS: u8 = 3;
 
 impl SecurityAssociation {
     pub(super) fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
@@ -245,7 +245,7 @@ impl Transform {
 }
 
 impl Attribute {
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let cut = "the transform attribute is cut off";
         let head = r.u16(cut)?;
         let kind = head & 0x7fff;
@@ -258,7 +258,7 @@ impl Attribute {
         Ok(Self { kind, value })
     }
 
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let kind = self.kind & 0x7fff;
         match &self.value {
             AttributeValue::Short(value) => {
@@ -280,7 +280,7 @@ impl Attribute {
 }
 
 /// Last Substruc: 0, or the one value that says that another follows. `after` stands behind the byte.
-fn follows(byte: u8, another: u8, after: &Reader<'_>) -> Result<bool, DecodeError> {
+pub(crate) fn follows(byte: u8, another: u8, after: &Reader<'_>) -> Result<bool, DecodeError> {
     match byte {
         0 => Ok(false),
         b if b == another => Ok(true),

@@ -12,6 +12,7 @@ mod identifiers;
 mod nist;
 mod protection;
 mod provider;
+mod v1;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap().try_into().unwrap()).collect();

@@ -10,3 +10,4 @@
 mod fields;
 mod refusals;
 mod roundtrip;
+mod v1;
