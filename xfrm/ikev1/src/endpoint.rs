@@ -1,0 +1,551 @@
+//! All connections of one pair of sockets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
+use adit_isakmp::v1::proposal::choose_ike;
+use adit_isakmp::v1::{Kind, Message, NotifyKind, Payload, Provider, flags};
+use adit_isakmp::{ExchangeType, Flags, HeaderView};
+use slab::Slab;
+
+use crate::api::{Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timer};
+use crate::channel::{clear, header};
+use crate::explain;
+use crate::fragments::{self, Reassembly};
+use crate::half_open::HalfOpen;
+use crate::initiator::Initiator;
+use crate::responder::{Responder, error};
+use crate::state::{Counters, Cx, Datagram, Next, Shared, Stands, State, slot_of};
+use crate::up::{Up, peer_key};
+
+/// A first message is kept until its sender has proven itself; what is longer is none.
+const MAX_FIRST: usize = 8 * 1024;
+/// A first message that nobody can use is told of so often.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+type PeerKey = (SocketAddr, Identity, Identity);
+
+/// All connections of one pair of sockets, initiators and responders. See the crate's documentation.
+pub struct Endpoint {
+    shared: Shared,
+    slots: Slab<Slot>,
+    /// From our cookies to slots.
+    cookies: BTreeMap<u64, usize>,
+    half_open: HalfOpen,
+    deadlines: BTreeSet<(Instant, usize)>,
+    /// From peers to what they have.
+    peers: BTreeMap<PeerKey, usize>,
+    /// From connections to what makes a new ISAKMP SA for them.
+    heirs: BTreeMap<SaId, usize>,
+    responder: Option<Arc<ResponderDefaults>>,
+    up: usize,
+    refused_at: Option<Instant>,
+}
+
+struct Slot {
+    sa: SaId,
+    /// What the peer chose, while it is half-open.
+    first: Option<(u64, IpAddr)>,
+    /// The connection that it makes a new ISAKMP SA for.
+    heir_of: Option<SaId>,
+    /// Ours that name it.
+    cookies: Vec<u64>,
+    /// We dial a peer with which nothing else is up or dialled.
+    first_contact: bool,
+    deadline: Option<Instant>,
+    peer: Option<PeerKey>,
+    fragments: Option<Box<Reassembly>>,
+    /// `None` only while it works.
+    state: Option<State>,
+}
+
+impl Endpoint {
+    /// One without any connection. With `responder`, peers may dial.
+    #[must_use]
+    pub fn new(
+        crypto: Arc<dyn Provider>,
+        entropy: Box<dyn Entropy>,
+        responder: Option<ResponderDefaults>,
+    ) -> Self {
+        Self {
+            shared: Shared::new(crypto, entropy),
+            slots: Slab::new(),
+            cookies: BTreeMap::new(),
+            half_open: HalfOpen::default(),
+            deadlines: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            heirs: BTreeMap::new(),
+            responder: responder.map(Arc::new),
+            up: 0,
+            refused_at: None,
+        }
+    }
+
+    /// Dials. It ends in `Event::Established` or `Event::Closed`, however the peer and the driver behave.
+    pub fn initiate(&mut self, now: Instant, config: InitiatorConfig) -> SaId {
+        let server = config.path.remote.ip();
+        let same = |(end, local, _): &PeerKey| end.ip() == server && *local == config.local_id;
+        let alone = !self.peers.keys().any(same);
+        let (key, cookie) = self.open(None, None);
+        let sa = match self.slots.get_mut(key) {
+            Some(slot) => {
+                slot.first_contact = alone;
+                slot.sa
+            }
+            None => SaId(0),
+        };
+        self.run(now, key, |cx| Initiator::begin(cx, Arc::new(config), cookie));
+        sa
+    }
+
+    /// Takes one input, and does whatever is due.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Datagram { path, payload } => self.datagram(now, path, payload),
+            Input::Answer { id, answer } => {
+                self.step(now, slot_of(id.0), |state, cx| state.answer(cx, id, answer));
+            }
+            Input::Close { sa } => {
+                self.abandon_heirs(sa);
+                self.step_of(now, sa, |state, cx| match state {
+                    State::Up(up) => up.close(cx),
+                    State::Initiator(_) | State::Responder(_) => Next::Closed(Ok(())),
+                });
+            }
+            Input::CloseChild { sa, child } => {
+                self.step_up(now, sa, |up, cx| up.close_child(cx, child));
+            }
+            Input::Rekey { sa, child } => self.step_up(now, sa, |up, cx| up.rekey(cx, child)),
+            Input::Mapping { sa, remote } => self.step_up(now, sa, |up, cx| up.mapping(cx, remote)),
+            Input::Wake => {}
+        }
+        self.wake(now);
+        self.redial(now);
+    }
+
+    /// The next thing to do for the driver.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.shared.out.pop_front()
+    }
+
+    /// When to come back without any other input, and why.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Instant, Timer)> {
+        let (_, slot) = self.deadlines.first()?;
+        self.slots.get(*slot)?.state.as_ref()?.deadline()
+    }
+
+    /// Lets peers dial by these rules from now on, or no more. What exists stays.
+    pub fn set_responder(&mut self, responder: Option<ResponderDefaults>) {
+        self.responder = responder.map(Arc::new);
+    }
+
+    /// How many there are, in any state.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How many of them peers have begun and not finished.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
+    }
+
+    /// How many are past phase 1.
+    #[must_use]
+    pub const fn established(&self) -> usize {
+        self.up
+    }
+
+    /// What has been seen and thrown away.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.shared.counters
+    }
+
+    fn datagram(&mut self, now: Instant, path: Path, bytes: Vec<u8>) {
+        let Ok(view) = HeaderView::parse(&bytes) else {
+            return self.stray();
+        };
+        let header = view.header();
+        // [2408:5.2-2]
+        if header.major() != 1 {
+            return self.stray();
+        }
+        if header.responder_spi == 0 {
+            let known = self.cookies.get(&header.initiator_spi).copied();
+            // Somebody may say that nobody there wants what we offer.
+            if header.exchange == ExchangeType::INFORMATIONAL_V1
+                && let Some(key) = known
+            {
+                return self.step(now, key, |state, cx| state.datagram(cx, Datagram { path, bytes, header }));
+            }
+            return self.first_message(now, Datagram { path, bytes, header });
+        }
+        // [2408:5.2-1]
+        let of = |cookie| self.cookies.get(cookie).copied();
+        let Some(key) = of(&header.responder_spi).or_else(|| of(&header.initiator_spi)) else {
+            return self.stray();
+        };
+        if Kind(view.next_payload().0) == Kind::FRAGMENT {
+            let whole = fragments::of(&view).and_then(|fragment| {
+                let slot = self.slots.get_mut(key)?;
+                slot.fragments.get_or_insert_default().add(fragment)
+            });
+            return self.reassembled(now, key, path, whole);
+        }
+        self.step(now, key, |state, cx| state.datagram(cx, Datagram { path, bytes, header }));
+    }
+
+    /// A message that came in pieces says whose it is once more.
+    fn reassembled(&mut self, now: Instant, key: usize, path: Path, whole: Option<Vec<u8>>) {
+        let Some(bytes) = whole else {
+            return;
+        };
+        let Ok(view) = HeaderView::parse(&bytes) else {
+            return self.stray();
+        };
+        let header = view.header();
+        let ours = [header.responder_spi, header.initiator_spi];
+        let same = ours.iter().any(|c| self.cookies.get(c) == Some(&key));
+        if !same || Kind(view.next_payload().0) == Kind::FRAGMENT || header.major() != 1 {
+            return self.stray();
+        }
+        self.step(now, key, |state, cx| state.datagram(cx, Datagram { path, bytes, header }));
+    }
+
+    /// A message without a responder's cookie.
+    fn first_message(&mut self, now: Instant, datagram: Datagram) {
+        let header = datagram.header;
+        let Some(defaults) = self.responder.clone() else {
+            return self.stray();
+        };
+        // [2409:5.4-2] [2408:5.2-3]
+        if header.exchange != ExchangeType::IDENTITY_PROTECTION || header.flags.contains(flags::ENCRYPTION) {
+            return self.refused();
+        }
+        let address = datagram.path.remote.ip();
+        if let Some(key) = self.half_open.find(header.initiator_spi, address) {
+            return self.step(now, key, |state, cx| state.datagram(cx, datagram));
+        }
+        let crowded = self.half_open.of(address) >= defaults.half_open_per_address;
+        if datagram.bytes.len() > MAX_FIRST || crowded || self.up >= defaults.limit {
+            return self.refused();
+        }
+        let Ok(message) = Message::parse(&datagram.bytes, false) else {
+            return self.stray();
+        };
+        let sa = message.iter().find_map(|p| if let Payload::Sa(sa) = p { Some(sa) } else { None });
+        let Some(sa) = sa else {
+            return self.stray();
+        };
+        let chosen = match choose_ike(&defaults.ike, &defaults.auths, sa) {
+            Ok(chosen) => chosen,
+            Err(no) => {
+                let failure = explain::no_ike_proposal(datagram.path.remote, &no);
+                return self.no_proposal(now, &datagram, failure);
+            }
+        };
+        if !self.make_room(now, &defaults) {
+            return self.refused();
+        }
+        let first = (header.initiator_spi, address);
+        let (key, cookie) = self.open(Some(first), None);
+        let begin = |cx: &mut Cx<'_>| Responder::begin(cx, defaults, (&datagram, &message), (chosen, cookie));
+        self.run(now, key, begin);
+    }
+
+    /// Where there are too many half-open ones, the oldest goes whose peer has not answered.
+    fn make_room(&mut self, now: Instant, defaults: &ResponderDefaults) -> bool {
+        if self.half_open.len() < defaults.half_open_limit {
+            return true;
+        }
+        let Some(oldest) = self.half_open.oldest() else {
+            return false;
+        };
+        self.shared.counters.evicted = self.shared.counters.evicted.saturating_add(1);
+        self.step(now, oldest, |_, _| Next::failed(explain::half_open(adit_core::Step::IkeInit)));
+        true
+    }
+
+    /// Nothing of an offer is acceptable: the peer hears it, and so does whoever reads the log, once a second.
+    fn no_proposal(&mut self, now: Instant, datagram: &Datagram, failure: Failure) {
+        self.refused();
+        let cookies = (datagram.header.initiator_spi, self.shared.entropy.public_u64().max(1));
+        let header = header(cookies, ExchangeType::INFORMATIONAL_V1, Flags(0), 0);
+        // [2408:5.4-1]
+        if let Ok(payload) = clear(&header, &[error(NotifyKind::NO_PROPOSAL_CHOSEN)])
+            && payload.len() <= datagram.bytes.len()
+        {
+            let path = datagram.path;
+            self.shared.out.push_back(Output::Transmit(Transmit { path, payload }));
+        }
+        if self.refused_at.is_none_or(|at| now.since(at) >= REFUSAL) {
+            self.refused_at = Some(now);
+            let sa = SaId(self.shared.fresh_id(usize::MAX));
+            self.shared.out.push_back(Output::Event { sa, event: Event::Closed(Err(failure)) });
+        }
+    }
+
+    const fn stray(&mut self) {
+        self.shared.counters.stray = self.shared.counters.stray.saturating_add(1);
+    }
+
+    const fn refused(&mut self) {
+        self.shared.counters.refused = self.shared.counters.refused.saturating_add(1);
+    }
+
+    /// A slot with a cookie of its own. It has no state yet.
+    fn open(&mut self, first: Option<(u64, IpAddr)>, heir_of: Option<SaId>) -> (usize, u64) {
+        let entry = self.slots.vacant_entry();
+        let key = entry.key();
+        let sa = heir_of.unwrap_or(SaId(self.shared.fresh_id(key)));
+        entry.insert(Slot {
+            sa,
+            first,
+            heir_of,
+            cookies: Vec::new(),
+            first_contact: false,
+            deadline: None,
+            peer: None,
+            fragments: None,
+            state: None,
+        });
+        if let Some(of) = heir_of {
+            self.heirs.insert(of, key);
+        }
+        if let Some((cookie, address)) = first {
+            self.half_open.insert(cookie, address, key);
+        }
+        let cookie = loop {
+            let cookie = self.shared.entropy.public_u64();
+            if cookie != 0 && !self.cookies.contains_key(&cookie) {
+                break cookie;
+            }
+        };
+        self.names(cookie, key);
+        (key, cookie)
+    }
+
+    /// A cookie of ours names this slot from now on.
+    fn names(&mut self, cookie: u64, key: usize) {
+        self.cookies.insert(cookie, key);
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.cookies.push(cookie);
+        }
+    }
+
+    fn step_of(&mut self, now: Instant, sa: SaId, act: impl FnOnce(State, &mut Cx<'_>) -> Next) {
+        let key = slot_of(sa.0);
+        if self.slots.get(key).is_some_and(|s| s.sa == sa && s.heir_of.is_none()) {
+            self.step(now, key, act);
+        }
+    }
+
+    fn step_up(&mut self, now: Instant, sa: SaId, act: impl FnOnce(Box<Up>, &mut Cx<'_>) -> Next) {
+        self.step_of(now, sa, |state, cx| match state {
+            State::Up(up) => act(up, cx),
+            other => Next::State(other),
+        });
+    }
+
+    /// Lets the state of a slot work on one input.
+    fn step(&mut self, now: Instant, key: usize, act: impl FnOnce(State, &mut Cx<'_>) -> Next) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        let Some(state) = slot.state.take() else {
+            return;
+        };
+        if matches!(state, State::Up(_)) {
+            self.up = self.up.saturating_sub(1);
+        }
+        self.run(now, key, |cx| act(state, cx));
+    }
+
+    fn run(&mut self, now: Instant, key: usize, act: impl FnOnce(&mut Cx<'_>) -> Next) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let (sa, quiet, first_contact) = (slot.sa, slot.heir_of.is_some(), slot.first_contact);
+        let mut cx = Cx { now, key, sa, shared: &mut self.shared, first_contact, quiet };
+        match act(&mut cx) {
+            Next::State(state) => self.settle(key, state),
+            Next::Closed(result) => self.closed(now, key, result),
+            Next::Stands(stands) => self.stands(now, key, *stands),
+        }
+    }
+
+    /// Phase 1 is over: it is a connection of its own, or the new ISAKMP SA of one that stands.
+    fn stands(&mut self, now: Instant, key: usize, stands: Stands) {
+        let policy = &stands.policy;
+        let peer = peer_key(stands.channel.path, stands.nat, &policy.local_id, &stands.remote_id);
+        let heir_of = self.slots.get(key).and_then(|s| s.heir_of);
+        let old = match heir_of {
+            Some(sa) => Some(slot_of(sa.0)).filter(|k| self.slots.get(*k).is_some_and(|s| s.sa == sa)),
+            None => self.peers.get(&peer).copied().filter(|_| !stands.initiator),
+        };
+        let Some(old) = old.filter(|old| *old != key) else {
+            if heir_of.is_some() {
+                return self.remove(key);
+            }
+            return self.run(now, key, |cx| Up::begin(cx, stands));
+        };
+        if stands.initial_contact && heir_of.is_none() {
+            self.step(now, old, |state, cx| match state {
+                State::Up(up) => up.replaced(cx),
+                other => Next::State(other),
+            });
+            return self.run(now, key, |cx| Up::begin(cx, stands));
+        }
+        let ours = if stands.initiator { stands.channel.cookies.0 } else { stands.channel.cookies.1 };
+        self.names(ours, old);
+        if heir_of.is_none()
+            && let Some(slot) = self.slots.get(key)
+        {
+            self.shared.out.push_back(Output::Event { sa: slot.sa, event: Event::Closed(Ok(())) });
+        }
+        self.remove(key);
+        self.step(now, old, |state, cx| match state {
+            State::Up(up) => up.adopt(cx, stands),
+            other => Next::State(other),
+        });
+    }
+
+    fn closed(&mut self, now: Instant, key: usize, result: Result<(), Failure>) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let (sa, heir_of) = (slot.sa, slot.heir_of);
+        self.remove(key);
+        match (heir_of, result) {
+            (None, result) => {
+                self.abandon_heirs(sa);
+                self.shared.out.push_back(Output::Event { sa, event: Event::Closed(result) });
+            }
+            (Some(of), Err(why)) => self.step_up(now, of, |up, cx| up.not_redialled(cx, why)),
+            (Some(_), Ok(())) => {}
+        }
+    }
+
+    /// What makes a new ISAKMP SA for a connection that is gone has no use.
+    fn abandon_heirs(&mut self, sa: SaId) {
+        if let Some(key) = self.heirs.remove(&sa) {
+            self.remove(key);
+        }
+    }
+
+    /// The slot is now in this state.
+    fn settle(&mut self, key: usize, state: State) {
+        let peer = match &state {
+            State::Up(up) => Some(up.key()),
+            State::Initiator(_) | State::Responder(_) => None,
+        };
+        let proven = match &state {
+            State::Responder(r) => r.is_proven(),
+            State::Initiator(_) | State::Up(_) => false,
+        };
+        let deadline = state.deadline().map(|(at, _)| at);
+        let is_up = matches!(state, State::Up(_));
+        let known: Option<Vec<(u64, u64)>> = match &state {
+            State::Up(up) => Some(up.our_cookies().collect()),
+            State::Initiator(_) | State::Responder(_) => None,
+        };
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        slot.state = Some(state);
+        if let Some(known) = known {
+            // Cookies of ISAKMP SAs that are gone name nothing any more.
+            let names = |cookie: &u64| known.iter().any(|(i, r)| cookie == i || cookie == r);
+            let cookies = &mut self.cookies;
+            slot.cookies.retain(|cookie| names(cookie) || cookies.remove(cookie).is_none());
+        }
+        if let Some(at) = core::mem::replace(&mut slot.deadline, deadline) {
+            self.deadlines.remove(&(at, key));
+        }
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, key));
+        }
+        if proven && let Some((cookie, address)) = slot.first {
+            self.half_open.proven(cookie, address);
+        }
+        if is_up {
+            self.up = self.up.saturating_add(1);
+            if let Some((cookie, address)) = slot.first.take() {
+                self.half_open.remove(cookie, address);
+            }
+        }
+        if slot.peer != peer {
+            if let Some(old) = core::mem::replace(&mut slot.peer, peer.clone())
+                && self.peers.get(&old) == Some(&key)
+            {
+                self.peers.remove(&old);
+            }
+            if let Some(peer) = peer {
+                self.peers.insert(peer, key);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        let Some(slot) = self.slots.try_remove(key) else {
+            return;
+        };
+        for cookie in slot.cookies {
+            if self.cookies.get(&cookie) == Some(&key) {
+                self.cookies.remove(&cookie);
+            }
+        }
+        if let Some(of) = slot.heir_of
+            && self.heirs.get(&of) == Some(&key)
+        {
+            self.heirs.remove(&of);
+        }
+        if let Some(at) = slot.deadline {
+            self.deadlines.remove(&(at, key));
+        }
+        if let Some((cookie, address)) = slot.first {
+            self.half_open.remove(cookie, address);
+        }
+        if let Some(peer) = slot.peer
+            && self.peers.get(&peer) == Some(&key)
+        {
+            self.peers.remove(&peer);
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, key));
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.deadline = None;
+            }
+            self.step(now, key, State::wake);
+        }
+    }
+
+    /// Begins what makes new ISAKMP SAs.
+    fn redial(&mut self, now: Instant) {
+        for sa in core::mem::take(&mut self.shared.redial) {
+            let config = self.slots.get(slot_of(sa.0)).filter(|s| s.sa == sa).and_then(|s| match &s.state {
+                Some(State::Up(up)) => up.redial_config(),
+                _ => None,
+            });
+            let Some(config) = config else { continue };
+            let (key, cookie) = self.open(None, Some(sa));
+            self.run(now, key, |cx| Initiator::begin(cx, config, cookie));
+        }
+    }
+}

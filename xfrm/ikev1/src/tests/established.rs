@@ -1,0 +1,207 @@
+//! What happens to a connection that is up.
+
+use super::*;
+
+fn up(seed: u64, config: InitiatorConfig) -> World {
+    let mut world = World::new(seed);
+    world.dial(config);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.same(), 2);
+    world
+}
+
+fn child_of(end: &End) -> ChildId {
+    end.inbound.values().next().unwrap().child
+}
+
+#[test]
+fn either_end_rekeys_a_child_sa() {
+    for end in [0, 1] {
+        let mut world = up(30, config());
+        let old = world.ends[end].inbound.clone();
+        let (sa, child) = (world.ends[end].sa(), Some(child_of(&world.ends[end])));
+        world.input(end, Input::Rekey { sa, child });
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.same(), 2, "{end}");
+        let ups = world.ends[end].events.iter().filter_map(|(_, e)| match e {
+            Event::ChildUp(up) => Some(up.replaces),
+            _ => None,
+        });
+        assert_eq!(ups.collect::<Vec<_>>(), [child]);
+        assert!(world.ends[end].inbound.keys().all(|spi| !old.contains_key(spi)));
+        assert!(world.ends.iter().all(|e| e.failure().is_none()));
+    }
+}
+
+#[test]
+fn a_child_sa_is_rekeyed_before_its_life_is_over() {
+    let mut world = up(31, config());
+    world.run(Duration::from_hours(30));
+    assert_eq!(world.same(), 2);
+    let [a, b] = &world.ends;
+    // Once an hour, less a tenth.
+    let ups = a.count(|e| matches!(e, Event::ChildUp(_)));
+    assert!((29..=36).contains(&ups), "{ups}");
+    assert_eq!(b.count(|e| matches!(e, Event::ChildUp(_))), ups);
+    // And the ISAKMP SA every four hours.
+    let rekeyed = a.count(|e| matches!(e, Event::Rekeyed { .. }));
+    assert!((6..=9).contains(&rekeyed), "{rekeyed}");
+    assert_eq!(b.count(|e| matches!(e, Event::Rekeyed { .. })), rekeyed);
+    assert!(a.failure().is_none() && b.failure().is_none());
+    assert_eq!((a.endpoint.len(), b.endpoint.len()), (1, 1));
+    assert_eq!(b.endpoint.half_open(), 0);
+}
+
+// [2409:4-3]
+#[test]
+fn the_shorter_life_counts_on_both_ends() {
+    let short = Timing { rekey_child: Duration::from_mins(4), ..timing() };
+    let mut world = World::new(32);
+    world.ends[1].config.timing = short;
+    world.dial(config());
+    world.run(Duration::from_mins(30));
+    // The client's own hour would be far too long: the server has told it of its six minutes.
+    assert!(world.ends[0].count(|e| matches!(e, Event::ChildUp(_))) >= 5);
+    assert_eq!(world.same(), 2);
+    assert!(world.ends.iter().all(|e| e.failure().is_none()));
+}
+
+#[test]
+fn when_both_ends_rekey_at_once_one_pair_stays() {
+    for seed in 40..48 {
+        let mut world = up(seed, config());
+        for end in [0, 1] {
+            let (sa, child) = (world.ends[end].sa(), Some(child_of(&world.ends[end])));
+            world.input(end, Input::Rekey { sa, child });
+        }
+        world.run(Duration::from_secs(30));
+        assert_eq!(world.same(), 2, "{seed}");
+        assert!(world.ends.iter().all(|e| e.failure().is_none()));
+        // What stays is rekeyed again.
+        world.run(Duration::from_hours(3));
+        assert_eq!(world.same(), 2, "{seed}");
+    }
+}
+
+#[test]
+fn the_isakmp_sa_is_made_anew_under_the_same_child_sas() {
+    let mut world = up(33, config());
+    let (sa, before) = (world.ends[0].sa(), world.ends[0].inbound.clone());
+    world.input(0, Input::Rekey { sa, child: None });
+    world.run(Duration::from_secs(5));
+    let [a, b] = &world.ends;
+    assert_eq!(a.count(|e| matches!(e, Event::Rekeyed { .. })), 1);
+    let of = |end: &End| end.events.iter().find(|(_, e)| matches!(e, Event::Rekeyed { .. })).unwrap().0;
+    assert_eq!((of(a), of(b)), (a.sa(), b.sa()));
+    assert_eq!(a.inbound, before);
+    assert_eq!((a.endpoint.established(), b.endpoint.established()), (1, 1));
+    // Quick Mode goes on under the new one, and the end is heard of.
+    let child = Some(child_of(a));
+    world.input(0, Input::Rekey { sa, child });
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.same(), 2);
+    world.input(0, Input::Close { sa });
+    world.run(Duration::from_secs(5));
+    assert!(world.ends.iter().all(|e| e.endpoint.is_empty() && e.inbound.is_empty()));
+}
+
+#[test]
+fn an_isakmp_sa_that_can_not_be_made_anew_costs_nothing_until_its_life_is_over() {
+    let mut world = up(34, config());
+    let sa = world.ends[0].sa();
+    world.ends[1].endpoint.set_responder(None);
+    world.input(0, Input::Rekey { sa, child: None });
+    world.run(Duration::from_secs(60));
+    assert!(world.ends[0].count(|e| matches!(e, Event::RekeyRefused { child: None, .. })) > 0);
+    assert_eq!(world.same(), 2);
+    assert!(world.ends[0].failure().is_none());
+}
+
+// [2408:5.15-1]
+#[test]
+fn closing_tells_the_peer() {
+    for end in [0, 1] {
+        let mut world = up(35, config());
+        let sa = world.ends[end].sa();
+        world.input(end, Input::Close { sa });
+        world.run(Duration::from_secs(1));
+        assert!(
+            world.ends.iter().all(|e| e.endpoint.is_empty() && e.inbound.is_empty() && e.outbound.is_empty())
+        );
+        assert_eq!(world.ends[1 - end].failure().unwrap().code, FailureCode::PeerClosed);
+        assert_eq!(world.ends[end].count(|e| matches!(e, Event::Closed(Ok(())))), 1);
+    }
+}
+
+// [2409:5.7-1] [3706:5-1] [3706:5.3-1] [3706:5.4-1] [3706:5.4-2] [3706:6.2-1]
+#[test]
+fn a_silent_peer_is_asked_whether_it_lives_and_answers() {
+    let mut world = up(36, config());
+    let before = world.log.len();
+    world.run(Duration::from_mins(10));
+    let asked = world.log.len() - before;
+    // Both ask and answer: about two messages each half a minute.
+    assert!((36..=90).contains(&asked), "{asked}");
+    assert!(world.ends.iter().all(|e| e.failure().is_none()));
+    assert!(world.ends.iter().all(|e| e.endpoint.counters() == Default::default()));
+}
+
+// [3706:5.5-1]
+#[test]
+fn a_dead_peer_is_given_up() {
+    let mut world = up(37, config());
+    world.loss = 1000;
+    world.run(Duration::from_mins(5));
+    for end in &world.ends {
+        assert_eq!(end.failure().unwrap().code, FailureCode::PeerLost);
+        assert!(end.endpoint.is_empty() && end.inbound.is_empty());
+    }
+}
+
+#[test]
+fn a_client_that_was_killed_and_comes_again_says_so() {
+    let mut world = up(38, config());
+    let crypto = world.ends[0].crypto.clone();
+    world.ends[0] = End::new(555, crypto, None);
+    world.dial(config());
+    world.run(Duration::from_secs(3));
+    let server = &world.ends[1];
+    assert_eq!(server.count(|e| matches!(e, Event::Established(_))), 2);
+    assert_eq!(server.failure().unwrap().code, FailureCode::PeerClosed);
+    assert_eq!(server.endpoint.established(), 1);
+    assert_eq!(world.same(), 2);
+}
+
+#[test]
+fn child_sas_outlive_an_isakmp_sa_whose_end_was_near() {
+    let mut world = World::new(39);
+    // A peer that does not make a new one: its CHILD_SA lives longer than the ISAKMP SA.
+    let timing = Timing {
+        rekey_ike: Duration::from_mins(10),
+        rekey_child: Duration::from_hours(2),
+        dead_peer: Duration::ZERO,
+        ..timing()
+    };
+    world.ends[1].config.timing = timing;
+    world.dial(InitiatorConfig { timing, ..config() });
+    world.run(Duration::from_secs(3));
+    world.ends[1].endpoint.set_responder(None);
+    world.run(Duration::from_mins(30));
+    assert_eq!(world.same(), 2);
+    assert!(world.ends.iter().all(|e| e.failure().is_none()));
+}
+
+#[test]
+fn a_client_without_dpd_is_not_asked() {
+    let mut world = World::new(70);
+    let dpd = 0xafca_d713_68a1_f1c9_6b86_96fc_7757_0100_u128.to_be_bytes();
+    world.tap = Some(Box::new(move |_, _, bytes| {
+        if let Some(at) = bytes.windows(16).position(|w| w == dpd) {
+            bytes[at] ^= 1;
+        }
+        true
+    }));
+    world.dial(config());
+    world.run(Duration::from_mins(10));
+    assert_eq!(world.log.len(), 9);
+}

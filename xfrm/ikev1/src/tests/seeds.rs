@@ -1,0 +1,71 @@
+//! Whole lives of a connection on bad networks, by seeds.
+
+use super::*;
+
+/// Dials, rekeys both ways, closes: whatever the network does, it comes up or says why not, both ends agree where they
+/// agree that it is up, and in the end nothing is left.
+fn life(seed: u64) -> (bool, u64) {
+    let mut world = World::new(seed);
+    world.loss = world.random.pick(&[0, 20, 100, 250]).unwrap();
+    world.duplicate = world.random.pick(&[0, 50, 300]).unwrap();
+    world.corrupt = world.random.pick(&[0, 0, 20, 50]).unwrap();
+    world.slowest = world.random.between(Duration::from_millis(5), Duration::from_millis(1500));
+    if world.random.chance(500) {
+        world.nat = Some("203.0.113.9");
+    }
+    let mut config = config();
+    if world.random.chance(400) {
+        config.auth = signatures();
+    }
+    if world.random.chance(300) {
+        config.esp = esp("aes256-sha256-modp2048");
+        world.ends[1].config.esp = config.esp.clone();
+    }
+    let sa = world.dial(config);
+    world.run(Duration::from_secs(180));
+    let up = world.ends[0].established().is_some();
+    if up {
+        for _ in 0..6 {
+            let end = usize::from(world.random.chance(500));
+            let child = world.ends[end].inbound.values().last().map(|i| i.child);
+            let of =
+                if end == 0 { Some(sa) } else { world.ends[1].established().map(|_| world.ends[1].sa()) };
+            if let (Some(sa), Some(child)) = (of, child) {
+                let child = Some(child).filter(|_| world.random.chance(700));
+                world.input(end, Input::Rekey { sa, child });
+            }
+            let pause = world.random.between(Duration::ZERO, Duration::from_secs(20));
+            world.run(pause);
+        }
+    }
+    // What came up on a bad network is the same on both ends once it is a good one.
+    (world.loss, world.duplicate, world.corrupt) = (0, 0, 0);
+    world.slowest = Duration::from_millis(5);
+    world.run(Duration::from_secs(300));
+    let lost = world.ends.iter().any(|e| e.failure().is_some());
+    if up && !lost {
+        let states = |e: &End| (e.inbound.keys().copied().collect(), e.outbound.keys().copied().collect());
+        let states: [(Vec<u32>, Vec<u32>); 2] = [states(&world.ends[0]), states(&world.ends[1])];
+        let [a, b] = &world.ends;
+        assert!(world.carries(), "seed {seed}: {states:x?}\n{:#?}\n{:#?}", a.events, b.events);
+    }
+    world.input(0, Input::Close { sa });
+    world.run(Duration::from_mins(10));
+    for (n, end) in world.ends.iter().enumerate() {
+        assert!(end.endpoint.is_empty(), "seed {seed}: {n}: {:?}", end.events.last());
+        assert!(end.inbound.is_empty() && end.outbound.is_empty(), "seed {seed}: {n}");
+    }
+    (up, world.ends[0].endpoint.counters().retransmitted)
+}
+
+#[test]
+fn three_hundred_lives() {
+    let (mut up, mut retransmitted) = (0, 0);
+    for seed in 0..300 {
+        let (came_up, again) = life(seed);
+        up += u32::from(came_up);
+        retransmitted += again;
+    }
+    assert!(up > 270, "{up}");
+    assert!(retransmitted > 300, "{retransmitted}");
+}

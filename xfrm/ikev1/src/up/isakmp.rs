@@ -1,0 +1,94 @@
+//! One ISAKMP SA of a connection, and which Message IDs have been used on it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use adit_core::Instant;
+
+use crate::channel::Channel;
+use crate::state::{Cx, Last, Stands};
+
+/// Quick Modes that a peer may begin under one ISAKMP SA. Beyond it a new one is needed.
+const MOST_QUICK: usize = 1024;
+/// Informationals that are remembered; what is older can do nothing a second time.
+const MOST_INFORMATIONAL: usize = 512;
+
+/// An ISAKMP SA.
+pub(crate) struct Isakmp {
+    pub(crate) channel: Channel,
+    /// The last message of phase 1 and what was sent for it.
+    pub(crate) last: Last,
+    /// The last R-U-THERE and what was sent for it.
+    pub(crate) asked: Last,
+    pub(crate) quick: Seen,
+    pub(crate) informational: Seen,
+    /// When we make a new one in its place.
+    pub(crate) rekey_at: Option<Instant>,
+    /// When its life is over.
+    pub(crate) dies_at: Option<Instant>,
+    /// When its life is so nearly over that its end ends nothing else.
+    pub(crate) old_at: Option<Instant>,
+    /// The last sequence number of DPD that we sent.
+    pub(crate) dpd_sent: u32,
+    /// The last one that came.
+    pub(crate) dpd_seen: Option<u32>,
+}
+
+impl Isakmp {
+    pub(crate) fn new(cx: &mut Cx<'_>, stands: Stands) -> Self {
+        let timing = stands.policy.timing;
+        let rekey = stands.life.map_or(timing.rekey_ike, |life| timing.rekey_ike.min(life * 4 / 5));
+        Self {
+            channel: stands.channel,
+            last: stands.last,
+            asked: Last::default(),
+            quick: Seen::new(MOST_QUICK),
+            informational: Seen::new(MOST_INFORMATIONAL),
+            rekey_at: if stands.initiator { cx.after_most_of(rekey) } else { None },
+            dies_at: stands.life.map(|life| cx.now + life),
+            old_at: stands.life.map(|life| cx.now + life * 9 / 10),
+            // [3706:6.2-1]
+            dpd_sent: cx.message_id() >> 1,
+            dpd_seen: None,
+        }
+    }
+
+    /// Our cookie and the peer's, in the order of the header.
+    pub(crate) const fn cookies(&self) -> (u64, u64) {
+        self.channel.cookies
+    }
+}
+
+/// Message IDs that have been used.
+pub(crate) struct Seen {
+    most: usize,
+    order: VecDeque<u32>,
+    all: BTreeSet<u32>,
+}
+
+impl Seen {
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { most, order: VecDeque::new(), all: BTreeSet::new() }
+    }
+
+    /// Whether it has been used.
+    pub(crate) fn has(&self, id: u32) -> bool {
+        self.all.contains(&id)
+    }
+
+    /// Whether no more can be remembered without forgetting one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.all.len() >= self.most
+    }
+
+    /// It is used now.
+    pub(crate) fn add(&mut self, id: u32) {
+        if self.is_full()
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+        if self.all.insert(id) {
+            self.order.push_back(id);
+        }
+    }
+}
