@@ -14,7 +14,8 @@ use adit_isakmp::{ExchangeType, Flags, Header, KeMethod, Message, VERSION_2};
 /// Every seed: target, name, bytes.
 #[must_use]
 pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
-    let of_ppp = crate::ppp::samples().into_iter().chain(crate::sstp::samples()).chain(crate::l2tp::samples());
+    let of_ppp = crate::ppp::samples().into_iter().chain(crate::sstp::samples());
+    let of_ppp = of_ppp.chain(crate::l2tp::samples()).chain(crate::ikev1::samples());
     let mut out: Vec<_> = of_ppp.map(|(target, name, bytes)| (target, name.to_owned(), bytes)).collect();
     for (name, message) in messages() {
         let bytes = message.emit().expect("a sample fits");
