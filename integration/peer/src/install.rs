@@ -7,15 +7,16 @@ use std::{
 };
 
 use adit_core::{Secret, TrafficSelector};
-use adit_isakmp::{Encryption, EspSuite, Integrity, keys::SaKeys};
+use adit_isakmp::{Encryption, EspSuite, Integrity};
 
 use crate::child::Child;
 
 /// Its two states.
 pub(crate) fn states((ours, theirs): (SocketAddr, SocketAddr), child: &Child) -> Result<(), String> {
     let (ours, theirs) = (ours.ip(), theirs.ip());
-    state(ours, theirs, child.outbound, child.suite, &child.keys.initiator)?;
-    state(theirs, ours, child.inbound, child.suite, &child.keys.responder)
+    let (out, back) = (&child.keys.initiator, &child.keys.responder);
+    state((ours, theirs), child.outbound, child.suite, (&out.encryption, &out.integrity), "tunnel")?;
+    state((theirs, ours), child.inbound, child.suite, (&back.encryption, &back.integrity), "tunnel")
 }
 
 /// Takes them away.
@@ -62,14 +63,21 @@ fn prefixes(selector: &TrafficSelector) -> Vec<(IpAddr, u8)> {
     selector.addresses.prefixes().into_iter().map(|prefix| (prefix.address, prefix.length)).collect()
 }
 
-fn state(from: IpAddr, to: IpAddr, spi: u32, suite: EspSuite, keys: &SaKeys) -> Result<(), String> {
+/// One state. `keys`: of encryption, of integrity.
+pub(crate) fn state(
+    (from, to): (IpAddr, IpAddr),
+    spi: u32,
+    suite: EspSuite,
+    keys: (&Secret, &Secret),
+    mode: &str,
+) -> Result<(), String> {
     let key = |secret: &Secret| {
         secret.expose().iter().fold("0x".to_owned(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
     };
-    let encryption = key(&keys.encryption);
+    let encryption = key(keys.0);
     let algorithms = match (suite.encryption, suite.integrity) {
         (Encryption::AesGcm16(_), _) => format!("aead rfc4106(gcm(aes)) {encryption} 128"),
         (Encryption::ChaCha20Poly1305, _) => format!("aead rfc7539esp(chacha20,poly1305) {encryption} 128"),
@@ -81,7 +89,7 @@ fn state(from: IpAddr, to: IpAddr, spi: u32, suite: EspSuite, keys: &SaKeys) -> 
                 Integrity::HmacSha512_256 => ("hmac(sha512)", 256),
             };
             let cipher = if cipher.to_string() == "3des" { "cbc(des3_ede)" } else { "cbc(aes)" };
-            format!("auth-trunc {name} {} {bits} enc {cipher} {encryption}", key(&keys.integrity))
+            format!("auth-trunc {name} {} {bits} enc {cipher} {encryption}", key(keys.1))
         }
         (cipher, None) => return Err(format!("{cipher} without integrity")),
     };
@@ -91,12 +99,13 @@ fn state(from: IpAddr, to: IpAddr, spi: u32, suite: EspSuite, keys: &SaKeys) -> 
         "replay-window 32 flag af-unspec"
     };
     ip(&format!(
-        "xfrm state add src {from} dst {to} proto esp spi {spi:#x} reqid 1 mode tunnel {window} {algorithms}"
+        "xfrm state add src {from} dst {to} proto esp spi {spi:#x} reqid 1 mode {mode} {window} {algorithms}"
     ))
     .map(drop)
 }
 
-fn ip(arguments: &str) -> Result<String, String> {
+/// Runs `ip`, and leaves keys out of what it says.
+pub(crate) fn ip(arguments: &str) -> Result<String, String> {
     let output = Command::new("ip").args(arguments.split(' ')).output().map_err(|e| format!("ip: {e}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

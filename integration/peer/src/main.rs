@@ -3,11 +3,14 @@
 //! It makes exactly the offer of its file, follows COOKIE and INVALID_KE_PAYLOAD as that peer does, checks the answers, says
 //! what was agreed a line each, and `up`. Then it answers until SIGTERM, or until the server deletes the IKE_SA. It is built
 //! on the payload codec and the key derivation alone, not on Adit's IKEv2.
+//!
+//! `adit-peer --ikev1 FILE` is something else: Adit's own IKEv1 on real sockets, both roles (`ikev1`).
 
 mod auth;
 mod channel;
 mod child;
 mod dhcp;
+mod ikev1;
 mod initial;
 mod install;
 mod script;
@@ -28,8 +31,16 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let file = std::env::args().nth(1).unwrap_or_default();
-    match run(Path::new(&file)) {
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next().unwrap_or_default();
+    let done = match first.as_str() {
+        "--ikev1" => {
+            let file = arguments.next().unwrap_or_default();
+            ended().and_then(|end| ikev1::run(Path::new(&file), &end))
+        }
+        file => run(Path::new(file)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("{why}");
@@ -40,10 +51,7 @@ fn main() -> ExitCode {
 
 fn run(file: &Path) -> Result<(), String> {
     let script = Script::read(file)?;
-    let mut end = SigSet::empty();
-    end.add(Signal::SIGTERM);
-    end.thread_block().map_err(|e| e.to_string())?;
-    let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())?;
+    let end = ended()?;
     let crypto = Provider::new();
     let mut channel = Channel::open(script.server, words::notify(&script.refuses_rekeys_with)?)?;
     connect(&script, &crypto, &mut channel)?;
@@ -59,6 +67,14 @@ fn run(file: &Path) -> Result<(), String> {
             return Ok(());
         }
     }
+}
+
+/// What tells of SIGTERM.
+fn ended() -> Result<SignalFd, String> {
+    let mut end = SigSet::empty();
+    end.add(Signal::SIGTERM);
+    end.thread_block().map_err(|e| e.to_string())?;
+    SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())
 }
 
 fn connect(script: &Script, crypto: &Provider, channel: &mut Channel) -> Result<(), String> {
