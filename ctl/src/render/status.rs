@@ -182,6 +182,7 @@ fn ppp(c: &ConnectionStatus) -> Option<&'static str> {
     match c.tunnel.as_str() {
         "pptp" => Some("PPTP"),
         "sstp" => Some("SSTP"),
+        "l2tp" => Some("L2TP"),
         _ => None,
     }
 }

@@ -166,7 +166,7 @@ pub trait Connection {
     #[zbus(property)]
     fn local_identity(&self) -> zbus::Result<String>;
 
-    /// What carries it: `ikev2`, `pptp`, `sstp`.
+    /// What carries it: `ikev2`, `pptp`, `sstp`, `l2tp`.
     #[zbus(property(emits_changed_signal = "const"))]
     fn tunnel(&self) -> zbus::Result<String>;
 

@@ -125,7 +125,7 @@ pub struct ConnectionStatus {
     pub remote_identity: String,
     /// Who we are.
     pub local_identity: String,
-    /// What carries it: `ikev2`, `pptp`, `sstp`.
+    /// What carries it: `ikev2`, `pptp`, `sstp`, `l2tp`.
     pub tunnel: String,
     /// The IKE_SA's algorithms; of a PPP link, how who dialled has proven themselves.
     pub ike_suite: String,

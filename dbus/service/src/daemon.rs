@@ -340,7 +340,7 @@ impl Daemon {
     async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
         let config = self.files.server()?;
         let dynamic = config.as_ref().and_then(|(config, _)| config.aaa.dynamic_port);
-        for kind in [TunnelKind::Pptp, TunnelKind::Sstp] {
+        for kind in [TunnelKind::Pptp, TunnelKind::Sstp, TunnelKind::L2tp] {
             self.reload_ppp(kind, config.as_ref()).await?;
         }
         // A configuration may be of these alone.
@@ -390,6 +390,7 @@ impl Daemon {
             TunnelKind::Ikev2 => None,
             TunnelKind::Pptp => config.pptp.clone(),
             TunnelKind::Sstp => config.sstp.clone(),
+            TunnelKind::L2tp => config.l2tp.clone(),
         };
         let wanted = config.and_then(|(config, _)| {
             let ppp = of_kind(config)?;

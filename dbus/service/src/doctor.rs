@@ -43,20 +43,23 @@ async fn kernel(daemon: &Daemon) -> Vec<DoctorCheck> {
 /// Who needs what.
 const PPTP: &str = "tunnel = \"pptp\" and [pptp] need it";
 const TUN: &str = "tunnel = \"sstp\" and [sstp] need it";
-const L2TP: &str = "tunnel = \"sstp\" and [sstp] with interface = \"ppp\" need it";
+const FEED: &str = "tunnel = \"sstp\" and [sstp] with interface = \"ppp\" need it";
+const L2TP: &str = "tunnel = \"l2tp\" and [l2tp] need it";
 
-/// What PPTP and SSTP need. A host that does not use them can do without.
+/// What PPTP, SSTP and L2TP need. A host that does not use them can do without.
 async fn ppp() -> Vec<DoctorCheck> {
     let probe = || {
         let ppp = adit_ppp_kernel::probe().map_err(|e| e.failure());
         let pptp = adit_pptp_kernel::probe().map_err(|e| e.failure());
+        let l2tp = adit_ppp_kernel::probe_l2tp().map_err(|e| e.failure());
         let tun = adit_ppp_kernel::Tun::probe().map_err(|e| e.failure());
-        let l2tp = adit_ppp_kernel::Feed::probe().map_err(|e| e.failure());
+        let feed = adit_ppp_kernel::Feed::probe().map_err(|e| e.failure());
         [
             ("kernel-ppp", "PPP", PPTP, ppp),
             ("kernel-pptp", "PPTP", PPTP, pptp),
             ("kernel-tun", "TUN", TUN, tun),
-            ("kernel-ppp-l2tp", "PPP over L2TP", L2TP, l2tp),
+            ("kernel-ppp-l2tp", "PPP over L2TP", FEED, feed),
+            ("kernel-l2tp", "L2TP", L2TP, l2tp),
         ]
     };
     let Ok(found) = tokio::task::spawn_blocking(probe).await else { return Vec::new() };

@@ -13,6 +13,7 @@ pub mod esp;
 pub mod files;
 pub mod host;
 pub mod ike;
+mod l2tp;
 mod lanes;
 mod ppp;
 mod pptp;

@@ -51,16 +51,29 @@ pub const fn mppe(rule: &MppeRule) -> Mppe {
 /// What encrypts a PPP link's packets, in words: what is outside of it, if anything is, or the link itself; and what of that
 /// is weak.
 #[must_use]
-pub fn ppp_shown(outside: Option<&str>, mppe: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
+pub fn ppp_shown(outside: &Outside, mppe: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
     match outside {
-        Some(outside) => (outside.to_owned(), Vec::new()),
-        None => mppe_shown(mppe),
+        Outside::Tls(shown) => (shown.clone(), Vec::new()),
+        Outside::Pptp => mppe_shown(&["PPTP", "MS-CHAPv2"], mppe),
+        Outside::L2tp(what) => mppe_shown(&[what], mppe),
     }
 }
 
-/// A PPP link's encryption in words, and what of a PPTP connection is weak.
-fn mppe_shown(agreed: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
-    let weak = |more: &str| ["PPTP", "MS-CHAPv2", more].map(str::to_owned).to_vec();
+/// What a PPP link is inside of.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Outside {
+    /// PPTP, which protects nothing.
+    #[default]
+    Pptp,
+    /// TLS: what it encrypts with, and how packets come to this host, in words.
+    Tls(String),
+    /// L2TP, in words that say what protects it.
+    L2tp(&'static str),
+}
+
+/// A PPP link's encryption in words, and what of its connection is weak.
+fn mppe_shown(outside: &[&str], agreed: Option<(MppeStrength, bool)>) -> (String, Vec<String>) {
+    let weak = |more: &str| outside.iter().copied().chain([more]).map(str::to_owned).collect();
     let Some((strength, stateless)) = agreed else {
         return ("not encrypted".into(), weak("no encryption"));
     };

@@ -33,7 +33,9 @@ pub use aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use ppk::{Ppk, PpkUse};
-pub use ppp::{LinkKind, LinkName, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
+pub use ppp::{
+    Ipsec, L2tpRule, LinkKind, LinkName, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind,
+};
 pub use pppd::{AddressRule, PppdSecrets, parse_pppd_secrets};
 pub use profile::{AuthMethod, Dns, Families, Profile, Proxy, Tunnel};
 pub use profile_read::parse_profile;

@@ -17,6 +17,8 @@ pub enum TunnelKind {
     Pptp,
     /// SSTP: PPP inside of TLS.
     Sstp,
+    /// L2TP: PPP over UDP.
+    L2tp,
 }
 
 impl TunnelKind {
@@ -27,6 +29,17 @@ impl TunnelKind {
             Self::Ikev2 => "ikev2",
             Self::Pptp => "pptp",
             Self::Sstp => "sstp",
+            Self::L2tp => "l2tp",
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ikev2 => "IKEv2",
+            Self::Pptp => "PPTP",
+            Self::Sstp => "SSTP",
+            Self::L2tp => "L2TP",
         }
     }
 }
@@ -126,6 +139,38 @@ pub struct PppRule {
     pub scripts: bool,
     /// The HTTP proxy by which the server is reached. SSTP only.
     pub proxy: Option<Proxy>,
+    /// The tunnel. L2TP only.
+    pub l2tp: Option<L2tpRule>,
+}
+
+/// What protects an L2TP tunnel from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ipsec {
+    /// Nothing, by somebody's explicit word.
+    None,
+}
+
+impl Ipsec {
+    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+
+    /// The word for it in a file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+        }
+    }
+}
+
+/// What is said of an L2TP tunnel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct L2tpRule {
+    /// What protects it.
+    pub ipsec: Ipsec,
+    /// The file of the secret by which both ends of the tunnel prove themselves, if they do.
+    pub secret: Option<FileRef>,
+    /// Whether values are hidden by it. Default: no.
+    pub hide: bool,
 }
 
 impl Default for PppRule {
@@ -135,18 +180,19 @@ impl Default for PppRule {
             mppe: MppeRule::default(),
             scripts: false,
             proxy: None,
+            l2tp: None,
         }
     }
 }
 
-/// `[pptp]` of `server.toml`. `Debug` shows no secret.
+/// `[pptp]`, `[sstp]` or `[l2tp]` of `server.toml`. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct PppServer {
     /// What carries it.
     pub kind: TunnelKind,
     /// Addresses of this host on which to listen. Empty: all.
     pub addresses: Vec<IpAddr>,
-    /// The TCP port. PPTP's is 1723.
+    /// The port: of TCP, and of UDP where it is L2TP's. PPTP's is 1723, L2TP's 1701.
     pub port: u16,
     /// What the interfaces of its links are. SSTP only.
     pub interface: LinkKind,
@@ -169,6 +215,8 @@ pub struct PppServer {
     pub mppe: MppeRule,
     /// Whether pppd's scripts of `/etc/ppp` are run for each client.
     pub scripts: bool,
+    /// The tunnels. L2TP only.
+    pub l2tp: Option<L2tpRule>,
 }
 
 /// EAP of `[pptp]`.

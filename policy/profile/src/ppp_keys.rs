@@ -55,12 +55,19 @@ const MPPE: &[&str] = &["mppe", "mppe-stateful", "require-mppe", "legacy"];
 /// Of a profile whose link is inside of TLS.
 const IN_TLS: &[&str] = &["remote-id", "proxy", "proxy-user", "proxy-password-file"];
 
+/// Of a tunnel that is L2TP's.
+const L2TP: &[&str] = &["ipsec", "tunnel-secret-file", "hide-avps"];
+
 /// Every key of a profile with that `tunnel`.
 pub(crate) fn of_profile(kind: TunnelKind) -> Vec<&'static str> {
-    [PROFILE, if kind == TunnelKind::Sstp { IN_TLS } else { MPPE }].concat()
+    [PROFILE, if kind == TunnelKind::Sstp { IN_TLS } else { MPPE }, of_tunnel(kind)].concat()
 }
 
-/// Every key of `[pptp]` or `[sstp]`.
+/// Every key of `[pptp]`, `[sstp]` or `[l2tp]`.
 pub(crate) fn of_server(kind: TunnelKind) -> Vec<&'static str> {
-    [SERVER, if kind == TunnelKind::Sstp { &["port", "interface"] } else { MPPE }].concat()
+    [SERVER, if kind == TunnelKind::Sstp { &["port", "interface"] } else { MPPE }, of_tunnel(kind)].concat()
+}
+
+fn of_tunnel(kind: TunnelKind) -> &'static [&'static str] {
+    if kind == TunnelKind::L2tp { L2TP } else { &[] }
 }

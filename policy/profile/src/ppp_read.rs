@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
-use crate::ppp::{LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
+use crate::ppp::{Ipsec, L2tpRule, LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
@@ -24,10 +24,12 @@ const LONGEST_NAME: usize = 255;
 
 /// RFC 2637 §3.
 const PPTP_PORT: u16 = 1723;
+/// RFC 2661 §8.1.
+const L2TP_PORT: u16 = 1701;
 /// What SSTP's server listens on, if nothing else is said.
 const HTTPS_PORT: u16 = 443;
 
-/// A profile with `tunnel = "pptp"` or `tunnel = "sstp"`.
+/// A profile with `tunnel = "pptp"`, `tunnel = "sstp"` or `tunnel = "l2tp"`.
 pub(crate) fn ppp_profile(
     reader: &mut Reader<'_>,
     name: &ProfileName,
@@ -38,14 +40,14 @@ pub(crate) fn ppp_profile(
     reader.only(table, &ppp_keys::of_profile(kind));
     let servers = servers(reader, table);
     if !in_tls {
-        no_port(reader, table, &servers);
+        no_port(reader, table, kind, &servers);
     }
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
     let ppp = rule(reader, table, kind, &eap.methods);
     if !in_tls {
-        not_in_clear(reader, table, &eap.methods);
+        not_in_clear(reader, table, kind, &eap.methods);
     }
     for uses in [OF_CLIENT, if in_tls { &[] } else { OF_TLS_INSIDE }, OF_PEER] {
         useless_of_eap(reader, table, (&ppp.auth, &eap.methods), uses);
@@ -93,10 +95,39 @@ pub(crate) fn ppp_profile(
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
 }
 
-fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, servers: &[ServerName]) {
+fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, servers: &[ServerName]) {
     if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
-        reader.error(span, "`server`: PPTP has the TCP port 1723 and no other", "take the port out");
+        let port = match kind {
+            TunnelKind::L2tp => format!("UDP port {L2TP_PORT}"),
+            _ => format!("TCP port {PPTP_PORT}"),
+        };
+        let message = format!("`server`: {} has the {port} and no other", kind.name());
+        reader.error(span, message, "take the port out");
     }
+}
+
+/// What protects a tunnel, and what its ends know of each other. L2TP alone encrypts nothing.
+fn l2tp(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Option<L2tpRule> {
+    if kind != TunnelKind::L2tp {
+        return None;
+    }
+    if entry(table, "ipsec").is_none() {
+        let help = "L2TP alone encrypts nothing and proves nothing, and IPsec around it is not there yet; for a link that is \
+                    trusted, and for no other, add ipsec = \"none\"";
+        reader.missing(table, "ipsec", help);
+    }
+    let secret = reader.file(table, "tunnel-secret-file", Directory::Secrets);
+    let hide = reader.boolean(table, "hide-avps").unwrap_or(false);
+    if secret.is_none() && entry(table, "tunnel-secret-file").is_none() {
+        reader.useless(
+            table,
+            "hide-avps",
+            "values are hidden by a secret",
+            "add tunnel-secret-file = \"NAME.secret\"",
+        );
+    }
+    let ipsec = reader.choice(table, "ipsec", Ipsec::WORDS)?;
+    Some(L2tpRule { ipsec, secret, hide })
 }
 
 fn who_we_are(reader: &mut Reader<'_>, table: &Table<'_>, by_certificate: bool) {
@@ -152,16 +183,24 @@ fn eap_of_client(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
 }
 
 /// EAP itself encrypts nothing, and neither does PPTP before MPPE has keys.
-fn not_in_clear(reader: &mut Reader<'_>, table: &Table<'_>, methods: &[EapType]) {
+fn not_in_clear(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, methods: &[EapType]) {
     let Some((_, span)) = entry(table, "eap-methods") else { return };
     if methods.contains(&EapType::Gtc) {
-        let message = "`eap-methods`: GTC sends the password in clear, and PPTP does not encrypt it";
+        let message = format!(
+            "`eap-methods`: GTC sends the password in clear, and {} does not encrypt it",
+            kind.name()
+        );
         reader.error(span.clone(), message, r#"take it out: inside of TLS it is  eap-inner = "gtc""#);
     }
-    if methods.contains(&EapType::Md5) && reader.boolean(table, "require-mppe").unwrap_or(true) {
+    if methods.contains(&EapType::Md5) && requires_mppe(reader, table, kind) {
         let help = "take it out, or add  require-mppe = false: everything then goes in clear";
         reader.error(span, "`eap-methods`: EAP-MD5 makes no keys for MPPE", help);
     }
+}
+
+/// Whether there is no connection without MPPE. Who writes that an L2TP tunnel is not protected trusts the link.
+fn requires_mppe(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> bool {
+    reader.boolean(table, "require-mppe").unwrap_or(kind == TunnelKind::Pptp)
 }
 
 /// A profile without anything that a file may say. It proves itself by name and password; of PPTP's servers none proves more
@@ -241,7 +280,7 @@ fn auth(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, default: &
         };
         let why = match text {
             "pap" if !in_tls => {
-                "\"pap\" sends the password in clear, and PPTP does not encrypt it".to_owned()
+                format!("\"pap\" sends the password in clear, and {} does not encrypt it", kind.name())
             }
             _ => format!("{} is not a way to log in", quoted(text)),
         };
@@ -253,7 +292,7 @@ fn auth(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, default: &
         let help = "take it out, or add  legacy = true  for a peer that can do nothing better";
         reader.error(span.clone(), "`ppp-auth`: MS-CHAPv1 can be broken in minutes", help);
     }
-    let required = !in_tls && reader.boolean(table, "require-mppe").unwrap_or(true);
+    let required = !in_tls && requires_mppe(reader, table, kind);
     if wanted.contains(&PppAuth::Chap) && required {
         let help = "take it out, or add  require-mppe = false: everything then goes in clear";
         reader.error(span, "`ppp-auth`: CHAP makes no keys for MPPE", help);
@@ -261,7 +300,7 @@ fn auth(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, default: &
     wanted
 }
 
-fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
+fn mppe(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> MppeRule {
     let parse = |text: &str| match text {
         "128" => Ok(true),
         "40" => Ok(false),
@@ -273,7 +312,7 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
     let bits = reader.parse_some(table, "mppe", parse);
     let default = MppeRule::default();
     MppeRule {
-        required: reader.boolean(table, "require-mppe").unwrap_or(default.required),
+        required: kind == TunnelKind::Sstp || requires_mppe(reader, table, kind),
         bits128: bits.as_ref().map_or(default.bits128, |bits| bits.contains(&true)),
         bits40: bits.as_ref().map_or(default.bits40, |bits| bits.contains(&false)),
         stateful: reader.boolean(table, "mppe-stateful").unwrap_or(default.stateful),
@@ -282,10 +321,11 @@ fn mppe(reader: &mut Reader<'_>, table: &Table<'_>) -> MppeRule {
 
 fn rule(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, methods: &[EapType]) -> PppRule {
     PppRule {
-        mppe: mppe(reader, table),
+        mppe: mppe(reader, table, kind),
         auth: auth(reader, table, kind, PppAuth::default_of(methods)),
         scripts: scripts(reader, table),
         proxy: if kind == TunnelKind::Sstp { proxy(reader, table) } else { None },
+        l2tp: l2tp(reader, table, kind),
     }
 }
 
@@ -294,7 +334,7 @@ fn scripts(reader: &mut Reader<'_>, table: &Table<'_>) -> bool {
     reader.boolean(table, "ppp-scripts").unwrap_or(false)
 }
 
-/// `[pptp]` or `[sstp]`. `taken` are pools that others have.
+/// `[pptp]`, `[sstp]` or `[l2tp]`. `taken` are pools that others have.
 pub(crate) fn ppp_server(
     reader: &mut Reader<'_>,
     top: &Table<'_>,
@@ -308,24 +348,20 @@ pub(crate) fn ppp_server(
     reader.only(&table, &ppp_keys::of_server(kind));
     reader.legacy = !in_tls && reader.boolean(&table, "legacy").unwrap_or(false);
     let addresses: Vec<IpAddr> = reader.parse_list(&table, "addresses", parse_address);
-    if let (false, Some(_), Some((_, span))) =
-        (in_tls, addresses.iter().find(|a| a.is_ipv6()), entry(&table, "addresses"))
-    {
-        reader.error(
-            span,
-            "[pptp] `addresses`: the kernel carries PPTP over IPv4 only",
-            "name IPv4 addresses",
-        );
+    if kind == TunnelKind::Pptp {
+        only_v4(reader, &table, &addresses);
     }
-    let port = match in_tls {
-        true => reader.integer(&table, "port", 1..=65_535).unwrap_or(HTTPS_PORT),
-        false => PPTP_PORT,
+    let port = match kind {
+        TunnelKind::Sstp => reader.integer(&table, "port", 1..=65_535).unwrap_or(HTTPS_PORT),
+        TunnelKind::L2tp => L2TP_PORT,
+        TunnelKind::Ikev2 | TunnelKind::Pptp => PPTP_PORT,
     };
     let interface = if in_tls { reader.choice(&table, "interface", LinkKind::WORDS) } else { None };
+    let l2tp = l2tp(reader, &table, kind);
     let radius = reader.boolean(&table, "radius").unwrap_or(false);
     let users = users(reader, top, &table, of, radius);
     let pool = pool(reader, &table, of, named, taken);
-    let mppe = mppe(reader, &table);
+    let mppe = mppe(reader, &table, kind);
     let auth = auth(reader, &table, kind, &[PppAuth::MsChapV2, PppAuth::Eap]);
     let asked = |auth: &&PppAuth| matches!(auth, PppAuth::MsChapV2 | PppAuth::Eap | PppAuth::Chap);
     if let (true, Some(other), Some((_, span))) =
@@ -335,7 +371,7 @@ pub(crate) fn ppp_server(
             format!("[{of}] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "eap", "chap""#);
     }
-    let sites = if in_tls { no_sites(reader, &table) } else { sites(reader, &table) };
+    let sites = if in_tls { no_sites(reader, &table) } else { sites(reader, &table, of) };
     let eap = ppp_eap(reader, &table, (kind, radius), &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
     if !radius && passwords && entry(&table, "users-file").is_none() {
@@ -358,7 +394,15 @@ pub(crate) fn ppp_server(
         eap,
         mppe,
         scripts,
+        l2tp,
     })
+}
+
+fn only_v4(reader: &mut Reader<'_>, table: &Table<'_>, addresses: &[IpAddr]) {
+    if let (Some(_), Some((_, span))) = (addresses.iter().find(|a| a.is_ipv6()), entry(table, "addresses")) {
+        let message = "[pptp] `addresses`: the kernel carries PPTP over IPv4 only";
+        reader.error(span, message, "name IPv4 addresses");
+    }
 }
 
 /// Where clients' addresses come from.
@@ -410,8 +454,8 @@ fn no_sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<
     BTreeMap::new()
 }
 
-/// `[pptp.sites]`: what is behind whom.
-fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Prefix>> {
+/// `[pptp.sites]` or `[l2tp.sites]`: what is behind whom.
+fn sites(reader: &mut Reader<'_>, table: &Table<'_>, of: &str) -> BTreeMap<String, Vec<Prefix>> {
     let Some(all) = reader.table(table, "sites") else { return BTreeMap::new() };
     let names: Vec<&str> = all.entries.keys().map(|k| k.get_ref().as_ref()).collect();
     let mut sites: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
@@ -424,7 +468,7 @@ fn sites(reader: &mut Reader<'_>, table: &Table<'_>) -> BTreeMap<String, Vec<Pre
         };
         let shared = networks.iter().find_map(|n| whose(n).map(|(other, _)| (*n, other.clone())));
         if let (Some((network, other)), Some((_, span))) = (shared, entry(&all, name)) {
-            let message = format!("[pptp.sites] {network} is behind {} already", quoted(&other));
+            let message = format!("[{of}.sites] {network} is behind {} already", quoted(&other));
             reader.error(span, message, "name each network once");
         }
         sites.insert(name.to_owned(), networks);
@@ -455,7 +499,7 @@ fn ppp_eap(
         }
     }
     if !in_tls && !radius {
-        not_in_clear(reader, table, &methods);
+        not_in_clear(reader, table, kind, &methods);
     }
     let eap = PppEap {
         certificate: reader.certificates(table, "certificate"),

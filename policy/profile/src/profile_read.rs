@@ -29,6 +29,7 @@ const TUNNEL: &[(&str, TunnelWord)] = &[
     ("ikev2", TunnelWord::Kind(TunnelKind::Ikev2)),
     ("pptp", TunnelWord::Kind(TunnelKind::Pptp)),
     ("sstp", TunnelWord::Kind(TunnelKind::Sstp)),
+    ("l2tp", TunnelWord::Kind(TunnelKind::L2tp)),
     ("full", TunnelWord::Traffic(Tunnel::Full)),
     ("split", TunnelWord::Traffic(Tunnel::Split)),
 ];
@@ -132,7 +133,7 @@ fn profile(
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
     match reader.choice(table, "tunnel", TUNNEL) {
-        Some(TunnelWord::Kind(kind @ (TunnelKind::Pptp | TunnelKind::Sstp))) => {
+        Some(TunnelWord::Kind(kind @ (TunnelKind::Pptp | TunnelKind::Sstp | TunnelKind::L2tp))) => {
             ppp_profile(reader, name, table, kind)
         }
         word => ike_profile(reader, name, table, word, check),

@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub pptp: Option<Arc<PppServer>>,
     /// SSTP, if it is served.
     pub sstp: Option<Arc<PppServer>>,
+    /// L2TP, if it is served.
+    pub l2tp: Option<Arc<PppServer>>,
     /// RADIUS servers, in the order in which they are asked, and what they are told.
     pub aaa: Aaa,
 }
@@ -232,7 +234,7 @@ impl ServerConfig {
                 Some(PskSource::File(file)) => Some(file),
                 _ => None,
             });
-        let ppp = || self.pptp.iter().chain(&self.sstp);
+        let ppp = || self.pptp.iter().chain(&self.sstp).chain(&self.l2tp);
         let eap = || ppp().map(|p| &p.eap);
         let certificates = self.connections.iter().flat_map(|c| &c.ca).chain(&self.ikev2.certificate);
         let certificates = certificates.chain(eap().flat_map(|e| e.certificate.iter().chain(&e.ca)));
@@ -244,7 +246,8 @@ impl ServerConfig {
         let ppks = self.ppks.iter().map(|ppk| &ppk.file);
         let key_passwords =
             self.ikev2.key_password.iter().chain(eap().filter_map(|e| e.key_password.as_ref()));
-        let keys = keys.chain(key_passwords);
+        let secrets = self.l2tp.iter().filter_map(|p| p.l2tp.as_ref()?.secret.as_ref());
+        let keys = keys.chain(key_passwords).chain(secrets);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).chain(ppks).collect()
     }
 }

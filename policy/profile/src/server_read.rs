@@ -31,6 +31,7 @@ const TOP: &[&str] = &[
     "limits",
     "pptp",
     "sstp",
+    "l2tp",
     "radius",
     "aaa",
 ];
@@ -122,7 +123,7 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let limits = limits(reader, top);
     let aaa = aaa(reader, top);
     let tables = reader.tables(top, "connection");
-    let ppp = ["pptp", "sstp"].iter().any(|key| entry(top, key).is_some());
+    let ppp = ["pptp", "sstp", "l2tp"].iter().any(|key| entry(top, key).is_some());
     if tables.is_empty() && !ppp {
         reader.missing(
             top,
@@ -137,9 +138,11 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     let mut taken: Vec<&str> = connections.iter().filter_map(|c| c.pool.as_deref()).collect();
     let pptp = ppp_server(reader, top, TunnelKind::Pptp, named, &taken);
     taken.extend(pptp.iter().map(|p| p.pool.as_str()));
-    let sstp = ppp_server(reader, top, TunnelKind::Sstp, named, &taken).map(Arc::new);
-    let pptp = pptp.map(Arc::new);
-    ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, sstp, aaa }
+    let sstp = ppp_server(reader, top, TunnelKind::Sstp, named, &taken);
+    taken.extend(sstp.iter().map(|p| p.pool.as_str()));
+    let l2tp = ppp_server(reader, top, TunnelKind::L2tp, named, &taken).map(Arc::new);
+    let (pptp, sstp) = (pptp.map(Arc::new), sstp.map(Arc::new));
+    ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, sstp, l2tp, aaa }
 }
 
 fn listen(reader: &mut Reader<'_>, top: &Table<'_>) -> Listen {

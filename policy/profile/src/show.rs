@@ -4,7 +4,7 @@ use adit_core::TrafficSelector;
 
 use crate::eap::EapChoice;
 use crate::ppk::PpkUse;
-use crate::ppp::{MppeRule, PppAuth, PppRule, TunnelKind};
+use crate::ppp::{L2tpRule, MppeRule, PppAuth, PppRule, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Profile};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
@@ -66,8 +66,13 @@ impl Profile {
             !["psk", "psk-file", "user", "eap-only", "password", "password-file"].contains(&s.key)
         };
         out.extend(self.settings_of_credentials().into_iter().filter(shown));
-        if self.kind == TunnelKind::Pptp {
+        if self.kind != TunnelKind::Sstp {
             out.extend(self.settings_of_mppe(ppp));
+        }
+        if let Some(L2tpRule { ipsec, secret, hide }) = &ppp.l2tp {
+            out.push(said("ipsec", string(ipsec.as_str())));
+            out.extend(secret.as_ref().map(|file| said("tunnel-secret-file", string(&file.shown()))));
+            out.push(when("hide-avps", hide.to_string(), !hide));
         }
         out.push(when("traffic", string(self.tunnel.as_str()), false));
         if !self.remote_subnets.is_empty() {
@@ -93,7 +98,7 @@ impl Profile {
         vec![
             when("mppe", bits, bits128 && !bits40),
             when("mppe-stateful", stateful.to_string(), !stateful),
-            when("require-mppe", required.to_string(), required),
+            when("require-mppe", required.to_string(), required == (self.kind == TunnelKind::Pptp)),
             when("legacy", self.legacy.to_string(), !self.legacy),
         ]
     }

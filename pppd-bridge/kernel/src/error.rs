@@ -2,6 +2,8 @@ use adit_core::{Failure, FailureCode, Step};
 use nix::errno::Errno;
 use thiserror::Error;
 
+use crate::l2tp;
+
 /// Why the kernel's PPP did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PppError {
@@ -14,8 +16,8 @@ pub enum PppError {
     /// `/dev/net/tun` can't be opened.
     #[error("this host's kernel gives no TUN interface: /dev/net/tun: {}", .0.desc())]
     NoTun(Errno),
-    /// There is no PPP over L2TP.
-    #[error("this host's kernel has no PPP over L2TP: {}", .0.desc())]
+    /// It has no L2TP.
+    #[error("this host's kernel has no L2TP: {}", .0.desc())]
     NoL2tp(Errno),
     /// The kernel refused.
     #[error("the kernel refused {what}: {}", errno.desc())]
@@ -53,10 +55,12 @@ impl PppError {
                 of(FailureCode::KernelRefused).hint("the daemon's user needs /dev/net/tun and CAP_NET_ADMIN")
             }
             Self::NoTun(_) => of(FailureCode::KernelUnsupported).hint("as root:  modprobe tun"),
-            Self::NoL2tp(Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::EINVAL) => {
-                of(FailureCode::KernelUnsupported).hint("as root:  modprobe l2tp_ppp")
+            Self::NoL2tp(Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::ENOENT) => {
+                of(FailureCode::KernelUnsupported).hint("as root:  modprobe -a l2tp_ppp l2tp_netlink")
             }
             Self::NoL2tp(_) => of(FailureCode::KernelRefused),
+            Self::Refused { what: l2tp::TUNNEL | l2tp::SESSION, errno: Errno::EEXIST } => of(FailureCode::PeerBusy)
+                .hint("another tunnel of this host has the same ID: try again, and it gets another one"),
             Self::Refused { what: "encryption (MPPE)", errno: Errno::EINVAL } => {
                 of(FailureCode::KernelUnsupported).hint("as root:  modprobe ppp_mppe")
             }

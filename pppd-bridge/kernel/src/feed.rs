@@ -199,7 +199,7 @@ fn bound(fd: BorrowedFd<'_>) -> Result<SocketAddrV4, PppError> {
     Ok(address.into())
 }
 
-fn open() -> Result<OwnedFd, PppError> {
+pub(crate) fn open() -> Result<OwnedFd, PppError> {
     // SAFETY: no pointer is passed.
     let fd = unsafe { libc::socket(libc::AF_PPPOX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, PX_PROTO_OL2TP) };
     match Errno::result(fd) {

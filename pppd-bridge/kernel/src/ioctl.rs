@@ -1,4 +1,4 @@
-//! `/dev/ppp` and its ioctls (`linux/ppp-ioctl.h`). The `unsafe` of this door stands here and in `router`.
+//! `/dev/ppp` and its ioctls (`linux/ppp-ioctl.h`). The `unsafe` of this door stands here, in `l2tp` and in `router`.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};

@@ -57,7 +57,7 @@ pub struct Takes {
 pub struct Limits {
     /// Tunnels at once that others have dialled.
     pub tunnels: usize,
-    /// Those of them whose other end has not shown that it receives what we send, all together.
+    /// Those of them whose other end has not shown that it receives what we send, or that have no session, all together.
     pub unproven: usize,
     /// The same, of one address.
     pub unproven_per_address: usize,

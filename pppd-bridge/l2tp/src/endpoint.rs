@@ -24,7 +24,7 @@ pub struct Endpoint {
     ids: BTreeMap<u16, TunnelNumber>,
     /// Those that others have dialled, by where they are and their Tunnel ID.
     callers: BTreeMap<(SocketAddr, u16), TunnelNumber>,
-    /// Of each address, tunnels whose other end has not shown that it hears us.
+    /// Of each address, tunnels whose other end has not shown that it hears us, or that have no session.
     unproven: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<SessionNumber, TunnelNumber>,
     asks: BTreeMap<AskId, (TunnelNumber, SessionNumber)>,

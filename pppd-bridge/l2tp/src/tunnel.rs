@@ -195,9 +195,10 @@ impl Tunnel {
         world.event(Event::Peer { tunnel: self.number, host_name, vendor });
     }
 
-    /// Whether its other end has not shown yet that it receives what we send.
+    /// Whether others have dialled it, and nothing stands in it yet that somebody has to answer for.
     pub(crate) fn is_unproven(&self) -> bool {
-        self.answered && self.state == State::WaitConnect
+        let empty = self.state == State::Established && self.sessions.is_empty();
+        self.answered && (empty || self.state == State::WaitConnect)
     }
 
     /// Whether datagrams of this path are its peer's.

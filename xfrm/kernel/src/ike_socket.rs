@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use adit_core::Path;
 use netlink_packet_core::Emitable;
@@ -12,7 +12,7 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    SockaddrStorage, bind, connect, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -58,34 +58,45 @@ impl IkeSocket {
     /// # Errors
     /// The system call's.
     pub fn bind(family: Family, port: u16, encapsulates: bool, mark: u32) -> io::Result<Self> {
-        let (address_family, any) = match family {
-            Family::V4 => (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            Family::V6 => (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        let any = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let fd = socket(address_family, SockType::Datagram, flags, SockProtocol::Udp)?;
-        match family {
-            Family::V4 => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
-            Family::V6 => {
-                setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-                setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-            }
-        }
+        let fd = open(family, mark)?;
         if mark != 0 {
-            setsockopt(&fd, sockopt::Mark, &mark)?;
             pass_by_ipsec(&fd, family)?;
         }
-        // With CAP_NET_ADMIN beyond the system's limit, which a flood fills in the time that a busy processor takes to
-        // come back to us; without it as much as that allows.
-        if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
-        }
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
+        Self::bound(fd, family, SocketAddr::new(any, port), encapsulates)
+    }
+
+    /// Binds this address and port for datagrams that are not IKE's; other sockets of ours may have them too. IPsec policies
+    /// hold for what it sends and receives. Everything sent carries `mark` (0: none).
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn share(address: SocketAddr, mark: u32) -> io::Result<Self> {
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        let fd = open(family, mark)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        Self::bound(fd, family, address, false)
+    }
+
+    fn bound(fd: OwnedFd, family: Family, address: SocketAddr, encapsulates: bool) -> io::Result<Self> {
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
         if encapsulates {
             take_esp_in_udp(&fd)?;
         }
-        let port = to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?).map_or(port, |a| a.port());
+        let port =
+            to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?).map_or(address.port(), |a| a.port());
         Ok(Self { fd: register(fd)?, family, port, encapsulates })
+    }
+
+    /// From now on it takes datagrams of this peer only, before all sockets that have no peer.
+    ///
+    /// # Errors
+    /// The system call's: there is no route.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        connect(self.fd.get_ref().as_raw_fd(), &SockaddrStorage::from(peer)).map_err(io::Error::from)
     }
 
     /// The port that it is bound to.
@@ -176,6 +187,38 @@ impl IkeSocket {
             _ => Err(Errno::ENODATA.into()),
         }
     }
+}
+
+impl AsFd for IkeSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
+    }
+}
+
+/// A socket that knows the local address of every datagram, not bound yet.
+fn open(family: Family, mark: u32) -> io::Result<OwnedFd> {
+    let address_family = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(address_family, SockType::Datagram, flags, SockProtocol::Udp)?;
+    match family {
+        Family::V4 => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
+        Family::V6 => {
+            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    if mark != 0 {
+        setsockopt(&fd, sockopt::Mark, &mark)?;
+    }
+    // With CAP_NET_ADMIN beyond the system's limit, which a flood fills in the time that a busy processor takes to
+    // come back to us; without it as much as that allows.
+    if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    }
+    Ok(fd)
 }
 
 trait TryRead {

@@ -34,7 +34,7 @@ pub(crate) use words::not_rekeyed;
 pub fn start(dial: Dial) -> ClientHandle {
     match dial.profile.kind {
         TunnelKind::Ikev2 => attempt::start(dial),
-        TunnelKind::Pptp | TunnelKind::Sstp => crate::ppp::client::start(dial),
+        TunnelKind::Pptp | TunnelKind::Sstp | TunnelKind::L2tp => crate::ppp::client::start(dial),
     }
 }
 

@@ -7,7 +7,7 @@ use adit_profile::{LinkKind, PppServer, Profile, ServerName, TunnelKind};
 use tokio::runtime::Handle;
 
 use super::Carrier;
-use crate::{lanes, pptp, sstp};
+use crate::{l2tp, lanes, pptp, sstp};
 
 /// What carries a connection's PPP link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Carriage {
     Pptp,
     /// SSTP, and what its links' interfaces are.
     Sstp(LinkKind),
+    /// L2TP.
+    L2tp,
 }
 
 impl Carriage {
@@ -33,6 +35,7 @@ impl Carriage {
         match kind {
             TunnelKind::Ikev2 | TunnelKind::Pptp => Self::Pptp,
             TunnelKind::Sstp => Self::Sstp(link),
+            TunnelKind::L2tp => Self::L2tp,
         }
     }
 
@@ -41,6 +44,7 @@ impl Carriage {
         match self {
             Self::Pptp => "PPTP",
             Self::Sstp(_) => "SSTP",
+            Self::L2tp => "L2TP",
         }
     }
 
@@ -49,6 +53,7 @@ impl Carriage {
         match self {
             Self::Pptp => "pptp",
             Self::Sstp(_) => "sstp",
+            Self::L2tp => "l2tp",
         }
     }
 
@@ -59,13 +64,14 @@ impl Carriage {
             Self::Sstp(LinkKind::Tun) => "aditt",
             // Whoever says `ppp+` or `ppp*` means it too.
             Self::Sstp(LinkKind::Ppp) => "pppt",
+            Self::L2tp => "aditl",
         }
     }
 
     /// What an interface is made of.
     pub(crate) const fn carrier(self) -> Carrier {
         match self {
-            Self::Pptp => Carrier::Kernel,
+            Self::Pptp | Self::L2tp => Carrier::Kernel,
             Self::Sstp(LinkKind::Tun) => Carrier::Tun,
             Self::Sstp(LinkKind::Ppp) => Carrier::Fed,
         }
@@ -85,7 +91,7 @@ impl Carriage {
     pub(crate) fn lane(self) -> Handle {
         match self {
             // The kernel carries their packets.
-            Self::Pptp => Handle::current(),
+            Self::Pptp | Self::L2tp => Handle::current(),
             Self::Sstp(_) => lanes::next(),
         }
     }
@@ -99,6 +105,10 @@ impl Carriage {
             }
             Self::Sstp(LinkKind::Tun) => adit_ppp_kernel::Tun::probe()?,
             Self::Sstp(LinkKind::Ppp) => adit_ppp_kernel::Feed::probe()?,
+            Self::L2tp => {
+                adit_ppp_kernel::probe()?;
+                adit_ppp_kernel::probe_l2tp()?;
+            }
         }
         Ok(())
     }
@@ -114,6 +124,7 @@ impl Carriage {
                 let port = gateway.port.unwrap_or(adit_sstp::PORT);
                 addresses.into_iter().map(|a| SocketAddr::new(a.ip(), port)).collect()
             }
+            Self::L2tp => addresses.into_iter().map(|a| SocketAddr::new(a.ip(), adit_l2tp::PORT)).collect(),
         }
     }
 
@@ -123,15 +134,17 @@ impl Carriage {
             Self::Pptp => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             // That takes connections of IPv4 too.
             Self::Sstp(_) => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            Self::L2tp => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
         }
     }
 
-    /// The longest packet of a link, in octets, over a path of this MTU.
-    pub(crate) fn mtu(self, path: u32, wanted: Option<u16>) -> u16 {
+    /// The longest packet of a link, in octets, over a path of this MTU to that peer.
+    pub(crate) fn mtu(self, path: u32, to: IpAddr, wanted: Option<u16>) -> u16 {
         match self {
             Self::Pptp => pptp::link_mtu(path, wanted),
             // TCP carries any.
             Self::Sstp(_) => wanted.unwrap_or(sstp::MOST_MTU),
+            Self::L2tp => l2tp::link_mtu(path, to.is_ipv6(), wanted),
         }
     }
 
@@ -140,6 +153,7 @@ impl Carriage {
         match self {
             Self::Pptp => pptp::waiting_mtu(wanted),
             Self::Sstp(_) => wanted.unwrap_or(sstp::MOST_MTU),
+            Self::L2tp => l2tp::waiting_mtu(wanted),
         }
     }
 
@@ -148,6 +162,7 @@ impl Carriage {
         match self {
             Self::Pptp => pptp::MOST_MTU,
             Self::Sstp(_) => sstp::MOST_MTU,
+            Self::L2tp => l2tp::MOST_MTU,
         }
     }
 }
@@ -160,7 +175,8 @@ mod tests {
     /// One host may be every kind of server; and what holds for all links of one is written `PREFIX*` in its tables.
     #[test]
     fn no_server_s_links_are_another_s() {
-        let carriages = [Carriage::Pptp, Carriage::Sstp(LinkKind::Tun), Carriage::Sstp(LinkKind::Ppp)];
+        let sstp = [LinkKind::Tun, LinkKind::Ppp].map(Carriage::Sstp);
+        let carriages = [Carriage::Pptp, sstp[0], sstp[1], Carriage::L2tp];
         let all: Vec<&str> = carriages.iter().map(|c| c.prefix()).chain([LINK]).collect();
         for one in carriages.map(Carriage::prefix) {
             assert_eq!(all.iter().filter(|other| other.starts_with(one)).count(), 1, "{one}*");

@@ -2,25 +2,22 @@
 //! that makes a difference: [`Carriage`].
 
 mod demand;
+mod way;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use adit_auth::eap::PeerAsk;
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_pki::TrustAnchors;
 use adit_ppp::{
     Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
     NetworkPlan, Timing,
 };
 use adit_profile::{
-    EapType, PppAuth, Profile, Proxy, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind,
+    EapType, L2tpRule, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind,
 };
-use adit_sstp::proxy::Login;
-use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -35,12 +32,10 @@ use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::eap_tls::{EapTls, failed};
 use crate::files::Files;
-use crate::host::{LINK_GROUP, MARK, PathInfo};
+use crate::host::{LINK_GROUP, PathInfo};
 use crate::registry::{ConnectionId, State};
-use crate::{pptp, sstp, suites};
-
-/// How long TCP may take.
-const CONNECT: Duration = Duration::from_secs(10);
+use crate::suites::Outside;
+use crate::{l2tp, pptp, sstp, suites};
 
 /// Where the unit is, while there is one: for its counters.
 pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
@@ -96,8 +91,10 @@ enum Ended {
 
 impl Attempt {
     async fn run(mut self) -> Result<(), Failure> {
-        if self.profile.kind == TunnelKind::Pptp {
-            self.progress(Step::Call, pptp::WEAK);
+        match self.profile.kind {
+            TunnelKind::Pptp => self.progress(Step::Call, pptp::WEAK),
+            TunnelKind::L2tp => self.progress(Step::Call, l2tp::IN_CLEAR),
+            TunnelKind::Ikev2 | TunnelKind::Sstp => {}
         }
         let ended = match self.profile.start {
             StartAt::OnDemand => self.wait_and_hold().await,
@@ -232,19 +229,12 @@ impl Attempt {
 
     async fn dial(&mut self, proof: &Proof, gateway: &ServerName, remote: SocketAddr) -> Result<(), Failure> {
         let tls = proof.tls(&self.profile, gateway)?;
-        let host = self.daemon.host();
-        let uplink = host.path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e))?;
-        if self.profile.tunnel == Traffic::Full {
-            let servers: Vec<IpAddr> =
-                self.known.iter().flat_map(|(_, all)| all.iter().map(SocketAddr::ip)).collect();
-            self.installation.block(&servers).await?;
-        }
-        self.installation.open(remote.ip(), &uplink).await?;
+        let uplink = self.clear_the_way(remote.ip()).await?;
         let carriage = self.carriage();
         self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
-        let (tcp, local) = match self.profile.proxy() {
-            Some(proxy) => self.by_proxy(proxy, gateway, remote, &uplink).await?,
-            None => self.tcp(remote, &uplink).await?,
+        let (tcp, local) = match carriage {
+            Carriage::L2tp => (None, SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0)),
+            _ => self.way(gateway, remote, &uplink).await.map(|(tcp, local)| (Some(tcp), local))?,
         };
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(local);
@@ -252,7 +242,7 @@ impl Attempt {
             f.local_id.clone_from(&proof.name);
             f.gateway = gateway.host.to_string();
         });
-        let mtu = carriage.mtu(uplink.mtu, self.profile.mtu);
+        let mtu = carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu);
         let ipv6 = self.has_ipv6().await;
         let mut world = ClientWorld {
             id: self.id,
@@ -261,21 +251,29 @@ impl Attempt {
             installation: Arc::clone(&self.installation),
             passwords: Arc::clone(&self.passwords),
             tls: tokio::sync::Mutex::new(tls),
-            outside: None,
+            outside: Outside::default(),
         };
         let link = LinkConfig {
             addresses: Addresses::FromPeer { wanted: self.installation.former().await },
             ..link_config(&self.profile, &proof.name, mtu, ipv6)
         };
-        let session: Box<dyn Session> = match carriage {
-            Carriage::Pptp => Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?),
-            Carriage::Sstp(_) => {
+        let session: Box<dyn Session> = match (carriage, tcp) {
+            (Carriage::L2tp, _) | (_, None) => {
+                let (rule, secret) = self.l2tp()?;
+                world.outside = Outside::L2tp(l2tp::outside(rule.ipsec));
+                let (session, local) =
+                    l2tp::dial((local, remote), (&rule, secret), mtu, link, Arc::new(world))?;
+                self.daemon.registry().update(self.id, |f| f.local = Some(local));
+                Box::new(session)
+            }
+            (Carriage::Pptp, Some(tcp)) => {
+                Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?)
+            }
+            (Carriage::Sstp(_), Some(tcp)) => {
                 let outside = sstp::meet(tcp, &self.profile, gateway, proof.anchors()?).await?;
-                self.progress(
-                    Step::Call,
-                    &format!("SSTP: {}, the server is who it is to be", outside.cipher),
-                );
-                world.outside = Some(carriage.shown(&outside.cipher));
+                let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
+                self.progress(Step::Call, &met);
+                world.outside = Outside::Tls(carriage.shown(&outside.cipher));
                 Box::new(sstp::dial(outside, gateway, mtu, link, Arc::new(world)))
             }
         };
@@ -289,8 +287,30 @@ impl Attempt {
         }
     }
 
+    /// The tunnel's own packets leave by the way that there is; of a full tunnel nothing else does any more.
+    async fn clear_the_way(&self, remote: IpAddr) -> Result<PathInfo, Failure> {
+        let host = self.daemon.host();
+        let uplink = host.path_to(remote).await.map_err(|e| no_route(remote, &e))?;
+        if self.profile.tunnel == Traffic::Full {
+            let servers: Vec<IpAddr> =
+                self.known.iter().flat_map(|(_, all)| all.iter().map(SocketAddr::ip)).collect();
+            self.installation.block(&servers).await?;
+        }
+        self.installation.open(remote, &uplink).await?;
+        Ok(uplink)
+    }
+
     fn carriage(&self) -> Carriage {
         Carriage::of(&self.profile)
+    }
+
+    /// What the profile says of an L2TP tunnel, and its secret.
+    fn l2tp(&self) -> Result<(L2tpRule, Option<Arc<Secret>>), Failure> {
+        let rule = self.profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.clone());
+        let none = || Failure::new(FailureCode::Internal, Step::Call, "the profile has no tunnel of L2TP's");
+        let rule = rule.ok_or_else(none)?;
+        let secret = l2tp::secret(self.daemon.files(), &rule)?;
+        Ok((rule, secret))
     }
 
     /// A kernel that could not carry the tunnel ends the attempt before its first packet.
@@ -303,53 +323,6 @@ impl Attempt {
     async fn has_ipv6(&self) -> bool {
         let off = self.daemon.host().setting("net/ipv6/conf/default/disable_ipv6").await;
         matches!(off, Ok(Some(off)) if off == "0")
-    }
-
-    async fn tcp(&self, remote: SocketAddr, uplink: &PathInfo) -> Result<(TcpStream, SocketAddr), Failure> {
-        let (port, name) = (remote.port(), self.carriage().name());
-        let unreachable = |why: String| {
-            let text = format!("TCP port {port} of {}: {why}", remote.ip());
-            Failure::new(FailureCode::ServerUnreachable, Step::Call, text)
-                .hint(format!("is it {name}'s server, and does a firewall let TCP port {port} pass?"))
-        };
-        let opened = || -> std::io::Result<TcpSocket> {
-            let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            setsockopt(&socket, sockopt::Mark, &MARK)?;
-            let source = self.profile.local_address.unwrap_or(uplink.source);
-            socket.bind(SocketAddr::new(source, 0))?;
-            Ok(socket)
-        };
-        let socket = opened().map_err(|e| unreachable(e.to_string()))?;
-        let tcp = match tokio::time::timeout(CONNECT, socket.connect(remote)).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(e)) => return Err(unreachable(e.to_string())),
-            Err(_) => return Err(unreachable(format!("no answer in {} s", CONNECT.as_secs()))),
-        };
-        let _ = tcp.set_nodelay(true);
-        let local = tcp.local_addr().map_err(|e| unreachable(e.to_string()))?;
-        Ok((tcp, local))
-    }
-
-    /// A connection to the server that a proxy has made.
-    async fn by_proxy(
-        &self,
-        proxy: &Proxy,
-        gateway: &ServerName,
-        remote: SocketAddr,
-        uplink: &PathInfo,
-    ) -> Result<(TcpStream, SocketAddr), Failure> {
-        self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", proxy.server));
-        let password = proxy.password.as_ref().map(|file| self.daemon.files().secret(file)).transpose()?;
-        let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
-        let mut connect = sstp::connect(gateway, login);
-        let mut words = connect.request();
-        loop {
-            let (mut tcp, local) = self.tcp(remote, uplink).await?;
-            match sstp::ask_proxy(&mut tcp, &mut connect, &words).await? {
-                Some(again) => words = again,
-                None => return Ok((tcp, local)),
-            }
-        }
     }
 
     fn established(&self) {
@@ -473,7 +446,7 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
         mppe: match profile.kind {
             // TLS encrypts.
             TunnelKind::Sstp => Mppe::OFF,
-            TunnelKind::Ikev2 | TunnelKind::Pptp => suites::mppe(&ppp.mppe),
+            TunnelKind::Ikev2 | TunnelKind::Pptp | TunnelKind::L2tp => suites::mppe(&ppp.mppe),
         },
         ipv4: profile.addresses.ipv4,
         ipv6: profile.addresses.ipv6 && ipv6 && mtu >= LEAST_IPV6,
@@ -489,8 +462,8 @@ struct ClientWorld {
     installation: Arc<Installation>,
     passwords: Arc<Passwords>,
     tls: tokio::sync::Mutex<Option<EapTls>>,
-    /// What encrypts what is outside of PPP, where something does.
-    outside: Option<String>,
+    /// What the link is inside of.
+    outside: Outside,
 }
 
 impl ClientWorld {
@@ -506,7 +479,7 @@ impl ClientWorld {
 
     fn established(&self, up: &Established) {
         let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)));
-        let (esp, weak) = suites::ppp_shown(self.outside.as_deref(), up.mppe);
+        let (esp, weak) = suites::ppp_shown(&self.outside, up.mppe);
         self.daemon.registry().update(self.id, |f| {
             // Others come by router advertisements.
             f.dns.retain(IpAddr::is_ipv6);

@@ -32,7 +32,7 @@ use crate::registry::{ConnectionId, Facts, Role, State};
 use crate::server::identity;
 use crate::server::sessions::Share;
 use crate::server::users;
-use crate::suites;
+use crate::suites::{self, Outside};
 
 /// DNS servers that IPCP has room for (RFC 1877).
 const MOST_DNS: usize = 2;
@@ -57,8 +57,8 @@ struct GuestFacts {
     /// Which addresses they may have who came in, where the file of users says that.
     addresses: Option<AddressRule>,
     how: String,
-    /// What encrypts what is outside of PPP, where something does.
-    outside: Option<String>,
+    /// What the link is inside of.
+    outside: Outside,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
     /// Its /64.
@@ -119,9 +119,9 @@ impl Guest {
         self.from
     }
 
-    /// Their link is inside of what encrypts by itself.
-    pub(super) fn is_inside_of(&self, outside: String) {
-        self.facts().outside = Some(outside);
+    /// What their link is inside of.
+    pub(super) fn is_inside_of(&self, outside: Outside) {
+        self.facts().outside = outside;
     }
 
     /// Whether they have proven who they are.
@@ -375,7 +375,7 @@ impl Guest {
         let carriage = self.server.carriage;
         let mut shown = Facts::new(Role::Server, carriage.word(), "");
         let mppe = facts.established.as_ref().and_then(|e| e.mppe);
-        let (esp, weak) = suites::ppp_shown(facts.outside.as_deref(), mppe);
+        let (esp, weak) = suites::ppp_shown(&facts.outside, mppe);
         shown.local = Some(local);
         shown.remote = Some(self.from);
         shown.remote_id.clone_from(&facts.identity);

@@ -78,7 +78,7 @@ impl Installation {
         let interface = slot.ground.name(&self.daemon, &self.profile).await?;
         let gre = match self.carriage() {
             Carriage::Pptp => v4_of(servers),
-            Carriage::Sstp(_) => Vec::new(),
+            Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
         };
         let change = Block { interface, inside: Vec::new(), gre }.change();
         slot.ground
@@ -94,7 +94,7 @@ impl Installation {
     pub(super) async fn open(&self, server: IpAddr, uplink: &PathInfo) -> Result<(), Failure> {
         let mut wanted: Vec<Change> = match self.carriage() {
             Carriage::Pptp => v4_of(&[server]).into_iter().map(|to| Change::GreRule { to }).collect(),
-            Carriage::Sstp(_) => Vec::new(),
+            Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
         };
         let host = self.daemon.host();
         let loosened = loosen_reverse_path(host.as_ref(), &uplink.link).await;

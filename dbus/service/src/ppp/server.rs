@@ -1,5 +1,7 @@
 //! Peers that dial us by what carries PPP: a listener, a task a session, users and addresses.
 
+mod doors;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU32;
@@ -28,7 +30,9 @@ use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::server::users;
-use crate::{pptp, sstp, suites};
+use crate::suites::Outside;
+use crate::{l2tp, pptp, sstp, suites};
+use doors::{Doors, take};
 
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 512;
@@ -98,20 +102,31 @@ impl PppServer {
     ) -> Result<Self, Failure> {
         let certificates = Certificates::read(&config.eap, daemon).await?;
         let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
-        let listeners = inner.listen()?;
+        let doors = inner.open_doors()?;
         inner.set_up_network(server).await?;
         let (stop, stopped) = watch::channel(false);
         let mut listening = Vec::new();
         let mut tasks = Vec::new();
-        for listener in listeners {
-            listening.extend(listener.local_addr().map(|a| format!("{} TCP {}", a.ip(), a.port())));
-            tasks.push(tokio::spawn(accept(Arc::clone(&inner), listener, stopped.clone())));
+        match doors {
+            Doors::Tcp(listeners) => {
+                for listener in listeners {
+                    listening.extend(listener.local_addr().map(|a| format!("{} TCP {}", a.ip(), a.port())));
+                    tasks.push(tokio::spawn(accept(Arc::clone(&inner), listener, stopped.clone())));
+                }
+            }
+            Doors::L2tp(addresses, engine, links) => {
+                listening.extend(addresses.iter().map(|a| format!("{} UDP {}", a.ip(), a.port())));
+                tasks.push(tokio::spawn(take(Arc::clone(&inner), engine.start(), links, stopped)));
+            }
         }
         match inner.carriage {
             Carriage::Pptp => {
                 info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", pptp::WEAK);
             }
             Carriage::Sstp(_) => info!(pool = inner.config.pool, "SSTP server: letting peers in"),
+            Carriage::L2tp => {
+                info!(pool = inner.config.pool, "L2TP server: letting peers in; {}", l2tp::IN_CLEAR);
+            }
         }
         Ok(Self { inner, fingerprint, stop, tasks, listening })
     }
@@ -383,9 +398,24 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
         }
         let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
         let lane = inner.carriage.lane();
-        sessions.spawn_on(async move { serve(inner, tcp, from, stopped).await }, &lane);
+        let serving = async move {
+            let local = tcp.local_addr().map_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into(), plain);
+            let server = Arc::clone(&inner);
+            let answer = |guest: Arc<Guest>| async move {
+                let _ = tcp.set_nodelay(true);
+                // From here on it is this thread's.
+                let moved = tcp.into_std().and_then(TcpStream::from_std).map_err(|e| not_moved(&e))?;
+                server.answer(moved, (local, from), &guest).await
+            };
+            serve(&inner, Path { local, remote: from }, stopped, answer).await;
+        };
+        sessions.spawn_on(serving, &lane);
     }
     while sessions.join_next().await.is_some() {}
+}
+
+fn not_moved(error: &std::io::Error) -> Failure {
+    Failure::new(FailureCode::Internal, Step::Call, format!("a connection could not be taken: {error}"))
 }
 
 /// An address of IPv4 as it is, and not as a socket of both families has it (`::ffff:192.0.2.1`).
@@ -398,16 +428,18 @@ async fn until(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr, stopped: watch::Receiver<bool>) {
-    let _ = tcp.set_nodelay(true);
+async fn serve<A: Future<Output = Result<Box<dyn Session>, Failure>>>(
+    inner: &Arc<Inner>,
+    path: Path,
+    stopped: watch::Receiver<bool>,
+    answer: impl FnOnce(Arc<Guest>) -> A,
+) {
     let (stop, disconnected) = watch::channel(false);
-    let local = tcp.local_addr().map_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into(), plain);
-    let guest = Guest::new(&inner, Path { local, remote: from });
-    // From here on it is this thread's.
-    let Ok(tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return guest.leave().await };
+    let Path { local, remote: from } = path;
+    let guest = Guest::new(inner, path);
     let mut stopping = stopped.clone();
     let answered = tokio::select! {
-        answered = inner.answer(tcp, (local, from), &guest) => answered,
+        answered = answer(Arc::clone(&guest)) => answered,
         () = until(&mut stopping) => return guest.leave().await,
     };
     match answered {
@@ -478,12 +510,14 @@ impl Inner {
     ) -> Result<Box<dyn Session>, Failure> {
         let link = self.link_config(self.carriage.most_mtu());
         Ok(match self.carriage {
+            // Its sessions come by their own way.
+            Carriage::L2tp => return Err(Failure::new(FailureCode::Internal, Step::Call, "L2TP has no TCP")),
             Carriage::Pptp => Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?),
             Carriage::Sstp(_) => {
                 let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no certificate");
                 let own = self.certificates.get().own.ok_or_else(none)?;
                 let outside = sstp::meet_client(tcp, &own).await?;
-                guest.is_inside_of(self.carriage.shown(&outside.cipher));
+                guest.is_inside_of(Outside::Tls(self.carriage.shown(&outside.cipher)));
                 let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
                 Box::new(sstp::answer(outside, hashes, link, Arc::clone(guest) as _))
             }
@@ -502,7 +536,7 @@ impl Inner {
                 ..EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect())
             },
             mppe: match self.carriage {
-                Carriage::Pptp => suites::mppe(&self.config.mppe),
+                Carriage::Pptp | Carriage::L2tp => suites::mppe(&self.config.mppe),
                 // TLS encrypts.
                 Carriage::Sstp(_) => Mppe::OFF,
             },

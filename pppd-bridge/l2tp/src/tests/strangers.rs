@@ -54,6 +54,24 @@ fn a_flood_of_wishes_costs_no_more_than_its_limits() {
 
 /// [2661:9-1]
 #[test]
+fn tunnels_without_a_session_count_too() {
+    let mut pair = Pair::idle(listen(None));
+    for _ in 0..8 {
+        pair.dial(crate::Dial { call: None, ..dial(None) });
+        pair.exchange();
+    }
+    assert_eq!(pair.lns.tunnels.len(), 4, "of one address");
+    // One that gets a session makes room.
+    let tunnel = pair.lac.tunnels[0];
+    pair.lac_does(Input::Place { tunnel, call: crate::Call::Incoming });
+    pair.exchange();
+    pair.dial(dial(None));
+    pair.exchange();
+    assert_eq!((pair.lns.tunnels.len(), pair.lns.up.len()), (5, 2));
+}
+
+/// [2661:9-1]
+#[test]
 fn one_address_does_not_keep_others_out() {
     let mut pair = Pair::idle(listen(None));
     for n in 1..=200_u16 {

@@ -1,0 +1,388 @@
+//! One endpoint with its sockets, by one task: datagrams, orders and deadlines go in; datagrams, the kernel's tunnels and links
+//! that are up come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Path, Step};
+use adit_crypto::OsEntropy;
+use adit_l2tp::{Answer, Ask, AskId, Endpoint, Event, Ids, Input, Output, SessionNumber, TunnelNumber};
+use adit_ppp_kernel::{Channel, L2tpSession, L2tpTunnel};
+use adit_xfrm_kernel::ike_socket::IkeSocket;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use crate::clock;
+use crate::host::MARK;
+
+/// The longest control message that is read: what is longer means nothing.
+const LONGEST: usize = 8192;
+/// Datagrams that wait for the endpoint; more wait in the kernel.
+const WAITING: usize = 64;
+/// Links that are up and not taken yet.
+const UNTAKEN: usize = 64;
+/// So long the farewell of all tunnels may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What may be asked of an engine that runs.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Ends a session.
+    Clear(SessionNumber),
+    /// Ends all tunnels, and then the engine.
+    Stop,
+}
+
+/// A session that is up: PPP may begin.
+pub(crate) struct Link {
+    pub(super) number: SessionNumber,
+    /// Where its messages go and come from.
+    pub(crate) path: Path,
+    pub(super) channel: Arc<Channel>,
+    pub(super) session: L2tpSession,
+    /// Says why it is over, when it is.
+    pub(super) over: oneshot::Receiver<Result<(), Failure>>,
+    pub(super) orders: Orders,
+}
+
+impl Link {
+    /// It is not taken: the peer is told.
+    pub(crate) fn refuse(self) {
+        self.orders.give(Order::Clear(self.number));
+    }
+}
+
+/// The way to an engine. The last one that goes ends it.
+#[derive(Clone, Debug)]
+pub(super) struct Orders(mpsc::UnboundedSender<Order>);
+
+impl Orders {
+    pub(super) fn give(&self, order: Order) {
+        // One that is over has nothing left to be ended.
+        let _ = self.0.send(order);
+    }
+}
+
+/// An engine that runs.
+pub(crate) struct Running {
+    pub(super) orders: Orders,
+    /// Why its tunnel is over, where it has dialled one.
+    pub(super) over: oneshot::Receiver<Result<(), Failure>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it, telling every peer; returns when it is over.
+    pub(crate) async fn stop(self) {
+        self.orders.give(Order::Stop);
+        let _ = self.task.await;
+    }
+}
+
+/// A session that the kernel carries, and that is not up yet.
+struct Carried {
+    channel: Arc<Channel>,
+    session: L2tpSession,
+    path: Path,
+}
+
+/// A tunnel of the kernel's, on the socket that it lives as long as.
+struct Tunnel {
+    socket: Arc<IkeSocket>,
+    kernel: L2tpTunnel,
+}
+
+/// Where from and where to, and what.
+type Datagram = (Path, Vec<u8>);
+
+/// An endpoint, its sockets and what of the kernel's belongs to it.
+pub(crate) struct Engine {
+    endpoint: Endpoint,
+    entropy: OsEntropy,
+    /// Where strangers come to; the one of who dials becomes its tunnel's.
+    sockets: Vec<Arc<IkeSocket>>,
+    dials: bool,
+    tunnels: BTreeMap<TunnelNumber, Tunnel>,
+    /// Control connections that stand.
+    standing: BTreeSet<TunnelNumber>,
+    carried: BTreeMap<SessionNumber, Carried>,
+    up: BTreeMap<SessionNumber, oneshot::Sender<Result<(), Failure>>>,
+    most_carried: usize,
+    links: mpsc::Sender<Link>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    way: mpsc::WeakUnboundedSender<Order>,
+    first_way: Option<Orders>,
+    came: mpsc::Sender<Datagram>,
+    datagrams: mpsc::Receiver<Datagram>,
+    /// What reads the sockets; each is aborted when the engine is dropped.
+    readers: JoinSet<()>,
+    reading: BTreeMap<TunnelNumber, tokio::task::AbortHandle>,
+    over: Option<oneshot::Sender<Result<(), Failure>>>,
+    why: Option<Failure>,
+}
+
+impl Engine {
+    /// One that has dialled by this socket.
+    pub(super) fn dialling(endpoint: Endpoint, socket: IkeSocket) -> (Self, mpsc::Receiver<Link>) {
+        Self::new(endpoint, vec![socket], true, 1)
+    }
+
+    /// One that waits for peers. So many sessions may be on their way.
+    pub(super) fn listening(
+        endpoint: Endpoint,
+        sockets: Vec<IkeSocket>,
+        most: usize,
+    ) -> (Self, mpsc::Receiver<Link>) {
+        Self::new(endpoint, sockets, false, most)
+    }
+
+    fn new(
+        endpoint: Endpoint,
+        sockets: Vec<IkeSocket>,
+        dials: bool,
+        most: usize,
+    ) -> (Self, mpsc::Receiver<Link>) {
+        let (links, taken) = mpsc::channel(UNTAKEN);
+        let (way, orders) = mpsc::unbounded_channel();
+        let (came, datagrams) = mpsc::channel(WAITING);
+        let engine = Self {
+            endpoint,
+            entropy: OsEntropy::new(),
+            sockets: sockets.into_iter().map(Arc::new).collect(),
+            dials,
+            tunnels: BTreeMap::new(),
+            standing: BTreeSet::new(),
+            carried: BTreeMap::new(),
+            up: BTreeMap::new(),
+            most_carried: most,
+            links,
+            orders,
+            way: way.downgrade(),
+            first_way: Some(Orders(way)),
+            came,
+            datagrams,
+            readers: JoinSet::new(),
+            reading: BTreeMap::new(),
+            over: None,
+            why: None,
+        };
+        (engine, taken)
+    }
+
+    /// The sockets' ports and addresses are bound already; from now on they are read.
+    pub(crate) fn start(mut self) -> Running {
+        let (said, over) = oneshot::channel();
+        self.over = Some(said);
+        let orders = self.first_way.take().unwrap_or_else(|| Orders(mpsc::unbounded_channel().0));
+        for socket in self.sockets.clone() {
+            self.read(socket);
+        }
+        Running { orders, over, task: tokio::spawn(self.run()) }
+    }
+
+    fn read(&mut self, socket: Arc<IkeSocket>) -> tokio::task::AbortHandle {
+        let came = self.came.clone();
+        self.readers.spawn(async move {
+            loop {
+                socket.readable().await;
+                let mut buffer = vec![0; LONGEST];
+                // An ICMP error of an earlier datagram comes out here too; retransmission deals with it.
+                let Ok(Some(received)) = socket.receive(&mut buffer) else { continue };
+                buffer.truncate(received.length);
+                let path = Path { local: received.local, remote: received.remote };
+                if came.send((path, buffer)).await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    async fn run(mut self) {
+        self.drain();
+        while !(self.dials && self.endpoint.is_idle()) {
+            let deadline = self.endpoint.deadline().map(|(at, _)| at);
+            let input = tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::Clear(session)) => Input::Clear { session },
+                    Some(Order::Stop) | None => break,
+                },
+                Some((path, octets)) = self.datagrams.recv() => Input::Datagram { path, octets },
+                () = clock::sleep_until(deadline) => Input::Wake,
+            };
+            self.handle(input);
+            if self.dials && self.why.is_some() {
+                break;
+            }
+        }
+        let _ = tokio::time::timeout(FAREWELL, self.farewell()).await;
+        self.end();
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.endpoint.handle(clock::now(), &mut self.entropy, input);
+        self.drain();
+    }
+
+    /// Ends every tunnel, and waits until the peers know.
+    async fn farewell(&mut self) {
+        for tunnel in self.standing.clone() {
+            self.handle(Input::Close { tunnel });
+        }
+        while !self.standing.is_empty() {
+            let deadline = self.endpoint.deadline().map(|(at, _)| at);
+            let input = tokio::select! {
+                Some((path, octets)) = self.datagrams.recv() => Input::Datagram { path, octets },
+                () = clock::sleep_until(deadline) => Input::Wake,
+            };
+            self.handle(input);
+        }
+    }
+
+    fn end(mut self) {
+        let why = self.why.take().map_or(Ok(()), Err);
+        for said in std::mem::take(&mut self.up).into_values() {
+            let _ = said.send(why.clone());
+        }
+        if let Some(over) = self.over.take() {
+            let _ = over.send(why);
+        }
+        let Self { carried, tunnels, .. } = self;
+        // The kernel takes its time for each.
+        tokio::task::spawn_blocking(move || drop((carried, tunnels)));
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll() {
+            match output {
+                Output::Transmit(transmit) => self.send(&transmit.path, &transmit.payload),
+                Output::Ask { id, ask } => self.ask(id, ask),
+                Output::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    fn send(&self, path: &Path, payload: &[u8]) {
+        let of_tunnel = self.tunnels.values().map(|t| &t.socket);
+        let mut fitting = self.sockets.iter().filter(|s| s.is_v4() == path.local.is_ipv4()).chain(of_tunnel);
+        let Some(socket) = fitting.find(|s| s.port() == path.local.port()) else { return };
+        if let Err(error) = socket.send(path, &[payload]) {
+            // As if it had been lost on the way: it is sent again.
+            debug!(?path, %error, "L2TP: not sent");
+        }
+    }
+
+    fn ask(&mut self, id: AskId, ask: Ask) {
+        let Ask::Carry { tunnel, session, ids, path, lns } = ask;
+        let done = self.carry(tunnel, session, ids, path, lns);
+        if let Err(why) = &done {
+            info!(remote = %path.remote, code = %why.code, "L2TP: {why}");
+        }
+        let answer = Answer::Carried(done);
+        self.endpoint.handle(clock::now(), &mut self.entropy, Input::Answer { id, answer });
+    }
+
+    /// Has the kernel carry a session.
+    fn carry(
+        &mut self,
+        tunnel: TunnelNumber,
+        session: SessionNumber,
+        ids: Ids,
+        path: Path,
+        lns: bool,
+    ) -> Result<(), Failure> {
+        if self.carried.len() >= self.most_carried {
+            let text = "L2TP: too many sessions are on their way";
+            return Err(Failure::new(FailureCode::PeerBusy, Step::Call, text));
+        }
+        if !self.tunnels.contains_key(&tunnel) {
+            let made = self.make_tunnel(tunnel, ids, path)?;
+            self.tunnels.insert(tunnel, made);
+        }
+        let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
+        let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
+        let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
+        let channel = Arc::new(Channel::attach(std::os::fd::AsFd::as_fd(&made))?);
+        self.carried.insert(session, Carried { channel, session: made, path });
+        Ok(())
+    }
+
+    fn make_tunnel(&mut self, number: TunnelNumber, ids: Ids, path: Path) -> Result<Tunnel, Failure> {
+        let refused = |e: std::io::Error| {
+            let text = format!("a UDP socket to {}: {e}", path.remote);
+            Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+        };
+        let socket = match self.sockets.first().filter(|_| self.dials) {
+            Some(socket) => Arc::clone(socket),
+            None => Arc::new(IkeSocket::share(path.local, MARK).map_err(refused)?),
+        };
+        socket.connect(path.remote).map_err(refused)?;
+        let kernel = L2tpTunnel::make(std::os::fd::AsFd::as_fd(&*socket), ids.tunnel, ids.peer_tunnel)?;
+        if !self.dials {
+            let reader = self.read(Arc::clone(&socket));
+            self.reading.insert(number, reader);
+        }
+        Ok(Tunnel { socket, kernel })
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Peer { host_name, vendor, .. } => debug!(host_name, vendor, "L2TP peer"),
+            Event::TunnelUp { tunnel, path } => {
+                debug!(remote = %path.remote, "L2TP: tunnel up");
+                self.standing.insert(tunnel);
+            }
+            Event::TunnelDown { tunnel, why } => self.tunnel_down(tunnel, why),
+            Event::SessionUp { session, sequencing, .. } => self.session_up(session, sequencing),
+            Event::SessionDown { session, why, .. } => self.session_down(session, why),
+            Event::Refused { path, why } => info!(from = %path.remote, code = %why.code, "{why}"),
+        }
+    }
+
+    fn tunnel_down(&mut self, tunnel: TunnelNumber, why: Result<(), Failure>) {
+        self.standing.remove(&tunnel);
+        if let Some(reader) = self.reading.remove(&tunnel) {
+            reader.abort();
+        }
+        if let Some(gone) = self.tunnels.remove(&tunnel) {
+            tokio::task::spawn_blocking(move || drop(gone));
+        }
+        match why {
+            Err(why) if self.dials => self.why = self.why.take().or(Some(why)),
+            Err(why) => info!(code = %why.code, said = why.peer.as_deref().unwrap_or_default(), "{why}"),
+            Ok(()) => {}
+        }
+    }
+
+    fn session_up(&mut self, number: SessionNumber, sequencing: bool) {
+        let Some(Carried { channel, session, path }) = self.carried.remove(&number) else { return };
+        if sequencing && let Err(error) = session.number() {
+            debug!(%error, "L2TP: without sequence numbers");
+        }
+        let Some(orders) = self.way.upgrade().map(Orders) else { return };
+        let (said, over) = oneshot::channel();
+        let link = Link { number, path, channel, session, over, orders: orders.clone() };
+        match self.links.try_send(link) {
+            Ok(()) => {
+                self.up.insert(number, said);
+            }
+            // Nobody takes it.
+            Err(_) => orders.give(Order::Clear(number)),
+        }
+    }
+
+    fn session_down(&mut self, number: SessionNumber, why: Result<(), Failure>) {
+        if let Some(gone) = self.carried.remove(&number) {
+            tokio::task::spawn_blocking(move || drop(gone));
+        }
+        if self.dials
+            && let Err(why) = &why
+        {
+            self.why = self.why.take().or_else(|| Some(why.clone()));
+        }
+        if let Some(said) = self.up.remove(&number) {
+            let _ = said.send(why);
+        }
+    }
+}

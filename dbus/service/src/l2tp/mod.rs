@@ -1,0 +1,154 @@
+//! L2TP: control connections by UDP, their calls' PPP links, and the kernel that carries those (RFC 2661). Who dials and who
+//! answers is common to what carries PPP (`ppp`).
+
+mod engine;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Path, Secret, Step};
+use adit_crypto::OsEntropy;
+use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Takes, Timing};
+use adit_ppp::LinkConfig;
+use adit_profile::{Ipsec, L2tpRule};
+use adit_xfrm_kernel::ike_socket::IkeSocket;
+
+use crate::clock;
+use crate::files::Files;
+use crate::host::MARK;
+use crate::ppp::{MPPE_HEADER, World};
+pub(crate) use engine::{Engine, Link, Running};
+pub(crate) use session::Session;
+
+/// The path's headers in front of a packet inside, but for IP's: UDP, L2TP with sequence numbers, PPP's address, control and
+/// protocol.
+const OVERHEAD: u16 = 8 + 10 + 4;
+const IPV4: u16 = 20;
+const IPV6: u16 = 40;
+
+/// The longest packet inside, in octets: what Windows uses.
+pub(crate) const MOST_MTU: u16 = 1400;
+/// What we call ourselves: peers may choose a tunnel's secret by it.
+const HOST_NAME: &str = "adit";
+/// Control messages that may come too early.
+const WINDOW: u16 = 8;
+/// Tunnels of one address that have not shown that they hear us.
+const UNPROVEN_PER_ADDRESS: usize = 20;
+
+/// The longest packet of a link, in octets, MPPE's header included: what fits the path, or what the interface's wanted MTU
+/// makes of it.
+pub(crate) fn link_mtu(path: u32, v6: bool, wanted: Option<u16>) -> u16 {
+    let ip = if v6 { IPV6 } else { IPV4 };
+    let fits = u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD + ip).min(MOST_MTU);
+    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+}
+
+/// Said once whenever L2TP is dialled or served without IPsec.
+pub(crate) const IN_CLEAR: &str = "L2TP without IPsec (ipsec = \"none\"): nothing protects what goes through it, and nobody proves \
+                                   who they are but by PPP; for trusted links only";
+
+/// A tunnel's own word of what protects it, for people.
+pub(crate) const fn outside(ipsec: Ipsec) -> &'static str {
+    match ipsec {
+        Ipsec::None => "L2TP without IPsec",
+    }
+}
+
+/// The secret of a tunnel, where there is one.
+///
+/// # Errors
+/// Its file can't be read, or others can.
+pub(crate) fn secret(files: &Files, rule: &L2tpRule) -> Result<Option<Arc<Secret>>, Failure> {
+    rule.secret.as_ref().map(|file| files.secret(file).map(Arc::new)).transpose()
+}
+
+/// Dials: the session that comes, which is none yet.
+///
+/// # Errors
+/// A socket could not be made.
+pub(crate) fn dial(
+    (local, remote): (SocketAddr, SocketAddr),
+    (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
+    mtu: u16,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Result<(Session, SocketAddr), Failure> {
+    let socket = IkeSocket::share(SocketAddr::new(local.ip(), 0), MARK).map_err(|e| no_socket(local, &e))?;
+    let local = SocketAddr::new(local.ip(), socket.port());
+    let mut endpoint = Endpoint::new(config(None));
+    let call = Dial {
+        path: Path { local, remote },
+        secret,
+        hide: rule.hide,
+        only: false,
+        call: Some(Call::Incoming),
+        takes: Takes::default(),
+        sessions: 1,
+    };
+    let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no Tunnel ID");
+    endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
+    let (engine, links) = Engine::dialling(endpoint, socket);
+    Ok((Session::dialling(engine.start(), links, mtu, link, world), local))
+}
+
+/// One that waits for peers.
+///
+/// # Errors
+/// The port is taken.
+pub(crate) fn listen(
+    addresses: &[SocketAddr],
+    (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
+    clients: usize,
+    half_open: usize,
+) -> Result<(Engine, tokio::sync::mpsc::Receiver<Link>), Failure> {
+    let limits = Limits {
+        tunnels: clients,
+        unproven: half_open,
+        unproven_per_address: UNPROVEN_PER_ADDRESS.min(half_open),
+        sessions: clients,
+    };
+    let takes = Takes { incoming: true, outgoing: false };
+    let endpoint = Endpoint::new(config(Some(Listen { secret, hide: rule.hide, takes, limits })));
+    let mut sockets = Vec::new();
+    for address in addresses {
+        match IkeSocket::share(*address, MARK) {
+            Ok(socket) => sockets.push(socket),
+            // A host without IPv6.
+            Err(e) if address.is_ipv6() && addresses.len() > 1 && is_without_family(&e) => {}
+            Err(e) => return Err(no_socket(*address, &e)),
+        }
+    }
+    Ok(Engine::listening(endpoint, sockets, half_open))
+}
+
+fn is_without_family(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
+}
+
+fn config(listen: Option<Listen>) -> Config {
+    Config { host_name: HOST_NAME.into(), listen, window: WINDOW, timing: Timing::default() }
+}
+
+fn no_socket(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let text = format!("UDP port {} of {} cannot be bound: {error}", address.port(), address.ip());
+    Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
+        .hint(format!("another L2TP daemon may have it:  ss -lunp 'sport = {PORT}'"))
+}
+
+/// An interface's MTU in octets while its link is down: what is sent then goes through the link later.
+pub(crate) fn waiting_mtu(wanted: Option<u16>) -> u16 {
+    wanted.unwrap_or(MOST_MTU - MPPE_HEADER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_fits_the_link_that_comes() {
+        assert_eq!(waiting_mtu(None) + MPPE_HEADER, link_mtu(1500, false, None));
+        assert_eq!((link_mtu(1400, false, None), link_mtu(1400, true, None)), (1358, 1338));
+        assert_eq!(link_mtu(1500, false, Some(1300)), 1304);
+    }
+}

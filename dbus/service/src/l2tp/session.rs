@@ -1,0 +1,155 @@
+//! One session's link, by one task.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_ppp::LinkConfig;
+use tokio::sync::{mpsc, oneshot};
+
+use super::MOST_MTU;
+use super::engine::{Link, Order, Orders, Running};
+use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
+
+/// So long a link's farewell may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What the link is to be.
+struct Start {
+    mtu: u16,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+}
+
+/// A session, or what is to become one.
+pub(crate) struct Session {
+    start: Start,
+    /// The tunnel is its own: it has been dialled for it.
+    tunnel: Option<(Running, mpsc::Receiver<Link>)>,
+    driver: Option<Driver>,
+    up: Option<Up>,
+}
+
+struct Up {
+    number: adit_l2tp::SessionNumber,
+    over: oneshot::Receiver<Result<(), Failure>>,
+    orders: Orders,
+}
+
+impl Session {
+    pub(super) fn dialling(
+        tunnel: Running,
+        links: mpsc::Receiver<Link>,
+        mtu: u16,
+        link: LinkConfig,
+        world: Arc<dyn World>,
+    ) -> Self {
+        let start = Start { mtu, link, world };
+        Self { start, tunnel: Some((tunnel, links)), driver: None, up: None }
+    }
+
+    /// One of a peer's that has dialled.
+    pub(crate) fn answer(came: Link, link: LinkConfig, world: Arc<dyn World>) -> Self {
+        let start = Start { mtu: MOST_MTU, link, world };
+        let mut session = Self { start, tunnel: None, driver: None, up: None };
+        session.is_up(came);
+        session
+    }
+
+    fn is_up(&mut self, came: Link) {
+        let Link { number, channel, session, over, orders, .. } = came;
+        let Start { mtu, link, world } = &self.start;
+        let line = Line::Channel(channel, Box::new(session));
+        self.driver = Some(Driver::start(link.clone(), line, *mtu, Arc::clone(world)));
+        self.up = Some(Up { number, over, orders });
+    }
+
+    async fn go_on(&mut self) -> Happened {
+        loop {
+            let of_link = async {
+                match self.driver.as_mut() {
+                    Some(driver) => driver.step().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let (over, came) = match (&mut self.up, &mut self.tunnel) {
+                (Some(up), _) => (Some(&mut up.over), None),
+                (None, Some((running, links))) => (Some(&mut running.over), Some(links)),
+                (None, None) => (None, None),
+            };
+            let ends = async {
+                match over {
+                    Some(over) => over.await.unwrap_or(Ok(())),
+                    None => std::future::pending().await,
+                }
+            };
+            let comes = async {
+                match came {
+                    Some(links) => links.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(link) = comes => self.is_up(link),
+                happened = of_link => match happened {
+                    Happened::Nothing => {}
+                    happened => return happened,
+                },
+                why = ends => if let Some(happened) = self.is_over(why) {
+                    return happened;
+                },
+            }
+        }
+    }
+
+    /// The peer, or who else it was, has ended it. A link that knows better why it is over says so itself.
+    fn is_over(&mut self, why: Result<(), Failure>) -> Option<Happened> {
+        self.up = None;
+        self.tunnel = None;
+        let closed = || Failure::new(FailureCode::PeerClosed, Step::Call, "L2TP: the session is over");
+        match &mut self.driver {
+            Some(driver) => {
+                driver.down(why.err().unwrap_or_else(closed));
+                None
+            }
+            None => Some(Happened::Closed(why)),
+        }
+    }
+
+    /// Ends the link, then the session, then the tunnel, telling the peer each time.
+    async fn take_leave(mut self) {
+        if let Some(driver) = &mut self.driver {
+            let farewell = async {
+                driver.close();
+                while !driver.is_over() && !matches!(driver.step().await, Happened::Closed(_)) {}
+            };
+            // A peer that does not answer is not waited for longer.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
+        if let Some(Up { number, orders, .. }) = self.up.take() {
+            orders.give(Order::Clear(number));
+        }
+        if let Some(driver) = self.driver.take() {
+            driver.dismantle().await;
+        }
+        if let Some((tunnel, _)) = self.tunnel.take() {
+            tunnel.stop().await;
+        }
+    }
+}
+
+impl ppp::Session for Session {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Happened> + Send + '_>> {
+        Box::pin(self.go_on())
+    }
+
+    fn unit(&self) -> Option<&Arc<Unit>> {
+        self.driver.as_ref().and_then(Driver::unit)
+    }
+
+    fn end(self: Box<Self>) -> Later<()> {
+        Box::pin(self.take_leave())
+    }
+}

@@ -1,0 +1,89 @@
+//! Profiles with `tunnel = "l2tp"`, and `[l2tp]` of server.toml.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use adit_profile::{Ipsec, PppAuth, Tunnel, TunnelKind};
+use common::{profile, server};
+
+const BARE: &str = "server = \"vpn.example.com\"\ntunnel = \"l2tp\"\nuser = \"ann\"\n";
+
+fn with(lines: &str) -> Result<adit_profile::Profile, String> {
+    profile(&format!("{BARE}ipsec = \"none\"\n{lines}\n"))
+}
+
+/// Nothing protects L2TP by itself: that there is to be no IPsec somebody has to write.
+#[test]
+fn without_ipsec_it_is_refused_unless_somebody_says_so() {
+    let said = profile(BARE).unwrap_err();
+    assert!(said.contains("`ipsec` is missing") && said.contains("add ipsec = \"none\""), "{said}");
+    let said = profile(&format!("{BARE}ipsec = \"ikev1\"\n")).unwrap_err();
+    assert!(said.contains("`ipsec`") && said.contains("\"none\""), "{said}");
+    let plain = with("").unwrap();
+    assert_eq!((plain.kind, plain.tunnel), (TunnelKind::L2tp, Tunnel::Full));
+    let ppp = plain.ppp.unwrap();
+    assert_eq!(ppp.auth, [PppAuth::Eap, PppAuth::MsChapV2]);
+    assert!(!ppp.mppe.required && ppp.mppe.bits128);
+    let rule = ppp.l2tp.unwrap();
+    assert_eq!((rule.ipsec, rule.secret.is_some(), rule.hide), (Ipsec::None, false, false));
+}
+
+#[test]
+fn what_it_says_is_shown_and_read_again() {
+    let lines = "tunnel-secret-file = \"corp.secret\"\nhide-avps = true\nrequire-mppe = true\nmppe = [\"128\", \"40\"]";
+    let first = with(lines).unwrap();
+    let shown = first.to_toml();
+    for line in
+        ["tunnel = \"l2tp\"", "ipsec = \"none\"", "tunnel-secret-file = \"corp.secret\"", "hide-avps = true"]
+    {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert_eq!(profile(&shown).unwrap().to_toml(), shown);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (lines, error) in [
+        ("hide-avps = true", "`hide-avps` has no use: values are hidden by a secret"),
+        ("ppp-auth = [\"pap\"]", "L2TP does not encrypt it"),
+        ("eap-methods = [\"gtc\"]", "L2TP does not encrypt it"),
+        ("require-mppe = true\nppp-auth = [\"chap\"]", "CHAP makes no keys for MPPE"),
+        ("proxy = \"p:1\"", "unknown key \"proxy\""),
+    ] {
+        let said = with(lines).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
+    let ported =
+        profile(&BARE.replace(".com", ".com:1702").replace("user", "ipsec = \"none\"\nuser")).unwrap_err();
+    assert!(ported.contains("L2TP has the UDP port 1701 and no other"), "{ported}");
+    assert!(with("ppp-auth = [\"chap\"]").is_ok(), "nothing is required to encrypt");
+    let pptp = profile("server = \"a\"\ntunnel = \"pptp\"\nuser = \"ann\"\nipsec = \"none\"\n").unwrap_err();
+    assert!(pptp.contains("unknown key \"ipsec\""), "{pptp}");
+}
+
+const SERVER: &str = "[l2tp]\nipsec = \"none\"\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n\
+                      [pool.dial-in]\nranges = [\"10.9.0.1-10.9.0.200\"]\n";
+
+#[test]
+fn a_server_says_so_too_and_has_sites_and_a_pool_of_its_own() {
+    let l2tp = server(SERVER).unwrap().l2tp.unwrap();
+    assert_eq!((l2tp.kind, l2tp.port), (TunnelKind::L2tp, 1701));
+    let more = SERVER.replace(
+        "users-file",
+        "addresses = [\"2001:db8::1\"]\ntunnel-secret-file = \"t.secret\"\nhide-avps = true\nusers-file",
+    );
+    let more = format!("{}\n[l2tp.sites]\nwest = [\"10.1.0.0/24\"]\n", more);
+    let read = server(&more).unwrap();
+    assert_eq!(read.l2tp.as_ref().unwrap().sites.len(), 1);
+    assert_eq!(read.files().len(), 2);
+    for (from, to, error) in [
+        ("ipsec = \"none\"\n", "", "[l2tp] `ipsec` is missing"),
+        ("pool = \"dial-in\"\n", "", "[l2tp] `pool` is missing"),
+        ("ipsec", "port = 1702\nipsec", "unknown key \"port\""),
+    ] {
+        let said = server(&SERVER.replace(from, to)).unwrap_err();
+        assert!(said.contains(error), "{error}: {said}");
+    }
+    let shared = format!("[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n{SERVER}");
+    assert!(server(&shared).unwrap_err().contains("give L2TP a pool of its own"));
+}
