@@ -19,6 +19,7 @@ use crate::esp::{Numbers, Rekey, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::names::Names;
 use crate::ppp::server::PppServer;
 use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
@@ -65,6 +66,7 @@ pub struct Daemon {
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
     uplinks: Uplinks,
+    names: Names,
     radius: RadiusBook,
 }
 
@@ -94,11 +96,13 @@ impl Daemon {
     pub fn new(settings: Settings, doors: Doors) -> Self {
         let sad = Sad::new(Arc::clone(&doors.xfrm));
         let uplinks = Uplinks::new(Arc::clone(&doors.host));
+        let registry = Registry::new();
         Self {
             files: Files::new(&settings.config),
             settings,
             doors,
-            registry: Registry::new(),
+            names: Names::new(&registry),
+            registry,
             ike: OnceCell::new(),
             profiles: Mutex::default(),
             clients: Mutex::default(),
@@ -122,6 +126,11 @@ impl Daemon {
     #[must_use]
     pub const fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// The host's resolver.
+    pub(crate) const fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The kernel's IPsec.

@@ -3,7 +3,9 @@
 pub mod dhcp;
 pub mod mobility;
 mod mtu;
+mod names;
 mod network;
 
 pub use mtu::{Encapsulation, EspOverhead, MIN_MTU_V4, MIN_MTU_V6, inner_mtu};
+pub use names::{NameFacts, NamePlan};
 pub use network::{NetworkPlan, TunnelFacts};

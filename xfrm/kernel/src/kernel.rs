@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use crate::attribute::{SecretBuffer, find};
 use crate::event::{address, if_id, mark};
 use crate::link::{Link, Verdict};
-use crate::plug::Plug;
-use crate::relocate::{StateCopy, Steps};
+use crate::plug::{self, Plug};
+use crate::relocate::{Ahead, Plugged, StateCopy, Steps};
 use crate::request::Batch;
 use crate::{
     AllocateSpi, Capabilities, ChildSa, Direction, EventStream, Mode, OUR_IF_IDS, OUR_REQIDS, Operation,
@@ -110,6 +110,35 @@ impl KernelXfrm {
         Ok(out)
     }
 
+    /// What a move does to each state, as it is now.
+    fn steps(&self, to: &Relocation, ahead: Ahead) -> Result<Steps, XfrmError> {
+        let mut steps = Steps::default();
+        for (id, copy) in self.copies(&to.inbound)? {
+            steps.inbound(to, id, copy)?;
+        }
+        for (id, copy) in self.copies(&to.outbound)? {
+            steps.outbound(to, id, copy, ahead)?;
+        }
+        Ok(steps)
+    }
+
+    /// Moves the states; says which inbound ones stay where they were.
+    fn carry_out(&self, steps: &Steps, to: &Relocation) -> Result<Vec<StateId>, XfrmError> {
+        let added = self.exchange(|batch| push_copies(batch, &steps.ahead), |_| ())?;
+        if added.iter().any(|(_, v)| v.is_err()) {
+            let stand = added.iter().filter(|(_, v)| v.is_ok()).filter_map(|(o, _)| match o {
+                Operation::AddState(id) => Some(*id),
+                _ => None,
+            });
+            self.remove_states(&stand.collect::<Vec<_>>());
+            all_taken(added)?;
+        }
+        let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ())?;
+        // What has expired in between is somebody else's news.
+        all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
+        Ok(steps.left.clone())
+    }
+
     /// A batch of removals: what is gone already is no error.
     fn remove(&self, fill: impl FnOnce(&mut Batch)) -> Vec<XfrmError> {
         match self.exchange(fill, |_| ()) {
@@ -156,29 +185,15 @@ impl XfrmDoor for KernelXfrm {
     }
 
     fn relocate(&self, to: &Relocation) -> Result<Vec<StateId>, XfrmError> {
-        let mut steps = Steps::default();
-        for (id, copy) in self.copies(&to.inbound)? {
-            steps.inbound(to, id, copy)?;
-        }
-        for (id, copy) in self.copies(&to.outbound)? {
-            steps.outbound(to, id, copy)?;
-        }
-        let added = self.exchange(|batch| push_copies(batch, &steps.ahead), |_| ())?;
-        if added.iter().any(|(_, v)| v.is_err()) {
-            let stand = added.iter().filter(|(_, v)| v.is_ok()).filter_map(|(o, _)| match o {
-                Operation::AddState(id) => Some(*id),
-                _ => None,
-            });
-            self.remove_states(&stand.collect::<Vec<_>>());
-            all_taken(added)?;
-        }
-        let held = to.link.filter(|_| steps.interrupts()).filter(|link| self.hold(*link));
-        let moved = self.exchange(|batch| steps.finish(batch, &to.policies), |_| ());
-        held.into_iter().for_each(|link| self.let_go(link));
-        let moved = moved?;
-        // What has expired in between is somebody else's news.
-        all_taken(moved.into_iter().filter(|(_, v)| !matches!(v, Err((Errno::ESRCH, _)))).collect())?;
-        Ok(steps.left)
+        let steps = self.steps(to, Ahead::Far)?;
+        let plugged = to.plugged.filter(|_| steps.interrupts()).filter(|p| self.hold(p.link));
+        let Some(Plugged { link, orderly }) = plugged else { return self.carry_out(&steps, to) };
+        let settled = orderly && plug::settle().inspect_err(not_settled).is_ok();
+        // What was let through before is numbered: the counters stand, and are read again.
+        let steps = if settled { self.steps(to, Ahead::Near) } else { Ok(steps) };
+        let left = steps.and_then(|steps| self.carry_out(&steps, to));
+        self.let_go(link);
+        left
     }
 
     fn plug(&self, link: u32) -> Result<(), XfrmError> {
@@ -267,6 +282,10 @@ fn exchange_over(
 fn everything(child: &ChildSa) -> impl Iterator<Item = Operation> {
     let policies = child.policies.iter().map(|p| Operation::AddPolicy(p.id));
     child.keys_out.iter().map(|_| Operation::AddState(child.outbound())).chain(policies)
+}
+
+fn not_settled(error: &std::io::Error) {
+    tracing::debug!(%error, "nobody says when all is sent");
 }
 
 fn push_copies(batch: &mut Batch, copies: &[(Operation, SecretBuffer)]) {

@@ -41,6 +41,6 @@ pub use kernel::KernelXfrm;
 pub use policy::{Action, Direction, Policy, PolicyId, PolicyPlan, Template};
 #[cfg(feature = "recording")]
 pub use recording::{Recorded, RecordingXfrm};
-pub use relocate::Relocation;
+pub use relocate::{Plugged, Relocation};
 pub use selector::{PortMatch, Selector, SelectorError};
 pub use state::{AllocateSpi, Mark, Mode, StateId, StateRecord, Statistics};

@@ -4,6 +4,10 @@
 //! state and the new one cannot stand at once. What is sent between the two would be lost. `sch_plug`, as the interface's
 //! queue, holds it for these moments. The queue goes with the interface.
 
+use std::io;
+
+use rustix::thread::{MembarrierCommand, membarrier};
+
 use crate::Operation;
 use crate::attribute::push_attribute;
 use crate::request::Batch;
@@ -26,6 +30,15 @@ pub(crate) enum Plug {
     Hold = 0,
     /// TCQ_PLUG_RELEASE_INDEFINITE.
     Release = 2,
+}
+
+/// Comes back when whatever had passed the queue before is through the kernel. A packet is sent, and numbered, in one section
+/// in which the kernel reads what RCU protects, and this waits until all of these are over: some milliseconds.
+///
+/// # Errors
+/// The kernel does not do it (`nohz_full`).
+pub(crate) fn settle() -> io::Result<()> {
+    Ok(membarrier(MembarrierCommand::Global)?)
 }
 
 impl Batch {

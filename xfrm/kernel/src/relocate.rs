@@ -8,7 +8,7 @@
 //! An inbound state at another address of ours is added there with its replay window, and the former one is left for
 //! what is still on its way to it: its owner removes it soon, since a packet that each of both has seen counts twice.
 //! A state whose key stays and whose source or encapsulation does not (the kernel changes neither in place) is deleted
-//! and added in one batch, and what comes meanwhile is held ([`plug`](crate::plug)).
+//! and added in one batch, and what comes meanwhile is held ([`plug`](crate::plug)). Then its counter need not run ahead.
 
 use core::net::IpAddr;
 
@@ -20,9 +20,27 @@ use crate::event::address;
 use crate::request::{Batch, MAPPING_SECONDS};
 use crate::{Operation, Policy, StateId, UdpEncap, XfrmError};
 
-/// Sequence numbers left out: more than the old state can send until it is gone (some milliseconds), few enough that
-/// the peer guesses the upper half of an extended one right.
-const AHEAD: u32 = 1 << 16;
+/// How many sequence numbers a copy leaves out.
+#[derive(Clone, Copy)]
+pub(crate) enum Ahead {
+    /// More than the old state can send until it is gone (some milliseconds), few enough that the peer guesses the upper half
+    /// of an extended one right. What is on its way over the former path is behind the peer's window when the first packet
+    /// over the new one is there before it.
+    Far,
+    /// What enters the tunnel is held, and what had entered is sent: nobody takes a number, but whoever hands packets to the
+    /// interface past its queue (PACKET_QDISC_BYPASS). Half of the smallest window in use (32), so that the peer takes
+    /// what is still on its way.
+    Near,
+}
+
+impl Ahead {
+    const fn numbers(self) -> u32 {
+        match self {
+            Self::Far => 1 << 16,
+            Self::Near => 16,
+        }
+    }
+}
 
 /// Where both ends are now, and what has to follow them.
 #[derive(Clone, Debug)]
@@ -39,9 +57,19 @@ pub struct Relocation {
     pub outbound: Vec<StateId>,
     /// The policies whose templates name the addresses, with the new ones. Unused where only ports differ.
     pub policies: Vec<Policy>,
-    /// The index of the xfrm interface through which packets come to them, if it has a queue that can be held
+    /// The xfrm interface through which packets come to them, if it has a queue that can be held
     /// ([`XfrmDoor::plug`](crate::XfrmDoor::plug)).
-    pub link: Option<u32>,
+    pub plugged: Option<Plugged>,
+}
+
+/// The queue of an xfrm interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plugged {
+    /// The index of the interface.
+    pub link: u32,
+    /// Whether what has been sent still arrives at where the peer is now: then it is worth some milliseconds to have the
+    /// copies' counters close behind.
+    pub orderly: bool,
 }
 
 /// A state with its keys, as a request to the kernel.
@@ -107,10 +135,11 @@ impl Steps {
         to: &Relocation,
         id: StateId,
         copy: StateCopy,
+        ahead: Ahead,
     ) -> Result<(), XfrmError> {
         if id.destination != to.remote {
             let new = StateId { destination: to.remote, ..id };
-            self.ahead.push((Operation::AddState(new), copy.ahead_at(to)?));
+            self.ahead.push((Operation::AddState(new), copy.ahead_at(to, ahead)?));
             self.old.push(id);
             self.readdressed = true;
             return Ok(());
@@ -118,14 +147,14 @@ impl Steps {
         let from = address(&copy.info.saddr, copy.info.family);
         match (copy.encapsulated, to.encap) {
             _ if from != Some(to.local) => {
-                self.again.push((id, copy.ahead_at(to)?));
+                self.again.push((id, copy.ahead_at(to, ahead)?));
                 self.readdressed = true;
             }
             (true, Some(encap)) => {
                 self.in_place.push((Operation::UpdateState(id), copy.with_ports(encap, false)));
             }
             (false, None) => {}
-            _ => self.again.push((id, copy.ahead_at(to)?)),
+            _ => self.again.push((id, copy.ahead_at(to, ahead)?)),
         }
         Ok(())
     }
@@ -172,9 +201,9 @@ impl StateCopy {
     }
 
     /// The outbound state between the new addresses, with its counter ahead.
-    pub(crate) fn ahead_at(mut self, to: &Relocation) -> Result<SecretBuffer, XfrmError> {
+    pub(crate) fn ahead_at(mut self, to: &Relocation, ahead: Ahead) -> Result<SecretBuffer, XfrmError> {
         let id = self.id;
-        self.advance().ok_or(XfrmError::Immovable(id, "its sequence numbers are near their end"))?;
+        self.advance(ahead).ok_or(XfrmError::Immovable(id, "its sequence numbers are near their end"))?;
         self.between((to.local, to.remote), to.encap, false)
     }
 
@@ -229,14 +258,14 @@ impl StateCopy {
     }
 
     /// `struct xfrm_replay_state_esn`: bmp_len, oseq, seq, oseq_hi, seq_hi, replay_window, bitmap.
-    fn advance(&mut self) -> Option<()> {
+    fn advance(&mut self, ahead: Ahead) -> Option<()> {
         let esn = self.info.flags & nl::XFRM_STATE_ESN != 0;
         let at = self.offset_of(nl::XFRMA_REPLAY_ESN_VAL)?;
         let value = self.attributes.as_mut_vec().get_mut(at..)?;
         let number = |value: &[u8], at: usize| {
             value.get(at..)?.first_chunk().map(|b: &[u8; 4]| u32::from_ne_bytes(*b))
         };
-        let (low, carried) = number(value, 4)?.overflowing_add(AHEAD);
+        let (low, carried) = number(value, 4)?.overflowing_add(ahead.numbers());
         let high = number(value, 12)?.checked_add(u32::from(carried))?;
         (esn || !carried).then_some(())?;
         value.get_mut(4..8)?.copy_from_slice(&low.to_ne_bytes());
@@ -307,7 +336,8 @@ mod tests {
     }
 
     fn moved(flags: u8, oseq: u32, oseq_hi: u32, key: u8) -> Result<SecretBuffer, XfrmError> {
-        StateCopy::read(id(), answer(flags, oseq, oseq_hi, key).as_slice()).unwrap().ahead_at(&to())
+        let copy = StateCopy::read(id(), answer(flags, oseq, oseq_hi, key).as_slice()).unwrap();
+        copy.ahead_at(&to(), Ahead::Far)
     }
 
     fn to() -> Relocation {
@@ -318,7 +348,7 @@ mod tests {
             inbound: vec![],
             outbound: vec![id()],
             policies: vec![],
-            link: None,
+            plugged: None,
         }
     }
 
@@ -331,10 +361,12 @@ mod tests {
     #[test]
     fn a_copy_begins_beyond_everything_that_was_sent() {
         let request = moved(nl::XFRM_STATE_ESN, 5, 2, 7).unwrap();
-        assert_eq!(counter(request.as_slice()), (2, 5 + AHEAD));
+        assert_eq!(counter(request.as_slice()), (2, 5 + 65536));
         let request = moved(nl::XFRM_STATE_ESN, u32::MAX, 2, 7).unwrap();
-        assert_eq!(counter(request.as_slice()), (3, AHEAD - 1));
-        assert_eq!(counter(moved(0, 5, 0, 7).unwrap().as_slice()), (0, 5 + AHEAD));
+        assert_eq!(counter(request.as_slice()), (3, 65535));
+        assert_eq!(counter(moved(0, 5, 0, 7).unwrap().as_slice()), (0, 5 + 65536));
+        let copy = StateCopy::read(id(), answer(0, 5, 0, 7).as_slice()).unwrap();
+        assert_eq!(counter(copy.ahead_at(&to(), Ahead::Near).unwrap().as_slice()), (0, 5 + 16));
     }
 
     #[test]

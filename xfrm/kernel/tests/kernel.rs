@@ -21,8 +21,8 @@ use adit_core::{Path, Prefix, Secret, TrafficSelector};
 use adit_xfrm_kernel::ike_socket::{Family, IkeSocket};
 use adit_xfrm_kernel::{
     Action, Algorithm, AllocateSpi, ChildSa, Direction, EspKeys, Feature, KernelXfrm, Lifetimes, Mark, Mode,
-    Operation, Policy, PolicyId, PolicyPlan, PortMatch, Relocation, Selector, StateId, UdpEncap, XfrmDoor,
-    XfrmError, XfrmEvent,
+    Operation, Plugged, Policy, PolicyId, PolicyPlan, PortMatch, Relocation, Selector, StateId, UdpEncap,
+    XfrmDoor, XfrmError, XfrmEvent,
 };
 
 const IF_ID: u32 = 0x4100_0007;
@@ -281,7 +281,7 @@ fn a_peer_that_moves_is_followed() {
             inbound: vec![inbound],
             outbound: vec![outbound],
             policies: vec![],
-            link: None,
+            plugged: None,
         };
         door.relocate(&to).unwrap();
         assert_eq!(outbound_counter("198.51.100.1"), "0");
@@ -308,7 +308,7 @@ fn a_peer_that_moves_is_followed() {
             policy.template.as_mut().unwrap().source = to.local;
         }
         assert_eq!(door.relocate(&to).unwrap(), [inbound]);
-        assert_eq!(door.states().unwrap().len(), 1);
+        assert_eq!(door.states().unwrap().len(), 3);
         assert_eq!(outbound_counter("203.0.113.9"), "20000");
         let listed = Command::new("ip").args(["xfrm", "state"]).output().unwrap().stdout;
         assert_eq!(String::from_utf8(listed).unwrap().matches("61001").count(), 1, "the one that is left");
@@ -323,6 +323,41 @@ fn a_peer_that_moves_is_followed() {
         }
         assert_eq!(door.relocate(&to).unwrap().len(), 1);
         assert_eq!(outbound_counter("2001:db8::9"), "30000");
+    });
+}
+
+/// Where what enters the tunnel can be held, the counter stays close behind, if the former path is still there.
+#[test]
+fn a_move_in_good_order_leaves_few_numbers_out() {
+    in_namespace("a_move_in_good_order_leaves_few_numbers_out", |door| {
+        if !has_esp(door) {
+            return;
+        }
+        a_link();
+        let link = nix::net::if_::if_nametoindex("v0").unwrap();
+        door.plug(link).unwrap();
+        let whole = child(GCM, allocate(door), 0xC0FF_EE01);
+        let (mut inbound, outbound) = (whole.inbound(), whole.outbound());
+        let policies: Vec<Policy> =
+            whole.policies.iter().filter(|p| p.id.direction == Direction::Out).copied().collect();
+        door.install(whole).unwrap();
+        for (local, orderly, counter) in [("192.0.2.98", true, "10"), ("192.0.2.97", false, "10010")] {
+            let mut to = Relocation {
+                local: address(local),
+                remote: address("198.51.100.1"),
+                encap: None,
+                inbound: vec![inbound],
+                outbound: vec![outbound],
+                policies: policies.clone(),
+                plugged: Some(Plugged { link, orderly }),
+            };
+            for policy in &mut to.policies {
+                policy.template.as_mut().unwrap().source = to.local;
+            }
+            assert_eq!(door.relocate(&to).unwrap(), [inbound]);
+            assert_eq!(outbound_counter("198.51.100.1"), counter);
+            inbound.destination = to.local;
+        }
     });
 }
 

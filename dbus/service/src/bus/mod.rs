@@ -58,6 +58,7 @@ async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 3]> {
     // The name comes last: whoever sees it finds every object there.
     objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");
+    daemon.names().on(objects.connection());
     let sleep = tokio::spawn(sleep::follow(objects.connection().clone()));
     let networks = networks::follow(objects.connection().clone(), daemon.uplinks().clone());
     Ok([tokio::spawn(objects.follow()), sleep, tokio::spawn(networks)])

@@ -451,7 +451,7 @@ impl Attempt {
                     }
                 }
                 Event::Established(facts) => {
-                    self.established(&facts);
+                    self.established(&facts).await;
                     return Ok(());
                 }
                 Event::NotResumed(why) => self.progress(Step::IkeInit, &format!("IKEv2: {why}")),
@@ -466,7 +466,7 @@ impl Attempt {
         }
     }
 
-    fn established(&mut self, facts: &Established) {
+    async fn established(&mut self, facts: &Established) {
         let gateway = self.live.as_ref().map(|live| live.gateway.host.to_string()).unwrap_or_default();
         self.shown.established(facts, &gateway);
         self.former.clone_from(&facts.lease);
@@ -483,6 +483,7 @@ impl Attempt {
                 )
             }
         };
+        self.daemon.names().settle(self.id, &self.profile).await;
         self.progress(Step::Established, &text);
         self.state(State::Connected, "established");
         let following = self.uplinks.clone().zip(self.live.as_ref());

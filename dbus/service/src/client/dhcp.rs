@@ -58,6 +58,7 @@ impl Installation {
         let text = format!("DHCP: {} networks behind the server", learned.routes.len());
         slot.learned = Some(learned);
         self.networking(&mut slot, &facts, child).await?;
+        self.daemon.names().settle(self.id(), &self.profile).await;
         self.tell_of_routes(&text);
         Ok(())
     }

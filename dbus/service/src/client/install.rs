@@ -417,6 +417,7 @@ impl Installation {
     /// The link and the CHILD_SAs, with what they need.
     pub(super) async fn lower_tunnel(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
+        self.daemon.names().forget(self.id).await;
         slot.learned = None;
         if let Slot { ground: Ground { changes: Some(changes), .. }, link, .. } = slot {
             for number in std::mem::take(link).into_iter().rev() {

@@ -33,6 +33,8 @@ pub(super) struct Roaming {
     sa: SaId,
     /// Whether it can move at all.
     mobike: bool,
+    /// Our address outside.
+    at: IpAddr,
 }
 
 /// What is due.
@@ -74,7 +76,8 @@ impl Roaming {
         let peers = up.mobike.clone().unwrap_or_default();
         let mobility = Mobility::new(clock::now(), wishes, up.path, &peers);
         let (resumed, mobike) = (clock::resumed(), up.mobike.is_some());
-        let mut roaming = Self { mobility, uplinks, resumed, ike, sa, mobike };
+        let at = up.path.local.ip();
+        let mut roaming = Self { mobility, uplinks, resumed, ike, sa, mobike, at };
         roaming.wake(Due::Uplinks);
         roaming
     }
@@ -130,7 +133,7 @@ impl Roaming {
     ) -> Option<Over> {
         while let Some(act) = self.mobility.poll() {
             match act {
-                Act::Move(path) if self.mobike => self.go(path),
+                Act::Move(path) if self.mobike => self.go(daemon, path),
                 // Only a new IKE_SA gets there; the addresses inside stay.
                 Act::Move(path) => {
                     let text = "this host has moved, and the server does not speak MOBIKE.";
@@ -159,8 +162,11 @@ impl Roaming {
         None
     }
 
-    fn go(&mut self, path: Path) {
+    fn go(&mut self, daemon: &Daemon, path: Path) {
         tracing::info!(sa = self.sa.0, local = %path.local, remote = %path.remote, "moving");
+        let orderly = addresses(&self.uplinks.borrow()).contains(&self.at);
+        daemon.sad().moves(self.sa, orderly);
+        self.at = path.local.ip();
         self.ike.input(IkeInput::Move { sa: self.sa, path });
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adit_core::Path;
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, Input, SaId};
-use adit_xfrm_kernel::{AllocateSpi, Direction, Policy, PolicyId, Selector, StateId};
+use adit_xfrm_kernel::{AllocateSpi, Direction, Plugged, Policy, PolicyId, Selector, StateId};
 use tokio::sync::Notify;
 
 use super::child::{Child, Lineage};
@@ -36,8 +36,8 @@ pub(super) struct Owned {
     pub(super) moved: Option<(Path, bool)>,
     /// States that take what is on its way: inbound ones at a former address of ours, those of a former IKE_SA.
     pub(super) left: Vec<StateId>,
-    /// The index of the xfrm interface through which packets come to its states, if its queue can be held.
-    pub(super) link: Option<u32>,
+    /// The queue through which packets come to its states, if it can be held.
+    pub(super) plugged: Option<Plugged>,
     /// What its CHILD_SAs that are gone have moved, where somebody wants to know.
     pub(super) spent: Option<Box<Traffic>>,
 }

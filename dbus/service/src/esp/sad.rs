@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildSa, EspKeys, Input, SaId};
-use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, StateId, XfrmDoor, XfrmError};
+use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, Plugged, StateId, XfrmDoor, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::Books;
@@ -104,7 +104,14 @@ impl Sad {
     /// Packets come to the states of an IKE_SA through this link, which holds them when it is told to ([`Sad::plug`]).
     pub fn comes_through(&self, sa: SaId, link: u32) {
         if let Some(owned) = self.books().sas.get_mut(&sa) {
-            owned.link = Some(link);
+            owned.plugged = Some(Plugged { link, orderly: true });
+        }
+    }
+
+    /// The IKE_SA is about to move: `orderly`, with its former path still there, or since that is lost.
+    pub fn moves(&self, sa: SaId, orderly: bool) {
+        if let Some(plugged) = self.books().sas.get_mut(&sa).and_then(|owned| owned.plugged.as_mut()) {
+            plugged.orderly = orderly;
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_core::{Failure, Path};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildSa, SaId};
-use adit_xfrm_kernel::{AllocateSpi, Direction, Relocation, Selector, StateId, XfrmError};
+use adit_xfrm_kernel::{AllocateSpi, Direction, Plugged, Relocation, Selector, StateId, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::{PolicyChange, Trap};
@@ -245,20 +245,20 @@ impl Sad {
         path: Path,
         encapsulated: bool,
     ) -> (Vec<ChildId>, Vec<StateId>) {
-        let (reqids, link, before, asked_for) = {
+        let (reqids, plugged, before, asked_for) = {
             let mut books = self.books();
             let asked_for = books.sas.get(&sa).map(|owned| books.asked_for(sa, &owned.left));
             let Some(owned) = books.sas.get_mut(&sa) else { return (Vec::new(), Vec::new()) };
             owned.moved = Some((path, encapsulated));
             // Who comes back at once would find its own former states in the way.
             let before = std::mem::take(&mut owned.left);
-            (owned.reqids.clone(), owned.link, before, asked_for.unwrap_or_default())
+            (owned.reqids.clone(), owned.plugged, before, asked_for.unwrap_or_default())
         };
         tell(&self.door().remove_states(&before));
         tell(&self.forget_now(&asked_for));
         let (mut rekeyed, mut left) = (Vec::new(), Vec::new());
         for reqid in reqids {
-            match self.relocate_lineage((reqid, link), path, encapsulated) {
+            match self.relocate_lineage((reqid, plugged), path, encapsulated) {
                 Ok(more) => left.extend(more),
                 Err(children) => rekeyed.extend(children),
             }
@@ -271,7 +271,7 @@ impl Sad {
 
     fn relocate_lineage(
         &self,
-        (reqid, link): (u32, Option<u32>),
+        (reqid, plugged): (u32, Option<Plugged>),
         path: Path,
         encapsulated: bool,
     ) -> Result<Vec<StateId>, Vec<ChildId>> {
@@ -287,7 +287,7 @@ impl Sad {
                 inbound: lineage.children.iter().map(Lineage::inbound).collect(),
                 outbound: lineage.children.iter().filter_map(Lineage::outbound).collect(),
                 policies: Vec::new(),
-                link,
+                plugged,
             };
             Relocation { policies: books.outbound_policies(reqid), ..to }
         };

@@ -279,7 +279,7 @@ impl Attempt {
         };
         match self.session.insert(session).next().await {
             Happened::Established => {
-                self.established();
+                self.established().await;
                 Ok(())
             }
             Happened::Closed(why) => Err(why.err().unwrap_or_else(closed)),
@@ -325,11 +325,12 @@ impl Attempt {
         matches!(off, Ok(Some(off)) if off == "0")
     }
 
-    fn established(&self) {
+    async fn established(&self) {
         let unit = self.session.as_ref().and_then(|session| session.unit());
         *lock(&self.unit) = unit.map_or_else(Weak::new, Arc::downgrade);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
+        self.daemon.names().settle(self.id, &self.profile).await;
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
         self.daemon.registry().update(self.id, |f| f.last_error = None);
         self.state(State::Connected, "established");

@@ -299,7 +299,7 @@ impl Installation {
 
     /// Shows what router advertisements bring.
     fn told(&self) -> Told {
-        let (id, daemon) = (self.id, Arc::clone(&self.daemon));
+        let (id, daemon, profile) = (self.id, Arc::clone(&self.daemon), Arc::clone(&self.profile));
         Box::new(move |output| {
             daemon.registry().update(id, |f| match output {
                 HostOutput::Add(address) => f.addresses.push(Prefix::host(IpAddr::V6(*address))),
@@ -310,6 +310,10 @@ impl Installation {
                 }
                 HostOutput::Icmp(_) => {}
             });
+            if matches!(output, HostOutput::Dns(_)) {
+                let (daemon, profile) = (Arc::clone(&daemon), Arc::clone(&profile));
+                tokio::spawn(async move { daemon.names().settle(id, &profile).await });
+            }
         })
     }
 
@@ -372,6 +376,7 @@ impl Installation {
             f.routes.clear();
             f.dns.clear();
         });
+        self.daemon.names().forget(self.id).await;
         errors
     }
 

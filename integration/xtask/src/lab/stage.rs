@@ -34,6 +34,11 @@ impl Stage {
         for program in programs {
             copy(&program, &folder.join("bin"))?;
         }
+        for (name, package, test) in TESTS {
+            if needed(scenarios, name) {
+                copy(&built_test(package, test)?, &folder.join("bin").join(name))?;
+            }
+        }
         for scenario in scenarios {
             copy(&scenario.folder, &folder.join("scenarios"))?;
         }
@@ -104,7 +109,7 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
         ("adit-ppp-line", "adit-ppp-line"),
         ("adit-bench", "adit-bench"),
     ] {
-        if scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary)) {
+        if needed(scenarios, binary) {
             packages.push((package, binary));
         }
     }
@@ -122,6 +127,24 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
     run(&mut command)?;
     let built = target().join(if release { "release" } else { "debug" });
     Ok(packages.iter().map(|(_, binary)| built.join(binary)).collect())
+}
+
+/// Tests that ask the kernel for what this machine's may not have: what a scenario calls them, their package, their target.
+const TESTS: [(&str, &str, &str); 1] = [("adit-xfrm-kernel-tests", "adit-xfrm-kernel", "kernel")];
+
+fn needed(scenarios: &[Scenario], binary: &str) -> bool {
+    scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary))
+}
+
+/// Builds a target's tests; where the program is that runs them.
+fn built_test(package: &str, test: &str) -> Result<PathBuf, String> {
+    println!("lab: building the tests of {package}");
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-run", "-p", package, "--test", test, "--message-format=json"]);
+    let told = output(&mut command)?;
+    let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut programs = lines.filter_map(|line| Some(PathBuf::from(line.get("executable")?.as_str()?)));
+    programs.next_back().ok_or_else(|| format!("cargo names no program for the tests of {package}"))
 }
 
 fn copy(from: &Path, into: &Path) -> Result<(), String> {

@@ -35,7 +35,7 @@ impl Attempt {
             }
             let event = match self.hear().await {
                 Heard::Current(event) => event,
-                Heard::Renewal(event) => match self.renewal_said(event) {
+                Heard::Renewal(event) => match self.renewal_said(event).await {
                     Some(failure) => return Over::Reconnect(failure),
                     None => continue,
                 },

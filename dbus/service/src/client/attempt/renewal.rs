@@ -48,11 +48,11 @@ impl Attempt {
     }
 
     /// A failure where there is nothing to go back to.
-    pub(super) fn renewal_said(&mut self, event: Event) -> Option<Failure> {
+    pub(super) async fn renewal_said(&mut self, event: Event) -> Option<Failure> {
         match event {
             Event::Established(facts) => {
                 let old = std::mem::replace(&mut self.live, self.renewal.take());
-                self.established(&facts);
+                self.established(&facts).await;
                 if let Some(old) = old {
                     old.ike.close(old.sa);
                 }

@@ -1,0 +1,192 @@
+//! A tunnel's DNS servers, handed to systemd-resolved link by link (`org.freedesktop.resolve1`).
+//!
+//! resolved forgets what belongs to a link when the link goes, so nothing of this outlives a tunnel. It is set before a
+//! connection is said to be up: domains first, then whether it is for all other names, and the servers last, so that no
+//! name is ever asked for in between by the wrong way.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use adit_core::Step;
+use adit_plan::{NameFacts, NamePlan};
+use adit_profile::{Dns, Profile, Tunnel};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::AddressFamily;
+use tokio::sync::Mutex;
+use zbus::{Connection, proxy};
+
+use crate::registry::{ConnectionId, Facts, Registry};
+
+/// How long a connection waits for resolved.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The part of resolved's interface that is used.
+#[proxy(
+    interface = "org.freedesktop.resolve1.Manager",
+    default_service = "org.freedesktop.resolve1",
+    default_path = "/org/freedesktop/resolve1"
+)]
+trait Resolved {
+    /// The DNS servers of a link: family and address each.
+    #[zbus(name = "SetLinkDNS")]
+    fn set_link_dns(&self, link: i32, servers: &[(i32, Vec<u8>)]) -> zbus::Result<()>;
+
+    /// The domains of a link, each with whether names without a dot are not looked for there.
+    fn set_link_domains(&self, link: i32, domains: &[(&str, bool)]) -> zbus::Result<()>;
+
+    /// Whether a link is asked for names that no other link is for.
+    fn set_link_default_route(&self, link: i32, enable: bool) -> zbus::Result<()>;
+
+    /// Takes all of it back.
+    fn revert_link(&self, link: i32) -> zbus::Result<()>;
+}
+
+/// The host's resolver.
+#[derive(Clone)]
+pub(crate) struct Names {
+    registry: Arc<Registry>,
+    bus: Arc<OnceLock<Connection>>,
+    set: Arc<Mutex<BTreeMap<ConnectionId, (i32, NamePlan)>>>,
+}
+
+impl Names {
+    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
+        Self { registry: Arc::clone(registry), bus: Arc::default(), set: Arc::default() }
+    }
+
+    /// The bus that resolved is on.
+    pub(crate) fn on(&self, bus: &Connection) {
+        // A daemon has one system bus.
+        let _ = self.bus.set(bus.clone());
+    }
+
+    /// Has names looked up as a connection's facts are now. Says so, or why not; a tunnel is one without that, too.
+    pub(crate) async fn settle(&self, id: ConnectionId, profile: &Profile) {
+        // One after the other: what was read last is what is told last.
+        let mut set = self.set.lock().await;
+        let Some(facts) = self.registry.get(id).filter(|_| profile.dns == Dns::Auto) else { return };
+        let full = profile.tunnel == Tunnel::Full;
+        let Some(plan) = NamePlan::of(&known(&facts, full)) else { return };
+        let link = if_nametoindex(facts.interface.as_str()).ok().and_then(|index| i32::try_from(index).ok());
+        let Some(link) = link else { return };
+        if set.get(&id) == Some(&(link, plan.clone())) {
+            return;
+        }
+        let text = match self.tell(link, &plan).await {
+            Ok(()) => {
+                set.insert(id, (link, plan.clone()));
+                format!("DNS: {}, by systemd-resolved", described(&plan))
+            }
+            Err(why) => format!("DNS: nobody asks {}: {why}", servers(&plan)),
+        };
+        self.registry.progress(id, Step::Network.as_str(), &text);
+    }
+
+    /// A connection's link looks up nothing any more. Its servers are no facts of it by then.
+    pub(crate) async fn forget(&self, id: ConnectionId) {
+        let mut set = self.set.lock().await;
+        let (Some((link, _)), Some(bus)) = (set.remove(&id), self.bus.get()) else { return };
+        let revert = async { ResolvedProxy::new(bus).await?.revert_link(link).await };
+        match tokio::time::timeout(PATIENCE, revert).await {
+            Ok(Ok(())) => {}
+            // Mostly since the link is gone, and everything with it.
+            Ok(Err(error)) => tracing::debug!(connection = id.0, %error, "not reverted"),
+            Err(_) => tracing::warn!(connection = id.0, "systemd-resolved does not answer"),
+        }
+    }
+
+    async fn tell(&self, link: i32, plan: &NamePlan) -> Result<(), String> {
+        let Some(bus) = self.bus.get() else { return Err("aditd is not on the system bus".into()) };
+        let domains: Vec<(&str, bool)> = plan.domains.iter().map(|domain| (domain.as_str(), true)).collect();
+        let servers: Vec<(i32, Vec<u8>)> = plan.servers.iter().map(|server| address(*server)).collect();
+        let told = async {
+            let resolved = ResolvedProxy::new(bus).await?;
+            resolved.set_link_domains(link, &domains).await?;
+            resolved.set_link_default_route(link, plan.default).await?;
+            resolved.set_link_dns(link, &servers).await
+        };
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(told) => told.map_err(|error| because(&error)),
+            Err(_) => Err("systemd-resolved does not answer".into()),
+        }
+    }
+}
+
+fn known(facts: &Facts, full: bool) -> NameFacts {
+    NameFacts {
+        servers: facts.dns.clone(),
+        domains: facts.domains.clone(),
+        routes: facts.routes.clone(),
+        full,
+    }
+}
+
+/// As resolved has it: AF_INET or AF_INET6, and the octets.
+fn address(address: IpAddr) -> (i32, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (AddressFamily::Inet as i32, address.octets().to_vec()),
+        IpAddr::V6(address) => (AddressFamily::Inet6 as i32, address.octets().to_vec()),
+    }
+}
+
+fn because(error: &zbus::Error) -> String {
+    let name = match error {
+        zbus::Error::MethodError(name, ..) => name.as_str(),
+        _ => "",
+    };
+    match name {
+        "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
+            "there is no systemd-resolved here (systemctl enable --now systemd-resolved)".into()
+        }
+        "org.freedesktop.DBus.Error.AccessDenied"
+        | "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" => {
+            "systemd-resolved does not take it from aditd: is polkit there, with the rule of this package?"
+                .into()
+        }
+        _ => format!("systemd-resolved: {error}"),
+    }
+}
+
+fn servers(plan: &NamePlan) -> String {
+    plan.servers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `everything by 10.1.0.53`, `corp.example by 10.1.0.53, 10.1.0.54`.
+fn described(plan: &NamePlan) -> String {
+    let names: Vec<&str> =
+        plan.domains.iter().map(String::as_str).filter(|d| !d.ends_with(".arpa")).collect();
+    let what = match names.as_slice() {
+        _ if plan.default => "every name".to_owned(),
+        [] => "the names of its networks' addresses".to_owned(),
+        names => names.join(", "),
+    };
+    format!("{what} by {}", servers(plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(domains: &[&str], default: bool) -> NamePlan {
+        let servers = vec!["10.1.0.53".parse().unwrap(), "fd00::53".parse().unwrap()];
+        NamePlan { servers, domains: domains.iter().map(|d| (*d).to_owned()).collect(), default }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_said_in_a_few_words() {
+        assert_eq!(described(&plan(&[".", "corp.example"], true)), "every name by 10.1.0.53, fd00::53");
+        let split = plan(&["1.10.in-addr.arpa", "corp.example"], false);
+        assert_eq!(described(&split), "corp.example by 10.1.0.53, fd00::53");
+        let networks = plan(&["1.10.in-addr.arpa"], false);
+        assert_eq!(described(&networks), "the names of its networks' addresses by 10.1.0.53, fd00::53");
+    }
+
+    #[test]
+    fn addresses_are_as_resolved_has_them() {
+        assert_eq!(address("10.1.0.53".parse().unwrap()), (2, vec![10, 1, 0, 53]));
+        assert_eq!(address("fd00::53".parse().unwrap()).0, 10);
+        assert_eq!(address("fd00::53".parse().unwrap()).1.len(), 16);
+    }
+}
