@@ -147,10 +147,10 @@ impl Channel {
     /// An Informational, which is an exchange of its own.
     pub(crate) fn seal_informational(
         &self,
-        cx: &mut Cx<'_>,
+        cx: &Cx<'_>,
+        id: u32,
         payload: Payload,
     ) -> Result<Vec<Vec<u8>>, Failure> {
-        let id = cx.message_id();
         let mut iv = self.first_iv(cx, id);
         self.seal(cx, (ExchangeType::INFORMATIONAL_V1, id), &mut iv, &[], vec![payload])
     }

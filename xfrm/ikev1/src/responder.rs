@@ -406,7 +406,8 @@ impl Responder {
 
     /// The peer is told under our keys, and that is all.
     fn refuse(self: Box<Self>, cx: &mut Cx<'_>, keyed: &Keyed, kind: NotifyKind, failure: Failure) -> Next {
-        if let Ok(datagrams) = keyed.channel.seal_informational(cx, error(kind)) {
+        let id = cx.message_id();
+        if let Ok(datagrams) = keyed.channel.seal_informational(cx, id, error(kind)) {
             cx.transmit_all(keyed.from, &datagrams);
         }
         Next::failed(failure)

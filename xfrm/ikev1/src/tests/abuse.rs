@@ -243,3 +243,27 @@ fn fragments_of_strangers_are_not_kept() {
     world.input(1, Input::Datagram { path: there(path()), payload: bytes });
     assert_eq!(world.ends[1].endpoint.counters().stray, 1);
 }
+
+// [2409:5.5-6]
+#[test]
+fn what_we_said_ourselves_is_not_believed_when_it_comes_back() {
+    let mut world = up(61);
+    let (sa, child) = (world.ends[0].sa(), Some(world.ends[0].inbound.values().next().unwrap().child));
+    world.input(0, Input::Rekey { sa, child });
+    // Long enough for questions whether the peer lives, and for finished exchanges to be forgotten.
+    world.run(Duration::from_mins(10));
+    let sent = world.log.clone();
+    for (from, path, bytes) in sent {
+        let end = &mut world.ends[from].endpoint;
+        end.handle(world.now, Input::Datagram { path, payload: bytes });
+        while let Some(output) = end.poll() {
+            match output {
+                Output::Ask { ask, .. } => panic!("{ask:?}"),
+                Output::Event { event, .. } => panic!("{event:?}"),
+                Output::Transmit(t) => assert!(t.payload == [0xff], "something was answered"),
+            }
+        }
+    }
+    assert!(world.ends.iter().all(|e| e.endpoint.counters().replayed > 5));
+    assert_eq!(world.same(), 2);
+}

@@ -10,6 +10,7 @@ use adit_isakmp::v1::keys::esp_keys;
 use adit_isakmp::v1::proposal::ChosenEsp;
 use adit_isakmp::v1::{Delete, Identification, Payload};
 
+use super::isakmp::rekey_age;
 use super::{Fate, Up};
 use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Event, Lease};
 use crate::initiator::{lifetime, shorter};
@@ -123,8 +124,7 @@ impl Up {
     pub(super) fn child_up(&mut self, cx: &mut Cx<'_>, agreement: Agreement) {
         let life = shorter(agreement.chosen.life, Some(lifetime(self.policy.timing.rekey_child)));
         let life = shorter(life, agreement.life);
-        let rekey = self.policy.timing.rekey_child;
-        let rekey = life.map_or(rekey, |life| rekey.min(life * 4 / 5));
+        let rekey = rekey_age(self.policy.timing.rekey_child, life);
         // Whoever dialled rekeys first.
         let rekey = if self.initiator { rekey } else { life.map_or(rekey, |life| (rekey + life) / 2) };
         let replaces = self.children.iter().find(|c| c.carries(agreement.selectors)).map(|c| c.id);
@@ -203,13 +203,11 @@ impl Up {
     }
 
     /// Tells the peer that our inbound SAs of these SPIs are gone.
-    pub(super) fn send_delete(&self, cx: &mut Cx<'_>, spis: &[u32]) {
+    pub(super) fn send_delete(&mut self, cx: &mut Cx<'_>, spis: &[u32]) {
         let spis = spis.iter().map(|spi| spi.to_be_bytes().to_vec()).collect();
-        if let Some(isakmp) = self.isakmp.last() {
-            let delete = Payload::Delete(Delete::new(Protocol::ESP, spis));
-            if let Ok(datagrams) = isakmp.channel.seal_informational(cx, delete) {
-                cx.transmit_all(self.path, &datagrams);
-            }
+        let delete = Payload::Delete(Delete::new(Protocol::ESP, spis));
+        if let Some(datagrams) = self.isakmp.last_mut().and_then(|i| i.inform(cx, delete)) {
+            cx.transmit_all(self.path, &datagrams);
         }
     }
 

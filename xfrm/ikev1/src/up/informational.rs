@@ -95,7 +95,7 @@ impl Up {
         isakmp.dpd_seen = Some(number);
         // [3706:5.4-1]
         let answer = alive(NotifyKind::R_U_THERE_ACK, cookies, number);
-        if let Ok(datagrams) = isakmp.channel.seal_informational(cx, answer) {
+        if let Some(datagrams) = isakmp.inform(cx, answer) {
             cx.transmit_all(path, &datagrams);
             isakmp.asked = Last::new(cx, bytes, datagrams);
         }
@@ -140,9 +140,9 @@ impl Up {
     }
 
     /// Tells the peer that an ISAKMP SA is gone.
-    pub(super) fn delete_isakmp(&self, cx: &mut Cx<'_>, isakmp: &Isakmp) {
+    pub(super) fn delete_isakmp(&self, cx: &mut Cx<'_>, isakmp: &mut Isakmp) {
         let delete = Payload::Delete(Delete::new(Protocol::IKE, vec![spi(isakmp.cookies())]));
-        if let Ok(datagrams) = isakmp.channel.seal_informational(cx, delete) {
+        if let Some(datagrams) = isakmp.inform(cx, delete) {
             cx.transmit_all(self.path, &datagrams);
         }
     }
@@ -165,7 +165,7 @@ impl Up {
             let (cookies, number) = (isakmp.cookies(), isakmp.dpd_sent);
             // [3706:5.3-1]
             let question = alive(NotifyKind::R_U_THERE, cookies, number);
-            if let Ok(datagrams) = isakmp.channel.seal_informational(cx, question) {
+            if let Some(datagrams) = isakmp.inform(cx, question) {
                 let request = Request::send(cx, path, datagrams, (&timing, timing.tries));
                 self.dpd = Some(Dpd { request });
             }

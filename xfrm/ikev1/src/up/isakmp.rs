@@ -1,8 +1,10 @@
 //! One ISAKMP SA of a connection, and which Message IDs have been used on it.
 
+use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
 use adit_core::Instant;
+use adit_isakmp::v1::Payload;
 
 use crate::channel::Channel;
 use crate::state::{Cx, Last, Stands};
@@ -36,7 +38,7 @@ pub(crate) struct Isakmp {
 impl Isakmp {
     pub(crate) fn new(cx: &mut Cx<'_>, stands: Stands) -> Self {
         let timing = stands.policy.timing;
-        let rekey = stands.life.map_or(timing.rekey_ike, |life| timing.rekey_ike.min(life * 4 / 5));
+        let rekey = rekey_age(timing.rekey_ike, stands.life);
         Self {
             channel: stands.channel,
             last: stands.last,
@@ -52,9 +54,27 @@ impl Isakmp {
         }
     }
 
+    /// An Informational of ours. Its Message ID is used then: in IKEv1 both directions have the same keys, and what we said
+    /// must not be believed when somebody sends it back.
+    pub(crate) fn inform(&mut self, cx: &mut Cx<'_>, payload: Payload) -> Option<Vec<Vec<u8>>> {
+        let id = cx.message_id();
+        // [2409:5.5-6]
+        self.informational.add(id);
+        self.channel.seal_informational(cx, id, payload).ok()
+    }
+
     /// Our cookie and the peer's, in the order of the header.
     pub(crate) const fn cookies(&self) -> (u64, u64) {
         self.channel.cookies
+    }
+}
+
+/// When something is rekeyed: as configured, and in any case before its life is over.
+pub(crate) fn rekey_age(configured: Duration, life: Option<Duration>) -> Duration {
+    match life.map(|life| life * 4 / 5) {
+        Some(latest) if configured.is_zero() => latest,
+        Some(latest) => configured.min(latest),
+        None => configured,
     }
 }
 

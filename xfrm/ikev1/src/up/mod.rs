@@ -131,8 +131,8 @@ impl Up {
         if initiator {
             // Who has made the new one ends the old ones.
             let old = self.isakmp.len().saturating_sub(1);
-            for isakmp in self.isakmp.drain(..old).collect::<Vec<_>>() {
-                self.delete_isakmp(cx, &isakmp);
+            for mut isakmp in self.isakmp.drain(..old).collect::<Vec<_>>() {
+                self.delete_isakmp(cx, &mut isakmp);
                 self.orphaned(cx, &isakmp);
             }
         } else if self.isakmp.len() > MOST_ISAKMP {
@@ -270,8 +270,8 @@ impl Up {
         }
         for at in (0..self.isakmp.len()).rev() {
             if self.isakmp.get(at).is_some_and(|i| i.dies_at.is_some_and(|at| at <= now)) {
-                let isakmp = self.isakmp.remove(at);
-                self.delete_isakmp(cx, &isakmp);
+                let mut isakmp = self.isakmp.remove(at);
+                self.delete_isakmp(cx, &mut isakmp);
                 self.orphaned(cx, &isakmp);
             }
         }
@@ -373,8 +373,8 @@ impl Up {
         for id in self.children.iter().map(|c| c.id).collect::<Vec<_>>() {
             self.delete_child(cx, id);
         }
-        for isakmp in core::mem::take(&mut self.isakmp) {
-            self.delete_isakmp(cx, &isakmp);
+        for mut isakmp in core::mem::take(&mut self.isakmp) {
+            self.delete_isakmp(cx, &mut isakmp);
         }
     }
 

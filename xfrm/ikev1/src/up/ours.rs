@@ -218,11 +218,13 @@ impl Up {
         payloads.extend([Payload::Id(quick.ids.0.clone()), Payload::Id(quick.ids.1.clone())]);
         payloads.extend(self.original_addresses(true));
         let path = self.path;
-        let Some(isakmp) = self.isakmp.iter().find(|i| i.cookies() == quick.cookies) else {
+        let Some(isakmp) = self.isakmp.iter_mut().find(|i| i.cookies() == quick.cookies) else {
             return self.quick_failed(cx, replaces, explain::life_over());
         };
         quick.offered = offered;
         quick.message_id = cx.message_id();
+        // It is ours: what comes back as a first message of this ID is no peer's.
+        isakmp.quick.add(quick.message_id);
         quick.iv = isakmp.channel.first_iv(cx, quick.message_id);
         let what = (ExchangeType::QUICK_MODE, quick.message_id);
         match isakmp.channel.seal(cx, what, &mut quick.iv, &[], payloads) {

@@ -132,8 +132,8 @@ impl Up {
 
     fn refuse(&mut self, cx: &mut Cx<'_>, cookies: (u64, u64), refused: Refused) -> Fate {
         let path = self.path;
-        if let Some(isakmp) = self.isakmp.iter().find(|i| i.cookies() == cookies)
-            && let Ok(datagrams) = isakmp.channel.seal_informational(cx, error(refused.kind))
+        if let Some(isakmp) = self.isakmp.iter_mut().find(|i| i.cookies() == cookies)
+            && let Some(datagrams) = isakmp.inform(cx, error(refused.kind))
         {
             cx.transmit_all(path, &datagrams);
         }
