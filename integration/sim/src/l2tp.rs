@@ -342,7 +342,8 @@ impl World {
         for why in self.ends.iter().flat_map(|end| &end.whys) {
             let given = match why {
                 C::AuthenticationFailed | C::NoSecret => !plan.proves(),
-                C::PeerClosed => ends || !plan.proves() || plan.silence > 0 || rough,
+                // A tunnel whose only call was refused is empty, and ended by who was dialled.
+                C::PeerClosed => ends || !plan.proves() || plan.silence > 0 || plan.refusals > 0 || rough,
                 C::PeerLost => rough || plan.silence > 0,
                 C::ServerUnreachable => rough || !plan.proves(),
                 // Too many sessions, or the kernel of the other end.
