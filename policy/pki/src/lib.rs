@@ -25,7 +25,7 @@ mod verify;
 pub use anchors::TrustAnchors;
 pub use cert::{Summary, summarize};
 pub use error::PkiError;
-pub use own::{Suits, identities, identity_texts, is_authority, key_kind, suits};
+pub use own::{Suits, identities, identity_texts, is_authority, is_for_host, key_kind, suits};
 pub use pem::read_certificates;
 pub use pkcs12::Pkcs12;
 pub use request::{HASH_LEN, KeyHash, key_hash, leads_to, public_key};

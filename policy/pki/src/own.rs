@@ -2,10 +2,10 @@ use adit_core::{Identity, KeyKind, WallTime};
 use der::Encode as _;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::PkiError;
 use crate::cert::{Parsed, san_address};
 use crate::signature::PublicKey;
-use crate::verify::{IKE_PURPOSES, usable};
+use crate::verify::{IKE_PURPOSES, Role, usable};
+use crate::{PkiError, names};
 
 /// Who a certificate of ours says that we are: its alternative names in their order, then its subject. What a
 /// configuration without an identity claims is the first.
@@ -26,6 +26,13 @@ pub fn identities(der: &[u8]) -> Result<Vec<Identity>, PkiError> {
         out.push(Identity::DistinguishedName(dn));
     }
     Ok(out)
+}
+
+/// Whether a certificate of ours is for that host, as those see it who dial it (RFC 6125 §6.4).
+#[must_use]
+pub fn is_for_host(der: &[u8], host: &str) -> bool {
+    let wanted = Identity::Fqdn(host.to_owned());
+    Parsed::from_der(der).is_ok_and(|leaf| names::check(&leaf, &wanted, Role::Server, false).is_ok())
 }
 
 /// The names in a certificate as people write them: its alternative names in their order, then its subject. Whoever asks

@@ -1,6 +1,6 @@
 //! The client's side: who the server must be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_core::{Failure, Identity, WallTime};
 use adit_pki::{TrustAnchors, verify_server};
@@ -15,27 +15,28 @@ use crate::engine::nobody;
 use crate::explain::{Verdict, internal};
 use crate::own;
 
-pub(crate) fn config(ours: &ClientConfig, verdict: &Arc<Verdict>) -> Result<rustls::ClientConfig, Failure> {
+pub(crate) fn config(ours: &ClientConfig) -> Result<(rustls::ClientConfig, Arc<Verifier>), Failure> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier {
-        anchors: Arc::clone(&ours.anchors),
+    let verdict = Arc::new(Verdict::default());
+    let verifier = Arc::new(Verifier {
+        anchors: Mutex::new(Arc::clone(&ours.anchors)),
         name: ours.name.clone(),
         provider: Arc::clone(&provider),
-        verdict: Arc::clone(verdict),
-    };
+        verdict: Arc::clone(&verdict),
+    });
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(ours.versions.list())
         .map_err(|e| internal(&e))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
     let mut config = match &ours.own {
-        Some(own) => builder.with_client_cert_resolver(own::resolver(own, verdict)?),
+        Some(own) => builder.with_client_cert_resolver(own::resolver(own, &verdict)?),
         None => builder.with_no_client_auth(),
     };
-    // A session that is taken up again would skip the certificates, and with them whoever was revoked since.
+    // Who takes a session up again looks at its certificates again (`Returning`): else whoever was revoked since would pass.
     config.resumption = Resumption::disabled();
     config.enable_sni = ours.says_name;
-    Ok(config)
+    Ok((config, verifier))
 }
 
 /// What server_name says.
@@ -47,12 +48,38 @@ pub(crate) fn server_name(name: &Identity) -> ServerName<'static> {
     }
 }
 
+/// Who the server must be.
 #[derive(Debug)]
-struct Verifier {
-    anchors: Arc<TrustAnchors>,
+pub(crate) struct Verifier {
+    anchors: Mutex<Arc<TrustAnchors>>,
     name: Identity,
     provider: Arc<CryptoProvider>,
     verdict: Arc<Verdict>,
+}
+
+impl Verifier {
+    pub(crate) const fn name(&self) -> &Identity {
+        &self.name
+    }
+
+    pub(crate) const fn verdict(&self) -> &Arc<Verdict> {
+        &self.verdict
+    }
+
+    /// Another session, and who authorities are now.
+    pub(crate) fn begin(&self, anchors: &Arc<TrustAnchors>) {
+        self.verdict.clear();
+        *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(anchors);
+    }
+
+    /// Looks at a server's certificates, its own first.
+    pub(crate) fn look(&self, chain: &[Vec<u8>], now: WallTime) -> Result<(), Error> {
+        let anchors = Arc::clone(&self.anchors.lock().unwrap_or_else(PoisonError::into_inner));
+        match verify_server(chain, &anchors, &self.name, now) {
+            Ok(key) => self.verdict.accept(&key),
+            Err(error) => Err(self.verdict.refuse(error)),
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -64,11 +91,8 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let chain = chain(end_entity, intermediates);
-        match verify_server(&chain, &self.anchors, &self.name, WallTime(now.as_secs())) {
-            Ok(key) => self.verdict.accept(&key).map(|()| ServerCertVerified::assertion()),
-            Err(error) => Err(self.verdict.refuse(error)),
-        }
+        self.look(&chain(end_entity, intermediates), WallTime(now.as_secs()))?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

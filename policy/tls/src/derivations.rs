@@ -7,7 +7,6 @@ use hmac::{Hmac, KeyInit, Mac};
 use rustls::{ClientConnection, KeyLog};
 use sha2::{Digest, Sha384};
 
-use crate::explain::Verdict;
 use crate::{Engine, Versions, client};
 
 #[path = "../tests/common/pki.rs"]
@@ -34,12 +33,12 @@ struct Session {
 
 fn session(versions: Versions, label: &str) -> Session {
     let world = pki::world(versions, true);
-    let (log, verdict) = (Arc::new(Log::default()), Arc::new(Verdict::default()));
-    let mut config = client::config(&world.client, &verdict).unwrap();
+    let log = Arc::new(Log::default());
+    let (mut config, verifier) = client::config(&world.client).unwrap();
     config.key_log = Arc::clone(&log) as Arc<dyn KeyLog>;
     let connection =
         ClientConnection::new(Arc::new(config), client::server_name(&world.client.name)).unwrap();
-    let mut client = Engine::new(connection.into(), verdict);
+    let mut client = Engine::new(connection.into(), Arc::clone(verifier.verdict()));
     let mut server = Engine::server(&world.server).unwrap();
     let mut server_random = None;
     for _ in 0..4 {

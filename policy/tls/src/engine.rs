@@ -2,12 +2,15 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use adit_auth::eap::TlsVersion;
-use adit_core::{Failure, Secret};
+use adit_core::{Failure, Secret, WallTime};
 use adit_pki::Question;
-use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection, SupportedProtocolVersion};
-use rustls_pki_types::ServerName;
+use rustls::{
+    ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConnection, SupportedProtocolVersion,
+};
+use rustls_pki_types::{ServerName, UnixTime};
 use zeroize::Zeroizing;
 
+use crate::client::Verifier;
 use crate::config::{ClientConfig, ServerConfig, Versions};
 use crate::explain::{Verdict, explain, internal};
 use crate::{client, server};
@@ -19,6 +22,8 @@ use crate::{client, server};
 pub struct Engine {
     connection: Connection,
     verdict: Arc<Verdict>,
+    /// Looks at the certificates of a session that is taken up again, until it has.
+    verifier: Option<Arc<Verifier>>,
     /// What the other side has said, until it is asked for: rustls keeps little of it.
     plain: Zeroizing<Vec<u8>>,
 }
@@ -38,11 +43,10 @@ impl Engine {
     /// # Errors
     /// That our own certificate is unusable.
     pub fn client(config: &ClientConfig) -> Result<Self, Failure> {
-        let verdict = Arc::new(Verdict::default());
-        let ours = client::config(config, &verdict)?;
+        let (ours, verifier) = client::config(config)?;
         let connection = ClientConnection::new(Arc::new(ours), client::server_name(&config.name))
             .map_err(|e| internal(&e))?;
-        Ok(Self::new(connection.into(), verdict))
+        Ok(Self::new(connection.into(), Arc::clone(verifier.verdict())))
     }
 
     /// A server.
@@ -59,7 +63,12 @@ impl Engine {
     pub(crate) fn new(mut connection: Connection, verdict: Arc<Verdict>) -> Self {
         // What is written is taken out at once: the caller's own bounds count.
         connection.set_buffer_limit(None);
-        Self { connection, verdict, plain: Zeroizing::default() }
+        Self { connection, verdict, verifier: None, plain: Zeroizing::default() }
+    }
+
+    pub(crate) fn returning(connection: Connection, verifier: Arc<Verifier>) -> Self {
+        let verdict = Arc::clone(verifier.verdict());
+        Self { verifier: Some(verifier), ..Self::new(connection, verdict) }
     }
 
     /// Records came, in pieces of any size.
@@ -78,8 +87,38 @@ impl Engine {
                 Ok(state) => self.take(state.plaintext_bytes_to_read()),
                 Err(e) => return Err(explain(&e, &self.verdict)),
             }
+            self.look_again()?;
         }
         Ok(())
+    }
+
+    /// What a full handshake checks, where there was none.
+    fn look_again(&mut self) -> Result<(), Failure> {
+        if self.connection.is_handshaking() {
+            return Ok(());
+        }
+        let Some(verifier) = self.verifier.take().filter(|_| self.is_resumed()) else { return Ok(()) };
+        let certificates = self.connection.peer_certificates().unwrap_or_default();
+        let chain: Vec<Vec<u8>> = certificates.iter().map(|c| c.to_vec()).collect();
+        verifier.look(&chain, WallTime(UnixTime::now().as_secs())).map_err(|error| {
+            self.connection.send_close_notify();
+            explain(&error, &self.verdict)
+        })
+    }
+
+    /// Whether the session is one of before, taken up again by a ticket.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The host that the client has named (server_name, RFC 6066 §3). `None` of a client.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Server(server) => server.server_name(),
+            Connection::Client(_) => None,
+        }
     }
 
     /// The records that go to the other side.

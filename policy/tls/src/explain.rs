@@ -1,7 +1,7 @@
 //! What TLS's errors mean.
 
 use core::fmt::Display;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_pki::{PkiError, Question, VerifiedKey};
@@ -9,7 +9,13 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// What our verifier has said against the other side's certificate, or our key about why it does not sign, in their own words.
 #[derive(Default)]
-pub(crate) struct Verdict(OnceLock<Failure>, OnceLock<Vec<Question>>);
+pub(crate) struct Verdict(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
+    against: Option<Failure>,
+    questions: Vec<Question>,
+}
 
 impl core::fmt::Debug for Verdict {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -18,16 +24,25 @@ impl core::fmt::Debug for Verdict {
 }
 
 impl Verdict {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of another session from here on.
+    pub(crate) fn clear(&self) {
+        *self.said() = Said::default();
+    }
+
     /// Keeps what is to be asked about certificates that are good as far as they say themselves.
     pub(crate) fn accept(&self, key: &VerifiedKey) -> Result<(), Error> {
         let questions = key.questions().map_err(|error| self.refuse(error))?;
-        let _ = self.1.set(questions);
+        self.said().questions = questions;
         Ok(())
     }
 
     /// What is to be asked.
     pub(crate) fn questions(&self) -> Vec<Question> {
-        self.1.get().cloned().unwrap_or_default()
+        self.said().questions.clone()
     }
 
     /// Keeps the words, and returns what says it in an alert.
@@ -38,16 +53,20 @@ impl Verdict {
             FailureCode::CertificateName => CertificateError::NotValidForName,
             _ => CertificateError::ApplicationVerificationFailure,
         };
-        // The first word counts.
-        let _ = self.0.set(error.into());
+        self.keep(error);
         Error::InvalidCertificate(kind)
     }
 
     /// Keeps why our key does not sign.
     pub(crate) fn cannot_sign(&self, error: PkiError) -> Error {
         let said = error.to_string();
-        let _ = self.0.set(error.into());
+        self.keep(error);
         Error::General(said)
+    }
+
+    /// The first word counts.
+    fn keep(&self, error: PkiError) {
+        self.said().against.get_or_insert_with(|| error.into());
     }
 }
 
@@ -57,8 +76,9 @@ pub(crate) fn internal(error: &dyn Display) -> Failure {
 
 /// The error as a person meets it.
 pub(crate) fn explain(error: &Error, verdict: &Verdict) -> Failure {
-    if let (Error::InvalidCertificate(_) | Error::General(_), Some(failure)) = (error, verdict.0.get()) {
-        return failure.clone();
+    let said = verdict.said().against.clone();
+    if let (Error::InvalidCertificate(_) | Error::General(_), Some(failure)) = (error, said) {
+        return failure;
     }
     let failed = |text: String| Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text);
     match error {

@@ -11,11 +11,15 @@ mod derivations;
 pub mod eap;
 mod engine;
 mod explain;
+mod listener;
 mod own;
+mod returning;
 mod server;
 
 pub use config::{ClientConfig, OwnCertificate, ServerConfig, Versions};
 pub use engine::{Engine, Tunnel};
+pub use listener::Listener;
+pub use returning::Returning;
 
 // Tests name the crate as others do.
 #[cfg(test)]

@@ -17,13 +17,18 @@ pub(crate) fn resolver(
     own: &OwnCertificate,
     verdict: &Arc<Verdict>,
 ) -> Result<Arc<SingleCertAndKey>, Failure> {
+    Ok(Arc::new(SingleCertAndKey::from(certified(own, verdict)?)))
+}
+
+/// The certificate with its key, whose complaints go to `verdict`.
+pub(crate) fn certified(own: &OwnCertificate, verdict: &Arc<Verdict>) -> Result<CertifiedKey, Failure> {
     if own.chain.is_empty() || own.signer.schemes().is_empty() {
         let text = "TLS: our own certificate or its key is missing";
         return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text));
     }
     let chain = own.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key = Arc::new(Key { signer: Arc::clone(&own.signer), verdict: Arc::clone(verdict) });
-    Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
+    Ok(CertifiedKey::new(chain, key))
 }
 
 struct Key {
