@@ -2,6 +2,7 @@
 
 use adit_core::{Instant, Secret};
 use adit_sstp::binding::{CertificateHashes, HashProtocol, Hlak};
+use adit_sstp::forwarded::{Progress, read};
 use adit_sstp::proxy::{Answer, Connect, Login};
 use adit_sstp::wire::{LONGEST, Message, Packet, next};
 use adit_sstp::{Call, Config, Event, Input, Output, Role, Timing};
@@ -101,6 +102,18 @@ pub fn proxy(data: &[u8]) {
     }
 }
 
+/// What a load balancer says first: no more octets are asked for than it says.
+pub fn forwarded(data: &[u8]) {
+    let mut at = 0;
+    while let Ok(Progress::More(more)) = read(data.get(..at).unwrap_or_default()) {
+        assert!(more > 0);
+        at += more;
+        if at > data.len() {
+            return;
+        }
+    }
+}
+
 /// Seeds: a client's first words and a server's.
 #[must_use]
 pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -113,10 +126,13 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let server = [&accepted[..], &acknowledged, &frame].concat();
     let digest = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"a\", nonce=\"b\", qop=\"auth\"\r\n\r\n";
     let to = |first: u8, stream: &[u8]| [&[first, 40][..], stream].concat();
+    let balanced = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x11, 0, 12], &[192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4]].concat();
     vec![
         ("sstp_packets", "request", [&request[..], &frame].concat()),
         ("sstp_packets", "acknowledged", acknowledged),
         ("sstp_proxy", "digest", digest.to_vec()),
+        ("sstp_forwarded", "line", b"PROXY TCP4 192.0.2.1 192.0.2.2 258 772\r\n".to_vec()),
+        ("sstp_forwarded", "binary", balanced),
         ("sstp_call", "client", to(0, &server)),
         ("sstp_call", "server", to(1, &client)),
         ("sstp_splits", "client", to(0, &server)),

@@ -48,6 +48,12 @@ impl CertificateHashes {
         Self { sha1: padded(&Sha1::digest(der)), sha256: padded(&Sha256::digest(der)) }
     }
 
+    /// Of a certificate that somebody else shows, and of which these hashes are known. One that is not may not be offered.
+    #[must_use]
+    pub fn known(sha256: Option<[u8; 32]>, sha1: Option<[u8; 20]>) -> Self {
+        Self { sha1: padded(&sha1.unwrap_or_default()), sha256: sha256.unwrap_or_default() }
+    }
+
     /// Of a certificate of which nothing but one hash is known.
     #[cfg(test)]
     pub(crate) const fn sample(hash: [u8; 32]) -> Self {

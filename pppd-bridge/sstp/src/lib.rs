@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `http` | the request that opens the stream, and what else may arrive at that port | [MS-SSTP] §3.2.4.1, §3.3.5.1 |
 //! | [`proxy`] | the way through an HTTP proxy | RFC 9110, RFC 7616 |
+//! | [`forwarded`] | whose connection a load balancer passes on | the PROXY protocol |
 //! | [`wire`] | packets, messages, attributes | [MS-SSTP] §2.2 |
 //! | `call` | the states and timers of both ends | [MS-SSTP] §3 |
 //! | [`binding`] | what binds the authentication inside to the certificate outside | [MS-SSTP] §3.2.5.2 |
@@ -13,6 +14,7 @@ mod api;
 pub mod binding;
 mod call;
 mod explain;
+pub mod forwarded;
 mod frame;
 mod http;
 pub mod proxy;

@@ -1,5 +1,6 @@
 mod binding;
 mod calls;
+mod forwarded;
 mod pair;
 mod streams;
 mod wire;
