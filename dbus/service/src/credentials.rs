@@ -167,6 +167,16 @@ impl OwnCertificate {
         adit_tls::OwnCertificate { chain: self.best.chain.clone(), signer: Arc::clone(&self.best.signer) }
     }
 
+    /// All of them for TLS, as they are written: a server shows each who names its host.
+    #[must_use]
+    pub(crate) fn for_hosts(&self) -> Vec<adit_tls::OwnCertificate> {
+        let one = |one: &One| adit_tls::OwnCertificate {
+            chain: one.chain.clone(),
+            signer: Arc::clone(&one.signer),
+        };
+        self.all().map(one).collect()
+    }
+
     /// How an IKE_SA proves itself with them.
     #[must_use]
     pub fn local_auth(&self) -> LocalAuth {

@@ -29,6 +29,7 @@ pub mod suites;
 mod tls;
 mod token;
 pub mod uplinks;
+mod wire;
 
 use std::sync::Arc;
 

@@ -69,3 +69,9 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
         crate::run(Arc::new(Daemon::new(settings, doors()?))).await
     })
 }
+
+/// A variable of the daemon's environment.
+#[expect(clippy::disallowed_methods, reason = "a host's proxy is told there, and nowhere else")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -8,6 +8,8 @@ use adit_tls::Engine;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::wire::Wire;
+
 /// What is read at once.
 const PIECE: usize = 16 << 10;
 /// What goes into one record at most (RFC 8446 §5.1).
@@ -58,10 +60,11 @@ pub(crate) enum Came {
     Broken(Failure),
 }
 
-/// A session of TLS over TCP.
+/// A session of TLS, or what somebody else has taken out of one.
 pub(crate) struct TlsStream {
-    tcp: TcpStream,
-    engine: Engine,
+    wire: Wire,
+    /// `None`: somebody else ends TLS.
+    engine: Option<Engine>,
     /// What is to be said, and not encrypted yet: many words share a record.
     words: Vec<u8>,
     /// Records that are to be sent.
@@ -73,12 +76,21 @@ pub(crate) struct TlsStream {
 impl TlsStream {
     /// After the handshake.
     pub(crate) fn new(tcp: TcpStream, engine: Engine) -> Self {
-        Self { tcp, engine, words: Vec::new(), unsent: Vec::new(), sent: 0 }
+        Self::of(Wire::Tcp(tcp), Some(engine))
+    }
+
+    /// Of whom somebody else ends TLS.
+    pub(crate) fn ended_elsewhere(wire: Wire) -> Self {
+        Self::of(wire, None)
+    }
+
+    fn of(wire: Wire, engine: Option<Engine>) -> Self {
+        Self { wire, engine, words: Vec::new(), unsent: Vec::new(), sent: 0 }
     }
 
     /// What came with the handshake's last records.
     pub(crate) fn first(&mut self) -> Vec<u8> {
-        self.engine.plaintext().expose().to_vec()
+        self.engine.as_mut().map(|engine| engine.plaintext().expose().to_vec()).unwrap_or_default()
     }
 
     /// Says this with the next [`TlsStream::flush`].
@@ -101,13 +113,16 @@ impl TlsStream {
     /// # Errors
     /// The connection is broken.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        for record in self.words.chunks(RECORD) {
-            self.engine.write(record);
+        match &mut self.engine {
+            Some(engine) => {
+                self.words.chunks(RECORD).for_each(|record| engine.write(record));
+                self.words.clear();
+                engine.records_into(&mut self.unsent);
+            }
+            None => self.unsent.append(&mut self.words),
         }
-        self.words.clear();
-        self.engine.records_into(&mut self.unsent);
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match self.tcp.try_write(rest) {
+            match self.wire.try_write(rest) {
                 Ok(n) => self.sent += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
@@ -125,7 +140,9 @@ impl TlsStream {
 
     /// Says that nothing more will be said, as far as it goes at once.
     pub(crate) fn close(&mut self) {
-        self.engine.close();
+        if let Some(engine) = &mut self.engine {
+            engine.close();
+        }
         let _ = self.flush();
     }
 
@@ -138,8 +155,8 @@ impl TlsStream {
             self.flush()?;
             let unsent = self.unsent.len() > self.sent;
             tokio::select! {
-                ready = self.tcp.writable(), if unsent => ready?,
-                ready = self.tcp.readable() => {
+                ready = self.wire.writable(), if unsent => ready?,
+                ready = self.wire.readable() => {
                     ready?;
                     match scratch::with(|buffer| self.take(buffer)) {
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -151,11 +168,12 @@ impl TlsStream {
     }
 
     fn take(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
-        let length = self.tcp.try_read(buffer)?;
+        let length = self.wire.try_read(buffer)?;
         let records = buffer.get(..length).filter(|records| !records.is_empty());
         let Some(records) = records else { return Ok(Came::End) };
-        match self.engine.feed(records) {
-            Ok(()) => Ok(Came::Octets(self.engine.plaintext())),
+        let Some(engine) = &mut self.engine else { return Ok(Came::Octets(Secret::from(records))) };
+        match engine.feed(records) {
+            Ok(()) => Ok(Came::Octets(engine.plaintext())),
             Err(why) => {
                 let _ = self.flush();
                 Ok(Came::Broken(why))

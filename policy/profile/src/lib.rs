@@ -9,6 +9,7 @@ mod aaa;
 mod aaa_read;
 mod eap;
 mod error;
+mod front;
 mod ppk;
 mod ppp;
 mod ppp_keys;
@@ -25,6 +26,7 @@ mod selector;
 mod server;
 mod server_read;
 mod show;
+mod system_proxy;
 mod token;
 mod users;
 mod value;
@@ -32,12 +34,13 @@ mod value;
 pub use aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
+pub use front::{Front, FrontSocket};
 pub use ppk::{Ppk, PpkUse};
 pub use ppp::{
     Ipsec, L2tpRule, LinkKind, LinkName, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind,
 };
 pub use pppd::{AddressRule, PppdSecrets, parse_pppd_secrets};
-pub use profile::{AuthMethod, Dns, Families, Profile, Proxy, Tunnel};
+pub use profile::{AuthMethod, Dns, Families, Profile, Proxy, ProxyRule, Tunnel};
 pub use profile_read::parse_profile;
 pub use read::CheckSuite;
 pub use sa::{ChildRule, Mode, Rekeying, Start, Uniqueness};
@@ -49,6 +52,7 @@ pub use server::EapMethod;
 pub use server::{ConnectionRule, IdentityPattern, Ike, Limits, Listen, Nat, Network, Pool, ServerConfig};
 pub use server_read::parse_server;
 pub use show::Setting;
+pub use system_proxy::{SystemProxy, system_proxy};
 pub use token::TokenKey;
 pub use users::{User, UserPassword, Users, parse_users_file};
 pub use value::{

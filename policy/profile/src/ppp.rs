@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::EapType;
-use crate::profile::Proxy;
+use crate::front::Front;
+use crate::profile::ProxyRule;
 use crate::secret::{CertSource, FileRef, KeySource, Revocation};
 use crate::server::IdentityPattern;
 
@@ -138,7 +139,7 @@ pub struct PppRule {
     /// Whether pppd's scripts of `/etc/ppp` are run.
     pub scripts: bool,
     /// The HTTP proxy by which the server is reached. SSTP only.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<ProxyRule>,
     /// The tunnel. L2TP only.
     pub l2tp: Option<L2tpRule>,
 }
@@ -196,6 +197,8 @@ pub struct PppServer {
     pub port: u16,
     /// What the interfaces of its links are. SSTP only.
     pub interface: LinkKind,
+    /// What stands in front of it. SSTP only.
+    pub front: Front,
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,

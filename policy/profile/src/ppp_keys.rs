@@ -57,6 +57,8 @@ const IN_TLS: &[&str] = &["remote-id", "proxy", "proxy-user", "proxy-password-fi
 
 /// Of a tunnel that is L2TP's.
 const L2TP: &[&str] = &["ipsec", "tunnel-secret-file", "hide-avps"];
+/// Of a server of them.
+const IN_TLS_SERVER: &[&str] = &["port", "interface", "proxy-protocol", "socket", "certificate-hash"];
 
 /// Every key of a profile with that `tunnel`.
 pub(crate) fn of_profile(kind: TunnelKind) -> Vec<&'static str> {
@@ -65,7 +67,7 @@ pub(crate) fn of_profile(kind: TunnelKind) -> Vec<&'static str> {
 
 /// Every key of `[pptp]`, `[sstp]` or `[l2tp]`.
 pub(crate) fn of_server(kind: TunnelKind) -> Vec<&'static str> {
-    [SERVER, if kind == TunnelKind::Sstp { &["port", "interface"] } else { MPPE }, of_tunnel(kind)].concat()
+    [SERVER, if kind == TunnelKind::Sstp { IN_TLS_SERVER } else { MPPE }, of_tunnel(kind)].concat()
 }
 
 fn of_tunnel(kind: TunnelKind) -> &'static [&'static str] {

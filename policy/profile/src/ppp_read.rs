@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
+use crate::front::{Front, front};
 use crate::ppp::{Ipsec, L2tpRule, LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
@@ -358,6 +359,7 @@ pub(crate) fn ppp_server(
     };
     let interface = if in_tls { reader.choice(&table, "interface", LinkKind::WORDS) } else { None };
     let l2tp = l2tp(reader, &table, kind);
+    let front = if in_tls { front(reader, &table) } else { Front::default() };
     let radius = reader.boolean(&table, "radius").unwrap_or(false);
     let users = users(reader, top, &table, of, radius);
     let pool = pool(reader, &table, of, named, taken);
@@ -385,6 +387,7 @@ pub(crate) fn ppp_server(
         addresses,
         port,
         interface: interface.unwrap_or_default(),
+        front,
         pool: pool?,
         name,
         users,
@@ -510,9 +513,11 @@ fn ppp_eap(
         revocation: reader.choice(table, "revocation", Revocation::WORDS).unwrap_or_default(),
         methods,
     };
-    let tls = in_tls || eap.methods.iter().any(|m| m.runs_tls());
     let by_certificate = eap.methods.contains(&EapType::Tls);
     let has = |key| entry(table, key).is_some();
+    // Whoever ends TLS in our place has the certificate.
+    let own = !has("socket") || has("certificate") || has("key");
+    let tls = in_tls && own || eap.methods.iter().any(|m| m.runs_tls());
     let holds_all = eap.keys.iter().any(KeySource::may_hold_certificate);
     for (key, wanted) in [("certificate", tls && !holds_all), ("key", tls), ("ca", by_certificate)] {
         if wanted && !has(key) {

@@ -93,6 +93,15 @@ pub struct Proxy {
     pub password: Option<FileRef>,
 }
 
+/// By which HTTP proxy a server is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProxyRule {
+    /// The one that the daemon's environment names, see [`system_proxy`](crate::system_proxy).
+    System,
+    /// This one.
+    Named(Proxy),
+}
+
 /// A checked connection profile. `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Profile {
@@ -222,7 +231,7 @@ impl Profile {
 
     /// The HTTP proxy by which the server is reached.
     #[must_use]
-    pub fn proxy(&self) -> Option<&Proxy> {
+    pub fn proxy(&self) -> Option<&ProxyRule> {
         self.ppp.as_ref().and_then(|ppp| ppp.proxy.as_ref())
     }
 
@@ -255,7 +264,10 @@ impl Profile {
             _ => None,
         };
         let ppk = self.ppk.as_ref().map(|(ppk, _)| &ppk.file);
-        let proxy = self.proxy().and_then(|proxy| proxy.password.as_ref());
+        let proxy = match self.proxy() {
+            Some(ProxyRule::Named(proxy)) => proxy.password.as_ref(),
+            Some(ProxyRule::System) | None => None,
+        };
         let secrets =
             psk.into_iter().chain(ppk).chain(proxy).chain(keys).chain(&self.key_password).chain(password);
         secrets.chain(certificates).collect()

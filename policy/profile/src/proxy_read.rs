@@ -1,11 +1,22 @@
-use crate::profile::Proxy;
+use crate::profile::{Proxy, ProxyRule};
 use crate::profile_read::user_name;
 use crate::read::{Reader, Table, entry};
 use crate::secret::Directory;
 use crate::value::{NameError, ServerName, quoted};
 
 /// The way to the server, for SSTP.
-pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Proxy> {
+pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyRule> {
+    if reader.string(table, "proxy").is_some_and(|text| text.text == "system") {
+        for key in ["proxy-user", "proxy-password-file"] {
+            reader.useless(
+                table,
+                key,
+                "the environment says it, too",
+                "take the line out, or name the proxy",
+            );
+        }
+        return Some(ProxyRule::System);
+    }
     let parse = |text: &str| {
         let plain = text.strip_prefix("http://").unwrap_or(text);
         let server: ServerName = plain.strip_suffix('/').unwrap_or(plain).parse()?;
@@ -33,5 +44,5 @@ pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Proxy>
     if let (true, Some((_, span))) = (colon, entry(table, "proxy-user")) {
         reader.error(span, "`proxy-user` has a colon, which no proxy can take", "take another name");
     }
-    Some(Proxy { server: server?, user, password })
+    Some(ProxyRule::Named(Proxy { server: server?, user, password }))
 }

@@ -5,7 +5,7 @@ use adit_core::TrafficSelector;
 use crate::eap::EapChoice;
 use crate::ppk::PpkUse;
 use crate::ppp::{L2tpRule, MppeRule, PppAuth, PppRule, TunnelKind};
-use crate::profile::{AuthMethod, Dns, Profile};
+use crate::profile::{AuthMethod, Dns, Profile, ProxyRule};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::sa_read::FRAGMENT_DEFAULT;
@@ -81,7 +81,10 @@ impl Profile {
         out.push(self.families_setting(true));
         let host = ["interface", "mtu", "dns", "local-address"];
         out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));
-        if let Some(proxy) = &ppp.proxy {
+        if ppp.proxy == Some(ProxyRule::System) {
+            out.push(said("proxy", string("system")));
+        }
+        if let Some(ProxyRule::Named(proxy)) = &ppp.proxy {
             out.push(said("proxy", string(&proxy.server.to_string())));
             out.extend(proxy.user.as_ref().map(|user| said("proxy-user", string(user))));
             out.extend(

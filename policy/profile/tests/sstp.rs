@@ -3,7 +3,7 @@
 
 mod common;
 
-use adit_profile::{AuthMethod, EapType, LinkKind, LinkName, PppAuth, Tunnel, TunnelKind};
+use adit_profile::{AuthMethod, EapType, LinkKind, LinkName, PppAuth, ProxyRule, Tunnel, TunnelKind};
 use common::{profile, server};
 
 const SHORTEST: &str = "server = \"vpn.example.com\"\ntunnel = \"sstp\"\nuser = \"ann\"\n";
@@ -74,18 +74,61 @@ fn a_proxy_is_a_host_with_its_port() {
     let with = |lines: &str| profile(&format!("{SHORTEST}{lines}\n"));
     let both = "proxy = \"http://proxy.example.com:3128/\"\nproxy-user = \"ann\"\nproxy-password-file = \"proxy.password\"";
     let first = with(both).unwrap();
-    assert_eq!(first.proxy().unwrap().server.to_string(), "proxy.example.com:3128");
-    assert_eq!(profile(&first.to_toml()).unwrap().proxy().unwrap().user, first.proxy().unwrap().user);
+    let Some(ProxyRule::Named(proxy)) = first.proxy() else { panic!("{:?}", first.proxy()) };
+    assert_eq!(proxy.server.to_string(), "proxy.example.com:3128");
+    assert_eq!(profile(&first.to_toml()).unwrap().to_toml(), first.to_toml());
+    let of_host = with("proxy = \"system\"").unwrap();
+    assert_eq!(of_host.proxy(), Some(&ProxyRule::System));
+    assert_eq!(profile(&of_host.to_toml()).unwrap().proxy(), of_host.proxy());
     assert_eq!(first.files().len(), 1);
     for (lines, error) in [
         ("proxy = \"proxy.example.com\"", "has no port"),
         ("proxy-user = \"ann\"", "there is no `proxy`"),
+        ("proxy = \"system\"\nproxy-user = \"ann\"", "the environment says it"),
         ("proxy = \"p:1\"\nproxy-user = \"ann\"", "`proxy-password-file` is missing"),
         ("proxy = \"p:1\"\nproxy-user = \"a:b\"\nproxy-password-file = \"x\"", "has a colon"),
     ] {
         let said = with(lines).unwrap_err();
         assert!(said.contains(error), "{lines}: {said}");
     }
+}
+
+#[test]
+fn what_stands_in_front_of_a_server_is_known_by_its_address() {
+    let with = |lines: &str| server(&SERVER.replace("[sstp]", &format!("[sstp]\n{lines}")));
+    let front =
+        with("proxy-protocol = [\"10.0.0.5\", \"2001:db8::/64\"]").unwrap().sstp.unwrap().front.clone();
+    let shown: Vec<String> = front.balancers.iter().map(ToString::to_string).collect();
+    assert_eq!((shown, front.socket), (vec!["10.0.0.5/32".into(), "2001:db8::/64".into()], None));
+
+    let (sha256, sha1) = ("ab".repeat(32), "0F:".repeat(19) + "0f");
+    let elsewhere = format!(
+        "proxy-protocol = \"unix\"\nsocket = \"/run/adit-sstp/tls.sock\"\ncertificate-hash = [\"{sha256}\", \"{sha1}\"]"
+    );
+    let alone = SERVER.replace("certificate = \"vpn.pem\"\nkey = \"vpn.key\"\n", "");
+    for text in [SERVER, &alone] {
+        let read = server(&text.replace("[sstp]", &format!("[sstp]\n{elsewhere}"))).unwrap().sstp.unwrap();
+        let socket = read.front.socket.clone().unwrap();
+        assert_eq!((socket.sha256, socket.sha1, socket.forwarded), (Some([0xab; 32]), Some([15; 20]), true));
+    }
+    for (lines, error) in [
+        ("proxy-protocol = \"10.0.0.5/8\"", "has bits beyond its prefix"),
+        ("proxy-protocol = []", "`proxy-protocol` is empty"),
+        ("proxy-protocol = \"unix\"", "there is no `socket` for \"unix\""),
+        ("socket = \"/run/tls.sock\"", "[sstp] `certificate-hash` is missing"),
+        ("socket = \"tls.sock\"\ncertificate-hash = \"00\"", "is not where a socket can be"),
+        ("socket = \"/run/../tls.sock\"\ncertificate-hash = \"00\"", "is not where a socket can be"),
+        ("socket = \"/run/tls.sock\"\ncertificate-hash = \"00\"", "\"00\" is not a hash"),
+        ("certificate-hash = \"00\"", "there is no `socket`"),
+    ] {
+        let said = with(lines).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
+    assert!(
+        server(&SERVER.replace("[sstp]", "[pptp]\nproxy-protocol = \"10.0.0.5\"\n"))
+            .unwrap_err()
+            .contains("unknown key")
+    );
 }
 
 const SERVER: &str = "[sstp]\npool = \"dial-in\"\ncertificate = \"vpn.pem\"\nkey = \"vpn.key\"\nusers-file = \"staff.users\"\n\n\

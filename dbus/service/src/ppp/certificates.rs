@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use adit_core::Failure;
 use adit_pki::TrustAnchors;
-use adit_profile::PppEap;
+use adit_profile::{PppServer, TunnelKind};
+use adit_tls::Listener;
 
 use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::daemon::Daemon;
@@ -14,6 +15,8 @@ use crate::daemon::Daemon;
 pub(super) struct Certificates {
     /// This end's certificate, where it needs one.
     pub(super) own: Option<OwnCertificate>,
+    /// What TLS outside needs, where this end ends it: their certificate for each host, and the keys of tickets.
+    pub(super) listener: Option<Arc<Listener>>,
     /// The authorities of clients', where they show one.
     pub(super) anchors: Option<Arc<TrustAnchors>>,
 }
@@ -23,13 +26,17 @@ impl Certificates {
     ///
     /// # Errors
     /// A file is missing, exposed or unreadable, or the key is another certificate's.
-    pub(super) async fn read(eap: &PppEap, daemon: &Daemon) -> Result<Self, Failure> {
+    pub(super) async fn read(config: &PppServer, daemon: &Daemon) -> Result<Self, Failure> {
+        let (eap, mut listener) = (&config.eap, None);
         let own = match eap.keys.is_empty() {
             true => None,
             false => {
                 let password = eap.key_password.as_ref();
                 let all =
                     OwnCertificate::load(daemon.files(), &eap.certificate, &eap.keys, password, None).await?;
+                if config.kind == TunnelKind::Sstp {
+                    listener = Some(Arc::new(Listener::new(all.for_hosts())?));
+                }
                 Some(all.sorted(None, PeerIs::Client, std::iter::empty()))
             }
         };
@@ -37,7 +44,7 @@ impl Certificates {
             true => None,
             false => Some(Arc::new(anchors(daemon.files(), &eap.ca)?)),
         };
-        Ok(Self { own, anchors })
+        Ok(Self { own, listener, anchors })
     }
 }
 

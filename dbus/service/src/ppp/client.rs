@@ -55,6 +55,7 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
         passwords: Arc::clone(&passwords),
         stopped,
         known: Vec::new(),
+        met: sstp::Met::default(),
         session: None,
         unit: Arc::clone(&unit),
         asked: Arc::clone(&asked),
@@ -76,6 +77,8 @@ struct Attempt {
     stopped: watch::Receiver<bool>,
     /// Where the servers were when their names were looked up last.
     known: Vec<(ServerName, Vec<SocketAddr>)>,
+    /// SSTP's servers.
+    met: sstp::Met,
     session: Option<Box<dyn Session>>,
     unit: SharedUnit,
     /// Somebody wants what waits for a packet.
@@ -207,10 +210,10 @@ impl Attempt {
         let (mut found, mut last) = (Vec::new(), None);
         for gateway in &self.profile.servers {
             // Where there is a proxy, it looks the server up.
-            let there = self.profile.proxy().map_or(gateway, |proxy| &proxy.server);
-            match resolve(there, self.profile.local_address).await {
+            let there = self.proxy_of(gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);
+            match resolve(&there, self.profile.local_address).await {
                 Ok(addresses) => {
-                    let mut found_there = self.carriage().usable(there, addresses);
+                    let mut found_there = self.carriage().usable(&there, addresses);
                     found_there.truncate(MOST_ADDRESSES);
                     found.push((gateway.clone(), found_there));
                 }
@@ -232,9 +235,11 @@ impl Attempt {
         let uplink = self.clear_the_way(remote.ip()).await?;
         let carriage = self.carriage();
         self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
+        let proxy = self.proxy_of(gateway)?;
+        let behind_proxy = proxy.is_some();
         let (tcp, local) = match carriage {
             Carriage::L2tp => (None, SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0)),
-            _ => self.way(gateway, remote, &uplink).await.map(|(tcp, local)| (Some(tcp), local))?,
+            _ => self.way(proxy, gateway, remote, &uplink).await.map(|(tcp, local)| (Some(tcp), local))?,
         };
         self.daemon.registry().update(self.id, |f| {
             f.local = Some(local);
@@ -270,7 +275,8 @@ impl Attempt {
                 Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?)
             }
             (Carriage::Sstp(_), Some(tcp)) => {
-                let outside = sstp::meet(tcp, &self.profile, gateway, proof.anchors()?).await?;
+                let server = self.met.server(&self.profile, gateway, proof.anchors()?)?;
+                let outside = sstp::meet(tcp, server, gateway, behind_proxy, self.profile.revocation).await?;
                 let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
                 self.progress(Step::Call, &met);
                 world.outside = Outside::Tls(carriage.shown(&outside.cipher));

@@ -206,7 +206,7 @@ impl Guest {
 
     fn engine(&self, method: Method) -> Result<EapTls, Failure> {
         let Inner { certificates, config, .. } = &*self.server;
-        let Certificates { own, anchors } = certificates.get();
+        let Certificates { own, anchors, .. } = certificates.get();
         match (own, anchors, method == Method::TLS) {
             (None, ..) => Err(internal("there is no certificate of this server")),
             (_, None, true) => Err(internal("there is no authority of clients")),

@@ -5,6 +5,7 @@
 mod carriage;
 mod certificates;
 pub(crate) mod client;
+mod door;
 mod driver;
 mod fed;
 mod guest;

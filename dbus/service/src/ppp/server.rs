@@ -13,29 +13,29 @@ use adit_crypto::OsEntropy;
 use adit_pool::{Pool, PoolConfig, PoolRange};
 use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
 use adit_profile::{Nat as NatChoice, PppServer as Config, ServerConfig};
-use adit_sstp::binding::HashProtocol;
-use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use adit_sstp::forwarded::Origin;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::certificates::{Certificates, Current};
+use super::door::Door;
 use super::guest::Guest;
 use super::{Carriage, Happened, Later, Session, Unit};
 use crate::client::method;
 use crate::daemon::Daemon;
 use crate::files::Fingerprint;
-use crate::host::{Change, Changes, MARK, forwarding, segments, site_rules};
+use crate::host::{Change, Changes, forwarding, segments, site_rules};
 use crate::radius::{Cause, Radius};
 use crate::registry::ConnectionId;
 use crate::server::users;
 use crate::suites::Outside;
+use crate::wire::Wire;
 use crate::{l2tp, pptp, sstp, suites};
 use doors::{Doors, take};
 
-/// Connections that wait to be taken.
-const BACKLOG: u32 = 512;
+/// Connections of which is still to be said where they come from.
+const MOST_ARRIVING: usize = 256;
 /// Sessions of one address that have not said who they are.
 const HALF_OPEN_PER_ADDRESS: usize = 20;
 /// So long somebody may take to prove who they are, whatever they do in the meantime.
@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub(super) dns: Vec<IpAddr>,
     most: usize,
     half_open: usize,
+    /// Room for connections of which is still to be said where they come from.
+    arriving: Arc<Semaphore>,
     sessions: Mutex<Sessions>,
     pub(super) next_unit: AtomicU32,
     pub(super) next_owner: AtomicU32,
@@ -100,7 +102,7 @@ impl PppServer {
         fingerprint: Fingerprint,
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
-        let certificates = Certificates::read(&config.eap, daemon).await?;
+        let certificates = Certificates::read(&config, daemon).await?;
         let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
         let doors = inner.open_doors()?;
         inner.set_up_network(server).await?;
@@ -108,10 +110,10 @@ impl PppServer {
         let mut listening = Vec::new();
         let mut tasks = Vec::new();
         match doors {
-            Doors::Tcp(listeners) => {
-                for listener in listeners {
-                    listening.extend(listener.local_addr().map(|a| format!("{} TCP {}", a.ip(), a.port())));
-                    tasks.push(tokio::spawn(accept(Arc::clone(&inner), listener, stopped.clone())));
+            Doors::Streams(doors) => {
+                for door in doors {
+                    listening.extend(door.shown());
+                    tasks.push(tokio::spawn(accept(Arc::clone(&inner), door, stopped.clone())));
                 }
             }
             Doors::L2tp(addresses, engine, links) => {
@@ -137,7 +139,7 @@ impl PppServer {
     /// They can't be read; those that were go on.
     pub(crate) async fn renew(&self) -> Result<(), Failure> {
         let inner = &self.inner;
-        inner.certificates.set(Certificates::read(&inner.config.eap, &inner.daemon).await?);
+        inner.certificates.set(Certificates::read(&inner.config, &inner.daemon).await?);
         Ok(())
     }
 
@@ -211,6 +213,7 @@ impl Inner {
             dns: pool.dns.clone(),
             most: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
             half_open: usize::try_from(server.limits.half_open).unwrap_or(usize::MAX),
+            arriving: Arc::new(Semaphore::new(MOST_ARRIVING)),
             sessions: Mutex::default(),
             next_unit: AtomicU32::new(0),
             next_owner: AtomicU32::new(1),
@@ -221,37 +224,6 @@ impl Inner {
             certificates: Current::new(certificates),
             config,
         })
-    }
-
-    fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
-        let named = !self.config.addresses.is_empty();
-        let mut addresses = if named { self.config.addresses.clone() } else { self.carriage.any() };
-        let (name, port) = (self.carriage.name(), self.config.port);
-        let open = |address: &IpAddr| -> std::io::Result<TcpListener> {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            if address.is_ipv6() {
-                // Whatever this host's default is: any address is one of IPv4 too, and one that is named is itself.
-                setsockopt(&socket, sockopt::Ipv6V6Only, &named)?;
-            }
-            socket.set_reuseaddr(true)?;
-            setsockopt(&socket, sockopt::Mark, &MARK)?;
-            socket.bind(SocketAddr::new(*address, port))?;
-            socket.listen(BACKLOG)
-        };
-        let one = |address: &IpAddr| {
-            open(address).map_err(|e| {
-                let text = format!("TCP port {port} of {address} cannot be bound: {e}");
-                Failure::new(FailureCode::KernelRefused, Step::Kernel, text).hint(format!(
-                    "another server may have it:  ss -ltnp 'sport = {port}'; [{}] can name another port",
-                    name.to_lowercase()
-                ))
-            })
-        };
-        if !named && TcpSocket::new_v6().is_err() {
-            // A kernel without IPv6.
-            addresses = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-        }
-        addresses.iter().map(one).collect()
     }
 
     /// Forwarding, translation, and a segment size that fits.
@@ -337,12 +309,23 @@ impl Inner {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a connection begins with who it is passed on for.
+    fn is_passed_on(&self, wire: &Wire, from: IpAddr) -> bool {
+        let front = &self.config.front;
+        match wire {
+            Wire::Tcp(_) => front.balancers.iter().any(|balancer| balancer.contains(from)),
+            Wire::Unix(_) => front.socket.as_ref().is_some_and(|socket| socket.forwarded),
+        }
+    }
+
     /// Whether one more may come from there.
     fn admit(&self, from: IpAddr) -> bool {
         let mut sessions = self.sessions();
         let half_open: usize = sessions.half_open.values().sum();
         let own = sessions.half_open.get(&from).copied().unwrap_or(0);
-        if sessions.count >= self.most || half_open >= self.half_open || own >= HALF_OPEN_PER_ADDRESS {
+        // Nobody knows where what comes by a socket comes from, if it is not said.
+        let too_many = own >= HALF_OPEN_PER_ADDRESS && !from.is_unspecified();
+        if sessions.count >= self.most || half_open >= self.half_open || too_many {
             return false;
         }
         sessions.count += 1;
@@ -375,14 +358,14 @@ fn first_of(range: &AddressRange) -> Option<Ipv4Addr> {
     }
 }
 
-async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+async fn accept(inner: Arc<Inner>, door: Door, mut stopped: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
     loop {
-        let (tcp, from) = tokio::select! {
+        let (wire, local, remote) = tokio::select! {
             biased;
             () = until(&mut stopped) => break,
             Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
-            accepted = listener.accept() => match accepted {
+            accepted = door.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, for a moment: those that end make room.
@@ -392,24 +375,16 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
                 }
             },
         };
-        let from = plain(from);
-        if !inner.admit(from.ip()) {
-            continue;
+        let (inner, stopped, lane) = (Arc::clone(&inner), stopped.clone(), inner.carriage.lane());
+        let path = Path { local, remote };
+        if inner.is_passed_on(&wire, remote.ip()) {
+            // Whoever is known to pass connections on is waited for a little, and few at a time.
+            let Ok(permit) = Arc::clone(&inner.arriving).try_acquire_owned() else { continue };
+            sessions
+                .spawn_on(async move { serve_passed_on(inner, wire, path, stopped, permit).await }, &lane);
+        } else if inner.admit(remote.ip()) {
+            sessions.spawn_on(async move { serve_wire(inner, wire, path, stopped).await }, &lane);
         }
-        let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
-        let lane = inner.carriage.lane();
-        let serving = async move {
-            let local = tcp.local_addr().map_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into(), plain);
-            let server = Arc::clone(&inner);
-            let answer = |guest: Arc<Guest>| async move {
-                let _ = tcp.set_nodelay(true);
-                // From here on it is this thread's.
-                let moved = tcp.into_std().and_then(TcpStream::from_std).map_err(|e| not_moved(&e))?;
-                server.answer(moved, (local, from), &guest).await
-            };
-            serve(&inner, Path { local, remote: from }, stopped, answer).await;
-        };
-        sessions.spawn_on(serving, &lane);
     }
     while sessions.join_next().await.is_some() {}
 }
@@ -418,14 +393,43 @@ fn not_moved(error: &std::io::Error) -> Failure {
     Failure::new(FailureCode::Internal, Step::Call, format!("a connection could not be taken: {error}"))
 }
 
-/// An address of IPv4 as it is, and not as a socket of both families has it (`::ffff:192.0.2.1`).
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Returns when it says yes, or will never say anything more.
 async fn until(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// A connection of which somebody says where it comes from.
+async fn serve_passed_on(
+    inner: Arc<Inner>,
+    wire: Wire,
+    path: Path,
+    mut stopped: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    let Ok(mut wire) = wire.here() else { return };
+    let said = tokio::select! {
+        said = sstp::origin(&mut wire) => said,
+        () = until(&mut stopped) => return,
+    };
+    drop(permit);
+    let path = match said {
+        Ok(Origin::Client { from, to }) => Path { local: to, remote: from },
+        Ok(Origin::Own | Origin::Unknown) => path,
+        Err(why) => return info!(from = %path.remote, code = %why.code, "{}: {why}", inner.carriage.name()),
+    };
+    if inner.admit(path.remote.ip()) {
+        serve_wire(inner, wire, path, stopped).await;
+    }
+}
+
+/// A connection that this thread goes on with.
+async fn serve_wire(inner: Arc<Inner>, wire: Wire, path: Path, stopped: watch::Receiver<bool>) {
+    let server = Arc::clone(&inner);
+    let answer = |guest: Arc<Guest>| async move {
+        let wire = wire.here().map_err(|e| not_moved(&e))?;
+        server.answer(wire, (path.local, path.remote), &guest).await
+    };
+    serve(&inner, path, stopped, answer).await;
 }
 
 async fn serve<A: Future<Output = Result<Box<dyn Session>, Failure>>>(
@@ -504,24 +508,30 @@ async fn hold(
 impl Inner {
     async fn answer(
         &self,
-        tcp: TcpStream,
+        wire: Wire,
         ends: (SocketAddr, SocketAddr),
         guest: &Arc<Guest>,
     ) -> Result<Box<dyn Session>, Failure> {
         let link = self.link_config(self.carriage.most_mtu());
-        Ok(match self.carriage {
-            // Its sessions come by their own way.
-            Carriage::L2tp => return Err(Failure::new(FailureCode::Internal, Step::Call, "L2TP has no TCP")),
-            Carriage::Pptp => Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?),
-            Carriage::Sstp(_) => {
-                let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no certificate");
-                let own = self.certificates.get().own.ok_or_else(none)?;
-                let outside = sstp::meet_client(tcp, &own).await?;
-                guest.is_inside_of(Outside::Tls(self.carriage.shown(&outside.cipher)));
-                let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
-                Box::new(sstp::answer(outside, hashes, link, Arc::clone(guest) as _))
+        let none = |what: &str| Failure::new(FailureCode::Internal, Step::Call, what);
+        let outside = match (self.carriage, wire) {
+            (Carriage::Pptp, Wire::Tcp(tcp)) => {
+                return Ok(Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?));
             }
-        })
+            (Carriage::Pptp, Wire::Unix(_)) => return Err(none("PPTP has no socket")),
+            // Its sessions come by their own way.
+            (Carriage::L2tp, _) => return Err(none("L2TP has no stream")),
+            (Carriage::Sstp(_), Wire::Tcp(tcp)) => {
+                let listener = self.certificates.get().listener;
+                sstp::meet_client(tcp, &*listener.ok_or_else(|| none("there is no certificate"))?).await?
+            }
+            (Carriage::Sstp(_), wire @ Wire::Unix(_)) => {
+                let socket = self.config.front.socket.as_ref();
+                sstp::meet_by_socket(wire, socket.ok_or_else(|| none("there is no socket"))?)
+            }
+        };
+        guest.is_inside_of(Outside::Tls(self.carriage.shown(&outside.cipher)));
+        Ok(Box::new(sstp::answer(outside, link, Arc::clone(guest) as _)))
     }
 
     fn link_config(&self, mtu: u16) -> LinkConfig {

@@ -10,18 +10,20 @@ use adit_core::{Entropy as _, Failure, FailureCode, Secret, Step};
 use adit_crypto::OsEntropy;
 use adit_pki::TrustAnchors;
 use adit_ppp::LinkConfig;
-use adit_profile::{Profile, ServerName};
+use adit_profile::{FrontSocket, Profile, Revocation, ServerName};
 use adit_sstp::binding::{CertificateHashes, HashProtocol};
+use adit_sstp::forwarded::{self, Origin, Progress};
 use adit_sstp::proxy::{Answer, Connect, Login};
 use adit_sstp::{Config, Role, Timing};
-use adit_tls::{ClientConfig, Engine, ServerConfig, Versions};
+use adit_tls::{ClientConfig, Engine, Listener, Returning, Versions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::credentials::{OwnCertificate, strictness};
+use crate::credentials::strictness;
 use crate::ppp::World;
 use crate::revocation;
 use crate::tls::{TlsStream, shake_hands};
+use crate::wire::Wire;
 use session::{Session, Start};
 
 /// The longest packet inside, in octets, as Windows has it.
@@ -33,8 +35,42 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 pub(crate) struct Outside {
     stream: TlsStream,
     certificate: CertificateHashes,
+    /// What a log-in can be bound to it by, best first.
+    hashes: Vec<HashProtocol>,
     /// What encrypts it, in words.
     pub(crate) cipher: String,
+}
+
+/// The servers that a connection has met: it comes back to them with the tickets that they have given.
+#[derive(Default)]
+pub(crate) struct Met(Vec<(ServerName, Returning)>);
+
+impl Met {
+    /// What is known of that one, for one more session.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub(crate) fn server(
+        &mut self,
+        profile: &Profile,
+        gateway: &ServerName,
+        anchors: &Arc<TrustAnchors>,
+    ) -> Result<Engine, Failure> {
+        if let Some((_, server)) = self.0.iter().find(|(name, _)| name == gateway) {
+            return server.engine(anchors);
+        }
+        let config = ClientConfig {
+            anchors: Arc::clone(anchors),
+            name: profile.identity_of(gateway),
+            says_name: true,
+            own: None,
+            versions: Versions::Both,
+        };
+        let server = Returning::new(&config)?;
+        let engine = server.engine(anchors);
+        self.0.push((gateway.clone(), server));
+        engine
+    }
 }
 
 /// As client: the server has proven who it is, and its certificate has not been revoked as far as is known.
@@ -43,23 +79,17 @@ pub(crate) struct Outside {
 /// It is somebody else, does not speak TLS, or does not answer.
 pub(crate) async fn meet(
     tcp: TcpStream,
-    profile: &Profile,
+    engine: Engine,
     gateway: &ServerName,
-    anchors: &Arc<TrustAnchors>,
+    behind_proxy: bool,
+    revocation: Revocation,
 ) -> Result<Outside, Failure> {
-    let config = ClientConfig {
-        anchors: Arc::clone(anchors),
-        name: profile.identity_of(gateway),
-        says_name: true,
-        own: None,
-        versions: Versions::Both,
+    let lost = |why: &str| match behind_proxy {
+        true => not_behind(gateway, why),
+        false => broken(why),
     };
-    let lost = |why: &str| match profile.proxy() {
-        Some(_) => not_behind(gateway, why),
-        None => broken(why),
-    };
-    let (tcp, engine) = in_time(tcp, Engine::client(&config)?, lost).await?;
-    revocation::check(engine.questions(), strictness(profile.revocation)).await?;
+    let (tcp, engine) = in_time(tcp, engine, lost).await?;
+    revocation::check(engine.questions(), strictness(revocation)).await?;
     let tunnel = engine.tunnel();
     let shown = tunnel.as_ref().and_then(|tunnel| tunnel.certificates.first());
     let certificate = CertificateHashes::of(shown.ok_or_else(|| broken("the server has no certificate"))?);
@@ -70,17 +100,55 @@ pub(crate) async fn meet(
 ///
 /// # Errors
 /// The client does not speak TLS, or does not accept our certificate.
-pub(crate) async fn meet_client(mut tcp: TcpStream, own: &OwnCertificate) -> Result<Outside, Failure> {
-    let own = own.for_tls();
-    let certificate = CertificateHashes::of(own.chain.first().map(Vec::as_slice).unwrap_or_default());
-    let config = ServerConfig { own, clients: None, versions: Versions::Both };
-    let engine = Engine::server(&config)?;
+pub(crate) async fn meet_client(mut tcp: TcpStream, listener: &Listener) -> Result<Outside, Failure> {
+    let engine = listener.engine()?;
     if speaks_in_clear(&tcp).await {
         let _ = tcp.write_all(IN_CLEAR).await;
         return Err(broken("it speaks HTTP, and no TLS before it"));
     }
     let (tcp, engine) = in_time(tcp, engine, broken).await?;
+    let certificate = CertificateHashes::of(listener.shown(&engine));
     Ok(outside(tcp, engine, certificate))
+}
+
+/// As server, where somebody else ends TLS.
+pub(crate) fn meet_by_socket(wire: Wire, socket: &FrontSocket) -> Outside {
+    let hashes =
+        [(HashProtocol::Sha256, socket.sha256.is_some()), (HashProtocol::Sha1, socket.sha1.is_some())];
+    Outside {
+        stream: TlsStream::ended_elsewhere(wire),
+        certificate: CertificateHashes::known(socket.sha256, socket.sha1),
+        hashes: hashes.into_iter().filter(|(_, known)| *known).map(|(hash, _)| hash).collect(),
+        cipher: "TLS ended by another program".into(),
+    }
+}
+
+/// How long a load balancer may take to say whose connection it passes on.
+const FORWARDED: Duration = Duration::from_secs(10);
+
+/// What a load balancer says of a connection before anything else.
+pub(crate) async fn origin(wire: &mut Wire) -> Result<Origin, Failure> {
+    let wrong = |why: &str| {
+        let text =
+            format!("it is in `proxy-protocol`, and does not say whose connection it passes on: {why}");
+        Failure::new(FailureCode::PeerMisbehaved, Step::Call, text)
+            .hint("let it send a header of the PROXY protocol (haproxy: send-proxy or send-proxy-v2), or take it out there")
+    };
+    let reading = async {
+        let mut header = Vec::new();
+        loop {
+            match forwarded::read(&header).map_err(|error| wrong(&error.to_string()))? {
+                Progress::Done(origin) => return Ok(origin),
+                Progress::More(count) => {
+                    let at = header.len();
+                    header.resize(at.saturating_add(count), 0);
+                    let room = header.get_mut(at..).unwrap_or_default();
+                    wire.read_exact(room).await.map_err(|error| wrong(&error.to_string()))?;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(FORWARDED, reading).await.unwrap_or_else(|_| Err(wrong("it says nothing")))
 }
 
 /// What a client gets that begins in clear.
@@ -105,8 +173,10 @@ async fn in_time(
 }
 
 fn outside(tcp: TcpStream, engine: Engine, certificate: CertificateHashes) -> Outside {
-    let cipher = engine.cipher().unwrap_or_default();
-    Outside { stream: TlsStream::new(tcp, engine), certificate, cipher }
+    let again = if engine.is_resumed() { " by a ticket" } else { "" };
+    let cipher = format!("{}{again}", engine.cipher().unwrap_or_default());
+    let hashes = vec![HashProtocol::Sha256, HashProtocol::Sha1];
+    Outside { stream: TlsStream::new(tcp, engine), certificate, hashes, cipher }
 }
 
 fn broken(why: &str) -> Failure {
@@ -188,14 +258,10 @@ pub(crate) fn dial(
 }
 
 /// One that answers.
-pub(crate) fn answer(
-    outside: Outside,
-    hashes: Vec<HashProtocol>,
-    link: LinkConfig,
-    world: Arc<dyn World>,
-) -> Session {
+pub(crate) fn answer(mut outside: Outside, link: LinkConfig, world: Arc<dyn World>) -> Session {
     let mut nonce = [0; 32];
     OsEntropy::new().public(&mut nonce);
+    let hashes = std::mem::take(&mut outside.hashes);
     session(outside, Role::Server { nonce, hashes }, MOST_MTU, link, world)
 }
 

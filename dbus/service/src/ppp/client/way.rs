@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_profile::{Proxy, ServerName};
+use adit_profile::{ProxyRule, ServerName, system_proxy};
 use adit_sstp::proxy::Login;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -12,19 +12,27 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::Attempt;
 use crate::host::{MARK, PathInfo};
 use crate::sstp;
+use crate::start::environment;
 
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// A proxy, and what it is told if it asks who that is.
+pub(super) struct Way {
+    pub(super) server: ServerName,
+    login: Option<Login>,
+}
 
 impl Attempt {
     /// A connection to the server, and its own end.
     pub(super) async fn way(
         &self,
+        proxy: Option<Way>,
         gateway: &ServerName,
         remote: SocketAddr,
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
-        match self.profile.proxy() {
+        match proxy {
             Some(proxy) => self.by_proxy(proxy, gateway, remote, uplink).await,
             None => self.tcp(remote, uplink).await,
         }
@@ -55,18 +63,43 @@ impl Attempt {
         Ok((tcp, local))
     }
 
-    /// A connection to the server that a proxy has made.
+    /// By which proxy that gateway is reached, if it is by one.
+    ///
+    /// # Errors
+    /// A file is missing, or this host's environment names what is none.
+    pub(super) fn proxy_of(&self, gateway: &ServerName) -> Result<Option<Way>, Failure> {
+        match self.profile.proxy() {
+            None => Ok(None),
+            Some(ProxyRule::Named(proxy)) => {
+                let password =
+                    proxy.password.as_ref().map(|file| self.daemon.files().secret(file)).transpose()?;
+                let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
+                Ok(Some(Way { server: proxy.server.clone(), login }))
+            }
+            Some(ProxyRule::System) => {
+                let found = system_proxy(environment, gateway, adit_sstp::PORT);
+                let found = found.map_err(|error| {
+                    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, error.to_string())
+                        .hint("the daemon's environment:  systemctl edit aditd  and  [Service] Environment=…, or name the proxy in the profile")
+                })?;
+                Ok(found.map(|proxy| {
+                    let login = proxy.login.map(|(user, password)| Login { user, password });
+                    Way { server: proxy.server, login }
+                }))
+            }
+        }
+    }
+
+    /// A connection to the server that the proxy there has made.
     async fn by_proxy(
         &self,
-        proxy: &Proxy,
+        way: Way,
         gateway: &ServerName,
         remote: SocketAddr,
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
-        self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", proxy.server));
-        let password = proxy.password.as_ref().map(|file| self.daemon.files().secret(file)).transpose()?;
-        let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
-        let mut connect = sstp::connect(gateway, login);
+        self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", way.server));
+        let mut connect = sstp::connect(gateway, way.login);
         let mut words = connect.request();
         loop {
             let (mut tcp, local) = self.tcp(remote, uplink).await?;

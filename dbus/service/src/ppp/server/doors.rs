@@ -1,22 +1,22 @@
-//! Where peers come in: by TCP, or by the one task of all of L2TP's tunnels.
+//! Where peers come in: by TCP and a socket, or by the one task of all of L2TP's tunnels.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_core::{Failure, Path};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Inner, serve, until};
 use crate::l2tp;
 use crate::ppp::Session;
+use crate::ppp::door::{self, Door};
 use crate::ppp::guest::Guest;
 use crate::suites::Outside;
 
 /// Where peers come in.
 pub(super) enum Doors {
-    Tcp(Vec<TcpListener>),
+    Streams(Vec<Door>),
     L2tp(Vec<SocketAddr>, Box<l2tp::Engine>, mpsc::Receiver<l2tp::Link>),
 }
 
@@ -60,7 +60,9 @@ pub(super) async fn take(
 
 impl Inner {
     pub(super) fn open_doors(&self) -> Result<Doors, Failure> {
-        let Some(rule) = &self.config.l2tp else { return self.listen().map(Doors::Tcp) };
+        let Some(rule) = &self.config.l2tp else {
+            return door::open(&self.config, self.carriage).map(Doors::Streams);
+        };
         let ips = match self.config.addresses.is_empty() {
             true => self.carriage.any(),
             false => self.config.addresses.clone(),
