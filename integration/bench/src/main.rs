@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, auth, connect, dial, figures, flood, ike, pptp, roam};
+use adit_bench::{against, auth, connect, crowd, dial, figures, flood, ike, pptp, roam, sstp};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -31,7 +31,9 @@ enum Verb {
     /// Many clients of one server, up until SIGTERM
     Dial(dial::Arguments),
     /// Many PPTP clients of one server, up until SIGTERM, or until what they cost it is known
-    Pptp(pptp::Arguments),
+    Pptp(crowd::Crowd),
+    /// The same of SSTP
+    Sstp(sstp::Arguments),
     /// Spoofed first messages, and honest clients who all get in
     Flood(flood::Arguments),
 }
@@ -50,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Collect(arguments) => figures::collect(&arguments),
         Verb::Dial(arguments) => dial::run(&arguments),
         Verb::Pptp(arguments) => pptp::run(&arguments),
+        Verb::Sstp(arguments) => sstp::run(&arguments),
         Verb::Flood(arguments) => {
             enter_namespace()?;
             flood::run(&arguments)

@@ -3,182 +3,39 @@
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Instant, Secret, Step};
 use adit_crypto::OsEntropy;
-use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, EapConfig, Event, Input, Link, LinkConfig, Mppe, NetworkPlan, Output,
-    Timing,
-};
+use adit_ppp::{Event, Input, Link, Mppe, Output};
 use adit_ppp_kernel::Channel;
 use adit_pptp::{self as pptp, Control, Role};
 use adit_pptp_kernel::{BoundCall, PptpSocket};
 use anyhow::{Context, anyhow, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::clock;
-use crate::figures::say;
-use crate::process::memory_of;
-
-/// How long one client may take, in an emulated machine too.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// The longest packet of a link, as Adit's own clients have it.
-const MTU: u16 = 1400;
-
-/// Whom to dial, and how often.
-#[derive(clap::Args, Debug)]
-pub struct Arguments {
-    /// The server
-    #[arg(long)]
-    server: Ipv4Addr,
-    /// Addresses of this host to dial from, in turn
-    #[arg(long, value_delimiter = ',', required = true)]
-    from: Vec<Ipv4Addr>,
-    /// Everybody's name
-    #[arg(long)]
-    user: String,
-    /// The file with everybody's password
-    #[arg(long, value_name = "FILE")]
-    secret: PathBuf,
-    /// How many
-    #[arg(long)]
-    count: usize,
-    /// How many are on their way at a time
-    #[arg(long, default_value_t = 16)]
-    window: usize,
-    /// The number of the server's process: what it takes for them is said, and they go away again
-    #[arg(long)]
-    process: Option<u32>,
-}
+use crate::crowd::{Client, Crowd, PATIENCE, of_link, run as run_all};
 
 /// Brings them up, says so, and answers for them until SIGTERM, or until the server's part has been measured.
 ///
 /// # Errors
 /// That not all came up.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(dial(arguments))
+pub fn run(arguments: &Crowd) -> anyhow::Result<()> {
+    run_all(arguments, |client, from, up| Box::pin(dial(client, from, up)))
 }
 
-async fn dial(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut end = signal(SignalKind::terminate())?;
-    let secret = std::fs::read(&arguments.secret).with_context(|| arguments.secret.display().to_string())?;
-    let before = arguments.process.map(|id| anyhow::Ok((memory_of(id)?, clock::cpu_of(id)?))).transpose()?;
-    let client = Arc::new(Client {
-        server: arguments.server,
-        user: arguments.user.clone(),
-        secret: secret.trim_ascii().to_vec(),
-        began: tokio::time::Instant::now(),
-        window: Semaphore::new(arguments.window),
-    });
-    let (up, mut came_up) = tokio::sync::mpsc::unbounded_channel();
-    let mut all = JoinSet::new();
-    for (_, from) in (0..arguments.count).zip(arguments.from.iter().cycle()) {
-        let (client, from, up) = (Arc::clone(&client), *from, up.clone());
-        all.spawn(async move { client.dial(from, || up.send(()).is_ok()).await });
-    }
-    for count in 0..arguments.count {
-        tokio::select! {
-            Some(()) = came_up.recv() => {}
-            Some(ended) = all.join_next() => match ended? {
-                Ok(()) => bail!("one of {count} went away"),
-                Err(why) => return Err(why.context(format!("{count} of {} are up", arguments.count))),
-            },
-        }
-    }
-    let wall = client.began.elapsed().as_secs_f64();
-    let rate = arguments.count as f64 / wall.max(1e-9);
-    println!("{} clients are up: {wall:.1} s, {rate:.0} a second", arguments.count);
-    if let (Some((memory, cpu)), Some(id)) = (before, arguments.process) {
-        let each = |total: f64| total / arguments.count as f64;
-        let grown = memory_of(id)?.private.saturating_sub(memory.private);
-        let cpu = clock::cpu_of(id)?.saturating_sub(cpu);
-        say("idle, MB resident", &format!("{:.1}", memory.resident as f64 / 1e6));
-        say("sessions a second", &format!("{rate:.1}"));
-        say("the daemon's CPU a session, ms", &format!("{:.2}", each(cpu.as_secs_f64() * 1e3)));
-        say("the daemon's memory a session, kB", &format!("{:.1}", each(grown as f64 / 1e3)));
-        return Ok(());
-    }
-    let mut why = None;
+async fn dial(client: Arc<Client>, from: Ipv4Addr, up: UnboundedSender<()>) -> anyhow::Result<()> {
+    let permit = client.window.acquire().await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
+    let tcp = socket.connect((client.server, pptp::PORT).into()).await.context("TCP port 1723")?;
+    let mut session = Session::new(&client, tcp, from);
+    tokio::time::timeout(PATIENCE, session.come_up()).await.context("it takes too long")??;
+    drop(permit);
+    up.send(())?;
     loop {
-        tokio::select! {
-            _ = end.recv() => break,
-            Some(ended) = all.join_next() => {
-                why = ended?.err().or(why);
-                if let (true, Some(why)) = (all.is_empty(), &why) {
-                    println!("all have gone, the last because of this: {why:#}");
-                }
-            }
-        }
-    }
-    println!("{} clients are left", all.len());
-    Ok(())
-}
-
-/// What all have in common.
-struct Client {
-    server: Ipv4Addr,
-    user: String,
-    secret: Vec<u8>,
-    began: tokio::time::Instant,
-    window: Semaphore,
-}
-
-impl Client {
-    fn now(&self) -> Instant {
-        Instant::ZERO + self.began.elapsed()
-    }
-
-    /// Comes up, says so, and stays until the server ends it.
-    async fn dial(&self, from: Ipv4Addr, up: impl FnOnce() -> bool) -> anyhow::Result<()> {
-        let permit = self.window.acquire().await?;
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
-        let tcp = socket.connect((self.server, pptp::PORT).into()).await.context("TCP port 1723")?;
-        let mut session = Session::new(self, tcp, from);
-        tokio::time::timeout(PATIENCE, session.come_up()).await.context("it takes too long")??;
-        drop(permit);
-        ensure!(up(), "nobody counts");
-        loop {
-            session.step().await?;
-        }
-    }
-
-    fn config(&self) -> LinkConfig {
-        LinkConfig {
-            mru: MTU,
-            compress_header: true,
-            prove: vec![AuthMethod::MsChapV2],
-            demand: Vec::new(),
-            name: self.user.clone(),
-            eap: EapConfig::default(),
-            mppe: Mppe::REQUIRED,
-            ipv4: true,
-            ipv6: false,
-            addresses: Addresses::FromPeer { wanted: None },
-            timing: Timing::default(),
-        }
-    }
-
-    /// There is no unit: what would be encrypted, or routed, never comes.
-    fn answer(&self, ask: Ask) -> Answer {
-        match ask {
-            Ask::Password { again: None, .. } => Answer::Secret(Ok(Secret::from(&*self.secret))),
-            Ask::Network { .. } => Answer::Network(Ok(NetworkPlan::default())),
-            Ask::Compress(_) | Ask::Encrypted(_) => Answer::Compressed(Ok(())),
-            Ask::Install(_) => Answer::Installed(Ok(())),
-            _ => {
-                let text = "a question that has no answer here";
-                Answer::Secret(Err(Failure::new(FailureCode::Internal, Step::Authenticate, text)))
-            }
-        }
+        session.step().await?;
     }
 }
 
@@ -306,12 +163,8 @@ impl<'a> Session<'a> {
         let carrier = bound.connect(self.client.server, peer)?;
         self.channel = Some(Channel::attach(carrier.as_fd())?);
         self.carrier = Some(carrier);
-        self.link = Some(Link::new(self.client.config()));
+        self.link = Some(Link::new(self.client.config(Mppe::REQUIRED)));
         self.tell(Input::Up);
         Ok(())
     }
-}
-
-fn of_link(link: &Link) -> Option<Instant> {
-    link.deadline().map(|(at, _)| at)
 }

@@ -12,6 +12,7 @@ cargo xtask bench auth [--record]
 cargo xtask bench connect [--record]
 cargo xtask bench roam [--record]
 cargo xtask bench pptp [--record]
+cargo xtask bench sstp [--record]
 cargo xtask bench ppp-setup [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
@@ -21,6 +22,7 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   connect   what it takes ctl and swanctl to come up at the same strongSwan, in the lab's VM
   roam      what a moving client loses of a thousand packets a second, Adit and strongSwan, in the lab's VM
   pptp      how PPTP comes up, and what goes through: Adit, and pptp-linux with pppd, in the lab's VM
+  sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
@@ -45,6 +47,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "connect" => in_vm(&CONNECT, is_recorded),
         "roam" => in_vm(&ROAM, is_recorded),
         "pptp" => in_vm(&PPTP, is_recorded),
+        "sstp" => in_vm(&SSTP, is_recorded),
         "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
         "ike" | "flood" => {
             ready()?;
@@ -96,6 +99,17 @@ const PPTP: Compared = Compared {
     title: "To the same Adit server, MPPE-128 without state, in the VM, which is emulated: only the two columns can be \
             compared.",
     steps: &[("ctl and aditd", "04-adit.log"), ("pptp-linux 1.10.0 and pppd 2.5.2", "05-linux.log")],
+};
+
+const SSTP: Compared = Compared {
+    scenario: "bench-sstp",
+    place: "sstp",
+    title: "To the same Adit server, TLS 1.3 with AES-256-GCM, in the VM, which is emulated: only the columns can be compared.",
+    steps: &[
+        ("ctl and aditd, a TUN", "05-client.log"),
+        ("ctl and aditd, a unit of the kernel's PPP", "06-client.log"),
+        ("sstp-client 1.0.20 and pppd 2.5.2", "07-pppd.log"),
+    ],
 };
 
 const PPP_SETUP: Compared = Compared {

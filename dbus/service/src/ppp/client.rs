@@ -275,10 +275,7 @@ impl Attempt {
                 Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?)
             }
             (Carriage::Sstp(_), Some(tcp)) => {
-                let server = self.met.server(&self.profile, gateway, proof.anchors()?)?;
-                let outside = sstp::meet(tcp, server, gateway, behind_proxy, self.profile.revocation).await?;
-                let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
-                self.progress(Step::Call, &met);
+                let outside = self.meet(tcp, gateway, proof.anchors()?, behind_proxy).await?;
                 world.outside = Outside::Tls(carriage.shown(&outside.cipher));
                 Box::new(sstp::dial(outside, gateway, mtu, link, Arc::new(world)))
             }

@@ -104,6 +104,8 @@ pub(crate) async fn meet_client(mut tcp: TcpStream, listener: &Listener) -> Resu
     let engine = listener.engine()?;
     if speaks_in_clear(&tcp).await {
         let _ = tcp.write_all(IN_CLEAR).await;
+        // What is not read would make a reset of the end, and the answer might be lost with it.
+        let _ = tcp.try_read(&mut [0; 4096]);
         return Err(broken("it speaks HTTP, and no TLS before it"));
     }
     let (tcp, engine) = in_time(tcp, engine, broken).await?;

@@ -1,9 +1,11 @@
 //! The TCP connection that carries a link, where one does: to the server, or by way of a proxy.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
+use adit_pki::TrustAnchors;
 use adit_profile::{ProxyRule, ServerName, system_proxy};
 use adit_sstp::proxy::Login;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -61,6 +63,21 @@ impl Attempt {
         let _ = tcp.set_nodelay(true);
         let local = tcp.local_addr().map_err(|e| unreachable(e.to_string()))?;
         Ok((tcp, local))
+    }
+
+    /// TLS with SSTP's server, which has shown who it is.
+    pub(super) async fn meet(
+        &mut self,
+        tcp: TcpStream,
+        gateway: &ServerName,
+        anchors: &Arc<TrustAnchors>,
+        behind_proxy: bool,
+    ) -> Result<sstp::Outside, Failure> {
+        let server = self.met.server(&self.profile, gateway, anchors)?;
+        let outside = sstp::meet(tcp, server, gateway, behind_proxy, self.profile.revocation).await?;
+        let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
+        self.progress(Step::Call, &met);
+        Ok(outside)
     }
 
     /// By which proxy that gateway is reached, if it is by one.
