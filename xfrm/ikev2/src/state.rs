@@ -151,8 +151,8 @@ pub(crate) struct Shared {
     pub(crate) spis: Spis,
     /// What peers that dialled us may rekey their IKE_SAs to.
     pub(crate) ike: Arc<[IkeProposal]>,
-    /// Who is up with us as responder, by [`key_of`](Self::key_of) both identities, and where it is.
-    pub(crate) peers: BTreeMap<([u8; 20], SaId), IpAddr>,
+    /// Who is up with us as responder, by [`pair`](Self::pair) of both identities, and where it is.
+    pub(crate) peers: BTreeMap<(Pair, SaId), IpAddr>,
     /// IKE_SAs whose peer has come in anew, and whether it goes on from that one.
     pub(crate) replaced: Vec<(SaId, bool)>,
     /// IKE_SAs whose peer had another one, which is gone.
@@ -162,6 +162,21 @@ pub(crate) struct Shared {
     /// What many IKE_SAs have in common, as long as one of them lives.
     policies: Vec<Weak<Policy>>,
     next_id: u64,
+}
+
+/// Two identities: their hash, as numbers, which are compared in an instruction each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair(u64, u64, u32);
+
+impl Pair {
+    const fn of(hash: [u8; 20]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, rest @ ..] = hash;
+        Self(
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+            u32::from_be_bytes(rest),
+        )
+    }
 }
 
 /// What a few tries to rekey may take.
@@ -189,26 +204,16 @@ impl Shared {
     }
 
     /// What stands for two identities, ours and the peer's, in an index.
-    pub(crate) fn key_of(&self, local: &Identity, remote: &Identity) -> [u8; 20] {
+    pub(crate) fn pair(&self, local: &Identity, remote: &Identity) -> Pair {
         let (ours, theirs) = (local.data(), remote.data());
         let length = u64::try_from(ours.len()).unwrap_or(u64::MAX).to_be_bytes();
         let kinds = [local.id_type(), remote.id_type()];
-        self.crypto.sha1(&[&kinds, &length, &ours, &theirs])
+        Pair::of(self.crypto.sha1(&[&kinds, &length, &ours, &theirs]))
     }
 
-    /// The IKE_SAs of these two that are up, with us as responder.
-    pub(crate) fn up_with(&self, local: &Identity, remote: &Identity) -> impl Iterator<Item = SaId> {
-        self.up_from(local, remote).map(|(sa, _)| sa)
-    }
-
-    /// The same, and where the peer is.
-    pub(crate) fn up_from(
-        &self,
-        local: &Identity,
-        remote: &Identity,
-    ) -> impl Iterator<Item = (SaId, IpAddr)> {
-        let key = self.key_of(local, remote);
-        self.peers.range((key, SaId(0))..=(key, SaId(u64::MAX))).map(|((_, sa), from)| (*sa, *from))
+    /// The IKE_SAs of these two that are up, with us as responder, and where the peer is.
+    pub(crate) fn up_with(&self, pair: Pair) -> impl Iterator<Item = (SaId, IpAddr)> {
+        self.peers.range((pair, SaId(0))..=(pair, SaId(u64::MAX))).map(|((_, sa), from)| (*sa, *from))
     }
 
     /// `policy`, in the one copy that everybody has who has the same.

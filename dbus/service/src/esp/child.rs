@@ -195,12 +195,12 @@ pub(super) fn selectors(
 ) -> Result<Box<[Selector]>, Failure> {
     let at = |ts: &[TrafficSelector], end: SocketAddr| -> Vec<TrafficSelector> {
         let addresses = Prefix::host(end.ip()).range();
-        match mode {
-            ChildMode::Tunnel => ts.to_vec(),
-            ChildMode::Transport => ts.iter().map(|ts| TrafficSelector { addresses, ..*ts }).collect(),
-        }
+        ts.iter().map(|ts| TrafficSelector { addresses, ..*ts }).collect()
     };
-    let pairs = Selector::pairs(&at(local_ts, path.local), &at(remote_ts, path.remote));
+    let pairs = match mode {
+        ChildMode::Tunnel => Selector::pairs(local_ts, remote_ts),
+        ChildMode::Transport => Selector::pairs(&at(local_ts, path.local), &at(remote_ts, path.remote)),
+    };
     pairs.map(Vec::into_boxed_slice).map_err(|e| {
         let text = format!("the agreed traffic cannot be carried: {e}");
         Failure::new(FailureCode::TrafficSelectors, Step::Child, text)

@@ -1,6 +1,6 @@
 //! One task drives the endpoint: datagrams, answers and deadlines go in; datagrams, questions and events come out.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -124,7 +124,7 @@ pub fn start(sockets: IkeSockets, crypto: Arc<dyn CryptoProvider>, entropy: Box<
         endpoint: Endpoint::new(Arc::clone(&crypto), entropy, None),
         crypto,
         sockets,
-        contexts: BTreeMap::new(),
+        contexts: HashMap::new(),
         server: None,
         listen: Vec::new(),
         answers: tx.downgrade(),
@@ -137,7 +137,8 @@ struct Task {
     endpoint: Endpoint,
     crypto: Arc<dyn CryptoProvider>,
     sockets: Arc<IkeSockets>,
-    contexts: BTreeMap<SaId, Arc<dyn SaContext>>,
+    /// Asked several times for each datagram.
+    contexts: HashMap<SaId, Arc<dyn SaContext>>,
     server: Option<Arc<dyn SaContext>>,
     listen: Vec<IpAddr>,
     answers: mpsc::WeakUnboundedSender<Command>,

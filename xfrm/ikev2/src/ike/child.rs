@@ -203,9 +203,10 @@ impl Ike {
     pub(crate) fn take_over(&mut self, cx: &mut Cx<'_>, all: bool) {
         self.takes_over = false;
         let from = self.goes_on_from();
-        let up: Vec<_> = cx.shared.up_with(&self.policy.local_id, &self.remote_id).collect();
+        let Some(pair) = self.pair else { return };
         let goes = |sa: &SaId| *sa != cx.sa && (all || Some(*sa) == from);
-        cx.shared.replaced.extend(up.into_iter().filter(goes).map(|sa| (sa, Some(sa) == from)));
+        let up: Vec<_> = cx.shared.up_with(pair).map(|(sa, _)| sa).filter(goes).collect();
+        cx.shared.replaced.extend(up.into_iter().map(|sa| (sa, Some(sa) == from)));
     }
 
     /// The same, when the peer has this one: until then the other one carries.

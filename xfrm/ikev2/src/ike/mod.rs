@@ -23,7 +23,7 @@ use crate::explain;
 use crate::linger::{Answered, Linger};
 use crate::policy::Policy;
 use crate::request::Retry;
-use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
+use crate::state::{Cx, Datagram, Next, Order, Pair, Role, Stage, State};
 use crate::task::Task;
 use crate::task::mobike::Mobike;
 
@@ -44,6 +44,8 @@ pub(crate) struct Ike {
     pub(crate) policy: Arc<Policy>,
     /// Whether we dialled.
     pub(crate) dialled: bool,
+    /// The two identities, where the peer dialled.
+    pair: Option<Pair>,
     /// What we hold of the peer's, as initiator; what it holds of ours, as responder.
     pub(crate) lease: Lease,
     /// The peer rekeys CHILD_SAs without a key exchange.
@@ -92,6 +94,8 @@ pub(crate) struct Start {
     /// Its keys. What only IKE_AUTH needed of it is let go.
     pub(crate) handshake: Box<Handshake>,
     pub(crate) remote_id: Identity,
+    /// The two identities, of a responder.
+    pub(crate) pair: Option<Pair>,
     pub(crate) policy: Policy,
     pub(crate) lease: Lease,
     pub(crate) answered: Option<Answered>,
@@ -119,12 +123,12 @@ impl Ike {
         let dialled = sa.channel.role == Role::Initiator;
         let reauthenticate = start.policy.timing.reauthenticate;
         let reauthenticate_at = cx.after_most_of(reauthenticate).filter(|_| dialled);
-        if !dialled {
-            let key = cx.shared.key_of(&start.policy.local_id, &start.remote_id);
-            cx.shared.peers.insert((key, cx.sa), sa.channel.path.remote.ip());
+        if let Some(pair) = start.pair {
+            cx.shared.peers.insert((pair, cx.sa), sa.channel.path.remote.ip());
         }
         Box::new(Self {
             dialled,
+            pair: start.pair,
             sa,
             reauthenticate_at,
             takes_over: false,
@@ -199,11 +203,10 @@ impl Ike {
                 child.closed(cx, None);
             }
         }
-        if !self.dialled {
-            let key = cx.shared.key_of(&self.policy.local_id, &self.remote_id);
-            cx.shared.peers.remove(&(key, cx.sa));
+        if let Some(pair) = self.pair {
+            cx.shared.peers.remove(&(pair, cx.sa));
             // What it has besides is all that carries now.
-            let heirs: Vec<_> = cx.shared.up_with(&self.policy.local_id, &self.remote_id).collect();
+            let heirs: Vec<_> = cx.shared.up_with(pair).map(|(sa, _)| sa).collect();
             cx.shared.heirs.extend(heirs);
         }
         if !self.dialled && self.lease != Lease::default() {

@@ -47,9 +47,8 @@ impl Ike {
             sa.channel.nat = Nat { forced: sa.channel.nat.forced, ..nat };
         }
         let encapsulated = self.sa.channel.nat.encapsulates();
-        if !self.dialled && before.0.remote.ip() != path.remote.ip() {
-            let key = cx.shared.key_of(&self.policy.local_id, &self.remote_id);
-            cx.shared.peers.insert((key, cx.sa), path.remote.ip());
+        if let Some(pair) = self.pair.filter(|_| before.0.remote.ip() != path.remote.ip()) {
+            cx.shared.peers.insert((pair, cx.sa), path.remote.ip());
         }
         if before != (path, encapsulated) {
             cx.event(Event::PathChanged { path, encapsulated });

@@ -142,6 +142,7 @@ impl Dial {
             Start {
                 handshake,
                 remote_id: self.config.remote_id,
+                pair: None,
                 policy,
                 lease,
                 answered: None,

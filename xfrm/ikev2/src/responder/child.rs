@@ -26,7 +26,7 @@ use crate::ike::{Child, Ike, Start};
 use crate::linger::Answered;
 use crate::policy::Policy;
 use crate::selectors;
-use crate::state::{Cx, Next, Role};
+use crate::state::{Cx, Next, Pair, Role};
 use crate::task::mobike::{self, Mobike};
 use crate::task::ticket;
 use crate::tickets::Name;
@@ -37,6 +37,8 @@ struct Admitted {
     handshake: Box<Handshake>,
     asked: Asked,
     remote: Identity,
+    /// The two identities.
+    pair: Pair,
     /// IDi, which after EAP may be another.
     id: Identification,
     config: Box<ResponderConfig>,
@@ -143,7 +145,8 @@ pub(super) fn begin(
     let message = claim.message;
     let from = claim.handshake.channel.path.remote.ip();
     let (mut up, mut carried) = (false, false);
-    for (sa, there) in cx.shared.up_from(&config.local_id, &claim.remote) {
+    let pair = cx.shared.pair(&config.local_id, &claim.remote);
+    for (sa, there) in cx.shared.up_with(pair) {
         up |= key.resumes() != Some(sa);
         carried |= there == from;
     }
@@ -156,6 +159,7 @@ pub(super) fn begin(
         handshake: claim.handshake,
         asked: claim.asked,
         remote: claim.remote,
+        pair,
         id: claim.id,
         ticket: ticket::is_asked_for(&message),
         replaces: initial || config.uniqueness == Uniqueness::Replace,
@@ -488,7 +492,8 @@ fn respond(
     let start = Start {
         handshake: admitted.handshake,
         remote_id: admitted.remote,
-        policy: Policy::of_responder(&admitted.config, std::sync::Arc::clone(&cx.shared.ike)),
+        pair: Some(admitted.pair),
+        policy: Policy::of_responder(*admitted.config, std::sync::Arc::clone(&cx.shared.ike)),
         lease,
         answered: Some(Answered::new(message_id, admitted.asked.digest, response)),
         mobike: admitted.mobike,

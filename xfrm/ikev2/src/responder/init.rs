@@ -67,7 +67,8 @@ impl First {
         let ke = only!(message, Payload::Ke).map_err(nothing)?;
         let nonce = only!(message, Payload::Nonce).map_err(nothing)?;
         // [9242:3.1-1]
-        let chosen = if message.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some() {
+        let intermediate = message.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some();
+        let chosen = if intermediate || !defaults.ike.iter().any(IkeProposal::has_additional) {
             choose_ike(&defaults.ike, sa, &[])
         } else {
             // [9370:2.2.1-2]
