@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ConnectionProxy, ConnectionState};
+use adit_dbus_api::{ConnectionProxy, ConnectionState, failure_from_parts};
 use futures_util::StreamExt;
 
 use crate::args::{BusChoice, Rekey, Which};
@@ -17,7 +17,7 @@ pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Resul
     let call = |e: &zbus::Error| Ended::call(name, e);
     let proxy = ConnectionProxy::new(&connection, before.path.as_str()).await.map_err(|e| call(&e))?;
     let counted = proxy.receive_rekeys_changed().await;
-    let told = proxy.receive_progress().await.map_err(|e| call(&e))?;
+    let refused = proxy.receive_rekey_refused().await.map_err(|e| call(&e))?;
     let moved = proxy.receive_transition().await.map_err(|e| call(&e))?;
     let asked = proxy.rekey(word(args.only)).await.map_err(|e| call(&e))?;
     if args.waiting.no_wait {
@@ -25,7 +25,7 @@ pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Resul
     }
     let goal = before.rekeys.saturating_add(asked.into());
     let limit = Duration::from_secs(args.waiting.timeout.into());
-    let done = until(goal, counted, told, moved, output);
+    let done = until(goal, counted, refused, moved);
     match tokio::time::timeout(limit, done).await {
         Ok(Ok(())) => output.became(name, "has new keys", "rekeyed"),
         Ok(Err(failure)) => Err(Ended::failed(name, failure)),
@@ -40,13 +40,12 @@ pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Resul
     }
 }
 
-/// Waits until so many rekeys have been counted; what the daemon tells meanwhile, a refusal for one, is passed on.
+/// Waits until so many rekeys have been counted, or the peer has refused one.
 async fn until(
     goal: u64,
     mut counted: zbus::proxy::PropertyStream<'_, u64>,
-    mut told: adit_dbus_api::ProgressStream,
+    mut refused: adit_dbus_api::RekeyRefusedStream,
     mut moved: adit_dbus_api::StateChangedStream,
-    output: Output,
 ) -> Result<(), Failure> {
     let gone = || {
         Failure::new(FailureCode::PeerClosed, Step::Established, "it went down meanwhile")
@@ -60,12 +59,10 @@ async fn until(
                     return Ok(());
                 }
             }
-            news = told.next() => {
-                let news = news.ok_or_else(gone)?;
-                if let Ok(args) = news.args()
-                    && !output.json
-                {
-                    output.complain(&format!("{}\n", args.text()));
+            why = refused.next() => {
+                let why = why.ok_or_else(gone)?;
+                if let Some(failure) = why.args().ok().and_then(|args| failure_from_parts(args.why())) {
+                    return Err(failure);
                 }
             }
             state = moved.next() => {

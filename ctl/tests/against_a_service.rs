@@ -190,8 +190,9 @@ impl Tunnel {
     /// `home` has two SAs, whose keys are replaced one after the other; the peer refuses to have the IKE_SA's replaced.
     async fn rekey(&mut self, which: &str, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>) -> u32 {
         if which == "ike" {
-            let text = "the peer refused to have the IKE_SA rekeyed";
-            Self::progress(&emitter, "established", text).await.unwrap();
+            let why = Failure::new(FailureCode::ProposalMismatch, Step::Established, "the peer refused it")
+                .said("NO_PROPOSAL_CHOSEN");
+            Self::rekey_refused(&emitter, failure_to_parts(Some(&why))).await.unwrap();
             return 1;
         }
         for _ in 0..2 {
@@ -205,6 +206,8 @@ impl Tunnel {
     }
     #[zbus(signal)]
     async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
+    #[zbus(signal)]
+    async fn rekey_refused(emitter: &SignalEmitter<'_>, why: LastErrorParts) -> zbus::Result<()>;
     #[zbus(signal, name = "StateChanged")]
     async fn transition(emitter: &SignalEmitter<'_>, old: &str, new: &str, reason: &str) -> zbus::Result<()>;
     #[zbus(property)]
@@ -493,13 +496,14 @@ async fn down_waits_for_the_reply() {
 }
 
 #[tokio::test]
-async fn rekey_waits_until_all_keys_are_replaced_and_tells_of_a_refusal() {
+async fn rekey_waits_until_all_keys_are_replaced_or_the_peer_refuses_one() {
     let service = Service::start();
     assert_eq!(service.ctl(&["rekey", "home"]).await, (0, "home has new keys\n".into(), String::new()));
     assert_eq!(service.ctl(&["rekey", "home", "--no-wait"]).await.1, "home asks for new keys\n");
-    let (status, out, err) = service.ctl(&["rekey", "home", "--only", "ike", "--timeout", "1"]).await;
+    let (status, out, err) = service.ctl(&["rekey", "home", "--only", "ike"]).await;
     assert!(status != 0 && out.is_empty(), "{out}");
-    assert!(err.contains("the peer refused") && err.contains("not all of its keys"), "{err}");
+    assert!(err.contains("the peer refused it") && err.contains("NO_PROPOSAL_CHOSEN"), "{err}");
+    assert!(!err.contains("not all of its keys"), "{err}");
     let (status, _, err) = service.ctl(&["rekey", "corp"]).await;
     assert!(status == 10 && err.contains("it is not up"), "{err}");
 }

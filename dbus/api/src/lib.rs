@@ -17,7 +17,7 @@ pub use connect::{Bus, ConnectError, connect, connect_private, connect_system};
 pub use error::{ApiError, ErrorName, failure_of};
 pub use proxies::{
     ConnectionProxy, Introduced, ManagerProxy, ObjectManagerProxy, ProfileProxy, Progress, ProgressStream,
-    StateChanged, StateChangedStream, signals,
+    RekeyRefused, RekeyRefusedStream, StateChanged, StateChangedStream, signals,
 };
 pub use row::ConnectionRow;
 pub use status::{

@@ -98,6 +98,10 @@ pub trait Connection {
     #[zbus(signal)]
     fn progress(&self, step: &str, text: &str) -> zbus::Result<()>;
 
+    /// The peer does not have keys replaced: what it said, and what that means, as `last_error` has it.
+    #[zbus(signal)]
+    fn rekey_refused(&self, why: LastErrorParts) -> zbus::Result<()>;
+
     /// The state changed, and why. (In Rust not `state_changed`, which the property `State` has taken.)
     #[zbus(signal, name = "StateChanged")]
     fn transition(&self, old: &str, new: &str, reason: &str) -> zbus::Result<()>;

@@ -258,6 +258,8 @@ pub enum Notice {
     State(ConnectionId, State, State, String),
     /// It goes on: the step and a sentence for a person.
     Progress(ConnectionId, String, String),
+    /// The peer does not have keys replaced.
+    RekeyRefused(ConnectionId, Box<Failure>),
     /// It is gone.
     Removed(ConnectionId, Role),
     /// The profiles were read anew.
@@ -398,6 +400,11 @@ impl Registry {
         }
         tracing::info!(connection = id.0, step, "{text}");
         self.announce(Notice::Progress(id, step.to_owned(), text.to_owned()));
+    }
+
+    /// Says that the peer does not have a connection's keys replaced.
+    pub fn rekey_refused(&self, id: ConnectionId, why: Failure) {
+        self.announce(Notice::RekeyRefused(id, Box::new(why)));
     }
 
     /// Announces that the profiles were read anew.

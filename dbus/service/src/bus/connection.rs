@@ -107,6 +107,9 @@ impl ConnectionObject {
     #[zbus(signal)]
     pub(super) async fn progress(emitter: &SignalEmitter<'_>, step: &str, text: &str) -> zbus::Result<()>;
 
+    #[zbus(signal)]
+    pub(super) async fn rekey_refused(emitter: &SignalEmitter<'_>, why: LastErrorParts) -> zbus::Result<()>;
+
     #[zbus(signal, name = "StateChanged")]
     pub(super) async fn transition(
         emitter: &SignalEmitter<'_>,

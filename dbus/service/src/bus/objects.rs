@@ -126,6 +126,9 @@ impl Objects {
             Notice::Progress(id, step, text) => {
                 ConnectionObject::progress(&self.emitter(id)?, &step, &text).await
             }
+            Notice::RekeyRefused(id, why) => {
+                ConnectionObject::rekey_refused(&self.emitter(id)?, failure_to_parts(Some(&why))).await
+            }
             Notice::State(id, old, new, reason) => self.transition(id, old, new, &reason).await,
         }
     }

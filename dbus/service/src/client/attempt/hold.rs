@@ -86,7 +86,11 @@ impl Attempt {
             Event::ChildRefused { name, why } => {
                 self.progress(Step::Child, &format!("IKEv2: no CHILD_SA {name}: {why}"));
             }
-            Event::RekeyRefused { child, why } => self.progress(Step::Established, &not_rekeyed(child, &why)),
+            Event::RekeyRefused { child, why } => {
+                let text = not_rekeyed(child, &why);
+                self.progress(Step::Established, &text);
+                self.daemon.registry().rekey_refused(self.id, Failure { text, ..why });
+            }
             Event::Rekeyed { ike } => self.shown.rekeyed(ike),
             Event::ReauthenticationDue => self.renew().await,
             Event::Ticket(ticket) => self.got_ticket(ticket),
