@@ -1,6 +1,8 @@
 //! Two PPP links over a line that loses, repeats, delays and reorders frames, with a world that answers late, refuses, or
 //! never answers. Every run ends with both ends up and of one mind, or with both over, each for a reason that the run gives.
 
+mod unit;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,9 +14,12 @@ use adit_ppp::{
 };
 
 use crate::random::Random;
+use unit::Unit;
 
 /// When the network becomes quiet: from then on nothing is lost and the world answers.
 const STORM: Duration = Duration::from_secs(60);
+/// How long a frame may wait in the kernel for its reader.
+const READ_WITHIN: Duration = Duration::from_millis(5);
 /// When a run is judged.
 const END: Duration = Duration::from_secs(240);
 
@@ -65,12 +70,17 @@ struct End {
     server: bool,
     established: Option<Established>,
     closed: Option<Result<(), Failure>>,
-    keys: BTreeMap<bool, Vec<u8>>,
+    unit: Unit,
+    /// When it reads next, at the earliest.
+    read: Instant,
     after_closed: u64,
 }
 
 enum Parcel {
+    /// For the kernel, which hands it on.
     Frame(Vec<u8>),
+    /// For the link.
+    Read(Vec<u8>),
     Input(Box<Input>),
 }
 
@@ -132,6 +142,18 @@ fn config(server: bool, plan: &Plan, random: &mut Random) -> LinkConfig {
     }
 }
 
+impl End {
+    /// What the kernel does, at once, and in the order in which it is asked.
+    fn carry_out(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Network { .. } => self.unit.made = true,
+            Ask::Compress(compress) => self.unit.prepare(compress),
+            Ask::Encrypted(stands) => self.unit.encrypted(*stands),
+            _ => {}
+        }
+    }
+}
+
 impl World {
     fn new(mut random: Random, plan: Plan) -> Self {
         let ends = [false, true].map(|server| End {
@@ -140,7 +162,8 @@ impl World {
             server,
             established: None,
             closed: None,
-            keys: BTreeMap::new(),
+            unit: Unit::default(),
+            read: Instant::ZERO,
             after_closed: 0,
         });
         let (parcels, summary) = (BTreeMap::new(), Summary::default());
@@ -176,7 +199,8 @@ impl World {
             }
             self.now = self.now.max(next);
             match parcel.filter(|at| *at <= self.now).and_then(|_| self.parcels.pop_first()) {
-                Some((_, (to, Parcel::Frame(frame)))) => self.handle(to, Input::Frame(frame)),
+                Some((_, (to, Parcel::Frame(frame)))) => self.arrives(to, frame),
+                Some((_, (to, Parcel::Read(frame)))) => self.handle(to, Input::Frame(frame)),
                 Some((_, (to, Parcel::Input(input)))) => self.handle(to, *input),
                 None => {
                     for to in 0..2 {
@@ -184,6 +208,17 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    /// The kernel sees a frame some time before the process reads it, which reads them in order.
+    fn arrives(&mut self, to: usize, frame: Vec<u8>) {
+        if let Some(end) = self.ends.get_mut(to) {
+            end.unit.sees(&frame, true);
+            let wait = self.random.between(Duration::ZERO, READ_WITHIN);
+            let read = end.read.max(self.now + wait);
+            end.read = read;
+            self.post(to, read, Parcel::Read(frame));
         }
     }
 
@@ -197,8 +232,14 @@ impl World {
                     end.after_closed += 1;
                 }
                 match output {
-                    Output::Transmit(frame) => frames.push(frame),
-                    Output::Ask { id, ask } => asks.push((id, ask)),
+                    Output::Transmit(frame) => {
+                        end.unit.sees(&frame, false);
+                        frames.push(frame);
+                    }
+                    Output::Ask { id, ask } => {
+                        end.carry_out(&ask);
+                        asks.push((id, ask));
+                    }
                     Output::Event(Event::Established(facts) | Event::Changed(facts)) => {
                         end.established = Some(*facts);
                     }
@@ -276,13 +317,9 @@ impl World {
                 let v4 = server.then_some((Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 7)));
                 Answer::Network(Ok(NetworkPlan { v4, v6: true, ..NetworkPlan::default() }))
             }
-            Ask::Compress(compress) => {
-                if let Some(end) = self.ends.get_mut(at) {
-                    end.keys.insert(compress.transmit, compress.key.expose().to_vec());
-                }
+            Ask::Compress(_) | Ask::Encrypted(_) => {
                 Answer::Compressed(if refuse { Err(no()) } else { Ok(()) })
             }
-            Ask::Encrypted(_) => Answer::Compressed(if refuse { Err(no()) } else { Ok(()) }),
             Ask::Install(_) => Answer::Installed(if refuse { Err(no()) } else { Ok(()) }),
         }
     }
@@ -318,11 +355,7 @@ impl World {
         if up.mppe.is_some() != other.mppe.is_some() || up.mppe.map(|m| m.0) != other.mppe.map(|m| m.0) {
             return Err(format!("of two minds about encryption: {up:?}, {other:?}"));
         }
-        if up.mppe.is_some()
-            && (a.keys.get(&true) != b.keys.get(&false) || a.keys.get(&false) != b.keys.get(&true))
-        {
-            return Err("of two minds about keys".into());
-        }
+        a.unit.of_one_mind(&b.unit, up)?;
         let pair = |e: &Established| e.v4.as_ref().map(|v4| (v4.local, v4.peer));
         match (pair(up), pair(other)) {
             (Some((ours, theirs)), Some((remote, local))) => {

@@ -7,6 +7,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (105, "what was proven, and the keys of it, outlived a link that was negotiated anew"),
     (315, "one end went on in clear where the other encrypted"),
     (2889, "an end that could not have its peer prove itself offered it a link without that first"),
+    (2968, "a request that came again stopped what was sent, and nothing began it again"),
+    (2982, "a key that two Acks had begun was taken"),
     (3156, "a family that came late was never said to be up"),
 ];
 

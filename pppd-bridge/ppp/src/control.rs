@@ -159,6 +159,35 @@ impl<N: Negotiation> Control<N> {
         self.event(now, entropy, event)
     }
 
+    /// The peer's Configure-Request that is acknowledged already, word for word: its Ack was lost (§5.1).
+    pub(crate) fn is_repeated(&self, packet: Packet<'_>) -> bool {
+        self.state == State::Opened
+            && self.acked.as_ref().is_some_and(|(id, asked)| *id == packet.identifier && asked == packet.data)
+    }
+
+    /// Whether a Configure-Request of ours has no answer yet.
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// What comes next of our Configure-Requests is a new one, with an Identifier that no answer on its way has.
+    pub(crate) fn ask_as_new(&mut self) {
+        self.request = None;
+    }
+
+    /// Both had agreed, and our own half is asked for once more; the peer's stands.
+    pub(crate) fn ask_again(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Outcome {
+        if self.state != State::Opened {
+            return Outcome::default();
+        }
+        self.state = State::AckSent;
+        self.ask_as_new();
+        self.restart_counter = MAX_CONFIGURE;
+        self.pause = self.timing.restart_first;
+        let request = emit_frame(N::PROTOCOL, &self.configure(now, entropy));
+        Outcome { frames: vec![request], layers: Vec::new() }
+    }
+
     /// A packet of this protocol came. Codes beyond the common ones that the options know are the caller's.
     pub(crate) fn packet(&mut self, now: Instant, entropy: &mut dyn Entropy, bytes: &[u8]) -> Outcome {
         let Ok(packet) = Packet::parse(bytes) else { return Outcome::default() };
@@ -188,9 +217,8 @@ impl<N: Negotiation> Control<N> {
     fn configure_request(&mut self, now: Instant, entropy: &mut dyn Entropy, packet: Packet<'_>) -> Outcome {
         let Ok(options) = Options::parse(packet.data) else { return Outcome::default() };
         let (identifier, received) = (packet.identifier, packet.data);
-        let again = self.acked.as_ref().is_some_and(|(id, asked)| *id == identifier && asked == received);
-        if self.state == State::Opened && again {
-            // The same request with the same Identifier is one whose Ack was lost (§5.1), not a new negotiation.
+        if self.is_repeated(packet) {
+            // Not a new negotiation.
             let ack = emit_packet(Code::CONFIGURE_ACK, identifier, &[received]);
             return Outcome { frames: vec![emit_frame(N::PROTOCOL, &ack)], layers: Vec::new() };
         }

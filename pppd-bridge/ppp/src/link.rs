@@ -1,6 +1,7 @@
 //! A link: its phases (RFC 1661 §3.2), and everything that runs in them.
 
 mod authenticate;
+mod encryption;
 mod keepalive;
 mod network;
 
@@ -57,6 +58,7 @@ enum About {
     CompressTransmit,
     CompressReceive,
     Encrypted,
+    Unencrypted,
     InstallV4,
     InstallV6,
 }
@@ -75,7 +77,7 @@ pub struct Link {
     keys: Option<Keys>,
     plan: NetworkPlan,
     ccp: Option<Control<Ccp>>,
-    crypt: network::Crypt,
+    crypt: encryption::Crypt,
     ipcp: Option<Control<Ipcp>>,
     ipv6cp: Option<Control<Ipv6cp>>,
     families: network::Families,
@@ -105,7 +107,7 @@ impl Link {
             keys: None,
             plan: NetworkPlan::default(),
             ccp: None,
-            crypt: network::Crypt::default(),
+            crypt: encryption::Crypt::default(),
             ipcp: None,
             ipv6cp: None,
             families: network::Families::default(),
@@ -233,9 +235,10 @@ impl Link {
         }
     }
 
-    /// A peer that is quicker than this host's kernel need not say it twice.
+    /// A peer that is quicker than this host's kernel need not say it twice; and if it does, it is heard once.
     fn keep(&mut self, protocol: Protocol, packet: &[u8]) {
-        if self.early.len() < MOST_EARLY {
+        let known = self.early.iter().any(|(p, kept)| *p == protocol && kept == packet);
+        if !known && self.early.len() < MOST_EARLY {
             self.early.push((protocol, packet.to_vec()));
         }
     }
@@ -323,7 +326,7 @@ impl Link {
         self.early.clear();
         (self.ccp, self.ipcp, self.ipv6cp) = (None, None, None);
         self.families = network::Families::default();
-        self.crypt = network::Crypt::default();
+        self.crypt = encryption::Crypt::default();
         if let Some(why) = anew {
             self.close(now, entropy, Err(why));
         }
@@ -412,7 +415,7 @@ impl Link {
             (About::Stored, Answer::Stored(result)) => self.stored(now, entropy, result),
             (About::Network, Answer::Network(plan)) => self.planned(now, entropy, plan),
             (
-                About::CompressTransmit | About::CompressReceive | About::Encrypted,
+                About::CompressTransmit | About::CompressReceive | About::Encrypted | About::Unencrypted,
                 Answer::Compressed(done),
             ) => {
                 self.compressed(now, entropy, about, done);

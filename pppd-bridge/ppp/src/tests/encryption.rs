@@ -158,3 +158,102 @@ fn a_packet_that_can_not_be_read_asks_for_a_reset() {
     assert_eq!(split_frame(&answer[0]).unwrap().1[0], Code::RESET_ACK.0);
     assert!(pair.a.handle(pair.now, Input::Frame(answer[0].clone())).is_empty());
 }
+
+/// What the kernel is told and what passes it, in order: keys as `t` and `r`, encryption as `+` and `-`, CCP's requests and Acks
+/// as `q` and `a`.
+fn told(pair: &Pair) -> String {
+    pair.a.told.iter().collect()
+}
+
+/// The client's side of CCP alone, with a peer that is said by hand: up to the client's own Configure-Request.
+fn until_ccp() -> (Pair, Vec<Vec<u8>>) {
+    let mut pair = Pair::new(client(), server());
+    pair.withhold = Some(Protocol::CCP);
+    pair.up();
+    let requests = std::mem::take(&mut pair.withheld);
+    (pair, requests)
+}
+
+fn answer(request: &[u8]) -> Input {
+    let mut ack = request.to_vec();
+    ack[2] = Code::CONFIGURE_ACK.0;
+    Input::Frame(ack)
+}
+
+const STATELESS_128: &[u8] = &[18, 6, 1, 0, 0, 0x40];
+
+fn request(identifier: u8) -> Input {
+    let packet = emit_packet(Code::CONFIGURE_REQUEST, identifier, &[STATELESS_128]);
+    Input::Frame(emit_frame(Protocol::CCP, &packet))
+}
+
+/// Linux begins with a key at each Ack that passes, and a key that is begun twice is another.
+#[test]
+fn each_ack_of_ours_has_a_key_of_its_own() {
+    let (mut pair, _) = until_ccp();
+    for _ in 0..3 {
+        pair.a.handle(pair.now, request(9));
+    }
+    assert_eq!(told(&pair), "rqtatata");
+}
+
+#[test]
+fn a_key_that_two_acks_have_begun_is_asked_for_anew() {
+    let (mut pair, ours) = until_ccp();
+    pair.a.handle(pair.now, answer(&ours[0]));
+    pair.a.handle(pair.now, answer(&ours[0]));
+    let sent = pair.a.handle(pair.now, request(9));
+    assert_eq!(told(&pair), "rqtarq", "not by a key that was begun twice");
+    let newest = sent.iter().rev().find(|f| f[2] == Code::CONFIGURE_REQUEST.0).unwrap().clone();
+    assert_ne!(newest[3], ours[0][3], "an Identifier that no Ack on its way has");
+    pair.a.handle(pair.now, answer(&newest));
+    assert_eq!(told(&pair), "rqtarq+");
+}
+
+/// The kernel had both before it was told that CCP is up.
+#[test]
+fn an_ack_that_is_read_after_encryption_stands_counts_all_the_same() {
+    let (mut pair, ours) = until_ccp();
+    pair.a.handle(pair.now, request(9));
+    pair.a.handle(pair.now, answer(&ours[0]));
+    assert_eq!(told(&pair), "rqta+");
+    pair.a.handle(pair.now, answer(&ours[0]));
+    assert_eq!(told(&pair), "rqta+-rq");
+}
+
+#[test]
+fn a_peer_that_answers_everything_twice_is_not_asked_for_ever() {
+    let (mut pair, ours) = until_ccp();
+    pair.a.handle(pair.now, request(9));
+    let mut newest = ours[0].clone();
+    for _ in 0..20 {
+        let mut sent = pair.a.handle(pair.now, answer(&newest));
+        sent.extend(pair.a.handle(pair.now, answer(&newest)));
+        if let Some(next) = sent.iter().rev().find(|f| f.starts_with(&[0x80, 0xfd, 1])) {
+            newest.clone_from(next);
+        }
+    }
+    pair.run(30);
+    assert_eq!(pair.a.failure().code, FailureCode::PeerMisbehaved, "{:?}", pair.a.closed);
+}
+
+/// Our Ack was lost, and the kernel has stopped at the peer's request: it begins again.
+#[test]
+fn a_request_that_comes_again_before_anything_passes_is_answered_with_a_new_key() {
+    let (mut pair, ours) = until_ccp();
+    pair.a.handle(pair.now, request(9));
+    pair.a.handle(pair.now, answer(&ours[0]));
+    pair.a.handle(pair.now, request(9));
+    assert_eq!(told(&pair), "rqta+-ta+");
+}
+
+/// The same, once packets pass: their keys can't begin again, and nothing goes in clear.
+#[test]
+fn a_request_that_comes_again_once_packets_pass_ends_the_link() {
+    let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    let ccp = |f: &&Vec<u8>| f.starts_with(&[0x80, 0xfd, Code::CONFIGURE_REQUEST.0]);
+    let again = pair.b.sent.iter().rev().find(ccp).unwrap().clone();
+    pair.a.handle(pair.now, Input::Frame(again));
+    pair.run(30);
+    assert!(pair.a.failure().text.contains("encryption"), "{:?}", pair.a.closed);
+}

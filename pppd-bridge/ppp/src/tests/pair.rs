@@ -45,6 +45,8 @@ pub(super) struct End {
     pub(super) stored: Vec<(String, Secret)>,
     pub(super) kernel: Vec<String>,
     pub(super) keys: Vec<(bool, Secret)>,
+    /// Keys, encryption, and the frames of CCP between them, in order.
+    pub(super) told: Vec<char>,
     pub(super) established: Option<Established>,
     pub(super) closed: Option<Result<(), Failure>>,
     pub(super) sent: Vec<Vec<u8>>,
@@ -91,6 +93,7 @@ impl End {
             stored: Vec::new(),
             kernel: Vec::new(),
             keys: Vec::new(),
+            told: Vec::new(),
             established: None,
             closed: None,
             sent: Vec::new(),
@@ -116,6 +119,11 @@ impl End {
         while let Some(output) = self.link.poll() {
             match output {
                 Output::Transmit(frame) => {
+                    match frame.get(..3) {
+                        Some([0x80, 0xfd, 1]) => self.told.push('q'),
+                        Some([0x80, 0xfd, 2]) => self.told.push('a'),
+                        _ => {}
+                    }
                     self.sent.push(frame.clone());
                     frames.push(frame);
                 }
@@ -210,10 +218,12 @@ impl End {
             Ask::Compress(compress) => {
                 let way = if compress.transmit { "transmit" } else { "receive" };
                 self.kernel.push(format!("{way} {:#x} {}", compress.bits, compress.key.len()));
+                self.told.push(if compress.transmit { 't' } else { 'r' });
                 self.keys.push((compress.transmit, compress.key));
                 Answer::Compressed(Ok(()))
             }
             Ask::Encrypted(stands) => {
+                self.told.push(if stands { '+' } else { '-' });
                 self.kernel.push(format!("encrypted {stands}"));
                 Answer::Compressed(Ok(()))
             }
@@ -247,11 +257,15 @@ pub(super) struct Pair {
     pub(super) now: Instant,
     pub(super) a: End,
     pub(super) b: End,
+    /// Frames of this protocol do not arrive; these are the first's.
+    pub(super) withhold: Option<Protocol>,
+    pub(super) withheld: Vec<Vec<u8>>,
 }
 
 impl Pair {
     pub(super) fn new(a: LinkConfig, b: LinkConfig) -> Self {
-        Self { now: Instant::ZERO, a: End::new(a, 1), b: End::new(b, 2) }
+        let (a, b) = (End::new(a, 1), End::new(b, 2));
+        Self { now: Instant::ZERO, a, b, withhold: None, withheld: Vec::new() }
     }
 
     /// Both carriers come up, and everything is said that is to be said at once.
@@ -264,6 +278,10 @@ impl Pair {
     pub(super) fn exchange(&mut self, to_a: Vec<Vec<u8>>, to_b: Vec<Vec<u8>>) {
         let (mut to_a, mut to_b) = (VecDeque::from(to_a), VecDeque::from(to_b));
         for _ in 0..10_000 {
+            let withheld = |f: &Vec<u8>| split_frame(f).is_ok_and(|(p, _)| Some(p) == self.withhold);
+            to_a.retain(|f| !withheld(f));
+            self.withheld.extend(to_b.iter().filter(|f| withheld(f)).cloned());
+            to_b.retain(|f| !withheld(f));
             if let Some(frame) = to_b.pop_front() {
                 to_a.extend(self.b.handle(self.now, Input::Frame(frame)));
             } else if let Some(frame) = to_a.pop_front() {
