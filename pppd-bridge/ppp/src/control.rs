@@ -31,6 +31,8 @@ pub(crate) enum Judgement {
 /// What the options of one control protocol mean.
 pub(crate) trait Negotiation {
     const PROTOCOL: Protocol;
+    /// A Configure-Request that is sent again has an Identifier of its own (RFC 1661 §5.1 leaves that to us).
+    const EACH_REQUEST_IS_NEW: bool = false;
     /// The options of our Configure-Request as they stand.
     fn request(&mut self, entropy: &mut dyn Entropy) -> Vec<u8>;
     /// Negotiation begins anew.
@@ -165,25 +167,16 @@ impl<N: Negotiation> Control<N> {
             && self.acked.as_ref().is_some_and(|(id, asked)| *id == packet.identifier && asked == packet.data)
     }
 
-    /// Whether a Configure-Request of ours has no answer yet.
-    pub(crate) const fn is_asking(&self) -> bool {
-        self.request.is_some()
-    }
-
-    /// What comes next of our Configure-Requests is a new one, with an Identifier that no answer on its way has.
-    pub(crate) fn ask_as_new(&mut self) {
-        self.request = None;
-    }
-
-    /// Both had agreed, and our own half is asked for once more; the peer's stands.
+    /// Both had agreed, and our own half is asked for once more; the peer's stands. It is not asked again before the answer can
+    /// be here, however long the way.
     pub(crate) fn ask_again(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Outcome {
         if self.state != State::Opened {
             return Outcome::default();
         }
         self.state = State::AckSent;
-        self.ask_as_new();
+        self.request = None;
         self.restart_counter = MAX_CONFIGURE;
-        self.pause = self.timing.restart_first;
+        self.pause = self.timing.restart_last;
         let request = emit_frame(N::PROTOCOL, &self.configure(now, entropy));
         Outcome { frames: vec![request], layers: Vec::new() }
     }
@@ -378,7 +371,7 @@ impl<N: Negotiation> Control<N> {
     /// The Identifier changes with the options, and when the last one was answered.
     fn configure(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Vec<u8> {
         self.count_down(now);
-        let options = match self.request.take() {
+        let options = match self.request.take().filter(|_| !N::EACH_REQUEST_IS_NEW) {
             Some(same) => same,
             // [1661:5.1-1]
             None => {

@@ -76,12 +76,8 @@ impl Link {
         }
     }
 
-    /// An Ack came that answers nothing that we still ask: the kernel may have begun with it all the same.
+    /// An Ack may have come that answers nothing that we still ask: the kernel may have begun with it all the same.
     fn acknowledged_beside(&mut self, now: Instant, entropy: &mut dyn Entropy) {
-        let Some(ccp) = &mut self.ccp else { return };
-        if self.crypt.begun > 0 && ccp.is_asking() {
-            ccp.ask_as_new();
-        }
         // Once a family is up, every frame has been read that the kernel got before it was told that CCP is up.
         if self.crypt.begun > 1 && self.crypt.stands && !self.families.stand() {
             self.receive_anew(now, entropy);

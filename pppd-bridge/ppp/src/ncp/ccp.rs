@@ -116,6 +116,8 @@ fn bits(data: &[u8]) -> Option<u32> {
 
 impl Negotiation for Ccp {
     const PROTOCOL: Protocol = Protocol::CCP;
+    /// The kernel is given a key for each, and only the Ack of the newest has begun with that one for certain.
+    const EACH_REQUEST_IS_NEW: bool = true;
 
     fn restart(&mut self) {
         self.ours = (self.allowed() != 0).then(|| MppeBits(self.offer()));
