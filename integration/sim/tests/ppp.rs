@@ -9,6 +9,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (2889, "an end that could not have its peer prove itself offered it a link without that first"),
     (2968, "a request that came again stopped what was sent, and nothing began it again"),
     (2982, "a key that two Acks had begun was taken"),
+    (9010, "what a peer had asked for of encryption counted when it asked for nothing any more"),
     (3156, "a family that came late was never said to be up"),
 ];
 

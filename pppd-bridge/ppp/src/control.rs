@@ -47,6 +47,10 @@ pub(crate) trait Negotiation {
     fn gives_up(&self) -> bool {
         false
     }
+    /// Whether our first request may have gone before the peer could hear: what the peer then asks shows that it can.
+    fn comes_early(&self) -> bool {
+        false
+    }
     /// Whether a code beyond the seven common ones is known.
     fn knows(&self, _code: Code) -> bool {
         false
@@ -85,6 +89,8 @@ pub(crate) struct Control<N> {
     naks: u8,
     /// Naks and Rejects that came since the last Ack.
     refusals: u8,
+    /// The peer has said something.
+    heard: bool,
     /// The peer's Configure-Request that was acknowledged last.
     acked: Option<(u8, Vec<u8>)>,
     /// What the last Terminate-Request of the peer said.
@@ -113,6 +119,7 @@ impl<N: Negotiation> Control<N> {
             request: None,
             naks: 0,
             refusals: 0,
+            heard: false,
             acked: None,
             farewell: None,
             reason: Vec::new(),
@@ -184,7 +191,14 @@ impl<N: Negotiation> Control<N> {
     /// A packet of this protocol came. Codes beyond the common ones that the options know are the caller's.
     pub(crate) fn packet(&mut self, now: Instant, entropy: &mut dyn Entropy, bytes: &[u8]) -> Outcome {
         let Ok(packet) = Packet::parse(bytes) else { return Outcome::default() };
+        let first = !core::mem::replace(&mut self.heard, true);
         match packet.code {
+            Code::CONFIGURE_REQUEST if first && self.state == State::RequestSent => {
+                let early = self.early_request();
+                let mut outcome = self.configure_request(now, entropy, packet);
+                outcome.frames.splice(0..0, early);
+                outcome
+            }
             Code::CONFIGURE_REQUEST => self.configure_request(now, entropy, packet),
             Code::CONFIGURE_ACK => self.configure_ack(now, entropy, packet),
             Code::CONFIGURE_NAK | Code::CONFIGURE_REJECT => self.configure_nak(now, entropy, packet),
@@ -205,6 +219,13 @@ impl<N: Negotiation> Control<N> {
                 self.step(now, entropy, Event::ReceiveUnknownCode, material)
             }
         }
+    }
+
+    /// Our request as it is, word for word, where the peer may not have heard it: nobody waits for the restart timer. It goes
+    /// before our answer, so that it can't look like a new negotiation.
+    fn early_request(&self) -> Option<Vec<u8>> {
+        let options = self.request.as_ref().filter(|_| self.options.comes_early())?;
+        Some(emit_frame(N::PROTOCOL, &emit_packet(Code::CONFIGURE_REQUEST, self.identifier, &[options])))
     }
 
     fn configure_request(&mut self, now: Instant, entropy: &mut dyn Entropy, packet: Packet<'_>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use adit_core::Entropy;
 
-use crate::config::{AuthMethod, LinkConfig};
+use crate::config::{Addresses, AuthMethod, LinkConfig};
 use crate::control::{Judgement, Negotiation};
 use crate::wire::{Code, ConfigOption, Options, Protocol, emit_options};
 
@@ -46,6 +46,8 @@ pub(crate) struct Lcp {
     loops: u8,
     naked_magic: Option<u32>,
     wanted_mru: u16,
+    /// Who answers a call begins its link before the caller knows that the call is up.
+    answers: bool,
     peer: Peer,
 }
 
@@ -74,6 +76,7 @@ impl Lcp {
             loops: 0,
             naked_magic: None,
             wanted_mru: config.mru,
+            answers: config.addresses == Addresses::ForPeer,
             peer: Peer::default(),
         };
         lcp.restart();
@@ -279,6 +282,10 @@ impl Negotiation for Lcp {
     }
 
     /// A request without authentication would be agreed to, by a peer that then wonders where its keys are.
+    fn comes_early(&self) -> bool {
+        self.answers
+    }
+
     fn gives_up(&self) -> bool {
         self.refuses_to_prove()
     }

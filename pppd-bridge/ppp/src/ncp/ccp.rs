@@ -139,6 +139,7 @@ impl Negotiation for Ccp {
             })
             .collect();
         let asked = options.iter().find(|o| o.kind == MPPE).and_then(|o| bits(o.data));
+        self.peer = None;
         match collect(&opinions) {
             // A peer that asks for nothing would get clear text: it is told what to ask for.
             Judgement::Ack if asked.is_none() && self.allowed() != 0 => {

@@ -257,3 +257,18 @@ fn a_request_that_comes_again_once_packets_pass_ends_the_link() {
     pair.run(30);
     assert!(pair.a.failure().text.contains("encryption"), "{:?}", pair.a.closed);
 }
+
+/// What was agreed before counts for nothing once the peer asks for something else, or for nothing.
+#[test]
+fn what_a_peer_asked_for_before_is_not_what_it_asks_for_now() {
+    let (mut pair, ours) = until_ccp();
+    pair.a.handle(pair.now, request(9));
+    for identifier in 10..30 {
+        let nothing = emit_packet(Code::CONFIGURE_REQUEST, identifier, &[]);
+        pair.a.handle(pair.now, Input::Frame(emit_frame(Protocol::CCP, &nothing)));
+    }
+    pair.a.handle(pair.now, answer(&ours[0]));
+    assert!(!pair.a.told.contains(&'+'), "{}", told(&pair));
+    pair.run(30);
+    assert_eq!(pair.a.failure().code, FailureCode::ProposalMismatch);
+}

@@ -113,6 +113,20 @@ fn silence_ends_it_after_ten_requests() {
     assert_eq!(end.failure().code, FailureCode::PeerLost);
 }
 
+/// A call is up at the end that answers before the caller knows of it: what is said to the caller then is lost.
+#[test]
+fn who_answers_asks_again_as_soon_as_the_caller_is_heard() {
+    let mut pair = Pair::new(client(), server());
+    pair.b.handle(pair.now, Input::Up);
+    let to_b = pair.a.handle(pair.now, Input::Up);
+    pair.exchange(Vec::new(), to_b);
+    assert!(pair.a.established.is_some() && pair.b.established.is_some(), "without waiting for a timer");
+    assert_eq!(pair.b.codes(Protocol::LCP), [1, 1, 2], "word for word, once, and before the answer");
+    let requests: Vec<_> = pair.b.sent.iter().filter(|f| f.starts_with(&[0xc0, 0x21, 1])).collect();
+    assert_eq!(requests[0], requests[1]);
+    assert_eq!(pair.a.codes(Protocol::LCP), [1, 2], "the caller asks once");
+}
+
 /// [1661:6.4-2] [1661:6.4-3]
 #[test]
 fn a_mirror_is_recognised() {
