@@ -143,8 +143,17 @@ pub fn router(data: &[u8]) {
         assert_eq!(message.emit(), data);
     }
     let mut host = Host::new(Instant::ZERO, [2; 8]);
-    host.handle(Instant::ZERO, HostInput::Icmp(data.to_vec()));
-    while host.poll().is_some() {}
+    let knows_more = RouterAdvertisement { other: true, ..RouterAdvertisement::default() };
+    let later = Instant::ZERO + std::time::Duration::from_secs(2);
+    for (now, input) in [
+        (Instant::ZERO, HostInput::Icmp(data.to_vec())),
+        (Instant::ZERO, HostInput::Icmp(knows_more.emit())),
+        (later, HostInput::Wake),
+        (later, HostInput::Dhcp(data.to_vec())),
+    ] {
+        host.handle(now, &mut Zero, input);
+        while host.poll().is_some() {}
+    }
     let dns = vec![std::net::Ipv6Addr::LOCALHOST];
     let config = RouterConfig { prefix: std::net::Ipv6Addr::LOCALHOST, dns, server: [7; 16] };
     let mut router = Router::new(Instant::ZERO, config);

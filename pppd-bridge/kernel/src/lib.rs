@@ -26,7 +26,7 @@ mod unit;
 pub use channel::{Channel, ChannelFlags};
 pub use error::PppError;
 pub use feed::Feed;
-pub use host::HostSocket;
+pub use host::{HostHeard, HostSockets};
 pub use l2tp::{L2tpIds, L2tpSession, L2tpTunnel, probe_l2tp};
 pub use router::{Heard, RouterSockets};
 pub use tun::Tun;

@@ -19,9 +19,9 @@ use crate::{PppError, ioctl};
 /// ff02::1, ff02::2, ff02::1:2: all nodes, all routers, all servers of DHCPv6 of a link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+pub(crate) const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// Of DHCPv6 servers (RFC 8415 §7.2).
-const PORT: u16 = 547;
+pub(crate) const SERVER_PORT: u16 = 547;
 /// What has crossed no router (RFC 4861 §6.1.1).
 pub(crate) const UNROUTED: u8 = 255;
 /// `linux/icmpv6.h`.
@@ -120,14 +120,20 @@ pub(crate) fn icmp(name: &str, kind: u8) -> nix::Result<OwnedFd> {
 }
 
 fn open_dhcp(name: &str, index: u32) -> nix::Result<OwnedFd> {
+    let fd = dhcp(name, SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT, 0, 0))?;
+    join(&fd, ALL_SERVERS, index)?;
+    Ok(fd)
+}
+
+/// A socket that sends and hears datagrams of this address and port on the link of that name.
+pub(crate) fn dhcp(name: &str, at: SocketAddrV6) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet6, SockType::Datagram, flags, None)?;
-    // Another server of DHCPv6 may have the port on other links.
+    // Somebody else may have the port on other links.
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
     setsockopt(&fd, sockopt::BindToDevice, &OsStr::new(name).to_owned())?;
-    bind(fd.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, PORT, 0, 0)))?;
-    join(&fd, ALL_SERVERS, index)?;
+    bind(fd.as_raw_fd(), &SockaddrIn6::from(at))?;
     Ok(fd)
 }
 

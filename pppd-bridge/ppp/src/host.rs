@@ -1,12 +1,15 @@
 //! The host's side of IPv6 on a link: it asks for a router (RFC 4861 §6.3.7), and makes addresses of the prefixes that one
-//! advertises (RFC 4862 §5.5.3). No more is believed: what is on the link, and where packets go, is not the peer's to say.
+//! advertises (RFC 4862 §5.5.3); where that says so, it asks for DNS servers by DHCPv6 (RFC 8415). No more is believed: what is on the link, and where packets go, is not the peer's to say.
+
+mod information;
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use adit_core::Instant;
+use adit_core::{Entropy, Instant};
 
+use self::information::Information;
 use crate::wire::{PrefixInformation, ROUTER_SOLICITATION, RouterAdvertisement};
 
 /// RTR_SOLICITATION_INTERVAL (RFC 4861 §10), then twice as long each time, as RFC 7559 has it.
@@ -27,6 +30,8 @@ const MOST_DNS: usize = 8;
 pub enum HostInput {
     /// An ICMPv6 message of a link-local address, that has crossed no router, with a good checksum.
     Icmp(Vec<u8>),
+    /// A datagram of a link-local address to the port of DHCPv6 clients.
+    Dhcp(Vec<u8>),
     /// The time of [`Host::deadline`] has come.
     Wake,
 }
@@ -36,11 +41,13 @@ pub enum HostInput {
 pub enum HostOutput {
     /// An ICMPv6 message to all routers of the link.
     Icmp(Vec<u8>),
+    /// A datagram to all servers of DHCPv6 of the link.
+    Dhcp(Vec<u8>),
     /// An address of its own, from now on.
     Add(Ipv6Addr),
     /// One that is not valid any more.
     Remove(Ipv6Addr),
-    /// The DNS servers that are advertised, from now on.
+    /// The DNS servers that are advertised or named by DHCPv6, from now on.
     Dns(Vec<Ipv6Addr>),
 }
 
@@ -52,6 +59,11 @@ pub struct Host {
     ask: Option<(Instant, Duration)>,
     /// Its addresses, and until when they are valid; `None`: for ever.
     addresses: Vec<(Ipv6Addr, Option<Instant>)>,
+    /// What is asked of DHCPv6, once a router has said that it knows.
+    information: Option<Information>,
+    advertised: Vec<Ipv6Addr>,
+    informed: Vec<Ipv6Addr>,
+    /// What was said of both last.
     dns: Vec<Ipv6Addr>,
     out: VecDeque<HostOutput>,
 }
@@ -62,14 +74,24 @@ impl Host {
     #[must_use]
     pub const fn new(now: Instant, identifier: [u8; 8]) -> Self {
         let ask = Some((now, FIRST_PAUSE));
-        Self { identifier, ask, addresses: Vec::new(), dns: Vec::new(), out: VecDeque::new() }
+        Self {
+            identifier,
+            ask,
+            addresses: Vec::new(),
+            information: None,
+            advertised: Vec::new(),
+            informed: Vec::new(),
+            dns: Vec::new(),
+            out: VecDeque::new(),
+        }
     }
 
     /// When it wants to be woken.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let asks = self.ask.map(|(at, _)| at);
-        self.addresses.iter().filter_map(|(_, until)| *until).chain(asks).min()
+        let informs = self.information.as_ref().and_then(Information::deadline);
+        self.addresses.iter().filter_map(|(_, until)| *until).chain(asks).chain(informs).min()
     }
 
     /// What is to be done, in this order.
@@ -78,11 +100,20 @@ impl Host {
     }
 
     /// Takes note of an input; then [`Host::poll`] until `None`.
-    pub fn handle(&mut self, now: Instant, input: HostInput) {
-        if let HostInput::Icmp(octets) = input
-            && let Ok(said) = RouterAdvertisement::parse(&octets)
-        {
-            self.told(now, &said);
+    pub fn handle(&mut self, now: Instant, entropy: &mut dyn Entropy, input: HostInput) {
+        match input {
+            HostInput::Icmp(octets) => {
+                if let Ok(said) = RouterAdvertisement::parse(&octets) {
+                    self.told(now, entropy, &said);
+                }
+            }
+            HostInput::Dhcp(octets) => {
+                if let Some(servers) = self.information.as_mut().and_then(|i| i.told(now, &octets)) {
+                    self.informed = servers;
+                    self.dns();
+                }
+            }
+            HostInput::Wake => {}
         }
         let out = &mut self.out;
         self.addresses.retain(|(address, until)| {
@@ -96,9 +127,11 @@ impl Host {
             self.out.push_back(HostOutput::Icmp(ROUTER_SOLICITATION.to_vec()));
             self.ask = Some((now + pause, (pause * 2).min(LAST_PAUSE)));
         }
+        let question = self.information.as_mut().and_then(|i| i.wake(now, entropy));
+        self.out.extend(question.map(HostOutput::Dhcp));
     }
 
-    fn told(&mut self, now: Instant, said: &RouterAdvertisement) {
+    fn told(&mut self, now: Instant, entropy: &mut dyn Entropy, said: &RouterAdvertisement) {
         // [4861:6.3.7-1]
         if said.lifetime > 0 {
             self.ask = None;
@@ -107,14 +140,29 @@ impl Host {
             self.prefix(now, prefix);
         }
         if let Some((lifetime, servers)) = &said.dns {
-            let dns: Vec<Ipv6Addr> = match lifetime {
-                0 => Vec::new(),
-                _ => servers.iter().copied().filter(|s| !s.is_multicast()).take(MOST_DNS).collect(),
-            };
-            if dns != self.dns {
-                self.dns.clone_from(&dns);
-                self.out.push_back(HostOutput::Dns(dns));
+            self.advertised = if *lifetime == 0 { Vec::new() } else { servers.clone() };
+            self.dns();
+        }
+        if said.other && self.information.is_none() {
+            self.information = Some(Information::new(now, entropy));
+        }
+    }
+
+    /// What is advertised comes first: it is the newer.
+    fn dns(&mut self) {
+        let mut dns: Vec<Ipv6Addr> = Vec::new();
+        for server in self.advertised.iter().chain(&self.informed) {
+            if !server.is_multicast()
+                && !server.is_unspecified()
+                && !dns.contains(server)
+                && dns.len() < MOST_DNS
+            {
+                dns.push(*server);
             }
+        }
+        if dns != self.dns {
+            self.dns.clone_from(&dns);
+            self.out.push_back(HostOutput::Dns(dns));
         }
     }
 

@@ -160,7 +160,7 @@ impl Router {
 }
 
 /// Some part of a time, evenly.
-fn share(entropy: &mut dyn Entropy, of: Duration) -> Duration {
+pub(crate) fn share(entropy: &mut dyn Entropy, of: Duration) -> Duration {
     let mut random = [0; 4];
     entropy.public(&mut random);
     let part = u64::from(u32::from_be_bytes(random));

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, Prefix};
-use adit_ppp::{Host as LinkHost, HostInput, HostOutput};
-use adit_ppp_kernel::HostSocket;
+use adit_crypto::OsEntropy;
+use adit_ppp::{Host as LinkHost, HostInput, HostOutput, Ipv6Network};
+use adit_ppp_kernel::{HostHeard, HostSockets};
 use tokio::task::JoinHandle;
 
 use super::Unit;
@@ -33,17 +34,18 @@ impl Autoconfiguring {
     /// needed.
     ///
     /// # Errors
-    /// The kernel refuses the socket.
+    /// The kernel refuses the sockets.
     pub(crate) fn begin(
         unit: &Unit,
         identifier: [u8; 8],
         host: Arc<dyn Host>,
         told: Told,
     ) -> Result<Self, Failure> {
-        let socket = HostSocket::open(unit.name(), unit.index())?;
+        let local = Ipv6Network::link_local(identifier);
+        let sockets = HostSockets::open(unit.name(), unit.index(), local)?;
         let made = Arc::new(Made { host, link: unit.name().to_owned(), addresses: Mutex::default() });
         let task =
-            tokio::spawn(run(socket, LinkHost::new(clock::now(), identifier), Arc::clone(&made), told));
+            tokio::spawn(run(sockets, LinkHost::new(clock::now(), identifier), Arc::clone(&made), told));
         Ok(Self { task, made })
     }
 
@@ -81,20 +83,23 @@ impl Made {
     }
 }
 
-async fn run(socket: HostSocket, mut host: LinkHost, made: Arc<Made>, told: Told) {
+async fn run(sockets: HostSockets, mut host: LinkHost, made: Arc<Made>, told: Told) {
+    let mut entropy = OsEntropy::new();
     loop {
         let input = tokio::select! {
-            heard = socket.receive() => match heard {
-                Ok(octets) => HostInput::Icmp(octets),
+            heard = sockets.receive() => match heard {
+                Ok(HostHeard::Icmp(octets)) => HostInput::Icmp(octets),
+                Ok(HostHeard::Dhcp(octets)) => HostInput::Dhcp(octets),
                 // The interface is gone.
                 Err(_) => return,
             },
             () = clock::sleep_until(host.deadline()) => HostInput::Wake,
         };
-        host.handle(clock::now(), input);
+        host.handle(clock::now(), &mut entropy, input);
         while let Some(output) = host.poll() {
             match &output {
-                HostOutput::Icmp(message) => socket.solicit(message),
+                HostOutput::Icmp(message) => sockets.solicit(message),
+                HostOutput::Dhcp(datagram) => sockets.inquire(datagram),
                 HostOutput::Add(address) => made.add(*address).await,
                 HostOutput::Remove(address) => made.remove(*address).await,
                 HostOutput::Dns(_) => {}

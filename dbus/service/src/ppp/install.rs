@@ -308,7 +308,7 @@ impl Installation {
                     f.dns.retain(IpAddr::is_ipv4);
                     f.dns.extend(servers.iter().copied().map(IpAddr::V6));
                 }
-                HostOutput::Icmp(_) => {}
+                HostOutput::Icmp(_) | HostOutput::Dhcp(_) => {}
             });
             if matches!(output, HostOutput::Dns(_)) {
                 let (daemon, profile) = (Arc::clone(&daemon), Arc::clone(&profile));

@@ -9,6 +9,7 @@ const SOLICITATION: u8 = 133;
 const ADVERTISEMENT: u8 = 134;
 const PREFIX_INFORMATION: u8 = 3;
 const RDNSS: u8 = 25;
+const MANAGED: u8 = 0x80;
 const OTHER: u8 = 0x40;
 const ON_LINK: u8 = 0x80;
 const AUTONOMOUS: u8 = 0x40;
@@ -16,11 +17,11 @@ const AUTONOMOUS: u8 = 0x40;
 const FIXED: usize = 16;
 
 /// A Router Advertisement (RFC 4861 §4.2). Its checksum is the kernel's work, as with every ICMPv6 message.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct RouterAdvertisement {
     /// What hosts put into Hop Limit. 0: not said.
     pub hop_limit: u8,
-    /// O: other things come by DHCPv6.
+    /// O: other things come by DHCPv6. M, by which addresses would come too, says as much (§4.2).
     pub other: bool,
     /// So long this is a default router, in seconds; 0: it is none.
     pub lifetime: u16,
@@ -68,7 +69,7 @@ impl RouterAdvertisement {
         };
         let mut out = Self {
             hop_limit,
-            other: flags & OTHER != 0,
+            other: flags & (MANAGED | OTHER) != 0,
             lifetime: u16::from_be_bytes([a, b]),
             prefixes: Vec::new(),
             dns: None,

@@ -26,10 +26,16 @@ impl<'a> Dhcpv6Message<'a> {
     pub const IA_TA: u16 = 4;
     /// OPTION_ORO.
     pub const OPTION_REQUEST: u16 = 6;
+    /// OPTION_ELAPSED_TIME.
+    pub const ELAPSED_TIME: u16 = 8;
     /// OPTION_DNS_SERVERS (RFC 3646).
     pub const DNS_SERVERS: u16 = 23;
     /// OPTION_IA_PD.
     pub const IA_PD: u16 = 25;
+    /// OPTION_INFORMATION_REFRESH_TIME.
+    pub const REFRESH_TIME: u16 = 32;
+    /// OPTION_INF_MAX_RT.
+    pub const INF_MAX_RT: u16 = 83;
 
     /// Reads a message.
     ///
