@@ -231,7 +231,10 @@ impl Link {
             }
             // The kernel carries these, or drops them.
             Protocol::IP | Protocol::IPV6 => {}
-            other => self.reject_protocol(other, packet),
+            other => {
+                self.reject_protocol(other, packet);
+                self.perhaps_garbled(now, entropy, other);
+            }
         }
     }
 

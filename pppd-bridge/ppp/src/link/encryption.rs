@@ -16,6 +16,9 @@ use crate::wire::{Code, Packet, Protocol, emit_packet, split_frame};
 /// So many times our request may have been answered more than once.
 const MAX_ANEW: u8 = 10;
 
+/// So many packets of no protocol at all are no accident.
+const GARBLED: u8 = 3;
+
 /// Encryption as the kernel has it.
 #[derive(Default)]
 pub(super) struct Crypt {
@@ -32,6 +35,8 @@ pub(super) struct Crypt {
     pub(super) refused: bool,
     /// The kernel drops what is not encrypted.
     pub(super) stands: bool,
+    /// Packets that the kernel has decrypted to what is nothing.
+    garbled: u8,
     /// A Reset-Request waits for its answer until then.
     pub(super) reset_until: Option<Instant>,
 }
@@ -252,6 +257,31 @@ impl Link {
         if self.crypt.stands && self.crypt.reset_until.is_none() {
             self.send_reset(now);
         }
+    }
+
+    /// A packet of an unknown protocol: what is decrypted with another key than it was encrypted with looks like that. A control
+    /// protocol that we do not know is a peer's honest try.
+    pub(super) fn perhaps_garbled(&mut self, now: Instant, entropy: &mut dyn Entropy, protocol: Protocol) {
+        if !self.crypt.stands || (0x8000..0xc000).contains(&protocol.0) {
+            return;
+        }
+        self.crypt.garbled = self.crypt.garbled.saturating_add(1);
+        if self.crypt.garbled >= GARBLED {
+            self.garbled(now, entropy);
+        }
+    }
+
+    /// One end does not read any more what the other encrypts. With keys that follow from packet to packet (stateful) that
+    /// happens where the packet is lost that was to bring both together again: Linux changes the key with each of those, and
+    /// nobody says how many there were.
+    pub(super) fn garbled(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        if !self.crypt.stands {
+            return;
+        }
+        let text = "one end can't read any more what the other encrypts (MPPE): their keys are out of step";
+        let hint = "leave `mppe-stateful` off at both ends: each packet has a key of its own then, and loss does no harm";
+        let why = Failure::new(FailureCode::PeerLost, Step::Encryption, text).hint(hint);
+        self.close(now, entropy, Err(why));
     }
 
     pub(super) fn send_reset(&mut self, now: Instant) {

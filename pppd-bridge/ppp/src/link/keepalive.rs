@@ -111,7 +111,8 @@ impl Link {
                 let text = "the peer does not know LCP";
                 self.close(now, entropy, Err(Failure::new(FailureCode::PeerMisbehaved, Step::Link, text)));
             }
-            Protocol::PAP | Protocol::CHAP | Protocol::EAP if self.phase == Phase::Authenticate => {
+            Protocol::PAP | Protocol::CHAP | Protocol::EAP if self.phase != Phase::Authenticate => {}
+            Protocol::PAP | Protocol::CHAP | Protocol::EAP => {
                 let text = format!("the peer agreed to {protocol}, and then rejected it");
                 let why = Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text);
                 self.close(now, entropy, Err(why));
@@ -123,6 +124,7 @@ impl Link {
                     self.ccp_outcome(now, entropy, outcome);
                 }
             }
+            Protocol::IP | Protocol::IPV6 | Protocol::COMPRESSED => {}
             Protocol::IPCP => {
                 if let Some(ipcp) = &mut self.ipcp {
                     let outcome = ipcp.event(now, entropy, event);
@@ -135,7 +137,8 @@ impl Link {
                     self.ipv6cp_outcome(now, outcome);
                 }
             }
-            _ => {}
+            // We have sent nothing of it.
+            _ => self.garbled(now, entropy),
         }
     }
 }

@@ -272,3 +272,28 @@ fn what_a_peer_asked_for_before_is_not_what_it_asks_for_now() {
     pair.run(30);
     assert_eq!(pair.a.failure().code, FailureCode::ProposalMismatch);
 }
+
+/// Decrypted with another key: the link is dialled anew, and does not stand there and carry nothing.
+#[test]
+fn a_link_whose_ends_do_not_read_each_other_ends() {
+    let garbage = |protocol: u16| Input::Frame(emit_frame(Protocol(protocol), &[1, 2, 3]));
+    let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    for protocol in [0x802b, 0x802b, 0x8281, 0x00a5, 0x4e33] {
+        let answers = pair.a.handle(pair.now, garbage(protocol));
+        assert_eq!(answers.len(), 1, "{protocol:#x} is rejected, and no more");
+    }
+    let frames = pair.a.handle(pair.now, garbage(0x12fe));
+    assert!(frames.iter().any(|f| f.starts_with(&[0xc0, 0x21, Code::TERMINATE_REQUEST.0])), "{frames:02x?}");
+    pair.run(30);
+    assert_eq!(pair.a.failure().code, FailureCode::PeerLost);
+
+    let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
+    let reject = |protocol: &[u8]| {
+        let packet = emit_packet(Code::PROTOCOL_REJECT, 3, &[protocol, &[1, 2, 3]]);
+        Input::Frame(emit_frame(Protocol::LCP, &packet))
+    };
+    assert!(pair.a.handle(pair.now, reject(&[0, 0x57])).is_empty(), "the peer does not want IPv6");
+    pair.a.handle(pair.now, reject(&[0xe3, 0x1c]));
+    pair.run(30);
+    assert!(pair.a.failure().text.contains("out of step"), "{:?}", pair.a.closed);
+}
