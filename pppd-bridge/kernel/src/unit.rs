@@ -198,7 +198,8 @@ impl Unit {
             .map_err(PppError::refused("encryption (MPPE)"))
     }
 
-    /// Encryption stands: what is not encrypted is not sent any more. Or it does not.
+    /// Encryption stands: what is not encrypted is not sent any more. Or it does not, and nothing of either family passes: where a
+    /// Configure-Request of CCP has stopped it, Linux would send in clear, `SC_MUST_COMP` or not (6.12's `ppp_send_frame`).
     ///
     /// # Errors
     /// The kernel refuses.
@@ -206,6 +207,8 @@ impl Unit {
         let flags = if stands {
             ioctl::SC_CCP_OPEN | ioctl::SC_CCP_UP | ioctl::SC_MUST_COMP
         } else {
+            self.pass(Family::V4, false)?;
+            self.pass(Family::V6, false)?;
             ioctl::SC_CCP_OPEN | ioctl::SC_MUST_COMP
         };
         ioctl::set_flags(self.fd(), flags).map_err(PppError::refused("CCP"))

@@ -114,7 +114,8 @@ pub enum Ask {
     },
     /// Prepare the kernel's encryption of one direction. → [`Answer::Compressed`]
     Compress(Compress),
-    /// Encryption stands in both directions (`true`), or does no more (`false`). → [`Answer::Compressed`]
+    /// Encryption stands in both directions (`true`), or does no more (`false`): then no packet passes until there is an
+    /// [`Ask::Install`] again. → [`Answer::Compressed`]
     Encrypted(bool),
     /// Addresses, routes and the like, and let packets of the family pass. → [`Answer::Installed`]
     Install(Network),

@@ -234,6 +234,11 @@ impl Link {
             };
             let why = Failure::new(FailureCode::ProposalMismatch, Step::Encryption, text)
                 .hint("make the server offer MPPE with 128 bits, or choose a tunnel that does not need it");
+            if was {
+                // The kernel has stopped encrypting, and not sending: nothing may pass while the peer is told.
+                self.crypt.stands = false;
+                self.ask(now, About::Unencrypted, Ask::Encrypted(false));
+            }
             return self.close(now, entropy, Err(why));
         }
         // The peer may believe that it encrypts, where it has not said no: then nobody would read the other.

@@ -122,7 +122,9 @@ fn who_only_takes_it_does_without() {
 fn nothing_goes_on_in_clear() {
     let mut pair = between(Mppe::REQUIRED, Mppe::REQUIRED);
     let terminate = emit_packet(Code::TERMINATE_REQUEST, 77, &[]);
-    pair.a.handle(pair.now, Input::Frame(emit_frame(Protocol::CCP, &terminate)));
+    let frames = pair.a.handle(pair.now, Input::Frame(emit_frame(Protocol::CCP, &terminate)));
+    assert_eq!(told(&pair).chars().last(), Some('-'), "at once, not when the peer has taken leave");
+    assert!(frames.iter().any(|f| f.starts_with(&[0xc0, 0x21, Code::TERMINATE_REQUEST.0])), "{frames:02x?}");
     pair.run(30);
     assert_eq!(pair.a.failure().code, FailureCode::ProposalMismatch);
 }
