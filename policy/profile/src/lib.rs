@@ -10,6 +10,7 @@ mod aaa_read;
 mod eap;
 mod error;
 mod front;
+mod l2tp_read;
 mod ppk;
 mod ppp;
 mod ppp_keys;
@@ -37,7 +38,7 @@ pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use front::{Front, FrontSocket};
 pub use ppk::{Ppk, PpkUse};
 pub use ppp::{
-    Ipsec, L2tpRule, LinkKind, LinkName, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind,
+    Ipsec, IpsecRule, L2tpRule, LinkKind, LinkName, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind,
 };
 pub use pppd::{AddressRule, PppdSecrets, parse_pppd_secrets};
 pub use profile::{AuthMethod, Dns, Families, Profile, Proxy, ProxyRule, Tunnel};

@@ -1,13 +1,15 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use adit_core::Prefix;
+use adit_core::{Identity, Prefix};
 
 use crate::eap::EapType;
 use crate::front::Front;
 use crate::profile::ProxyRule;
+use crate::sa::Rekeying;
 use crate::secret::{CertSource, FileRef, KeySource, Revocation};
 use crate::server::IdentityPattern;
+use crate::value::Suite;
 
 /// What carries a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -147,20 +149,41 @@ pub struct PppRule {
 /// What protects an L2TP tunnel from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ipsec {
+    /// ESP in transport mode, whose keys IKEv1 makes (RFC 3193). The default.
+    Ikev1,
     /// Nothing, by somebody's explicit word.
     None,
 }
 
 impl Ipsec {
-    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[("ikev1", Self::Ikev1), ("none", Self::None)];
 
     /// The word for it in a file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Ikev1 => "ikev1",
             Self::None => "none",
         }
     }
+}
+
+/// The IPsec around a server's L2TP tunnels. Algorithms that protect little are in it only where the server says
+/// `legacy = true`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IpsecRule {
+    /// The file of the pre-shared key that all clients have.
+    pub psk: FileRef,
+    /// Who we claim to be. `None`: the address that the client dialled.
+    pub local_id: Option<Identity>,
+    /// Phase 1 proposals, best first. Empty: the default ones.
+    pub ike: Vec<Suite>,
+    /// Phase 2 proposals, best first. Empty: the default ones.
+    pub esp: Vec<Suite>,
+    /// Whether algorithms that protect little may be used.
+    pub legacy: bool,
+    /// When keys are replaced.
+    pub rekeying: Rekeying,
 }
 
 /// What is said of an L2TP tunnel.
@@ -172,6 +195,9 @@ pub struct L2tpRule {
     pub secret: Option<FileRef>,
     /// Whether values are hidden by it. Default: no.
     pub hide: bool,
+    /// The IPsec of a server's tunnels; a profile's is what the profile says. Always there in a server that is not
+    /// without it.
+    pub server: Option<Box<IpsecRule>>,
 }
 
 impl Default for PppRule {

@@ -5,7 +5,8 @@ use adit_core::Prefix;
 
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
 use crate::front::{Front, front};
-use crate::ppp::{Ipsec, L2tpRule, LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
+use crate::l2tp_read::{l2tp_of_profile, l2tp_of_server};
+use crate::ppp::{LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
@@ -13,7 +14,7 @@ use crate::profile_read::{
     parse_network, servers, start, user_name,
 };
 use crate::proxy_read::proxy;
-use crate::read::{Reader, Table, entry};
+use crate::read::{CheckSuite, Reader, Table, entry};
 use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
@@ -36,6 +37,7 @@ pub(crate) fn ppp_profile(
     name: &ProfileName,
     table: &Table<'_>,
     kind: TunnelKind,
+    check: CheckSuite<'_>,
 ) -> Option<Profile> {
     let in_tls = kind == TunnelKind::Sstp;
     reader.only(table, &ppp_keys::of_profile(kind));
@@ -46,7 +48,8 @@ pub(crate) fn ppp_profile(
     let user = reader.parse(table, "user", user_name);
     let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
-    let ppp = rule(reader, table, kind, &eap.methods);
+    let mut ppp = rule(reader, table, kind, &eap.methods);
+    let outside = l2tp_of_profile(reader, table, kind, check);
     if !in_tls {
         not_in_clear(reader, table, kind, &eap.methods);
     }
@@ -62,9 +65,17 @@ pub(crate) fn ppp_profile(
     let (start, idle) = start(reader, table, known);
     let addresses = families(reader, table);
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
+    ppp.l2tp = outside.rule;
     let profile = Profile {
         start,
         idle,
+        psk: outside.psk,
+        local_id: outside.local_id,
+        ike: outside.ike,
+        esp: outside.esp,
+        rekeying: outside.rekeying,
+        dpd: outside.dpd,
+        force_encapsulation: outside.force_encapsulation,
         auth: AuthMethod::Eap,
         remote_id: reader.parse(table, "remote-id", parse_identity),
         remote_auth: match in_tls
@@ -105,30 +116,6 @@ fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, servers
         let message = format!("`server`: {} has the {port} and no other", kind.name());
         reader.error(span, message, "take the port out");
     }
-}
-
-/// What protects a tunnel, and what its ends know of each other. L2TP alone encrypts nothing.
-fn l2tp(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Option<L2tpRule> {
-    if kind != TunnelKind::L2tp {
-        return None;
-    }
-    if entry(table, "ipsec").is_none() {
-        let help = "L2TP alone encrypts nothing and proves nothing, and IPsec around it is not there yet; for a link that is \
-                    trusted, and for no other, add ipsec = \"none\"";
-        reader.missing(table, "ipsec", help);
-    }
-    let secret = reader.file(table, "tunnel-secret-file", Directory::Secrets);
-    let hide = reader.boolean(table, "hide-avps").unwrap_or(false);
-    if secret.is_none() && entry(table, "tunnel-secret-file").is_none() {
-        reader.useless(
-            table,
-            "hide-avps",
-            "values are hidden by a secret",
-            "add tunnel-secret-file = \"NAME.secret\"",
-        );
-    }
-    let ipsec = reader.choice(table, "ipsec", Ipsec::WORDS)?;
-    Some(L2tpRule { ipsec, secret, hide })
 }
 
 fn who_we_are(reader: &mut Reader<'_>, table: &Table<'_>, by_certificate: bool) {
@@ -326,7 +313,7 @@ fn rule(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, methods: &
         auth: auth(reader, table, kind, PppAuth::default_of(methods)),
         scripts: scripts(reader, table),
         proxy: if kind == TunnelKind::Sstp { proxy(reader, table) } else { None },
-        l2tp: l2tp(reader, table, kind),
+        l2tp: None,
     }
 }
 
@@ -340,8 +327,8 @@ pub(crate) fn ppp_server(
     reader: &mut Reader<'_>,
     top: &Table<'_>,
     kind: TunnelKind,
-    named: Named<'_>,
-    taken: &[&str],
+    (named, taken): (Named<'_>, &[&str]),
+    check: CheckSuite<'_>,
 ) -> Option<PppServer> {
     let of = kind.as_str();
     let in_tls = kind == TunnelKind::Sstp;
@@ -358,7 +345,7 @@ pub(crate) fn ppp_server(
         TunnelKind::Ikev2 | TunnelKind::Pptp => PPTP_PORT,
     };
     let interface = if in_tls { reader.choice(&table, "interface", LinkKind::WORDS) } else { None };
-    let l2tp = l2tp(reader, &table, kind);
+    let l2tp = l2tp_of_server(reader, &table, kind, check);
     let front = if in_tls { front(reader, &table) } else { Front::default() };
     let radius = reader.boolean(&table, "radius").unwrap_or(false);
     let users = users(reader, top, &table, of, radius);

@@ -134,7 +134,7 @@ fn profile(
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
     match reader.choice(table, "tunnel", TUNNEL) {
         Some(TunnelWord::Kind(kind @ (TunnelKind::Pptp | TunnelKind::Sstp | TunnelKind::L2tp))) => {
-            ppp_profile(reader, name, table, kind)
+            ppp_profile(reader, name, table, kind, check)
         }
         word => ike_profile(reader, name, table, word, check),
     }

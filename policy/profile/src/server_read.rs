@@ -136,11 +136,11 @@ fn server(reader: &mut Reader<'_>, top: &Table<'_>, check: CheckSuite<'_>) -> Se
     needs_of_connections(reader, top, &ikev2, &connections);
     needs_of_aaa(reader, top, &aaa, &connections);
     let mut taken: Vec<&str> = connections.iter().filter_map(|c| c.pool.as_deref()).collect();
-    let pptp = ppp_server(reader, top, TunnelKind::Pptp, named, &taken);
+    let pptp = ppp_server(reader, top, TunnelKind::Pptp, (named, &taken), check);
     taken.extend(pptp.iter().map(|p| p.pool.as_str()));
-    let sstp = ppp_server(reader, top, TunnelKind::Sstp, named, &taken);
+    let sstp = ppp_server(reader, top, TunnelKind::Sstp, (named, &taken), check);
     taken.extend(sstp.iter().map(|p| p.pool.as_str()));
-    let l2tp = ppp_server(reader, top, TunnelKind::L2tp, named, &taken).map(Arc::new);
+    let l2tp = ppp_server(reader, top, TunnelKind::L2tp, (named, &taken), check).map(Arc::new);
     let (pptp, sstp) = (pptp.map(Arc::new), sstp.map(Arc::new));
     ServerConfig { listen, ikev2, connections, ppks, pools, network, limits, pptp, sstp, l2tp, aaa }
 }

@@ -4,7 +4,7 @@ use adit_core::TrafficSelector;
 
 use crate::eap::EapChoice;
 use crate::ppk::PpkUse;
-use crate::ppp::{L2tpRule, MppeRule, PppAuth, PppRule, TunnelKind};
+use crate::ppp::{Ipsec, L2tpRule, MppeRule, PppAuth, PppRule, TunnelKind};
 use crate::profile::{AuthMethod, Dns, Profile, ProxyRule};
 use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
@@ -69,8 +69,11 @@ impl Profile {
         if self.kind != TunnelKind::Sstp {
             out.extend(self.settings_of_mppe(ppp));
         }
-        if let Some(L2tpRule { ipsec, secret, hide }) = &ppp.l2tp {
-            out.push(said("ipsec", string(ipsec.as_str())));
+        if let Some(L2tpRule { ipsec, secret, hide, .. }) = &ppp.l2tp {
+            out.push(when("ipsec", string(ipsec.as_str()), *ipsec == Ipsec::Ikev1));
+            if *ipsec != Ipsec::None {
+                out.extend(self.settings_of_ipsec());
+            }
             out.extend(secret.as_ref().map(|file| said("tunnel-secret-file", string(&file.shown()))));
             out.push(when("hide-avps", hide.to_string(), !hide));
         }
@@ -92,6 +95,17 @@ impl Profile {
             );
         }
         out
+    }
+
+    /// Of the IPsec around L2TP.
+    fn settings_of_ipsec(&self) -> Vec<Setting> {
+        let credentials = self.settings_of_credentials().into_iter().filter(|s| s.key.starts_with("psk"));
+        let local = self.local_id.as_ref().map(|id| said("local-id", string(&id.to_string())));
+        let algorithms = self.settings_of_algorithms().into_iter();
+        let algorithms = algorithms.filter(|s| ["ike", "esp", "rekey-ike", "rekey-child"].contains(&s.key));
+        let host = self.settings_of_host().into_iter();
+        let host = host.filter(|s| ["dpd", "force-encapsulation"].contains(&s.key));
+        credentials.chain(local).chain(algorithms).chain(host).collect()
     }
 
     fn settings_of_mppe(&self, ppp: &PppRule) -> Vec<Setting> {

@@ -14,11 +14,15 @@ fn with(lines: &str) -> Result<adit_profile::Profile, String> {
 
 /// Nothing protects L2TP by itself: that there is to be no IPsec somebody has to write.
 #[test]
-fn without_ipsec_it_is_refused_unless_somebody_says_so() {
+fn ipsec_is_there_unless_somebody_says_no() {
     let said = profile(BARE).unwrap_err();
-    assert!(said.contains("`ipsec` is missing") && said.contains("add ipsec = \"none\""), "{said}");
-    let said = profile(&format!("{BARE}ipsec = \"ikev1\"\n")).unwrap_err();
+    assert!(said.contains("`psk-file` is missing") && said.contains("ipsec = \"none\""), "{said}");
+    let said = profile(&format!("{BARE}ipsec = \"perhaps\"\n")).unwrap_err();
     assert!(said.contains("`ipsec`") && said.contains("\"none\""), "{said}");
+    let whole = profile(&format!("{BARE}psk-file = \"corp.psk\"\n")).unwrap();
+    assert!(whole.psk.is_some() && whole.files().len() == 1);
+    assert_eq!(whole.ppp.unwrap().l2tp.unwrap().ipsec, Ipsec::Ikev1);
+    assert!(with("psk-file = \"corp.psk\"").unwrap_err().contains("there is no IPsec"));
     let plain = with("").unwrap();
     assert_eq!((plain.kind, plain.tunnel), (TunnelKind::L2tp, Tunnel::Full));
     let ppp = plain.ppp.unwrap();
@@ -38,6 +42,14 @@ fn what_it_says_is_shown_and_read_again() {
     {
         assert!(shown.contains(line), "{line}: {shown}");
     }
+    assert_eq!(profile(&shown).unwrap().to_toml(), shown);
+    let lines = "psk-file = \"corp.psk\"\nremote-id = \"vpn.example.com\"\nlocal-id = \"ann@example.com\"\nlegacy = true\n\
+                 rekey-child = \"20m\"\ndpd = \"10s\"\nforce-encapsulation = true\n";
+    let shown = profile(&format!("{BARE}{lines}")).unwrap().to_toml();
+    for line in lines.lines() {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("ipsec"), "it is the default: {shown}");
     assert_eq!(profile(&shown).unwrap().to_toml(), shown);
 }
 
@@ -77,13 +89,17 @@ fn a_server_says_so_too_and_has_sites_and_a_pool_of_its_own() {
     assert_eq!(read.l2tp.as_ref().unwrap().sites.len(), 1);
     assert_eq!(read.files().len(), 2);
     for (from, to, error) in [
-        ("ipsec = \"none\"\n", "", "[l2tp] `ipsec` is missing"),
+        ("ipsec = \"none\"\n", "", "[l2tp] `psk-file` is missing"),
         ("pool = \"dial-in\"\n", "", "[l2tp] `pool` is missing"),
         ("ipsec", "port = 1702\nipsec", "unknown key \"port\""),
     ] {
         let said = server(&SERVER.replace(from, to)).unwrap_err();
         assert!(said.contains(error), "{error}: {said}");
     }
+    let protected = server(&SERVER.replace("ipsec = \"none\"", "psk-file = \"l2tp.psk\"")).unwrap();
+    assert_eq!(protected.files().len(), 2);
+    let rule = protected.l2tp.as_ref().unwrap().l2tp.as_ref().unwrap();
+    assert!(rule.ipsec == Ipsec::Ikev1 && rule.server.is_some());
     let shared = format!("[pptp]\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n{SERVER}");
     assert!(server(&shared).unwrap_err().contains("give L2TP a pool of its own"));
 }

@@ -1,0 +1,123 @@
+//! What protects L2TP's tunnels, and what their ends know of each other. L2TP alone encrypts nothing.
+
+use core::time::Duration;
+
+use adit_core::Identity;
+
+use crate::ppp::{Ipsec, IpsecRule, L2tpRule, TunnelKind};
+use crate::ppp_keys::{IPSEC, IPSEC_OF_CLIENT};
+use crate::profile_read::{DPD_DEFAULT, DPD_RANGE};
+use crate::read::{CheckSuite, Reader, Table, entry};
+use crate::sa::Rekeying;
+use crate::sa_read;
+use crate::secret::{Directory, PskSource};
+use crate::value::{Suite, SuiteKind, parse_identity};
+
+/// What a profile says of what is outside of its link. Where it is not L2TP, nothing of it means anything.
+pub(crate) struct Outside {
+    pub(crate) rule: Option<L2tpRule>,
+    pub(crate) psk: Option<PskSource>,
+    pub(crate) local_id: Option<Identity>,
+    pub(crate) ike: Vec<Suite>,
+    pub(crate) esp: Vec<Suite>,
+    pub(crate) rekeying: Rekeying,
+    pub(crate) dpd: Duration,
+    pub(crate) force_encapsulation: bool,
+}
+
+/// Of a profile.
+pub(crate) fn l2tp_of_profile(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    kind: TunnelKind,
+    check: CheckSuite<'_>,
+) -> Outside {
+    let rule = tunnel(reader, table, kind);
+    let protected = rule.as_ref().is_some_and(|rule| rule.ipsec != Ipsec::None);
+    if rule.is_some() && !protected {
+        no_ipsec(reader, table, &[IPSEC, IPSEC_OF_CLIENT].concat());
+    }
+    let mut outside = Outside {
+        rule,
+        psk: None,
+        local_id: None,
+        ike: Vec::new(),
+        esp: Vec::new(),
+        rekeying: Rekeying::default(),
+        dpd: DPD_DEFAULT,
+        force_encapsulation: false,
+    };
+    if protected {
+        if entry(table, "psk").is_none() {
+            needs_key(reader, table);
+        }
+        outside.psk = reader.psk(table);
+        outside.local_id = reader.parse(table, "local-id", parse_identity);
+        outside.ike = reader.suites(table, "ike", SuiteKind::Ike, check);
+        outside.esp = reader.suites(table, "esp", SuiteKind::Esp, check);
+        outside.rekeying = sa_read::rekeying(reader, table);
+        outside.dpd = reader.duration(table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT);
+        outside.force_encapsulation = reader.boolean(table, "force-encapsulation").unwrap_or(false);
+    }
+    outside
+}
+
+/// Of a server.
+pub(crate) fn l2tp_of_server(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    kind: TunnelKind,
+    check: CheckSuite<'_>,
+) -> Option<L2tpRule> {
+    let rule = tunnel(reader, table, kind)?;
+    if rule.ipsec == Ipsec::None {
+        no_ipsec(reader, table, IPSEC);
+        return Some(rule);
+    }
+    needs_key(reader, table);
+    let psk = reader.file(table, "psk-file", Directory::Secrets);
+    let local_id = reader.parse(table, "local-id", parse_identity);
+    let ike = reader.suites(table, "ike", SuiteKind::Ike, check);
+    let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
+    let rekeying = sa_read::rekeying(reader, table);
+    let ipsec = IpsecRule { psk: psk?, local_id, ike, esp, legacy: reader.legacy, rekeying };
+    Some(L2tpRule { server: Some(Box::new(ipsec)), ..rule })
+}
+
+fn tunnel(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Option<L2tpRule> {
+    if kind != TunnelKind::L2tp {
+        return None;
+    }
+    let secret = reader.file(table, "tunnel-secret-file", Directory::Secrets);
+    let hide = reader.boolean(table, "hide-avps").unwrap_or(false);
+    if secret.is_none() && entry(table, "tunnel-secret-file").is_none() {
+        reader.useless(
+            table,
+            "hide-avps",
+            "values are hidden by a secret",
+            "add tunnel-secret-file = \"NAME.secret\"",
+        );
+    }
+    // What can't be read is no word for clear text.
+    let ipsec = match entry(table, "ipsec") {
+        Some(_) => reader.choice(table, "ipsec", Ipsec::WORDS)?,
+        None => Ipsec::Ikev1,
+    };
+    Some(L2tpRule { ipsec, secret, hide, server: None })
+}
+
+fn needs_key(reader: &mut Reader<'_>, table: &Table<'_>) {
+    if entry(table, "psk-file").is_none() {
+        let help = "add psk-file = \"NAME.psk\", a file in /etc/adit/secrets that holds the pre-shared key: IPsec protects \
+                    L2TP, which alone encrypts nothing; for a link that is trusted, and for no other, there is \
+                    ipsec = \"none\"";
+        reader.missing(table, "psk-file", help);
+    }
+}
+
+fn no_ipsec(reader: &mut Reader<'_>, table: &Table<'_>, keys: &[&str]) {
+    for key in keys {
+        let help = "take the line out; or take  ipsec = \"none\"  out: then IPsec protects the tunnel";
+        reader.useless(table, key, "with ipsec = \"none\" there is no IPsec", help);
+    }
+}
