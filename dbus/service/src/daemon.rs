@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
-use adit_isakmp::crypto::CryptoProvider;
+use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_profile::{LinkName, Profile, Start, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
@@ -434,7 +434,11 @@ impl Daemon {
         let make = || async {
             let sockets = IkeSockets::bind(ports, exact, MARK)?;
             info!(ports = ?sockets.ports(), "IKE sockets");
-            let driver = start(sockets, Arc::clone(&self.doors.crypto), Box::new(OsEntropy::new()));
+            let driver = start(
+                sockets,
+                Arc::clone(&self.doors.crypto),
+                [Box::new(OsEntropy::new()), Box::new(OsEntropy::new())],
+            );
             self.sad.report_to(driver.downgrade());
             Ok(driver)
         };

@@ -55,7 +55,8 @@ pub fn ppp_shown(outside: &Outside, mppe: Option<(MppeStrength, bool)>) -> (Stri
     match outside {
         Outside::Tls(shown) => (shown.clone(), Vec::new()),
         Outside::Pptp => mppe_shown(&["PPTP", "MS-CHAPv2"], mppe),
-        Outside::L2tp(what) => mppe_shown(&[what], mppe),
+        Outside::L2tp => mppe_shown(&["L2TP without IPsec"], mppe),
+        Outside::Ipsec { shown, weak } => (shown.clone(), weak.clone()),
     }
 }
 
@@ -67,8 +68,15 @@ pub enum Outside {
     Pptp,
     /// TLS: what it encrypts with, and how packets come to this host, in words.
     Tls(String),
-    /// L2TP, in words that say what protects it.
-    L2tp(&'static str),
+    /// L2TP that nothing protects.
+    L2tp,
+    /// IPsec, in words, and what of it is weak.
+    Ipsec {
+        /// What it encrypts with.
+        shown: String,
+        /// What can be broken.
+        weak: Vec<String>,
+    },
 }
 
 /// A PPP link's encryption in words, and what of its connection is weak.

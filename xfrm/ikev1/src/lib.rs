@@ -5,9 +5,6 @@
 //! [`Input`](api::Input), [`Endpoint::poll`] is drained to `None`, and then nothing happens until
 //! [`Endpoint::deadline`]. See [`api`] for what goes in and what comes out.
 //!
-//! **The daemon does not host it yet**: nothing in `dbus/service` opens IKEv1 to anybody. What drives it so far are the
-//! tests, the simulation, the fuzz targets, and the lab's scripted peer.
-//!
 //! | where | what | RFC |
 //! |---|---|---|
 //! | `endpoint` | demultiplexing by cookies, limits of what peers have begun, one list of deadlines | 2408 §5.2 |

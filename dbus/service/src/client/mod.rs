@@ -27,7 +27,7 @@ pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use idle::Idle;
 pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, refused, unless};
 pub(crate) use resolve::resolve;
-pub(crate) use words::not_rekeyed;
+pub(crate) use words::{hint_at_legacy, not_rekeyed};
 
 /// Starts the connection's task.
 #[must_use]

@@ -7,7 +7,7 @@ use adit_ikev2::api::ChildId;
 use adit_profile::Profile;
 
 /// Names the way out where a server takes nothing but what can be broken.
-pub(super) fn hint_at_legacy(failure: Failure, profile: &Profile) -> Failure {
+pub(crate) fn hint_at_legacy(failure: Failure, profile: &Profile) -> Failure {
     if failure.code != FailureCode::ProposalMismatch || profile.legacy {
         return failure;
     }

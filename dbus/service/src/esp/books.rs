@@ -211,6 +211,11 @@ impl Books {
         selectors.iter().all(|s| owner(s) == Some(last)).then_some(heir.sa?)
     }
 
+    /// Whether one of these, without an interface, is somebody's.
+    pub(super) fn is_claimed(&self, selectors: &[Selector]) -> bool {
+        selectors.iter().any(|s| self.owners.contains_key(&(None, *s)))
+    }
+
     /// Gives selectors up: their policies go back to whoever had them before, or go.
     pub(super) fn release(&mut self, reqid: u32, selectors: &[Selector]) -> PolicyChange {
         let mut change = PolicyChange::default();

@@ -4,7 +4,8 @@ use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelec
 use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
 use adit_isakmp::EspSuite;
 use adit_xfrm_kernel::{
-    self as xfrm, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, Policy, PolicyPlan, Selector, StateId, UdpEncap,
+    self as xfrm, AllocateSpi, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, Policy, PolicyPlan, Selector, StateId,
+    UdpEncap,
 };
 
 use super::Limits;
@@ -132,6 +133,14 @@ impl Lineage {
             priority: PolicyPlan::DEFAULT_PRIORITY,
         };
         plan.of_pair(selector)
+    }
+
+    /// What a packet may have asked for that met its policies and no outbound state: one that has expired, or that somebody
+    /// has taken away. In tunnel mode the interface is gone before.
+    pub(super) fn acquired(&self) -> Option<AllocateSpi> {
+        let (local, peer) = (self.path.local.ip(), self.path.remote.ip());
+        let tunnel = AllocateSpi::tunnel(peer, local, self.reqid, self.if_id);
+        (self.mode == Mode::Transport).then_some(AllocateSpi { mode: self.mode, ..tunnel })
     }
 
     pub(super) fn encap(&self) -> Option<UdpEncap> {

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use adit_core::{Failure, FailureCode, Path, Step};
+use adit_core::{Failure, FailureCode, Path, Step, TrafficSelector};
 use adit_dbus_api::Traffic;
-use adit_ikev2::api::{ChildId, ChildSa, EspKeys, Input, SaId};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Input, SaId};
 use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, Plugged, StateId, XfrmDoor, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::Books;
-use super::child::{Lineage, Numbers};
+use super::child::{Lineage, Numbers, selectors};
 use super::queue::Queue;
 use super::work::Inherited;
 use super::{Awaited, Limits, events};
@@ -268,6 +268,18 @@ impl Sad {
         let sad = self.clone();
         let done = self.queue.run(move || sad.trap_now(&of));
         async { done.await.unwrap_or_else(|| Err(died())) }
+    }
+
+    /// Whether something has policies for that traffic already.
+    #[must_use]
+    pub fn is_claimed(
+        &self,
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+        path: Path,
+    ) -> bool {
+        let wanted = selectors(local_ts, remote_ts, ChildMode::Transport, path);
+        wanted.is_ok_and(|wanted| self.books().is_claimed(&wanted))
     }
 
     /// Removes a trap's policies.

@@ -153,11 +153,12 @@ impl Sad {
         child: ChildId,
         replaced: bool,
     ) -> (Vec<XfrmError>, Option<Inherited>) {
-        let (change, heir, outbound, inbound) = {
+        let (change, heir, outbound, inbound, acquired) = {
             let mut books = self.books();
             let Some((reqid, lineage, found)) = books.find(sa, child) else { return (Vec::new(), None) };
             let heir = books.successor(reqid, lineage, &found.selectors).filter(|_| !replaced);
             let (outbound, inbound) = (Lineage::outbound(found), Lineage::inbound(found));
+            let acquired = lineage.acquired().filter(|_| !replaced && lineage.children.len() == 1);
             let own = books.own_selectors(reqid, child);
             let change = books.release(reqid, &own);
             if replaced {
@@ -167,7 +168,7 @@ impl Sad {
             } else {
                 books.forget(sa, reqid, child);
             }
-            (change, heir, outbound, inbound)
+            (change, heir, outbound, inbound, acquired)
         };
         if replaced {
             return (self.apply(change), None);
@@ -181,6 +182,7 @@ impl Sad {
         });
         if inherited.is_none() {
             errors.extend(self.door().remove_states(&states().collect::<Vec<_>>()));
+            errors.extend(self.forget_now(acquired.as_slice()));
         }
         (errors, inherited)
     }

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adit_core::Failure;
-use adit_xfrm_kernel::{OUR_IF_IDS, XfrmDoor, XfrmError};
+use adit_xfrm_kernel::{AllocateSpi, OUR_IF_IDS, XfrmDoor, XfrmError};
 
 use super::{Changes, Host, HostError, Undo, leftovers};
 
@@ -63,8 +63,15 @@ fn remove_states(door: &dyn XfrmDoor, kept: &Kept) -> Vec<XfrmError> {
         Ok(mut states) => {
             states
                 .retain(|s| s.if_id.map_or(!kept.reqids.contains(&s.reqid), |id| !kept.if_ids.contains(&id)));
-            let ids: Vec<_> = states.iter().map(|s| s.id).collect();
+            // What a packet has asked for has no SPI, by which it could be removed.
+            let (asked_for, stand): (Vec<_>, Vec<_>) = states.into_iter().partition(|s| s.id.spi == 0);
+            let ids: Vec<_> = stand.iter().map(|s| s.id).collect();
             errors.extend(door.remove_states(&ids));
+            for state in asked_for {
+                let tunnel =
+                    AllocateSpi::tunnel(state.id.destination, state.source, state.reqid, state.if_id);
+                errors.extend(door.forget_acquired(&AllocateSpi { mode: state.mode, ..tunnel }));
+            }
         }
         Err(e) => errors.push(e),
     }

@@ -11,22 +11,40 @@ use adit_ikev2::Endpoint;
 use adit_ikev2::api::{Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId};
 use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
+use adit_isakmp::v1::Provider;
 use futures_util::FutureExt;
 use futures_util::future::poll_immediate;
 use tokio::sync::{mpsc, oneshot};
 
 use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
+use super::v1::{self, V1, V1Context, V1Listen};
 use crate::clock;
 
 /// Datagrams taken from one socket before others and the answers get their turn.
 const BUDGET: usize = 64;
 
 /// An answer, at once or later.
-pub enum Pending {
+pub enum Pending<A = Answer> {
     /// At once.
-    Now(Answer),
+    Now(A),
     /// When this is done.
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Pin<Box<dyn Future<Output = A> + Send>>),
+}
+
+impl<A: Send + 'static> Pending<A> {
+    /// The answer, if it is there; else whoever waits for it gets it.
+    fn settle(self, later: impl FnOnce(A) + Send + 'static) -> Option<A> {
+        let mut future = match self {
+            Self::Now(answer) => return Some(answer),
+            Self::Later(future) => future,
+        };
+        // What turns out to be there at once costs no task.
+        if let Some(answer) = poll_immediate(&mut future).now_or_never().flatten() {
+            return Some(answer);
+        }
+        tokio::spawn(async move { later(future.await) });
+        None
+    }
 }
 
 /// Who answers for an IKE_SA: the client's connection, or the server.
@@ -51,6 +69,7 @@ enum Command {
     Input(Input),
     Responder(Option<(Listen, Arc<dyn SaContext>)>),
     Answer(AskId, Answer),
+    V1(v1::Command),
 }
 
 /// A handle on the driver's task. The task ends when the last handle is gone.
@@ -65,6 +84,18 @@ impl IkeDriver {
     pub async fn initiate(&self, config: InitiatorConfig, context: Arc<dyn SaContext>) -> Option<SaId> {
         let (reply, id) = oneshot::channel();
         self.commands.send(Command::Initiate(Box::new(config), context, reply)).ok()?;
+        id.await.ok()
+    }
+
+    /// Dials by IKEv1.
+    pub async fn initiate_v1(
+        &self,
+        config: adit_ikev1::api::InitiatorConfig,
+        context: Arc<dyn V1Context>,
+    ) -> Option<SaId> {
+        let (reply, id) = oneshot::channel();
+        let command = v1::Command::Initiate(Box::new(config), context, reply);
+        self.commands.send(Command::V1(command)).ok()?;
         id.await.ok()
     }
 
@@ -87,6 +118,11 @@ impl IkeDriver {
     /// Lets peers in, with `context` to answer for them; `None`: no longer.
     pub fn set_responder(&self, responder: Option<(Listen, Arc<dyn SaContext>)>) {
         let _ = self.commands.send(Command::Responder(responder));
+    }
+
+    /// Lets peers in by IKEv1, likewise.
+    pub fn set_v1_responder(&self, responder: Option<(V1Listen, Arc<dyn V1Context>)>) {
+        let _ = self.commands.send(Command::V1(v1::Command::Responder(responder)));
     }
 
     /// The sockets, for their ports.
@@ -116,12 +152,19 @@ impl WeakIkeDriver {
 
 /// Starts the driver's task.
 #[must_use]
-pub fn start(sockets: IkeSockets, crypto: Arc<dyn CryptoProvider>, entropy: Box<dyn Entropy>) -> IkeDriver {
+pub fn start(
+    sockets: IkeSockets,
+    crypto: Arc<dyn Provider>,
+    [entropy, of_v1]: [Box<dyn Entropy>; 2],
+) -> IkeDriver {
     let (tx, rx) = mpsc::unbounded_channel();
     let sockets = Arc::new(sockets);
     let driver = IkeDriver { commands: tx.clone(), sockets: Arc::clone(&sockets) };
+    let v1 = V1::new(Arc::clone(&crypto), of_v1);
+    let crypto: Arc<dyn CryptoProvider> = crypto;
     let task = Task {
         endpoint: Endpoint::new(Arc::clone(&crypto), entropy, None),
+        v1,
         crypto,
         sockets,
         contexts: HashMap::new(),
@@ -135,6 +178,7 @@ pub fn start(sockets: IkeSockets, crypto: Arc<dyn CryptoProvider>, entropy: Box<
 
 struct Task {
     endpoint: Endpoint,
+    v1: V1,
     crypto: Arc<dyn CryptoProvider>,
     sockets: Arc<IkeSockets>,
     /// Asked several times for each datagram.
@@ -149,7 +193,8 @@ impl Task {
         let sockets = Arc::clone(&self.sockets);
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
-            let deadline = self.endpoint.deadline().map(|(at, _)| at);
+            let of_v1 = self.v1.deadline().map(|(at, _)| at);
+            let deadline = self.endpoint.deadline().map(|(at, _)| at).into_iter().chain(of_v1).min();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
@@ -158,15 +203,16 @@ impl Task {
                 socket = sockets.readable() => {
                     for _ in 0..BUDGET {
                         let Some(taken) = sockets.receive(socket, &mut buffer) else { break };
-                        if let Taken::Message(path, payload) = taken
-                            && self.listens(&path, &payload)
-                        {
-                            self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
+                        if let Taken::Message(path, payload) = taken {
+                            self.datagram(path, payload);
                             self.drain();
                         }
                     }
                 }
-                () = clock::sleep_until(deadline) => self.endpoint.handle(clock::now(), Input::Wake),
+                () = clock::sleep_until(deadline) => {
+                    self.endpoint.handle(clock::now(), Input::Wake);
+                    self.v1.handle(adit_ikev1::api::Input::Wake);
+                }
             }
             self.drain();
         }
@@ -177,9 +223,16 @@ impl Task {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
                 self.contexts.insert(sa, context);
-                let _ = reply.send(sa);
+                // Whoever wanted it has been stopped meanwhile.
+                if reply.send(sa).is_err() {
+                    self.endpoint.handle(clock::now(), Input::Close { sa });
+                }
             }
-            Command::Input(input) => self.endpoint.handle(clock::now(), input),
+            Command::Input(input) => match V1::input(input) {
+                Ok(input) => self.v1.handle(input),
+                Err(input) => self.endpoint.handle(clock::now(), input),
+            },
+            Command::V1(command) => self.v1.command(command),
             Command::Responder(responder) => {
                 let (listen, context) = responder.unzip();
                 self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();
@@ -188,6 +241,14 @@ impl Task {
                 self.server = context.or(self.server.take());
             }
             Command::Answer(id, answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
+        }
+    }
+
+    fn datagram(&mut self, path: Path, payload: Vec<u8>) {
+        if V1::is_of(&payload) {
+            self.v1.datagram(path, payload);
+        } else if self.listens(&path, &payload) {
+            self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
         }
     }
 
@@ -206,6 +267,28 @@ impl Task {
                 Output::Event { sa, event } => self.event(sa, event),
             }
         }
+        self.drain_v1();
+    }
+
+    fn drain_v1(&mut self) {
+        use adit_ikev1::api::{Input, Output};
+        while let Some(output) = self.v1.poll() {
+            match output {
+                Output::Transmit(transmit) => self.sockets.send(&transmit),
+                Output::Ask { id, sa, ask } => {
+                    let answers = self.answers.clone();
+                    let later = move |answer| {
+                        if let Some(answers) = answers.upgrade() {
+                            let _ = answers.send(Command::V1(v1::Command::Answer(id, answer)));
+                        }
+                    };
+                    if let Some(answer) = self.v1.ask(sa, ask).and_then(|pending| pending.settle(later)) {
+                        self.v1.handle(Input::Answer { id, answer });
+                    }
+                }
+                Output::Event { sa, event } => self.v1.event(sa, event),
+            }
+        }
     }
 
     fn event(&mut self, sa: SaId, event: Event) {
@@ -222,62 +305,26 @@ impl Task {
         let pending = match ask {
             Ask::Generate(method) => {
                 let crypto = Arc::clone(&self.crypto);
-                self.key_exchange(method, move || Answer::Generated(crypto.generate(method)))
+                key_exchange(method, move || Answer::Generated(crypto.generate(method)))
             }
-            Ask::Agree { key, peer } => {
-                self.key_exchange(key.method(), move || Answer::Agreed(key.agree(&peer)))
-            }
+            Ask::Agree { key, peer } => key_exchange(key.method(), move || Answer::Agreed(key.agree(&peer))),
             Ask::Encapsulate { method, peer } => {
                 let crypto = Arc::clone(&self.crypto);
-                self.key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
+                key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
             }
             other => match self.context(sa) {
                 Some(context) => context.ask(sa, other),
                 None => return,
             },
         };
-        match pending {
-            Pending::Now(answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
-            Pending::Later(mut future) => {
-                // What turns out to be there at once costs no task.
-                if let Some(answer) = poll_immediate(&mut future).now_or_never().flatten() {
-                    return self.endpoint.handle(clock::now(), Input::Answer { id, answer });
-                }
-                let answers = self.answers.clone();
-                tokio::spawn(async move {
-                    let answer = future.await;
-                    if let Some(answers) = answers.upgrade() {
-                        let _ = answers.send(Command::Answer(id, answer));
-                    }
-                });
+        let answers = self.answers.clone();
+        let later = move |answer| {
+            if let Some(answers) = answers.upgrade() {
+                let _ = answers.send(Command::Answer(id, answer));
             }
-        }
-    }
-
-    /// X25519, P-256 and ML-KEM cost a tenth of a millisecond at most, so they are done at once. The others would keep
-    /// everybody waiting: half a millisecond for P-384, ten for MODP-8192 (`cargo bench -p adit-crypto`).
-    fn key_exchange(&self, method: KeMethod, work: impl FnOnce() -> Answer + Send + 'static) -> Pending {
-        match method {
-            KeMethod::Curve25519
-            | KeMethod::Ecp256
-            | KeMethod::MlKem512
-            | KeMethod::MlKem768
-            | KeMethod::MlKem1024 => Pending::Now(work()),
-            KeMethod::Ecp384
-            | KeMethod::Ecp521
-            | KeMethod::Modp1024
-            | KeMethod::Modp1536
-            | KeMethod::Modp2048
-            | KeMethod::Modp3072
-            | KeMethod::Modp4096
-            | KeMethod::Modp6144
-            | KeMethod::Modp8192 => Pending::Later(Box::pin(async {
-                // The pool's threads only end with the process.
-                match tokio::task::spawn_blocking(work).await {
-                    Ok(answer) => answer,
-                    Err(_) => std::future::pending().await,
-                }
-            })),
+        };
+        if let Some(answer) = pending.settle(later) {
+            self.endpoint.handle(clock::now(), Input::Answer { id, answer });
         }
     }
 
@@ -289,5 +336,35 @@ impl Task {
         let server = Arc::clone(self.server.as_ref()?);
         self.contexts.insert(sa, Arc::clone(&server));
         Some(server)
+    }
+}
+
+/// X25519, P-256 and ML-KEM cost a tenth of a millisecond at most, so they are done at once. The others would keep
+/// everybody waiting: half a millisecond for P-384, ten for MODP-8192 (`cargo bench -p adit-crypto`).
+pub(super) fn key_exchange<A: Send + 'static>(
+    method: KeMethod,
+    work: impl FnOnce() -> A + Send + 'static,
+) -> Pending<A> {
+    match method {
+        KeMethod::Curve25519
+        | KeMethod::Ecp256
+        | KeMethod::MlKem512
+        | KeMethod::MlKem768
+        | KeMethod::MlKem1024 => Pending::Now(work()),
+        KeMethod::Ecp384
+        | KeMethod::Ecp521
+        | KeMethod::Modp1024
+        | KeMethod::Modp1536
+        | KeMethod::Modp2048
+        | KeMethod::Modp3072
+        | KeMethod::Modp4096
+        | KeMethod::Modp6144
+        | KeMethod::Modp8192 => Pending::Later(Box::pin(async {
+            // The pool's threads only end with the process.
+            match tokio::task::spawn_blocking(work).await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            }
+        })),
     }
 }

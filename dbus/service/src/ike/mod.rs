@@ -1,7 +1,9 @@
-//! IKEv2's driver: one task for the endpoint, its sockets, and what it asks for.
+//! IKE's driver: one task for the endpoints of both versions, their sockets, and what they ask for.
 
 mod driver;
 mod sockets;
+mod v1;
 
 pub use driver::{IkeDriver, Listen, Pending, SaContext, WeakIkeDriver, start};
 pub use sockets::{IkeSockets, Ports};
+pub use v1::{V1Context, V1Listen};

@@ -2,6 +2,8 @@
 //! answers is common to what carries PPP (`ppp`).
 
 mod engine;
+mod guard;
+mod ipsec;
 mod session;
 
 use std::net::SocketAddr;
@@ -9,9 +11,10 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_crypto::OsEntropy;
+use adit_ikev1::api::Established;
 use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Takes, Timing};
 use adit_ppp::LinkConfig;
-use adit_profile::{Ipsec, L2tpRule};
+use adit_profile::L2tpRule;
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 
 use crate::clock;
@@ -19,6 +22,8 @@ use crate::files::Files;
 use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World};
 pub(crate) use engine::{Engine, Link, Running};
+pub(crate) use guard::Guard;
+pub(crate) use ipsec::{Protection, shown};
 pub(crate) use session::Session;
 
 /// The path's headers in front of a packet inside, but for IP's: UDP, L2TP with sequence numbers, PPP's address, control and
@@ -48,11 +53,10 @@ pub(crate) fn link_mtu(path: u32, v6: bool, wanted: Option<u16>) -> u16 {
 pub(crate) const IN_CLEAR: &str = "L2TP without IPsec (ipsec = \"none\"): nothing protects what goes through it, and nobody proves \
                                    who they are but by PPP; for trusted links only";
 
-/// A tunnel's own word of what protects it, for people.
-pub(crate) const fn outside(ipsec: Ipsec) -> &'static str {
-    match ipsec {
-        Ipsec::None => "L2TP without IPsec",
-    }
+/// The longest packet of a link inside of IPsec, in octets, likewise.
+pub(crate) fn protected_mtu(path: u32, up: &Established, wanted: Option<u16>) -> u16 {
+    let fits = ipsec::room(path, up).min(MOST_MTU);
+    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
 }
 
 /// The secret of a tunnel, where there is one.
@@ -63,18 +67,21 @@ pub(crate) fn secret(files: &Files, rule: &L2tpRule) -> Result<Option<Arc<Secret
     rule.secret.as_ref().map(|file| files.secret(file).map(Arc::new)).transpose()
 }
 
-/// Dials: the session that comes, which is none yet.
+/// Dials: the session that comes, which is none yet. With a socket that IPsec protects, and that protection, where there is
+/// one.
 ///
 /// # Errors
 /// A socket could not be made.
 pub(crate) fn dial(
     (local, remote): (SocketAddr, SocketAddr),
     (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
+    (socket, protection): (Option<IkeSocket>, Option<Protection>),
     mtu: u16,
     link: LinkConfig,
     world: Arc<dyn World>,
 ) -> Result<(Session, SocketAddr), Failure> {
-    let socket = IkeSocket::share(SocketAddr::new(local.ip(), 0), MARK).map_err(|e| no_socket(local, &e))?;
+    let own = || IkeSocket::share(SocketAddr::new(local.ip(), 0), MARK).map_err(|e| no_socket(local, &e));
+    let socket = socket.map_or_else(own, Ok)?;
     let local = SocketAddr::new(local.ip(), socket.port());
     let mut endpoint = Endpoint::new(config(None));
     let call = Dial {
@@ -89,7 +96,7 @@ pub(crate) fn dial(
     let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no Tunnel ID");
     endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
     let (engine, links) = Engine::dialling(endpoint, socket);
-    Ok((Session::dialling(engine.start(), links, mtu, link, world), local))
+    Ok((Session::dialling((engine.start(), protection), links, mtu, link, world), local))
 }
 
 /// One that waits for peers.

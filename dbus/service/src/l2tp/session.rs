@@ -9,6 +9,7 @@ use adit_ppp::LinkConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::MOST_MTU;
+use super::Protection;
 use super::engine::{Link, Order, Orders, Running};
 use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
 
@@ -29,6 +30,12 @@ pub(crate) struct Session {
     tunnel: Option<(Running, mpsc::Receiver<Link>)>,
     driver: Option<Driver>,
     up: Option<Up>,
+    /// What is around its own tunnel.
+    protection: Option<Protection>,
+    /// That is over.
+    bare: bool,
+    /// Its own tunnel, which still takes leave.
+    leaving: Option<Running>,
 }
 
 struct Up {
@@ -39,20 +46,36 @@ struct Up {
 
 impl Session {
     pub(super) fn dialling(
-        tunnel: Running,
+        (tunnel, protection): (Running, Option<Protection>),
         links: mpsc::Receiver<Link>,
         mtu: u16,
         link: LinkConfig,
         world: Arc<dyn World>,
     ) -> Self {
         let start = Start { mtu, link, world };
-        Self { start, tunnel: Some((tunnel, links)), driver: None, up: None }
+        Self {
+            start,
+            tunnel: Some((tunnel, links)),
+            driver: None,
+            up: None,
+            protection,
+            bare: false,
+            leaving: None,
+        }
     }
 
     /// One of a peer's that has dialled.
     pub(crate) fn answer(came: Link, link: LinkConfig, world: Arc<dyn World>) -> Self {
         let start = Start { mtu: MOST_MTU, link, world };
-        let mut session = Self { start, tunnel: None, driver: None, up: None };
+        let mut session = Self {
+            start,
+            tunnel: None,
+            driver: None,
+            up: None,
+            protection: None,
+            bare: false,
+            leaving: None,
+        };
         session.is_up(came);
         session
     }
@@ -90,8 +113,20 @@ impl Session {
                     None => std::future::pending().await,
                 }
             };
+            let bare = async {
+                match self.protection.as_mut().filter(|_| !self.bare) {
+                    Some(protection) => protection.over().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
+                why = bare => {
+                    self.bare = true;
+                    if let Some(happened) = self.is_over(Err(why)) {
+                        return happened;
+                    }
+                }
                 Some(link) = comes => self.is_up(link),
                 happened = of_link => match happened {
                     Happened::Nothing => {}
@@ -107,7 +142,9 @@ impl Session {
     /// The peer, or who else it was, has ended it. A link that knows better why it is over says so itself.
     fn is_over(&mut self, why: Result<(), Failure>) -> Option<Happened> {
         self.up = None;
-        self.tunnel = None;
+        // While it takes leave nothing is taken away that protects it.
+        let tunnel = self.tunnel.take().filter(|_| self.protection.is_some());
+        self.leaving = tunnel.map(|(running, _)| running).or(self.leaving.take());
         let closed = || Failure::new(FailureCode::PeerClosed, Step::Call, "L2TP: the session is over");
         match &mut self.driver {
             Some(driver) => {
@@ -134,8 +171,13 @@ impl Session {
         if let Some(driver) = self.driver.take() {
             driver.dismantle().await;
         }
-        if let Some((tunnel, _)) = self.tunnel.take() {
+        let own = self.tunnel.take().map(|(running, _)| running);
+        for tunnel in own.into_iter().chain(self.leaving.take()) {
             tunnel.stop().await;
+        }
+        // Last: what tells the peer goes by it.
+        if let Some(protection) = self.protection.take() {
+            protection.end().await;
         }
     }
 }

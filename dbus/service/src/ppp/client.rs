@@ -2,6 +2,8 @@
 //! that makes a difference: [`Carriage`].
 
 mod demand;
+mod l2tp;
+mod proof;
 mod way;
 
 use std::collections::BTreeMap;
@@ -9,15 +11,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_auth::eap::PeerAsk;
-use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_pki::TrustAnchors;
+use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::{
     Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
     NetworkPlan, Timing,
 };
-use adit_profile::{
-    EapType, L2tpRule, PppAuth, Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind,
-};
+use adit_profile::{Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -28,14 +27,14 @@ use crate::client::{
     ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
     resolve, unless,
 };
-use crate::credentials::{OwnCertificate, anchors};
 use crate::daemon::Daemon;
 use crate::eap_tls::{EapTls, failed};
-use crate::files::Files;
 use crate::host::{LINK_GROUP, PathInfo};
+use crate::l2tp::Protection;
 use crate::registry::{ConnectionId, State};
 use crate::suites::Outside;
-use crate::{l2tp, pptp, sstp, suites};
+use crate::{pptp, sstp, suites};
+use proof::Proof;
 
 /// Where the unit is, while there is one: for its counters.
 pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
@@ -57,6 +56,7 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
         known: Vec::new(),
         met: sstp::Met::default(),
         session: None,
+        protection: None,
         unit: Arc::clone(&unit),
         asked: Arc::clone(&asked),
         persistent: dial.persistent,
@@ -80,6 +80,8 @@ struct Attempt {
     /// SSTP's servers.
     met: sstp::Met,
     session: Option<Box<dyn Session>>,
+    /// IPsec around a tunnel that does not stand yet.
+    protection: Option<Protection>,
     unit: SharedUnit,
     /// Somebody wants what waits for a packet.
     asked: Arc<Notify>,
@@ -96,7 +98,7 @@ impl Attempt {
     async fn run(mut self) -> Result<(), Failure> {
         match self.profile.kind {
             TunnelKind::Pptp => self.progress(Step::Call, pptp::WEAK),
-            TunnelKind::L2tp => self.progress(Step::Call, l2tp::IN_CLEAR),
+            TunnelKind::L2tp => self.warn_if_in_clear(),
             TunnelKind::Ikev2 | TunnelKind::Sstp => {}
         }
         let ended = match self.profile.start {
@@ -247,7 +249,14 @@ impl Attempt {
             f.local_id.clone_from(&proof.name);
             f.gateway = gateway.host.to_string();
         });
-        let mtu = carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu);
+        let outside = match carriage {
+            Carriage::L2tp => Some(self.protect(local.ip(), remote.ip(), uplink.mtu).await?),
+            _ => None,
+        };
+        let mtu = match &outside {
+            Some(outside) => outside.mtu,
+            None => carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu),
+        };
         let ipv6 = self.has_ipv6().await;
         let mut world = ClientWorld {
             id: self.id,
@@ -264,12 +273,11 @@ impl Attempt {
         };
         let session: Box<dyn Session> = match (carriage, tcp) {
             (Carriage::L2tp, _) | (_, None) => {
-                let (rule, secret) = self.l2tp()?;
-                world.outside = Outside::L2tp(l2tp::outside(rule.ipsec));
-                let (session, local) =
-                    l2tp::dial((local, remote), (&rule, secret), mtu, link, Arc::new(world))?;
+                let tunnel = outside.ok_or_else(closed)?;
+                world.outside = tunnel.shown.clone();
+                let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
                 self.daemon.registry().update(self.id, |f| f.local = Some(local));
-                Box::new(session)
+                session
             }
             (Carriage::Pptp, Some(tcp)) => {
                 Box::new(pptp::dial(tcp, (local, remote), mtu, link, Arc::new(world))?)
@@ -305,15 +313,6 @@ impl Attempt {
 
     fn carriage(&self) -> Carriage {
         Carriage::of(&self.profile)
-    }
-
-    /// What the profile says of an L2TP tunnel, and its secret.
-    fn l2tp(&self) -> Result<(L2tpRule, Option<Arc<Secret>>), Failure> {
-        let rule = self.profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.clone());
-        let none = || Failure::new(FailureCode::Internal, Step::Call, "the profile has no tunnel of L2TP's");
-        let rule = rule.ok_or_else(none)?;
-        let secret = l2tp::secret(self.daemon.files(), &rule)?;
-        Ok((rule, secret))
     }
 
     /// A kernel that could not carry the tunnel ends the attempt before its first packet.
@@ -376,6 +375,9 @@ impl Attempt {
             self.installation.passes_no_more(session.unit()).await;
             session.end().await;
         }
+        if let Some(protection) = self.protection.take() {
+            protection.end().await;
+        }
     }
 
     fn progress(&self, step: Step, text: &str) {
@@ -389,49 +391,6 @@ impl Attempt {
 
 /// IPv6 needs 1280 octets (RFC 8200 §5), beside what MPPE takes.
 const LEAST_IPV6: u16 = 1280 + 4;
-
-/// What a profile proves itself by.
-struct Proof {
-    /// Who we are.
-    name: String,
-    own: Option<OwnCertificate>,
-    /// Whom the server's certificate may be of, where it has to show one.
-    anchors: Option<Arc<TrustAnchors>>,
-    /// Whether a method runs TLS.
-    eap_tls: bool,
-    by_password: bool,
-}
-
-impl Proof {
-    async fn read(files: &Files, profile: &Profile, passwords: &Passwords) -> Result<Self, Failure> {
-        let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
-        let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
-        let eap_tls = methods.iter().any(|m| m.runs_tls());
-        let anchors = match eap_tls || profile.kind == TunnelKind::Sstp {
-            true => Some(Arc::new(anchors(files, &profile.ca)?)),
-            false => None,
-        };
-        let own = passwords.own_certificate(anchors.as_deref()).await?;
-        let name = match (&profile.user, &own) {
-            (Some(user), _) => user.clone(),
-            (None, Some(own)) => own.identity()?.to_string(),
-            (None, None) => String::new(),
-        };
-        // Who has a certificate is asked for a password only if the server wants none of it.
-        Ok(Self { name, own, anchors, eap_tls, by_password: !methods.contains(&EapType::Tls) })
-    }
-
-    /// The engine of one link.
-    fn tls(&self, profile: &Profile, gateway: &ServerName) -> Result<Option<EapTls>, Failure> {
-        let engine = |anchors| EapTls::of_profile(profile, gateway, anchors, self.own.as_ref());
-        self.anchors.as_ref().filter(|_| self.eap_tls).map(engine).transpose()
-    }
-
-    fn anchors(&self) -> Result<&Arc<TrustAnchors>, Failure> {
-        let none = || Failure::new(FailureCode::Internal, Step::Call, "there are no authorities");
-        self.anchors.as_ref().ok_or_else(none)
-    }
-}
 
 fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfig {
     let ppp = profile.ppp.clone().unwrap_or_default();

@@ -5,7 +5,7 @@ mod doors;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
@@ -78,6 +78,8 @@ pub(super) struct Inner {
     pub(super) radius: Option<Arc<Radius>>,
     /// Where TLS, outside or in a method of EAP, needs them.
     pub(super) certificates: Current,
+    /// IPsec around L2TP's tunnels, where there is to be any.
+    pub(super) guard: OnceLock<l2tp::Guard>,
 }
 
 #[derive(Default)]
@@ -104,8 +106,15 @@ impl PppServer {
     ) -> Result<Self, Failure> {
         let certificates = Certificates::read(&config, daemon).await?;
         let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
-        let doors = inner.open_doors()?;
-        inner.set_up_network(server).await?;
+        // Before there is a socket.
+        inner.raise_guard(server).await?;
+        let doors = match inner.set_up(server).await {
+            Ok(doors) => doors,
+            Err(failure) => {
+                inner.end_guard(true).await;
+                return Err(failure);
+            }
+        };
         let (stop, stopped) = watch::channel(false);
         let mut listening = Vec::new();
         let mut tasks = Vec::new();
@@ -126,9 +135,13 @@ impl PppServer {
                 info!(pool = inner.config.pool, "PPTP server: letting peers in; {}", pptp::WEAK);
             }
             Carriage::Sstp(_) => info!(pool = inner.config.pool, "SSTP server: letting peers in"),
-            Carriage::L2tp => {
-                info!(pool = inner.config.pool, "L2TP server: letting peers in; {}", l2tp::IN_CLEAR);
-            }
+            Carriage::L2tp => match inner.guard.get() {
+                Some(guard) => {
+                    guard.let_in();
+                    info!(pool = inner.config.pool, "L2TP server: letting peers in, inside of IPsec only");
+                }
+                None => info!(pool = inner.config.pool, "L2TP server: letting peers in; {}", l2tp::IN_CLEAR),
+            },
         }
         Ok(Self { inner, fingerprint, stop, tasks, listening })
     }
@@ -157,9 +170,11 @@ impl PppServer {
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         let all = futures_util::future::join_all(self.tasks);
-        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+        let over = tokio::time::timeout(FAREWELL, all).await.is_ok();
+        if !over {
             info!("{} server: some peers did not end in time", self.inner.carriage.name());
         }
+        self.inner.end_guard(over).await;
         for error in self.inner.changes.undo_all().await {
             warn!(%error, "{} server: not undone", self.inner.carriage.name());
         }
@@ -222,12 +237,13 @@ impl Inner {
             table: daemon.numbers().table(),
             radius,
             certificates: Current::new(certificates),
+            guard: OnceLock::new(),
             config,
         })
     }
 
     /// Forwarding, translation, and a segment size that fits.
-    async fn set_up_network(&self, server: &ServerConfig) -> Result<(), Failure> {
+    pub(super) async fn set_up_network(&self, server: &ServerConfig) -> Result<(), Failure> {
         let refused = |e: &crate::host::HostError| {
             let text = format!("the {} server's network: {e}", self.carriage.name());
             Failure::new(FailureCode::KernelRefused, Step::Network, text)

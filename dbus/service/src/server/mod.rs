@@ -49,7 +49,7 @@ use crate::registry::ConnectionId;
 use crate::suites;
 pub(crate) use eap::identity;
 use guest::Guest;
-use strangers::Strangers;
+pub(crate) use strangers::Strangers;
 
 /// The interface of all clients.
 pub(crate) const LINK: &str = "adits0";

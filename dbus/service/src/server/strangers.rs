@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// Lets a line pass now and then, and counts those that it keeps back.
 #[derive(Debug)]
-pub(super) struct Strangers(Mutex<State>);
+pub(crate) struct Strangers(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -22,12 +22,12 @@ struct State {
 }
 
 impl Strangers {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant) -> Self {
         Self(Mutex::new(State { lines: BURST, counted: now, kept_back: 0 }))
     }
 
     /// Whether a line may be written; if so, how many were not since the last one.
-    pub(super) fn may_tell(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn may_tell(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = now.since(state.counted).as_nanos().checked_div(EVERY.as_nanos()).unwrap_or(0);
         if fresh > 0 {

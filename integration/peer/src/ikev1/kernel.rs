@@ -19,6 +19,8 @@ impl Kernel {
     /// A pair, or its inbound half.
     pub(crate) fn install(&mut self, sa: ChildSa) -> Result<(), String> {
         let (ours, theirs) = (sa.path.local.ip(), sa.path.remote.ip());
+        // Before the inbound half, even if it comes alone: what comes by it is not answered in clear.
+        self.policies(&sa)?;
         state(
             (theirs, ours),
             sa.inbound_spi,
@@ -34,7 +36,6 @@ impl Kernel {
                 (&keys.encryption, &keys.integrity),
                 "transport",
             )?;
-            self.policies(&sa)?;
         }
         self.children.insert(sa.child, sa);
         Ok(())
@@ -44,11 +45,7 @@ impl Kernel {
     pub(crate) fn outbound(&mut self, child: ChildId, keys: &EspKeys) -> Result<(), String> {
         let sa = self.children.get(&child).ok_or("no such CHILD_SA")?;
         let (ours, theirs) = (sa.path.local.ip(), sa.path.remote.ip());
-        state((ours, theirs), sa.outbound_spi, sa.suite, (&keys.encryption, &keys.integrity), "transport")?;
-        let sa = self.children.remove(&child).ok_or("no such CHILD_SA")?;
-        self.policies(&sa)?;
-        self.children.insert(child, sa);
-        Ok(())
+        state((ours, theirs), sa.outbound_spi, sa.suite, (&keys.encryption, &keys.integrity), "transport")
     }
 
     /// Takes a pair away.

@@ -319,16 +319,13 @@ impl Initiator {
 
     /// What came of the two asks; goes on when both are there.
     fn have(mut self: Box<Self>, cx: &mut Cx<'_>, mut secrets: Box<Secrets>) -> Next {
-        let needs_psk = matches!(self.config.auth, Auth::Psk);
-        let (Some(shared), psk) = (secrets.shared.take(), secrets.psk.take()) else {
+        // In whichever order they come.
+        let complete = secrets.psk.is_some() || !matches!(self.config.auth, Auth::Psk);
+        let Some(shared) = secrets.shared.take_if(|_| complete) else {
             self.stage = Stage::Secrets(secrets);
             return self.stay();
         };
-        if needs_psk && psk.is_none() {
-            secrets.shared = Some(shared);
-            self.stage = Stage::Secrets(secrets);
-            return self.stay();
-        }
+        let psk = secrets.psk.take();
         let agreed = Agreed {
             suite: secrets.chosen.suite,
             peer: self.peer,

@@ -38,6 +38,17 @@ fn main_mode_with_a_psk_in_transport_mode() {
     assert_eq!(a.endpoint.counters(), Default::default());
 }
 
+/// A pre-shared key is there at once, and what a large group computes is not.
+#[test]
+fn answers_may_come_in_any_order() {
+    let mut world = World::new(27);
+    world.ends.iter_mut().for_each(|end| end.last_first = true);
+    up(&mut world, config());
+    let mut world = World::new(28);
+    world.ends.iter_mut().for_each(|end| end.last_first = true);
+    up(&mut world, InitiatorConfig { auth: signatures(), local_id: id("ann@example.com"), ..config() });
+}
+
 // [2409:5.1-1] [2409:5.1-2] [2409:5-2]
 #[test]
 fn main_mode_with_signatures() {

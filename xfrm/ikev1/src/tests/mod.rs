@@ -79,6 +79,8 @@ pub(super) struct End {
     pub(super) next_spi: u32,
     /// Asks that are not answered.
     pub(super) mute: bool,
+    /// Of several asks the last one is answered first.
+    pub(super) last_first: bool,
     pub(super) refuse_install: bool,
     pub(super) trust: bool,
     pub(super) held: Vec<AskId>,
@@ -99,6 +101,7 @@ impl End {
             waiting: BTreeMap::new(),
             next_spi: 0x1000 + u32::try_from(seed % 1000).unwrap() * 0x10000,
             mute: false,
+            last_first: false,
             refuse_install: false,
             trust: true,
             held: Vec::new(),
@@ -319,6 +322,12 @@ impl World {
                 Output::Transmit(t) => self.send(end, t.path, t.payload),
                 Output::Event { sa, event } => self.ends[end].event(sa, event),
                 Output::Ask { id, .. } if self.ends[end].mute => self.ends[end].held.push(id),
+                Output::Ask { id, ask, .. } if self.ends[end].last_first => {
+                    let answer = self.ends[end].answer(ask);
+                    // What was asked in the same breath is answered first.
+                    self.drain(end);
+                    self.ends[end].endpoint.handle(self.now, Input::Answer { id, answer });
+                }
                 Output::Ask { id, ask, .. } => {
                     let answer = self.ends[end].answer(ask);
                     self.ends[end].endpoint.handle(self.now, Input::Answer { id, answer });

@@ -1,9 +1,10 @@
 //! Where peers come in: by TCP and a socket, or by the one task of all of L2TP's tunnels.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use adit_core::{Failure, Path};
+use adit_core::{Failure, FailureCode, Path, Step};
+use adit_profile::{Ipsec, ServerConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -39,16 +40,16 @@ pub(super) async fn take(
             },
         };
         let Path { local, remote: from } = link.path;
-        if !inner.admit(from.ip()) {
+        let outside = inner.outside_of(from);
+        let Some((outside, mtu)) = outside.filter(|_| inner.admit(from.ip())) else {
             link.refuse();
             continue;
-        }
+        };
         let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
         sessions.spawn(async move {
-            let config = inner.link_config(inner.carriage.most_mtu());
-            let outside = inner.config.l2tp.as_ref().map(|rule| l2tp::outside(rule.ipsec));
+            let config = inner.link_config(mtu);
             let answer = |guest: Arc<Guest>| async move {
-                guest.is_inside_of(Outside::L2tp(outside.unwrap_or_default()));
+                guest.is_inside_of(outside);
                 Ok(Box::new(l2tp::Session::answer(link, config, guest)) as Box<dyn Session>)
             };
             serve(&inner, Path { local, remote: from }, stopped, answer).await;
@@ -59,14 +60,53 @@ pub(super) async fn take(
 }
 
 impl Inner {
-    pub(super) fn open_doors(&self) -> Result<Doors, Failure> {
+    /// The addresses on which peers may come.
+    fn ips(&self) -> Vec<IpAddr> {
+        match self.config.addresses.is_empty() {
+            true => self.carriage.any(),
+            false => self.config.addresses.clone(),
+        }
+    }
+
+    /// Puts IPsec around L2TP's port, unless the configuration says that there is none.
+    pub(super) async fn raise_guard(&self, server: &ServerConfig) -> Result<(), Failure> {
+        let Some(rule) = self.config.l2tp.as_ref().filter(|rule| rule.ipsec != Ipsec::None) else {
+            return Ok(());
+        };
+        let none = || Failure::new(FailureCode::Internal, Step::Profile, "[l2tp] says nothing of its IPsec");
+        let rule = rule.server.as_ref().ok_or_else(none)?;
+        let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips())).await?;
+        let _ = self.guard.set(guard);
+        Ok(())
+    }
+
+    /// After everything of the server's.
+    pub(super) async fn end_guard(&self, over: bool) {
+        if let Some(guard) = self.guard.get() {
+            guard.end(over).await;
+        }
+    }
+
+    /// Opens the doors and changes the host.
+    pub(super) async fn set_up(&self, server: &ServerConfig) -> Result<Doors, Failure> {
+        let doors = self.open_doors()?;
+        self.set_up_network(server).await?;
+        Ok(doors)
+    }
+
+    /// What a tunnel from there is inside of, and the longest packet of its link. `None`: it may not be.
+    fn outside_of(&self, from: SocketAddr) -> Option<(Outside, u16)> {
+        match self.guard.get() {
+            Some(guard) => guard.protects(from),
+            None => Some((Outside::L2tp, self.carriage.most_mtu())),
+        }
+    }
+
+    fn open_doors(&self) -> Result<Doors, Failure> {
         let Some(rule) = &self.config.l2tp else {
             return door::open(&self.config, self.carriage).map(Doors::Streams);
         };
-        let ips = match self.config.addresses.is_empty() {
-            true => self.carriage.any(),
-            false => self.config.addresses.clone(),
-        };
+        let ips = self.ips();
         let addresses: Vec<SocketAddr> =
             ips.into_iter().map(|ip| SocketAddr::new(ip, self.config.port)).collect();
         let secret = l2tp::secret(self.daemon.files(), rule)?;

@@ -1,0 +1,180 @@
+//! IKEv1 beside IKEv2, on the same sockets: the major version in a message's header tells whose it is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use adit_core::{Entropy, Path};
+use adit_ikev1::Endpoint;
+use adit_ikev1::api::{
+    Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timer,
+};
+use adit_ikev2::api as v2;
+use adit_isakmp::v1::Provider;
+use tokio::sync::oneshot;
+
+use super::driver::{Pending, key_exchange};
+use crate::clock;
+
+/// Who answers for a connection of IKEv1's: whoever has dialled, or the server.
+pub trait V1Context: Send + Sync {
+    /// Answers a question of the core. Called on the driver's task: what takes time is [`Pending::Later`].
+    fn ask(&self, sa: SaId, ask: Ask) -> Pending<Answer>;
+
+    /// Takes note of an event. Called on the driver's task: never blocks.
+    fn event(&self, sa: SaId, event: Event);
+}
+
+/// What peers that dial us by IKEv1 meet.
+pub struct V1Listen {
+    /// For the core.
+    pub defaults: ResponderDefaults,
+    /// Addresses of this host on which they may; empty: all.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What may be asked of it.
+pub(super) enum Command {
+    Initiate(Box<InitiatorConfig>, Arc<dyn V1Context>, oneshot::Sender<SaId>),
+    Responder(Option<(V1Listen, Arc<dyn V1Context>)>),
+    Answer(AskId, Answer),
+}
+
+/// The endpoint, and who answers for what of it.
+pub(super) struct V1 {
+    endpoint: Endpoint,
+    crypto: Arc<dyn Provider>,
+    contexts: BTreeMap<SaId, Arc<dyn V1Context>>,
+    server: Option<Arc<dyn V1Context>>,
+    listen: Vec<IpAddr>,
+}
+
+impl V1 {
+    pub(super) fn new(crypto: Arc<dyn Provider>, entropy: Box<dyn Entropy>) -> Self {
+        let endpoint = Endpoint::new(Arc::clone(&crypto), entropy, None);
+        Self { endpoint, crypto, contexts: BTreeMap::new(), server: None, listen: Vec::new() }
+    }
+
+    /// Whether a datagram is for it.
+    pub(super) fn is_of(payload: &[u8]) -> bool {
+        // [2408:3.1]
+        payload.get(17).is_some_and(|version| version >> 4 == 1)
+    }
+
+    /// What IKEv2's driver is told of one of these. `Err`: it is of IKEv2's.
+    pub(super) fn input(input: v2::Input) -> Result<Input, v2::Input> {
+        // Their names never meet.
+        let is_v1 = |sa: SaId| sa.0 >> 63 == 1;
+        Ok(match input {
+            v2::Input::Close { sa } if is_v1(sa) => Input::Close { sa },
+            v2::Input::CloseChild { sa, child } if is_v1(sa) => Input::CloseChild { sa, child },
+            v2::Input::Rekey { sa, child } if is_v1(sa) => Input::Rekey { sa, child },
+            v2::Input::Mapping { sa, remote } if is_v1(sa) => Input::Mapping { sa, remote },
+            other => return Err(other),
+        })
+    }
+
+    pub(super) fn deadline(&self) -> Option<(adit_core::Instant, Timer)> {
+        self.endpoint.deadline()
+    }
+
+    pub(super) fn handle(&mut self, input: Input) {
+        self.endpoint.handle(clock::now(), input);
+    }
+
+    /// A first message (whose responder cookie is zero) is heard only on the server's own addresses.
+    pub(super) fn datagram(&mut self, path: Path, payload: Vec<u8>) {
+        let first = payload.get(8..16).is_some_and(|cookie| cookie == [0; 8]);
+        if !first || self.listen.is_empty() || self.listen.contains(&path.local.ip()) {
+            self.handle(Input::Datagram { path, payload });
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::Initiate(config, context, reply) => {
+                let sa = self.endpoint.initiate(clock::now(), *config);
+                self.contexts.insert(sa, context);
+                // Whoever wanted it has been stopped meanwhile.
+                if reply.send(sa).is_err() {
+                    self.handle(Input::Close { sa });
+                }
+            }
+            Command::Responder(responder) => {
+                let (listen, context) = responder.unzip();
+                self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();
+                self.endpoint.set_responder(listen.map(|l| l.defaults));
+                // Peers that are already in keep the context they came in with.
+                self.server = context.or(self.server.take());
+            }
+            Command::Answer(id, answer) => self.handle(Input::Answer { id, answer }),
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Output> {
+        self.endpoint.poll()
+    }
+
+    pub(super) fn event(&mut self, sa: SaId, event: Event) {
+        let closed = matches!(event, Event::Closed(_));
+        if let Some(context) = self.context(sa) {
+            context.event(sa, event);
+        }
+        if closed {
+            self.contexts.remove(&sa);
+        }
+    }
+
+    /// Has a question answered. `None`: nobody is there to be asked.
+    pub(super) fn ask(&mut self, sa: SaId, ask: Ask) -> Option<Pending<Answer>> {
+        Some(match ask {
+            Ask::Generate(method) => {
+                let crypto = Arc::clone(&self.crypto);
+                key_exchange(method, move || Answer::Generated(crypto.generate(method)))
+            }
+            Ask::Agree { key, peer } => key_exchange(key.method(), move || Answer::Agreed(key.agree(&peer))),
+            Ask::Encapsulate { method, peer } => {
+                let crypto = Arc::clone(&self.crypto);
+                key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
+            }
+            other => self.context(sa)?.ask(sa, other),
+        })
+    }
+
+    fn context(&mut self, sa: SaId) -> Option<Arc<dyn V1Context>> {
+        if let Some(context) = self.contexts.get(&sa) {
+            return Some(Arc::clone(context));
+        }
+        // One that nobody here dialled is a peer's: the server answers for it.
+        let server = Arc::clone(self.server.as_ref()?);
+        self.contexts.insert(sa, Arc::clone(&server));
+        Some(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_whose_an_input_is() {
+        let (of_v1, of_v2) = (SaId(1 << 63), SaId(1));
+        assert!(matches!(V1::input(v2::Input::Close { sa: of_v1 }), Ok(Input::Close { sa }) if sa == of_v1));
+        assert!(
+            matches!(V1::input(v2::Input::Close { sa: of_v2 }), Err(v2::Input::Close { sa }) if sa == of_v2)
+        );
+        assert!(matches!(
+            V1::input(v2::Input::Rekey { sa: of_v1, child: None }),
+            Ok(Input::Rekey { child: None, .. })
+        ));
+    }
+
+    #[test]
+    fn a_message_is_of_its_major_version() {
+        let mut message = [0; 28];
+        message[17] = 0x10;
+        assert!(V1::is_of(&message));
+        message[17] = 0x20;
+        assert!(!V1::is_of(&message) && !V1::is_of(&message[..17]));
+    }
+}

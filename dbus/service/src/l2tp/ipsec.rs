@@ -1,0 +1,351 @@
+//! The IPsec around a tunnel that is dialled: ESP in transport mode for UDP 1701 of the two hosts, whose keys IKEv1 makes
+//! (RFC 3193).
+//!
+//! Policies for that UDP stand before anything leaves, and until nothing of the tunnel is left: without SAs its packets
+//! go nowhere, and what comes in clear is not taken. They outlive this daemon; the next one removes them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
+use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Established, Event, InitiatorConfig, SaId, Timing};
+use adit_isakmp::proposal::{EspProposal, IkeProposal};
+use adit_l2tp::PORT;
+use adit_plan::{Encapsulation, inner_mtu};
+use adit_profile::{Profile, Suite};
+use adit_xfrm_kernel::ike_socket::IkeSocket;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::daemon::Daemon;
+use crate::esp::{Awaited, Limits, Numbers, Sad};
+use crate::files::Files;
+use crate::host::MARK;
+use crate::ike::{IkeDriver, Pending, Ports, V1Context};
+use crate::suites::{self, Outside};
+
+use super::{OVERHEAD, no_socket};
+
+/// UDP (RFC 768).
+const UDP: u8 = 17;
+/// So long the end of a connection may take, which IKEv1 has no answer to.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The traffic of L2TP that leaves from, or comes to, this port.
+pub(super) fn selector(v4: bool, ports: std::ops::RangeInclusive<u16>) -> TrafficSelector {
+    let any = if v4 { Prefix::ANY_V4 } else { Prefix::ANY_V6 };
+    let (first_port, last_port) = (*ports.start(), *ports.end());
+    TrafficSelector { protocol: UDP, first_port, last_port, ..any.into() }
+}
+
+/// What is offered for phase 1 where nothing is configured: each of IKEv1's proposals is one combination, and no server reads
+/// any number of them.
+const IKE: &[&str] = &[
+    "aes256-sha256-ecp384-ecp256-modp3072-modp2048-modp4096",
+    "aes128-sha256-ecp256-modp3072-modp2048",
+    "aes256-sha384-ecp384-modp2048",
+];
+/// What old servers want beside it, Windows' with its defaults among them.
+const OLD_IKE: &[&str] = &[
+    "aes256-sha256-modp1536-modp1024",
+    "aes256-sha1-ecp384-modp2048-modp1536-modp1024",
+    "aes128-sha1-ecp256-modp2048-modp1536-modp1024",
+    "3des-sha1-modp2048-modp1536-modp1024",
+];
+
+fn ike_proposals(suites: &[Suite], legacy: bool) -> Vec<IkeProposal> {
+    if !suites.is_empty() {
+        return suites::ike_proposals(suites, legacy);
+    }
+    let old = if legacy { OLD_IKE } else { &[] };
+    IKE.iter().chain(old).filter_map(|text| IkeProposal::read(text, legacy).ok()).collect()
+}
+
+/// What is offered or accepted for the data. As who dials, without perfect forward secrecy where nothing is configured:
+/// many a server of L2TP knows none.
+pub(super) fn esp_proposals(suites: &[Suite], legacy: bool, dials: bool) -> Vec<EspProposal> {
+    let mut all = suites::esp_proposals(suites, legacy);
+    if suites.is_empty() && dials {
+        all.retain(|proposal| proposal.ke.is_empty());
+    }
+    all
+}
+
+/// What protects it, as people read it.
+pub(crate) fn shown(up: &Established) -> Outside {
+    Outside::Ipsec {
+        shown: format!("ESP {} by IKEv1 {}", up.child.esp, up.ike),
+        weak: [up.ike.legacy(), up.child.esp.legacy()].concat(),
+    }
+}
+
+/// The longest packet inside that fits, in octets, MPPE's header included.
+pub(super) fn room(path: u32, up: &Established) -> u16 {
+    let how = Encapsulation {
+        outer: up.path.remote.ip(),
+        udp: up.encapsulated,
+        esp: suites::overhead(up.child.esp),
+    };
+    inner_mtu(u16::try_from(path).unwrap_or(u16::MAX), how, false).saturating_sub(OVERHEAD)
+}
+
+/// IPsec around one tunnel of ours, and what it has on this host.
+pub(crate) struct Protection {
+    ike: IkeDriver,
+    sad: Sad,
+    sa: Option<SaId>,
+    trap: Option<u32>,
+    /// The ends of the tunnel.
+    path: Path,
+    events: mpsc::UnboundedReceiver<Event>,
+    /// Until it is dialled.
+    dial: Option<(InitiatorConfig, Arc<Context>)>,
+}
+
+impl Protection {
+    /// One of which nothing is on this host yet.
+    ///
+    /// # Errors
+    /// A port is taken that is needed.
+    pub(crate) async fn new(
+        daemon: &Arc<Daemon>,
+        profile: &Arc<Profile>,
+        (source, server): (IpAddr, IpAddr),
+    ) -> Result<Self, Failure> {
+        let ike = daemon.ike(Ports::default(), false).await?;
+        let sad = daemon.sad().clone();
+        let (told, events) = mpsc::unbounded_channel();
+        let context = Context {
+            profile: Arc::clone(profile),
+            files: daemon.files().clone(),
+            sad: sad.clone(),
+            numbers: daemon.numbers(),
+            told,
+        };
+        // The port that is its own on both sides, as Windows has it, is the one that every server knows.
+        let port = free_port(source, server, &sad)?;
+        let path = Path { local: SocketAddr::new(source, port), remote: SocketAddr::new(server, PORT) };
+        let config = config(profile, path, ike.sockets().ports());
+        let dial = Some((config, Arc::new(context)));
+        Ok(Self { ike, sad, sa: None, trap: None, path, events, dial })
+    }
+
+    /// Makes it so; returns the tunnel's socket, to which nothing comes that is not protected.
+    ///
+    /// # Errors
+    /// The kernel refuses a policy, or IKEv1 comes to nothing.
+    pub(crate) async fn raise(
+        &mut self,
+        numbers: Numbers,
+        progress: impl Fn(Step, &str),
+    ) -> Result<(IkeSocket, Established), Failure> {
+        let again = || Failure::new(FailureCode::Internal, Step::IkeInit, "it has been dialled before");
+        let (config, context) = self.dial.take().ok_or_else(again)?;
+        let v4 = self.path.local.is_ipv4();
+        let port = self.path.local.port();
+        let of = Awaited {
+            reqid: numbers.reqid,
+            path: self.path,
+            mode: ChildMode::Transport,
+            local_ts: vec![selector(v4, port..=port)],
+            remote_ts: vec![selector(v4, PORT..=PORT)],
+        };
+        self.trap = Some(of.reqid);
+        self.sad.trap(of).await?;
+        // Bound after the policies stand: nothing has come to it in clear.
+        let socket = IkeSocket::share(self.path.local, MARK).map_err(|e| no_socket(self.path.local, &e))?;
+        self.sa = self.ike.initiate_v1(config, context).await;
+        let up = self.established(progress).await?;
+        // Not before: the kernel would look for states already.
+        socket.connect(self.path.remote).map_err(|e| no_socket(self.path.remote, &e))?;
+        Ok((socket, up))
+    }
+
+    async fn established(&mut self, progress: impl Fn(Step, &str)) -> Result<Established, Failure> {
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Progress(step) => {
+                    if let Some(text) = describe(step, self.path.remote.ip()) {
+                        progress(step, &text);
+                    }
+                }
+                Event::Established(up) => return Ok(*up),
+                Event::Closed(why) => {
+                    self.sa = None;
+                    return Err(why.err().unwrap_or_else(gone));
+                }
+                _ => {}
+            }
+        }
+        Err(gone())
+    }
+
+    /// Returns when it is over, and why.
+    pub(super) async fn over(&mut self) -> Failure {
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Closed(why) => {
+                    self.sa = None;
+                    return why.err().unwrap_or_else(gone);
+                }
+                Event::RekeyRefused { why, .. } => info!(code = %why.code, "IKEv1: not rekeyed: {why}"),
+                _ => {}
+            }
+        }
+        gone()
+    }
+
+    /// Tells the server, and takes away what there is on this host: the policies last.
+    pub(crate) async fn end(mut self) {
+        self.dial = None;
+        if let Some(sa) = self.sa {
+            self.ike.close(sa);
+            let _ = tokio::time::timeout(FAREWELL, self.over()).await;
+            for error in self.sad.remove(sa).await {
+                warn!(%error, "L2TP: not removed");
+            }
+        }
+        if let Some(reqid) = self.trap {
+            for error in self.sad.remove_trap(reqid).await {
+                warn!(%error, "L2TP: not removed");
+            }
+        }
+    }
+}
+
+fn config(profile: &Profile, path: Path, ports: Ports) -> InitiatorConfig {
+    let (source, server) = (path.local.ip(), path.remote.ip());
+    let port = path.local.port();
+    InitiatorConfig {
+        path: Path { local: SocketAddr::new(source, ports.ike), remote: SocketAddr::new(server, 500) },
+        ike: ike_proposals(&profile.ike, profile.legacy),
+        esp: esp_proposals(&profile.esp, profile.legacy, true),
+        local_id: profile.local_id.clone().unwrap_or(Identity::Address(source)),
+        remote_id: profile.remote_id.clone(),
+        auth: Auth::Psk,
+        aggressive: false,
+        mode: ChildMode::Transport,
+        local_ts: selector(source.is_ipv4(), port..=port),
+        remote_ts: selector(source.is_ipv4(), PORT..=PORT),
+        fragment_size: profile.fragment_size,
+        force_encapsulation: profile.force_encapsulation,
+        nat_port: 4500,
+        local_nat_port: ports.nat,
+        timing: Timing { dead_peer: profile.dpd, ..suites::timing(profile.rekeying) },
+    }
+}
+
+/// A port of ours from which nothing goes to that server yet.
+fn free_port(source: IpAddr, server: IpAddr, sad: &Sad) -> Result<u16, Failure> {
+    let path = Path { local: SocketAddr::new(source, PORT), remote: SocketAddr::new(server, PORT) };
+    let ts = || vec![selector(source.is_ipv4(), PORT..=PORT)];
+    if !sad.is_claimed(&ts(), &ts(), path) && IkeSocket::share(path.local, MARK).is_ok() {
+        return Ok(PORT);
+    }
+    let any = SocketAddr::new(source, 0);
+    IkeSocket::share(any, MARK).map(|socket| socket.port()).map_err(|e| no_socket(any, &e))
+}
+
+fn describe(step: Step, server: IpAddr) -> Option<String> {
+    match step {
+        Step::IkeInit => Some(format!("IKEv1: contacting {server}")),
+        Step::Authenticate => Some("IKEv1: authenticating".to_owned()),
+        Step::Child => Some("IKEv1: authenticated, asking for ESP around L2TP".to_owned()),
+        _ => None,
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(FailureCode::PeerClosed, Step::Established, "IKEv1: the server ended the connection")
+}
+
+/// Who answers the core.
+struct Context {
+    profile: Arc<Profile>,
+    files: Files,
+    sad: Sad,
+    numbers: Numbers,
+    told: mpsc::UnboundedSender<Event>,
+}
+
+impl V1Context for Context {
+    fn ask(&self, sa: SaId, ask: Ask) -> Pending<Answer> {
+        match ask {
+            Ask::Psk { .. } => {
+                let none =
+                    || Failure::new(FailureCode::NoSecret, Step::Authenticate, "there is no pre-shared key");
+                let source = self.profile.psk.as_ref().ok_or_else(none);
+                Pending::Now(Answer::Psk(source.and_then(|source| self.files.psk(source))))
+            }
+            other => others(&self.sad, sa, other, self.numbers, limits(&self.profile)),
+        }
+    }
+
+    fn event(&self, sa: SaId, event: Event) {
+        note(&self.sad, sa, &event);
+        // Nobody listens any more when it was ended meanwhile.
+        let _ = self.told.send(event);
+    }
+}
+
+fn limits(profile: &Profile) -> Limits {
+    Limits { bytes: profile.rekeying.bytes, packets: profile.rekeying.packets }
+}
+
+/// Answers what the core wants of the kernel, and refuses what has no place here.
+pub(super) fn others(sad: &Sad, sa: SaId, ask: Ask, numbers: Numbers, limits: Limits) -> Pending<Answer> {
+    let unexpected = |what: &str| {
+        Failure::new(FailureCode::Internal, Step::Authenticate, format!("IKEv1's core asked for {what}"))
+    };
+    match ask {
+        Ask::AllocateSpi { path } => {
+            let allocated = sad.allocate_spi(sa, path, numbers);
+            Pending::Later(Box::pin(async { Answer::Spi(allocated.await) }))
+        }
+        Ask::Install(child) => {
+            let installed = sad.install(sa, *child, numbers, limits);
+            Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
+        }
+        Ask::InstallOutbound { child, keys } => {
+            let installed = sad.install_outbound(sa, child, keys);
+            Pending::Later(Box::pin(async { Answer::Installed(installed.await) }))
+        }
+        Ask::Psk { .. } => Pending::Now(Answer::Psk(Err(unexpected("a pre-shared key")))),
+        Ask::Connection { .. } => Pending::Now(Answer::Connection(Err(unexpected("a configuration")))),
+        Ask::Verify { .. } => Pending::Now(Answer::Verified(Err(unexpected("a certificate to verify")))),
+        Ask::Sign { .. } => Pending::Now(Answer::Signed(Err(unexpected("a signature")))),
+        // The driver answers these itself.
+        Ask::Generate(_) | Ask::Agree { .. } | Ask::Encapsulate { .. } => {
+            Pending::Later(Box::pin(std::future::pending()))
+        }
+    }
+}
+
+/// What an event means for the kernel.
+pub(super) fn note(sad: &Sad, sa: SaId, event: &Event) {
+    match event {
+        Event::ChildClosed { child, replaced_by, .. } => {
+            drop(sad.close_child(sa, *child, replaced_by.is_some()));
+        }
+        Event::PathChanged { path, encapsulated } => sad.follow(sa, *path, *encapsulated),
+        Event::Closed(_) => drop(sad.remove(sa)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_proposal_can_be_read_and_old_ones_only_with_the_word() {
+        assert_eq!(ike_proposals(&[], false).len(), IKE.len());
+        assert!(ike_proposals(&[], false).iter().all(|p| p.legacy().is_empty()));
+        assert_eq!(ike_proposals(&[], true).len(), IKE.len() + OLD_IKE.len());
+        let offered = esp_proposals(&[], true, true);
+        assert!(
+            offered.iter().all(|p| p.ke.is_empty()) && !esp_proposals(&[], false, false)[0].ke.is_empty()
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! What a profile proves itself by.
+
+use std::sync::Arc;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_pki::TrustAnchors;
+use adit_profile::{EapType, PppAuth, Profile, ServerName, TunnelKind};
+
+use crate::client::Passwords;
+use crate::credentials::{OwnCertificate, anchors};
+use crate::eap_tls::EapTls;
+use crate::files::Files;
+
+/// What a profile proves itself by.
+pub(super) struct Proof {
+    /// Who we are.
+    pub(super) name: String,
+    own: Option<OwnCertificate>,
+    /// Whom the server's certificate may be of, where it has to show one.
+    anchors: Option<Arc<TrustAnchors>>,
+    /// Whether a method runs TLS.
+    eap_tls: bool,
+    pub(super) by_password: bool,
+}
+
+impl Proof {
+    pub(super) async fn read(
+        files: &Files,
+        profile: &Profile,
+        passwords: &Passwords,
+    ) -> Result<Self, Failure> {
+        let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
+        let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
+        let eap_tls = methods.iter().any(|m| m.runs_tls());
+        let anchors = match eap_tls || profile.kind == TunnelKind::Sstp {
+            true => Some(Arc::new(anchors(files, &profile.ca)?)),
+            false => None,
+        };
+        let own = passwords.own_certificate(anchors.as_deref()).await?;
+        let name = match (&profile.user, &own) {
+            (Some(user), _) => user.clone(),
+            (None, Some(own)) => own.identity()?.to_string(),
+            (None, None) => String::new(),
+        };
+        // Who has a certificate is asked for a password only if the server wants none of it.
+        Ok(Self { name, own, anchors, eap_tls, by_password: !methods.contains(&EapType::Tls) })
+    }
+
+    /// The engine of one link.
+    pub(super) fn tls(&self, profile: &Profile, gateway: &ServerName) -> Result<Option<EapTls>, Failure> {
+        let engine = |anchors| EapTls::of_profile(profile, gateway, anchors, self.own.as_ref());
+        self.anchors.as_ref().filter(|_| self.eap_tls).map(engine).transpose()
+    }
+
+    pub(super) fn anchors(&self) -> Result<&Arc<TrustAnchors>, Failure> {
+        let none = || Failure::new(FailureCode::Internal, Step::Call, "there are no authorities");
+        self.anchors.as_ref().ok_or_else(none)
+    }
+}
