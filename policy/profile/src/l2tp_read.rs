@@ -6,6 +6,7 @@ use adit_core::Identity;
 
 use crate::ppp::{Ipsec, IpsecRule, L2tpRule, TunnelKind};
 use crate::ppp_keys::{IPSEC, IPSEC_OF_CLIENT};
+use crate::profile::Profile;
 use crate::profile_read::{DPD_DEFAULT, DPD_RANGE};
 use crate::read::{CheckSuite, Reader, Table, entry};
 use crate::sa::Rekeying;
@@ -23,6 +24,14 @@ pub(crate) struct Outside {
     pub(crate) rekeying: Rekeying,
     pub(crate) dpd: Duration,
     pub(crate) force_encapsulation: bool,
+}
+
+impl Outside {
+    /// The profile with what this says of it.
+    pub(crate) fn of(self, profile: Profile) -> Profile {
+        let Self { psk, local_id, ike, esp, rekeying, dpd, force_encapsulation, .. } = self;
+        Profile { psk, local_id, ike, esp, rekeying, dpd, force_encapsulation, ..profile }
+    }
 }
 
 /// Of a profile.

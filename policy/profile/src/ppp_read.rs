@@ -65,17 +65,10 @@ pub(crate) fn ppp_profile(
     let (start, idle) = start(reader, table, known);
     let addresses = families(reader, table);
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
-    ppp.l2tp = outside.rule;
+    ppp.l2tp.clone_from(&outside.rule);
     let profile = Profile {
         start,
         idle,
-        psk: outside.psk,
-        local_id: outside.local_id,
-        ike: outside.ike,
-        esp: outside.esp,
-        rekeying: outside.rekeying,
-        dpd: outside.dpd,
-        force_encapsulation: outside.force_encapsulation,
         auth: AuthMethod::Eap,
         remote_id: reader.parse(table, "remote-id", parse_identity),
         remote_auth: match in_tls
@@ -102,7 +95,7 @@ pub(crate) fn ppp_profile(
         mtu,
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
         local_address,
-        ..ppp_of(kind, name, servers)
+        ..outside.of(ppp_of(kind, name, servers))
     };
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
 }

@@ -258,15 +258,7 @@ impl Attempt {
             None => carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu),
         };
         let ipv6 = self.has_ipv6().await;
-        let mut world = ClientWorld {
-            id: self.id,
-            profile: Arc::clone(&self.profile),
-            daemon: Arc::clone(&self.daemon),
-            installation: Arc::clone(&self.installation),
-            passwords: Arc::clone(&self.passwords),
-            tls: tokio::sync::Mutex::new(tls),
-            outside: Outside::default(),
-        };
+        let mut world = self.world(tls);
         let link = LinkConfig {
             addresses: Addresses::FromPeer { wanted: self.installation.former().await },
             ..link_config(&self.profile, &proof.name, mtu, ipv6)
@@ -295,6 +287,18 @@ impl Attempt {
             }
             Happened::Closed(why) => Err(why.err().unwrap_or_else(closed)),
             Happened::Nothing => Err(closed()),
+        }
+    }
+
+    fn world(&self, tls: Option<EapTls>) -> ClientWorld {
+        ClientWorld {
+            id: self.id,
+            profile: Arc::clone(&self.profile),
+            daemon: Arc::clone(&self.daemon),
+            installation: Arc::clone(&self.installation),
+            passwords: Arc::clone(&self.passwords),
+            tls: tokio::sync::Mutex::new(tls),
+            outside: Outside::default(),
         }
     }
 
