@@ -19,6 +19,7 @@ use std::time::Duration;
 use adit_core::{FailureCode, Secret};
 use adit_crypto::Provider;
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
+use adit_isakmp::v1;
 use adit_isakmp::{Encryption, Integrity, KeMethod, Prf};
 use adit_service::BusChoice;
 use adit_service::daemon::{Daemon, Doors, Settings};
@@ -499,6 +500,17 @@ impl CryptoProvider for Watched {
         let (public, shared) = self.inner.encapsulate(method, peer)?;
         self.remember(shared.expose());
         Ok((public, shared))
+    }
+}
+
+impl v1::Provider for Watched {
+    fn hash(&self, prf: Prf, parts: &[&[u8]]) -> Vec<u8> {
+        v1::Provider::hash(&self.inner, prf, parts)
+    }
+
+    fn cbc(&self, encryption: Encryption, key: &Secret) -> Result<Box<dyn v1::Cbc>, CryptoError> {
+        self.remember(key.expose());
+        v1::Provider::cbc(&self.inner, encryption, key)
     }
 }
 
