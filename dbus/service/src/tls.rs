@@ -2,7 +2,7 @@
 
 use std::io;
 
-use adit_core::{Failure, Secret};
+use adit_core::Failure;
 use adit_ppp_kernel::scratch;
 use adit_tls::Engine;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,8 +52,8 @@ pub(crate) async fn shake_hands(
 
 /// What a stream brought.
 pub(crate) enum Came {
-    /// This, which may be nothing.
-    Octets(Secret),
+    /// What has been heard, which may be nothing.
+    Octets,
     /// Its end.
     End,
     /// A word that breaks TLS. The other side is told by what is still to be sent.
@@ -146,11 +146,11 @@ impl TlsStream {
         let _ = self.flush();
     }
 
-    /// Sends what is to be sent, and waits for what comes. Cancel-safe.
+    /// Sends what is to be sent, and waits for what comes, which `hear` gets in pieces of any size. Cancel-safe.
     ///
     /// # Errors
     /// The connection is broken.
-    pub(crate) async fn exchange(&mut self) -> io::Result<Came> {
+    pub(crate) async fn exchange(&mut self, mut hear: impl FnMut(&[u8])) -> io::Result<Came> {
         loop {
             self.flush()?;
             let unsent = self.unsent.len() > self.sent;
@@ -158,7 +158,7 @@ impl TlsStream {
                 ready = self.wire.writable(), if unsent => ready?,
                 ready = self.wire.readable() => {
                     ready?;
-                    match scratch::with(|buffer| self.take(buffer)) {
+                    match scratch::with(|buffer| self.take(buffer, &mut hear)) {
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                         came => return came,
                     }
@@ -167,13 +167,16 @@ impl TlsStream {
         }
     }
 
-    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
+    fn take(&mut self, buffer: &mut [u8], hear: &mut impl FnMut(&[u8])) -> io::Result<Came> {
         let length = self.wire.try_read(buffer)?;
         let records = buffer.get(..length).filter(|records| !records.is_empty());
         let Some(records) = records else { return Ok(Came::End) };
-        let Some(engine) = &mut self.engine else { return Ok(Came::Octets(Secret::from(records))) };
-        match engine.feed(records) {
-            Ok(()) => Ok(Came::Octets(engine.plaintext())),
+        let Some(engine) = &mut self.engine else {
+            hear(records);
+            return Ok(Came::Octets);
+        };
+        match engine.listen(records, hear) {
+            Ok(()) => Ok(Came::Octets),
             Err(why) => {
                 let _ = self.flush();
                 Ok(Came::Broken(why))

@@ -1,4 +1,4 @@
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::sync::Arc;
 
 use adit_auth::eap::TlsVersion;
@@ -88,6 +88,33 @@ impl Engine {
                 Err(e) => return Err(explain(&e, &self.verdict)),
             }
             self.look_again()?;
+        }
+        Ok(())
+    }
+
+    /// The same, and what the other side says goes to `hear` as it comes, in pieces of any size: nothing of it is copied, kept or
+    /// wiped.
+    ///
+    /// # Errors
+    /// As [`Engine::feed`].
+    pub fn listen(&mut self, mut records: &[u8], mut hear: impl FnMut(&[u8])) -> Result<(), Failure> {
+        while !records.is_empty() {
+            match self.connection.read_tls(&mut records) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) => return Err(internal(&e)),
+            }
+            self.connection.process_new_packets().map_err(|e| explain(&e, &self.verdict))?;
+            self.look_again()?;
+            let mut reader = self.connection.reader();
+            while let Ok(octets) = reader.fill_buf() {
+                let length = octets.len();
+                if length == 0 {
+                    break;
+                }
+                hear(octets);
+                reader.consume(length);
+            }
         }
         Ok(())
     }

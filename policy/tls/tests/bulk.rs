@@ -32,5 +32,13 @@ fn records_of_any_number_are_fed_at_once() {
             heard.extend_from_slice(server.plaintext().expose());
         }
         assert_eq!(heard, words);
+        // Who listens hears the same, and nothing of it is left.
+        client.write(&words);
+        let mut heard = Vec::new();
+        for piece in client.records().chunks(40_001) {
+            server.listen(piece, |octets| heard.extend_from_slice(octets)).unwrap();
+        }
+        assert_eq!(heard, words);
+        assert!(server.plaintext().is_empty());
     }
 }

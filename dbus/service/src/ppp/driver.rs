@@ -103,10 +103,10 @@ impl Driver {
     pub(crate) fn hear(&mut self, frame: Vec<u8>) -> Happened {
         self.heard = true;
         self.handle(Input::Frame(frame));
-        self.drain()
+        self.settle()
     }
 
-    /// The next frame to be sent, where whoever drives carries them.
+    /// The next frame to be sent, where whoever drives carries them; [`Driver::settle`] comes before.
     pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
         match &mut self.line {
             Line::Channel(..) => None,
@@ -130,7 +130,7 @@ impl Driver {
 
     /// Waits for the next thing and does it. Cancel-safe.
     pub(crate) async fn step(&mut self) -> Happened {
-        let happened = self.drain();
+        let happened = self.settle();
         if !matches!(happened, Happened::Nothing) {
             return happened;
         }
@@ -165,7 +165,7 @@ impl Driver {
             () = clock::sleep_until(deadline) => Input::Wake,
         };
         self.handle(input);
-        self.drain()
+        self.settle()
     }
 
     fn heard(&mut self, frame: io::Result<Vec<u8>>) -> Input {
@@ -181,7 +181,8 @@ impl Driver {
         }
     }
 
-    fn drain(&mut self) -> Happened {
+    /// Has the link say what it has to say: its frames can then be had at once, where whoever drives carries them.
+    pub(crate) fn settle(&mut self) -> Happened {
         let mut happened = Happened::Nothing;
         while let Some(output) = self.link.poll() {
             match output {

@@ -13,6 +13,8 @@ use super::unit::{Next, Packets, framed, packet_in};
 
 /// More packets than wait for a link.
 const MOST_HELD: usize = 64;
+/// Packets of the peer's that are kept until they may pass.
+const MOST_EARLY: usize = 8;
 
 /// A TUN, and what the kernel's PPP would know of it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct TunUnit {
     sent: Notify,
     /// What is on its way to this host.
     joiner: Mutex<Joiner>,
+    /// The peer's first packets: it may have its addresses before this host has installed them.
+    early: Mutex<Vec<Vec<u8>>>,
 }
 
 impl TunUnit {
@@ -37,6 +41,7 @@ impl TunUnit {
             first: Mutex::default(),
             sent: Notify::new(),
             joiner: Mutex::default(),
+            early: Mutex::default(),
         })
     }
 
@@ -50,6 +55,13 @@ impl TunUnit {
             Family::V6 => &self.v6,
         };
         of_family.store(pass, Ordering::Release);
+        let early = std::mem::take(&mut *self.early());
+        let (now, later): (Vec<_>, Vec<_>) = early.into_iter().partition(|packet| self.passes(packet));
+        if pass {
+            *self.early() = later;
+        }
+        now.iter().for_each(|packet| self.joiner().add(packet, |octets| self.write(octets)));
+        self.flush();
         self.sent.notify_one();
     }
 
@@ -131,6 +143,10 @@ impl TunUnit {
         }
     }
 
+    fn early(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn joiner(&self) -> MutexGuard<'_, Joiner> {
         self.joiner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,8 +162,13 @@ impl Packets for TunUnit {
     }
 
     fn deliver(&self, frame: &[u8]) {
-        if let Some(packet) = packet_in(frame).filter(|packet| self.passes(packet)) {
-            self.joiner().add(packet, |octets| self.write(octets));
+        let Some(packet) = packet_in(frame) else { return };
+        if self.passes(packet) {
+            return self.joiner().add(packet, |octets| self.write(octets));
+        }
+        let mut early = self.early();
+        if early.len() < MOST_EARLY {
+            early.push(packet.to_vec());
         }
     }
 

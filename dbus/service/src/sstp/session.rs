@@ -98,8 +98,10 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
+        let call = &mut self.call;
+        let hear = |octets: &[u8]| call.handle(clock::now(), Input::Received(octets));
         tokio::select! {
-            came = self.stream.exchange(), if self.connected => self.came(came),
+            came = self.stream.exchange(hear), if self.connected => self.came(came),
             happened = of_link => self.link_did(happened),
             read = of_unit => self.sends(unit.as_deref(), read),
             () = clock::sleep_until(deadline) => {
@@ -112,7 +114,7 @@ impl Session {
     fn came(&mut self, came: io::Result<Came>) {
         let now = clock::now();
         let lost = match came {
-            Ok(Came::Octets(octets)) => return self.call.handle(now, Input::Received(octets.expose())),
+            Ok(Came::Octets) => return,
             Ok(Came::End) => None,
             Ok(Came::Broken(why)) => Some(why),
             Err(error) => {
@@ -163,6 +165,9 @@ impl Session {
             while let Some(output) = self.call.poll() {
                 self.output(output);
             }
+            // What the link has to say stands with the link until somebody asks for it.
+            let Some(happened) = self.driver.as_mut().map(Driver::settle) else { break };
+            self.link_did(happened);
             let Some(driver) = &mut self.driver else { break };
             if let Some(keys) = driver.take_keys() {
                 self.call.handle(clock::now(), Input::Authenticated(Hlak::of(&keys)));
@@ -280,5 +285,98 @@ impl ppp::Session for Session {
 
     fn end(self: Box<Self>) -> Later<()> {
         Box::pin(self.take_leave())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ppp::{Addresses, Answer, Ask, AuthMethod, EapConfig, Mppe, Network};
+    use adit_sstp::binding::{CertificateHashes, HashProtocol};
+    use adit_sstp::{Role, Timing};
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::ppp::UnitPlan;
+    use crate::wire::Wire;
+
+    /// Nobody answers: none of these tests gets so far.
+    struct Silent;
+
+    impl World for Silent {
+        fn ask(self: Arc<Self>, _: Ask) -> Later<Answer> {
+            Box::pin(std::future::pending())
+        }
+
+        fn unit(self: Arc<Self>, _: String) -> Later<Result<UnitPlan, Failure>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn install(self: Arc<Self>, _: Arc<Unit>, _: Network) -> Later<Result<(), Failure>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn event(&self, _: &adit_ppp::Event) {}
+    }
+
+    fn link() -> LinkConfig {
+        LinkConfig {
+            mru: 1400,
+            compress_header: true,
+            prove: vec![AuthMethod::MsChapV2],
+            demand: Vec::new(),
+            name: "ann".into(),
+            eap: EapConfig::default(),
+            mppe: Mppe::OFF,
+            ipv4: true,
+            ipv6: false,
+            addresses: Addresses::FromPeer { wanted: None },
+            timing: adit_ppp::Timing::default(),
+        }
+    }
+
+    fn config(role: Role) -> Config {
+        Config { role, certificate: CertificateHashes::of(b"a certificate"), timing: Timing::default() }
+    }
+
+    /// What a session sends, and no time passes meanwhile; the first frame of its link, if there is one.
+    fn first_frame(session: &mut Session, server: &mut Call, wire: &mut UnixStream) -> Option<Vec<u8>> {
+        for _ in 0..4 {
+            session.drain();
+            session.stream.flush().unwrap();
+            let mut octets = [0; 4096];
+            let length = wire.read(&mut octets).unwrap_or_default();
+            server.handle(clock::now(), Input::Received(&octets[..length]));
+            while let Some(output) = server.poll() {
+                match output {
+                    Output::Transmit(octets) => session.call.handle(clock::now(), Input::Received(&octets)),
+                    Output::Frame(frame) => return Some(frame),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn what_a_link_says_leaves_at_once() {
+        let (ours, mut wire) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        wire.set_nonblocking(true).unwrap();
+        let ours = tokio::net::UnixStream::from_std(ours).unwrap();
+        ours.writable().await.unwrap();
+        let role = Role::Client { host: "vpn.example.com".into(), correlation: [7; 16] };
+        let start = Start { mtu: 1400, link: link(), world: Arc::new(Silent) };
+        let mut session = Session::new(config(role), TlsStream::ended_elsewhere(Wire::Unix(ours)), start);
+        let mut server =
+            Call::new(config(Role::Server { nonce: [1; 32], hashes: vec![HashProtocol::Sha256] }));
+        server.handle(clock::now(), Input::Connected);
+
+        let request = first_frame(&mut session, &mut server, &mut wire).unwrap();
+        assert_eq!(request.get(..3), Some(&[0xc0, 0x21, 1][..]), "LCP's Configure-Request: {request:02x?}");
+
+        session.driver.as_mut().unwrap().close();
+        let farewell = first_frame(&mut session, &mut server, &mut wire).unwrap();
+        assert_eq!(farewell.get(..3), Some(&[0xc0, 0x21, 5][..]), "its Terminate-Request: {farewell:02x?}");
     }
 }
