@@ -115,7 +115,9 @@ impl Link {
             Protocol::PAP | Protocol::CHAP | Protocol::EAP => {
                 let text = format!("the peer agreed to {protocol}, and then rejected it");
                 let why = Failure::new(FailureCode::PeerMisbehaved, Step::Authenticate, text);
-                self.close(now, entropy, Err(why));
+                // SoftEther 5.01 does this with EAP, and then says nothing more by any other method.
+                let hint = "if the peer has another method, name that alone:  ppp-auth = [\"mschapv2\"]";
+                self.close(now, entropy, Err(why.hint(hint)));
             }
             Protocol::CCP => {
                 self.crypt.refused = true;
