@@ -15,6 +15,10 @@ const REQUEST: u8 = 8;
 const REPLY: u8 = 0;
 const HEADER: usize = 8;
 const PACKET: usize = 64;
+const IPV4_HEADER: usize = 20;
+const ICMP: u8 = 1;
+/// The identifier of who has an address of its own for its pings.
+const ALONE: u16 = 1;
 
 /// Those to one host.
 pub(crate) struct Pings {
@@ -87,6 +91,23 @@ fn request(identifier: u16, number: u64, at: Duration) -> [u8; PACKET] {
     packet
 }
 
+/// A request as a whole packet of IPv4 (RFC 791 §3.1), for who has no interface to send it by.
+pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, number: u64) -> Vec<u8> {
+    let request = request(ALONE, number, Duration::ZERO);
+    let length = u16::try_from(IPV4_HEADER + PACKET).unwrap_or_default().to_be_bytes();
+    let header = |sum: [u8; 2]| {
+        let fixed = [0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, ICMP, sum[0], sum[1]];
+        [&fixed[..], &from.octets(), &to.octets()].concat()
+    };
+    let sum = checksum(&header([0, 0])).to_be_bytes();
+    [&header(sum)[..], &request].concat()
+}
+
+/// Whether a packet of IPv4 answers that one.
+pub(crate) fn answers(packet: &[u8], number: u64) -> bool {
+    answer(packet, ALONE, Duration::ZERO).is_some_and(|answer| answer.number == number)
+}
+
 /// RFC 1071.
 fn checksum(packet: &[u8]) -> u16 {
     let words = packet
@@ -109,6 +130,17 @@ fn answer(packet: &[u8], identifier: u16, at: Duration) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_packet_has_a_right_header() {
+        let [from, to] = [[10, 9, 0, 2], [10, 9, 0, 1]].map(Ipv4Addr::from);
+        let mut whole = packet(from, to, 7);
+        assert_eq!((whole.len(), checksum(&whole[..20]), checksum(&whole[20..])), (84, 0, 0));
+        assert_eq!(whole[12..20], [10, 9, 0, 2, 10, 9, 0, 1]);
+        assert!(!answers(&whole, 7), "a request is none");
+        whole[20] = REPLY;
+        assert!(answers(&whole, 7) && !answers(&whole, 8));
+    }
 
     #[test]
     fn a_request_that_comes_back_is_an_answer() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use adit_core::Identity;
 use adit_crypto::OsEntropy;
 use adit_pki::TrustAnchors;
+use adit_ppp::wire::{Protocol, emit_frame, split_frame};
 use adit_ppp::{Event, Input, Link, Mppe, Output};
 use adit_sstp::binding::{CertificateHashes, Hlak};
 use adit_sstp::{self as sstp, Call, Role, Timing};
@@ -18,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::crowd::{self, Client, PATIENCE, of_link};
+use crate::ping;
 
 /// Whom to dial, and how often.
 #[derive(clap::Args, Debug)]
@@ -30,6 +32,9 @@ pub struct Arguments {
     /// The name that it has
     #[arg(long)]
     name: String,
+    /// What each pings, once, through its session: who gets no answer is not up
+    #[arg(long, value_name = "ADDRESS")]
+    ping: Option<Ipv4Addr>,
 }
 
 /// Brings them up, says so, and answers for them until SIGTERM, or until the server's part has been measured.
@@ -45,12 +50,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         own: None,
         versions: Versions::Both,
     };
-    crowd::run(&arguments.crowd, |client, from, up| Box::pin(dial(client, tls.clone(), from, up)))
+    let ping = arguments.ping;
+    crowd::run(&arguments.crowd, |client, from, up| Box::pin(dial(client, (tls.clone(), ping), from, up)))
 }
 
 async fn dial(
     client: Arc<Client>,
-    tls: ClientConfig,
+    (tls, ping): (ClientConfig, Option<Ipv4Addr>),
     from: Ipv4Addr,
     up: UnboundedSender<()>,
 ) -> anyhow::Result<()> {
@@ -64,6 +70,9 @@ async fn dial(
         session.drain().await?;
         while !session.up {
             session.step().await?;
+        }
+        if let Some(to) = ping {
+            session.ping(to).await.with_context(|| format!("a ping to {to}"))?;
         }
         anyhow::Ok(session)
     };
@@ -96,9 +105,15 @@ struct Session<'a> {
     call: Call,
     link: Option<Link>,
     entropy: OsEntropy,
-    established: bool,
+    /// Its own address, once it has one.
+    address: Option<Ipv4Addr>,
     up: bool,
+    /// Its ping has been answered.
+    answered: bool,
 }
+
+/// The number of each session's only ping.
+const PING: u64 = 1;
 
 impl<'a> Session<'a> {
     fn new(client: &'a Client, tcp: TcpStream, engine: Engine) -> anyhow::Result<Self> {
@@ -111,7 +126,7 @@ impl<'a> Session<'a> {
         let mut call = Call::new(config);
         call.handle(client.now(), sstp::Input::Connected);
         let entropy = OsEntropy::new();
-        Ok(Self { client, tcp, engine, call, link: None, entropy, established: false, up: false })
+        Ok(Self { client, tcp, engine, call, link: None, entropy, address: None, up: false, answered: false })
     }
 
     /// Waits for what happens next, and does what comes of it.
@@ -141,6 +156,16 @@ impl<'a> Session<'a> {
         self.drain().await
     }
 
+    async fn ping(&mut self, to: Ipv4Addr) -> anyhow::Result<()> {
+        let packet = ping::packet(self.address.context("it has no address")?, to, PING);
+        self.call.handle(self.client.now(), sstp::Input::Frame(&emit_frame(Protocol::IP, &packet)));
+        self.drain().await?;
+        while !self.answered {
+            self.step().await?;
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, input: Input) {
         if let Some(link) = &mut self.link {
             link.handle(self.client.now(), &mut self.entropy, input);
@@ -158,7 +183,7 @@ impl<'a> Session<'a> {
                 break;
             }
         }
-        self.up |= self.established && self.call.is_bound();
+        self.up |= self.address.is_some() && self.call.is_bound();
         self.tcp.write_all(&self.engine.records()).await?;
         Ok(())
     }
@@ -166,7 +191,10 @@ impl<'a> Session<'a> {
     fn of_call(&mut self, output: sstp::Output) -> anyhow::Result<()> {
         match output {
             sstp::Output::Transmit(octets) => self.engine.write(&octets),
-            sstp::Output::Frame(frame) => self.tell(Input::Frame(frame)),
+            sstp::Output::Frame(frame) => match split_frame(&frame) {
+                Ok((Protocol::IP, packet)) => self.answered |= ping::answers(packet, PING),
+                _ => self.tell(Input::Frame(frame)),
+            },
             sstp::Output::Event(sstp::Event::LinkUp) => {
                 self.link = Some(Link::new(self.client.config(Mppe::OFF)));
                 self.tell(Input::Up);
@@ -189,7 +217,7 @@ impl<'a> Session<'a> {
                 let keys = self.link.as_ref().and_then(Link::keys).context("there are no keys")?;
                 self.call.handle(now, sstp::Input::Authenticated(Hlak::of(&keys)));
             }
-            Output::Event(Event::Established(_)) => self.established = true,
+            Output::Event(Event::Established(facts)) => self.address = facts.v4.map(|v4| v4.local),
             Output::Event(Event::Closed(why)) => bail!("the link is over: {why:?}"),
             Output::Event(_) => {}
         }

@@ -14,6 +14,7 @@ cargo xtask bench roam [--record]
 cargo xtask bench pptp [--record]
 cargo xtask bench sstp [--record]
 cargo xtask bench ppp-setup [--record]
+cargo xtask bench sstp-setup [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
@@ -24,6 +25,7 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   pptp      how PPTP comes up, and what goes through: Adit, and pptp-linux with pppd, in the lab's VM
   sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
+  sstp-setup  the same of SSTP
   flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
 
@@ -49,6 +51,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "pptp" => in_vm(&PPTP, is_recorded),
         "sstp" => in_vm(&SSTP, is_recorded),
         "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
+        "sstp-setup" => in_vm(&SSTP_SETUP, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
@@ -101,14 +104,21 @@ const PPTP: Compared = Compared {
     steps: &[("ctl and aditd", "04-adit.log"), ("pptp-linux 1.10.0 and pppd 2.5.2", "05-linux.log")],
 };
 
+const TUN: &str = "ctl and aditd, a TUN";
+const UNIT: &str = "ctl and aditd, a unit of the kernel's PPP";
+const SSTPC: &str = "sstp-client 1.0.20 and pppd 2.5.2";
+
 const SSTP: Compared = Compared {
     scenario: "bench-sstp",
     place: "sstp",
     title: "To the same Adit server, TLS 1.3 with AES-256-GCM, in the VM, which is emulated: only the columns can be compared.",
     steps: &[
-        ("ctl and aditd, a TUN", "05-client.log"),
-        ("ctl and aditd, a unit of the kernel's PPP", "06-client.log"),
-        ("sstp-client 1.0.20 and pppd 2.5.2", "07-pppd.log"),
+        (TUN, "07-client.log"),
+        (TUN, "08-client.log"),
+        (UNIT, "09-client.log"),
+        (UNIT, "10-client.log"),
+        (SSTPC, "11-pppd.log"),
+        (SSTPC, "12-pppd.log"),
     ],
 };
 
@@ -116,6 +126,13 @@ const PPP_SETUP: Compared = Compared {
     scenario: "bench-ppp-setup",
     place: "ppp-setup",
     title: "By MS-CHAPv2, with MPPE-128, in the VM, which is emulated: only the two columns can be compared.",
+    steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
+};
+
+const SSTP_SETUP: Compared = Compared {
+    scenario: "bench-sstp-setup",
+    place: "sstp-setup",
+    title: "By MS-CHAPv2, TLS 1.3, a ping through each, in the VM, which is emulated: only the two columns can be compared.",
     steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
 };
 
