@@ -1,5 +1,5 @@
 //! Peers that can't be installed beside the others get a root of their own inside the image: libreswan conflicts with
-//! strongSwan's packages, and there is a second release of strongSwan.
+//! strongSwan's packages, there is a second release of strongSwan, and SoftEther is in Debian 12 only.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::setup::chroot;
 pub(crate) const SCRIPT: &str = include_str!("peers.sh");
 
 /// Name, Debian's suite, packages. A scenario names them: `root = "libreswan"`.
-pub(crate) const ROOTS: [[&str; 3]; 2] = [
+pub(crate) const ROOTS: [[&str; 3]; 3] = [
     ["libreswan", "trixie", "libreswan"],
     [
         "strongswan-5.9.8",
@@ -17,6 +17,7 @@ pub(crate) const ROOTS: [[&str; 3]; 2] = [
         "charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins \
          libstrongswan-standard-plugins",
     ],
+    ["softether", "bookworm", "softether-vpnserver softether-vpncmd"],
 ];
 
 /// Makes them below `/roots` of `root`.
