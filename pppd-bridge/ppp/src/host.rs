@@ -1,5 +1,6 @@
 //! The host's side of IPv6 on a link: it asks for a router (RFC 4861 §6.3.7), and makes addresses of the prefixes that one
-//! advertises (RFC 4862 §5.5.3); where that says so, it asks for DNS servers by DHCPv6 (RFC 8415). No more is believed: what is on the link, and where packets go, is not the peer's to say.
+//! advertises (RFC 4862 §5.5.3); where that says so, it asks for DNS servers by DHCPv6 (RFC 8415). No more is believed: what is
+//! on the link, and where packets go, is not the peer's to say.
 
 mod information;
 

@@ -63,10 +63,7 @@ pub(crate) fn refused(
             step,
             format!("vpn server {server} accepts none of the IKE proposals: {}", describe_ike(offered)),
         )
-        .hint(
-            "add a proposal that the server has to `ike` in the profile (its log names what it accepts); for an old \
-             server, legacy = true",
-        ),
+        .hint("add a proposal that the server has to `ike` in the profile (its log names what it accepts)"),
         NotifyKind::PAYLOAD_MALFORMED
         | NotifyKind::INVALID_HASH_INFORMATION
         | NotifyKind::AUTHENTICATION_FAILED
@@ -150,9 +147,9 @@ pub(crate) fn no_ike_proposal(from: SocketAddr, no: &NoProposal) -> Failure {
     let text =
         format!("IKEv1 from {}: nothing in common: offered {}; allowed {}", from, no.offered, no.allowed);
     Failure::new(FailureCode::ProposalMismatch, Step::IkeInit, text).hint(if no.legacy {
-        "what it offers can be broken; to allow it all the same, set  legacy = true  in server.toml"
+        "what it offers can be broken; to allow it all the same, set  legacy = true  in [l2tp] of server.toml"
     } else {
-        "add one of what it offers to `ike` in server.toml"
+        "add one of what it offers to `ike` in [l2tp] of server.toml"
     })
 }
 
@@ -160,9 +157,9 @@ pub(crate) fn no_ike_proposal(from: SocketAddr, no: &NoProposal) -> Failure {
 pub(crate) fn no_esp_proposal(no: &NoProposal) -> Failure {
     let text = format!("Quick Mode: nothing in common: offered {}; allowed {}", no.offered, no.allowed);
     Failure::new(FailureCode::ProposalMismatch, Step::Child, text).hint(if no.legacy {
-        "what it offers can be broken; to allow it all the same, set  legacy = true  in server.toml"
+        "what it offers can be broken; to allow it all the same, set  legacy = true  in [l2tp] of server.toml"
     } else {
-        "add one of what it offers to `esp` in server.toml"
+        "add one of what it offers to `esp` in [l2tp] of server.toml"
     })
 }
 
@@ -181,7 +178,7 @@ pub(crate) fn quick_refused(offered: &SecurityAssociation, how: Encapsulation, k
             Step::Child,
             format!("the peer accepts none of the ESP proposals: {}", describe_esp(offered, how)),
         )
-        .hint("add a proposal that the peer has to `esp` in the profile; for an old one, legacy = true"),
+        .hint("add a proposal that the peer has to `esp` in the profile"),
         NotifyKind::INVALID_ID_INFORMATION => Failure::new(
             FailureCode::TrafficSelectors,
             Step::Child,

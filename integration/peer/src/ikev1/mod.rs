@@ -1,5 +1,6 @@
-//! `adit-peer --ikev1 FILE`: Adit's IKEv1 core on real sockets and a real kernel, without L2TP. It dials, or waits to be dialled, with one pre-shared key; puts what comes up into the kernel by `ip`; and says
-//! what happens, a line each. It ends by SIGTERM, or when the connection does.
+//! `adit-peer --ikev1 FILE`: Adit's IKEv1 core on real sockets and a real kernel, without L2TP. It dials, or waits to be
+//! dialled, with one pre-shared key; puts what comes up into the kernel by `ip`; and says what happens, a line each. It ends by
+//! SIGTERM, or when the connection does.
 
 mod kernel;
 

@@ -29,6 +29,7 @@ pub(super) struct Information {
     begun: Option<Instant>,
     /// When it is asked again. `None`: never.
     at: Option<Instant>,
+    /// What it has waited last, and waits at most, the latter in seconds.
     pause: Duration,
     most: u32,
 }

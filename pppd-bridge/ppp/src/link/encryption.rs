@@ -217,9 +217,9 @@ impl Link {
         {
             return;
         }
-        match self.crypt.begun {
-            0 | 1 => self.ask(now, About::Encrypted, Ask::Encrypted(true)),
-            _ => self.receive_anew(now, entropy),
+        match self.crypt.begun > 1 {
+            true => self.receive_anew(now, entropy),
+            false => self.ask(now, About::Encrypted, Ask::Encrypted(true)),
         }
     }
 

@@ -116,7 +116,7 @@ fn bits(data: &[u8]) -> Option<u32> {
 
 impl Negotiation for Ccp {
     const PROTOCOL: Protocol = Protocol::CCP;
-    /// The kernel is given a key for each, and only the Ack of the newest has begun with that one for certain.
+    /// Each stops the kernel: only the Ack of the newest shows that it has begun again after the last one.
     const EACH_REQUEST_IS_NEW: bool = true;
 
     fn restart(&mut self) {
