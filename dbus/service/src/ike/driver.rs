@@ -1,6 +1,5 @@
 //! One task drives the endpoint: datagrams, answers and deadlines go in; datagrams, questions and events come out.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -16,6 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::poll_immediate;
 use tokio::sync::{mpsc, oneshot};
 
+use super::answering::Answering;
 use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
 use super::v1::{self, V1, V1Context, V1Listen};
 use crate::clock;
@@ -167,9 +167,7 @@ pub fn start(
         v1,
         crypto,
         sockets,
-        contexts: HashMap::new(),
-        server: None,
-        listen: Vec::new(),
+        answering: Answering::new(),
         answers: tx.downgrade(),
     };
     tokio::spawn(task.run(rx));
@@ -181,10 +179,7 @@ struct Task {
     v1: V1,
     crypto: Arc<dyn CryptoProvider>,
     sockets: Arc<IkeSockets>,
-    /// Asked several times for each datagram.
-    contexts: HashMap<SaId, Arc<dyn SaContext>>,
-    server: Option<Arc<dyn SaContext>>,
-    listen: Vec<IpAddr>,
+    answering: Answering<dyn SaContext>,
     answers: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -222,7 +217,7 @@ impl Task {
         match command {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
-                self.contexts.insert(sa, context);
+                self.answering.dialled(sa, context);
                 // Whoever wanted it has been stopped meanwhile.
                 if reply.send(sa).is_err() {
                     self.endpoint.handle(clock::now(), Input::Close { sa });
@@ -234,11 +229,10 @@ impl Task {
             },
             Command::V1(command) => self.v1.command(command),
             Command::Responder(responder) => {
-                let (listen, context) = responder.unzip();
-                self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();
-                self.endpoint.set_responder(listen.map(|l| l.defaults));
-                // Peers that are already in keep the context they came in with.
-                self.server = context.or(self.server.take());
+                let (defaults, server) =
+                    responder.map(|(listen, server)| (listen.defaults, (listen.addresses, server))).unzip();
+                self.endpoint.set_responder(defaults);
+                self.answering.serve(server);
             }
             Command::Answer(id, answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
         }
@@ -247,16 +241,9 @@ impl Task {
     fn datagram(&mut self, path: Path, payload: Vec<u8>) {
         if V1::is_of(&payload) {
             self.v1.datagram(path, payload);
-        } else if self.listens(&path, &payload) {
+        } else if self.answering.hears(&path, &payload) {
             self.endpoint.handle(clock::now(), Input::Datagram { path, payload });
         }
-    }
-
-    /// A first message (whose responder SPI is zero) is heard only on the server's own addresses; everything else
-    /// belongs to an IKE_SA that there is, or is dropped by the core.
-    fn listens(&self, path: &Path, payload: &[u8]) -> bool {
-        let first = payload.get(8..16).is_some_and(|spi| spi == [0; 8]);
-        !first || self.listen.is_empty() || self.listen.contains(&path.local.ip())
     }
 
     fn drain(&mut self) {
@@ -293,11 +280,11 @@ impl Task {
 
     fn event(&mut self, sa: SaId, event: Event) {
         let closed = matches!(event, Event::Closed(_));
-        if let Some(context) = self.context(sa) {
+        if let Some(context) = self.answering.of(sa) {
             context.event(sa, event);
         }
         if closed {
-            self.contexts.remove(&sa);
+            self.answering.forget(sa);
         }
     }
 
@@ -312,7 +299,7 @@ impl Task {
                 let crypto = Arc::clone(&self.crypto);
                 key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
             }
-            other => match self.context(sa) {
+            other => match self.answering.of(sa) {
                 Some(context) => context.ask(sa, other),
                 None => return,
             },
@@ -326,16 +313,6 @@ impl Task {
         if let Some(answer) = pending.settle(later) {
             self.endpoint.handle(clock::now(), Input::Answer { id, answer });
         }
-    }
-
-    fn context(&mut self, sa: SaId) -> Option<Arc<dyn SaContext>> {
-        if let Some(context) = self.contexts.get(&sa) {
-            return Some(Arc::clone(context));
-        }
-        // An IKE_SA that nobody here dialled is a peer's: the server answers for it.
-        let server = Arc::clone(self.server.as_ref()?);
-        self.contexts.insert(sa, Arc::clone(&server));
-        Some(server)
     }
 }
 

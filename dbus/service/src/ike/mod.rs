@@ -1,5 +1,6 @@
 //! IKE's driver: one task for the endpoints of both versions, their sockets, and what they ask for.
 
+mod answering;
 mod driver;
 mod sockets;
 mod v1;

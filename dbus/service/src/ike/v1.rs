@@ -1,6 +1,5 @@
 //! IKEv1 beside IKEv2, on the same sockets: the major version in a message's header tells whose it is.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use adit_ikev2::api as v2;
 use adit_isakmp::v1::Provider;
 use tokio::sync::oneshot;
 
+use super::answering::Answering;
 use super::driver::{Pending, key_exchange};
 use crate::clock;
 
@@ -44,15 +44,13 @@ pub(super) enum Command {
 pub(super) struct V1 {
     endpoint: Endpoint,
     crypto: Arc<dyn Provider>,
-    contexts: BTreeMap<SaId, Arc<dyn V1Context>>,
-    server: Option<Arc<dyn V1Context>>,
-    listen: Vec<IpAddr>,
+    answering: Answering<dyn V1Context>,
 }
 
 impl V1 {
     pub(super) fn new(crypto: Arc<dyn Provider>, entropy: Box<dyn Entropy>) -> Self {
         let endpoint = Endpoint::new(Arc::clone(&crypto), entropy, None);
-        Self { endpoint, crypto, contexts: BTreeMap::new(), server: None, listen: Vec::new() }
+        Self { endpoint, crypto, answering: Answering::new() }
     }
 
     /// Whether a datagram is for it.
@@ -82,10 +80,8 @@ impl V1 {
         self.endpoint.handle(clock::now(), input);
     }
 
-    /// A first message (whose responder cookie is zero) is heard only on the server's own addresses.
     pub(super) fn datagram(&mut self, path: Path, payload: Vec<u8>) {
-        let first = payload.get(8..16).is_some_and(|cookie| cookie == [0; 8]);
-        if !first || self.listen.is_empty() || self.listen.contains(&path.local.ip()) {
+        if self.answering.hears(&path, &payload) {
             self.handle(Input::Datagram { path, payload });
         }
     }
@@ -94,18 +90,17 @@ impl V1 {
         match command {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
-                self.contexts.insert(sa, context);
+                self.answering.dialled(sa, context);
                 // Whoever wanted it has been stopped meanwhile.
                 if reply.send(sa).is_err() {
                     self.handle(Input::Close { sa });
                 }
             }
             Command::Responder(responder) => {
-                let (listen, context) = responder.unzip();
-                self.listen = listen.as_ref().map(|l| l.addresses.clone()).unwrap_or_default();
-                self.endpoint.set_responder(listen.map(|l| l.defaults));
-                // Peers that are already in keep the context they came in with.
-                self.server = context.or(self.server.take());
+                let (defaults, server) =
+                    responder.map(|(listen, server)| (listen.defaults, (listen.addresses, server))).unzip();
+                self.endpoint.set_responder(defaults);
+                self.answering.serve(server);
             }
             Command::Answer(id, answer) => self.handle(Input::Answer { id, answer }),
         }
@@ -117,11 +112,11 @@ impl V1 {
 
     pub(super) fn event(&mut self, sa: SaId, event: Event) {
         let closed = matches!(event, Event::Closed(_));
-        if let Some(context) = self.context(sa) {
+        if let Some(context) = self.answering.of(sa) {
             context.event(sa, event);
         }
         if closed {
-            self.contexts.remove(&sa);
+            self.answering.forget(sa);
         }
     }
 
@@ -137,18 +132,8 @@ impl V1 {
                 let crypto = Arc::clone(&self.crypto);
                 key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
             }
-            other => self.context(sa)?.ask(sa, other),
+            other => self.answering.of(sa)?.ask(sa, other),
         })
-    }
-
-    fn context(&mut self, sa: SaId) -> Option<Arc<dyn V1Context>> {
-        if let Some(context) = self.contexts.get(&sa) {
-            return Some(Arc::clone(context));
-        }
-        // One that nobody here dialled is a peer's: the server answers for it.
-        let server = Arc::clone(self.server.as_ref()?);
-        self.contexts.insert(sa, Arc::clone(&server));
-        Some(server)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
 use crate::host::{MARK, MARK_MASK};
 use crate::ike::{IkeDriver, Pending, Ports, V1Context, V1Listen};
-use crate::server::Strangers;
+use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
 
 /// UDP (RFC 768).
@@ -108,7 +108,8 @@ impl Guard {
         self.ike.set_v1_responder(None);
         let all: Vec<SaId> = self.keeper.guests().keys().copied().collect();
         all.iter().for_each(|sa| self.ike.close(*sa));
-        let _ = tokio::time::timeout(FAREWELL, self.keeper.until_empty()).await;
+        let _ = tokio::time::timeout(FAREWELL, until(&self.keeper.left, || self.keeper.guests().is_empty()))
+            .await;
         for sa in all {
             for error in self.keeper.sad.remove(sa).await {
                 warn!(%error, "L2TP server: not removed");
@@ -199,16 +200,6 @@ impl Keeper {
     fn guests(&self) -> MutexGuard<'_, BTreeMap<SaId, Known>> {
         // It is consistent between any two statements that hold it, so a panicked holder harms nothing.
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn until_empty(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.guests().is_empty() {
-                return;
-            }
-            left.await;
-        }
     }
 
     fn numbers_of(&self, sa: SaId) -> Numbers {

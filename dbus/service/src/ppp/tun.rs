@@ -54,12 +54,15 @@ impl TunUnit {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
         };
+        // Who finds that a packet may not pass yet keeps it before this, or finds that it may.
+        let mut early = self.early();
         of_family.store(pass, Ordering::Release);
-        let early = std::mem::take(&mut *self.early());
-        let (now, later): (Vec<_>, Vec<_>) = early.into_iter().partition(|packet| self.passes(packet));
+        let kept = std::mem::take(&mut *early);
+        let (now, later): (Vec<_>, Vec<_>) = kept.into_iter().partition(|packet| self.passes(packet));
         if pass {
-            *self.early() = later;
+            *early = later;
         }
+        drop(early);
         now.iter().for_each(|packet| self.joiner().add(packet, |octets| self.write(octets)));
         self.flush();
         self.sent.notify_one();
@@ -167,7 +170,10 @@ impl Packets for TunUnit {
             return self.joiner().add(packet, |octets| self.write(octets));
         }
         let mut early = self.early();
-        if early.len() < MOST_EARLY {
+        if self.passes(packet) {
+            drop(early);
+            self.joiner().add(packet, |octets| self.write(octets));
+        } else if early.len() < MOST_EARLY {
             early.push(packet.to_vec());
         }
     }

@@ -34,7 +34,7 @@ pub(crate) trait Packets: Send + Sync {
     fn next_now(&self, frames: &mut VecDeque<Vec<u8>>) -> bool;
 
     /// One of the peer's, for this host with the next [`Packets::flush`] at the latest. One of a family that does not pass is
-    /// dropped, and so is one whose protocol is not its own.
+    /// dropped, or kept until it does, if it is among the first; one whose protocol is not its own is dropped.
     fn deliver(&self, frame: &[u8]);
 
     /// Nothing more has come by now.

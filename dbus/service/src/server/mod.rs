@@ -323,24 +323,12 @@ impl Inner {
 
     /// Returns when a guest has left.
     async fn until_left(&self, sa: SaId) {
-        loop {
-            let left = self.left.notified();
-            if !self.guests().contains_key(&sa) {
-                return;
-            }
-            left.await;
-        }
+        until(&self.left, || !self.guests().contains_key(&sa)).await;
     }
 
     /// Returns when every guest has left.
     async fn until_empty(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.guests().is_empty() {
-                return;
-            }
-            left.await;
-        }
+        until(&self.left, || self.guests().is_empty()).await;
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -397,4 +385,16 @@ fn pools(config: &ServerConfig) -> Result<Pools, Failure> {
         out.insert(pool.name.clone(), (addresses, made));
     }
     Ok(out)
+}
+
+/// Returns when it is so: whatever makes it so tells of it.
+pub(crate) async fn until(told: &tokio::sync::Notify, is: impl Fn() -> bool) {
+    loop {
+        // Before it is looked at: what is told from here on is not missed.
+        let news = told.notified();
+        if is() {
+            return;
+        }
+        news.await;
+    }
 }

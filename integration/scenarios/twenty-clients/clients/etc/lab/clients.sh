@@ -42,9 +42,17 @@ start() {
     chown -R root:adit "$etc"
     chmod -R u=rwX,g=rX,o= "$etc"
     host "$1" >/tmp/was-"$1"
+    mkfifo /tmp/said-"$1"
     nsenter --net=/run/netns/c"$1" -- aditd --config "$etc" --state /var/lib/adit-"$1" --socket /run/adit-"$1"/sock \
-        --bus none </dev/null >/tmp/aditd-"$1".log 2>&1 &
-    until [ -S /run/adit-"$1"/sock ]; do sleep 0.1; done
+        --bus none </dev/null >/tmp/said-"$1" 2>&1 &
+    exec 3</tmp/said-"$1"
+    # Until it is ready, or over; what it says later goes the same way.
+    while read -r line <&3; do
+        printf '%s\n' "$line"
+        case $line in *' ready '*) break ;; esac
+    done >/tmp/aditd-"$1".log
+    cat <&3 >>/tmp/aditd-"$1".log &
+    exec 3<&-
 }
 ctl_of() { at "$1" "ADIT_SOCKET=/run/adit-$1/sock ctl $2"; }
 up() { ctl_of "$1" "up corp"; }
