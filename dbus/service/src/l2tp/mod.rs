@@ -20,7 +20,7 @@ use adit_xfrm_kernel::ike_socket::IkeSocket;
 use crate::clock;
 use crate::files::Files;
 use crate::host::MARK;
-use crate::ppp::{MPPE_HEADER, World};
+use crate::ppp::{MPPE_HEADER, World, longest};
 pub(crate) use engine::{Engine, Link, Running};
 pub(crate) use guard::Guard;
 pub(crate) use ipsec::{Protection, shown};
@@ -45,8 +45,7 @@ const UNPROVEN_PER_ADDRESS: usize = 20;
 /// makes of it.
 pub(crate) fn link_mtu(path: u32, v6: bool, wanted: Option<u16>) -> u16 {
     let ip = if v6 { IPV6 } else { IPV4 };
-    let fits = u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD + ip).min(MOST_MTU);
-    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+    longest(u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD + ip).min(MOST_MTU), wanted)
 }
 
 /// Said once whenever L2TP is dialled or served without IPsec.
@@ -55,8 +54,7 @@ pub(crate) const IN_CLEAR: &str = "L2TP without IPsec (ipsec = \"none\"): nothin
 
 /// The longest packet of a link inside of IPsec, in octets, likewise.
 pub(crate) fn protected_mtu(path: u32, up: &Established, wanted: Option<u16>) -> u16 {
-    let fits = ipsec::room(path, up).min(MOST_MTU);
-    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+    longest(ipsec::room(path, up).min(MOST_MTU), wanted)
 }
 
 /// The secret of a tunnel, where there is one.

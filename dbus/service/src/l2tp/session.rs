@@ -8,7 +8,6 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::LinkConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use super::MOST_MTU;
 use super::Protection;
 use super::engine::{Link, Order, Orders, Running};
 use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
@@ -52,32 +51,18 @@ impl Session {
         link: LinkConfig,
         world: Arc<dyn World>,
     ) -> Self {
-        let start = Start { mtu, link, world };
-        Self {
-            start,
-            tunnel: Some((tunnel, links)),
-            driver: None,
-            up: None,
-            protection,
-            bare: false,
-            leaving: None,
-        }
+        Self { tunnel: Some((tunnel, links)), protection, ..Self::new(Start { mtu, link, world }) }
     }
 
-    /// One of a peer's that has dialled.
+    /// One of a peer's that has dialled. What fits its path is said by the link's MRU.
     pub(crate) fn answer(came: Link, link: LinkConfig, world: Arc<dyn World>) -> Self {
-        let start = Start { mtu: MOST_MTU, link, world };
-        let mut session = Self {
-            start,
-            tunnel: None,
-            driver: None,
-            up: None,
-            protection: None,
-            bare: false,
-            leaving: None,
-        };
+        let mut session = Self::new(Start { mtu: link.mru, link, world });
         session.is_up(came);
         session
+    }
+
+    const fn new(start: Start) -> Self {
+        Self { start, tunnel: None, driver: None, up: None, protection: None, bare: false, leaving: None }
     }
 
     fn is_up(&mut self, came: Link) {

@@ -43,6 +43,12 @@ pub(crate) const SERVER_GROUP: u32 = 99;
 /// What MPPE puts in front of a packet, in octets.
 pub(crate) const MPPE_HEADER: u16 = 4;
 
+/// The longest packet of a link, in octets, MPPE's header included: what fits its path, or what an interface's wanted MTU makes
+/// of it.
+pub(crate) fn longest(fits: u16, wanted: Option<u16>) -> u16 {
+    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+}
+
 /// The interface that a link is to have.
 pub(crate) struct UnitPlan {
     /// Its name.

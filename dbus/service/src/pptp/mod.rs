@@ -11,7 +11,7 @@ use adit_ppp::LinkConfig;
 use adit_pptp::Role;
 use tokio::net::TcpStream;
 
-use crate::ppp::{MPPE_HEADER, World};
+use crate::ppp::{MPPE_HEADER, World, longest};
 use session::{Session, Start};
 
 /// The path's headers in front of a packet inside: IPv4, GRE with sequence and acknowledgement, PPP's address, control and
@@ -24,8 +24,7 @@ pub(crate) const MOST_MTU: u16 = 1400;
 /// The longest packet of a link, in octets, MPPE's header included: what fits the path, or what the interface's wanted MTU
 /// makes of it.
 pub(crate) fn link_mtu(path: u32, wanted: Option<u16>) -> u16 {
-    let fits = u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).min(MOST_MTU);
-    wanted.map_or(fits, |wanted| wanted.saturating_add(MPPE_HEADER))
+    longest(u16::try_from(path).unwrap_or(u16::MAX).saturating_sub(OVERHEAD).min(MOST_MTU), wanted)
 }
 
 /// An interface's MTU in octets while its link is down: what is sent then goes through the link later.
