@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// List the exit statuses
     #[command(after_long_help = crate::exit::table())]
     ExitCodes,
+    /// Write docs/errors.md: every failure, what it means, and what to look at
+    #[command(hide = true)]
+    ErrorsPage,
     /// Write the man pages to a directory
     #[command(hide = true)]
     Manpages {

@@ -1,6 +1,6 @@
 //! What `--json` prints. [`SCHEMA`] changes when a field goes or changes its meaning; new fields may come without.
 
-use adit_core::Failure;
+use adit_core::{Failure, windows_errors};
 use adit_dbus_api::{
     ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic,
 };
@@ -40,6 +40,8 @@ pub(crate) struct FailureJson<'f> {
     text: &'f str,
     peer: Option<&'f str>,
     hint: Option<&'f str>,
+    /// What Windows calls it: numbers, the likeliest first.
+    windows: Vec<&'static str>,
     exit_status: u8,
 }
 
@@ -52,6 +54,7 @@ impl<'f> FailureJson<'f> {
             text: &failure.text,
             peer: failure.peer.as_deref(),
             hint: failure.hint.as_deref(),
+            windows: windows_errors(failure.code, failure.step).iter().map(|(number, _)| *number).collect(),
             exit_status: status.0,
         }
     }
@@ -202,7 +205,7 @@ mod tests {
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(
-            r#""last_error":{"about":"home-office","code":"server-unreachable","exit_status":13,"hint":"ctl doctor","peer":null,"step":"ike-sa-init","text":"the server does not answer"}"#
+            r#""last_error":{"about":"home-office","code":"server-unreachable","exit_status":13,"hint":"ctl doctor","peer":null,"step":"ike-sa-init","text":"the server does not answer","windows":["809"]}"#
         ));
     }
 

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod down;
 mod ended;
+mod errors;
 mod exit;
 mod interrupt;
 mod json;
@@ -58,6 +59,7 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::Reload => reload::reload(cli.bus, output).await,
         Command::Doctor => doctor::doctor(cli.bus, output).await,
         Command::ExitCodes => output.say(&exit::table()),
+        Command::ErrorsPage => output.say(&errors::page()),
         Command::Manpages { directory } => pages::manpages(directory).map_err(|error| {
             let text = format!("{} cannot be written: {error}", directory.display());
             Ended::failed("", Failure::new(FailureCode::Internal, Step::Profile, text))

@@ -394,7 +394,9 @@ async fn a_failure_says_what_where_who_why_and_what_next() {
     assert_eq!(
         err,
         "ctl: bad: the server refused us\n  step  authenticate\n  peer  AUTHENTICATION_FAILED\n  \
-         code  authentication-failed (exit status 11)\n  next  check psk-file\n"
+         code  authentication-failed (exit status 11)\n  \
+         also  error 691 (a password), 13801 (IKEv2), 789 (L2TP, the pre-shared key) on\n        Windows\n  \
+         next  check psk-file\n"
     );
     let (status, out, _) = service.ctl(&["up", "bad", "--json"]).await;
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -1,4 +1,4 @@
-use adit_core::Failure;
+use adit_core::{Failure, windows_errors};
 
 use super::{Palette, clean, wrap};
 use crate::exit::{Status, word};
@@ -28,10 +28,22 @@ pub(crate) fn failure(
         line("peer", peer);
     }
     line("code", &format!("{} (exit status {})", word(failure.code, status), status.0));
+    if let Some(windows) = windows(failure, status) {
+        line("also", &windows);
+    }
     if let Some(hint) = &failure.hint {
         line("next", hint);
     }
     out
+}
+
+/// What Windows calls it, for whoever searches for that; nothing where no daemon was asked.
+fn windows(failure: &Failure, status: Status) -> Option<String> {
+    let numbers = windows_errors(failure.code, failure.step);
+    if numbers.is_empty() || status == Status::NOT_RUNNING {
+        return None;
+    }
+    Some(format!("{} on Windows", crate::errors::numbers(numbers)))
 }
 
 #[cfg(test)]
@@ -55,6 +67,7 @@ mod tests {
              step  authenticate\n  \
              peer  AUTHENTICATION_FAILED\n  \
              code  authentication-failed (exit status 11)\n  \
+             also  error 691 (a password), 13801 (IKEv2), 789 (L2TP, the pre-shared key) on\n        Windows\n  \
              next  check local-id and psk-file in /etc/adit/profiles/corp.toml, then: ctl\n        up corp\n"
         );
         assert!(plain.lines().all(|l| l.chars().count() <= 80));

@@ -14,6 +14,7 @@ mod secret;
 mod selector;
 mod signature;
 mod time;
+mod windows;
 mod wire;
 
 pub use address::{AddressRange, Path, PathNews, Prefix, PrefixError, Transmit};
@@ -24,4 +25,5 @@ pub use secret::Secret;
 pub use selector::TrafficSelector;
 pub use signature::{KeyKind, SignatureScheme};
 pub use time::{Instant, WallTime};
+pub use windows::{WindowsError, windows_errors};
 pub use wire::DecodeError;
