@@ -53,6 +53,13 @@ pub enum BusChoice {
     None,
 }
 
+/// Tells the service manager that this thread, which serves all connections, still takes its turns. Without a watchdog: never.
+async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+    let Some(pulse) = pulse else { return std::future::pending().await };
+    pulse.tick().await;
+    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+}
+
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT), then takes everything down and undoes it.
 ///
 /// # Errors
@@ -72,8 +79,10 @@ pub async fn run(daemon: Arc<Daemon>) -> anyhow::Result<()> {
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let mut pulse = sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 3));
     loop {
         tokio::select! {
+            () = beat(&mut pulse) => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {

@@ -6,6 +6,7 @@ mod demo;
 mod edges;
 mod fuzz;
 mod lab;
+mod package;
 mod rfc;
 mod shell;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
   bench        what it costs: ike or flood [--record] …
+  package      Debian packages of what is in this tree: [--out DIR]
   fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
   rfc          what the RFCs demand, and the code and tests that cite it: [--missing] [--md] [--invert N]
   check-edges  which crate may depend on which
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "lab" => lab::lab(rest),
         "demo" => demo::demo(rest),
         "bench" => bench::bench(rest),
+        "package" => package::package(rest),
         "fuzz" => fuzz::fuzz(rest),
         "rfc" => rfc::rfc(rest),
         "check-edges" => edges::check(),

@@ -9,6 +9,7 @@ use std::{
 use adit_lab::scenario::Scenario;
 
 use super::lab_folder;
+use crate::package;
 use crate::shell::{cargo, output, root, run, target};
 
 /// A folder of one run: `bin`, `scenarios`, `packaging`, `results`.
@@ -38,6 +39,12 @@ impl Stage {
             if needed(scenarios, name) {
                 copy(&built_test(package, test)?, &folder.join("bin").join(name))?;
             }
+        }
+        for script in ["machine", "in-machine"] {
+            copy(&root().join("integration/lab/machine").join(script), &folder.join("bin"))?;
+        }
+        if needed(scenarios, PACKAGE) {
+            packed(&folder, release)?;
         }
         for scenario in scenarios {
             copy(&scenario.folder, &folder.join("scenarios"))?;
@@ -134,6 +141,22 @@ const TESTS: [(&str, &str, &str); 1] = [("adit-xfrm-kernel-tests", "adit-xfrm-ke
 
 fn needed(scenarios: &[Scenario], binary: &str) -> bool {
     scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary))
+}
+
+/// What a scenario calls our Debian package: it needs that beside the programs that are in it.
+const PACKAGE: &str = "aditd.deb";
+
+/// Packs what was built.
+fn packed(stage: &Path, release: bool) -> Result<(), String> {
+    let built = target().join(if release { "release" } else { "debug" });
+    let made = stage.join("packages");
+    for package in package::packages(&built, &made)? {
+        let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.split('_').next().unwrap_or_default().to_owned();
+        let to = stage.join("bin").join(format!("{name}.deb"));
+        fs::rename(&package, &to).map_err(|e| format!("{}: {e}", to.display()))?;
+    }
+    fs::remove_dir_all(&made).map_err(|e| format!("{}: {e}", made.display()))
 }
 
 /// Builds a target's tests; where the program is that runs them.
