@@ -132,13 +132,13 @@ pub(super) fn libraries(tree: &Path) -> Result<String, String> {
                 let minor: u32 = version.split('.').next().unwrap_or_default().parse().unwrap_or(0);
                 newest = newest.max((2, minor));
             }
-            match word {
+        }
+        let needed = told.lines().filter_map(|line| line.trim().strip_prefix("NEEDED"));
+        for library in needed.map(str::trim) {
+            match library {
                 "libgcc_s.so.1" => packages.push("libgcc-s1"),
                 "libc.so.6" | "libm.so.6" | "ld-linux-x86-64.so.2" => {}
-                library if library.contains(".so.") && library.starts_with("lib") => {
-                    return Err(format!("{}: which package has {library}?", program.display()));
-                }
-                _ => {}
+                other => return Err(format!("{}: which package has {other}?", program.display())),
             }
         }
     }
