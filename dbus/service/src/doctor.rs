@@ -5,6 +5,7 @@ use adit_xfrm_kernel::Support;
 
 use crate::daemon::Daemon;
 use crate::host;
+use crate::l2tp::ONE_BEHIND_A_NAT;
 
 /// Every check, in a fixed order.
 pub async fn checks(daemon: &Daemon) -> Vec<DoctorCheck> {
@@ -70,7 +71,17 @@ async fn ppp() -> Vec<DoctorCheck> {
             check(id, "warn", text, why.hint.unwrap_or_default())
         }
     };
-    found.into_iter().map(one).collect()
+    found.into_iter().map(one).chain([l2tp_behind_nat()]).collect()
+}
+
+fn l2tp_behind_nat() -> DoctorCheck {
+    match adit_ppp_kernel::finds_sessions_by_ids() {
+        true => check("kernel-l2tp-nat", "ok", "L2TP: several clients behind one NAT", ""),
+        false => {
+            let text = format!("L2TP: {ONE_BEHIND_A_NAT} (only [l2tp] with IPsec needs it)");
+            check("kernel-l2tp-nat", "warn", text, "boot a kernel of Linux 6.11 or later")
+        }
+    }
 }
 
 fn nft() -> DoctorCheck {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_core::{Entropy, Instant, Path, Secret};
 use adit_l2tp::wire::{Avp, Control, Message, Start, reveal};
 use adit_l2tp::{
-    Answer, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Takes, Timing, TunnelNumber,
+    Answer, Association, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Takes, Timing, TunnelNumber,
 };
 
 struct Zero;
@@ -66,7 +66,7 @@ pub fn endpoint(data: &[u8]) {
             }
             (2, Some(tunnel)) if from & 0x20 == 0 => Input::Place { tunnel, call: Call::Incoming },
             (2, Some(tunnel)) => Input::Close { tunnel },
-            _ => Input::Datagram { path, octets },
+            _ => Input::Datagram { path, association: Association::default(), octets },
         };
         endpoint.handle(now, &mut Zero, input);
         drain(&mut endpoint, now, &mut tunnels);
@@ -82,7 +82,7 @@ fn drain(endpoint: &mut Endpoint, now: Instant, tunnels: &mut Vec<TunnelNumber>)
                 endpoint.handle(now, &mut Zero, Input::Answer { id, answer });
             }
             Some(Output::Event(Event::TunnelUp { tunnel, .. })) => tunnels.push(tunnel),
-            Some(Output::Transmit(_) | Output::Event(_)) => {}
+            Some(Output::Transmit { .. } | Output::Event(_)) => {}
         }
     }
     panic!("it does not stop talking");

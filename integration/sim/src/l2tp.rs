@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step, Transmit};
 use adit_l2tp::{
-    Answer, Ask, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output, SessionNumber,
-    Takes, Timing, TunnelNumber,
+    Answer, Ask, Association, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output,
+    SessionNumber, Takes, Timing, TunnelNumber,
 };
 
 use crate::random::Random;
@@ -190,7 +190,7 @@ impl World {
             self.now = self.now.max(next);
             match parcel.filter(|at| *at <= self.now).and_then(|_| self.parcels.pop_first()) {
                 Some((_, (to, Parcel::Datagram(path, octets)))) => {
-                    self.handle(to, Input::Datagram { path, octets })
+                    self.handle(to, Input::Datagram { path, association: Association::default(), octets })
                 }
                 Some((_, (to, Parcel::Input(input)))) => self.handle(to, input),
                 Some((_, (to, Parcel::Act(act)))) => self.act(to, act),
@@ -230,7 +230,7 @@ impl World {
         }
         for output in outputs {
             match output {
-                Output::Transmit(transmit) => self.send(at, &transmit),
+                Output::Transmit { transmit, .. } => self.send(at, &transmit),
                 Output::Ask { id, ask: Ask::Carry { session, ids, .. } } => {
                     self.carry(at, id, session, ids);
                 }

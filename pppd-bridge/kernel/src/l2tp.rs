@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use netlink_sys::protocols::NETLINK_GENERIC;
 use nix::errno::Errno;
@@ -86,6 +87,25 @@ pub struct L2tpSession {
 pub fn probe_l2tp() -> Result<(), PppError> {
     open()?;
     family().map(drop)
+}
+
+/// Whether a data message is found by its two IDs alone, whichever of our sockets it comes to: from Linux 6.11 on. Several
+/// peers that have one address and port (behind a NAT) need that: their tunnels' sockets can't be told apart.
+#[must_use]
+pub fn finds_sessions_by_ids() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        at_least(&release, (6, 11))
+    })
+}
+
+fn at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= wanted,
+        _ => false,
+    }
 }
 
 impl L2tpTunnel {
@@ -194,6 +214,14 @@ fn connect(fd: BorrowedFd<'_>, ids: L2tpIds) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_compare_by_number() {
+        assert!(at_least("6.12.107+deb13-amd64\n", (6, 11)) && at_least("7.0", (6, 11)));
+        for older in ["6.1.0-40-amd64", "6.10.14", "5.14.0", ""] {
+            assert!(!at_least(older, (6, 11)), "{older}");
+        }
+    }
 
     #[test]
     fn the_address_is_laid_out_as_the_kernel_reads_it() {

@@ -8,7 +8,7 @@ use crate::PppError;
 const NLMSG_ERROR: u16 = 2;
 pub(crate) const NLM_F_REQUEST: u16 = 1;
 pub(crate) const NLM_F_ACK: u16 = 4;
-const NESTED: u16 = 0x8000;
+pub(crate) const NESTED: u16 = 0x8000;
 /// Of a message's header, in octets.
 pub(crate) const HEADER: usize = 16;
 

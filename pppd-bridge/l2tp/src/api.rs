@@ -17,6 +17,11 @@ pub struct TunnelNumber(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionNumber(pub u64);
 
+/// What brings a peer's messages and takes ours to it, as the driver numbers it: a pair of SAs of IPsec, and those that come in
+/// its place. Peers that have one address and port (behind a NAT, both with 1701) are told apart by it. 0: there is none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Association(pub u32);
+
 /// An endpoint.
 #[derive(Debug)]
 pub struct Config {
@@ -139,6 +144,8 @@ pub enum Input {
     Datagram {
         /// From where to where, as this host sees it.
         path: Path,
+        /// What brought it.
+        association: Association,
         /// UDP's payload.
         octets: Vec<u8>,
     },
@@ -159,6 +166,13 @@ pub enum Input {
         /// Which one.
         tunnel: TunnelNumber,
     },
+    /// There is no such association any more: what came by it is over. Its peers can't be told.
+    Bare {
+        /// Which one; not 0.
+        association: Association,
+        /// Why.
+        why: Failure,
+    },
     /// The answer to an [`Ask`].
     Answer {
         /// Which question.
@@ -174,7 +188,12 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Output {
     /// Send this datagram.
-    Transmit(Transmit),
+    Transmit {
+        /// From where to where, and what.
+        transmit: Transmit,
+        /// By what.
+        association: Association,
+    },
     /// Find this out.
     Ask {
         /// To be given back with the answer.
@@ -212,6 +231,8 @@ pub enum Ask {
         ids: Ids,
         /// Where they go and come from.
         path: Path,
+        /// By what.
+        association: Association,
         /// Whether we are the LNS: who then says whether there are sequence numbers.
         lns: bool,
     },

@@ -4,7 +4,9 @@ use adit_core::{Failure, FailureCode, Instant};
 
 use crate::api::{Ask, Call, Event, Ids, SessionNumber};
 use crate::explain::{disconnected, failure};
-use crate::tunnel::{GENERAL_ERROR, State as TunnelState, Tunnel, UNKNOWN_AVP, World, unknown_avp, unused};
+use crate::tunnel::{
+    GENERAL_ERROR, Plan, State as TunnelState, Tunnel, UNKNOWN_AVP, World, unknown_avp, unused,
+};
 use crate::wire::{Connected, IncomingCall, Message, OutgoingCall, Read, ResultCode};
 
 /// CDN's Result Codes (§4.4.2).
@@ -167,7 +169,8 @@ impl Tunnel {
         let (Some(peer_session), Some(peer_tunnel)) = (session.peer, self.peer) else { return };
         let ids = Ids { tunnel: self.local, peer_tunnel, session: session.local, peer_session };
         let lns = matches!(session.origin, Origin::TheirIncoming | Origin::OurOutgoing);
-        let ask = Ask::Carry { tunnel: self.number, session: number, ids, path: self.plan.path, lns };
+        let Plan { path, association, .. } = self.plan;
+        let ask = Ask::Carry { tunnel: self.number, session: number, ids, path, association, lns };
         world.ask(self.number, number, ask);
     }
 

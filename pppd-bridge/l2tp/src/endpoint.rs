@@ -3,9 +3,11 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use adit_core::{Entropy, FailureCode, Instant, Path, Secret, Transmit};
+use adit_core::{Entropy, Failure, FailureCode, Instant, Path, Secret, Transmit};
 
-use crate::api::{Answer, AskId, Config, Dial, Event, Input, Output, SessionNumber, Timer, TunnelNumber};
+use crate::api::{
+    Answer, AskId, Association, Config, Dial, Event, Input, Output, SessionNumber, Timer, TunnelNumber,
+};
 use crate::explain::{failure, hidden, no_secret};
 use crate::tunnel::{
     BAD_VALUE, Bad, GENERAL_ERROR, NOT_AUTHORIZED, OTHER_VERSION, Plan, State, Tunnel, UNKNOWN_AVP, VERSION,
@@ -16,14 +18,16 @@ use crate::wire::{Avp, Control, Message, Read, ResultCode, Start, reveal};
 /// Control messages that are longer than this are dropped: none that means anything is as long.
 const LONGEST: usize = 8192;
 
+type Caller = (SocketAddr, Association, u16);
+
 /// Control connections of one set of Tunnel IDs.
 pub struct Endpoint {
     config: Config,
     tunnels: BTreeMap<TunnelNumber, Tunnel>,
     /// Our Tunnel IDs.
     ids: BTreeMap<u16, TunnelNumber>,
-    /// Those that others have dialled, by where they are and their Tunnel ID.
-    callers: BTreeMap<(SocketAddr, u16), TunnelNumber>,
+    /// Those that others have dialled, by where they are, by what they come, and their Tunnel ID.
+    callers: BTreeMap<Caller, TunnelNumber>,
     /// Of each address, tunnels whose other end has not shown that it hears us, or that have no session.
     unproven: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<SessionNumber, TunnelNumber>,
@@ -55,7 +59,7 @@ impl Endpoint {
     pub fn dial(&mut self, now: Instant, entropy: &mut dyn Entropy, dial: Dial) -> Option<TunnelNumber> {
         let local = unused(entropy, |id| self.ids.contains_key(&id))?;
         let Dial { path, secret, hide, only, call, takes, sessions } = dial;
-        let plan = Plan { path, secret, hide, takes, sessions, call };
+        let plan = Plan { path, association: Association::default(), secret, hide, takes, sessions, call };
         let number = self.next_number();
         let mut world = self.world(now, entropy);
         let tunnel = Tunnel::dial(&mut world, number, local, plan, only);
@@ -66,7 +70,9 @@ impl Endpoint {
     /// Tells it something; then [`Endpoint::poll`] until `None`.
     pub fn handle(&mut self, now: Instant, entropy: &mut dyn Entropy, input: Input) {
         match input {
-            Input::Datagram { path, octets } => self.datagram(now, entropy, path, &octets),
+            Input::Datagram { path, association, octets } => {
+                self.datagram(now, entropy, (path, association), &octets);
+            }
             Input::Place { tunnel, call } => {
                 self.on(now, entropy, tunnel, |tunnel, world| tunnel.place(world, call));
             }
@@ -76,6 +82,7 @@ impl Endpoint {
                 }
             }
             Input::Close { tunnel } => self.on(now, entropy, tunnel, Tunnel::close),
+            Input::Bare { association, why } => self.bare(now, entropy, association, &why),
             Input::Answer { id, answer: Answer::Carried(done) } => {
                 if let Some((tunnel, session)) = self.asks.remove(&id) {
                     self.on(now, entropy, tunnel, |tunnel, world| tunnel.carried(world, session, done));
@@ -128,7 +135,7 @@ impl Endpoint {
     fn adopt(&mut self, now: Instant, entropy: &mut dyn Entropy, tunnel: Tunnel) {
         self.ids.insert(tunnel.local, tunnel.number);
         if let (true, Some(peer)) = (tunnel.answered, tunnel.peer) {
-            self.callers.insert((tunnel.plan.path.remote, peer), tunnel.number);
+            self.callers.insert((tunnel.plan.path.remote, tunnel.plan.association, peer), tunnel.number);
         }
         self.work(now, entropy, tunnel, |_, _| {});
     }
@@ -189,24 +196,44 @@ impl Endpoint {
         }
     }
 
+    fn bare(&mut self, now: Instant, entropy: &mut dyn Entropy, association: Association, why: &Failure) {
+        let by_it = self.tunnels.values().filter(|tunnel| tunnel.plan.association == association);
+        let numbers: Vec<TunnelNumber> = by_it.map(|tunnel| tunnel.number).collect();
+        for number in numbers {
+            self.on(now, entropy, number, |tunnel, world| tunnel.bare(world, why.clone()));
+        }
+    }
+
     // [2661:3.1-6]
-    fn datagram(&mut self, now: Instant, entropy: &mut dyn Entropy, path: Path, octets: &[u8]) {
+    fn datagram(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        (path, association): (Path, Association),
+        octets: &[u8],
+    ) {
         if octets.len() > LONGEST {
             return;
         }
         let Ok(Some(control)) = Control::parse(octets) else { return };
         if control.tunnel == 0 {
-            return self.stranger(now, entropy, path, &control);
+            return self.stranger(now, entropy, (path, association), &control);
         }
         let Some(number) = self.ids.get(&control.tunnel).copied() else { return };
         // [2661:9-2]
-        if self.tunnels.get(&number).is_some_and(|tunnel| tunnel.is_of(&path)) {
+        if self.tunnels.get(&number).is_some_and(|tunnel| tunnel.is_of(&path, association)) {
             self.on(now, entropy, number, |tunnel, world| tunnel.receive(world, &path, &control));
         }
     }
 
     /// Who has no Tunnel ID of ours may only ask for one, or say that there is none any more.
-    fn stranger(&mut self, now: Instant, entropy: &mut dyn Entropy, path: Path, control: &Control<'_>) {
+    fn stranger(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        (path, association): (Path, Association),
+        control: &Control<'_>,
+    ) {
         let (false, 0) = (control.is_zero_length_body(), control.ns) else { return };
         let Some(listen) = &self.config.listen else { return };
         let wish = wish(control.body, listen.secret.as_deref());
@@ -215,7 +242,7 @@ impl Endpoint {
             Wish::Bad(peer, bad) => (peer, Err(bad)),
             Wish::Tunnel(start) => (start.tunnel, Ok(start)),
         };
-        let known = self.callers.get(&(path.remote, peer)).copied();
+        let known = self.callers.get(&(path.remote, association, peer)).copied();
         if let Some(number) = known
             && self.tunnels.get(&number).is_some_and(|tunnel| tunnel.state != State::Over)
         {
@@ -223,13 +250,19 @@ impl Endpoint {
             return self.on(now, entropy, number, |tunnel, world| tunnel.receive(world, &path, control));
         }
         match wish {
-            Ok(start) => self.wanted(now, entropy, path, &start),
-            Err(bad) => self.refuse(entropy, path, peer, bad),
+            Ok(start) => self.wanted(now, entropy, (path, association), &start),
+            Err(bad) => self.refuse(entropy, (path, association), peer, bad),
         }
     }
 
     // [2661:9-1]
-    fn wanted(&mut self, now: Instant, entropy: &mut dyn Entropy, path: Path, start: &Start) {
+    fn wanted(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+        (path, association): (Path, Association),
+        start: &Start,
+    ) {
         let Some(listen) = &self.config.listen else { return };
         let limits = listen.limits;
         let all: usize = self.unproven.values().sum();
@@ -243,6 +276,7 @@ impl Endpoint {
         }
         let plan = Plan {
             path,
+            association,
             secret: listen.secret.clone(),
             hide: listen.hide,
             takes: listen.takes,
@@ -281,12 +315,18 @@ impl Endpoint {
     }
 
     /// Says no to somebody of whom nothing is kept: once, however often it is asked again.
-    fn refuse(&mut self, entropy: &mut dyn Entropy, path: Path, tunnel: u16, bad: Bad) {
+    fn refuse(
+        &mut self,
+        entropy: &mut dyn Entropy,
+        (path, association): (Path, Association),
+        tunnel: u16,
+        bad: Bad,
+    ) {
         let Bad { result, why } = bad;
         let ours = unused(entropy, |id| self.ids.contains_key(&id)).unwrap_or(1);
         let body = Avp::emit_all(&Message::StopCcn { tunnel: ours, result }.avps());
         let payload = Control { tunnel, session: 0, ns: 0, nr: 1, body: &body }.emit();
-        self.out.push_back(Output::Transmit(Transmit { path, payload }));
+        self.out.push_back(Output::Transmit { transmit: Transmit { path, payload }, association });
         self.out.push_back(Output::Event(Event::Refused { path, why }));
     }
 }
@@ -295,11 +335,11 @@ trait Callers {
     fn retain_of(&mut self, gone: &Tunnel);
 }
 
-impl Callers for BTreeMap<(SocketAddr, u16), TunnelNumber> {
+impl Callers for BTreeMap<Caller, TunnelNumber> {
     /// A later tunnel of the same peer may have its place already.
     fn retain_of(&mut self, gone: &Tunnel) {
         let Some(peer) = gone.peer else { return };
-        let key = (gone.plan.path.remote, peer);
+        let key = (gone.plan.path.remote, gone.plan.association, peer);
         if self.get(&key) == Some(&gone.number) {
             self.remove(&key);
         }

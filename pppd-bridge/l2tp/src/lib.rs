@@ -21,8 +21,8 @@ mod tunnel;
 pub mod wire;
 
 pub use api::{
-    Answer, Ask, AskId, Call, Config, Dial, Event, Ids, Input, Limits, Listen, Output, SessionNumber, Takes,
-    Timer, Timing, TunnelNumber,
+    Answer, Ask, AskId, Association, Call, Config, Dial, Event, Ids, Input, Limits, Listen, Output,
+    SessionNumber, Takes, Timer, Timing, TunnelNumber,
 };
 pub use endpoint::Endpoint;
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use adit_core::{Entropy, Failure, FailureCode, Instant, Path, Secret, Transmit};
 use subtle::ConstantTimeEq;
 
-use crate::api::{Ask, AskId, Call, Config, Event, Output, SessionNumber, Takes, Timer, TunnelNumber};
+use crate::api::{
+    Ask, AskId, Association, Call, Config, Event, Output, SessionNumber, Takes, Timer, TunnelNumber,
+};
 use crate::call::Session;
 use crate::channel::{Channel, Packet, Place};
 use crate::explain::{failure, hidden, no_secret, silent, stopped, unproven};
@@ -83,6 +85,7 @@ pub(crate) enum State {
 /// How a tunnel is to be.
 pub(crate) struct Plan {
     pub(crate) path: Path,
+    pub(crate) association: Association,
     pub(crate) secret: Option<Arc<Secret>>,
     pub(crate) hide: bool,
     pub(crate) takes: Takes,
@@ -201,12 +204,13 @@ impl Tunnel {
         self.answered && (empty || self.state == State::WaitConnect)
     }
 
-    /// Whether datagrams of this path are its peer's.
-    pub(crate) fn is_of(&self, path: &Path) -> bool {
+    /// Whether datagrams of this path, and that came by this, are its peer's.
+    pub(crate) fn is_of(&self, path: &Path, association: Association) -> bool {
         let (ours, theirs) = (self.plan.path.remote, path.remote);
         // [2661:8.1-1]: who answers chooses its port.
         let any_port = self.state == State::WaitReply;
-        theirs == ours || any_port && theirs.ip() == ours.ip()
+        let same_end = theirs == ours || any_port && theirs.ip() == ours.ip();
+        same_end && association == self.plan.association
     }
 
     pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
@@ -241,10 +245,11 @@ impl Tunnel {
 
     /// Sends what may be sent.
     pub(crate) fn flush(&mut self, world: &mut World<'_>) {
-        let (path, tunnel, out) = (self.plan.path, self.peer.unwrap_or(0), &mut *world.out);
+        let Plan { path, association, .. } = self.plan;
+        let (tunnel, out) = (self.peer.unwrap_or(0), &mut *world.out);
         self.channel.pump(world.now, |Packet { session, ns, nr, body }| {
             let payload = Control { tunnel, session, ns, nr, body }.emit();
-            out.push_back(Output::Transmit(Transmit { path, payload }));
+            out.push_back(Output::Transmit { transmit: Transmit { path, payload }, association });
         });
     }
 
@@ -454,6 +459,11 @@ impl Tunnel {
             }
             State::Stopping | State::Over => {}
         }
+    }
+
+    /// Nothing brings its messages any more, or takes ours.
+    pub(crate) fn bare(&mut self, world: &mut World<'_>, why: Failure) {
+        self.lost(world, why);
     }
 
     /// The peer dials us at the same time: what we have asked for is over, without a word.

@@ -215,6 +215,7 @@ fn throwaway(algorithm: Algorithm, local: IpAddr, remote: IpAddr) -> ChildSa {
         reqid: *crate::OUR_REQIDS.end(),
         mark: None,
         output_mark: None,
+        input_mark: None,
         lifetimes: Lifetimes { hard_seconds: Some(1), ..Lifetimes::default() },
         clear_df: false,
         policies: Vec::new(),

@@ -61,6 +61,8 @@ pub struct ChildSa {
     /// Mark that the tunnel's own packets (the ESP packets that we send) get, so that the rule which sends traffic
     /// into the tunnel leaves them out.
     pub output_mark: Option<Mark>,
+    /// Mark that packets get which the inbound state has let in: by it policies, sockets and firewalls know whose they are.
+    pub input_mark: Option<Mark>,
     /// Expiry of both states.
     pub lifetimes: Lifetimes,
     /// Send outer IPv4 packets without DF, so that routers may fragment them.

@@ -31,7 +31,9 @@ pub trait XfrmDoor: Send + Sync {
     /// to its `local`. Where there is none, nothing is left either.
     fn forget_acquired(&self, acquired: &AllocateSpi) -> Vec<XfrmError> {
         match self.allocate_spi(acquired) {
-            Ok(spi) => self.remove_states(&[StateId { destination: acquired.local, spi, mark: None }]),
+            Ok(spi) => {
+                self.remove_states(&[StateId { destination: acquired.local, spi, mark: acquired.mark }])
+            }
             Err(error) => vec![error],
         }
     }

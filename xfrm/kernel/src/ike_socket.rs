@@ -12,7 +12,7 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, bind, connect, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    SockaddrStorage, UnknownCmsg, bind, connect, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -48,6 +48,9 @@ pub struct Received {
     pub local: SocketAddr,
     /// Who sent it.
     pub remote: SocketAddr,
+    /// The mark that it came with: [`ChildSa::input_mark`](crate::ChildSa), where IPsec gave it one. 0 where the kernel does not
+    /// say (before Linux 5.19).
+    pub mark: u32,
 }
 
 impl IkeSocket {
@@ -70,7 +73,7 @@ impl IkeSocket {
     }
 
     /// Binds this address and port for datagrams that are not IKE's; other sockets of ours may have them too. IPsec policies
-    /// hold for what it sends and receives. Everything sent carries `mark` (0: none).
+    /// hold for what it sends and receives. Everything sent carries `mark` (0: none). It tells the marks of what it receives.
     ///
     /// # Errors
     /// The system call's.
@@ -78,6 +81,9 @@ impl IkeSocket {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         let fd = open(family, mark)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if let Err(error) = tell_marks(&fd) {
+            tracing::debug!(%error, "marks of what comes are not told");
+        }
         Self::bound(fd, family, address, false)
     }
 
@@ -97,6 +103,14 @@ impl IkeSocket {
     /// The system call's: there is no route.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         connect(self.fd.get_ref().as_raw_fd(), &SockaddrStorage::from(peer)).map_err(io::Error::from)
+    }
+
+    /// What is sent from now on carries this mark.
+    ///
+    /// # Errors
+    /// The system call's: it needs CAP_NET_ADMIN.
+    pub fn mark(&self, mark: u32) -> io::Result<()> {
+        setsockopt(self.fd.get_ref(), sockopt::Mark, &mark).map_err(io::Error::from)
     }
 
     /// The port that it is bound to.
@@ -164,7 +178,7 @@ impl IkeSocket {
     }
 
     fn receive_now(&self, fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = cmsg_space!(libc::in6_pktinfo);
+        let mut control = cmsg_space!(libc::in6_pktinfo, u32);
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             fd.as_raw_fd(),
@@ -179,11 +193,18 @@ impl IkeSocket {
             ControlMessageOwned::Ipv6PacketInfo(i) => Some(IpAddr::V6(Ipv6Addr::from(i.ipi6_addr.s6_addr))),
             _ => None,
         });
+        let mark = message.cmsgs()?.find_map(|c| match c {
+            ControlMessageOwned::Unknown(other) => mark_of(&other),
+            _ => None,
+        });
         let remote = message.address.as_ref().and_then(to_std);
         match (local, remote) {
-            (Some(local), Some(remote)) => {
-                Ok(Received { length: message.bytes, local: SocketAddr::new(local, self.port), remote })
-            }
+            (Some(local), Some(remote)) => Ok(Received {
+                length: message.bytes,
+                local: SocketAddr::new(local, self.port),
+                remote,
+                mark: mark.unwrap_or_default(),
+            }),
             _ => Err(Errno::ENODATA.into()),
         }
     }
@@ -221,6 +242,13 @@ fn open(family: Family, mark: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A mark, where that is what it is.
+fn mark_of(message: &UnknownCmsg) -> Option<u32> {
+    let header = &message.cmsg_header;
+    let is_mark = (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SO_MARK);
+    is_mark.then(|| message.data_bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))).flatten()
+}
+
 trait TryRead {
     fn try_io_read<R>(&self, read: impl FnOnce(&OwnedFd) -> io::Result<R>) -> Option<io::Result<R>>;
 }
@@ -252,18 +280,26 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Makes the kernel take ESP in UDP off the socket.
-#[allow(unsafe_code)]
 fn take_esp_in_udp(fd: &impl AsFd) -> io::Result<()> {
-    let kind: libc::c_int = UDP_ENCAP_ESPINUDP;
-    // SAFETY: the pointer and the length are those of a live c_int, and the descriptor is borrowed, so open. nix has
-    // no UDP_ENCAP.
+    set(fd, (libc::SOL_UDP, libc::UDP_ENCAP), UDP_ENCAP_ESPINUDP)
+}
+
+/// Makes the kernel tell the mark of what comes (Linux 5.19).
+fn tell_marks(fd: &impl AsFd) -> io::Result<()> {
+    set(fd, (libc::SOL_SOCKET, libc::SO_RCVMARK), 1)
+}
+
+/// An option that nix has not.
+#[allow(unsafe_code)]
+fn set(fd: &impl AsFd, (level, option): (libc::c_int, libc::c_int), value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of a live c_int, and the descriptor is borrowed, so open.
     let result = unsafe {
         libc::setsockopt(
             fd.as_fd().as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_ENCAP,
-            (&raw const kind).cast(),
-            size_of_val(&kind) as libc::socklen_t,
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     Errno::result(result).map(drop).map_err(io::Error::from)
@@ -330,6 +366,25 @@ mod tests {
         let received = b.receive(&mut buffer).unwrap().unwrap();
         assert_eq!((received.local, received.remote, received.length), (path.remote, path.local, 9));
         assert!(b.receive(&mut buffer).unwrap().is_none());
+    }
+
+    /// Needs CAP_NET_ADMIN; on its way through one host a datagram keeps the mark that it was sent with.
+    #[tokio::test]
+    async fn what_comes_tells_its_mark() {
+        let here = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let [a, b] = match [(); 2].map(|()| IkeSocket::share(here(0), 5)) {
+            [Ok(a), Ok(b)] => [a, b],
+            other => return eprintln!("skipped: {other:?}"),
+        };
+        let path = Path { local: here(a.port()), remote: here(b.port()) };
+        let mut buffer = [0; 16];
+        for mark in [5, 0xAD00_0007, 0] {
+            a.mark(mark).unwrap();
+            a.send(&path, &[b"hello"]).unwrap();
+            b.readable().await;
+            let received = b.receive(&mut buffer).unwrap().unwrap();
+            assert_eq!((received.length, received.mark), (5, mark));
+        }
     }
 
     #[tokio::test]

@@ -231,7 +231,11 @@ fn state_attributes(child: &ChildSa, way: SaDir, dir: bool) -> Vec<XfrmAttrs> {
             attributes.push(XfrmAttrs::MappingTimeThreshold(MAPPING_SECONDS));
         }
     }
-    if let (SaDir::Out, Some(mark)) = (way, child.output_mark) {
+    let marked = match way {
+        SaDir::In => child.input_mark,
+        SaDir::Out => child.output_mark,
+    };
+    if let Some(mark) = marked {
         attributes.push(XfrmAttrs::MarkVal(mark.value));
         attributes.push(XfrmAttrs::MarkMask(mark.mask));
     }

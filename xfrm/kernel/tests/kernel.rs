@@ -85,6 +85,7 @@ fn child(algorithm: Algorithm, spi_in: u32, spi_out: u32) -> ChildSa {
         reqid: REQID,
         mark: None,
         output_mark: Some(Mark { value: 0x10, mask: 0xFF }),
+        input_mark: None,
         lifetimes: Lifetimes { soft_seconds: Some(3000), hard_seconds: Some(3600), ..Lifetimes::default() },
         clear_df: true,
         policies: plan.policies(&[ts("10.0.0.1"), ts("fd00::1")], &[ts("0.0.0.0/0"), ts("::/0")]).unwrap(),

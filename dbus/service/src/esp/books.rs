@@ -8,7 +8,7 @@ use adit_ikev2::api::{ChildId, Input, SaId};
 use adit_xfrm_kernel::{AllocateSpi, Direction, Plugged, Policy, PolicyId, Selector, StateId};
 use tokio::sync::Notify;
 
-use super::child::{Child, Lineage};
+use super::child::{Child, Claim, Lineage};
 
 /// What stands in the kernel, and whose it is. Written only by the queue's work.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Books {
     pub(super) sas: BTreeMap<SaId, Owned>,
     /// Whose a policy is: the last one's, until that is gone. (An identity that comes in again, or authenticates again,
     /// has the same addresses in its old and its new IKE_SA for a while.)
-    owners: BTreeMap<(Option<u32>, Selector), Vec<u32>>,
+    owners: BTreeMap<Claim, Vec<u32>>,
     /// Who waits for a packet: by reqid.
     pub(super) traps: BTreeMap<u32, Trap>,
 }
@@ -111,12 +111,27 @@ impl Books {
         if let Some(known) = self.lineages.get(&number) {
             return known.reqid;
         }
-        let owner = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()).copied();
-        let first = selectors.first().and_then(owner);
-        let former = first.filter(|first| selectors.iter().all(|s| owner(s) == Some(*first)));
-        let former = former.and_then(|former| self.lineages.get(&former));
-        let same = |l: &&Lineage| l.sa.is_some() && l.peer == lineage.peer && l.mode == lineage.mode;
-        former.filter(same).map_or(number, |l| l.reqid)
+        let Some(first) = selectors.first() else { return number };
+        // Where they have marks, several peers have the same.
+        let of = |mark| Claim { if_id: lineage.if_id, selector: *first, mark };
+        let alike = self.owners.range(of(None)..=of(Some(u32::MAX))).filter_map(|(_, o)| o.last());
+        let same = |l: &&Lineage| {
+            let same_peer = l.sa.is_some() && l.peer == lineage.peer && l.mode == lineage.mode;
+            same_peer && l.marked == lineage.marked && (!l.marked || l.peer_end() == lineage.peer_end())
+        };
+        let has_all = |(number, l): &(u32, &Lineage)| selectors.iter().all(|s| self.has(*number, l, s));
+        let mut formers = alike.filter_map(|number| Some((*number, self.lineages.get(number).filter(same)?)));
+        formers.find(has_all).map_or(number, |(_, l)| l.reqid)
+    }
+
+    /// Whose policies for that there are, if it is as in this lineage.
+    fn claimant(&self, lineage: &Lineage, selector: &Selector) -> Option<u32> {
+        self.owners.get(&lineage.claim(*selector)).and_then(|owners| owners.last()).copied()
+    }
+
+    /// Whether they are this lineage's.
+    fn has(&self, number: u32, lineage: &Lineage, selector: &Selector) -> bool {
+        self.claimant(lineage, selector) == Some(number)
     }
 
     /// The outbound state of a CHILD_SA stands, and leads there.
@@ -170,8 +185,7 @@ impl Books {
     pub(super) fn claim(&mut self, reqid: u32, lineage: &Lineage, selectors: &[Selector]) -> PolicyChange {
         let mut change = PolicyChange::default();
         for selector in selectors {
-            let owners =
-                self.owners.entry((lineage.if_id, *selector)).or_insert_with(|| Vec::with_capacity(1));
+            let owners = self.owners.entry(lineage.claim(*selector)).or_insert_with(|| Vec::with_capacity(1));
             if owners.contains(&reqid) {
                 continue;
             }
@@ -194,7 +208,7 @@ impl Books {
     ) -> Vec<Policy> {
         let mut add = Vec::new();
         for selector in selectors {
-            let owners = self.owners.entry((lineage.if_id, *selector)).or_default();
+            let owners = self.owners.entry(lineage.claim(*selector)).or_default();
             if owners.is_empty() {
                 add.extend(lineage.policies(*selector));
             }
@@ -205,15 +219,15 @@ impl Books {
 
     /// The IKE_SA of the same peer that has taken over all traffic of a lineage.
     pub(super) fn successor(&self, number: u32, lineage: &Lineage, selectors: &[Selector]) -> Option<SaId> {
-        let owner = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()).copied();
-        let last = owner(selectors.first()?).filter(|last| *last != number)?;
+        let last = self.claimant(lineage, selectors.first()?).filter(|last| *last != number)?;
         let heir = self.lineages.get(&last).filter(|heir| heir.peer == lineage.peer)?;
-        selectors.iter().all(|s| owner(s) == Some(last)).then_some(heir.sa?)
+        selectors.iter().all(|s| self.has(last, lineage, s)).then_some(heir.sa?)
     }
 
     /// Whether one of these, without an interface, is somebody's.
     pub(super) fn is_claimed(&self, selectors: &[Selector]) -> bool {
-        selectors.iter().any(|s| self.owners.contains_key(&(None, *s)))
+        let of = |selector| Claim { if_id: None, selector, mark: None };
+        selectors.iter().any(|s| self.owners.contains_key(&of(*s)))
     }
 
     /// Gives selectors up: their policies go back to whoever had them before, or go.
@@ -221,7 +235,7 @@ impl Books {
         let mut change = PolicyChange::default();
         let Some(lineage) = self.lineages.get(&reqid) else { return change };
         for selector in selectors {
-            let key = (lineage.if_id, *selector);
+            let key = lineage.claim(*selector);
             let Some(owners) = self.owners.get_mut(&key) else { continue };
             let Some(at) = owners.iter().position(|r| *r == reqid) else { continue };
             let was_last = at + 1 == owners.len();
@@ -267,7 +281,7 @@ impl Books {
             lineage.children.iter().flat_map(|c| c.selectors.iter()).copied().collect();
         selectors.sort_unstable();
         selectors.dedup();
-        let own = |s: &Selector| self.owners.get(&(lineage.if_id, *s)).and_then(|o| o.last()) == Some(&reqid);
+        let own = |s: &Selector| self.has(reqid, lineage, s);
         let policies = selectors.into_iter().filter(own).flat_map(|s| lineage.policies(s));
         policies.filter(|p| p.id.direction == Direction::Out).collect()
     }

@@ -19,6 +19,9 @@ pub struct Numbers {
     pub if_id: u32,
     /// The reqid of its first CHILD_SA; each further one, until it is closed, has its own.
     pub reqid: u32,
+    /// Whether its packets have a mark of their own inside of IPsec, and policies look for it: so peers with the same addresses
+    /// and ports (behind one NAT, in transport mode) each have their own.
+    pub marked: bool,
 }
 
 impl Numbers {
@@ -26,7 +29,7 @@ impl Numbers {
     #[must_use]
     pub const fn nth(n: u32) -> Self {
         let n = n & 0x00FF_FFFF;
-        Self { if_id: *OUR_IF_IDS.start() + n, reqid: *OUR_REQIDS.start() + n }
+        Self { if_id: *OUR_IF_IDS.start() + n, reqid: *OUR_REQIDS.start() + n, marked: false }
     }
 
     /// The routing table of a tunnel: its if_id, so that one can be told from the other.
@@ -66,10 +69,19 @@ pub(super) struct Lineage {
     pub(super) mode: Mode,
     /// None in transport mode, which has no interface.
     pub(super) if_id: Option<u32>,
+    pub(super) marked: bool,
     /// The address that the outbound policies lead to; unspecified where they are still another lineage's.
     pub(super) template: IpAddr,
     /// Oldest first.
     pub(super) children: Vec<Child>,
+}
+
+/// What the kernel tells policies of one direction apart by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claim {
+    pub(super) if_id: Option<u32>,
+    pub(super) selector: Selector,
+    pub(super) mark: Option<u32>,
 }
 
 /// One pair of states.
@@ -90,7 +102,7 @@ pub(super) struct Child {
 }
 
 impl Lineage {
-    pub(super) fn of(agreed: &ChildSa, sa: SaId, if_id: u32, reqid: u32) -> Self {
+    pub(super) fn of(agreed: &ChildSa, sa: SaId, numbers: Numbers, reqid: u32) -> Self {
         let mode = kernel_mode(agreed.mode);
         Self {
             sa: Some(sa),
@@ -99,7 +111,8 @@ impl Lineage {
             path: agreed.path,
             encapsulated: agreed.encapsulated,
             mode,
-            if_id: (mode == Mode::Tunnel).then_some(if_id),
+            if_id: (mode == Mode::Tunnel).then_some(numbers.if_id),
+            marked: numbers.marked,
             template: agreed.path.remote.ip(),
             children: Vec::with_capacity(1),
         }
@@ -116,9 +129,25 @@ impl Lineage {
             encapsulated: false,
             mode,
             if_id: None,
+            marked: false,
             template: of.path.remote.ip(),
             children: Vec::new(),
         }
+    }
+
+    /// The mark of its packets: this daemon's own, and a number that only its reqid has.
+    pub(super) fn mark(&self) -> Option<u32> {
+        self.marked.then_some(MARK | (self.reqid & !MARK_MASK))
+    }
+
+    /// What its policies for a selector are told by from those of others.
+    pub(super) fn claim(&self, selector: Selector) -> Claim {
+        Claim { if_id: self.if_id, selector, mark: self.mark() }
+    }
+
+    /// Where its peer is, as far as that tells it from others: behind a NAT a port is one host's.
+    pub(super) fn peer_end(&self) -> (IpAddr, Option<u16>) {
+        (self.path.remote.ip(), self.encapsulated.then_some(self.path.remote.port()))
     }
 
     /// The policies for one selector.
@@ -129,7 +158,7 @@ impl Lineage {
             mode: self.mode,
             reqid: self.reqid,
             if_id: self.if_id,
-            mark: None,
+            mark: self.exact_mark(),
             priority: PolicyPlan::DEFAULT_PRIORITY,
         };
         plan.of_pair(selector)
@@ -140,7 +169,15 @@ impl Lineage {
     pub(super) fn acquired(&self) -> Option<AllocateSpi> {
         let (local, peer) = (self.path.local.ip(), self.path.remote.ip());
         let tunnel = AllocateSpi::tunnel(peer, local, self.reqid, self.if_id);
-        (self.mode == Mode::Transport).then_some(AllocateSpi { mode: self.mode, ..tunnel })
+        (self.mode == Mode::Transport).then_some(AllocateSpi {
+            mode: self.mode,
+            mark: self.exact_mark(),
+            ..tunnel
+        })
+    }
+
+    fn exact_mark(&self) -> Option<Mark> {
+        self.mark().map(|value| Mark { value, mask: u32::MAX })
     }
 
     pub(super) fn encap(&self) -> Option<UdpEncap> {
@@ -180,6 +217,7 @@ impl Lineage {
             reqid: self.reqid,
             mark: None,
             output_mark: Some(Mark { value: MARK, mask: MARK_MASK }),
+            input_mark: self.exact_mark(),
             lifetimes: child.limits.lifetimes(child.suite),
             clear_df: false,
             policies,

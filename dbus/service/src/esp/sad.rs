@@ -307,6 +307,14 @@ impl Sad {
         Some((Lineage::inbound(newest), Lineage::outbound(newest)?))
     }
 
+    /// The mark of the packets of an IKE_SA's first CHILD_SA, inside of IPsec, where they have one.
+    #[must_use]
+    pub fn mark(&self, sa: SaId) -> Option<u32> {
+        let books = self.books();
+        let first = books.sas.get(&sa)?.reqids.first()?;
+        books.lineages.get(first)?.mark()
+    }
+
     /// From now on everything that an IKE_SA moves is counted, also by CHILD_SAs that go.
     pub fn count(&self, sa: SaId) {
         self.books().sas.entry(sa).or_default().spent.get_or_insert_default();

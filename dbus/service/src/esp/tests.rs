@@ -259,6 +259,42 @@ async fn another_peer_takes_the_policies_when_it_carries_and_lets_nobody_else_in
     assert_eq!(k.outbound_policy(), before);
 }
 
+/// Behind one NAT, with the same address at home and so with the same identity: only their ports differ.
+#[tokio::test]
+async fn marked_peers_of_one_address_have_policies_of_their_own() {
+    let k = kernel();
+    let behind = |n, port| {
+        let path = path(&format!("198.51.100.7:{port}"));
+        ChildSa { mode: ChildMode::Transport, path, ..child(n, None) }
+    };
+    let install = |sa, child| {
+        let numbers = Numbers { marked: true, ..k.sad.numbers() };
+        k.sad.install(sa, child, numbers, Limits::default())
+    };
+    install(ONE, behind(1, 4501)).await.unwrap();
+    install(TWO, behind(2, 4502)).await.unwrap();
+    assert_eq!(k.door.standing(), (4, 4));
+    let marks = [ONE, TWO].map(|sa| k.sad.mark(sa).unwrap());
+    assert_ne!(marks[0], marks[1]);
+    let of_each = marks.map(|mark| {
+        let policies = k.door.policies().unwrap();
+        policies.iter().filter(|p| p.mark.is_some_and(|m| (m.value, m.mask) == (mark, u32::MAX))).count()
+    });
+    assert_eq!(of_each, [2, 2], "in and out");
+    // One of them comes in anew, from where it was: the same policies let in what both of its own take in.
+    let again = SaId(3);
+    install(again, behind(3, 4501)).await.unwrap();
+    assert_eq!(k.sad.mark(again), Some(marks[0]));
+    assert_eq!((k.reqid_of(0x1003), k.door.standing()), (k.reqid_of(0x1001), (6, 4)));
+    assert_ne!(k.reqid_of(0x1002), k.reqid_of(0x1001));
+    for sa in [ONE, again] {
+        assert!(k.sad.remove(sa).await.is_empty());
+    }
+    assert_eq!((k.sad.mark(TWO), k.door.standing()), (Some(marks[1]), (2, 2)));
+    assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
 #[tokio::test]
 async fn what_the_kernel_refuses_leaves_nothing_and_the_former_owner_whole() {
     let k = kernel();

@@ -58,7 +58,7 @@ impl Sad {
             replaced: false,
         };
         let reqid = self.number_for(sa, &agreed, numbers);
-        let mut lineage = Lineage::of(&agreed, sa, numbers.if_id, reqid);
+        let mut lineage = Lineage::of(&agreed, sa, numbers, reqid);
         let mut change = {
             let mut books = self.books();
             lineage.reqid = books.reqid_of(reqid, &lineage, &child.selectors);

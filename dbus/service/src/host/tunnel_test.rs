@@ -69,6 +69,7 @@ fn child(us: &End, them: &End, local: &[&str], remote: &[&str]) -> ChildSa {
         reqid: IF_ID,
         mark: None,
         output_mark: Some(Mark { value: MARK, mask: MARK_MASK }),
+        input_mark: None,
         lifetimes: Lifetimes::default(),
         clear_df: false,
         policies: plan.policies(&selectors(local), &selectors(remote)).unwrap(),

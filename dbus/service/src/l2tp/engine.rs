@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_crypto::OsEntropy;
-use adit_l2tp::{Answer, Ask, AskId, Endpoint, Event, Ids, Input, Output, SessionNumber, TunnelNumber};
-use adit_ppp_kernel::{Channel, L2tpSession, L2tpTunnel};
+use adit_l2tp::{
+    Answer, Ask, AskId, Association, Endpoint, Event, Ids, Input, Output, SessionNumber, TunnelNumber,
+};
+use adit_ppp_kernel::{Channel, L2tpOwned, L2tpOwners, L2tpSession, L2tpTunnel};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -31,6 +33,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub(super) enum Order {
     /// Ends a session.
     Clear(SessionNumber),
+    /// The IPsec is gone that brought what had this mark.
+    Bare(Association, Failure),
     /// Ends all tunnels, and then the engine.
     Stop,
 }
@@ -40,6 +44,8 @@ pub(crate) struct Link {
     pub(super) number: SessionNumber,
     /// Where its messages go and come from.
     pub(crate) path: Path,
+    /// By what.
+    pub(crate) association: Association,
     pub(super) channel: Arc<Channel>,
     pub(super) session: L2tpSession,
     /// Says why it is over, when it is.
@@ -65,6 +71,19 @@ impl Orders {
     }
 }
 
+/// A way to an engine that does not keep it.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakOrders(mpsc::WeakUnboundedSender<Order>);
+
+impl WeakOrders {
+    /// What came by this is over.
+    pub(super) fn bare(&self, association: Association, why: Failure) {
+        if let Some(orders) = self.0.upgrade() {
+            let _ = orders.send(Order::Bare(association, why));
+        }
+    }
+}
+
 /// An engine that runs.
 pub(crate) struct Running {
     pub(super) orders: Orders,
@@ -86,16 +105,30 @@ struct Carried {
     channel: Arc<Channel>,
     session: L2tpSession,
     path: Path,
+    association: Association,
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
 struct Tunnel {
     socket: Arc<IkeSocket>,
     kernel: L2tpTunnel,
+    _owned: Option<L2tpOwned>,
 }
 
-/// Where from and where to, and what.
-type Datagram = (Path, Vec<u8>);
+/// Where from and where to, by what, and what.
+type Datagram = (Path, Association, Vec<u8>);
+
+fn input((path, association, octets): Datagram) -> Input {
+    Input::Datagram { path, association, octets }
+}
+
+/// What is sent by it carries this: with what the kernel finds a peer's IPsec.
+const fn mark_of(association: Association) -> u32 {
+    match association {
+        Association(0) => MARK,
+        Association(mark) => mark,
+    }
+}
 
 /// An endpoint, its sockets and what of the kernel's belongs to it.
 pub(crate) struct Engine {
@@ -104,6 +137,8 @@ pub(crate) struct Engine {
     /// Where strangers come to; the one of who dials becomes its tunnel's.
     sockets: Vec<Arc<IkeSocket>>,
     dials: bool,
+    /// Peers are told apart by the marks of their IPsec, and it is said here who may bring what.
+    owners: Option<L2tpOwners>,
     tunnels: BTreeMap<TunnelNumber, Tunnel>,
     /// Control connections that stand.
     standing: BTreeSet<TunnelNumber>,
@@ -126,21 +161,23 @@ pub(crate) struct Engine {
 impl Engine {
     /// One that has dialled by this socket.
     pub(super) fn dialling(endpoint: Endpoint, socket: IkeSocket) -> (Self, mpsc::Receiver<Link>) {
-        Self::new(endpoint, vec![socket], true, 1)
+        Self::new(endpoint, vec![socket], None, true, 1)
     }
 
-    /// One that waits for peers. So many sessions may be on their way.
+    /// One that waits for peers. So many sessions may be on their way. With `owners`, each peer has a mark.
     pub(super) fn listening(
         endpoint: Endpoint,
         sockets: Vec<IkeSocket>,
+        owners: Option<L2tpOwners>,
         most: usize,
     ) -> (Self, mpsc::Receiver<Link>) {
-        Self::new(endpoint, sockets, false, most)
+        Self::new(endpoint, sockets, owners, false, most)
     }
 
     fn new(
         endpoint: Endpoint,
         sockets: Vec<IkeSocket>,
+        owners: Option<L2tpOwners>,
         dials: bool,
         most: usize,
     ) -> (Self, mpsc::Receiver<Link>) {
@@ -152,6 +189,7 @@ impl Engine {
             entropy: OsEntropy::new(),
             sockets: sockets.into_iter().map(Arc::new).collect(),
             dials,
+            owners,
             tunnels: BTreeMap::new(),
             standing: BTreeSet::new(),
             carried: BTreeMap::new(),
@@ -171,6 +209,11 @@ impl Engine {
         (engine, taken)
     }
 
+    /// A way to it.
+    pub(super) fn orders(&self) -> WeakOrders {
+        WeakOrders(self.way.clone())
+    }
+
     /// The sockets' ports and addresses are bound already; from now on they are read.
     pub(crate) fn start(mut self) -> Running {
         let (said, over) = oneshot::channel();
@@ -183,7 +226,7 @@ impl Engine {
     }
 
     fn read(&mut self, socket: Arc<IkeSocket>) -> tokio::task::AbortHandle {
-        let came = self.came.clone();
+        let (came, marked) = (self.came.clone(), self.owners.is_some());
         self.readers.spawn(async move {
             loop {
                 socket.readable().await;
@@ -192,7 +235,12 @@ impl Engine {
                 let Ok(Some(received)) = socket.receive(&mut buffer) else { continue };
                 buffer.truncate(received.length);
                 let path = Path { local: received.local, remote: received.remote };
-                if came.send((path, buffer)).await.is_err() {
+                let association = Association(if marked { received.mark } else { 0 });
+                // What nobody has let in is nobody's.
+                if marked && association == Association::default() {
+                    continue;
+                }
+                if came.send((path, association, buffer)).await.is_err() {
                     return;
                 }
             }
@@ -206,9 +254,10 @@ impl Engine {
             let input = tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(Order::Clear(session)) => Input::Clear { session },
+                    Some(Order::Bare(association, why)) => Input::Bare { association, why },
                     Some(Order::Stop) | None => break,
                 },
-                Some((path, octets)) = self.datagrams.recv() => Input::Datagram { path, octets },
+                Some(datagram) = self.datagrams.recv() => input(datagram),
                 () = clock::sleep_until(deadline) => Input::Wake,
             };
             self.handle(input);
@@ -233,7 +282,7 @@ impl Engine {
         while !self.standing.is_empty() {
             let deadline = self.endpoint.deadline().map(|(at, _)| at);
             let input = tokio::select! {
-                Some((path, octets)) = self.datagrams.recv() => Input::Datagram { path, octets },
+                Some(datagram) = self.datagrams.recv() => input(datagram),
                 () = clock::sleep_until(deadline) => Input::Wake,
             };
             self.handle(input);
@@ -256,26 +305,30 @@ impl Engine {
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll() {
             match output {
-                Output::Transmit(transmit) => self.send(&transmit.path, &transmit.payload),
+                Output::Transmit { transmit, association } => {
+                    self.send(&transmit.path, association, &transmit.payload);
+                }
                 Output::Ask { id, ask } => self.ask(id, ask),
                 Output::Event(event) => self.event(event),
             }
         }
     }
 
-    fn send(&self, path: &Path, payload: &[u8]) {
+    fn send(&self, path: &Path, association: Association, payload: &[u8]) {
         let of_tunnel = self.tunnels.values().map(|t| &t.socket);
         let mut fitting = self.sockets.iter().filter(|s| s.is_v4() == path.local.is_ipv4()).chain(of_tunnel);
         let Some(socket) = fitting.find(|s| s.port() == path.local.port()) else { return };
-        if let Err(error) = socket.send(path, &[payload]) {
+        // Nobody else sends by these sockets.
+        let marked = if self.owners.is_some() { socket.mark(mark_of(association)) } else { Ok(()) };
+        if let Err(error) = marked.and_then(|()| socket.send(path, &[payload])) {
             // As if it had been lost on the way: it is sent again.
             debug!(?path, %error, "L2TP: not sent");
         }
     }
 
     fn ask(&mut self, id: AskId, ask: Ask) {
-        let Ask::Carry { tunnel, session, ids, path, lns } = ask;
-        let done = self.carry(tunnel, session, ids, path, lns);
+        let Ask::Carry { tunnel, session, ids, path, association, lns } = ask;
+        let done = self.carry((tunnel, session), ids, (path, association), lns);
         if let Err(why) = &done {
             info!(remote = %path.remote, code = %why.code, "L2TP: {why}");
         }
@@ -286,10 +339,9 @@ impl Engine {
     /// Has the kernel carry a session.
     fn carry(
         &mut self,
-        tunnel: TunnelNumber,
-        session: SessionNumber,
+        (tunnel, session): (TunnelNumber, SessionNumber),
         ids: Ids,
-        path: Path,
+        (path, association): (Path, Association),
         lns: bool,
     ) -> Result<(), Failure> {
         if self.carried.len() >= self.most_carried {
@@ -297,33 +349,40 @@ impl Engine {
             return Err(Failure::new(FailureCode::PeerBusy, Step::Call, text));
         }
         if !self.tunnels.contains_key(&tunnel) {
-            let made = self.make_tunnel(tunnel, ids, path)?;
+            let made = self.make_tunnel(tunnel, ids, (path, association))?;
             self.tunnels.insert(tunnel, made);
         }
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
         let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
         let channel = Arc::new(Channel::attach(std::os::fd::AsFd::as_fd(&made))?);
-        self.carried.insert(session, Carried { channel, session: made, path });
+        self.carried.insert(session, Carried { channel, session: made, path, association });
         Ok(())
     }
 
-    fn make_tunnel(&mut self, number: TunnelNumber, ids: Ids, path: Path) -> Result<Tunnel, Failure> {
+    fn make_tunnel(
+        &mut self,
+        number: TunnelNumber,
+        ids: Ids,
+        (path, association): (Path, Association),
+    ) -> Result<Tunnel, Failure> {
         let refused = |e: std::io::Error| {
             let text = format!("a UDP socket to {}: {e}", path.remote);
             Failure::new(FailureCode::KernelRefused, Step::Kernel, text)
         };
         let socket = match self.sockets.first().filter(|_| self.dials) {
             Some(socket) => Arc::clone(socket),
-            None => Arc::new(IkeSocket::share(path.local, MARK).map_err(refused)?),
+            None => Arc::new(IkeSocket::share(path.local, mark_of(association)).map_err(refused)?),
         };
         socket.connect(path.remote).map_err(refused)?;
+        // Before there is anything to be brought.
+        let owned = self.owners.map(|owners| owners.own(association.0, ids.tunnel)).transpose()?;
         let kernel = L2tpTunnel::make(std::os::fd::AsFd::as_fd(&*socket), ids.tunnel, ids.peer_tunnel)?;
         if !self.dials {
             let reader = self.read(Arc::clone(&socket));
             self.reading.insert(number, reader);
         }
-        Ok(Tunnel { socket, kernel })
+        Ok(Tunnel { socket, kernel, _owned: owned })
     }
 
     fn event(&mut self, event: Event) {
@@ -356,13 +415,15 @@ impl Engine {
     }
 
     fn session_up(&mut self, number: SessionNumber, sequencing: bool) {
-        let Some(Carried { channel, session, path }) = self.carried.remove(&number) else { return };
+        let Some(Carried { channel, session, path, association }) = self.carried.remove(&number) else {
+            return;
+        };
         if sequencing && let Err(error) = session.number() {
             debug!(%error, "L2TP: without sequence numbers");
         }
         let Some(orders) = self.way.upgrade().map(Orders) else { return };
         let (said, over) = oneshot::channel();
-        let link = Link { number, path, channel, session, over, orders: orders.clone() };
+        let link = Link { number, path, association, channel, session, over, orders: orders.clone() };
         match self.links.try_send(link) {
             Ok(()) => {
                 self.up.insert(number, said);

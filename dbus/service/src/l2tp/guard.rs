@@ -2,15 +2,17 @@
 //! ESP is not taken, and what would leave in clear is dropped. They outlive this daemon; the next one removes them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use adit_core::{Failure, Identity, Prefix, Secret, Step};
+use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
 use adit_ikev1::api::{
     Answer, Ask, AuthMethod, ChildMode, Established, Event, ResponderConfig, ResponderDefaults, SaId,
 };
-use adit_l2tp::PORT;
+use adit_l2tp::{Association, PORT};
+use adit_ppp_kernel::L2tpOwners;
 use adit_profile::{IpsecRule, PskSource, ServerConfig};
 use adit_xfrm_kernel::{
     Action, Direction, Mark, Mode, Policy, PolicyId, PolicyPlan, PortMatch, Selector, Template, XfrmDoor,
@@ -18,13 +20,14 @@ use adit_xfrm_kernel::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::engine::WeakOrders;
 use super::ipsec::{esp_proposals, note, others, selector, shown};
 use super::protected_mtu;
 use crate::blocking::blocking;
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
-use crate::host::{MARK, MARK_MASK};
+use crate::host::{Change, MARK, MARK_MASK};
 use crate::ike::{IkeDriver, Pending, Ports, V1Context, V1Listen};
 use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
@@ -64,6 +67,8 @@ impl Guard {
             key,
             sad: daemon.sad().clone(),
             rule: rule.clone(),
+            marks: tells_clients_apart(),
+            engine: OnceLock::new(),
             guests: Mutex::default(),
             left: Notify::new(),
             strangers: Strangers::new(clock::now()),
@@ -94,12 +99,33 @@ impl Guard {
         self.ike.set_v1_responder(Some((listen, Arc::clone(&self.keeper) as _)));
     }
 
-    /// What protects the tunnel of who is there, and the longest packet of its link, in octets. `None`: nothing does.
-    pub(crate) fn protects(&self, from: SocketAddr) -> Option<(Outside, u16)> {
+    /// What protects the tunnel of who is there and came by this, and the longest packet of its link, in octets. `None`: nothing
+    /// does.
+    pub(crate) fn protects(&self, from: SocketAddr, by: Association) -> Option<(Outside, u16)> {
         let guests = self.keeper.guests();
-        let of = guests.values().rev().filter_map(|guest| guest.up.as_ref());
-        let up = of.into_iter().find(|up| up.path.remote.ip() == from.ip())?;
+        let mut standing =
+            guests.iter().rev().filter_map(|(sa, guest)| Some((sa, guest, guest.up.as_deref()?)));
+        let is_it = |(sa, guest, up): &(&SaId, &Known, &Established)| match self.keeper.marks {
+            true => self.keeper.mark(**sa, guest).is_some_and(|mark| Association(mark) == by),
+            false => up.path.remote.ip() == from.ip(),
+        };
+        let (.., up) = standing.find(is_it)?;
         Some((shown(up), protected_mtu(PATH, up, None)))
+    }
+
+    /// Where it is said whose tunnel is whose, if peers are told apart by the marks of their IPsec.
+    pub(super) fn owners(&self) -> Option<L2tpOwners> {
+        self.keeper.marks.then_some(OWNERS)
+    }
+
+    /// Who has the tunnels: it hears when what protects one is gone.
+    pub(super) fn tells(&self, engine: WeakOrders) {
+        let _ = self.keeper.engine.set(engine);
+    }
+
+    /// What keeps clients out of each other's tunnels, where the kernel does not.
+    pub(crate) fn rules(&self) -> Option<Change> {
+        self.owners().map(rules)
     }
 
     /// Lets nobody in any more, tells who is, and takes the policies away last. They stay where the server is not `over`, and
@@ -140,6 +166,41 @@ fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
         fragment_size: FRAGMENT,
         timing: suites::timing(rule.rekeying),
     }
+}
+
+/// Whether clients behind one NAT can be told apart: else the last one to come in has the policies.
+fn tells_clients_apart() -> bool {
+    let can = adit_ppp_kernel::finds_sessions_by_ids();
+    if !can {
+        warn!("L2TP server: {ONE_BEHIND_A_NAT}");
+    }
+    can
+}
+
+/// What a kernel can't do that does not find sessions by their IDs.
+pub(crate) const ONE_BEHIND_A_NAT: &str = "of several clients behind one NAT only the last to come in is carried: this kernel can't \
+                                           tell them apart; Linux 6.11 and later can";
+
+const OWNERS: L2tpOwners = L2tpOwners { table: "adit-l2tp-tunnels", owners: "owners", tunnels: "tunnels" };
+
+/// The kernel finds a session by the two IDs of a data message, whoever has sent it: what a client's IPsec lets in may have
+/// its own Tunnel IDs only, and what comes otherwise none of theirs. A header has the Tunnel ID behind its length, if it has
+/// one (RFC 2661 §3.1); control messages, whose first bit is set, are the daemon's to look at.
+fn rules(of: L2tpOwners) -> Change {
+    let L2tpOwners { table, owners, tunnels } = of;
+    let mut body = format!(
+        "set {owners} {{\n  typeof meta mark . @th,80,16\n}}\nset {tunnels} {{\n  typeof @th,80,16\n}}\n\
+         chain data {{\n  type filter hook input priority -150; policy accept;\n"
+    );
+    for (header, id) in [(0x0000, "@th,80,16"), (0x4000, "@th,96,16")] {
+        let strange =
+            format!("udp dport {PORT} @th,64,16 & 0xc000 == {header:#06x} meta mark . {id} != @{owners}");
+        // Writing to a String does not fail.
+        let _ = writeln!(body, "  meta mark & {MARK_MASK:#x} == {MARK:#x} {strange} counter drop");
+        let _ = writeln!(body, "  {strange} {id} @{tunnels} counter drop");
+    }
+    body.push_str("}\n");
+    Change::Nftables { table: table.into(), body }
 }
 
 /// What stands in the way of everything that is not protected: below every client's own policies. Outbound only what is
@@ -183,6 +244,9 @@ struct Keeper {
     key: Secret,
     sad: Sad,
     rule: IpsecRule,
+    /// Each client has a mark.
+    marks: bool,
+    engine: OnceLock<WeakOrders>,
     guests: Mutex<BTreeMap<SaId, Known>>,
     /// Announces each that has left.
     left: Notify,
@@ -194,6 +258,8 @@ struct Keeper {
 struct Known {
     numbers: Numbers,
     up: Option<Box<Established>>,
+    /// What its packets had when it came in.
+    mark: Option<u32>,
 }
 
 impl Keeper {
@@ -203,7 +269,8 @@ impl Keeper {
     }
 
     fn numbers_of(&self, sa: SaId) -> Numbers {
-        let fresh = || Known { numbers: self.sad.numbers(), up: None };
+        let numbers = || Numbers { marked: self.marks, ..self.sad.numbers() };
+        let fresh = || Known { numbers: numbers(), up: None, mark: None };
         self.guests().entry(sa).or_insert_with(fresh).numbers
     }
 
@@ -224,6 +291,7 @@ impl Keeper {
     fn is_gone(&self, sa: SaId, why: Result<(), Failure>) {
         let known = self.guests().remove(&sa);
         self.left.notify_waiters();
+        self.is_bare(known.as_ref().and_then(|known| self.mark(sa, known)), why.as_ref().err());
         let Err(why) = why else { return };
         let said = why.peer.as_deref().unwrap_or_default();
         let hint = why.hint.as_deref().unwrap_or_default();
@@ -235,6 +303,25 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// What a client's packets have inside of IPsec.
+    fn mark(&self, sa: SaId, known: &Known) -> Option<u32> {
+        self.sad.mark(sa).or(known.mark)
+    }
+
+    /// Tunnels that this IPsec was around are over, unless the same client has come in again meanwhile.
+    fn is_bare(&self, mark: Option<u32>, why: Option<&Failure>) {
+        let (Some(mark), Some(engine)) = (mark, self.engine.get()) else { return };
+        if self.guests().iter().any(|(sa, other)| self.mark(*sa, other) == Some(mark)) {
+            return;
+        }
+        let text = match why {
+            Some(why) => format!("L2TP: the client's IPsec is over: {why}"),
+            None => "L2TP: the client's IPsec is over".to_owned(),
+        };
+        let code = why.map_or(FailureCode::PeerClosed, |why| why.code);
+        engine.bare(Association(mark), Failure::new(code, Step::Established, text));
     }
 }
 
@@ -256,8 +343,8 @@ impl V1Context for Keeper {
             Event::Established(up) => {
                 info!(from = %up.path.remote, id = %up.remote_id, ike = %up.ike, esp = %up.child.esp,
                       "L2TP: IKEv1: a client's tunnel may come");
-                let numbers = self.numbers_of(sa);
-                self.guests().insert(sa, Known { numbers, up: Some(up) });
+                let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
+                self.guests().insert(sa, Known { numbers, up: Some(up), mark });
             }
             Event::PathChanged { path, encapsulated } => {
                 if let Some(up) = self.guests().get_mut(&sa).and_then(|known| known.up.as_mut()) {
@@ -276,6 +363,22 @@ impl V1Context for Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_header_is_looked_at_and_both_sets() {
+        let Change::Nftables { table, body } = rules(OWNERS) else { panic!() };
+        assert_eq!(table, "adit-l2tp-tunnels");
+        let drops: Vec<&str> = body.lines().filter(|line| line.ends_with("counter drop")).collect();
+        assert_eq!(
+            drops[2..],
+            [
+                "  meta mark & 0xff000000 == 0xad000000 udp dport 1701 @th,64,16 & 0xc000 == 0x4000 \
+                 meta mark . @th,96,16 != @owners counter drop",
+                "  udp dport 1701 @th,64,16 & 0xc000 == 0x4000 meta mark . @th,96,16 != @owners \
+                 @th,96,16 @tunnels counter drop",
+            ]
+        );
+    }
 
     #[test]
     fn what_is_not_protected_is_in_the_way_of_both_directions() {

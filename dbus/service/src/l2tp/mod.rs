@@ -22,7 +22,7 @@ use crate::files::Files;
 use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
 pub(crate) use engine::{Engine, Link, Running};
-pub(crate) use guard::Guard;
+pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
 pub(crate) use ipsec::{Protection, shown};
 pub(crate) use session::Session;
 
@@ -97,15 +97,15 @@ pub(crate) fn dial(
     Ok((Session::dialling((engine.start(), protection), links, mtu, link, world), local))
 }
 
-/// One that waits for peers.
+/// One that waits for peers: what is inside of IPsec, where there is a guard.
 ///
 /// # Errors
 /// The port is taken.
 pub(crate) fn listen(
     addresses: &[SocketAddr],
     (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
-    clients: usize,
-    half_open: usize,
+    (clients, half_open): (usize, usize),
+    guard: Option<&Guard>,
 ) -> Result<(Engine, tokio::sync::mpsc::Receiver<Link>), Failure> {
     let limits = Limits {
         tunnels: clients,
@@ -124,7 +124,11 @@ pub(crate) fn listen(
             Err(e) => return Err(no_socket(*address, &e)),
         }
     }
-    Ok(Engine::listening(endpoint, sockets, half_open))
+    let (engine, links) = Engine::listening(endpoint, sockets, guard.and_then(Guard::owners), half_open);
+    if let Some(guard) = guard {
+        guard.tells(engine.orders());
+    }
+    Ok((engine, links))
 }
 
 fn is_without_family(error: &std::io::Error) -> bool {

@@ -107,11 +107,15 @@ impl PppServer {
         let certificates = Certificates::read(&config, daemon).await?;
         let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
         // Before there is a socket.
-        inner.raise_guard(server).await?;
-        let doors = match inner.set_up(server).await {
+        let set_up = async {
+            inner.raise_guard(server).await?;
+            inner.set_up(server).await
+        };
+        let doors = match set_up.await {
             Ok(doors) => doors,
             Err(failure) => {
                 inner.end_guard(true).await;
+                inner.undo().await;
                 return Err(failure);
             }
         };
@@ -175,9 +179,7 @@ impl PppServer {
             info!("{} server: some peers did not end in time", self.inner.carriage.name());
         }
         self.inner.end_guard(over).await;
-        for error in self.inner.changes.undo_all().await {
-            warn!(%error, "{} server: not undone", self.inner.carriage.name());
-        }
+        self.inner.undo().await;
         if let Some(radius) = &self.inner.radius {
             radius.last_words().await;
         }
@@ -293,6 +295,12 @@ impl Inner {
             body.push_str("}\n");
         }
         Change::Nftables { table: format!("adit-{}", self.carriage.word()), body }
+    }
+
+    async fn undo(&self) {
+        for error in self.changes.undo_all().await {
+            warn!(%error, "{} server: not undone", self.carriage.name());
+        }
     }
 
     /// Whether there may be networks behind clients.

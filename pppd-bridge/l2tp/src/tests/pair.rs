@@ -9,8 +9,8 @@ use adit_core::{Entropy, Failure, FailureCode, Instant, Path, Secret, Step, Tran
 
 use crate::wire::{Avp, Control, Message};
 use crate::{
-    Answer, Ask, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output, SessionNumber,
-    Takes, Timing, TunnelNumber,
+    Answer, Ask, Association, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output,
+    SessionNumber, Takes, Timing, TunnelNumber,
 };
 
 /// Numbers that a test can know.
@@ -84,7 +84,7 @@ impl End {
         let mut sent = Vec::new();
         while let Some(output) = self.endpoint.poll() {
             match output {
-                Output::Transmit(transmit) => sent.push(transmit),
+                Output::Transmit { transmit, .. } => sent.push(transmit),
                 Output::Ask { id, ask: Ask::Carry { ids, lns, .. } } => {
                     self.carried.push((ids, lns));
                     if self.holds {
@@ -183,7 +183,8 @@ impl Pair {
         let Transmit { path: Path { local, remote }, payload } = transmit;
         let to = if remote == lns_address() { &mut self.lns } else { &mut self.lac };
         let path = Path { local: remote, remote: local };
-        let sent = to.handle(self.now, Input::Datagram { path, octets: payload });
+        let sent = to
+            .handle(self.now, Input::Datagram { path, association: Association::default(), octets: payload });
         self.post(sent);
     }
 

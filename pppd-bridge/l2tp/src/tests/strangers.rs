@@ -1,10 +1,10 @@
 use core::time::Duration;
 
-use adit_core::{Entropy, FailureCode, Path, Transmit};
+use adit_core::{Entropy, Failure, FailureCode, Path, Step, Transmit};
 
 use super::pair::{Pair, dial, lac_address, listen, lns_address};
-use crate::Input;
 use crate::wire::{Avp, Control, Message, Start};
+use crate::{Association, Input};
 
 fn sccrq(tunnel: u16) -> Vec<u8> {
     let start = Start {
@@ -27,6 +27,10 @@ fn octets(avps: &[Avp]) -> Vec<u8> {
     Control { tunnel: 0, session: 0, ns: 0, nr: 0, body: &Avp::emit_all(avps) }.emit()
 }
 
+fn came(path: Path, octets: Vec<u8>) -> Input {
+    Input::Datagram { path, association: Association::default(), octets }
+}
+
 fn from(address: &str) -> Path {
     Path { local: lns_address(), remote: address.parse().unwrap() }
 }
@@ -38,7 +42,7 @@ fn a_flood_of_wishes_costs_no_more_than_its_limits() {
     let mut answers = 0;
     for n in 1..=2000_u16 {
         let path = from(&format!("203.0.113.{}:{}", n % 200, 1024 + n));
-        answers += pair.lns.handle(pair.now, Input::Datagram { path, octets: sccrq(n) }).len();
+        answers += pair.lns.handle(pair.now, came(path, sccrq(n))).len();
     }
     assert_eq!(answers, 10);
     // They are gone after a while, with all that was ever sent to them.
@@ -76,7 +80,7 @@ fn one_address_does_not_keep_others_out() {
     let mut pair = Pair::idle(listen(None));
     for n in 1..=200_u16 {
         let path = from(&format!("203.0.113.7:{}", 1024 + n));
-        pair.lns.handle(pair.now, Input::Datagram { path, octets: sccrq(n) });
+        pair.lns.handle(pair.now, came(path, sccrq(n)));
     }
     pair.dial(dial(None));
     pair.exchange();
@@ -107,10 +111,41 @@ fn nobody_else_speaks_in_a_tunnel() {
         for ns in [0, 4] {
             let control = Control { tunnel: ids.tunnel, session: 0, ns, nr: 2, body: &body };
             let path = Path { local: lns_address(), remote: remote.parse().unwrap() };
-            assert!(pair.lns.handle(pair.now, Input::Datagram { path, octets: control.emit() }).is_empty());
+            assert!(pair.lns.handle(pair.now, came(path, control.emit())).is_empty());
         }
     }
     assert!(pair.lns.down.is_empty());
+}
+
+/// Several peers behind one NAT, all with port 1701, and by chance with the same Tunnel ID.
+#[test]
+fn what_brings_a_message_tells_peers_of_one_address_apart() {
+    let mut pair = Pair::idle(listen(None));
+    let path = from("203.0.113.7:1701");
+    let by = |association, octets| Input::Datagram { path, association: Association(association), octets };
+    let ours = [7, 8].map(|n| tunnels(&pair.lns.handle(pair.now, by(n, sccrq(5)))[0]).1);
+    assert_ne!(ours[0], ours[1]);
+    let control = |tunnel, ns, message: &Message| {
+        Control { tunnel, session: 0, ns, nr: 1, body: &Avp::emit_all(&message.avps()) }.emit()
+    };
+    for (n, ours) in [(7, ours[0]), (8, ours[1])] {
+        pair.lns.handle(pair.now, by(n, control(ours, 1, &Message::Scccn { response: None })));
+    }
+    assert_eq!(pair.lns.tunnels.len(), 2);
+    // The neighbour knows the other one's Tunnel ID, and may not speak in it.
+    let result = crate::wire::ResultCode::new(1, None);
+    let stop = || control(ours[0], 2, &Message::StopCcn { tunnel: 5, result: result.clone() });
+    for other in [8, 0] {
+        assert!(pair.lns.handle(pair.now, by(other, stop())).is_empty());
+    }
+    assert!(pair.lns.down.is_empty());
+    // Where its association is gone, a tunnel is over at once, and nobody is told.
+    let why = Failure::new(FailureCode::PeerClosed, Step::Established, "IPsec is gone");
+    let bare = Input::Bare { association: Association(8), why };
+    assert!(pair.lns.handle(pair.now, bare).is_empty());
+    assert_eq!(pair.lns.code(), FailureCode::PeerClosed);
+    pair.lns.handle(pair.now, by(7, stop()));
+    assert_eq!(pair.lns.down.len(), 2);
 }
 
 /// [2661:3.1-6]
@@ -122,7 +157,7 @@ fn what_is_no_control_message_costs_nothing() {
     let data = [&[0x00, 0x02][..], &good[4..8], &[0xff, 0x03, 0xc0, 0x21]].concat();
     let version3 = [&[0xc8, 0x03][..], &good[2..]].concat();
     for octets in [Vec::new(), vec![0xc8], data, version3, vec![0xff; 9000], good] {
-        assert!(pair.lns.handle(pair.now, Input::Datagram { path, octets }).is_empty());
+        assert!(pair.lns.handle(pair.now, came(path, octets)).is_empty());
     }
     assert!(pair.lns.down.is_empty() && pair.lns.refused.is_empty());
 }
@@ -137,7 +172,7 @@ fn a_malformed_wish_is_told_so_once() {
     let all = [with(Vec::new()), with(vec![Avp::new(true, 2, vec![1])])];
     for (n, octets) in all.into_iter().enumerate() {
         let path = from(&format!("203.0.113.{n}:1701"));
-        let sent = pair.lns.handle(pair.now, Input::Datagram { path, octets });
+        let sent = pair.lns.handle(pair.now, came(path, octets));
         let [transmit] = &sent[..] else { panic!("{sent:?}") };
         let Some((5, 0, Message::StopCcn { result, .. })) = Pair::read(transmit) else { panic!() };
         assert_eq!((result.result, result.error), (2, Some(3)));
@@ -181,13 +216,13 @@ fn a_tunnel_that_nobody_uses_does_not_stand_for_ever() {
 fn a_peer_that_has_started_anew_gets_a_new_tunnel() {
     let mut pair = Pair::idle(listen(None));
     let path = from("203.0.113.7:1701");
-    let first = pair.lns.handle(pair.now, Input::Datagram { path, octets: sccrq(5) });
+    let first = pair.lns.handle(pair.now, came(path, sccrq(5)));
     let (_, ours) = tunnels(&first[0]);
     let result = crate::wire::ResultCode::new(6, None);
     let body = Avp::emit_all(&Message::StopCcn { tunnel: 5, result }.avps());
     let stop = Control { tunnel: ours, session: 0, ns: 1, nr: 1, body: &body }.emit();
-    pair.lns.handle(pair.now, Input::Datagram { path, octets: stop });
-    let second = pair.lns.handle(pair.now, Input::Datagram { path, octets: sccrq(5) });
+    pair.lns.handle(pair.now, came(path, stop));
+    let second = pair.lns.handle(pair.now, came(path, sccrq(5)));
     assert_ne!(tunnels(&second[0]).1, ours);
 }
 

@@ -5,7 +5,7 @@ use adit_core::{FailureCode, Path};
 use super::calls::forge;
 use super::pair::{End, Pair, dial, lac_address, listen, lns_address, secret};
 use crate::wire::{Avp, Message, ResultCode};
-use crate::{Dial, Input, Listen};
+use crate::{Association, Dial, Input, Listen};
 
 /// [2661:4.4.3-3] [2661:4.4.3-4] [2661:4.4.3-5] [2661:5.1.1-1]
 #[test]
@@ -201,14 +201,26 @@ fn a_server_may_answer_from_another_port_and_from_no_other_address() {
     let sccrp = pair.link.pop_front().unwrap();
     let from = |address: &str| Path { local: lac_address(), remote: address.parse().unwrap() };
     let octets = sccrp.payload;
-    pair.lac_does(Input::Datagram { path: from("198.51.100.2:1701"), octets: octets.clone() });
+    pair.lac_does(Input::Datagram {
+        path: from("198.51.100.2:1701"),
+        association: Association::default(),
+        octets: octets.clone(),
+    });
     assert!(pair.lac.tunnels.is_empty() && pair.link.is_empty());
-    pair.lac_does(Input::Datagram { path: from("198.51.100.1:4242"), octets: octets.clone() });
+    pair.lac_does(Input::Datagram {
+        path: from("198.51.100.1:4242"),
+        association: Association::default(),
+        octets: octets.clone(),
+    });
     assert_eq!(pair.lac.tunnels.len(), 1);
     assert!(pair.link.iter().all(|t| t.path.remote.port() == 4242) && !pair.link.is_empty());
     pair.link.clear();
     // From then on it is that port.
-    pair.lac_does(Input::Datagram { path: from("198.51.100.1:1701"), octets });
+    pair.lac_does(Input::Datagram {
+        path: from("198.51.100.1:1701"),
+        association: Association::default(),
+        octets,
+    });
     assert!(pair.link.is_empty());
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Step};
+use adit_l2tp::Association;
 use adit_profile::{Ipsec, ServerConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -40,7 +41,7 @@ pub(super) async fn take(
             },
         };
         let Path { local, remote: from } = link.path;
-        let outside = inner.outside_of(from);
+        let outside = inner.outside_of(from, link.association);
         let Some((outside, mtu)) = outside.filter(|_| inner.admit(from.ip())) else {
             link.refuse();
             continue;
@@ -76,8 +77,14 @@ impl Inner {
         let none = || Failure::new(FailureCode::Internal, Step::Profile, "[l2tp] says nothing of its IPsec");
         let rule = rule.server.as_ref().ok_or_else(none)?;
         let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips())).await?;
+        let rules = guard.rules();
         let _ = self.guard.set(guard);
-        Ok(())
+        let refused = |e: crate::host::HostError| {
+            let text = format!("what keeps L2TP's clients out of each other's tunnels: {e}");
+            Failure::new(FailureCode::KernelRefused, Step::Network, text)
+                .hint("ctl doctor  shows what this host lacks")
+        };
+        self.changes.make_all(rules.as_slice()).await.map_err(refused)
     }
 
     /// After everything of the server's.
@@ -95,9 +102,9 @@ impl Inner {
     }
 
     /// What a tunnel from there is inside of, and the longest packet of its link. `None`: it may not be.
-    fn outside_of(&self, from: SocketAddr) -> Option<(Outside, u16)> {
+    fn outside_of(&self, from: SocketAddr, by: Association) -> Option<(Outside, u16)> {
         match self.guard.get() {
-            Some(guard) => guard.protects(from),
+            Some(guard) => guard.protects(from, by),
             None => Some((Outside::L2tp, self.carriage.most_mtu())),
         }
     }
@@ -110,7 +117,10 @@ impl Inner {
         let addresses: Vec<SocketAddr> =
             ips.into_iter().map(|ip| SocketAddr::new(ip, self.config.port)).collect();
         let secret = l2tp::secret(self.daemon.files(), rule)?;
-        let (engine, links) = l2tp::listen(&addresses, (rule, secret), self.most, self.half_open)?;
+        let (engine, links) = {
+            let most = (self.most, self.half_open);
+            l2tp::listen(&addresses, (rule, secret), most, self.guard.get())?
+        };
         Ok(Doors::L2tp(addresses, Box::new(engine), links))
     }
 }
