@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
+use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_profile::{LinkName, Profile, Start, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::esp::{Numbers, Rekey, Sad};
+use crate::esp::{Numbers, Rekey, Sad, not_on_demand};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
@@ -59,6 +60,8 @@ pub struct Daemon {
     ike: OnceCell<IkeDriver>,
     profiles: Mutex<Vec<Arc<ProfileFile>>>,
     clients: Mutex<BTreeMap<ConnectionId, ClientHandle>>,
+    /// What protects L2TP tunnels that are dialled.
+    protections: Mutex<BTreeMap<ConnectionId, SaId>>,
     server: tokio::sync::Mutex<Option<Server>>,
     /// By what carries PPP.
     ppp: tokio::sync::Mutex<BTreeMap<TunnelKind, PppServer>>,
@@ -106,6 +109,7 @@ impl Daemon {
             ike: OnceCell::new(),
             profiles: Mutex::default(),
             clients: Mutex::default(),
+            protections: Mutex::default(),
             server: tokio::sync::Mutex::new(None),
             ppp: tokio::sync::Mutex::default(),
             server_facts: Mutex::default(),
@@ -251,16 +255,34 @@ impl Daemon {
     /// # Errors
     /// There is no such connection, or it has no such keys.
     pub async fn rekey(&self, id: ConnectionId, which: Rekey) -> Result<u32, Failure> {
+        let facts = self.registry.get(id);
+        let (kind, role) =
+            facts.map_or((TunnelKind::Ikev2, Role::Client), |facts| (facts.tunnel, facts.role));
         let dialled = lock(&self.clients).get(&id).map(ClientHandle::ike_sa);
-        let sa = match dialled {
-            Some(sa) => sa?,
-            None => self.server.lock().await.as_ref().and_then(|server| server.ike_sa(id)),
+        let sa = match (kind, dialled) {
+            (TunnelKind::Ikev2, Some(sa)) => sa?,
+            (TunnelKind::Ikev2, None) => {
+                self.server.lock().await.as_ref().and_then(|server| server.ike_sa(id))
+            }
+            (kind, _) => {
+                let protection = lock(&self.protections).get(&id).copied();
+                Some(protection.ok_or_else(|| not_on_demand(kind, role))?)
+            }
         };
         match sa.map_or(0, |sa| self.sad.rekey(sa, which)) {
             0 => Err(Failure::new(FailureCode::NotFound, Step::Established, "it has no keys to replace now")
                 .hint("ctl status  shows whether it is connected")),
             asked => Ok(asked),
         }
+    }
+
+    /// This protects a connection's L2TP tunnel from now on; `None`: nothing does.
+    pub(crate) fn protected(&self, id: ConnectionId, by: Option<SaId>) {
+        let mut protections = lock(&self.protections);
+        match by {
+            Some(sa) => protections.insert(id, sa),
+            None => protections.remove(&id),
+        };
     }
 
     /// Hands over a secret that a connection waits for.

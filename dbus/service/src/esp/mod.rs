@@ -14,5 +14,5 @@ mod work;
 
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
-pub use rekey::Rekey;
+pub use rekey::{Rekey, not_on_demand};
 pub use sad::Sad;

@@ -4,8 +4,10 @@ use std::str::FromStr;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{ChildId, Input, SaId};
+use adit_profile::TunnelKind;
 
 use super::sad::Sad;
+use crate::registry::Role;
 
 /// Whose keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,30 @@ impl FromStr for Rekey {
             }
         }
     }
+}
+
+/// What is said of a connection's keys that are not IKE's to replace.
+#[must_use]
+pub fn not_on_demand(kind: TunnelKind, role: Role) -> Failure {
+    let (text, hint) = match (kind, role) {
+        (TunnelKind::Pptp | TunnelKind::Ikev2, _) => (
+            "keys of a PPTP connection are not replaced on demand: MPPE changes them by itself (RFC 3078 §7)",
+            "ctl down, then ctl up  gives it other ones",
+        ),
+        (TunnelKind::Sstp, _) => (
+            "keys of an SSTP connection are TLS's, and not replaced on demand",
+            "ctl down, then ctl up  gives it other ones",
+        ),
+        (TunnelKind::L2tp, Role::Client) => (
+            "no IPsec is around this L2TP connection now, so it has no keys to replace",
+            "ctl status  shows whether it is connected, and what protects it",
+        ),
+        (TunnelKind::L2tp, Role::Server) => (
+            "keys of a client's L2TP/IPsec are replaced when it wants it, or when they are as old as [l2tp] says",
+            "rekey-ike and rekey-child in [l2tp] of server.toml  say how old",
+        ),
+    };
+    Failure::new(FailureCode::NotFound, Step::Established, text).hint(hint)
 }
 
 impl Sad {

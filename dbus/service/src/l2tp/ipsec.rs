@@ -23,6 +23,7 @@ use crate::esp::{Awaited, Limits, Numbers, Sad};
 use crate::files::Files;
 use crate::host::MARK;
 use crate::ike::{IkeDriver, Pending, Ports, V1Context};
+use crate::registry::ConnectionId;
 use crate::suites::{self, Outside};
 
 use super::{OVERHEAD, no_socket};
@@ -92,6 +93,9 @@ pub(super) fn room(path: u32, up: &Established) -> u16 {
 
 /// IPsec around one tunnel of ours, and what it has on this host.
 pub(crate) struct Protection {
+    daemon: Arc<Daemon>,
+    /// Whose tunnel it is.
+    id: ConnectionId,
     ike: IkeDriver,
     sad: Sad,
     sa: Option<SaId>,
@@ -109,7 +113,7 @@ impl Protection {
     /// # Errors
     /// A port is taken that is needed.
     pub(crate) async fn new(
-        daemon: &Arc<Daemon>,
+        (daemon, id): (&Arc<Daemon>, ConnectionId),
         profile: &Arc<Profile>,
         (source, server): (IpAddr, IpAddr),
     ) -> Result<Self, Failure> {
@@ -128,7 +132,7 @@ impl Protection {
         let path = Path { local: SocketAddr::new(source, port), remote: SocketAddr::new(server, PORT) };
         let config = config(profile, path, ike.sockets().ports());
         let dial = Some((config, Arc::new(context)));
-        Ok(Self { ike, sad, sa: None, trap: None, path, events, dial })
+        Ok(Self { daemon: Arc::clone(daemon), id, ike, sad, sa: None, trap: None, path, events, dial })
     }
 
     /// Makes it so; returns the tunnel's socket, to which nothing comes that is not protected.
@@ -156,6 +160,7 @@ impl Protection {
         // Bound after the policies stand: nothing has come to it in clear.
         let socket = IkeSocket::share(self.path.local, MARK).map_err(|e| no_socket(self.path.local, &e))?;
         self.sa = self.ike.initiate_v1(config, context).await;
+        self.daemon.protected(self.id, self.sa);
         let up = self.established(progress).await?;
         // Not before: the kernel would look for states already.
         socket.connect(self.path.remote).map_err(|e| no_socket(self.path.remote, &e))?;
@@ -189,16 +194,26 @@ impl Protection {
                     self.sa = None;
                     return why.err().unwrap_or_else(gone);
                 }
-                Event::RekeyRefused { why, .. } => info!(code = %why.code, "IKEv1: not rekeyed: {why}"),
+                Event::RekeyRefused { why, .. } => {
+                    info!(code = %why.code, "IKEv1: not rekeyed: {why}");
+                    self.daemon.registry().rekey_refused(self.id, why);
+                }
+                Event::Rekeyed { .. } => self.has_new_keys(),
+                Event::ChildUp(up) if up.replaces.is_some() => self.has_new_keys(),
                 _ => {}
             }
         }
         gone()
     }
 
+    fn has_new_keys(&self) {
+        self.daemon.registry().update(self.id, |f| f.rekeys += 1);
+    }
+
     /// Tells the server, and takes away what there is on this host: the policies last.
     pub(crate) async fn end(mut self) {
         self.dial = None;
+        self.daemon.protected(self.id, None);
         if let Some(sa) = self.sa {
             self.ike.close(sa);
             let _ = tokio::time::timeout(FAREWELL, self.over()).await;

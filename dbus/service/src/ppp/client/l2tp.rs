@@ -53,7 +53,7 @@ impl Attempt {
         let (id, registry) = (self.id, Arc::clone(self.daemon.registry()));
         let progress = |step: Step, text: &str| registry.progress(id, step.as_str(), text);
         let numbers = self.daemon.numbers();
-        let made = Protection::new(&self.daemon, &self.profile, (source, server)).await?;
+        let made = Protection::new((&self.daemon, self.id), &self.profile, (source, server)).await?;
         // Whoever stops it here ends it too.
         let protection = self.protection.insert(made);
         let raised = protection.raise(numbers, progress).await;
