@@ -228,6 +228,8 @@ pub struct PppServer {
     /// The pool that clients' addresses come from: of IPv4 its first address is this end's, of IPv6 each client has a /64. No
     /// `[[connection]]` uses it.
     pub pool: String,
+    /// Networks of IPv4 behind this server, of which clients hear that ask by DHCPINFORM. Empty: nobody is answered.
+    pub subnets: Vec<Prefix>,
     /// What the server calls itself, where a method says so. Default: `adit`.
     pub name: String,
     /// The users, where passwords of this host decide: a file of `/etc/adit/secrets`, or pppd's.

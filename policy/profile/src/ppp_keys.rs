@@ -25,6 +25,7 @@ const PROFILE: &[&str] = &[
     "ppp-scripts",
     "traffic",
     "remote-subnets",
+    "routes-by-dhcp",
     "addresses",
     "interface",
     "mtu",
@@ -35,6 +36,7 @@ const PROFILE: &[&str] = &[
 const SERVER: &[&str] = &[
     "addresses",
     "pool",
+    "subnets",
     "name",
     "users-file",
     "radius",

@@ -10,8 +10,8 @@ use crate::ppp::{LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, Tunnel
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
-    DNS, DPD_DEFAULT, TRAFFIC, full_takes_everything, listed_families, local_address, mtu, parse_address,
-    parse_network, servers, start, user_name,
+    DNS, DPD_DEFAULT, TRAFFIC, asks_for_routes, full_takes_everything, listed_families, local_address, mtu,
+    parse_address, parse_network, servers, start, user_name,
 };
 use crate::proxy_read::proxy;
 use crate::read::{CheckSuite, Reader, Table, entry};
@@ -90,6 +90,7 @@ pub(crate) fn ppp_profile(
         legacy: reader.legacy,
         tunnel,
         remote_subnets,
+        routes_by_dhcp: routes_by_dhcp(reader, table, tunnel, addresses),
         addresses,
         interface: reader.parse(table, "interface", str::parse),
         mtu,
@@ -98,6 +99,14 @@ pub(crate) fn ppp_profile(
         ..outside.of(ppp_of(kind, name, servers))
     };
     (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
+}
+
+fn routes_by_dhcp(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel, addresses: Families) -> bool {
+    let wanted = reader.boolean(table, "routes-by-dhcp").unwrap_or(false);
+    if wanted {
+        asks_for_routes(reader, table, (tunnel, Mode::Tunnel, addresses));
+    }
+    wanted
 }
 
 fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, servers: &[ServerName]) {
@@ -353,6 +362,7 @@ pub(crate) fn ppp_server(
             format!("[{of}] `ppp-auth`: RADIUS servers are not asked by {}", quoted(other.as_str()));
         reader.error(span, message, r#"allowed with radius = true: "mschapv2", "eap", "chap""#);
     }
+    let subnets = subnets(reader, &table, of);
     let sites = if in_tls { no_sites(reader, &table) } else { sites(reader, &table, of) };
     let eap = ppp_eap(reader, &table, (kind, radius), &auth, named.groups);
     let passwords = auth.iter().any(|a| *a != PppAuth::Eap) || eap.methods.iter().any(|m| m.has_password());
@@ -369,6 +379,7 @@ pub(crate) fn ppp_server(
         interface: interface.unwrap_or_default(),
         front,
         pool: pool?,
+        subnets,
         name,
         users,
         radius,
@@ -413,6 +424,18 @@ fn pool(
         reader.error(name.span.clone(), message, format!("give {} a pool of its own", of.to_uppercase()));
     }
     Some(name.text.to_owned())
+}
+
+/// `subnets`: what clients hear of that ask by DHCPINFORM.
+fn subnets(reader: &mut Reader<'_>, table: &Table<'_>, of: &str) -> Vec<Prefix> {
+    let subnets = reader.parse_list(table, "subnets", parse_network);
+    if let (Some(v6), Some((_, span))) =
+        (subnets.iter().find(|s| s.address.is_ipv6()), entry(table, "subnets"))
+    {
+        let message = format!("[{of}] `subnets`: {v6} is IPv6's, and DHCPINFORM tells of IPv4 only");
+        reader.error(span, message, "take it out: IPv6 clients have a default route by router advertisement");
+    }
+    subnets
 }
 
 /// `name`: what the server calls itself.

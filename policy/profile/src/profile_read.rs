@@ -423,7 +423,7 @@ fn traffic(
 }
 
 /// Who asks for routes has none of its own making, and an IPv4 address to ask from.
-fn asks_for_routes(
+pub(crate) fn asks_for_routes(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     (tunnel, mode, addresses): (Tunnel, Mode, Families),

@@ -81,6 +81,7 @@ impl Profile {
         if !self.remote_subnets.is_empty() {
             out.push(said("remote-subnets", selectors(&self.remote_subnets)));
         }
+        out.push(when("routes-by-dhcp", self.routes_by_dhcp.to_string(), !self.routes_by_dhcp));
         out.push(self.families_setting(true));
         let host = ["interface", "mtu", "dns", "local-address"];
         out.extend(self.settings_of_host().into_iter().filter(|s| host.contains(&s.key)));

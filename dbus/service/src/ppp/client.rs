@@ -448,9 +448,10 @@ impl ClientWorld {
         let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)));
         let (esp, weak) = suites::ppp_shown(&self.outside, up.mppe);
         self.daemon.registry().update(self.id, |f| {
-            // Others come by router advertisements.
-            f.dns.retain(IpAddr::is_ipv6);
-            f.dns.splice(..0, dns.into_iter().flatten());
+            // Others come by router advertisements, and by DHCP.
+            let said: Vec<IpAddr> = dns.into_iter().flatten().collect();
+            f.dns.retain(|known| !said.contains(known));
+            f.dns.splice(..0, said);
             f.esp_suite = esp;
             f.remote_id = self.profile.server();
             f.legacy = weak;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::certificates::Certificates;
+use super::dhcp;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
@@ -67,6 +68,8 @@ struct GuestFacts {
     behind: Vec<Prefix>,
     /// What tells it of that.
     advertising: Option<Advertising>,
+    /// What answers it when it asks by DHCPINFORM.
+    answering: Option<dhcp::Answering>,
     /// Of a setting of its unit.
     undo: Option<Undo>,
     connection: Option<ConnectionId>,
@@ -470,7 +473,7 @@ impl Guest {
     pub(super) async fn leave(&self) {
         let (proven, owner, connection, undo) = {
             let mut facts = self.facts();
-            facts.advertising = None;
+            (facts.advertising, facts.answering) = (None, None);
             (facts.proven, facts.owner.take(), facts.connection.take(), facts.undo.take())
         };
         if let Some(undo) = undo {
@@ -562,6 +565,10 @@ impl World for Guest {
             let mut facts = self.facts();
             let about = self.about(&facts.identity);
             facts.scripts.get_or_insert_with(|| Scripts::begin(about)).up(&unit, &network);
+        }
+        if let Network::V4(v4) = &network {
+            let answering = dhcp::Answering::begin(&self.server, &unit, v4, v4_of(&self.facts().dns));
+            self.facts().answering = answering;
         }
         Box::pin(std::future::ready(()))
     }

@@ -51,6 +51,8 @@ struct Slot {
     scripts: Option<Scripts>,
     /// The address that we had last: it is asked for again.
     former: Option<Ipv4Addr>,
+    /// The address that we have.
+    current: Option<Ipv4Addr>,
 }
 
 struct Waiting {
@@ -63,6 +65,18 @@ impl Installation {
     pub(super) fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
         let (profile, daemon) = (Arc::clone(profile), Arc::clone(daemon));
         Self { id, profile, numbers: daemon.numbers(), daemon, slot: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(super) const fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    pub(super) const fn daemon(&self) -> &Arc<Daemon> {
+        &self.daemon
     }
 
     fn carriage(&self) -> Carriage {
@@ -200,12 +214,15 @@ impl Installation {
     }
 
     /// Packets of this network's family pass: what was held goes first, and pppd's scripts are told.
-    pub(super) async fn passes(&self, unit: &Unit, network: &Network) {
+    pub(super) async fn passes(self: &Arc<Self>, unit: &Unit, network: &Network) {
         let family = match network {
             Network::V4(_) => Family::V4,
             Network::V6(_) => Family::V6,
         };
         self.send_held(unit, family).await;
+        if let Network::V4(v4) = network {
+            self.learn(unit, v4.local);
+        }
         if self.profile.ppp.as_ref().is_some_and(|ppp| ppp.scripts) {
             let mut slot = self.slot.lock().await;
             slot.scripts.get_or_insert_with(|| Scripts::begin(self.about())).up(unit, network);
@@ -277,7 +294,7 @@ impl Installation {
         slot.up.extend(undos);
         made?;
         if let Network::V4(v4) = network {
-            slot.former = Some(v4.local);
+            (slot.former, slot.current) = (Some(v4.local), Some(v4.local));
         }
         slot.made.extend(wanted);
         slot.routes.extend(&routes);
@@ -295,6 +312,30 @@ impl Installation {
             }
         }
         Ok(())
+    }
+
+    /// Networks that the server has told of, from our address; whether the link is still that one.
+    pub(super) async fn route(
+        &self,
+        link: &str,
+        address: Ipv4Addr,
+        networks: &[Prefix],
+    ) -> Result<bool, Failure> {
+        let mut slot = self.slot.lock().await;
+        if slot.current != Some(address) {
+            return Ok(false);
+        }
+        let routes: Vec<Prefix> = networks.iter().filter(|r| !slot.routes.contains(r)).copied().collect();
+        let mut wanted = tunnel_routes(link, self.numbers.table(), &[IpAddr::V4(address)], &routes);
+        wanted.retain(|change| !slot.made.contains(change));
+        let mut undos = Vec::new();
+        let made = self.make(&mut slot, &wanted, &mut undos).await;
+        slot.up.extend(undos);
+        made?;
+        slot.made.extend(wanted);
+        slot.routes.extend(&routes);
+        self.daemon.registry().update(self.id, |f| f.routes.extend(routes));
+        Ok(true)
     }
 
     /// Shows what router advertisements bring.
@@ -365,6 +406,7 @@ impl Installation {
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
         slot.routes.clear();
+        slot.current = None;
         if let Some(addressing) = slot.addressing.take() {
             addressing.end().await;
         }
@@ -375,6 +417,7 @@ impl Installation {
             f.addresses.clear();
             f.routes.clear();
             f.dns.clear();
+            f.domains.clear();
         });
         self.daemon.names().forget(self.id).await;
         errors

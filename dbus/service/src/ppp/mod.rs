@@ -5,6 +5,7 @@
 mod carriage;
 mod certificates;
 pub(crate) mod client;
+mod dhcp;
 mod door;
 mod driver;
 mod fed;

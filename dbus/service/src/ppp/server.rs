@@ -64,6 +64,8 @@ pub(super) struct Inner {
     /// What this end calls itself in DHCPv6.
     pub(super) uuid: [u8; 16],
     pub(super) dns: Vec<IpAddr>,
+    /// Clients' domain.
+    pub(super) domain: Option<String>,
     most: usize,
     half_open: usize,
     /// Room for connections of which is still to be said where they come from.
@@ -228,6 +230,7 @@ impl Inner {
             ipv6,
             uuid,
             dns: pool.dns.clone(),
+            domain: pool.domains.first().cloned(),
             most: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
             half_open: usize::try_from(server.limits.half_open).unwrap_or(usize::MAX),
             arriving: Arc::new(Semaphore::new(MOST_ARRIVING)),
