@@ -2,7 +2,7 @@
 
 use adit_core::{Failure, windows_errors};
 use adit_dbus_api::{
-    ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic,
+    ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic, TriedParts,
 };
 use serde::Serialize;
 
@@ -76,6 +76,20 @@ impl<'c> ChildJson<'c> {
 }
 
 #[derive(Serialize)]
+struct TriedJson<'c> {
+    tunnel: &'c str,
+    to: &'c str,
+    code: &'c str,
+    text: &'c str,
+}
+
+impl<'c> TriedJson<'c> {
+    fn new((tunnel, to, code, text): &'c TriedParts) -> Self {
+        Self { tunnel, to, code, text }
+    }
+}
+
+#[derive(Serialize)]
 pub(crate) struct ConnectionJson<'c> {
     path: &'c str,
     name: &'c str,
@@ -95,6 +109,7 @@ pub(crate) struct ConnectionJson<'c> {
     remote_identity: &'c str,
     local_identity: &'c str,
     tunnel: &'c str,
+    tried: Vec<TriedJson<'c>>,
     ike_suite: &'c str,
     esp_suite: &'c str,
     resumed: bool,
@@ -130,6 +145,7 @@ impl<'c> ConnectionJson<'c> {
             remote_identity: &c.remote_identity,
             local_identity: &c.local_identity,
             tunnel: &c.tunnel,
+            tried: c.tried.iter().map(TriedJson::new).collect(),
             ike_suite: &c.ike_suite,
             esp_suite: &c.esp_suite,
             resumed: c.resumed,
@@ -201,7 +217,7 @@ mod tests {
         let text = document("connection", &ConnectionJson::new(&connection, Some(Traffic::default())));
         assert_eq!(
             text,
-            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"dns_domains":[],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","resumed":false,"role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"tunnel":"ikev2","uplink":""},"schema":1}"#
+            r#"{"connection":{"addresses":["172.23.91.1/32","fd00:9::7/128"],"children":[{"esp_suite":"aes256gcm16","local":["172.23.91.1/32"],"mode":"tunnel","name":"","remote":["0.0.0.0/0"]}],"dns":["10.0.0.53"],"dns_domains":[],"encapsulated":true,"esp_suite":"aes256gcm16","gateway":"vpn.example.com","ike_suite":"aes256gcm16-prfsha256-x25519","interface":"adit0","last_error":null,"legacy":[],"local_endpoint":"192.0.2.7:4500","local_identity":"alice@example.com","moves":[],"name":"corp","next_rekey":1795178407,"path":"/org/adit1/connection/7","rekeys":2,"remote_endpoint":"198.51.100.1:4500","remote_identity":"vpn.example.com","resumed":false,"role":"client","routes":["0.0.0.0/0","::/0"],"server":"vpn.example.com","since":1795174807,"state":"connected","step":"established","traffic":{"bytes_in":0,"bytes_out":0,"packets_in":0,"packets_out":0},"tried":[],"tunnel":"ikev2","uplink":""},"schema":1}"#
         );
         let text = document("connection", &ConnectionJson::new(&failed, None));
         assert!(text.contains(

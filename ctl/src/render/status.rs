@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 
-use adit_dbus_api::{ChildParts, ConnectionRow, ConnectionState, ConnectionStatus, Role, Traffic};
+use adit_dbus_api::{
+    ChildParts, ConnectionRow, ConnectionState, ConnectionStatus, Role, Traffic, TriedParts,
+};
 
 use super::human::{ago, count, date, size};
 use super::{Palette, clean, columns, wrap};
@@ -90,16 +92,20 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
         (false, "", _) => path,
         (false, uplink, _) => format!("{path}, over {uplink}"),
     };
+    let tried = c.tried.iter().map(|tried| ("tried", tried_of(tried)));
     let mut out = vec![
         (if client { "server" } else { "client" }, proven),
         ("gateway", if c.gateway == server { String::new() } else { c.gateway.clone() }),
         ("we are", c.local_identity.clone()),
+    ];
+    out.extend(tried);
+    out.extend([
         ("path", path),
         ("interface", c.interface.clone()),
         ("addresses", c.addresses.join(", ")),
         ("DNS", dns(c)),
         ("routes", c.routes.join(", ")),
-    ];
+    ]);
     if let Some(t) = traffic {
         let way = |bytes, packets| format!("{} ({} packets)", size(bytes), count(packets));
         out.push(("received", way(t.bytes_in, t.packets_in)));
@@ -177,9 +183,22 @@ fn path_of(remote: &str, c: &ConnectionStatus) -> String {
     format!("{remote}, {by}")
 }
 
+/// `IKEv2 to 203.0.113.1: no answer in 8 s (server-unreachable)`.
+fn tried_of((tunnel, to, code, text): &TriedParts) -> String {
+    let name = match tunnel.as_str() {
+        "ikev2" => "IKEv2",
+        other => carriage(other).unwrap_or(other),
+    };
+    format!("{name} to {to}: {text} ({code})")
+}
+
 /// What carries a PPP link. `None`: PPP is not what is carried.
 fn ppp(c: &ConnectionStatus) -> Option<&'static str> {
-    match c.tunnel.as_str() {
+    carriage(&c.tunnel)
+}
+
+fn carriage(tunnel: &str) -> Option<&'static str> {
+    match tunnel {
         "pptp" => Some("PPTP"),
         "sstp" => Some("SSTP"),
         "l2tp" => Some("L2TP"),
@@ -218,6 +237,7 @@ pub(crate) mod tests {
             remote_identity: "vpn.example.com".into(),
             local_identity: "alice@example.com".into(),
             tunnel: "ikev2".into(),
+            tried: vec![],
             ike_suite: "aes256gcm16-prfsha256-x25519".into(),
             esp_suite: "aes256gcm16".into(),
             resumed: false,
@@ -257,6 +277,7 @@ pub(crate) mod tests {
             routes: vec![],
             remote_identity: String::new(),
             tunnel: "ikev2".into(),
+            tried: vec![],
             ike_suite: String::new(),
             esp_suite: String::new(),
             gateway: String::new(),

@@ -22,6 +22,6 @@ pub use proxies::{
 pub use row::ConnectionRow;
 pub use status::{
     ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, MoveParts,
-    Problem, ProfileSummary, Properties, Role, SettingLine, Traffic, WantedParts, failure_from_parts,
-    failure_to_parts,
+    Problem, ProfileSummary, Properties, Role, SettingLine, Traffic, TriedParts, WantedParts,
+    failure_from_parts, failure_to_parts,
 };

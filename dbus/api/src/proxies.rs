@@ -6,7 +6,7 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, 
 
 use crate::names;
 use crate::row::ConnectionRow;
-use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts, WantedParts};
+use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts, TriedParts, WantedParts};
 
 /// What an object says on each of its interfaces.
 pub type Introduced = HashMap<OwnedInterfaceName, HashMap<String, OwnedVariant>>;
@@ -170,9 +170,13 @@ pub trait Connection {
     #[zbus(property)]
     fn local_identity(&self) -> zbus::Result<String>;
 
-    /// What carries it: `ikev2`, `pptp`, `sstp`, `l2tp`.
-    #[zbus(property(emits_changed_signal = "const"))]
+    /// What carries it, or is to: `ikev2`, `pptp`, `sstp`, `l2tp`.
+    #[zbus(property)]
     fn tunnel(&self) -> zbus::Result<String>;
+
+    /// What was tried before, and came to nothing: type of tunnel, address, kind of failure, and what happened.
+    #[zbus(property)]
+    fn tried(&self) -> zbus::Result<Vec<TriedParts>>;
 
     /// The IKE_SA's algorithms, in strongSwan's notation; of a PPP link, how who dialled has proven themselves.
     #[zbus(property)]

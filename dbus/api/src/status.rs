@@ -21,6 +21,10 @@ pub type ChildParts = (String, String, String, Vec<String>, Vec<String>);
 /// A move on the wire: when (seconds since 1970-01-01 UTC), over which link, from where, to where.
 pub type MoveParts = (u64, String, String, String);
 
+/// What came to nothing, where there are several types of tunnel, on the wire: the type, the server's address, the kind of
+/// failure, and what happened.
+pub type TriedParts = (String, String, String, String);
+
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -125,8 +129,10 @@ pub struct ConnectionStatus {
     pub remote_identity: String,
     /// Who we are.
     pub local_identity: String,
-    /// What carries it: `ikev2`, `pptp`, `sstp`, `l2tp`.
+    /// What carries it, or is to: `ikev2`, `pptp`, `sstp`, `l2tp`.
     pub tunnel: String,
+    /// What was tried before, and came to nothing.
+    pub tried: Vec<TriedParts>,
     /// The IKE_SA's algorithms; of a PPP link, how who dialled has proven themselves.
     pub ike_suite: String,
     /// The CHILD_SA's algorithms; of a PPP link, what encrypts its packets.
@@ -177,6 +183,7 @@ impl ConnectionStatus {
             remote_identity: p.text("RemoteIdentity"),
             local_identity: p.text("LocalIdentity"),
             tunnel: p.text("Tunnel"),
+            tried: p.read("Tried").unwrap_or_default(),
             ike_suite: p.text("IkeSuite"),
             esp_suite: p.text("EspSuite"),
             resumed: p.read("Resumed").unwrap_or(false),

@@ -1,10 +1,10 @@
 //! The connections that stand or stood, as D-Bus shows them. Drivers write here; `bus` reads and announces.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_core::{Failure, Prefix, TrafficSelector};
+use adit_core::{Failure, FailureCode, Prefix, TrafficSelector};
 use adit_ikev2::api::{ChildId, ChildMode};
 use adit_isakmp::{EspSuite, IkeSuite};
 use adit_profile::TunnelKind;
@@ -113,6 +113,19 @@ pub struct Wanted {
     pub reason: String,
 }
 
+/// A way to a server that came to nothing, where there are several.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tried {
+    /// The type of tunnel.
+    pub tunnel: TunnelKind,
+    /// Where to.
+    pub to: IpAddr,
+    /// What kind of failure it was.
+    pub code: FailureCode,
+    /// What happened.
+    pub text: String,
+}
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -120,8 +133,10 @@ pub struct Facts {
     pub profile: String,
     /// Who dialled.
     pub role: Role,
-    /// What carries it.
+    /// What carries it, or is to.
     pub tunnel: TunnelKind,
+    /// What was tried before, and came to nothing.
+    pub tried: Vec<Tried>,
     /// Where it is in its life.
     pub state: State,
     /// What it is doing.
@@ -141,7 +156,7 @@ pub struct Facts {
     /// Addresses inside.
     pub addresses: Vec<Prefix>,
     /// DNS servers that came with them.
-    pub dns: Vec<std::net::IpAddr>,
+    pub dns: Vec<IpAddr>,
     /// The domains that those servers are for; empty: nothing was said of that.
     pub domains: Vec<String>,
     /// What goes into the tunnel.
@@ -186,6 +201,7 @@ impl Facts {
             profile: profile.to_owned(),
             role,
             tunnel: TunnelKind::Ikev2,
+            tried: Vec::new(),
             state: State::Connecting,
             step: String::new(),
             since: clock::wall().0,
@@ -214,6 +230,24 @@ impl Facts {
             wanted: None,
             last_error: None,
         }
+    }
+
+    /// What was said of a tunnel that is gone is not said of the next one, which may be of another type.
+    pub fn begin_anew(&mut self) {
+        let Self { profile, role, tunnel, state, step, since, server, tried, rekeys, moves, .. } = self;
+        let (last_error, wanted) = (self.last_error.take(), self.wanted.take());
+        *self = Self {
+            tunnel: *tunnel,
+            state: *state,
+            step: std::mem::take(step),
+            since: *since,
+            tried: std::mem::take(tried),
+            rekeys: *rekeys,
+            moves: std::mem::take(moves),
+            last_error,
+            wanted,
+            ..Self::new(*role, profile, server)
+        };
     }
 
     /// The IKE_SA has these algorithms.

@@ -1,10 +1,11 @@
-//! What a tunnel means for the host, and which path it takes next, decided without touching anything. The service carries plans out.
+//! What a tunnel means for the host, which type of tunnel it is, and which path it takes next, decided without touching anything. The service carries plans out.
 
 pub mod dhcp;
 pub mod mobility;
 mod mtu;
 mod names;
 mod network;
+pub mod strategy;
 
 pub use mtu::{Encapsulation, EspOverhead, MIN_MTU_V4, MIN_MTU_V6, inner_mtu};
 pub use names::{NameFacts, NamePlan};

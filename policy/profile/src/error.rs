@@ -57,13 +57,27 @@ pub struct ProfileError {
     pub help: String,
     /// `configuration-invalid` or `secret-exposed`.
     pub code: FailureCode,
+    /// Of which kind it is.
+    pub(crate) mistake: Mistake,
+}
+
+/// The kinds of mistakes that matter where a file is read for several types of tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mistake {
+    /// A line is wrong.
+    Wrong,
+    /// A line is missing.
+    Missing,
+    /// A line has no use.
+    Useless,
 }
 
 impl ProfileError {
     pub(crate) fn at(source: &Source<'_>, span: Range<usize>, message: String, help: String) -> Self {
         let (line, column) = position(source.text, span.start);
         let code = FailureCode::ConfigurationInvalid;
-        Self { file: source.file.to_owned(), line, column, span, message, help, code }
+        let mistake = Mistake::Wrong;
+        Self { file: source.file.to_owned(), line, column, span, message, help, code, mistake }
     }
 
     /// `file:line:column`, as editors understand it.

@@ -36,8 +36,15 @@ impl TunnelKind {
         }
     }
 
+    /// The type that a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Ikev2, Self::Sstp, Self::Pptp, Self::L2tp].into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// Its name for people.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ikev2 => "IKEv2",
             Self::Pptp => "PPTP",

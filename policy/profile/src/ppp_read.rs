@@ -199,6 +199,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
     Profile {
         name: name.clone(),
         kind,
+        strategy: None,
         ppp: None,
         servers,
         start: Start::Manual,

@@ -8,6 +8,7 @@ use crate::ppk::{Ppk, PpkUse};
 use crate::ppp::{LinkKind, LinkName, PppRule, TunnelKind};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
+use crate::strategy::TunnelStrategy;
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
 
 /// How somebody proves who they are.
@@ -109,8 +110,10 @@ pub struct Profile {
     pub name: ProfileName,
     /// Where the server is: its gateways, in the order in which they are tried. Never empty.
     pub servers: Vec<ServerName>,
-    /// What carries it. Default: IKEv2.
+    /// What carries it. Default: IKEv2. With a strategy: the first one that is tried.
     pub kind: TunnelKind,
+    /// What else may carry it. `None`: nothing.
+    pub strategy: Option<Box<TunnelStrategy>>,
     /// Its PPP link. Always there where PPP is what is carried.
     pub ppp: Option<PppRule>,
     /// When it is raised. Default: by hand.
@@ -253,6 +256,11 @@ impl Profile {
     /// Every file that the profile refers to.
     #[must_use]
     pub fn files(&self) -> Vec<&FileRef> {
+        let others = self.strategy.iter().flat_map(|strategy| &strategy.others);
+        core::iter::once(self).chain(others).flat_map(Self::own_files).collect()
+    }
+
+    fn own_files(&self) -> Vec<&FileRef> {
         let psk = match &self.psk {
             Some(PskSource::File(file)) => Some(file),
             _ => None,

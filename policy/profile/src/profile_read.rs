@@ -13,6 +13,7 @@ use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode, Start};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation};
+use crate::strategy_read::{self, strategy_profile};
 use crate::value::{
     Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted,
 };
@@ -30,6 +31,12 @@ const TUNNEL: &[(&str, TunnelWord)] = &[
     ("pptp", TunnelWord::Kind(TunnelKind::Pptp)),
     ("sstp", TunnelWord::Kind(TunnelKind::Sstp)),
     ("l2tp", TunnelWord::Kind(TunnelKind::L2tp)),
+    // Read before, see `strategy_read`: here for those who miswrite them.
+    ("auto", TunnelWord::Several),
+    ("ikev2-first", TunnelWord::Several),
+    ("sstp-first", TunnelWord::Several),
+    ("pptp-first", TunnelWord::Several),
+    ("l2tp-first", TunnelWord::Several),
     ("full", TunnelWord::Traffic(Tunnel::Full)),
     ("split", TunnelWord::Traffic(Tunnel::Split)),
 ];
@@ -132,6 +139,9 @@ fn profile(
 ) -> Option<Profile> {
     let _: Option<u8> = reader.integer(table, "version", 1..=1);
     reader.legacy = reader.boolean(table, "legacy").unwrap_or(false);
+    if let Some(order) = strategy_read::order(reader, table) {
+        return strategy_profile(reader, name, table, order, check);
+    }
     match reader.choice(table, "tunnel", TUNNEL) {
         Some(TunnelWord::Kind(kind @ (TunnelKind::Pptp | TunnelKind::Sstp | TunnelKind::L2tp))) => {
             ppp_profile(reader, name, table, kind, check)
@@ -140,7 +150,7 @@ fn profile(
     }
 }
 
-fn ike_profile(
+pub(crate) fn ike_profile(
     reader: &mut Reader<'_>,
     name: &ProfileName,
     table: &Table<'_>,
@@ -149,7 +159,10 @@ fn ike_profile(
 ) -> Option<Profile> {
     reader.only(table, KEYS);
     let servers = servers(reader, table);
-    let auth = required_choice(reader, table, "auth", OWN_AUTH, AUTH_HELP);
+    let auth = match reader.several {
+        true => Some(AuthMethod::Eap),
+        false => required_choice(reader, table, "auth", OWN_AUTH, AUTH_HELP),
+    };
     // [7296:2.16-1] [7296:5-3]
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
@@ -163,6 +176,7 @@ fn ike_profile(
     let profile = Profile {
         name: name.clone(),
         kind: TunnelKind::Ikev2,
+        strategy: None,
         ppp: None,
         start,
         idle,
@@ -366,8 +380,9 @@ pub(crate) fn user_name(text: &str) -> Result<String, NameError> {
 
 /// What stands behind `tunnel`.
 #[derive(Clone, Copy)]
-enum TunnelWord {
+pub(crate) enum TunnelWord {
     Kind(TunnelKind),
+    Several,
     Traffic(Tunnel),
 }
 

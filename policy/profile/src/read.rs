@@ -3,7 +3,7 @@ use core::time::Duration;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::error::{ProfileError, Source, is_secret};
+use crate::error::{Mistake, ProfileError, Source, is_secret};
 use crate::secret::{
     CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, exposed, parse_psk,
 };
@@ -22,6 +22,8 @@ pub(crate) struct Reader<'s> {
     pub(crate) errors: Vec<ProfileError>,
     /// Whether the file has said `legacy = true`.
     pub(crate) legacy: bool,
+    /// Whether the file is read for one of several types of tunnel.
+    pub(crate) several: bool,
 }
 
 /// A table of the file, and how messages call it: `` or `[listen] `.
@@ -41,7 +43,7 @@ pub(crate) struct Text<'t> {
 
 impl<'s> Reader<'s> {
     pub(crate) fn new(source: Source<'s>) -> Self {
-        Self { source, errors: Vec::new(), legacy: false }
+        Self { source, errors: Vec::new(), legacy: false, several: false }
     }
 
     pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
@@ -67,12 +69,20 @@ impl<'s> Reader<'s> {
 
     pub(crate) fn missing(&mut self, table: &Table<'_>, key: &str, help: &str) {
         self.error(table.span.clone(), format!("{}`{key}` is missing", table.title), help);
+        self.last_is(Mistake::Missing);
     }
 
     /// A key that does nothing is a misunderstanding, and with credentials one that matters.
     pub(crate) fn useless(&mut self, table: &Table<'_>, key: &str, why: &str, help: &str) {
         if let Some((_, span)) = entry(table, key) {
             self.error(span, format!("{}`{key}` has no use: {why}", table.title), help);
+            self.last_is(Mistake::Useless);
+        }
+    }
+
+    fn last_is(&mut self, mistake: Mistake) {
+        if let Some(error) = self.errors.last_mut() {
+            error.mistake = mistake;
         }
     }
 

@@ -10,6 +10,7 @@ use crate::profile_read::OUTAGE_DEFAULT;
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::sa_read::FRAGMENT_DEFAULT;
 use crate::secret::{CertSource, KeySource, PasswordSource, PskSource, Revocation};
+use crate::strategy::TunnelStrategy;
 use crate::value::{Suite, show_duration};
 
 /// One line of a profile as people may see it: never a secret.
@@ -29,6 +30,24 @@ impl Profile {
     /// Everything that the profile says and what holds where it is silent, in a fixed order, without secrets.
     #[must_use]
     pub fn settings(&self) -> Vec<Setting> {
+        let mut out = self.settings_of_kind();
+        let Some(strategy) = &self.strategy else { return out };
+        for setting in strategy.others.iter().flat_map(Self::settings_of_kind) {
+            if !out.iter().any(|known| known.key == setting.key) {
+                out.push(setting);
+            }
+        }
+        let TunnelStrategy { order, race, weak, sstp_after_bad_certificate: after, .. } = &**strategy;
+        let kinds = || list(order.kinds().iter().map(|kind| string(kind.as_str())));
+        let order = said("tunnel", order.word().map_or_else(kinds, string));
+        out.iter_mut().filter(|setting| setting.key == "tunnel").for_each(|setting| *setting = order.clone());
+        out.push(when("weak", weak.to_string(), !weak));
+        out.push(when("race", race.to_string(), *race));
+        out.push(when("sstp-after-bad-certificate", after.to_string(), !after));
+        out
+    }
+
+    fn settings_of_kind(&self) -> Vec<Setting> {
         if let Some(ppp) = &self.ppp {
             return self.settings_of_ppp(ppp);
         }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_core::Secret;
-use adit_dbus_api::{ApiError, ChildParts, LastErrorParts, MoveParts, WantedParts, failure_to_parts};
+use adit_dbus_api::{
+    ApiError, ChildParts, LastErrorParts, MoveParts, TriedParts, WantedParts, failure_to_parts,
+};
 use adit_ikev2::api::ChildMode;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -12,7 +14,7 @@ use zbus::{Connection, interface};
 
 use super::gate::Gate;
 use crate::daemon::Daemon;
-use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role, Wanted};
+use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role, Tried, Wanted};
 
 pub(crate) struct ConnectionObject {
     pub(super) daemon: Arc<Daemon>,
@@ -47,6 +49,13 @@ pub(super) fn children(facts: &Facts) -> Vec<ChildParts> {
 pub(super) fn moves(facts: &Facts) -> Vec<MoveParts> {
     let one = |m: &Moved| (m.at, m.link.clone(), m.local.to_string(), m.remote.to_string());
     facts.moves.iter().map(one).collect()
+}
+
+pub(super) fn tried(facts: &Facts) -> Vec<TriedParts> {
+    let one = |t: &Tried| {
+        (t.tunnel.as_str().to_owned(), t.to.to_string(), t.code.as_str().to_owned(), t.text.clone())
+    };
+    facts.tried.iter().map(one).collect()
 }
 
 pub(super) fn wanted(wanted: Option<&Wanted>) -> WantedParts {
@@ -198,9 +207,14 @@ impl ConnectionObject {
         self.read(|f| f.local_id)
     }
 
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn tunnel(&self) -> String {
         self.read(|f| f.tunnel.as_str().to_owned())
+    }
+
+    #[zbus(property)]
+    fn tried(&self) -> Vec<TriedParts> {
+        self.read(|f| tried(&f))
     }
 
     #[zbus(property)]

@@ -12,7 +12,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
 
-use super::connection::{ConnectionObject, children, moves, role_word, text, texts, wanted};
+use super::connection::{ConnectionObject, children, moves, role_word, text, texts, tried, wanted};
 use super::gate::Gate;
 use super::manager::ManagerObject;
 use super::profile::ProfileObject;
@@ -244,6 +244,8 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("Dns", old.dns == new.dns, texts(&new.dns).into());
     compare("DnsDomains", old.domains == new.domains, new.domains.clone().into());
     compare("Routes", old.routes == new.routes, texts(&new.routes).into());
+    compare("Tunnel", old.tunnel == new.tunnel, new.tunnel.as_str().into());
+    compare("Tried", old.tried == new.tried, tried(new).into());
     compare("LocalIdentity", old.local_id == new.local_id, new.local_id.as_str().into());
     compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());
     compare("IkeSuite", old.ike_suite == new.ike_suite, new.ike_suite.as_str().into());

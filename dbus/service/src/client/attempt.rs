@@ -9,11 +9,11 @@ mod renewal;
 mod session;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_ikev2::api::{Established, Event, Lease, SaId, Ticket};
+use adit_core::{Failure, FailureCode, Step};
+use adit_ikev2::api::{Established, Event, Lease, Ticket};
 use adit_plan::mobility::Uplink;
 use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
 use adit_xfrm_kernel::{Feature, StateId};
@@ -22,9 +22,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::Passwords;
+use super::handle::{After, Carried, ClientHandle, Dial, OneWay, Part};
 use super::idle::Idle;
 use super::install::Installation;
-use super::life::{MOST_ADDRESSES, PAUSES, unless};
+use super::life::{Ground, MOST_ADDRESSES, PAUSES, unless};
+use super::login::LogIn;
 use super::new_passwords;
 use super::resolve::resolve;
 use super::roaming::{self, Over, Roaming};
@@ -35,151 +37,36 @@ use crate::credentials::OwnCertificate;
 use crate::daemon::Daemon;
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
-use crate::ppp::Unit;
-use crate::ppp::client::SharedUnit;
 use crate::registry::{ConnectionId, State};
 use live::{Live, next_event};
-
-/// A connection to raise.
-pub struct Dial {
-    /// Where it is in the registry.
-    pub id: ConnectionId,
-    /// What to raise.
-    pub profile: Profile,
-    /// Everything else.
-    pub daemon: Arc<Daemon>,
-    /// Whether to go on where the first attempt fails, as after one that succeeded.
-    pub persistent: bool,
-}
-
-/// A handle on the task.
-#[derive(Clone)]
-pub struct ClientHandle {
-    stop: watch::Sender<bool>,
-    outcome: watch::Receiver<Option<Result<(), Failure>>>,
-    carried: Carried,
-    asked: Arc<Notify>,
-    passwords: Arc<Passwords>,
-}
-
-/// What carries it.
-#[derive(Clone)]
-enum Carried {
-    Esp(Arc<Installation>),
-    Ppp(SharedUnit),
-}
-
-impl ClientHandle {
-    /// Of a connection whose link is PPP's.
-    pub(crate) fn of_ppp(
-        stop: watch::Sender<bool>,
-        outcome: watch::Receiver<Option<Result<(), Failure>>>,
-        unit: SharedUnit,
-        passwords: Arc<Passwords>,
-        asked: Arc<Notify>,
-    ) -> Self {
-        Self { stop, outcome, carried: Carried::Ppp(unit), asked, passwords }
-    }
-
-    /// Its PPP unit, if it has one.
-    pub(crate) fn unit(&self) -> Option<Arc<Unit>> {
-        match &self.carried {
-            Carried::Esp(_) => None,
-            Carried::Ppp(unit) => unit.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
-        }
-    }
-
-    /// Takes the connection down; returns when nothing of it is left.
-    ///
-    /// # Errors
-    /// What could not be undone.
-    pub async fn stop(&self) -> Result<(), Failure> {
-        self.stop.send_replace(true);
-        let mut outcome = self.outcome.clone();
-        match outcome.wait_for(Option::is_some).await {
-            Ok(done) => done.clone().unwrap_or(Ok(())),
-            // The task is gone without a word: it panicked, and its undos stand in the journal.
-            Err(_) => {
-                Err(internal("the connection's task died; what it changed is undone at the next start"))
-            }
-        }
-    }
-
-    /// Hands over a secret that it waits for.
-    ///
-    /// # Errors
-    /// It does not wait for that.
-    pub fn provide_secret(&self, field: &str, secret: Secret) -> Result<(), Failure> {
-        self.passwords.asker.provide(field, secret)
-    }
-
-    /// Raises a connection that waits for a packet.
-    pub fn raise(&self) {
-        self.asked.notify_one();
-    }
-
-    /// Its IKE_SA, while there is one.
-    ///
-    /// # Errors
-    /// What carries it has none.
-    pub fn ike_sa(&self) -> Result<Option<SaId>, Failure> {
-        match &self.carried {
-            Carried::Esp(installation) => Ok(installation.newest()),
-            Carried::Ppp(_) => {
-                let text = "keys of a PPTP connection are not replaced on demand: MPPE changes them by itself (RFC 3078 §7)";
-                Err(Failure::new(FailureCode::NotFound, Step::Established, text)
-                    .hint("ctl down, then ctl up  gives it other ones"))
-            }
-        }
-    }
-
-    /// The inbound and outbound state, while there are any.
-    #[must_use]
-    pub fn states(&self) -> Option<(StateId, StateId)> {
-        match &self.carried {
-            Carried::Esp(installation) => installation.states(),
-            Carried::Ppp(_) => None,
-        }
-    }
-}
 
 /// Starts the task.
 pub(super) fn start(dial: Dial) -> ClientHandle {
     let (stop, stopped) = watch::channel(false);
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
-    let installation = Arc::new(Installation::new(dial.id, &profile, &dial.daemon));
     let passwords = new_passwords(dial.id, &profile, &dial.daemon);
-    let shown = Shown::new(dial.id, dial.daemon.registry(), &profile);
     let asked = Arc::new(Notify::new());
-    let attempt = Attempt {
+    let attempt = Attempt::new(Part {
         id: dial.id,
         profile,
         daemon: dial.daemon,
-        installation: Arc::clone(&installation),
-        stopped,
-        known: Vec::new(),
-        live: None,
-        renewal: None,
-        renew_at: None,
         persistent: dial.persistent,
-        former: Lease::default(),
-        ticket: None,
-        asked: Arc::clone(&asked),
-        idle: None,
+        stopped,
         passwords: Arc::clone(&passwords),
-        shown,
-        uplinks: None,
-        roaming: None,
-    };
+        asked: Arc::clone(&asked),
+        way: None,
+    });
+    let carried = Arc::new(Mutex::new(Some(attempt.carried())));
     tokio::spawn(async move {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle { stop, outcome, carried: Carried::Esp(installation), asked, passwords }
+    ClientHandle::new(stop, outcome, carried, passwords, asked)
 }
 
-struct Attempt {
+/// What is dialled.
+pub(crate) struct Attempt {
     id: ConnectionId,
     profile: Arc<Profile>,
     daemon: Arc<Daemon>,
@@ -206,6 +93,8 @@ struct Attempt {
     /// The ways out of this host, while they are followed.
     uplinks: Option<watch::Receiver<Arc<Vec<Uplink>>>>,
     roaming: Option<Roaming>,
+    /// Its leave to log in, where it is one of several ways.
+    login: Option<LogIn>,
 }
 
 enum Ended {
@@ -215,6 +104,44 @@ enum Ended {
 }
 
 impl Attempt {
+    /// One that has not begun.
+    pub(crate) fn new(part: Part) -> Self {
+        let Part { id, profile, daemon, persistent, stopped, passwords, asked, way } = part;
+        let at = |way: &OneWay| {
+            let there =
+                |server: &ServerName| if *server == way.gateway { vec![way.remote] } else { Vec::new() };
+            profile.servers.iter().map(there).collect()
+        };
+        let known = way.as_ref().map(at).unwrap_or_default();
+        let (login, ground) = way.map(|way| (way.login, Ground::lent(way.interface))).unzip();
+        Self {
+            id,
+            installation: Arc::new(Installation::new(id, &profile, &daemon, ground.unwrap_or_default())),
+            shown: Shown::new(id, daemon.registry(), &profile),
+            profile,
+            daemon,
+            stopped,
+            known,
+            live: None,
+            renewal: None,
+            renew_at: None,
+            persistent,
+            former: Lease::default(),
+            ticket: None,
+            asked,
+            idle: None,
+            passwords,
+            uplinks: None,
+            roaming: None,
+            login,
+        }
+    }
+
+    /// What will carry it.
+    pub(crate) fn carried(&self) -> Carried {
+        Carried::Esp(Arc::clone(&self.installation))
+    }
+
     async fn run(mut self) -> Result<(), Failure> {
         let ended = match self.profile.start {
             Start::OnDemand => self.wait_and_hold().await,
@@ -258,23 +185,18 @@ impl Attempt {
                 Some(Ok(())) => {
                     was_up = true;
                     let since = tokio::time::Instant::now();
-                    match unless(self.stopped.clone(), self.hold()).await {
-                        None => return Ended::Stopped,
-                        Some(Over::Ended(failure)) => return Ended::Lost(failure),
-                        Some(Over::Idle(_)) => return Ended::Idle,
-                        Some(Over::Reconnect(failure)) => {
+                    match self.stand().await {
+                        After::Stopped => return Ended::Stopped,
+                        After::Ended(failure) => return Ended::Lost(failure),
+                        After::Idle => return Ended::Idle,
+                        After::Again(failure, true) => {
+                            pause = Duration::ZERO;
+                            failure
+                        }
+                        After::Again(failure, false) => {
                             // Two hosts with one identity send each other away: the longer they take turns, the slower.
                             if failure.code != FailureCode::PeerClosed || since.elapsed() > PAUSES.1 {
                                 pause = PAUSES.0;
-                            }
-                            failure
-                        }
-                        Some(Over::Redial(failure, path)) => {
-                            pause = Duration::ZERO;
-                            if self.ticket.is_some() {
-                                self.abandon();
-                            } else if unless(self.stopped.clone(), self.part(path)).await.is_none() {
-                                return Ended::Stopped;
                             }
                             failure
                         }
@@ -300,12 +222,30 @@ impl Attempt {
         }
     }
 
+    /// From when it is up until it is not.
+    pub(crate) async fn stand(&mut self) -> After {
+        match unless(self.stopped.clone(), self.hold()).await {
+            None => After::Stopped,
+            Some(Over::Ended(failure)) => After::Ended(failure),
+            Some(Over::Idle(_)) => After::Idle,
+            Some(Over::Reconnect(failure)) => After::Again(failure, false),
+            Some(Over::Redial(failure, path)) => {
+                if self.ticket.is_some() {
+                    self.abandon();
+                } else if unless(self.stopped.clone(), self.part(path)).await.is_none() {
+                    return After::Stopped;
+                }
+                After::Again(failure, true)
+            }
+        }
+    }
+
     /// Dials the gateways in order, each at each of its addresses. Another is tried where one is not there or has no
     /// room; what one refuses, all would.
-    async fn connect(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials().await?;
-        let asks = self.profile.auth == AuthMethod::Eap && self.ticket.is_none();
+        let asks = self.login.is_none() && self.profile.auth == AuthMethod::Eap && self.ticket.is_none();
         if asks && !self.profile.eap.methods.contains(&EapType::Tls) {
             // The server is not kept waiting for a person where that can be helped.
             self.passwords.ready().await?;
@@ -340,7 +280,7 @@ impl Attempt {
     async fn look_up(&mut self) -> Result<(), Failure> {
         let profile = Arc::clone(&self.profile);
         let known = self.known.iter().any(|addresses| !addresses.is_empty());
-        if profile.tunnel == Tunnel::Full && known {
+        if self.login.is_some() || profile.tunnel == Tunnel::Full && known {
             return Ok(());
         }
         let names: Vec<String> = profile.servers.iter().map(|s| s.host.to_string()).collect();
@@ -396,7 +336,7 @@ impl Attempt {
         let live = self.initiate(ike, (gateway, remote), uplink, (own, anchors), ticket).await?;
         self.live = Some(live);
         let result = self.until_established(remote).await;
-        self.passwords.asker.cancel();
+        self.ask_no_more();
         result
     }
 
@@ -446,6 +386,10 @@ impl Attempt {
         loop {
             match next_event(self.live.as_mut()).await {
                 Event::Progress(step) => {
+                    // IKE_SA_INIT has been answered.
+                    if let (Step::Authenticate, Some(login)) = (step, &self.login) {
+                        login.answered();
+                    }
                     if let Some(text) = describe(step, remote) {
                         self.progress(step, &text);
                     }
@@ -493,8 +437,15 @@ impl Attempt {
         self.shown.goes_over(&link);
     }
 
+    /// A question for a secret does not stand any more, if it is this one's.
+    fn ask_no_more(&self) {
+        if self.login.as_ref().is_none_or(LogIn::is_given) {
+            self.passwords.asker.cancel();
+        }
+    }
+
     /// Tells the peer, and does not wait.
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         self.roaming = None;
         if self.ticket.is_some() {
             self.abandon();

@@ -10,6 +10,7 @@ use adit_pki::TrustAnchors;
 use adit_profile::{EapInner, EapType, KeySource, PasswordSource, Profile};
 
 use super::asker::Asker;
+use super::login::LogIn;
 use crate::credentials::{OwnCertificate, PeerIs};
 use crate::eap_tls::EapTls;
 use crate::files::Files;
@@ -160,6 +161,8 @@ impl Passwords {
 pub(crate) struct Talk {
     peer: tokio::sync::Mutex<(Peer, EapTls)>,
     passwords: Arc<Passwords>,
+    /// Its leave to answer, where it is one of several ways.
+    login: Option<LogIn>,
 }
 
 impl Talk {
@@ -168,6 +171,7 @@ impl Talk {
         passwords: &Arc<Passwords>,
         tls: EapTls,
         certificate: Option<&Identity>,
+        login: Option<LogIn>,
     ) -> Result<Self, Failure> {
         let profile = &passwords.profile;
         let user = profile.user.clone().or_else(|| certificate.map(ToString::to_string));
@@ -176,11 +180,15 @@ impl Talk {
         let methods = profile.eap.methods.iter().copied().map(method).collect();
         let config = PeerConfig { identity, user, methods, inner: inner(profile.eap.inner) };
         let peer = tokio::sync::Mutex::new((Peer::new(config), tls));
-        Ok(Self { peer, passwords: Arc::clone(passwords) })
+        Ok(Self { peer, passwords: Arc::clone(passwords), login })
     }
 
     /// What a packet of the server comes to.
     pub(crate) async fn packet(&self, packet: &[u8]) -> Result<EapStep, Failure> {
+        // The gateway has shown its certificate.
+        if let Some(login) = &self.login {
+            login.leave().await;
+        }
         let mut talk = self.peer.lock().await;
         let (peer, tls) = &mut *talk;
         let mut entropy = OsEntropy::new();

@@ -65,13 +65,18 @@ pub(super) struct Slot {
 
 impl Installation {
     /// Nothing yet.
-    pub(crate) fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
+    pub(crate) fn new(
+        id: ConnectionId,
+        profile: &Arc<Profile>,
+        daemon: &Arc<Daemon>,
+        ground: Ground,
+    ) -> Self {
         Self {
             id,
             profile: Arc::clone(profile),
             daemon: Arc::clone(daemon),
             numbers: daemon.numbers(),
-            slot: tokio::sync::Mutex::default(),
+            slot: tokio::sync::Mutex::new(Slot { ground, ..Slot::default() }),
             sas: Mutex::default(),
         }
     }
@@ -118,7 +123,7 @@ impl Installation {
     /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
     pub(crate) async fn block(&self) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
-        if slot.block.is_some() {
+        if slot.block.is_some() || slot.ground.is_lent() {
             return Ok(());
         }
         let interface = slot.ground.name(&self.daemon, &self.profile).await?;
@@ -417,17 +422,23 @@ impl Installation {
     /// The link and the CHILD_SAs, with what they need.
     pub(super) async fn lower_tunnel(&self, slot: &mut Slot) -> Vec<String> {
         let mut errors = Vec::new();
-        self.daemon.names().forget(self.id).await;
+        // What others of this connection have shown is not this one's to take back.
+        let stood = !slot.link.is_empty() || self.has_children();
+        if stood {
+            self.daemon.names().forget(self.id).await;
+        }
         slot.learned = None;
         if let Slot { ground: Ground { changes: Some(changes), .. }, link, .. } = slot {
             for number in std::mem::take(link).into_iter().rev() {
                 errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
             }
         }
-        self.daemon.registry().update(self.id, |f| {
-            f.addresses.clear();
-            f.routes.clear();
-        });
+        if stood {
+            self.daemon.registry().update(self.id, |f| {
+                f.addresses.clear();
+                f.routes.clear();
+            });
+        }
         let sas = std::mem::take(&mut *self.sas());
         for of in sas {
             errors.extend(self.lower_sa(slot, of).await);

@@ -63,10 +63,22 @@ pub(crate) fn down(
 #[derive(Default)]
 pub(crate) struct Ground {
     name: Option<String>,
+    /// The name is somebody else's, who also blocks what would leave in clear.
+    lent: bool,
     pub(crate) changes: Option<Changes>,
 }
 
 impl Ground {
+    /// On an interface of that name, which is another's to reserve, as is what keeps a full tunnel from leaking.
+    pub(crate) fn lent(name: String) -> Self {
+        Self { name: Some(name), lent: true, changes: None }
+    }
+
+    /// Whether somebody else blocks.
+    pub(crate) const fn is_lent(&self) -> bool {
+        self.lent
+    }
+
     /// The interface's name, chosen once for the connection's life.
     pub(crate) async fn name(&mut self, daemon: &Daemon, profile: &Profile) -> Result<String, Failure> {
         if let Some(name) = &self.name {
@@ -94,7 +106,7 @@ impl Ground {
         if let Some(changes) = self.changes.take() {
             errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
         }
-        if let Some(name) = self.name.take() {
+        if let Some(name) = self.name.take().filter(|_| !self.lent) {
             daemon.release_link_name(&name).await;
         }
         if errors.is_empty() {

@@ -6,12 +6,15 @@ mod configuration;
 mod context;
 mod dhcp;
 mod eap;
+mod handle;
 mod idle;
 mod install;
 mod life;
+mod login;
 mod resolve;
 mod roaming;
 mod shown;
+mod strategy;
 mod trap;
 mod words;
 
@@ -22,16 +25,21 @@ use adit_profile::{Profile, TunnelKind};
 use crate::daemon::Daemon;
 use crate::registry::ConnectionId;
 pub(crate) use asker::{Asker, not_wanted};
-pub use attempt::{ClientHandle, Dial};
 pub(crate) use eap::{Passwords, inner, method};
+pub(crate) use handle::{After, Carried, Part};
+pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;
 pub(crate) use life::{Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, refused, unless};
+pub(crate) use login::LogIn;
 pub(crate) use resolve::resolve;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};
 
 /// Starts the connection's task.
 #[must_use]
-pub fn start(dial: Dial) -> ClientHandle {
+pub fn start(mut dial: Dial) -> ClientHandle {
+    if let Some(strategy) = dial.profile.strategy.take() {
+        return strategy::start(dial, *strategy);
+    }
     match dial.profile.kind {
         TunnelKind::Ikev2 => attempt::start(dial),
         TunnelKind::Pptp | TunnelKind::Sstp | TunnelKind::L2tp => crate::ppp::client::start(dial),

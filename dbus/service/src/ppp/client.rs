@@ -5,36 +5,36 @@ mod demand;
 mod l2tp;
 mod proof;
 mod way;
+mod world;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use adit_auth::eap::PeerAsk;
 use adit_core::{Failure, FailureCode, Step};
-use adit_ppp::{
-    Addresses, Answer, Ask, Authenticated, EapConfig, Established, Event, LinkConfig, Mppe, Network,
-    NetworkPlan, Timing,
-};
+use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
 use adit_profile::{Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::install::Installation;
-use super::{Carriage, Happened, Later, Session, Unit, UnitPlan, World};
+use super::{Carriage, Happened, Session, Unit};
 use crate::blocking::blocking;
 use crate::client::{
-    ClientHandle, Dial, Idle, MOST_ADDRESSES, PAUSES, Passwords, inner, method, new_passwords, no_route,
-    resolve, unless,
+    After, Carried, ClientHandle, Dial, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part, Passwords, inner,
+    method, new_passwords, no_route, resolve, unless,
 };
 use crate::daemon::Daemon;
-use crate::eap_tls::{EapTls, failed};
-use crate::host::{LINK_GROUP, PathInfo};
+use crate::eap_tls::EapTls;
+use crate::files::Files;
+use crate::host::PathInfo;
 use crate::l2tp::Protection;
 use crate::registry::{ConnectionId, State};
 use crate::suites::Outside;
 use crate::{pptp, sstp, suites};
 use proof::Proof;
+use way::proxy_of;
+use world::ClientWorld;
 
 /// Where the unit is, while there is one: for its counters.
 pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
@@ -45,30 +45,27 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
     let passwords = new_passwords(dial.id, &profile, &dial.daemon);
-    let (unit, asked) = (SharedUnit::default(), Arc::new(Notify::new()));
-    let attempt = Attempt {
+    let asked = Arc::new(Notify::new());
+    let attempt = Attempt::new(Part {
         id: dial.id,
-        installation: Arc::new(Installation::new(dial.id, &profile, &dial.daemon)),
         profile,
         daemon: dial.daemon,
-        passwords: Arc::clone(&passwords),
-        stopped,
-        known: Vec::new(),
-        met: sstp::Met::default(),
-        session: None,
-        protection: None,
-        unit: Arc::clone(&unit),
-        asked: Arc::clone(&asked),
         persistent: dial.persistent,
-    };
+        stopped,
+        passwords: Arc::clone(&passwords),
+        asked: Arc::clone(&asked),
+        way: None,
+    });
+    let carried = Arc::new(Mutex::new(Some(attempt.carried())));
     tokio::spawn(async move {
         let result = attempt.run().await;
         done.send_replace(Some(result));
     });
-    ClientHandle::of_ppp(stop, outcome, unit, passwords, asked)
+    ClientHandle::new(stop, outcome, carried, passwords, asked)
 }
 
-struct Attempt {
+/// What is dialled.
+pub(crate) struct Attempt {
     id: ConnectionId,
     profile: Arc<Profile>,
     daemon: Arc<Daemon>,
@@ -86,6 +83,10 @@ struct Attempt {
     /// Somebody wants what waits for a packet.
     asked: Arc<Notify>,
     persistent: bool,
+    /// Its leave to log in, where it is one of several ways.
+    login: Option<LogIn>,
+    /// Where both ends are, who we are, and at which gateway, of what was dialled last.
+    ends: Option<(SocketAddr, SocketAddr, String, String)>,
 }
 
 enum Ended {
@@ -95,12 +96,46 @@ enum Ended {
 }
 
 impl Attempt {
-    async fn run(mut self) -> Result<(), Failure> {
+    /// One that has not begun.
+    pub(crate) fn new(part: Part) -> Self {
+        let Part { id, profile, daemon, persistent, stopped, passwords, asked, way } = part;
+        let known = way.as_ref().map(|way| (way.gateway.clone(), vec![way.remote]));
+        let (login, ground) = way.map(|way| (way.login, Ground::lent(way.interface))).unzip();
+        Self {
+            id,
+            installation: Arc::new(Installation::new(id, &profile, &daemon, ground.unwrap_or_default())),
+            profile,
+            daemon,
+            passwords,
+            stopped,
+            known: known.into_iter().collect(),
+            met: sstp::Met::default(),
+            session: None,
+            protection: None,
+            unit: SharedUnit::default(),
+            asked,
+            persistent,
+            login,
+            ends: None,
+        }
+    }
+
+    /// What will carry it.
+    pub(crate) fn carried(&self) -> Carried {
+        Carried::Ppp(Arc::clone(&self.unit))
+    }
+
+    /// What is to be known of a weak type each time.
+    pub(crate) fn warn(&self) {
         match self.profile.kind {
             TunnelKind::Pptp => self.progress(Step::Call, pptp::WEAK),
             TunnelKind::L2tp => self.warn_if_in_clear(),
             TunnelKind::Ikev2 | TunnelKind::Sstp => {}
         }
+    }
+
+    async fn run(mut self) -> Result<(), Failure> {
+        self.warn();
         let ended = match self.profile.start {
             StartAt::OnDemand => self.wait_and_hold().await,
             StartAt::Manual | StartAt::Boot => self.up_and_hold().await,
@@ -110,8 +145,7 @@ impl Attempt {
             self.state(State::Disconnecting, reason);
         }
         self.passwords.asker.cancel();
-        self.end_session().await;
-        let result = self.installation.undo().await;
+        let result = self.take_down().await;
         match ended {
             Ended::Stopped => {
                 self.state(State::Disconnected, reason);
@@ -131,6 +165,21 @@ impl Attempt {
         result
     }
 
+    /// Tells the peer, then undoes everything on this host. The block goes last.
+    pub(crate) async fn take_down(&mut self) -> Result<(), Failure> {
+        self.end_session().await;
+        self.installation.undo().await
+    }
+
+    /// From when it is up until it is not.
+    pub(crate) async fn stand(&mut self) -> After {
+        match unless(self.stopped.clone(), self.hold()).await {
+            None => After::Stopped,
+            Some(failure) if failure.code == FailureCode::Idle => After::Idle,
+            Some(failure) => After::Again(failure, false),
+        }
+    }
+
     /// Returns when the connection is to go away for good. Once it was up it comes back by itself, and a full tunnel's
     /// block stands in between: only `down` ends it.
     async fn up_and_hold(&mut self) -> Ended {
@@ -143,10 +192,10 @@ impl Attempt {
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
                     (was_up, pause) = (true, PAUSES.0);
-                    match unless(self.stopped.clone(), self.hold()).await {
-                        None => return Ended::Stopped,
-                        Some(failure) if failure.code == FailureCode::Idle => return Ended::Idle,
-                        Some(failure) => failure,
+                    match self.stand().await {
+                        After::Stopped => return Ended::Stopped,
+                        After::Idle => return Ended::Idle,
+                        After::Ended(failure) | After::Again(failure, _) => failure,
                     }
                 }
             };
@@ -169,10 +218,10 @@ impl Attempt {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
         let proof = Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;
-        if proof.by_password {
+        if proof.by_password && self.login.is_none() {
             self.passwords.ready().await?;
         }
         self.look_up().await?;
@@ -204,32 +253,17 @@ impl Attempt {
     /// All names before the first is dialled: a full tunnel's block, once it stands, lets no DNS query out.
     async fn look_up(&mut self) -> Result<(), Failure> {
         let known = self.known.iter().any(|(_, addresses)| !addresses.is_empty());
-        if self.profile.tunnel == Traffic::Full && known {
+        if self.login.is_some() || self.profile.tunnel == Traffic::Full && known {
             return Ok(());
         }
         let name = self.carriage().name();
         self.progress(Step::Resolve, &format!("{name}: resolving {}", self.profile.server()));
-        let (mut found, mut last) = (Vec::new(), None);
-        for gateway in &self.profile.servers {
-            // Where there is a proxy, it looks the server up.
-            let there = self.proxy_of(gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);
-            match resolve(&there, self.profile.local_address).await {
-                Ok(addresses) => {
-                    let mut found_there = self.carriage().usable(&there, addresses);
-                    found_there.truncate(MOST_ADDRESSES);
-                    found.push((gateway.clone(), found_there));
-                }
-                Err(failure) => last = Some(failure),
-            }
+        match servers(&self.profile, self.daemon.files()).await {
+            Ok(found) => self.known = found,
+            Err(failure) if !known => return Err(failure),
+            Err(_) => {}
         }
-        match last {
-            Some(failure) if found.is_empty() && !known => Err(failure),
-            Some(_) if found.is_empty() => Ok(()),
-            _ => {
-                self.known = found;
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     async fn dial(&mut self, proof: &Proof, gateway: &ServerName, remote: SocketAddr) -> Result<(), Failure> {
@@ -237,18 +271,17 @@ impl Attempt {
         let uplink = self.clear_the_way(remote.ip()).await?;
         let carriage = self.carriage();
         self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
-        let proxy = self.proxy_of(gateway)?;
+        let proxy = proxy_of(&self.profile, self.daemon.files(), gateway)?;
         let behind_proxy = proxy.is_some();
         let (tcp, local) = match carriage {
             Carriage::L2tp => (None, SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0)),
             _ => self.way(proxy, gateway, remote, &uplink).await.map(|(tcp, local)| (Some(tcp), local))?,
         };
-        self.daemon.registry().update(self.id, |f| {
-            f.local = Some(local);
-            f.remote = Some(remote);
-            f.local_id.clone_from(&proof.name);
-            f.gateway = gateway.host.to_string();
-        });
+        if let (Carriage::Pptp, Some(login)) = (carriage, &self.login) {
+            login.answered();
+        }
+        self.ends = Some((local, remote, proof.name.clone(), gateway.host.to_string()));
+        self.show_ends();
         let outside = match carriage {
             Carriage::L2tp => Some(self.protect(local.ip(), remote.ip(), uplink.mtu).await?),
             _ => None,
@@ -268,7 +301,8 @@ impl Attempt {
                 let tunnel = outside.ok_or_else(closed)?;
                 world.outside = tunnel.shown.clone();
                 let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
-                self.daemon.registry().update(self.id, |f| f.local = Some(local));
+                self.ends.iter_mut().for_each(|ends| ends.0 = local);
+                self.show_ends();
                 session
             }
             (Carriage::Pptp, Some(tcp)) => {
@@ -299,7 +333,18 @@ impl Attempt {
             passwords: Arc::clone(&self.passwords),
             tls: tokio::sync::Mutex::new(tls),
             outside: Outside::default(),
+            login: self.login.clone(),
         }
+    }
+
+    fn show_ends(&self) {
+        let Some((local, remote, name, gateway)) = &self.ends else { return };
+        self.daemon.registry().update(self.id, |f| {
+            f.local = Some(*local);
+            f.remote = Some(*remote);
+            f.local_id.clone_from(name);
+            f.gateway.clone_from(gateway);
+        });
     }
 
     /// The tunnel's own packets leave by the way that there is; of a full tunnel nothing else does any more.
@@ -336,6 +381,8 @@ impl Attempt {
         *lock(&self.unit) = unit.map_or_else(Weak::new, Arc::downgrade);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
+        // Others of several ways have shown theirs meanwhile.
+        self.show_ends();
         self.daemon.names().settle(self.id, &self.profile).await;
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
         self.daemon.registry().update(self.id, |f| f.last_error = None);
@@ -422,103 +469,30 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
     }
 }
 
-struct ClientWorld {
-    id: ConnectionId,
-    profile: Arc<Profile>,
-    daemon: Arc<Daemon>,
-    installation: Arc<Installation>,
-    passwords: Arc<Passwords>,
-    tls: tokio::sync::Mutex<Option<EapTls>>,
-    /// What the link is inside of.
-    outside: Outside,
-}
-
-impl ClientWorld {
-    fn progress(&self, step: Step, text: &str) {
-        self.daemon.registry().progress(self.id, step.as_str(), text);
-    }
-
-    fn authenticated(&self, who: &Authenticated) {
-        let how = who.ours.map_or_else(|| "no authentication".to_owned(), |m| m.to_string());
-        self.progress(Step::Authenticate, &format!("PPP: authenticated by {how}"));
-        self.daemon.registry().update(self.id, |f| f.ike_suite = how);
-    }
-
-    fn established(&self, up: &Established) {
-        let dns = up.v4.as_ref().map(|v4| v4.dns.iter().map(|a| IpAddr::V4(*a)));
-        let (esp, weak) = suites::ppp_shown(&self.outside, up.mppe);
-        self.daemon.registry().update(self.id, |f| {
-            // Others come by router advertisements, and by DHCP.
-            let said: Vec<IpAddr> = dns.into_iter().flatten().collect();
-            f.dns.retain(|known| !said.contains(known));
-            f.dns.splice(..0, said);
-            f.esp_suite = esp;
-            f.remote_id = self.profile.server();
-            f.legacy = weak;
-        });
-    }
-}
-
-impl World for ClientWorld {
-    fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer> {
-        Box::pin(async move {
-            let question = match ask {
-                Ask::Password { again, .. } => PeerAsk::Password { again },
-                Ask::NewPassword { message } => PeerAsk::NewPassword { message },
-                Ask::Tls { method: None, ask } => {
-                    return Answer::Tls(match self.tls.lock().await.as_mut() {
-                        Some(engine) => engine.answer(ask).await,
-                        None => failed(Failure::new(
-                            FailureCode::Internal,
-                            Step::Authenticate,
-                            "there is no TLS engine",
-                        )),
-                    });
-                }
-                _ => {
-                    let text = "the server is to prove nothing here";
-                    return Answer::Secret(Err(Failure::new(
-                        FailureCode::Internal,
-                        Step::Authenticate,
-                        text,
-                    )));
-                }
-            };
-            Answer::Secret(self.passwords.answer(question).await)
-        })
-    }
-
-    fn mtu(&self) -> Option<u16> {
-        self.profile.mtu
-    }
-
-    fn unit(self: Arc<Self>, _peer: String) -> Later<Result<UnitPlan, Failure>> {
-        Box::pin(async move {
-            let (name, unit) = self.installation.take_unit().await?;
-            let carrier = Carriage::of(&self.profile).carrier();
-            Ok(UnitPlan { name, group: LINK_GROUP, carrier, network: NetworkPlan::default(), unit })
-        })
-    }
-
-    fn install(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<Result<(), Failure>> {
-        Box::pin(async move { self.installation.install(&unit, &network).await })
-    }
-
-    fn passes(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<()> {
-        Box::pin(async move { self.installation.passes(&unit, &network).await })
-    }
-
-    fn event(&self, event: &Event) {
-        match event {
-            Event::Progress(Step::Link) => self.progress(Step::Link, "PPP: negotiating the link"),
-            Event::Progress(Step::Authenticate) => self.progress(Step::Authenticate, "PPP: authenticating"),
-            Event::Progress(Step::Encryption) => {
-                self.progress(Step::Encryption, "PPP: negotiating encryption");
+/// Where the profile's servers are, as its type of tunnel reaches them; of those behind a proxy, where that is.
+///
+/// # Errors
+/// No name has an address, or this host's environment names what is no proxy.
+pub(crate) async fn servers(
+    profile: &Profile,
+    files: &Files,
+) -> Result<Vec<(ServerName, Vec<SocketAddr>)>, Failure> {
+    let (mut found, mut last) = (Vec::new(), None);
+    for gateway in &profile.servers {
+        // Where there is a proxy, it looks the server up.
+        let there = proxy_of(profile, files, gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);
+        match resolve(&there, profile.local_address).await {
+            Ok(addresses) => {
+                let mut found_there = Carriage::of(profile).usable(&there, addresses);
+                found_there.truncate(MOST_ADDRESSES);
+                found.push((gateway.clone(), found_there));
             }
-            Event::Authenticated(who) => self.authenticated(who),
-            Event::Established(up) | Event::Changed(up) => self.established(up),
-            _ => {}
+            Err(failure) => last = Some(failure),
         }
+    }
+    match last {
+        Some(failure) if found.is_empty() => Err(failure),
+        _ => Ok(found),
     }
 }
 

@@ -51,6 +51,11 @@ pub(crate) struct Driver {
     heard: bool,
     /// What both sides have made of the authentication, until somebody takes it.
     keys: Option<Secret>,
+    /// The world has given leave to log in.
+    may_log_in: bool,
+    /// It is waited for, with the last frame of a log-in, which answers nothing yet.
+    leave: JoinSet<()>,
+    held: Option<Vec<u8>>,
 }
 
 struct Answered {
@@ -74,6 +79,9 @@ impl Driver {
             encrypted: false,
             heard: false,
             keys: None,
+            may_log_in: false,
+            leave: JoinSet::new(),
+            held: None,
         };
         driver.link.handle(clock::now(), &mut driver.entropy, Input::Up);
         driver
@@ -102,7 +110,7 @@ impl Driver {
     /// A frame came, where whoever drives carries them.
     pub(crate) fn hear(&mut self, frame: Vec<u8>) -> Happened {
         self.heard = true;
-        self.handle(Input::Frame(frame));
+        self.frame(frame);
         self.settle()
     }
 
@@ -122,6 +130,24 @@ impl Driver {
     /// The link is not wanted any more.
     pub(crate) fn close(&mut self) {
         self.handle(Input::Close);
+    }
+
+    /// A frame goes to the link. What a log-in begins with waits for leave, where the world gives it: then the last one goes,
+    /// since peers send theirs again.
+    fn frame(&mut self, frame: Vec<u8>) {
+        if !self.may_log_in && is_of_log_in(&frame) {
+            if self.leave.is_empty() {
+                match self.world.leave() {
+                    Some(leave) => drop(self.leave.spawn(leave)),
+                    None => self.may_log_in = true,
+                }
+            }
+            if !self.may_log_in {
+                self.held = Some(frame);
+                return;
+            }
+        }
+        self.handle(Input::Frame(frame));
     }
 
     fn handle(&mut self, input: Input) {
@@ -162,9 +188,16 @@ impl Driver {
                 // The link waits for this answer, and ends for want of it.
                 Err(_) => Input::Wake,
             },
+            Some(_) = self.leave.join_next(), if !self.leave.is_empty() => {
+                self.may_log_in = true;
+                self.held.take().map_or(Input::Wake, Input::Frame)
+            }
             () = clock::sleep_until(deadline) => Input::Wake,
         };
-        self.handle(input);
+        match input {
+            Input::Frame(frame) => self.frame(frame),
+            other => self.handle(other),
+        }
         self.settle()
     }
 
@@ -326,6 +359,11 @@ impl Driver {
         };
         let _ = tokio::task::spawn_blocking(close).await;
     }
+}
+
+fn is_of_log_in(frame: &[u8]) -> bool {
+    split_frame(frame)
+        .is_ok_and(|(protocol, _)| matches!(protocol, Protocol::PAP | Protocol::CHAP | Protocol::EAP))
 }
 
 async fn make_unit(

@@ -62,9 +62,15 @@ struct Waiting {
 }
 
 impl Installation {
-    pub(super) fn new(id: ConnectionId, profile: &Arc<Profile>, daemon: &Arc<Daemon>) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        profile: &Arc<Profile>,
+        daemon: &Arc<Daemon>,
+        ground: Ground,
+    ) -> Self {
         let (profile, daemon) = (Arc::clone(profile), Arc::clone(daemon));
-        Self { id, profile, numbers: daemon.numbers(), daemon, slot: tokio::sync::Mutex::default() }
+        let slot = tokio::sync::Mutex::new(Slot { ground, ..Slot::default() });
+        Self { id, profile, numbers: daemon.numbers(), daemon, slot }
     }
 
     pub(super) const fn id(&self) -> ConnectionId {
@@ -86,7 +92,7 @@ impl Installation {
     /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
     pub(super) async fn block(&self, servers: &[IpAddr]) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
-        if slot.blocked {
+        if slot.blocked || slot.ground.is_lent() {
             return Ok(());
         }
         let interface = slot.ground.name(&self.daemon, &self.profile).await?;
@@ -410,9 +416,15 @@ impl Installation {
         if let Some(addressing) = slot.addressing.take() {
             addressing.end().await;
         }
+        // What others of this connection have shown is not this one's to take back.
+        let waiting = slot.waiting.as_ref().map_or(0, |waiting| waiting.made.len());
+        let stood = slot.made.len() > waiting;
         slot.made = slot.waiting.iter().flat_map(|waiting| waiting.made.iter().cloned()).collect();
         let up = std::mem::take(&mut slot.up);
         let errors = undo_all(&slot, up).await;
+        if !stood {
+            return errors;
+        }
         self.daemon.registry().update(self.id, |f| {
             f.addresses.clear();
             f.routes.clear();

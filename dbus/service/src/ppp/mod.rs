@@ -81,6 +81,11 @@ pub(crate) trait World: Send + Sync {
     /// A question about a password, or about who the peer is.
     fn ask(self: Arc<Self>, ask: Ask) -> Later<Answer>;
 
+    /// Leave to log in, where that has to be waited for.
+    fn leave(&self) -> Option<Later<()>> {
+        None
+    }
+
     /// The interface's MTU in octets, where somebody has said what it is to be: smaller where less fits.
     fn mtu(&self) -> Option<u16> {
         None

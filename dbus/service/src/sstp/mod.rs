@@ -73,7 +73,8 @@ impl Met {
     }
 }
 
-/// As client: the server has proven who it is, and its certificate has not been revoked as far as is known.
+/// As client: the server has proven who it is, and its certificate has not been revoked as far as is known. `answered` is told
+/// when TLS stands, before anybody is asked about the certificate.
 ///
 /// # Errors
 /// It is somebody else, does not speak TLS, or does not answer.
@@ -83,12 +84,14 @@ pub(crate) async fn meet(
     gateway: &ServerName,
     behind_proxy: bool,
     revocation: Revocation,
+    answered: impl Fn(),
 ) -> Result<Outside, Failure> {
     let lost = |why: &str| match behind_proxy {
         true => not_behind(gateway, why),
         false => broken(why),
     };
     let (tcp, engine) = in_time(tcp, engine, lost).await?;
+    answered();
     revocation::check(engine.questions(), strictness(revocation)).await?;
     let tunnel = engine.tunnel();
     let shown = tunnel.as_ref().and_then(|tunnel| tunnel.certificates.first());

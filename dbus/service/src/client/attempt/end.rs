@@ -14,11 +14,11 @@ const PART: Duration = Duration::from_secs(2);
 
 impl Attempt {
     /// Tells the peer, then undoes everything on this host. The block goes last.
-    pub(super) async fn take_down(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn take_down(&mut self) -> Result<(), Failure> {
         self.roaming = None;
         // No installation may begin any more; one that has begun is waited for.
         self.installation.close().await;
-        self.passwords.asker.cancel();
+        self.ask_no_more();
         self.end_renewal();
         self.farewell().await;
         let undone = self.installation.undo().await;

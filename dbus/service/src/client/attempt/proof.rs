@@ -63,6 +63,6 @@ impl Attempt {
         let anchors = anchors.ok_or_else(|| internal("the server's authorities are missing"))?;
         let tls = EapTls::of_profile(&self.profile, gateway, anchors, own)?;
         let identity = own.map(OwnCertificate::identity).transpose()?;
-        Talk::new(&self.passwords, tls, identity.as_ref()).map(Some)
+        Talk::new(&self.passwords, tls, identity.as_ref(), self.login.clone()).map(Some)
     }
 }

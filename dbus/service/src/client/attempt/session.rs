@@ -17,6 +17,10 @@ impl Attempt {
 
     /// The ticket for this gateway, if there is a good one. It is used once.
     pub(super) fn take_ticket(&mut self, gateway: &ServerName) -> Option<Box<Ticket>> {
+        // Of several ways each has to log in.
+        if self.login.is_some() {
+            return None;
+        }
         let (_, ticket) = self.ticket.take_if(|(of, _)| of == gateway)?;
         let good = ticket.until() > clock::now();
         if good {

@@ -9,7 +9,7 @@ use adit_profile::{Ipsec, L2tpRule};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 
 use super::Attempt;
-use crate::client::hint_at_legacy;
+use crate::client::{LogIn, hint_at_legacy};
 use crate::l2tp::{self, Protection};
 use crate::ppp::{Session, World};
 use crate::suites::Outside;
@@ -50,8 +50,14 @@ impl Attempt {
             let mtu = l2tp::link_mtu(path, server.is_ipv6(), wanted);
             return Ok(Tunnel { rule, secret, socket: None, shown: Outside::L2tp, mtu });
         }
-        let (id, registry) = (self.id, Arc::clone(self.daemon.registry()));
-        let progress = |step: Step, text: &str| registry.progress(id, step.as_str(), text);
+        let (id, registry, login) = (self.id, Arc::clone(self.daemon.registry()), self.login.clone());
+        let progress = |step: Step, text: &str| {
+            // The first message has been answered.
+            if step != Step::IkeInit {
+                login.iter().for_each(LogIn::answered);
+            }
+            registry.progress(id, step.as_str(), text);
+        };
         let numbers = self.daemon.numbers();
         let made = Protection::new((&self.daemon, self.id), &self.profile, (source, server)).await?;
         // Whoever stops it here ends it too.

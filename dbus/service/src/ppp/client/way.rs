@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_pki::TrustAnchors;
-use adit_profile::{ProxyRule, ServerName, system_proxy};
+use adit_profile::{Profile, ProxyRule, ServerName, system_proxy};
 use adit_sstp::proxy::Login;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::Attempt;
+use crate::client::LogIn;
+use crate::files::Files;
 use crate::host::{MARK, PathInfo};
 use crate::sstp;
 use crate::start::environment;
@@ -74,37 +76,12 @@ impl Attempt {
         behind_proxy: bool,
     ) -> Result<sstp::Outside, Failure> {
         let server = self.met.server(&self.profile, gateway, anchors)?;
-        let outside = sstp::meet(tcp, server, gateway, behind_proxy, self.profile.revocation).await?;
+        let answered = || self.login.iter().for_each(LogIn::answered);
+        let revocation = self.profile.revocation;
+        let outside = sstp::meet(tcp, server, gateway, behind_proxy, revocation, answered).await?;
         let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
         self.progress(Step::Call, &met);
         Ok(outside)
-    }
-
-    /// By which proxy that gateway is reached, if it is by one.
-    ///
-    /// # Errors
-    /// A file is missing, or this host's environment names what is none.
-    pub(super) fn proxy_of(&self, gateway: &ServerName) -> Result<Option<Way>, Failure> {
-        match self.profile.proxy() {
-            None => Ok(None),
-            Some(ProxyRule::Named(proxy)) => {
-                let password =
-                    proxy.password.as_ref().map(|file| self.daemon.files().secret(file)).transpose()?;
-                let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
-                Ok(Some(Way { server: proxy.server.clone(), login }))
-            }
-            Some(ProxyRule::System) => {
-                let found = system_proxy(environment, gateway, adit_sstp::PORT);
-                let found = found.map_err(|error| {
-                    Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, error.to_string())
-                        .hint("the daemon's environment:  systemctl edit aditd  and  [Service] Environment=…, or name the proxy in the profile")
-                })?;
-                Ok(found.map(|proxy| {
-                    let login = proxy.login.map(|(user, password)| Login { user, password });
-                    Way { server: proxy.server, login }
-                }))
-            }
-        }
     }
 
     /// A connection to the server that the proxy there has made.
@@ -124,6 +101,36 @@ impl Attempt {
                 Some(again) => words = again,
                 None => return Ok((tcp, local)),
             }
+        }
+    }
+}
+
+/// By which proxy that gateway is reached, if it is by one.
+///
+/// # Errors
+/// A file is missing, or this host's environment names what is none.
+pub(super) fn proxy_of(
+    profile: &Profile,
+    files: &Files,
+    gateway: &ServerName,
+) -> Result<Option<Way>, Failure> {
+    match profile.proxy() {
+        None => Ok(None),
+        Some(ProxyRule::Named(proxy)) => {
+            let password = proxy.password.as_ref().map(|file| files.secret(file)).transpose()?;
+            let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
+            Ok(Some(Way { server: proxy.server.clone(), login }))
+        }
+        Some(ProxyRule::System) => {
+            let found = system_proxy(environment, gateway, adit_sstp::PORT);
+            let found = found.map_err(|error| {
+                Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, error.to_string())
+                    .hint("the daemon's environment:  systemctl edit aditd  and  [Service] Environment=…, or name the proxy in the profile")
+            })?;
+            Ok(found.map(|proxy| {
+                let login = proxy.login.map(|(user, password)| Login { user, password });
+                Way { server: proxy.server, login }
+            }))
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Of several ways to a server one logs in: what a way says of itself to whoever chooses, and its leave to log in.
+
+use tokio::sync::{mpsc, watch};
+
+/// What a way says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Said {
+    /// The server has answered.
+    Answered,
+    /// The server has proven itself, and wants to know who we are.
+    Verified,
+}
+
+/// One way's end of it.
+#[derive(Clone)]
+pub(crate) struct LogIn {
+    number: usize,
+    told: mpsc::UnboundedSender<(usize, Said)>,
+    leave: watch::Receiver<bool>,
+}
+
+impl LogIn {
+    /// The way of that number, and how it is given leave.
+    pub(crate) fn new(
+        number: usize,
+        told: &mpsc::UnboundedSender<(usize, Said)>,
+    ) -> (Self, watch::Sender<bool>) {
+        let (give, leave) = watch::channel(false);
+        (Self { number, told: told.clone(), leave }, give)
+    }
+
+    /// The server has answered.
+    pub(crate) fn answered(&self) {
+        self.say(Said::Answered);
+    }
+
+    /// Waits for leave. Nothing may have been said before that a log-in begins with; where another one logs in, it never
+    /// comes.
+    pub(crate) async fn leave(&self) {
+        if self.is_given() {
+            return;
+        }
+        self.say(Said::Verified);
+        if self.leave.clone().wait_for(|given| *given).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether it has leave.
+    pub(crate) fn is_given(&self) -> bool {
+        *self.leave.borrow()
+    }
+
+    fn say(&self, said: Said) {
+        // Nobody chooses any more.
+        let _ = self.told.send((self.number, said));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_logs_in_without_leave() {
+        let (told, mut says) = mpsc::unbounded_channel();
+        let (one, give) = LogIn::new(0, &told);
+        let (other, never) = LogIn::new(1, &told);
+        assert!(one.leave().now_or_never().is_none() && other.leave().now_or_never().is_none());
+        assert_eq!(says.recv().await, Some((0, Said::Verified)));
+        assert_eq!(says.recv().await, Some((1, Said::Verified)));
+        give.send_replace(true);
+        one.leave().await;
+        // Whoever chooses is gone.
+        drop(never);
+        assert!(other.leave().now_or_never().is_none() && !other.is_given());
+    }
+}
