@@ -159,10 +159,7 @@ pub(crate) fn ike_profile(
 ) -> Option<Profile> {
     reader.only(table, KEYS);
     let servers = servers(reader, table);
-    let auth = match reader.several {
-        true => Some(AuthMethod::Eap),
-        false => required_choice(reader, table, "auth", OWN_AUTH, AUTH_HELP),
-    };
+    let auth = own_auth(reader, table);
     // [7296:2.16-1] [7296:5-3]
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
@@ -172,7 +169,6 @@ pub(crate) fn ike_profile(
     let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let traffic = traffic(reader, table, word, &esp, check);
     let (start, idle) = start(reader, table, is_known(&traffic));
-    let mtu = mtu(reader, table, traffic.addresses);
     let profile = Profile {
         name: name.clone(),
         kind: TunnelKind::Ikev2,
@@ -210,7 +206,7 @@ pub(crate) fn ike_profile(
         addresses: traffic.addresses,
         dpd: reader.duration(table, "dpd", DPD_RANGE).unwrap_or(DPD_DEFAULT),
         interface: reader.parse(table, "interface", str::parse),
-        mtu,
+        mtu: mtu(reader, table, traffic.addresses),
         dns: reader.choice(table, "dns", DNS).unwrap_or(Dns::Auto),
         shared_identity: reader.boolean(table, "shared-identity").unwrap_or(false),
         session_resumption: reader.boolean(table, "session-resumption").unwrap_or(true),
@@ -223,6 +219,14 @@ pub(crate) fn ike_profile(
         remote_auth: remote_auth?,
     };
     (!profile.servers.is_empty()).then_some(profile)
+}
+
+/// How we prove ourselves; as one of several types of tunnel, by EAP.
+fn own_auth(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<AuthMethod> {
+    if reader.several {
+        return Some(AuthMethod::Eap);
+    }
+    required_choice(reader, table, "auth", OWN_AUTH, AUTH_HELP)
 }
 
 /// `wired`, `wifi`, `wwan`, or the name of a link.

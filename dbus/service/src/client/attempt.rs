@@ -386,9 +386,11 @@ impl Attempt {
         loop {
             match next_event(self.live.as_mut()).await {
                 Event::Progress(step) => {
-                    // IKE_SA_INIT has been answered.
-                    if let (Step::Authenticate, Some(login)) = (step, &self.login) {
-                        login.answered();
+                    match (step, &self.login) {
+                        (Step::IkeInit, Some(login)) => login.called(),
+                        // IKE_SA_INIT has been answered.
+                        (Step::Authenticate, Some(login)) => login.answered(),
+                        _ => {}
                     }
                     if let Some(text) = describe(step, remote) {
                         self.progress(step, &text);

@@ -5,6 +5,8 @@ use tokio::sync::{mpsc, watch};
 /// What a way says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Said {
+    /// The first packet leaves.
+    Called,
     /// The server has answered.
     Answered,
     /// The server has proven itself, and wants to know who we are.
@@ -27,6 +29,11 @@ impl LogIn {
     ) -> (Self, watch::Sender<bool>) {
         let (give, leave) = watch::channel(false);
         (Self { number, told: told.clone(), leave }, give)
+    }
+
+    /// The first packet leaves.
+    pub(crate) fn called(&self) {
+        self.say(Said::Called);
     }
 
     /// The server has answered.

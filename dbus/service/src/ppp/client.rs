@@ -270,6 +270,7 @@ impl Attempt {
         let tls = proof.tls(&self.profile, gateway)?;
         let uplink = self.clear_the_way(remote.ip()).await?;
         let carriage = self.carriage();
+        self.login.iter().for_each(LogIn::called);
         self.progress(Step::Call, &format!("{}: calling {}", carriage.name(), remote.ip()));
         let proxy = proxy_of(&self.profile, self.daemon.files(), gateway)?;
         let behind_proxy = proxy.is_some();

@@ -113,7 +113,9 @@ impl Outcome {
 /// What happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// Something has come of this candidate's server.
+    /// This candidate's first packet leaves: what is to be done here before is done.
+    Called(usize),
+    /// Something has come of its server.
     Answered(usize),
     /// Its server has proven itself, as far as its type does: it wants to log in.
     Verified(usize),
@@ -168,6 +170,8 @@ pub enum Verdict {
 enum State {
     /// It has not begun.
     Waiting,
+    /// It prepares itself since then.
+    Starting(Instant),
     /// It has said nothing since then.
     Silent(Instant),
     /// It has answered then.
@@ -232,13 +236,21 @@ impl Strategy {
     /// Something has happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            Input::Called(number) => {
+                if let Some((at, State::Starting(_))) = self.find(number) {
+                    self.set(at, State::Silent(now));
+                    self.next_at = now + STAGGER;
+                }
+            }
             Input::Answered(number) => {
-                if let Some((at, State::Silent(_))) = self.find(number) {
+                if let Some((at, State::Starting(_) | State::Silent(_))) = self.find(number) {
                     self.set(at, State::Answered(now));
                 }
             }
             Input::Verified(number) => {
-                if let Some((at, State::Silent(_) | State::Answered(_))) = self.find(number) {
+                if let Some((at, State::Starting(_) | State::Silent(_) | State::Answered(_))) =
+                    self.find(number)
+                {
                     self.set(at, State::Ready);
                 }
             }
@@ -271,7 +283,7 @@ impl Strategy {
             return None;
         }
         let patience = self.line.iter().filter_map(|(_, _, state)| match state {
-            State::Silent(since) => Some(*since + SILENT),
+            State::Starting(since) | State::Silent(since) => Some(*since + SILENT),
             State::Answered(since) => Some(*since + STUCK),
             _ => None,
         });
@@ -356,8 +368,7 @@ impl Strategy {
         self.let_one_log_in();
         while self.may_begin() && now >= self.next_at {
             let Some(at) = self.next() else { break };
-            self.set(at, State::Silent(now));
-            self.next_at = now + STAGGER;
+            self.set(at, State::Starting(now));
             if let Some((number, ..)) = self.line.get(at) {
                 self.out.push_back(Act::Start(*number));
             }
@@ -370,7 +381,9 @@ impl Strategy {
     fn lose_patience(&mut self, now: Instant) {
         for at in 0..self.line.len() {
             let why = match self.line.get(at) {
-                Some((_, _, State::Silent(since))) if now >= *since + SILENT => Why::Silent,
+                Some((_, _, State::Starting(since) | State::Silent(since))) if now >= *since + SILENT => {
+                    Why::Silent
+                }
                 Some((_, _, State::Answered(since))) if now >= *since + STUCK => Why::Stuck,
                 _ => continue,
             };

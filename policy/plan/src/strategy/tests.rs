@@ -24,12 +24,24 @@ fn acts(strategy: &mut Strategy) -> Vec<Act> {
 
 fn give(strategy: &mut Strategy, ms: u64, input: Input) -> Vec<Act> {
     strategy.handle(at(ms), input);
-    acts(strategy)
+    let acts = acts(strategy);
+    call(strategy, ms, &acts);
+    acts
+}
+
+/// Those that begin have nothing to prepare.
+fn call(strategy: &mut Strategy, ms: u64, acts: &[Act]) {
+    for act in acts {
+        if let Act::Start(number) = act {
+            strategy.handle(at(ms), Input::Called(*number));
+        }
+    }
 }
 
 fn begin(rule: Rule) -> Strategy {
     let mut strategy = Strategy::new(at(0), rule, &auto(), None);
     assert_eq!(acts(&mut strategy), [Act::Start(0)]);
+    call(&mut strategy, 0, &[Act::Start(0)]);
     strategy
 }
 
@@ -71,6 +83,23 @@ fn in_a_race_the_next_begins_beside_a_silent_one_and_logs_in_alone() {
     assert_eq!(give(&mut s, 1_701, Input::Verified(0)), []);
     assert_eq!(give(&mut s, 1_702, Input::Gone(0)), []);
     assert_eq!(give(&mut s, 1_900, Input::Up(1)), [Act::Over(Verdict::Up(1))]);
+}
+
+/// A host that takes its time before the first packet is no server that says nothing.
+#[test]
+fn what_is_done_here_first_is_no_silence() {
+    let mut s = Strategy::new(at(0), RACE, &auto(), None);
+    assert_eq!(acts(&mut s), [Act::Start(0)]);
+    s.handle(at(5_000), Input::Wake);
+    assert_eq!(acts(&mut s), []);
+    s.handle(at(6_000), Input::Called(0));
+    assert_eq!(s.deadline(), Some(at(6_500)));
+    assert_eq!(give(&mut s, 6_500, Input::Wake), [Act::Start(1)]);
+    assert_eq!(give(&mut s, 14_000, Input::Wake), [Act::Stop(0, Why::Silent)]);
+    // But for ever it does not.
+    let mut s = Strategy::new(at(0), ONE_BY_ONE, &auto(), None);
+    s.handle(at(8_000), Input::Wake);
+    assert_eq!(acts(&mut s), [Act::Start(0), Act::Stop(0, Why::Silent)]);
 }
 
 #[test]
@@ -131,6 +160,7 @@ fn what_ends_a_later_one_does_not_end_one_before_it() {
 fn weak_ones_begin_when_every_stronger_one_is_gone_and_are_never_first() {
     let mut s = Strategy::new(at(0), RACE, &auto(), Some(2));
     assert_eq!(acts(&mut s), [Act::Start(0)]);
+    call(&mut s, 0, &[Act::Start(0)]);
     assert_eq!(give(&mut s, 500, Input::Wake), [Act::Start(1)]);
     assert_eq!(give(&mut s, 600, Input::Failed(0, Outcome::NotEstablished)), []);
     assert_eq!(give(&mut s, 700, Input::Failed(1, Outcome::NotEstablished)), [Act::Start(2)]);
@@ -138,6 +168,8 @@ fn weak_ones_begin_when_every_stronger_one_is_gone_and_are_never_first() {
 
     let strict = Rule { weak: false, ..RACE };
     let mut s = Strategy::new(at(0), strict, &auto(), None);
+    let begun = acts(&mut s);
+    call(&mut s, 0, &begun);
     give(&mut s, 600, Input::Failed(0, Outcome::NotEstablished));
     let over = give(&mut s, 700, Input::Failed(1, Outcome::NotEstablished));
     assert_eq!(over, [Act::Over(Verdict::Exhausted)]);
@@ -159,6 +191,8 @@ fn what_worked_is_first() {
 /// What a candidate does when it has begun.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
+    /// Its first packet leaves after so many milliseconds.
+    called: u64,
     /// It answers after so many milliseconds, if it does.
     answers: Option<u64>,
     /// And wants to log in so much later, if it does.
@@ -177,8 +211,14 @@ fn fate() -> impl proptest::strategy::Strategy<Value = Fate> {
     ];
     let time = || 1_u64..20_000;
     let sometimes = proptest::option::of(time());
-    (sometimes.clone(), sometimes, proptest::option::of((time(), outcome)), 0_u64..3_000)
-        .prop_map(|(answers, verified, ends, leaves)| Fate { answers, verified, ends, leaves })
+    (0_u64..9_000, sometimes.clone(), sometimes, proptest::option::of((time(), outcome)), 0_u64..3_000)
+        .prop_map(|(called, answers, verified, ends, leaves)| Fate {
+            called,
+            answers,
+            verified,
+            ends,
+            leaves,
+        })
 }
 
 /// What the test knows of a candidate.
@@ -318,7 +358,8 @@ impl World {
 
     fn begins(&mut self, number: usize) {
         let fate = self.fates[number];
-        let mut after = 0;
+        let mut after = fate.called;
+        self.comes(after, Input::Called(number));
         if let Some(answers) = fate.answers {
             after += answers;
             self.comes(after, Input::Answered(number));
@@ -357,7 +398,7 @@ impl World {
                 self.known[n] = Known::Gone;
                 true
             }
-            Input::Up(_) | Input::Wake => true,
+            Input::Called(_) | Input::Up(_) | Input::Wake => true,
         }
     }
 

@@ -103,6 +103,7 @@ impl<'c> Round<'c> {
                 biased;
                 _ = stopped.wait_for(|stop| *stop) => break Came::Stopped,
                 Some((number, said)) = self.says.recv() => match said {
+                    Said::Called => Input::Called(number),
                     Said::Answered => Input::Answered(number),
                     Said::Verified => Input::Verified(number),
                 },
