@@ -15,7 +15,6 @@ cargo xtask bench pptp [--record]
 cargo xtask bench sstp [--record]
 cargo xtask bench ppp-setup [--record]
 cargo xtask bench sstp-setup [--record]
-cargo xtask bench strategy [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
@@ -27,7 +26,6 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   sstp-setup  the same of SSTP
-  strategy  how long until a tunnel is up, in a race and one type after the other, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --record  write the figures into docs/performance.md
 
@@ -54,7 +52,6 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "sstp" => in_vm(&SSTP, is_recorded),
         "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
         "sstp-setup" => in_vm(&SSTP_SETUP, is_recorded),
-        "strategy" => in_vm(&STRATEGY, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
@@ -137,23 +134,6 @@ const SSTP_SETUP: Compared = Compared {
     place: "sstp-setup",
     title: "By MS-CHAPv2, TLS 1.3, a ping through each, in the VM, which is emulated: only the two columns can be compared.",
     steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
-};
-
-const RACE: &str = "in a race";
-const TURNS: &str = "race = false";
-
-const STRATEGY: Compared = Compared {
-    scenario: "bench-strategy",
-    place: "strategy",
-    title: "Medians of five, in the VM, which is emulated: only the two columns can be compared.",
-    steps: &[
-        (RACE, "03-client.log"),
-        (TURNS, "04-client.log"),
-        (RACE, "06-client.log"),
-        (TURNS, "07-client.log"),
-        (RACE, "09-client.log"),
-        (TURNS, "10-client.log"),
-    ],
 };
 
 const OURS: &str = "Adit, to Adit";
