@@ -19,7 +19,6 @@ mod secret;
 mod session;
 mod steps;
 mod up;
-mod watch;
 
 use std::process::ExitCode;
 

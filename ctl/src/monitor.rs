@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{Introduced, names, signals};
+use adit_dbus_api::{Introduced, Seen, names, seen, signals};
 use futures_util::StreamExt;
 use zbus::{Message, OwnedObjectPath};
 
@@ -12,7 +12,6 @@ use crate::json::{EventLine, SCHEMA};
 use crate::output::{Output, now};
 use crate::render::{self, Event};
 use crate::session;
-use crate::watch::{Seen, seen};
 
 /// `ctl monitor`: what is connected now, then what happens, until Ctrl-C, or until the daemon goes.
 pub(crate) async fn monitor(bus: BusChoice, output: Output) -> Result<(), Ended> {

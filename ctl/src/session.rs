@@ -1,10 +1,9 @@
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
     Bus, ConnectionProxy, ConnectionRow, ConnectionState, ConnectionStatus, ManagerProxy, ObjectManagerProxy,
-    ProfileSummary, Properties, Traffic, connect, names,
+    ProfileSummary, Properties, Traffic, connect, names, status_of,
 };
 use zbus::Connection;
-use zbus::fdo::PropertiesProxy;
 
 use crate::args::BusChoice;
 use crate::ended::Ended;
@@ -80,14 +79,6 @@ pub(crate) async fn live(connection: &Connection, name: &str, step: Step) -> Res
     };
     let not_up = || Failure::new(FailureCode::NotFound, step, "it is not up").hint("ctl status");
     found.ok_or_else(|| Ended::failed(name, not_up()))
-}
-
-/// The properties of one connection.
-pub(crate) async fn status_of(connection: &Connection, path: &str) -> zbus::Result<ConnectionStatus> {
-    let proxy = PropertiesProxy::builder(connection).destination(names::BUS).path(path).build().await?;
-    let interface = zbus::names::InterfaceName::try_from(names::CONNECTION)?;
-    let properties = proxy.get_all(interface).await?;
-    Ok(ConnectionStatus::from_properties(path, &properties))
 }
 
 /// The kernel's counters, if the connection has any.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, WantedParts, failure_of, signals,
+    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, Seen, WantedParts, failure_of, seen,
+    signals, status_of,
 };
 use adit_profile::{Access, ProfileName, Source, parse_profile};
 use futures_util::{FutureExt, StreamExt};
@@ -24,7 +25,6 @@ use crate::render;
 use crate::secret::Secrets;
 use crate::session;
 use crate::steps::Steps;
-use crate::watch::{Seen, seen};
 
 /// The most that `--file` reads: more than any profile with its certificates has.
 const LONGEST: u64 = 512 * 1024;
@@ -61,7 +61,7 @@ async fn begun(connection: &Connection, path: &str, name: &str, output: Output) 
     if !output.json {
         return output.line(&format!("{name} is on its way up; see ctl status {name}"));
     }
-    let status = session::status_of(connection, path).await.map_err(|e| Ended::call(name, &e))?;
+    let status = status_of(connection, path).await.map_err(|e| Ended::call(name, &e))?;
     output.line(&json::document("connection", &ConnectionJson::new(&status, None)))
 }
 
@@ -81,7 +81,7 @@ impl Wait<'_> {
         // It may have come up before the subscription, if somebody else raised it; the answer is later than every
         // signal that tells of what it says.
         let first =
-            session::status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
+            status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
         if settled(first.state) {
             while let Some(Some(Ok(message))) = stream.next().now_or_never() {
                 if let Some(Seen::Progress { text, .. }) = seen(&message, self.path) {
@@ -135,7 +135,7 @@ impl Wait<'_> {
         };
         drop(question);
         steps.end(state == ConnectionState::Connected);
-        let status = session::status_of(self.connection, self.path).await.ok();
+        let status = status_of(self.connection, self.path).await.ok();
         self.end(state, status)
     }
 

@@ -11,6 +11,7 @@ pub mod introspection;
 pub mod names;
 mod proxies;
 mod row;
+mod seen;
 mod status;
 
 pub use connect::{Bus, ConnectError, connect, connect_private, connect_system};
@@ -20,6 +21,7 @@ pub use proxies::{
     RekeyRefused, RekeyRefusedStream, StateChanged, StateChangedStream, signals,
 };
 pub use row::ConnectionRow;
+pub use seen::{Seen, seen, status_of};
 pub use status::{
     ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, MoveParts,
     Problem, ProfileSummary, Properties, Role, SettingLine, Traffic, TriedParts, WantedParts,

@@ -44,6 +44,10 @@ pub trait Manager {
     /// The addresses and ports that the server listens on; empty without one.
     #[zbus(property)]
     fn listening(&self) -> zbus::Result<Vec<String>>;
+
+    /// Whether the daemon is on its way down, and takes its connections along.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn stopping(&self) -> zbus::Result<bool>;
 }
 
 /// `org.adit1.Profile`.

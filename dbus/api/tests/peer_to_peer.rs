@@ -93,6 +93,11 @@ impl Manager {
     fn listening(&self) -> Vec<String> {
         vec!["192.0.2.1:500".into()]
     }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn stopping(&self) -> bool {
+        false
+    }
 }
 
 struct Entry;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
@@ -24,6 +25,7 @@ use crate::names::Names;
 use crate::ppp::server::PppServer;
 use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
+use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
@@ -71,6 +73,7 @@ pub struct Daemon {
     uplinks: Uplinks,
     names: Names,
     radius: RadiusBook,
+    stopping: AtomicBool,
 }
 
 #[derive(Default)]
@@ -117,6 +120,7 @@ impl Daemon {
             sad,
             uplinks,
             radius: RadiusBook::new(),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -189,20 +193,33 @@ impl Daemon {
     /// # Errors
     /// There is no such profile, it has mistakes, or it is up already.
     pub async fn up(self: &Arc<Self>, name: &str) -> Result<ConnectionId, Failure> {
+        self.up_as(name, Raise::default()).await
+    }
+
+    /// The same, as the caller wants it.
+    ///
+    /// # Errors
+    /// As [`Daemon::up`].
+    pub async fn up_as(self: &Arc<Self>, name: &str, how: Raise) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile(name)?;
-        self.dial(profile, false).await
+        self.dial(profile, how).await
     }
 
     /// Raises a profile whose content the caller hands over.
     ///
     /// # Errors
     /// It has mistakes, or one of that name is up already.
-    pub async fn up_content(self: &Arc<Self>, name: &str, toml: &str) -> Result<ConnectionId, Failure> {
+    pub async fn up_content(
+        self: &Arc<Self>,
+        name: &str,
+        toml: &str,
+        how: Raise,
+    ) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile_from_content(name, toml)?;
-        self.dial(profile, false).await
+        self.dial(profile, how).await
     }
 
-    async fn dial(self: &Arc<Self>, profile: Profile, persistent: bool) -> Result<ConnectionId, Failure> {
+    async fn dial(self: &Arc<Self>, profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
         if let Some(id) = self.registry.live_client(&name) {
             // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
@@ -212,9 +229,11 @@ impl Daemon {
             }
             return Ok(id);
         }
-        let facts = Facts { tunnel: profile.kind, ..Facts::new(Role::Client, &name, &profile.server()) };
+        let new = Facts::new(Role::Client, &name, &profile.server());
+        let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, ..new };
         let id = self.registry.add(facts);
-        let handle = client::start(Dial { id, profile, daemon: Arc::clone(self), persistent });
+        let daemon = Arc::clone(self);
+        let handle = client::start(Dial { id, profile, daemon, persistent: how.persistent });
         lock(&self.clients).insert(id, handle);
         Ok(id)
     }
@@ -358,7 +377,10 @@ impl Daemon {
     async fn dial_at_boot(self: &Arc<Self>, names: impl Iterator<Item = &String>) {
         for name in names {
             let dialled = match self.files.profile(name) {
-                Ok(profile) => self.dial(profile, true).await.map(drop),
+                Ok(profile) => {
+                    let how = Raise { persistent: true, ..Raise::default() };
+                    self.dial(profile, how).await.map(drop)
+                }
                 Err(failure) => Err(failure),
             };
             if let Err(failure) = dialled {
@@ -488,8 +510,15 @@ impl Daemon {
         }
     }
 
+    /// Whether it is taking everything down.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Takes everything down.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         let handles: Vec<ClientHandle> = lock(&self.clients).values().cloned().collect();
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {

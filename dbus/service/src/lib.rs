@@ -19,6 +19,7 @@ mod names;
 mod ppp;
 mod pptp;
 mod radius;
+pub mod raise;
 pub mod registry;
 mod revocation;
 pub mod rights;

@@ -66,7 +66,8 @@ impl Names {
     pub(crate) async fn settle(&self, id: ConnectionId, profile: &Profile) {
         // One after the other: what was read last is what is told last.
         let mut set = self.set.lock().await;
-        let Some(facts) = self.registry.get(id).filter(|_| profile.dns == Dns::Auto) else { return };
+        let ours = |facts: &Facts| profile.dns == Dns::Auto && !facts.dns_by_caller;
+        let Some(facts) = self.registry.get(id).filter(ours) else { return };
         let full = profile.tunnel == Tunnel::Full;
         let Some(plan) = NamePlan::of(&known(&facts, full)) else { return };
         let link = if_nametoindex(facts.interface.as_str()).ok().and_then(|index| i32::try_from(index).ok());

@@ -159,6 +159,8 @@ pub struct Facts {
     pub dns: Vec<IpAddr>,
     /// The domains that those servers are for; empty: nothing was said of that.
     pub domains: Vec<String>,
+    /// Who raised it hands those servers to whoever looks names up, and we tell nobody.
+    pub dns_by_caller: bool,
     /// What goes into the tunnel.
     pub routes: Vec<Prefix>,
     /// Who we are.
@@ -213,6 +215,7 @@ impl Facts {
             addresses: Vec::new(),
             dns: Vec::new(),
             domains: Vec::new(),
+            dns_by_caller: false,
             routes: Vec::new(),
             local_id: String::new(),
             remote_id: String::new(),

@@ -28,6 +28,23 @@ const CAPABILITIES: &str = "-all,+net_admin,+net_raw,+net_bind_service";
 /// What has ended has so long for what it has said at last to be read.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// NetworkManager as it runs without systemd, with our service where the lab has it. It touches what connections of the
+/// host's files name, and nothing else. Without udev nobody says of a link that it is ready: that is waited for only where
+/// /sys can be written.
+const NETWORK_MANAGER: &str = "\
+set -eu
+mkdir -p /etc/NetworkManager/VPN /etc/NetworkManager/conf.d /etc/NetworkManager/system-connections /var/lib/NetworkManager
+for file in \"$LAB\"/packaging/networkmanager/*.name; do
+    sed 's|/usr/libexec/|/mnt/bin/|' \"$file\" >/etc/NetworkManager/VPN/\"$(basename \"$file\")\"
+done
+cp \"$LAB\"/packaging/networkmanager/*.conf /etc/NetworkManager/conf.d/
+printf '[main]\\nplugins=keyfile\\nauth-polkit=false\\nno-auto-default=*\\n' >/etc/NetworkManager/conf.d/zz-lab.conf
+chown -R root:root /etc/NetworkManager
+find /etc/NetworkManager/system-connections -type f -exec chmod 600 {} +
+mount -o remount,bind,ro /sys
+exec NetworkManager --debug
+";
+
 /// A started program.
 pub(crate) struct Daemon {
     /// Its name in the scenario.
@@ -209,6 +226,11 @@ fn known(host: &Host, program: &str) -> (Command, Ready) {
             let start = "ipsec initnss >/dev/null; mkdir -p /run/pluto; exec /usr/libexec/ipsec/pluto --nofork --stderrlog";
             command.args(["-c", start]);
             (command, Ready::Notify)
+        }
+        "NetworkManager" => {
+            let mut command = host.command("sh");
+            command.args(["-c", NETWORK_MANAGER]);
+            (command, Ready::Line("startup complete".to_owned()))
         }
         "sink" => {
             let mut command = host.command("adit-lab");

@@ -190,7 +190,7 @@ pub struct Step {
     pub run: Option<String>,
     /// Shell command that is tried until it ends in 0, where no event tells.
     pub until: Option<String>,
-    /// Program that stays: a known daemon (`aditd`, `charon-systemd`, `libreswan`, `sink`) or a shell command.
+    /// Program that stays: a known daemon (`aditd`, `charon-systemd`, `libreswan`, `NetworkManager`, `sink`) or a shell command.
     pub start: Option<String>,
     /// Name of what is started, for `stop`, `kill` and the log; the first word of `start` where absent.
     #[serde(rename = "as")]

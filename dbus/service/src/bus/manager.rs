@@ -11,6 +11,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 use super::connection::{role_word, text, texts};
 use super::gate::Gate;
 use super::objects::{connection_path, show_connection};
+use super::options::raise;
 use crate::daemon::Daemon;
 use crate::registry::{ConnectionId, Facts};
 
@@ -49,12 +50,12 @@ impl ManagerObject {
     async fn up(
         &self,
         profile: &str,
-        _options: HashMap<String, OwnedVariant>,
+        options: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedObjectPath, ApiError> {
         self.gate.admit(bus, &header).await?;
-        let id = self.daemon.up(profile).await?;
+        let id = self.daemon.up_as(profile, raise(&options)?).await?;
         self.shown(bus, id).await
     }
 
@@ -62,12 +63,12 @@ impl ManagerObject {
         &self,
         name: &str,
         toml: &str,
-        _options: HashMap<String, OwnedVariant>,
+        options: HashMap<String, OwnedVariant>,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedObjectPath, ApiError> {
         self.gate.admit(bus, &header).await?;
-        let id = self.daemon.up_content(name, toml).await?;
+        let id = self.daemon.up_content(name, toml, raise(&options)?).await?;
         self.shown(bus, id).await
     }
 
@@ -121,5 +122,10 @@ impl ManagerObject {
     #[zbus(property)]
     fn listening(&self) -> Vec<String> {
         self.daemon.listening()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn stopping(&self) -> bool {
+        self.daemon.stopping()
     }
 }

@@ -5,6 +5,7 @@ mod gate;
 mod manager;
 mod networks;
 mod objects;
+mod options;
 mod private;
 mod profile;
 mod sleep;

@@ -87,6 +87,8 @@ pub(crate) struct Attempt {
     login: Option<LogIn>,
     /// Where both ends are, who we are, and at which gateway, of what was dialled last.
     ends: Option<(SocketAddr, SocketAddr, String, String)>,
+    /// Whether its own packets keep to the link that they leave by.
+    keeps_to_link: bool,
 }
 
 enum Ended {
@@ -117,6 +119,7 @@ impl Attempt {
             persistent,
             login,
             ends: None,
+            keeps_to_link: false,
         }
     }
 
@@ -168,7 +171,11 @@ impl Attempt {
     /// Tells the peer, then undoes everything on this host. The block goes last.
     pub(crate) async fn take_down(&mut self) -> Result<(), Failure> {
         self.end_session().await;
-        self.installation.undo().await
+        let result = self.installation.undo().await;
+        if core::mem::take(&mut self.keeps_to_link) {
+            self.daemon.uplinks().leave().await;
+        }
+        result
     }
 
     /// From when it is up until it is not.
@@ -349,7 +356,12 @@ impl Attempt {
     }
 
     /// The tunnel's own packets leave by the way that there is; of a full tunnel nothing else does any more.
-    async fn clear_the_way(&self, remote: IpAddr) -> Result<PathInfo, Failure> {
+    async fn clear_the_way(&mut self, remote: IpAddr) -> Result<PathInfo, Failure> {
+        if !self.keeps_to_link {
+            // Also where somebody else (NetworkManager) leads everything into the tunnel.
+            self.daemon.uplinks().follow(|| self.daemon.changes("uplinks")).await?;
+            self.keeps_to_link = true;
+        }
         let host = self.daemon.host();
         let uplink = host.path_to(remote).await.map_err(|e| no_route(remote, &e))?;
         if self.profile.tunnel == Traffic::Full {

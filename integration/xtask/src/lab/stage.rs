@@ -112,6 +112,8 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
         ("adit-service", "aditd"),
         ("ctl", "ctl"),
         ("adit-ppp-scripts", "adit-ppp-scripts"),
+        ("adit-nm", "nm-adit-service"),
+        ("adit-nm", "nm-adit-auth-dialog"),
         ("adit-peer", "adit-peer"),
         ("adit-ppp-line", "adit-ppp-line"),
         ("adit-bench", "adit-bench"),

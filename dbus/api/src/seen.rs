@@ -1,21 +1,48 @@
-use adit_dbus_api::{ConnectionState, Properties, WantedParts, names};
-use zbus::Message;
+use zbus::fdo::PropertiesProxy;
+use zbus::names::InterfaceName;
+use zbus::{Connection, Message};
+
+use crate::names;
+use crate::status::{ConnectionState, ConnectionStatus, Properties, WantedParts};
 
 /// What a signal says of one object.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Seen {
+pub enum Seen {
     /// A step.
-    Progress { step: String, text: String },
+    Progress {
+        /// Its word.
+        step: String,
+        /// As a person reads it.
+        text: String,
+    },
     /// Its state changed.
-    State { old: String, new: ConnectionState, reason: String },
+    State {
+        /// The word of the former one.
+        old: String,
+        /// The state now.
+        new: ConnectionState,
+        /// A failure's code, or another word; empty where there is none.
+        reason: String,
+    },
     /// A secret is asked for, or not any more.
     Wanted(Option<WantedParts>),
     /// It is gone.
     Removed,
 }
 
+/// The properties of one connection.
+///
+/// # Errors
+/// There is no such connection, or the way to the daemon is gone.
+pub async fn status_of(connection: &Connection, path: &str) -> zbus::Result<ConnectionStatus> {
+    let proxy = PropertiesProxy::builder(connection).destination(names::BUS).path(path).build().await?;
+    let properties = proxy.get_all(InterfaceName::try_from(names::CONNECTION)?).await?;
+    Ok(ConnectionStatus::from_properties(path, &properties))
+}
+
 /// What `message` says of the connection at `path`, if it is about it.
-pub(crate) fn seen(message: &Message, path: &str) -> Option<Seen> {
+#[must_use]
+pub fn seen(message: &Message, path: &str) -> Option<Seen> {
     let header = message.header();
     let (interface, member) = (header.interface()?.as_str(), header.member()?.as_str());
     let body = message.body();

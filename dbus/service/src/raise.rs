@@ -1,0 +1,10 @@
+//! How a connection is raised.
+
+/// How a connection is raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Raise {
+    /// Whether to go on where the first attempt fails, as after one that succeeded.
+    pub persistent: bool,
+    /// Whether the caller hands its DNS servers to whoever looks names up.
+    pub dns_by_caller: bool,
+}
