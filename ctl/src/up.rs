@@ -80,8 +80,7 @@ impl Wait<'_> {
         let mut steps = Steps::new(self.output);
         // It may have come up before the subscription, if somebody else raised it; the answer is later than every
         // signal that tells of what it says.
-        let first =
-            status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
+        let first = status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
         if settled(first.state) {
             while let Some(Some(Ok(message))) = stream.next().now_or_never() {
                 if let Some(Seen::Progress { text, .. }) = seen(&message, self.path) {

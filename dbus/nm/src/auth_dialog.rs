@@ -13,7 +13,9 @@ const LONGEST: u64 = 256 * 1024;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(request) = Request::of(&arguments) else {
-        eprintln!("usage: nm-adit-auth-dialog -u UUID -n NAME -s SERVICE [-r] [-i] [-t HINT]… --external-ui-mode");
+        eprintln!(
+            "usage: nm-adit-auth-dialog -u UUID -n NAME -s SERVICE [-r] [-i] [-t HINT]… --external-ui-mode"
+        );
         return ExitCode::from(2);
     };
     match said().and_then(|said| answer(&request, &said).map_err(std::io::Error::other)) {

@@ -107,7 +107,9 @@ impl Bridge {
             let followed = match self.raise(&draft).await {
                 Ok((mut stream, path)) => self.follow(&mut draft, &mut stream, &path).await,
                 // One that was there before is on its way back.
-                Err(failure) if raised_before && failure.code == FailureCode::PeerLost => Followed::DaemonGone,
+                Err(failure) if raised_before && failure.code == FailureCode::PeerLost => {
+                    Followed::DaemonGone
+                }
                 Err(failure) => Followed::Failed(failure),
             };
             raised_before = true;

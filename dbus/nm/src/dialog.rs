@@ -143,7 +143,9 @@ fn known(questions: &[Question<'_>]) -> Result<Zeroizing<String>, String> {
             Some(value) if !value.contains('\n') => {
                 let _ = write!(out, "{}\n{}\n", question.secret, value.as_str());
             }
-            _ => return Err("this program shows no dialog: use an agent that asks (--external-ui-mode)".into()),
+            _ => {
+                return Err("this program shows no dialog: use an agent that asks (--external-ui-mode)".into());
+            }
         }
     }
     out.push_str("\n\n");
@@ -250,7 +252,9 @@ mod tests {
     #[test]
     fn a_request_is_understood_or_refused() {
         let request = |all: &[&str]| Request::of(&all.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
-        assert!(request(&["-n", "corp"]).is_none() && request(&["-s"]).is_none() && request(&["-x"]).is_none());
+        assert!(
+            request(&["-n", "corp"]).is_none() && request(&["-s"]).is_none() && request(&["-x"]).is_none()
+        );
         assert!(request(&["-s", "org.example", "-r"]).unwrap().again);
         assert!(ask(&["--external-ui-mode"], "DATA_KEY=password\nDATA_VAL=hunter2\n").is_err());
     }

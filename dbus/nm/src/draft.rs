@@ -58,8 +58,10 @@ impl Draft {
             Some("pptp") => ppp::pptp(settings, &mut page)?,
             Some("sstp") => ppp::sstp(settings, read, &mut page)?,
             _ => {
-                let text =
-                    format!("connections of the type \"{}\" are none of ours", settings.service.escape_debug());
+                let text = format!(
+                    "connections of the type \"{}\" are none of ours",
+                    settings.service.escape_debug()
+                );
                 return Err(mistake(text));
             }
         }
@@ -148,6 +150,12 @@ fn mistake(text: impl Into<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file, as PEM that has its name in it.
+    pub(super) fn pem(file: &str, what: What) -> Result<Zeroizing<String>, Failure> {
+        let label = if what == What::Key { "PRIVATE KEY" } else { "CERTIFICATE" };
+        Ok(Zeroizing::new(format!("-----BEGIN {label}-----\n{file}\n-----END {label}-----\n")))
+    }
 
     #[test]
     fn a_name_is_the_connection_s_and_nobody_else_s() {

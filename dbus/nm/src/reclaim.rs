@@ -58,7 +58,9 @@ pub(crate) async fn reclaim(bus: &Connection, uuid: &str) {
     let deadline = Instant::now() + PATIENCE;
     match tokio::time::timeout_at(deadline, again(bus, uuid)).await {
         Ok(Ok(())) => info!("NetworkManager is back, and has the connection again"),
-        Ok(Err(error)) => warn!(%error, "NetworkManager does not take the connection again; the tunnel stays"),
+        Ok(Err(error)) => {
+            warn!(%error, "NetworkManager does not take the connection again; the tunnel stays")
+        }
         Err(_) => warn!("NetworkManager does not take the connection again; the tunnel stays"),
     }
 }

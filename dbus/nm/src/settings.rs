@@ -45,7 +45,9 @@ impl Settings {
     pub(crate) fn read(dictionary: &Dictionary) -> Result<Self, Failure> {
         let of = |setting: &str, key: &str| dictionary.get(setting)?.get(key);
         let text = |setting: &str, key: &str| of(setting, key).and_then(text).unwrap_or_default();
-        let truth = |setting: &str, key: &str| of(setting, key).is_some_and(|v| v.downcast_ref::<bool>().unwrap_or(false));
+        let truth = |setting: &str, key: &str| {
+            of(setting, key).is_some_and(|v| v.downcast_ref::<bool>().unwrap_or(false))
+        };
         let uuid: String = text("connection", "uuid").chars().filter(|c| *c != '-').collect();
         if uuid.len() != 32 || !uuid.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(bad("the connection has no UUID"));
@@ -102,7 +104,9 @@ fn networks(v4: Option<&OwnedVariant>, v6: Option<&OwnedVariant>) -> Vec<String>
     let v6: Vec<Route6> = v6.and_then(read).unwrap_or_default();
     let v4 = v4.iter().filter_map(|route| match route.as_slice() {
         // The address is in network order as it lies in memory.
-        [address, length, ..] => Some(format!("{}/{length}", std::net::Ipv4Addr::from(address.to_ne_bytes()))),
+        [address, length, ..] => {
+            Some(format!("{}/{length}", std::net::Ipv4Addr::from(address.to_ne_bytes())))
+        }
         _ => None,
     });
     let v6 = v6.iter().filter_map(|(address, length, ..)| {
@@ -148,7 +152,8 @@ pub(crate) mod tests {
     #[test]
     fn what_counts_is_read() {
         let route = vec![u32::from_ne_bytes([10, 1, 0, 0]), 16, 0, 0];
-        let route6 = (vec![0xfd_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8_u32, vec![0_u8; 16], 0_u32);
+        let route6 =
+            (vec![0xfd_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8_u32, vec![0_u8; 16], 0_u32);
         let more = [
             ("connection", "permissions", Variant::from(vec!["user:alice:"])),
             ("ipv4", "never-default", true.into()),

@@ -57,7 +57,8 @@ impl Bridge {
     ) -> Followed {
         let answers = draft.answers.clone();
         let own_path = path.to_owned();
-        let mut watch = Watch { path: own_path, draft, answers, asked: None, told: None, lived: false, stood: false };
+        let mut watch =
+            Watch { path: own_path, draft, answers, asked: None, told: None, lived: false, stood: false };
         let first = match status_of(&self.bus, path).await {
             Ok(status) => status,
             Err(error) => return Followed::Failed(failure_of(&error)),

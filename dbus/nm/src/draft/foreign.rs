@@ -34,7 +34,8 @@ impl<'s> Data<'s> {
     /// A value that there has to be.
     pub(super) fn must(&self, key: &'static str) -> Result<&'s str, Failure> {
         let plugin = self.plugin;
-        self.get(key).ok_or_else(|| mistake(format!("vpn.data of a connection of {plugin}: `{key}` is missing")))
+        self.get(key)
+            .ok_or_else(|| mistake(format!("vpn.data of a connection of {plugin}: `{key}` is missing")))
     }
 
     /// A key that can't be carried over, if it is there.
@@ -57,7 +58,8 @@ impl<'s> Data<'s> {
         match self.settings.data.keys().find(|key| !known(key)) {
             Some(key) => {
                 let key = key.escape_debug().to_string();
-                Err(self.refused(&key, &format!("take it out:  nmcli connection modify NAME -vpn.data {key}")))
+                Err(self
+                    .refused(&key, &format!("take it out:  nmcli connection modify NAME -vpn.data {key}")))
             }
             None => Ok(()),
         }

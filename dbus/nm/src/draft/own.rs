@@ -83,14 +83,19 @@ fn entry(
 ) -> Result<(), Failure> {
     if !settings.users.is_empty() && ADMINISTRATORS.contains(&key) {
         let text = format!("vpn.data: `{key}` is not for a connection that is one person's");
-        return Err(mistake(text).hint("let everybody have it:  nmcli connection modify NAME connection.permissions ''"));
+        return Err(mistake(text)
+            .hint("let everybody have it:  nmcli connection modify NAME connection.permissions ''"));
     }
     match key {
         "start" => {
             let text = "vpn.data: `start` has no use: NetworkManager says when it is raised";
             return Err(mistake(text).hint("nmcli connection modify UPLINK connection.secondaries NAME"));
         }
-        "child" => return Err(mistake("vpn.data: `child` can't be said here").hint("write a profile, and ctl up NAME")),
+        "child" => {
+            return Err(
+                mistake("vpn.data: `child` can't be said here").hint("write a profile, and ctl up NAME")
+            );
+        }
         _ if SECRETS.contains(&key) => {
             let text = format!("vpn.data: `{key}` is a secret, and stands where everybody can read it");
             return Err(mistake(text).hint(format!("nmcli connection modify NAME vpn.secrets {key}=…")));
@@ -139,9 +144,9 @@ fn is_bare(value: &str) -> bool {
 mod tests {
     use adit_profile::{Profile, Source, Tunnel, TunnelKind, parse_profile};
     use zbus::Variant;
-    use zeroize::Zeroizing;
 
-    use crate::draft::{Draft, What};
+    use crate::draft::Draft;
+    use crate::draft::tests::pem;
     use crate::settings::Settings;
     use crate::settings::tests::dictionary;
 
@@ -152,11 +157,7 @@ mod tests {
         secrets: &[(&str, &str)],
         more: &[(&str, &str, Variant<'_>)],
     ) -> Result<Draft, adit_core::Failure> {
-        let read = |file: &str, what: What| {
-            assert_eq!(file.ends_with(".key"), what == What::Key);
-            Ok(Zeroizing::new(format!("-----BEGIN {file}-----\n")))
-        };
-        Draft::of(&Settings::read(&dictionary(ADIT, data, secrets, more)).unwrap(), &read)
+        Draft::of(&Settings::read(&dictionary(ADIT, data, secrets, more)).unwrap(), &pem)
     }
 
     /// As the daemon reads it.
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!((profile.servers.len(), profile.mtu, profile.mobility), (2, Some(1400), false));
         assert_eq!(profile.user.as_deref(), Some("CORP\\alice"));
         assert_eq!(profile.interface.unwrap().as_str(), "corp");
-        assert!(told.toml.contains("BEGIN /home/alice/ca.pem"));
+        assert!(told.toml.contains("/home/alice/ca.pem"));
     }
 
     #[test]
@@ -211,12 +212,14 @@ mod tests {
     #[test]
     fn what_is_not_a_person_s_own_is_not_given_to_one() {
         let own = || [("connection", "permissions", Variant::from(vec!["user:alice:"]))];
-        for (key, value) in [("password-file", "corp.password"), ("key", "server.pem"), ("ppp-scripts", "true")] {
+        for (key, value) in
+            [("password-file", "corp.password"), ("key", "server.pem"), ("ppp-scripts", "true")]
+        {
             assert!(draft(&[("server", "a"), (key, value)], &[], &own()).is_err(), "{key}");
             assert!(draft(&[("server", "a"), (key, value)], &[], &[]).is_ok(), "{key}");
         }
         let key = [("server", "a"), ("auth", "certificate"), ("key", "/home/alice/a.key")];
-        assert!(draft(&key, &[], &own()).unwrap().toml.contains("BEGIN /home/alice/a.key"));
+        assert!(draft(&key, &[], &own()).unwrap().toml.contains("/home/alice/a.key"));
     }
 
     #[test]

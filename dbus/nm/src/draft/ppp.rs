@@ -167,7 +167,9 @@ fn ipsec(settings: &Settings, data: &Data<'_>, page: &mut Page) -> Result<(), Fa
         return Ok(());
     }
     if by_certificate {
-        return Err(data.refused("machine-auth-type=tls", "IKEv1 has a pre-shared key only:  vpn.data ipsec-psk"));
+        return Err(
+            data.refused("machine-auth-type=tls", "IKEv1 has a pre-shared key only:  vpn.data ipsec-psk")
+        );
     }
     match psk {
         // Where the plugin itself keeps it.
@@ -205,16 +207,15 @@ fn ipsec(settings: &Settings, data: &Data<'_>, page: &mut Page) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use adit_profile::{PppAuth, Profile, Source, TunnelKind, parse_profile};
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::draft::Draft;
+    use crate::draft::tests::pem;
     use crate::settings::tests::dictionary;
 
     fn draft(plugin: &str, data: &[(&str, &str)], secrets: &[(&str, &str)]) -> Result<Draft, Failure> {
-        let read = |file: &str, _| Ok(Zeroizing::new(format!("-----BEGIN {file}-----\n")));
         let service = format!("org.freedesktop.NetworkManager.{plugin}");
-        Draft::of(&Settings::read(&dictionary(&service, data, secrets, &[])).unwrap(), &read)
+        Draft::of(&Settings::read(&dictionary(&service, data, secrets, &[])).unwrap(), &pem)
     }
 
     fn profile(draft: &Draft) -> Profile {

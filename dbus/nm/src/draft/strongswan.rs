@@ -124,12 +124,12 @@ mod tests {
 
     use super::*;
     use crate::draft::Draft;
+    use crate::draft::tests::pem;
     use crate::settings::tests::dictionary;
 
     fn draft(data: &[(&str, &str)], secrets: &[(&str, &str)]) -> Result<Draft, Failure> {
-        let read = |file: &str, _| Ok(Zeroizing::new(format!("-----BEGIN {file}-----\n")));
         let all = dictionary("org.freedesktop.NetworkManager.strongswan", data, secrets, &[]);
-        Draft::of(&Settings::read(&all).unwrap(), &read)
+        Draft::of(&Settings::read(&all).unwrap(), &pem)
     }
 
     fn profile(draft: &Draft) -> Profile {
@@ -154,7 +154,10 @@ mod tests {
         let told = draft(&data, &[]).unwrap();
         assert_eq!(told.missing, ["password"]);
         let full = profile(&told);
-        assert_eq!((full.auth, full.tunnel, full.user.as_deref()), (AuthMethod::Eap, Tunnel::Full, Some("alice")));
+        assert_eq!(
+            (full.auth, full.tunnel, full.user.as_deref()),
+            (AuthMethod::Eap, Tunnel::Full, Some("alice"))
+        );
         assert!(full.addresses.ipv4 && full.addresses.ipv6 && full.ike.is_empty() && full.ca.len() == 1);
     }
 
