@@ -144,7 +144,9 @@ fn known(questions: &[Question<'_>]) -> Result<Zeroizing<String>, String> {
                 let _ = write!(out, "{}\n{}\n", question.secret, value.as_str());
             }
             _ => {
-                return Err("this program shows no dialog: use an agent that asks (--external-ui-mode)".into());
+                return Err(
+                    "this program shows no dialog: use an agent that asks (--external-ui-mode)".into()
+                );
             }
         }
     }

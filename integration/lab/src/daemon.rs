@@ -29,8 +29,8 @@ const CAPABILITIES: &str = "-all,+net_admin,+net_raw,+net_bind_service";
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// NetworkManager as it runs without systemd, with our service where the lab has it. It touches what connections of the
-/// host's files name, and nothing else. Without udev nobody says of a link that it is ready: that is waited for only where
-/// /sys can be written.
+/// host's files name, and nothing else; what it finds up when it is first started it would leave as it is. Without udev nobody
+/// says of a link that it is ready: that is waited for only where /sys can be written.
 const NETWORK_MANAGER: &str = "\
 set -eu
 mkdir -p /etc/NetworkManager/VPN /etc/NetworkManager/conf.d /etc/NetworkManager/system-connections /var/lib/NetworkManager
@@ -42,6 +42,11 @@ printf '[main]\\nplugins=keyfile\\nauth-polkit=false\\nrc-manager=file\\nno-auto
 chown -R root:root /etc/NetworkManager
 find /etc/NetworkManager/system-connections -type f -exec chmod 600 {} +
 mount -o remount,bind,ro /sys
+if [ ! -d /run/NetworkManager ]; then
+    for link in $(sed -n 's/^interface-name=//p' /etc/NetworkManager/system-connections/*); do
+        ip link set \"$link\" down && ip address flush dev \"$link\"
+    done
+fi
 exec NetworkManager --debug
 ";
 
