@@ -79,9 +79,11 @@ pub async fn run(bus_name: &str) -> Result<(), Error> {
             // A new NetworkManager may count up to the same name: it must not find this process.
             bus.release_name(bus_name).await?;
             reclaim(&bus, &settings.uuid).await;
+            return Ok(());
         }
     }
-    bus.graceful_shutdown().await;
+    // What was said has arrived when this is answered.
+    bus.release_name(bus_name).await?;
     Ok(())
 }
 
