@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use adit_import::{EXPORTED, Format, Weakening};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Raise, watch and take down VPN tunnels.
@@ -73,6 +75,45 @@ pub(crate) enum Command {
         /// The profile's name
         name: String,
     },
+    /// Make a profile of one that another program had
+    ///
+    /// Reads keyfiles of NetworkManager (strongswan, l2tp, sstp, pptp), .mobileconfig, .sswan, rasphone.pbk, ProfileXML,
+    /// swanctl.conf and ipsec.conf, and says what was carried over, what was not, and what would weaken. A path that
+    /// stands in the profile is never opened: name the certificates and keys that belong to it, too.
+    Import(Import),
+    /// Print a profile as another program takes it
+    ///
+    /// What the other format cannot hold is told on standard error. Secrets go out only with --secrets.
+    Export(Export),
+    /// Check profiles that need not be among aditd's, without a daemon
+    ///
+    /// A file called server.toml is checked as that. The exit status is 17 if one has a mistake.
+    Check {
+        /// Profiles
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Edit a profile, and save only what is valid
+    ///
+    /// Opens the editor of VISUAL or EDITOR. Mistakes are shown; until there are none the profile stays as it is. What it
+    /// was before is kept beside it, as NAME.toml.before.
+    Edit {
+        /// The profile's name
+        name: String,
+
+        /// Where profiles are
+        #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+        config: PathBuf,
+    },
+    /// Delete a profile, and the files of /etc/adit that only it has
+    Delete {
+        /// The profile's name
+        name: String,
+
+        /// Where profiles are
+        #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+        config: PathBuf,
+    },
     /// Show what happens, as it happens
     Monitor,
     /// Read the profiles and server.toml again, and carry out what changed
@@ -120,6 +161,67 @@ pub(crate) struct Up {
 
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The profile, and the certificates and keys that belong to it; `-` is standard input
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The profile's format, where its content does not tell it
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(Format::ALL.iter().map(|f| f.as_str())))]
+    pub(crate) format: Option<String>,
+
+    /// How to call it; by default as the file does
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// The one connection of the file that is wanted, as the file calls it; by default all of them
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) entry: Option<String>,
+
+    /// Who you are, where the file does not say it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+
+    /// A file with the pre-shared key on one line, where the profile does not hold it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) psk_file: Option<PathBuf>,
+
+    /// Take over what weakens; several with commas
+    #[arg(long, value_name = "WEAKENING", value_delimiter = ',', value_parser = PossibleValuesParser::new(Weakening::acceptable().map(Weakening::as_str)))]
+    pub(crate) accept: Vec<String>,
+
+    /// Print what would be written, without its secrets, and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Replace a profile of that name
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// Where profiles are
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// The profile's name
+    pub(crate) name: String,
+
+    /// The format
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(EXPORTED.iter().map(|f| f.as_str())))]
+    pub(crate) format: String,
+
+    /// Put passwords, pre-shared keys and private keys into it
+    #[arg(long)]
+    pub(crate) secrets: bool,
+
+    /// Where profiles are
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Args, Debug)]

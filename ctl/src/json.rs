@@ -1,9 +1,13 @@
 //! What `--json` prints. [`SCHEMA`] changes when a field goes or changes its meaning; new fields may come without.
 
+use std::path::PathBuf;
+
 use adit_core::{Failure, windows_errors};
 use adit_dbus_api::{
     ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic, TriedParts,
 };
+use adit_import::{Exported, Format, Import, LeftOut};
+use adit_profile::{ProfileError, ProfileErrors};
 use serde::Serialize;
 
 use crate::exit::{Status, word};
@@ -57,6 +61,129 @@ impl<'f> FailureJson<'f> {
             windows: windows_errors(failure.code, failure.step).iter().map(|(number, _)| *number).collect(),
             exit_status: status.0,
         }
+    }
+}
+
+/// What `ctl import` did.
+#[derive(Serialize)]
+pub(crate) struct ImportJson<'i> {
+    format: &'static str,
+    profiles: Vec<ImportedJson<'i>>,
+    left_out: Vec<LeftOutJson<'i>>,
+}
+
+#[derive(Serialize)]
+struct ImportedJson<'i> {
+    name: &'i str,
+    called: &'i str,
+    toml: Option<&'i str>,
+    wrote: Vec<String>,
+    carried: Vec<CarriedJson<'i>>,
+    left_out: Vec<LeftOutJson<'i>>,
+    weak: Vec<WeakJson<'i>>,
+    missing: Vec<MissingJson<'i>>,
+    notes: &'i [String],
+}
+
+#[derive(Serialize)]
+struct CarriedJson<'i> {
+    from: &'i str,
+    to: &'i str,
+}
+
+#[derive(Serialize)]
+struct LeftOutJson<'i> {
+    key: &'i str,
+    why: &'i str,
+}
+
+#[derive(Serialize)]
+struct WeakJson<'i> {
+    key: &'i str,
+    weakening: &'static str,
+    why: &'static str,
+    instead: &'static str,
+    taken: bool,
+    needed: bool,
+}
+
+#[derive(Serialize)]
+struct MissingJson<'i> {
+    what: &'i str,
+    next: &'i str,
+}
+
+impl<'i> ImportJson<'i> {
+    pub(crate) fn new(found: &'i Import, wrote: &[Vec<PathBuf>]) -> Self {
+        let left =
+            |all: &'i [LeftOut]| all.iter().map(|l| LeftOutJson { key: &l.key, why: &l.why }).collect();
+        let profiles = found.profiles.iter().zip(wrote).map(|(profile, paths)| ImportedJson {
+            name: profile.name.as_str(),
+            called: &profile.called,
+            toml: profile.toml.as_deref(),
+            wrote: paths.iter().map(|path| path.display().to_string()).collect(),
+            carried: profile.carried.iter().map(|(from, to)| CarriedJson { from, to }).collect(),
+            left_out: left(&profile.left_out),
+            weak: profile
+                .weak
+                .iter()
+                .map(|w| WeakJson {
+                    key: &w.key,
+                    weakening: w.weakening.as_str(),
+                    why: w.weakening.why(),
+                    instead: w.weakening.instead(),
+                    taken: w.taken,
+                    needed: w.needed,
+                })
+                .collect(),
+            missing: profile.missing.iter().map(|m| MissingJson { what: &m.what, next: &m.next }).collect(),
+            notes: &profile.notes,
+        });
+        Self { format: found.format.as_str(), profiles: profiles.collect(), left_out: left(&found.left_out) }
+    }
+}
+
+/// What `ctl export` made.
+#[derive(Serialize)]
+pub(crate) struct ExportJson<'e> {
+    format: &'static str,
+    text: &'e str,
+    left_out: Vec<LeftOutJson<'e>>,
+}
+
+impl<'e> ExportJson<'e> {
+    pub(crate) fn new(format: Format, exported: &'e Exported) -> Self {
+        let left_out = exported.left_out.iter().map(|l| LeftOutJson { key: &l.key, why: &l.why }).collect();
+        Self { format: format.as_str(), text: &exported.text, left_out }
+    }
+}
+
+/// What `ctl check` says of a file.
+#[derive(Serialize)]
+pub(crate) struct FileCheckJson {
+    file: String,
+    valid: bool,
+    problems: Vec<CheckProblem>,
+}
+
+#[derive(Serialize)]
+struct CheckProblem {
+    code: &'static str,
+    place: String,
+    text: String,
+    hint: String,
+}
+
+impl FileCheckJson {
+    pub(crate) fn new(file: String, errors: Option<&ProfileErrors>) -> Self {
+        let problem = |e: &ProfileError| CheckProblem {
+            code: e.code.as_str(),
+            place: e.place(),
+            text: e.message.clone(),
+            hint: e.help.clone(),
+        };
+        let problems: Vec<_> = errors.map(|e| e.all().iter().map(problem).collect()).unwrap_or_default();
+        Self { file, valid: problems.is_empty(), problems }
     }
 }
 

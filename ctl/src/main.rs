@@ -1,16 +1,22 @@
 //! `ctl`, Adit's command line.
 
 mod args;
+mod check;
+mod delete;
 mod doctor;
 mod down;
+mod edit;
 mod ended;
 mod errors;
 mod exit;
+mod export;
+mod import;
 mod interrupt;
 mod json;
 mod monitor;
 mod output;
 mod pages;
+mod place;
 mod read;
 mod rekey;
 mod reload;
@@ -54,6 +60,11 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::Status { name } => read::status(name.as_deref(), cli.bus, output).await,
         Command::List => read::list(cli.bus, output).await,
         Command::Show { name } => read::show(name, cli.bus, output).await,
+        Command::Import(args) => import::import(args, cli.bus, output).await,
+        Command::Export(args) => export::export(args, output),
+        Command::Check { files } => check::check(files, output),
+        Command::Edit { name, config } => edit::edit(name, config, cli.bus, output).await,
+        Command::Delete { name, config } => delete::delete(name, config, cli.bus, output).await,
         Command::Monitor => monitor::monitor(cli.bus, output).await,
         Command::Reload => reload::reload(cli.bus, output).await,
         Command::Doctor => doctor::doctor(cli.bus, output).await,

@@ -16,3 +16,12 @@ pub(crate) async fn reload(bus: BusChoice, output: Output) -> Result<(), Ended> 
     }
     output.line("the configuration was read again")
 }
+
+/// The same, where a daemon is there; where there is none, it reads its files when it starts.
+pub(crate) async fn quietly(bus: BusChoice) {
+    let Ok(connection) = session::open(bus).await else { return };
+    if let Ok(manager) = ManagerProxy::new(&connection).await {
+        // A mistake in another file is not this command's; `ctl reload` tells it.
+        let _ = manager.reload().await;
+    }
+}

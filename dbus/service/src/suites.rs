@@ -159,3 +159,57 @@ fn integrity(integrity: Integrity) -> xfrm::Integrity {
         Integrity::HmacSha512_256 => xfrm::Integrity::HmacSha512_256,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_profile::SuiteKind;
+
+    use super::*;
+
+    /// `ctl import` and `ctl check` have no core of IKE to ask.
+    #[test]
+    fn what_an_import_takes_for_a_proposal_is_one() {
+        let ciphers = [
+            "aes128",
+            "aes256",
+            "3des",
+            "aes256gcm16",
+            "aes128gcm",
+            "chacha20poly1305",
+            "aes",
+            "null",
+            "rot13",
+        ];
+        let hashes = ["", "-sha256", "-sha1", "-sha2_512", "-prfsha384", "-sha384-prfsha256", "-md5"];
+        let rest = [
+            "",
+            "-x25519",
+            "-modp2048",
+            "-modp1024",
+            "-ecp384-modp1536",
+            "-curve25519-ke1_mlkem768",
+            "-esn",
+            "-noesn-ecp256",
+            "-ke1_none",
+        ];
+        for cipher in ciphers {
+            for hash in hashes {
+                for rest in rest {
+                    let text = format!("{cipher}{hash}{rest}");
+                    for (kind, ours) in
+                        [(SuiteKind::Ike, check_ike(&text)), (SuiteKind::Esp, check_esp(&text))]
+                    {
+                        let theirs = adit_import::check_suite(kind, &text);
+                        // What it makes itself it makes whole; what it lets pass the daemon tells.
+                        match (&ours, &theirs) {
+                            (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs, "{text}"),
+                            (Ok(_), Err(why)) => panic!("{kind:?} {text}: {why}"),
+                            (Err(why), Ok(_)) => panic!("{kind:?} {text}: {why}"),
+                            (Err(_), Err(_)) => {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

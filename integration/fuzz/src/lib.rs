@@ -5,6 +5,7 @@ pub mod auth;
 pub mod certificates;
 pub mod dhcp;
 pub mod ikev1;
+pub mod import;
 pub mod l2tp;
 pub mod ppp;
 pub mod samples;
