@@ -33,6 +33,25 @@ fn either_end_rekeys_a_child_sa() {
     }
 }
 
+/// A client without perfect forward secrecy, or with another group, at a server that would rather have its own: what the server
+/// offers in the CHILD_SA's place is what the client has.
+#[test]
+fn a_child_sa_is_rekeyed_with_the_group_that_it_has() {
+    for offered in ["aes128-sha256", "aes128-sha256-ecp384"] {
+        let mut world = World::new(33);
+        world.ends[1].config.esp = ["aes128-sha256-ecp256-ecp384", "aes128-sha256"].map(|p| esp(p)).concat();
+        world.ends[0].config.esp = esp(offered);
+        world.dial(InitiatorConfig { esp: esp(offered), ..config() });
+        world.run(Duration::from_secs(3));
+        let (sa, child) = (world.ends[1].sa(), Some(child_of(&world.ends[1])));
+        world.input(1, Input::Rekey { sa, child });
+        world.run(Duration::from_secs(5));
+        let refused = world.ends[1].count(|e| matches!(e, Event::RekeyRefused { .. }));
+        let ups = world.ends[1].count(|e| matches!(e, Event::ChildUp(_)));
+        assert_eq!((refused, ups, world.same()), (0, 1, 2), "{offered}");
+    }
+}
+
 #[test]
 fn a_child_sa_is_rekeyed_before_its_life_is_over() {
     let mut world = up(31, config());

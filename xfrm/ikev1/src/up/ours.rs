@@ -3,6 +3,7 @@
 use adit_core::{Failure, FailureCode, Instant, Step as At, TrafficSelector};
 use adit_isakmp::ExchangeType;
 use adit_isakmp::crypto::KeyExchange;
+use adit_isakmp::proposal::EspProposal;
 use adit_isakmp::v1::proposal::{self, ChosenEsp, accept_esp};
 use adit_isakmp::v1::{Identification, Message, Notify, NotifyKind, Payload, SecurityAssociation};
 
@@ -177,7 +178,7 @@ impl Up {
         match (step, answer) {
             (Step::Spi(_), Answer::Spi(Ok(spi))) => {
                 quick.spi = spi;
-                match proposal::pfs(&self.policy.esp) {
+                match proposal::pfs(&self.wanted(replaces)) {
                     Some(method) => {
                         quick.step = Step::Key(cx.ask(Ask::Generate(method)));
                         self.ours.push(quick);
@@ -206,11 +207,27 @@ impl Up {
         }
     }
 
+    /// What is offered. In a CHILD_SA's place there is to be one like it: a peer that had no group for the first, or another
+    /// one, has none for the next (RFC 2409 §5.5).
+    fn wanted(&self, replaces: Option<ChildId>) -> Vec<EspProposal> {
+        let former = replaces.and_then(|id| self.children.iter().find(|c| c.id == id));
+        let Some(former) = former else { return self.policy.esp.clone() };
+        let mut all: Vec<EspProposal> = Vec::new();
+        for proposal in &self.policy.esp {
+            let like = EspProposal { ke: former.suite.ke.into_iter().collect(), ..proposal.clone() };
+            if !all.contains(&like) {
+                all.push(like);
+            }
+        }
+        all
+    }
+
     fn send_first(&mut self, cx: &mut Cx<'_>, mut quick: Ours, key: Option<Box<dyn KeyExchange>>) -> Fate {
         let (replaces, timing, how) = (quick.replaces, self.policy.timing, self.how());
         let life = lifetime(timing.rekey_child);
         let mode = self.policy.mode;
-        let Some(offered) = proposal::offer_esp(&self.policy.esp, quick.spi, (mode, how), life) else {
+        let wanted = self.wanted(replaces);
+        let Some(offered) = proposal::offer_esp(&wanted, quick.spi, (mode, how), life) else {
             return self.quick_failed(cx, replaces, explain::nothing_to_offer("esp"));
         };
         let mut payloads = vec![Payload::Sa(offered.clone()), Payload::Nonce(quick.ni.clone())];
