@@ -103,8 +103,13 @@ impl Strategy {
     pub(crate) fn note(&self) -> Option<String> {
         let words: Vec<&str> = self.order.iter().map(|kind| kind.word()).collect();
         (words.len() > 1).then(|| {
-            let first = self.first().word();
-            format!("{}: {}; taken: tunnel = \"{first}\"", self.called, words.join(", "))
+            let (first, all) = (self.first().word(), words.join("\", \""));
+            format!(
+                "{}: {}; taken: tunnel = \"{first}\". Where the server takes a name and a password by each of them, write \
+                 tunnel = [\"{all}\"]",
+                self.called,
+                words.join(", ")
+            )
         })
     }
 }
@@ -117,7 +122,9 @@ mod tests {
     fn a_list_has_each_once() {
         let strategy = Strategy::of_list(&["SSTP", "IKEv2", "sstp"]).unwrap();
         assert_eq!(strategy.order, [Kind::Sstp, Kind::Ikev2]);
-        assert_eq!(strategy.note().unwrap(), "a list of protocols: sstp, ikev2; taken: tunnel = \"sstp\"");
+        let note = strategy.note().unwrap();
+        assert!(note.starts_with("a list of protocols: sstp, ikev2; taken: tunnel = \"sstp\"."), "{note}");
+        assert!(note.ends_with("write tunnel = [\"sstp\", \"ikev2\"]"), "{note}");
         assert!(Strategy::of_list(&["SSTP", "OpenVPN"]).is_none());
         assert!(Strategy::of_phone_book("7").unwrap().note().is_none());
     }
