@@ -20,8 +20,15 @@ const USAGE: &str = "cargo xtask package [--out DIR]
   --out DIR  where to";
 
 /// The packages, and the programs that each takes: cargo's package, the program.
-const PACKAGES: [(&str, &[(&str, &str)]); 1] =
-    [("aditd", &[("adit-service", "aditd"), ("ctl", "ctl"), ("adit-ppp-scripts", "adit-ppp-scripts")])];
+const PACKAGES: [(&str, &[(&str, &str)]); 2] = [
+    ("aditd", &[("adit-service", "aditd"), ("ctl", "ctl"), ("adit-ppp-scripts", "adit-ppp-scripts")]),
+    ("network-manager-adit", &[("adit-nm", "nm-adit-service"), ("adit-nm", "nm-adit-auth-dialog")]),
+];
+
+/// What they are called.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    PACKAGES.iter().map(|(name, _)| *name)
+}
 
 /// Builds our programs as they are shipped, and packs them.
 ///
@@ -39,22 +46,23 @@ pub(crate) fn package(arguments: &[String]) -> Result<(), String> {
         command.args(["-p", package, "--bin", program]);
     }
     run(&mut command)?;
-    for package in packages(&target().join("release"), &out)? {
+    for package in packages(&target().join("release"), &out, &names().collect::<Vec<_>>())? {
         println!("{}", package.display());
     }
     Ok(())
 }
 
-/// Packs the programs of `programs` into `out`; where the packages are.
+/// Makes the packages of these names from the programs of `programs`, in `out`; where they are. The daemon's programs have to be
+/// there for each.
 ///
 /// # Errors
 /// A program or file that a package lacks, or what dpkg-deb says.
-pub(crate) fn packages(programs: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn packages(programs: &Path, out: &Path, names: &[&str]) -> Result<Vec<PathBuf>, String> {
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let made = out.join("made");
     make(programs, &made)?;
     let folders = tree::Folders { programs, made: &made, packaging: &root().join("packaging") };
-    let done = PACKAGES.iter().map(|(name, _)| pack(name, &folders, out)).collect();
+    let done = names.iter().map(|name| pack(name, &folders, out)).collect();
     fs::remove_dir_all(&made).map_err(|e| format!("{}: {e}", made.display()))?;
     done
 }

@@ -43,8 +43,10 @@ impl Stage {
         for script in ["machine", "in-machine"] {
             copy(&root().join("integration/lab/machine").join(script), &folder.join("bin"))?;
         }
-        if needed(scenarios, PACKAGE) {
-            packed(&folder, release)?;
+        let packages: Vec<&str> =
+            package::names().filter(|name| needed(scenarios, &format!("{name}.deb"))).collect();
+        if !packages.is_empty() {
+            packed(&folder, release, &packages)?;
         }
         for scenario in scenarios {
             copy(&scenario.folder, &folder.join("scenarios"))?;
@@ -145,14 +147,11 @@ fn needed(scenarios: &[Scenario], binary: &str) -> bool {
     scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary))
 }
 
-/// What a scenario calls our Debian package: it needs that beside the programs that are in it.
-const PACKAGE: &str = "aditd.deb";
-
-/// Packs what was built.
-fn packed(stage: &Path, release: bool) -> Result<(), String> {
+/// Packs what was built: `NAME.deb`, for scenarios that need it beside the programs that are in it.
+fn packed(stage: &Path, release: bool, names: &[&str]) -> Result<(), String> {
     let built = target().join(if release { "release" } else { "debug" });
     let made = stage.join("packages");
-    for package in package::packages(&built, &made)? {
+    for package in package::packages(&built, &made, names)? {
         let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.split('_').next().unwrap_or_default().to_owned();
         let to = stage.join("bin").join(format!("{name}.deb"));
