@@ -39,7 +39,7 @@ fn either_end_rekeys_a_child_sa() {
 fn a_child_sa_is_rekeyed_with_the_group_that_it_has() {
     for offered in ["aes128-sha256", "aes128-sha256-ecp384"] {
         let mut world = World::new(33);
-        world.ends[1].config.esp = ["aes128-sha256-ecp256-ecp384", "aes128-sha256"].map(|p| esp(p)).concat();
+        world.ends[1].config.esp = ["aes128-sha256-ecp256-ecp384", "aes128-sha256"].map(esp).concat();
         world.ends[0].config.esp = esp(offered);
         world.dial(InitiatorConfig { esp: esp(offered), ..config() });
         world.run(Duration::from_secs(3));
