@@ -25,7 +25,7 @@ use super::eap::Passwords;
 use super::handle::{After, Carried, ClientHandle, Dial, OneWay, Part};
 use super::idle::Idle;
 use super::install::Installation;
-use super::life::{Ground, MOST_ADDRESSES, PAUSES, unless};
+use super::life::{Ended, Ground, MOST_ADDRESSES, PAUSES, unless};
 use super::login::LogIn;
 use super::new_passwords;
 use super::resolve::resolve;
@@ -97,12 +97,6 @@ pub(crate) struct Attempt {
     login: Option<LogIn>,
 }
 
-enum Ended {
-    Stopped,
-    Idle,
-    Lost(Failure),
-}
-
 impl Attempt {
     /// One that has not begun.
     pub(crate) fn new(part: Part) -> Self {
@@ -147,28 +141,9 @@ impl Attempt {
             Start::OnDemand => self.wait_and_hold().await,
             Start::Manual | Start::Boot => self.up_and_hold().await,
         };
-        match ended {
-            Ended::Stopped => self.end("asked to").await,
-            Ended::Idle => {
-                let result = self.end("idle").await;
-                self.daemon.forget_client(self.id);
-                result
-            }
-            Ended::Lost(failure) => {
-                let result = self.take_down().await;
-                let code = failure.code.as_str();
-                self.daemon.registry().set_state(self.id, State::Failed, code, Some(failure));
-                self.daemon.forget_client(self.id);
-                result
-            }
-        }
-    }
-
-    async fn end(&mut self, why: &str) -> Result<(), Failure> {
-        self.state(State::Disconnecting, why);
+        ended.begins(&self.daemon, self.id);
         let result = self.take_down().await;
-        self.state(State::Disconnected, why);
-        self.daemon.registry().remove(self.id);
+        ended.over(&self.daemon, self.id);
         result
     }
 

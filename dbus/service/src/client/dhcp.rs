@@ -28,9 +28,7 @@ impl Installation {
         match dhcp::ask(&link, address).await {
             Ok(Some(learned)) => self.learned(learned, facts, child).await,
             Ok(None) => {
-                self.tell_of_routes(
-                    "the server does not answer DHCPINFORM: no routes; name networks by  remote-subnets  instead",
-                );
+                self.tell_of_routes(dhcp::NOT_ANSWERED);
                 Ok(())
             }
             // Mostly since the link is gone.
@@ -50,11 +48,7 @@ impl Installation {
             return Ok(());
         };
         facts.subnets = Some(learned.routes.clone());
-        self.daemon.registry().update(self.id(), |f| {
-            let new: Vec<_> = dhcp::servers(&learned).into_iter().filter(|a| !f.dns.contains(a)).collect();
-            f.dns.extend(new);
-            f.domains.extend(learned.domain.clone().filter(|d| !f.domains.contains(d)));
-        });
+        self.daemon.registry().update(self.id(), |facts| dhcp::show(&learned, facts));
         let text = format!("DHCP: {} networks behind the server", learned.routes.len());
         slot.learned = Some(learned);
         self.networking(&mut slot, &facts, child).await?;

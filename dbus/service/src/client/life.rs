@@ -29,6 +29,47 @@ pub(crate) async fn unless<T>(
     }
 }
 
+/// How a dialled connection comes to its end.
+pub(crate) enum Ended {
+    /// Somebody takes it down.
+    Stopped,
+    /// Nothing has gone through it for as long as its profile lets that be so.
+    Idle,
+    /// It could not come up, or back.
+    Lost(Failure),
+}
+
+impl Ended {
+    const fn reason(&self) -> &'static str {
+        if matches!(self, Self::Idle) { "idle" } else { "asked to" }
+    }
+
+    /// Shown before anything is undone.
+    pub(crate) fn begins(&self, daemon: &Daemon, id: ConnectionId) {
+        if !matches!(self, Self::Lost(_)) {
+            daemon.registry().set_state(id, State::Disconnecting, self.reason(), None);
+        }
+    }
+
+    /// Shown when nothing is left of it. Whoever takes it down waits for its handle, which else is forgotten.
+    pub(crate) fn over(self, daemon: &Daemon, id: ConnectionId) {
+        let (registry, reason) = (daemon.registry(), self.reason());
+        let is_forgotten = !matches!(self, Self::Stopped);
+        match self {
+            Self::Stopped | Self::Idle => {
+                registry.set_state(id, State::Disconnected, reason, None);
+                registry.remove(id);
+            }
+            Self::Lost(failure) => {
+                registry.set_state(id, State::Failed, failure.code.as_str(), Some(failure));
+            }
+        }
+        if is_forgotten {
+            daemon.forget_client(id);
+        }
+    }
+}
+
 /// Packets can't be waited for yet: that is told, and tried again after a pause.
 pub(crate) async fn not_armed(daemon: &Daemon, id: ConnectionId, failure: &Failure, pause: &mut Duration) {
     let text = format!("cannot wait for packets yet: {failure} Trying again in {} s.", pause.as_secs());

@@ -21,8 +21,8 @@ use super::install::Installation;
 use super::{Carriage, Happened, Session, Unit};
 use crate::blocking::blocking;
 use crate::client::{
-    After, Carried, ClientHandle, Dial, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part, Passwords, inner,
-    method, new_passwords, no_route, resolve, unless,
+    After, Carried, ClientHandle, Dial, Ended, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part, Passwords,
+    inner, method, new_passwords, no_route, resolve, unless,
 };
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
@@ -91,12 +91,6 @@ pub(crate) struct Attempt {
     keeps_to_link: bool,
 }
 
-enum Ended {
-    Stopped,
-    Idle,
-    Lost(Failure),
-}
-
 impl Attempt {
     /// One that has not begun.
     pub(crate) fn new(part: Part) -> Self {
@@ -143,28 +137,10 @@ impl Attempt {
             StartAt::OnDemand => self.wait_and_hold().await,
             StartAt::Manual | StartAt::Boot => self.up_and_hold().await,
         };
-        let reason = if matches!(ended, Ended::Idle) { "idle" } else { "asked to" };
-        if !matches!(ended, Ended::Lost(_)) {
-            self.state(State::Disconnecting, reason);
-        }
+        ended.begins(&self.daemon, self.id);
         self.passwords.asker.cancel();
         let result = self.take_down().await;
-        match ended {
-            Ended::Stopped => {
-                self.state(State::Disconnected, reason);
-                self.daemon.registry().remove(self.id);
-            }
-            Ended::Idle => {
-                self.state(State::Disconnected, reason);
-                self.daemon.registry().remove(self.id);
-                self.daemon.forget_client(self.id);
-            }
-            Ended::Lost(failure) => {
-                let code = failure.code.as_str();
-                self.daemon.registry().set_state(self.id, State::Failed, code, Some(failure));
-                self.daemon.forget_client(self.id);
-            }
-        }
+        ended.over(&self.daemon, self.id);
         result
     }
 

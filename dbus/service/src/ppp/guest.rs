@@ -69,7 +69,7 @@ struct GuestFacts {
     /// What tells it of that.
     advertising: Option<Advertising>,
     /// What answers it when it asks by DHCPINFORM.
-    answering: Option<dhcp::Answering>,
+    answering: Option<crate::dhcp::Answering>,
     /// Of a setting of its unit.
     undo: Option<Undo>,
     connection: Option<ConnectionId>,
@@ -567,7 +567,7 @@ impl World for Guest {
             facts.scripts.get_or_insert_with(|| Scripts::begin(about)).up(&unit, &network);
         }
         if let Network::V4(v4) = &network {
-            let answering = dhcp::Answering::begin(&self.server, &unit, v4, v4_of(&self.facts().dns));
+            let answering = dhcp::answering(&self.server, &unit, v4, v4_of(&self.facts().dns));
             self.facts().answering = answering;
         }
         Box::pin(std::future::ready(()))

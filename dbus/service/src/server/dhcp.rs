@@ -1,26 +1,15 @@
 //! Clients that ask by DHCPINFORM, through the tunnel, for what is behind this server ([`adit_plan::dhcp`]).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Weak};
 
 use adit_core::Prefix;
 use adit_ikev2::api::SaId;
-use adit_plan::dhcp::{self, Offer, SERVER_PORT};
-use tokio::net::UdpSocket;
-use tokio::task::JoinHandle;
+use adit_plan::dhcp::Offer;
 
 use super::Inner;
 use super::guest::Guest;
-use crate::dhcp::{LONGEST, bound};
-
-/// Answers until it is dropped.
-pub(super) struct Answering(JoinHandle<()>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+use crate::dhcp::Answering;
 
 impl Inner {
     /// From where clients that ask for routes are answered; `None`: none may.
@@ -45,16 +34,18 @@ impl Inner {
                 return None;
             }
         };
-        let socket = match bound(&self.link, Ipv4Addr::UNSPECIFIED, SERVER_PORT) {
-            Ok(socket) => socket,
+        let all: Vec<Weak<Self>> = std::iter::once(self).chain(older).map(Arc::downgrade).collect();
+        let offer = move |from| all.iter().filter_map(Weak::upgrade).find_map(|inner| inner.offer(own, from));
+        match Answering::begin(&self.link, offer) {
+            Ok(answering) => {
+                let _ = self.dhcp.set(own);
+                Some(answering)
+            }
             Err(error) => {
                 tracing::warn!(%error, "server: clients that ask for routes (UDP 67) are not answered");
-                return None;
+                None
             }
-        };
-        let _ = self.dhcp.set(own);
-        let all = std::iter::once(self).chain(older).map(Arc::downgrade).collect();
-        Some(Answering(tokio::spawn(serve(socket, own, all))))
+        }
     }
 
     fn guest_at(&self, address: Ipv4Addr) -> Option<Arc<Guest>> {
@@ -89,23 +80,5 @@ impl Inner {
             dns: shown.dns.iter().filter_map(v4).collect(),
             domain: domains.into_iter().next(),
         })
-    }
-}
-
-async fn serve(socket: UdpSocket, own: Ipv4Addr, all: Vec<Weak<Inner>>) {
-    let mut octets = [0; LONGEST];
-    loop {
-        let (length, from) = match socket.recv_from(&mut octets).await {
-            Ok((length, SocketAddr::V4(from))) => (length, *from.ip()),
-            Ok(_) => continue,
-            // The link is gone.
-            Err(error) => return tracing::debug!(%error, "no more DHCPINFORM"),
-        };
-        let offer = all.iter().filter_map(Weak::upgrade).find_map(|inner| inner.offer(own, from));
-        let question = octets.get(..length).unwrap_or_default();
-        let Some(answer) = offer.and_then(|offer| dhcp::answer(question, from, &offer)) else { continue };
-        if let Err(error) = socket.send_to(&answer, (from, dhcp::CLIENT_PORT)).await {
-            tracing::debug!(client = %from, %error, "DHCPINFORM not answered");
-        }
     }
 }

@@ -67,7 +67,7 @@ pub struct Server {
     /// What tells clients that this host has other addresses.
     moves: Option<tokio::task::AbortHandle>,
     /// What answers clients that ask for routes.
-    dhcp: Option<dhcp::Answering>,
+    dhcp: Option<crate::dhcp::Answering>,
 }
 
 /// Pools by name, each with the addresses that it was made of.

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::eap::Passwords;
 use super::handle::{After, Carrying, ClientHandle, Dial};
-use super::life::{Ground, PAUSES, refused, unless};
+use super::life::{Ended, Ground, PAUSES, refused, unless};
 use super::new_passwords;
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
@@ -85,39 +85,17 @@ struct Choice {
     leaving: JoinSet<Gone>,
 }
 
-enum Ended {
-    Stopped,
-    Idle,
-    Lost(Failure),
-}
-
 impl Choice {
     async fn run(mut self) -> Result<(), Failure> {
         for (kind, why) in &self.left_out {
             self.progress(Step::Profile, &format!("{} does not take part: {why}", kind.name()));
         }
         let ended = self.up_and_hold().await;
-        let reason = if matches!(ended, Ended::Idle) { "idle" } else { "asked to" };
-        if !matches!(ended, Ended::Lost(_)) {
-            self.state(State::Disconnecting, reason);
-        }
+        ended.begins(&self.daemon, self.id);
         self.passwords.asker.cancel();
         let errors = self.wait_for_those_that_leave().await;
         let result = std::mem::take(&mut self.ground).leave(&self.daemon, errors).await;
-        match ended {
-            Ended::Stopped | Ended::Idle => {
-                self.state(State::Disconnected, reason);
-                self.daemon.registry().remove(self.id);
-                if matches!(ended, Ended::Idle) {
-                    self.daemon.forget_client(self.id);
-                }
-            }
-            Ended::Lost(failure) => {
-                let code = failure.code.as_str();
-                self.daemon.registry().set_state(self.id, State::Failed, code, Some(failure));
-                self.daemon.forget_client(self.id);
-            }
-        }
+        ended.over(&self.daemon, self.id);
         result
     }
 
@@ -166,8 +144,8 @@ impl Choice {
         let after = unless(self.stopped.clone(), client.stand()).await.unwrap_or(After::Stopped);
         *self.carried() = None;
         match &after {
-            After::Stopped => self.state(State::Disconnecting, "asked to"),
-            After::Idle => self.state(State::Disconnecting, "idle"),
+            After::Stopped => Ended::Stopped.begins(&self.daemon, self.id),
+            After::Idle => Ended::Idle.begins(&self.daemon, self.id),
             After::Ended(_) => {}
             After::Again(failure, _) => {
                 // It carries nothing any more, whatever is still to be taken away.
@@ -268,10 +246,6 @@ impl Choice {
 
     fn progress(&self, step: Step, text: &str) {
         self.daemon.registry().progress(self.id, step.as_str(), text);
-    }
-
-    fn state(&self, state: State, reason: &str) {
-        self.daemon.registry().set_state(self.id, state, reason, None);
     }
 }
 
