@@ -16,7 +16,7 @@ use crate::shell::{cargo, output, root, run, target};
 
 const USAGE: &str = "cargo xtask package [--out DIR]
 
-  builds the packages for Debian 12 and 13 into target/package, or DIR
+  builds the Debian packages into target/package, or DIR
   --out DIR  where to";
 
 /// The packages, and the programs that each takes: cargo's package, the program.
@@ -67,7 +67,7 @@ pub(crate) fn packages(programs: &Path, out: &Path, names: &[&str]) -> Result<Ve
     done
 }
 
-/// What is generated: completions, man pages, the copyright and the list of changes.
+/// What is generated: completions, man pages, the copyright and the lists of changes.
 fn make(programs: &Path, made: &Path) -> Result<(), String> {
     let _ = fs::remove_dir_all(made);
     for part in ["completions", "man1", "man5", "man7", "man8"] {
@@ -87,9 +87,14 @@ fn make(programs: &Path, made: &Path) -> Result<(), String> {
         }
     }
     write(&made.join("copyright"), &copyright()?)?;
-    let changes = made.join("changelog");
+    let changes = made.join("CHANGELOG.md");
     fs::copy(root().join("CHANGELOG.md"), &changes).map_err(|e| format!("CHANGELOG.md: {e}"))?;
-    run(Command::new("gzip").arg("-9n").arg(changes))
+    run(Command::new("gzip").arg("-9n").arg(changes))?;
+    names().try_for_each(|name| {
+        let changes = made.join(format!("{name}.changelog"));
+        write(&changes, &debian_changes(name)?)?;
+        run(Command::new("gzip").arg("-9n").arg(changes))
+    })
 }
 
 /// The man pages that are written in Markdown.
@@ -114,6 +119,21 @@ fn pages(programs: &Path, made: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("packaging/man/aditd.8.md says nothing of {}", missing.join(", ")))
+}
+
+/// The form that Debian's tools read; people read CHANGELOG.md.
+fn debian_changes(name: &str) -> Result<String, String> {
+    let date = output(
+        Command::new("date").args(["-u", "-R", "-d"]).arg(format!("@{}", epoch())).env("LC_ALL", "C"),
+    )?;
+    let file = root().join("packaging/debian").join(name).join("control");
+    let control = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: ")).unwrap_or_default();
+    Ok(format!(
+        "{name} ({}) unstable; urgency=medium\n\n  * See /usr/share/doc/aditd/CHANGELOG.md.gz.\n\n -- {maintainer}  {}\n",
+        version()?,
+        date.trim()
+    ))
 }
 
 fn copyright() -> Result<String, String> {
