@@ -1,9 +1,6 @@
 //! A connection of NetworkManager's as a profile of ours, on its way to the daemon.
 
-mod foreign;
 mod own;
-mod ppp;
-mod strongswan;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +10,8 @@ use zeroize::Zeroizing;
 use crate::settings::Settings;
 use crate::toml::Toml;
 
+/// The type of our connections.
+const SERVICE: &str = "org.freedesktop.NetworkManager.adit";
 /// The longest name of a profile.
 const LONGEST_NAME: usize = 64;
 
@@ -51,20 +50,11 @@ impl Draft {
     /// Its type is none of ours, or it says what can't be carried over.
     pub(crate) fn of(settings: &Settings, read: Read<'_>) -> Result<Self, Failure> {
         let mut page = Page::default();
-        match settings.service.strip_prefix("org.freedesktop.NetworkManager.") {
-            Some("adit") => own::translate(settings, read, &mut page)?,
-            Some("strongswan") => strongswan::translate(settings, read, &mut page)?,
-            Some("l2tp") => ppp::l2tp(settings, read, &mut page)?,
-            Some("pptp") => ppp::pptp(settings, &mut page)?,
-            Some("sstp") => ppp::sstp(settings, read, &mut page)?,
-            _ => {
-                let text = format!(
-                    "connections of the type \"{}\" are none of ours",
-                    settings.service.escape_debug()
-                );
-                return Err(mistake(text));
-            }
+        if settings.service != SERVICE {
+            let kind = settings.service.escape_debug();
+            return Err(mistake(format!("connections of the type \"{kind}\" are none of ours")));
         }
+        own::translate(settings, read, &mut page)?;
         let Page { toml, takes, missing, answers, proof } = page;
         Ok(Self { name: name(settings), toml: toml.done(), takes, missing, answers, proof })
     }

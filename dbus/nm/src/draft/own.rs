@@ -37,6 +37,9 @@ const BARE: &[&str] = &[
     "require-mppe",
     "ppp-scripts",
     "hide-avps",
+    "weak",
+    "race",
+    "sstp-after-bad-certificate",
 ];
 /// Certificates: files, perhaps anywhere.
 const CERTIFICATES: &[&str] = &["ca", "certificate"];
@@ -59,13 +62,16 @@ pub(super) fn translate(settings: &Settings, read: Read<'_>, page: &mut Page) ->
     }
     page.common(settings, &says);
     let value = |key: &str| settings.data.get(key).map(String::as_str);
-    let ppp = matches!(value("tunnel"), Some("pptp" | "sstp" | "l2tp"));
-    let l2tp = value("tunnel") == Some("l2tp") && value("ipsec") != Some("none");
+    let tunnels: Vec<&str> = value("tunnel").into_iter().flat_map(words).collect();
+    let ppp = matches!(tunnels[..], ["pptp" | "sstp" | "l2tp"]);
+    let l2tp = tunnels == ["l2tp"] && value("ipsec") != Some("none");
     let by_psk = !ppp && [value("auth"), value("remote-auth")].contains(&Some("psk"));
-    if (by_psk || l2tp) && !says("psk-file") {
+    // Of several types only L2TP has one, which takes part if it is there.
+    let given = is_choice(&tunnels) && (settings.secrets.contains_key("psk") || says("psk-flags"));
+    if (by_psk || l2tp || given) && !says("psk-file") {
         page.psk(settings, "psk");
     }
-    let by_password = ppp || value("auth") == Some("eap");
+    let by_password = ppp || is_choice(&tunnels) || value("auth") == Some("eap");
     if by_password && !says("key") && !says("password-file") {
         page.password(settings, "password");
     }
@@ -73,6 +79,11 @@ pub(super) fn translate(settings: &Settings, read: Read<'_>, page: &mut Page) ->
         page.answers.insert("pin", pin.clone());
     }
     Ok(())
+}
+
+/// Whether that names several types of tunnel.
+fn is_choice(tunnels: &[&str]) -> bool {
+    tunnels.len() > 1 || tunnels.iter().any(|word| *word == "auto" || word.ends_with("-first"))
 }
 
 fn entry(
@@ -109,6 +120,8 @@ fn entry(
             let files: Vec<String> = words(value).map(read).collect::<Result<_, _>>()?;
             page.toml.list(key, &files);
         }
+        // One word may be more than a type: `auto`.
+        "tunnel" if words(value).nth(1).is_some() => page.toml.list(key, &words(value).collect::<Vec<_>>()),
         _ if LISTS.contains(&key) => page.toml.list(key, &words(value).collect::<Vec<_>>()),
         _ if BARE.contains(&key) && is_bare(value) => page.toml.bare(key, value.trim()),
         _ => page.toml.text(key, value),
@@ -184,6 +197,20 @@ mod tests {
         assert_eq!(profile.user.as_deref(), Some("CORP\\alice"));
         assert_eq!(profile.interface.unwrap().as_str(), "corp");
         assert!(told.toml.contains("/home/alice/ca.pem"));
+    }
+
+    #[test]
+    fn a_connection_may_have_several_types_of_tunnel() {
+        let kinds = |tunnel: &str, more: &[(&str, &str)]| {
+            let data = [&[("server", "a"), ("user", "alice"), ("tunnel", tunnel)][..], more].concat();
+            profile(&draft(&data, &[], &[]).unwrap()).kinds()
+        };
+        assert_eq!(kinds("ikev2 sstp", &[("race", "false")]), [TunnelKind::Ikev2, TunnelKind::Sstp]);
+        assert_eq!(
+            kinds("auto", &[("weak", "true")]),
+            [TunnelKind::Ikev2, TunnelKind::Sstp, TunnelKind::Pptp]
+        );
+        assert_eq!(kinds("sstp", &[]), [TunnelKind::Sstp]);
     }
 
     #[test]
