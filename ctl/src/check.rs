@@ -1,20 +1,16 @@
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_import::check_suite;
-use adit_profile::{Access, ProfileErrors, ProfileName, Source, parse_profile, parse_server};
+use adit_profile::{ProfileErrors, ProfileName, Source, parse_profile, parse_server};
 use zeroize::Zeroizing;
 
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::json::{self, FileCheckJson};
 use crate::output::Output;
+use crate::profile_file;
 use crate::render;
-
-/// The most that is read: more than any profile with its certificates has.
-const LONGEST: u64 = 512 * 1024;
 
 /// `ctl check`: every file, whatever the others are.
 pub(crate) fn check(files: &[PathBuf], output: Output) -> Result<(), Ended> {
@@ -47,8 +43,11 @@ fn one(path: &Path, shown: &str) -> Result<Checked, Failure> {
     let bad = |text: String, hint: &str| {
         Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(hint)
     };
-    let (text, access) =
-        content(path).map_err(|e| bad(format!("{shown} cannot be read: {e}"), "name profiles, as TOML"))?;
+    let (text, access) = profile_file::content(path)
+        .map_err(|e| bad(format!("{shown} cannot be read: {e}"), "name profiles, as TOML"))?;
+    // Who can read a file counts where the daemon reads it.
+    let place = path.canonicalize().unwrap_or_default();
+    let access = access.filter(|_| place.starts_with("/etc/adit"));
     let source = Source { file: shown, text: &text, access };
     if path.file_name().is_some_and(|name| name == "server.toml") {
         let errors = parse_server(&source, &check_suite).err();
@@ -60,20 +59,4 @@ fn one(path: &Path, shown: &str) -> Result<Checked, Failure> {
         stem.parse().map_err(|e: adit_profile::NameError| bad(format!("{shown}: {}", e.why), &e.allowed))?;
     let errors = parse_profile(&name, &source, &check_suite).err();
     Ok((text, errors))
-}
-
-/// Who can read a file counts where the daemon reads it.
-fn content(path: &Path) -> std::io::Result<(Zeroizing<String>, Option<Access>)> {
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(LONGEST).read_to_string(&mut text)?;
-        return Ok((text, None));
-    }
-    let file = std::fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    file.take(LONGEST).read_to_string(&mut text)?;
-    let adit = nix::unistd::Group::from_name("adit").ok().flatten().map(|group| group.gid.as_raw());
-    let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: adit };
-    let place = path.canonicalize().unwrap_or_default();
-    Ok((text, place.starts_with("/etc/adit").then_some(access)))
 }

@@ -94,7 +94,7 @@ fn membership() -> DoctorCheck {
     if nix::unistd::geteuid().is_root() {
         return check("rights", DoctorStatus::Ok, "you are root", "");
     }
-    let Some(group) = nix::unistd::Group::from_name("adit").ok().flatten() else {
+    let Some(group) = crate::profile_file::adit_group() else {
         return check("rights", DoctorStatus::Fail, "there is no group adit", "sudo systemd-sysusers");
     };
     let member = nix::unistd::getegid() == group.gid

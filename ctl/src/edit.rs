@@ -1,4 +1,4 @@
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,10 +13,7 @@ use crate::ended::Ended;
 use crate::exit::Status;
 use crate::output::Output;
 use crate::place::{Placed, place};
-use crate::{json, reload, render};
-
-/// No profile is longer, in bytes.
-const LONGEST: u64 = 512 * 1024;
+use crate::{json, profile_file, reload, render};
 
 /// `ctl edit`.
 pub(crate) async fn edit(name: &str, config: &Path, bus: BusChoice, output: Output) -> Result<(), Ended> {
@@ -71,9 +68,7 @@ fn again(output: Output) -> bool {
 }
 
 fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(8192));
-    std::fs::File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+    profile_file::content(path).map(|(text, _)| text)
 }
 
 fn unread(path: &Path, error: &std::io::Error, name: &str) -> Failure {

@@ -1,4 +1,3 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
@@ -14,10 +13,11 @@ use crate::ended::Ended;
 use crate::exit::Status;
 use crate::json::{self, ExportJson};
 use crate::output::Output;
+use crate::profile_file;
 use crate::render;
 
 /// No file of the configuration is longer, in bytes.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: usize = 1 << 20;
 /// Whoever may read a secret here has it already: who else may is not asked.
 const MINE: Access = Access { mode: 0o600, gid: 0, adit_gid: None };
 
@@ -73,10 +73,8 @@ fn profile(args: &Export) -> Result<Profile, Option<Failure>> {
 }
 
 fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(bytes),
+    match std::fs::File::open(path).and_then(|file| profile_file::whole(file, LONGEST)) {
+        Ok(bytes) => Ok(bytes),
         Err(error) => {
             let (code, hint) = match error.kind() {
                 std::io::ErrorKind::NotFound => (FailureCode::NotFound, "ctl list  shows the profiles"),

@@ -17,6 +17,7 @@ mod monitor;
 mod output;
 mod pages;
 mod place;
+mod profile_file;
 mod read;
 mod rekey;
 mod reload;

@@ -23,7 +23,7 @@ pub(crate) fn place(files: &[Placed<'_>], replace: bool) -> Result<(), Failure> 
         let hint = "to replace it: --replace; to have both: --name NAME";
         return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(hint));
     }
-    let group = nix::unistd::Group::from_name("adit").ok().flatten().map(|group| group.gid);
+    let group = crate::profile_file::adit_group().map(|group| group.gid);
     let mut staged: Vec<PathBuf> = Vec::new();
     let written = files
         .iter()

@@ -1,6 +1,4 @@
 use std::collections::HashMap;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,7 +8,8 @@ use adit_dbus_api::{
     ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, Seen, WantedParts, failure_of, seen,
     signals, status_of,
 };
-use adit_profile::{Access, ProfileName, Source, parse_profile};
+use adit_import::check_suite;
+use adit_profile::{ProfileName, Source, parse_profile};
 use futures_util::{FutureExt, StreamExt};
 use zbus::{Connection, MessageStream};
 use zeroize::Zeroizing;
@@ -21,13 +20,11 @@ use crate::exit::Status;
 use crate::interrupt::Interrupts;
 use crate::json::{self, ConnectionJson};
 use crate::output::Output;
+use crate::profile_file;
 use crate::render;
 use crate::secret::Secrets;
 use crate::session;
 use crate::steps::Steps;
-
-/// The most that `--file` reads: more than any profile with its certificates has.
-const LONGEST: u64 = 512 * 1024;
 
 /// `ctl up`.
 pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), Ended> {
@@ -270,10 +267,10 @@ fn read(path: &Path, name: Option<&str>, output: Output) -> Result<(String, Zero
     let profile_name: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
         bad(e.why, format!("give it one: ctl up NAME --file {shown}"))
     })?;
-    let (text, access) = content(path)
+    let (text, access) = profile_file::content(path)
         .map_err(|e| bad(format!("{shown} cannot be read: {e}"), "name a profile, as TOML".into()))?;
     let source = Source { file: &shown, text: &text, access };
-    match parse_profile(&profile_name, &source, &|_, _| Ok(Vec::new())) {
+    match parse_profile(&profile_name, &source, &check_suite) {
         Ok(_) => Ok((name, text)),
         Err(errors) if output.json => Err(Ended::failed(&name, errors.into())),
         Err(errors) => {
@@ -282,20 +279,4 @@ fn read(path: &Path, name: Option<&str>, output: Output) -> Result<(String, Zero
             Err(Ended::Said(Status::of(failure.code)))
         }
     }
-}
-
-fn content(path: &Path) -> std::io::Result<(Zeroizing<String>, Option<Access>)> {
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(LONGEST).read_to_string(&mut text)?;
-        return Ok((text, None));
-    }
-    let file = std::fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    file.take(LONGEST).read_to_string(&mut text)?;
-    Ok((text, Some(Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid: group("adit") })))
-}
-
-fn group(name: &str) -> Option<u32> {
-    nix::unistd::Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw())
 }
