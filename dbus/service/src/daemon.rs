@@ -1,5 +1,7 @@
 //! The daemon: what there is one of, and what D-Bus may ask of it.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::esp::{Numbers, Rekey, Sad, not_on_demand};
+use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
@@ -267,41 +269,6 @@ impl Daemon {
             _ => Err(Failure::new(FailureCode::NotFound, Step::Close, "there is no such connection")
                 .hint("ctl status  shows the connections")),
         }
-    }
-
-    /// Has keys of a connection replaced now; returns how many SAs are to be.
-    ///
-    /// # Errors
-    /// There is no such connection, or it has no such keys.
-    pub async fn rekey(&self, id: ConnectionId, which: Rekey) -> Result<u32, Failure> {
-        let facts = self.registry.get(id);
-        let (kind, role) =
-            facts.map_or((TunnelKind::Ikev2, Role::Client), |facts| (facts.tunnel, facts.role));
-        let dialled = lock(&self.clients).get(&id).map(ClientHandle::ike_sa);
-        let sa = match (kind, dialled) {
-            (TunnelKind::Ikev2, Some(sa)) => sa?,
-            (TunnelKind::Ikev2, None) => {
-                self.server.lock().await.as_ref().and_then(|server| server.ike_sa(id))
-            }
-            (kind, _) => {
-                let protection = lock(&self.protections).get(&id).copied();
-                Some(protection.ok_or_else(|| not_on_demand(kind, role))?)
-            }
-        };
-        match sa.map_or(0, |sa| self.sad.rekey(sa, which)) {
-            0 => Err(Failure::new(FailureCode::NotFound, Step::Established, "it has no keys to replace now")
-                .hint("ctl status  shows whether it is connected")),
-            asked => Ok(asked),
-        }
-    }
-
-    /// This protects a connection's L2TP tunnel from now on; `None`: nothing does.
-    pub(crate) fn protected(&self, id: ConnectionId, by: Option<SaId>) {
-        let mut protections = lock(&self.protections);
-        match by {
-            Some(sa) => protections.insert(id, sa),
-            None => protections.remove(&id),
-        };
     }
 
     /// Hands over a secret that a connection waits for.
