@@ -86,13 +86,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_has_a_status_in_the_table_and_on_the_page() {
-        let page = include_str!("../../docs/dbus.md");
+    fn every_failure_has_a_status_in_the_table() {
         for code in FailureCode::ALL {
-            let status = Status::of(*code);
-            assert!(TABLE.iter().any(|(s, _)| *s == status), "{code}");
-            let row = page.lines().find(|l| l.starts_with(&format!("| `{code}` |"))).unwrap();
-            assert!(row.ends_with(&format!("| {} |", status.0)), "{row} but {status:?}");
+            assert!(TABLE.iter().any(|(status, _)| *status == Status::of(*code)), "{code}");
         }
     }
 
