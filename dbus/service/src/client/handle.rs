@@ -106,18 +106,11 @@ impl ClientHandle {
     }
 
     /// Its IKE_SA, while there is one.
-    ///
-    /// # Errors
-    /// What carries it has none.
-    pub fn ike_sa(&self) -> Result<Option<SaId>, Failure> {
-        match self.carried() {
-            None => Ok(None),
-            Some(Carried::Esp(installation)) => Ok(installation.newest()),
-            Some(Carried::Ppp(_)) => {
-                let text = "keys of a PPTP connection are not replaced on demand: MPPE changes them by itself (RFC 3078 §7)";
-                Err(Failure::new(FailureCode::NotFound, Step::Established, text)
-                    .hint("ctl down, then ctl up  gives it other ones"))
-            }
+    #[must_use]
+    pub fn ike_sa(&self) -> Option<SaId> {
+        match self.carried()? {
+            Carried::Esp(installation) => installation.newest(),
+            Carried::Ppp(_) => None,
         }
     }
 

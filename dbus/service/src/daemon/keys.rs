@@ -5,7 +5,6 @@ use adit_ikev2::api::SaId;
 use adit_profile::TunnelKind;
 
 use super::{Daemon, lock};
-use crate::client::ClientHandle;
 use crate::esp::{Rekey, not_on_demand};
 use crate::registry::{ConnectionId, Role};
 
@@ -18,9 +17,9 @@ impl Daemon {
         let facts = self.registry.get(id);
         let (kind, role) =
             facts.map_or((TunnelKind::Ikev2, Role::Client), |facts| (facts.tunnel, facts.role));
-        let dialled = lock(&self.clients).get(&id).map(ClientHandle::ike_sa);
+        let dialled = lock(&self.clients).get(&id).cloned();
         let sa = match (kind, dialled) {
-            (TunnelKind::Ikev2, Some(sa)) => sa?,
+            (TunnelKind::Ikev2, Some(dialled)) => dialled.ike_sa(),
             (TunnelKind::Ikev2, None) => {
                 self.server.lock().await.as_ref().and_then(|server| server.ike_sa(id))
             }
