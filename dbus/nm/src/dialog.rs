@@ -108,6 +108,8 @@ fn label(secret: &str, settings: &Settings) -> String {
         "code" => format!("Code{user}"),
         "pin" => "PIN of the token".to_owned(),
         "psk" => "Pre-shared key".to_owned(),
+        "proxy-user" => "User name at the proxy".to_owned(),
+        "proxy-password" => "Password at the proxy".to_owned(),
         other => other.to_owned(),
     }
 }

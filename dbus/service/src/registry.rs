@@ -105,7 +105,7 @@ pub struct ChildFacts {
 /// A secret that a person is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wanted {
-    /// What it is: `password`, `new-password`, `code`.
+    /// What it is: `password`, `new-password`, `code`, `pin`, `proxy-user`, `proxy-password`.
     pub field: String,
     /// What to show in front of the place to type it.
     pub prompt: String,

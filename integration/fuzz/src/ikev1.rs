@@ -18,8 +18,7 @@ use adit_isakmp::v1::proposal::{
     Encapsulation, choose_esp, choose_ike, describe_esp, describe_ike, offer_ike, read_lifetime,
 };
 use adit_isakmp::v1::{
-    Cbc, CertData, Delete, Fragment, Identification, Message, Notify, NotifyKind, Payload, Provider,
-    emit,
+    Cbc, CertData, Delete, Fragment, Identification, Message, Notify, NotifyKind, Payload, Provider, emit,
 };
 use adit_isakmp::{Encryption, ExchangeType, Flags, HeaderView, Integrity, KeMethod, Prf, VERSION_1};
 use adit_sim::crypto::ToyCrypto;

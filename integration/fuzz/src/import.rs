@@ -55,7 +55,8 @@ fn of(format: Format, data: &[u8]) {
         for profile in found.profiles {
             let Some(toml) = profile.toml else { continue };
             let source = Source { file: "corp.toml", text: &toml, access: None };
-            let read = parse_profile(&profile.name, &source, &check_suite).expect("what comes out is a profile");
+            let read =
+                parse_profile(&profile.name, &source, &check_suite).expect("what comes out is a profile");
             assert_eq!(read.start, Start::Manual);
             assert!(profile.files.iter().all(|file| file.name.parse::<FileName>().is_ok()));
         }
@@ -64,16 +65,44 @@ fn of(format: Format, data: &[u8]) {
 
 pub(crate) fn samples() -> Vec<(&'static str, String, Vec<u8>)> {
     const FILES: &[(&str, &str, &[u8])] = &[
-        ("import_networkmanager", "strongswan", include_bytes!("../../scenarios/import-nm-strongswan/client/tmp/corp.nmconnection")),
-        ("import_networkmanager", "l2tp", include_bytes!("../../scenarios/import-nm-l2tp/client/tmp/corp.nmconnection")),
-        ("import_networkmanager", "sstp", include_bytes!("../../scenarios/import-nm-sstp/client/tmp/corp.nmconnection")),
-        ("import_networkmanager", "pptp", include_bytes!("../../scenarios/import-nm-pptp/client/tmp/corp.nmconnection")),
-        ("import_mobileconfig", "corp", include_bytes!("../../scenarios/import-mobileconfig/client/tmp/corp.mobileconfig")),
+        (
+            "import_networkmanager",
+            "strongswan",
+            include_bytes!("../../scenarios/import-nm-strongswan/client/tmp/corp.nmconnection"),
+        ),
+        (
+            "import_networkmanager",
+            "l2tp",
+            include_bytes!("../../scenarios/import-nm-l2tp/client/tmp/corp.nmconnection"),
+        ),
+        (
+            "import_networkmanager",
+            "sstp",
+            include_bytes!("../../scenarios/import-nm-sstp/client/tmp/corp.nmconnection"),
+        ),
+        (
+            "import_networkmanager",
+            "pptp",
+            include_bytes!("../../scenarios/import-nm-pptp/client/tmp/corp.nmconnection"),
+        ),
+        (
+            "import_mobileconfig",
+            "corp",
+            include_bytes!("../../scenarios/import-mobileconfig/client/tmp/corp.mobileconfig"),
+        ),
         ("import_sswan", "corp", include_bytes!("../../scenarios/import-sswan/client/tmp/corp.sswan")),
         ("import_pbk", "corp", include_bytes!("../../scenarios/import-pbk/client/tmp/rasphone.pbk")),
-        ("import_profilexml", "corp", include_bytes!("../../scenarios/import-profilexml/client/tmp/corp.xml")),
+        (
+            "import_profilexml",
+            "corp",
+            include_bytes!("../../scenarios/import-profilexml/client/tmp/corp.xml"),
+        ),
         ("import_swanctl", "corp", include_bytes!("../../scenarios/import-swanctl/client/tmp/swanctl.conf")),
-        ("import_ipsec_conf", "corp", include_bytes!("../../scenarios/import-ipsec-conf/client/tmp/ipsec.conf")),
+        (
+            "import_ipsec_conf",
+            "corp",
+            include_bytes!("../../scenarios/import-ipsec-conf/client/tmp/ipsec.conf"),
+        ),
     ];
     FILES.iter().map(|(target, name, bytes)| (*target, (*name).to_owned(), bytes.to_vec())).collect()
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Instant, Path, Secret};
 use adit_l2tp::wire::{Avp, Control, Message, Start, reveal};
 use adit_l2tp::{
-    Answer, Association, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Takes, Timing, TunnelNumber,
+    Answer, Association, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Takes, Timing,
+    TunnelNumber,
 };
 
 struct Zero;
@@ -52,7 +53,15 @@ pub fn endpoint(data: &[u8]) {
     let mut endpoint = Endpoint::new(config);
     let path = Path { local: address("192.0.2.1:1701"), remote: address("192.0.2.2:1701") };
     let mut now = Instant::ZERO;
-    let dial = Dial { path, secret, hide: false, only: first & 8 == 8, call: Some(Call::Incoming), takes, sessions: 3 };
+    let dial = Dial {
+        path,
+        secret,
+        hide: false,
+        only: first & 8 == 8,
+        call: Some(Call::Incoming),
+        takes,
+        sessions: 3,
+    };
     let mut tunnels: Vec<TunnelNumber> = endpoint.dial(now, &mut Zero, dial).into_iter().collect();
     drain(&mut endpoint, now, &mut tunnels);
     while let Some(([length, from], more)) = rest.split_first_chunk::<2>() {

@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 
 use adit_core::{Entropy, Instant, Secret};
 use adit_ppp::wire::{
-    ChapMessage, Code, ConfigOption, Dhcpv6Message, Options, Packet, PapMessage, RouterAdvertisement, emit_options,
-    emit_packet, split_frame,
+    ChapMessage, Code, ConfigOption, Dhcpv6Message, Options, Packet, PapMessage, RouterAdvertisement,
+    emit_options, emit_packet, split_frame,
 };
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, EapConfig, EapStep, Host, HostInput, Input, KnownUser, Link, LinkConfig, Mppe, NetworkPlan,
-    Output, Router, RouterConfig, RouterInput, Timing,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, EapStep, Host, HostInput, Input, KnownUser, Link,
+    LinkConfig, Mppe, NetworkPlan, Output, Router, RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
 

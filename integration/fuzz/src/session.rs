@@ -7,8 +7,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Identity, Instant, Path, Prefix, Secret, TrafficSelector, Transmit};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, Lease, LocalAuth, Output,
-    PpkUse, RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
+    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, Lease, LocalAuth, Output, PpkUse,
+    RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
 use adit_isakmp::{Encryption, HEADER_LEN, HeaderView, Integrity, KeMethod, Prf};

@@ -17,7 +17,9 @@ pub fn packets(data: &[u8]) {
             && let Ok(message) = Message::parse(packet)
         {
             let written = message.emit();
-            let Ok(Some((Packet::Control(again), _))) = next(&written) else { panic!("it is no packet any more") };
+            let Ok(Some((Packet::Control(again), _))) = next(&written) else {
+                panic!("it is no packet any more")
+            };
             assert_eq!(Message::parse(again), Ok(message));
         }
         at += length;
@@ -92,12 +94,14 @@ pub fn splits(data: &[u8]) {
 
 /// What a proxy says, in two pieces.
 pub fn proxy(data: &[u8]) {
-    let login = Login { user: "ann".into(), password: Secret::from(&b"password"[..]) };
-    let mut connect = Connect::new("vpn.example.com:443".into(), Some(login), [1; 16]);
+    let login = || Login { user: "ann".into(), password: Secret::from(&b"password"[..]) };
+    let mut connect = Connect::new("vpn.example.com:443".into(), Some(login()), [1; 16]);
     let (first, rest) = data.split_at(data.len() / 2);
     for piece in [first, rest] {
-        if !matches!(connect.received(piece), Answer::More) {
-            return;
+        match connect.received(piece) {
+            Answer::More | Answer::Again(_) => {}
+            Answer::Who(_) => drop(connect.tell(login())),
+            Answer::Open | Answer::Refused(_) => return,
         }
     }
 }
@@ -124,9 +128,12 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let frame = [0x10, 0, 0, 12, 0xff, 3, 0xc0, 0x21, 1, 1, 0, 4];
     let client = [&asked[..], &request, &frame].concat();
     let server = [&accepted[..], &acknowledged, &frame].concat();
-    let digest = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"a\", nonce=\"b\", qop=\"auth\"\r\n\r\n";
+    let digest =
+        b"HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"a\", nonce=\"b\", qop=\"auth\"\r\n\r\n";
     let to = |first: u8, stream: &[u8]| [&[first, 40][..], stream].concat();
-    let balanced = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x11, 0, 12], &[192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4]].concat();
+    let balanced =
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x11, 0, 12], &[192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 3, 4]]
+            .concat();
     vec![
         ("sstp_packets", "request", [&request[..], &frame].concat()),
         ("sstp_packets", "acknowledged", acknowledged),

@@ -22,14 +22,16 @@ use crate::topology::Topology;
 pub(crate) struct Captures(Vec<(String, PathBuf, Child)>);
 
 impl Captures {
-    /// Starts them all and waits until each listens.
-    pub(crate) fn start(topology: &Topology, folder: &Path, only: &[String]) -> Result<Self, String> {
+    /// Starts those of the wires that are `taken` and waits until each listens.
+    pub(crate) fn start(
+        topology: &Topology,
+        folder: &Path,
+        taken: impl Fn(&String) -> bool,
+    ) -> Result<Self, String> {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let mut captures = Self(Vec::new());
         let mut listening = Vec::new();
-        for (interface, port) in
-            topology.ports().filter(|(interface, _)| only.is_empty() || only.contains(interface))
-        {
+        for (interface, port) in topology.ports().filter(|(interface, _)| taken(interface)) {
             let file = folder.join(format!("{}.pcap", interface.replace(':', "-")));
             let mut command = topology.tcpdump(port, &file);
             let mut child = command

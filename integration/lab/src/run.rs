@@ -73,11 +73,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Of the wires that something is expected of, or else of all, for people to look at. A bench has none for that: tcpdump
+    /// would take time from what is measured, and a gigabyte of the memory that logs are in.
+    fn captures(&self) -> Result<Captures, String> {
+        let expected: Vec<&String> = self.scenario.expect.wire.iter().flat_map(|wire| &wire.on).collect();
+        let all = expected.is_empty() && self.scenario.set != "bench";
+        Captures::start(self.topology, &self.logs.join("pcap"), |wire| all || expected.contains(&wire))
+    }
+
     fn whole(&self, prefix: &str) -> Result<(), Failure> {
         pki::make(self.scenario, self.topology, &self.settings.work, prefix).map_err(Failure::Lab)?;
-        let wires: Vec<String> = self.scenario.expect.wire.iter().flat_map(|wire| wire.on.clone()).collect();
-        let captures =
-            Captures::start(self.topology, &self.logs.join("pcap"), &wires).map_err(Failure::Lab)?;
+        let captures = self.captures().map_err(Failure::Lab)?;
         let narrate = self.settings.narrate;
         let mut stage = Stage { topology: self.topology, daemons: Vec::new(), logs: self.logs, narrate };
         for name in self.scenario.host.iter().filter(|(_, host)| host.dbus).map(|(name, _)| name) {

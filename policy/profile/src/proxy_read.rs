@@ -35,10 +35,8 @@ pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyR
     for key in ["proxy-user", "proxy-password-file"].into_iter().filter(|_| !has("proxy")) {
         reader.useless(table, key, "there is no `proxy`", "take the line out");
     }
-    for (one, other) in [("proxy-user", "proxy-password-file"), ("proxy-password-file", "proxy-user")] {
-        if has(one) && !has(other) {
-            reader.missing(table, other, &format!("add {other} = \"NAME\", or take {one} out"));
-        }
+    if has("proxy-password-file") && !has("proxy-user") {
+        reader.missing(table, "proxy-user", "add proxy-user = \"NAME\", or take proxy-password-file out");
     }
     let colon = user.as_ref().is_some_and(|user| user.contains(':'));
     if let (true, Some((_, span))) = (colon, entry(table, "proxy-user")) {

@@ -85,7 +85,7 @@ fn a_proxy_is_a_host_with_its_port() {
         ("proxy = \"proxy.example.com\"", "has no port"),
         ("proxy-user = \"ann\"", "there is no `proxy`"),
         ("proxy = \"system\"\nproxy-user = \"ann\"", "the environment says it"),
-        ("proxy = \"p:1\"\nproxy-user = \"ann\"", "`proxy-password-file` is missing"),
+        ("proxy = \"p:1\"\nproxy-password-file = \"x\"", "`proxy-user` is missing"),
         ("proxy = \"p:1\"\nproxy-user = \"a:b\"\nproxy-password-file = \"x\"", "has a colon"),
     ] {
         let said = with(lines).unwrap_err();

@@ -24,7 +24,10 @@ pub struct Connect {
     login: Option<Login>,
     /// Unpredictable, for Digest.
     cnonce: String,
-    challenged: bool,
+    /// What the proxy has asked last.
+    challenge: Option<Challenge>,
+    /// Whether it has heard `login`.
+    told: bool,
     received: Vec<u8>,
 }
 
@@ -37,6 +40,9 @@ pub enum Answer {
     Open,
     /// The proxy wants to know who asks: dial it again, and say this.
     Again(Secret),
+    /// The same, and there is nothing to say, or it was not accepted: somebody else is found who knows
+    /// ([`Connect::tell`]), or this is how it ends.
+    Who(Failure),
     /// It does not connect.
     Refused(Failure),
 }
@@ -53,7 +59,7 @@ impl Connect {
     #[must_use]
     pub fn new(target: String, login: Option<Login>, cnonce: [u8; 16]) -> Self {
         let cnonce = format!("{:032x}", u128::from_be_bytes(cnonce));
-        Self { target, login, cnonce, challenged: false, received: Vec::new() }
+        Self { target, login, cnonce, challenge: None, told: false, received: Vec::new() }
     }
 
     /// What the proxy is told first. It hears of no password before it asks.
@@ -94,30 +100,47 @@ impl Connect {
     }
 
     fn who(&mut self, head: &str) -> Answer {
-        let Some(login) = &self.login else {
-            let text = "the proxy wants to know who asks";
-            return Answer::Refused(
-                failure(FailureCode::NoSecret, text).hint("add  proxy-user  and  proxy-password-file"),
-            );
-        };
-        if std::mem::replace(&mut self.challenged, true) {
-            let text = "the proxy does not accept the name or the password";
-            let hint = "check  proxy-user  and the file of  proxy-password-file";
-            return Answer::Refused(failure(FailureCode::AuthenticationFailed, text).hint(hint));
-        }
         // Digest comes after Basic, and SHA-256 after MD5.
-        match challenges(head).into_iter().max() {
-            Some(challenge) => {
-                let value = proof(&challenge, login, &self.target, &self.cnonce);
-                let header = Zeroizing::new(format!("Proxy-Authorization: {}\r\n", *value));
-                Answer::Again(self.asking(&header))
+        let Some(challenge) = challenges(head).into_iter().max() else {
+            let text =
+                "the proxy wants to know who asks in a way that is not known here (Basic and Digest are)";
+            return Answer::Refused(failure(FailureCode::ProposalMismatch, text));
+        };
+        self.challenge = Some(challenge);
+        match (&self.login, self.told) {
+            (None, _) => {
+                let text = "the proxy wants to know who asks";
+                Answer::Who(
+                    failure(FailureCode::NoSecret, text).hint("add  proxy-user  and  proxy-password-file"),
+                )
             }
-            None => {
-                let text =
-                    "the proxy wants to know who asks in a way that is not known here (Basic and Digest are)";
-                Answer::Refused(failure(FailureCode::ProposalMismatch, text))
+            (Some(_), true) => {
+                let text = "the proxy does not accept the name or the password";
+                let hint = "check  proxy-user  and the file of  proxy-password-file";
+                Answer::Who(failure(FailureCode::AuthenticationFailed, text).hint(hint))
             }
+            (Some(_), false) => Answer::Again(self.asking_as()),
         }
+    }
+
+    /// What the proxy has been told, for the next connection; it is not told unasked there either.
+    #[must_use]
+    pub fn into_login(self) -> Option<Login> {
+        self.login
+    }
+
+    /// Who asks, after [`Answer::Who`]. Dial the proxy again, and say what is returned.
+    pub fn tell(&mut self, login: Login) -> Secret {
+        self.login = Some(login);
+        self.asking_as()
+    }
+
+    fn asking_as(&mut self) -> Secret {
+        let (Some(challenge), Some(login)) = (&self.challenge, &self.login) else { return self.asking("") };
+        self.told = true;
+        let value = proof(challenge, login, &self.target, &self.cnonce);
+        let header = Zeroizing::new(format!("Proxy-Authorization: {}\r\n", *value));
+        self.asking(&header)
     }
 }
 
@@ -316,8 +339,19 @@ mod tests {
         let mut one = connect(login());
         let request = again(one.received(asks));
         assert!(request.contains("Proxy-Authorization: Basic TXVmYXNhOkNpcmNsZSBvZiBMaWZl\r\n"), "{request}");
-        assert_eq!(code(one.received(asks)), FailureCode::AuthenticationFailed);
-        assert_eq!(code(connect(None).received(asks)), FailureCode::NoSecret);
+        let who = |answer: Answer| {
+            let Answer::Who(why) = answer else { panic!("{answer:?}") };
+            why.code
+        };
+        assert_eq!(who(one.received(asks)), FailureCode::AuthenticationFailed);
+        // Somebody who knows has been found, at last.
+        let mut other = connect(None);
+        assert_eq!(who(other.received(asks)), FailureCode::NoSecret);
+        let wrong = Login { user: "Scar".into(), password: Secret::from(&b"x"[..]) };
+        assert!(text(&other.tell(wrong)).contains("Proxy-Authorization: Basic U2Nhcjp4\r\n"));
+        assert_eq!(who(other.received(asks)), FailureCode::AuthenticationFailed);
+        assert_eq!(text(&other.tell(login().unwrap())), request);
+        assert!(matches!(other.received(b"HTTP/1.1 200 OK\r\n\r\n"), Answer::Open));
         let unknown = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Negotiate\r\n\r\n";
         assert_eq!(code(connect(login()).received(unknown)), FailureCode::ProposalMismatch);
     }

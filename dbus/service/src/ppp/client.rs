@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
 use adit_profile::{Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
+use adit_sstp::proxy::Login;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -89,6 +90,8 @@ pub(crate) struct Attempt {
     ends: Option<(SocketAddr, SocketAddr, String, String)>,
     /// Whether its own packets keep to the link that they leave by.
     keeps_to_link: bool,
+    /// What a person has said whom the proxy is to be told.
+    at_proxy: Option<Login>,
 }
 
 impl Attempt {
@@ -114,6 +117,7 @@ impl Attempt {
             login,
             ends: None,
             keeps_to_link: false,
+            at_proxy: None,
         }
     }
 

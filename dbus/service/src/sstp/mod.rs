@@ -214,7 +214,17 @@ pub(crate) fn connect(gateway: &ServerName, login: Option<Login>) -> Connect {
     Connect::new(target(gateway).to_string(), login, cnonce)
 }
 
-/// Asks a proxy. `None`: the connection leads to the server; or what to say on another connection to the proxy.
+/// What a proxy has said.
+pub(crate) enum Asked {
+    /// The connection leads to the server.
+    Open,
+    /// On another connection to the proxy this is to be said.
+    Again(Secret),
+    /// It wants to know who asks; that is why it ends here if nobody says.
+    Who(Failure),
+}
+
+/// Asks a proxy.
 ///
 /// # Errors
 /// It does not connect, or does not answer.
@@ -222,7 +232,7 @@ pub(crate) async fn ask_proxy(
     tcp: &mut TcpStream,
     connect: &mut Connect,
     words: &Secret,
-) -> Result<Option<Secret>, Failure> {
+) -> Result<Asked, Failure> {
     let asked = tokio::time::timeout(PROXY, async {
         tcp.write_all(words.expose()).await.map_err(|e| no_proxy(&e.to_string()))?;
         let mut buffer = [0; 2048];
@@ -231,8 +241,9 @@ pub(crate) async fn ask_proxy(
             let octets = buffer.get(..length).filter(|octets| !octets.is_empty());
             match connect.received(octets.ok_or_else(|| no_proxy("it has closed the connection"))?) {
                 Answer::More => {}
-                Answer::Open => return Ok(None),
-                Answer::Again(words) => return Ok(Some(words)),
+                Answer::Open => return Ok(Asked::Open),
+                Answer::Again(words) => return Ok(Asked::Again(words)),
+                Answer::Who(why) => return Ok(Asked::Who(why)),
                 Answer::Refused(why) => return Err(why),
             }
         }

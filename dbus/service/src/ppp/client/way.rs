@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Step};
+use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_pki::TrustAnchors;
 use adit_profile::{Profile, ProxyRule, ServerName, system_proxy};
 use adit_sstp::proxy::Login;
@@ -15,29 +15,42 @@ use super::Attempt;
 use crate::client::LogIn;
 use crate::files::Files;
 use crate::host::{MARK, PathInfo};
-use crate::sstp;
+use crate::registry::Wanted;
+use crate::sstp::{self, Asked};
 use crate::start::environment;
 
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How often a person may mistype what the proxy wants to hear.
+const TRIES: u8 = 3;
+
 /// A proxy, and what it is told if it asks who that is.
 pub(super) struct Way {
     pub(super) server: ServerName,
-    login: Option<Login>,
+    user: Option<String>,
+    /// Without it a person is asked.
+    password: Option<Secret>,
+}
+
+impl Way {
+    fn login(&self) -> Option<Login> {
+        let (user, password) = (self.user.clone()?, self.password.as_ref()?.duplicate());
+        Some(Login { user, password })
+    }
 }
 
 impl Attempt {
     /// A connection to the server, and its own end.
     pub(super) async fn way(
-        &self,
+        &mut self,
         proxy: Option<Way>,
         gateway: &ServerName,
         remote: SocketAddr,
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
         match proxy {
-            Some(proxy) => self.by_proxy(proxy, gateway, remote, uplink).await,
+            Some(proxy) => self.by_proxy(&proxy, gateway, remote, uplink).await,
             None => self.tcp(remote, uplink).await,
         }
     }
@@ -86,22 +99,75 @@ impl Attempt {
 
     /// A connection to the server that the proxy there has made.
     async fn by_proxy(
-        &self,
-        way: Way,
+        &mut self,
+        way: &Way,
         gateway: &ServerName,
         remote: SocketAddr,
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
         self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", way.server));
-        let mut connect = sstp::connect(gateway, way.login);
+        let mut connect = sstp::connect(gateway, way.login().or_else(|| self.at_proxy.take()));
         let mut words = connect.request();
+        let mut asked = 0;
         loop {
             let (mut tcp, local) = self.tcp(remote, uplink).await?;
-            match sstp::ask_proxy(&mut tcp, &mut connect, &words).await? {
-                Some(again) => words = again,
-                None => return Ok((tcp, local)),
+            let why = match sstp::ask_proxy(&mut tcp, &mut connect, &words).await? {
+                Asked::Open => {
+                    self.at_proxy = connect.into_login();
+                    return Ok((tcp, local));
+                }
+                Asked::Again(again) => {
+                    words = again;
+                    continue;
+                }
+                Asked::Who(why) => why,
+            };
+            // A person takes minutes, for which the proxy does not wait.
+            drop(tcp);
+            if self.login.is_some() {
+                // Another way is found in the time that a person would take.
+                return Err(Failure { code: FailureCode::ServerUnreachable, ..why });
             }
+            if way.password.is_some() {
+                return Err(why);
+            }
+            if asked == TRIES {
+                return Err(
+                    why.hint("who are you there? The proxy's name and password need not be the server's")
+                );
+            }
+            asked += 1;
+            words = connect.tell(self.who_asks(way, &why).await?);
         }
+    }
+
+    /// Asks a person whom the proxy is to be told.
+    async fn who_asks(&self, way: &Way, why: &Failure) -> Result<Login, Failure> {
+        let mut reason = match why.code {
+            FailureCode::AuthenticationFailed => why.text.clone(),
+            _ => String::new(),
+        };
+        let proxy = &way.server;
+        self.progress(Step::Call, &format!("waiting for the password of the proxy {proxy}"));
+        let ask = |field: &str, prompt: String, reason: String| {
+            self.passwords.asker.ask(Wanted { field: field.to_owned(), prompt, reason })
+        };
+        let user = match &way.user {
+            Some(user) => user.clone(),
+            None => {
+                let prompt = format!("User name at the proxy {proxy}");
+                let typed = ask("proxy-user", prompt, core::mem::take(&mut reason)).await?;
+                let user = str::from_utf8(typed.expose()).ok().filter(|user| !user.contains(':'));
+                user.map(ToOwned::to_owned).ok_or_else(|| {
+                    let text = "the name for the proxy has a colon, or is no text: no proxy can take it";
+                    Failure::new(FailureCode::ConfigurationInvalid, Step::Call, text)
+                        .hint("ctl up  again, with another name")
+                })?
+            }
+        };
+        let password =
+            ask("proxy-password", format!("Password for {user} at the proxy {proxy}"), reason).await?;
+        Ok(Login { user, password })
     }
 }
 
@@ -118,8 +184,7 @@ pub(super) fn proxy_of(
         None => Ok(None),
         Some(ProxyRule::Named(proxy)) => {
             let password = proxy.password.as_ref().map(|file| files.secret(file)).transpose()?;
-            let login = proxy.user.clone().zip(password).map(|(user, password)| Login { user, password });
-            Ok(Some(Way { server: proxy.server.clone(), login }))
+            Ok(Some(Way { server: proxy.server.clone(), user: proxy.user.clone(), password }))
         }
         Some(ProxyRule::System) => {
             let found = system_proxy(environment, gateway, adit_sstp::PORT);
@@ -128,8 +193,8 @@ pub(super) fn proxy_of(
                     .hint("the daemon's environment:  systemctl edit aditd  and  [Service] Environment=…, or name the proxy in the profile")
             })?;
             Ok(found.map(|proxy| {
-                let login = proxy.login.map(|(user, password)| Login { user, password });
-                Way { server: proxy.server, login }
+                let (user, password) = proxy.login.unzip();
+                Way { server: proxy.server, user, password }
             }))
         }
     }
