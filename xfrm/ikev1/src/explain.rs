@@ -147,7 +147,8 @@ pub(crate) fn no_ike_proposal(from: SocketAddr, no: &NoProposal) -> Failure {
     let text =
         format!("IKEv1 from {}: nothing in common: offered {}; allowed {}", from, no.offered, no.allowed);
     Failure::new(FailureCode::ProposalMismatch, Step::IkeInit, text).hint(if no.legacy {
-        "what it offers can be broken; to allow it all the same, set  legacy = true  in [l2tp] of server.toml"
+        "what it offers is not allowed by default, as it is old and weak; to allow it all the same, set  legacy = true  in \
+         [l2tp] of server.toml (where `ike` stands there, add one of what it offers to it, too)"
     } else {
         "add one of what it offers to `ike` in [l2tp] of server.toml"
     })
@@ -157,7 +158,8 @@ pub(crate) fn no_ike_proposal(from: SocketAddr, no: &NoProposal) -> Failure {
 pub(crate) fn no_esp_proposal(no: &NoProposal) -> Failure {
     let text = format!("Quick Mode: nothing in common: offered {}; allowed {}", no.offered, no.allowed);
     Failure::new(FailureCode::ProposalMismatch, Step::Child, text).hint(if no.legacy {
-        "what it offers can be broken; to allow it all the same, set  legacy = true  in [l2tp] of server.toml"
+        "what it offers is not allowed by default, as it is old and weak; to allow it all the same, set  legacy = true  in \
+         [l2tp] of server.toml (where `esp` stands there, add one of what it offers to it, too)"
     } else {
         "add one of what it offers to `esp` in [l2tp] of server.toml"
     })

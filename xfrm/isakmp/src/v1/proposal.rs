@@ -214,12 +214,12 @@ pub fn choose_ike(
 ) -> Result<ChosenIke, Box<NoProposal>> {
     let chosen = best_ike(ours, auths, offered);
     chosen.ok_or_else(|| {
-        let text = |o: Option<ChosenIke>| o.is_some_and(|c| !c.suite.legacy().is_empty());
+        let any_of = |ours: &[IkeProposal]| best_ike(ours, auths, offered).is_some();
         Box::new(NoProposal {
             offered: describe_ike(offered),
             allowed: ike_text(ours, auths),
             nothing_common: None,
-            legacy: text(best_ike(&IkeProposal::legacy_defaults(), auths, offered)),
+            legacy: !any_of(&IkeProposal::defaults()) && any_of(&IkeProposal::legacy_defaults()),
         })
     })
 }
@@ -404,12 +404,12 @@ pub fn choose_esp(
     offered: &SecurityAssociation,
 ) -> Result<ChosenEsp, Box<NoProposal>> {
     best_esp(ours, (mode, how), offered).ok_or_else(|| {
-        let legacy = best_esp(&EspProposal::legacy_defaults(), (mode, how), offered);
+        let any_of = |ours: &[EspProposal]| best_esp(ours, (mode, how), offered).is_some();
         Box::new(NoProposal {
             offered: describe_esp(offered, how),
             allowed: esp_text(ours, mode),
             nothing_common: None,
-            legacy: legacy.is_some_and(|c| !c.suite.legacy().is_empty()),
+            legacy: !any_of(&EspProposal::defaults()) && any_of(&EspProposal::legacy_defaults()),
         })
     })
 }
