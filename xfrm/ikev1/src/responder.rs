@@ -1,16 +1,18 @@
 //! Whoever is dialled: Main Mode (RFC 2409 §5). Aggressive Mode is not answered at all.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use adit_core::{Failure, Identity, Instant, Path, Secret, Step};
-use adit_isakmp::v1::proposal::ChosenIke;
-use adit_isakmp::v1::{Identification, Kind, Message, NotifyKind, Payload, flags};
+use adit_isakmp::payload::Protocol;
+use adit_isakmp::v1::proposal::{self, ChosenIke};
+use adit_isakmp::v1::{Identification, Kind, Message, Notify, NotifyKind, Payload, flags};
 use adit_isakmp::{ExchangeType, Flags};
 
-use crate::api::{Answer, Ask, AskId, AuthMethod, Event, ResponderConfig, ResponderDefaults, Timer, Timing};
+use crate::api::{Answer, Ask, AskId, AuthMethod, Event, ResponderConfig, ResponderDefaults, Timer};
 use crate::channel::{Agreed, Channel, Material, clear, header};
 use crate::explain;
-use crate::initiator::{Theirs, certificates, choose, lifetime, requests, shorter};
+use crate::initiator::{Theirs, certificates, choose, lifetime, requests};
 use crate::initiator::{value_and_nonce, wanted_authorities};
 use crate::natt::{self, Nat};
 use crate::policy::Policy;
@@ -381,13 +383,14 @@ impl Responder {
             payloads.extend(certificates(&config.own, &keyed.wanted));
         }
         payloads.push(auth);
+        let (life, told) = life(self.chosen.life, config.timing.rekey_ike);
+        payloads.extend(told.map(|told| responder_lifetime(self.cookies, told)));
         keyed.channel.path = keyed.from;
         let answer = match keyed.channel.seal_phase1(ExchangeType::IDENTITY_PROTECTION, &payloads) {
             Ok(answer) => answer,
             Err(failure) => return Next::failed(failure),
         };
         cx.transmit_all(keyed.from, &answer);
-        let Timing { rekey_ike, .. } = config.timing;
         let Keyed { mut channel, nat, fifth, .. } = *keyed;
         channel.peer = self.peer;
         Next::Stands(Box::new(Stands {
@@ -395,7 +398,7 @@ impl Responder {
             initiator: false,
             auth: self.chosen.auth,
             nat,
-            life: shorter(self.chosen.life, Some(lifetime(rekey_ike))),
+            life: Some(life),
             remote_id: identity,
             policy: Arc::new(Policy::of_responder(*config)),
             config: None,
@@ -414,10 +417,30 @@ impl Responder {
     }
 }
 
+/// The life of an ISAKMP SA, and what of it the peer is told: ours, where it is shorter than what the peer offers. Only who
+/// has dialled can make a new one, and many a client does not read what it is told: so the SA stands as long as the peer
+/// believes, at most a day. To end it before would end what is protected, too.
+fn life(offered: Option<Duration>, rekey: Duration) -> (Duration, Option<Duration>) {
+    const MOST: Duration = Duration::from_hours(24);
+    let ours = lifetime(rekey);
+    // [2409:4-3]
+    match offered {
+        Some(offered) if offered <= ours => (offered, None),
+        Some(offered) => (offered.min(MOST).max(ours), Some(ours)),
+        None => (ours, Some(ours)),
+    }
+}
+
+/// RESPONDER-LIFETIME of an ISAKMP SA (RFC 2407 §4.6.3.1).
+fn responder_lifetime(cookies: (u64, u64), life: Duration) -> Payload {
+    let spi = [cookies.0.to_be_bytes(), cookies.1.to_be_bytes()].concat();
+    let data = proposal::lifetime_data(life);
+    Payload::Notify(Notify::new(Protocol::IKE, spi, NotifyKind::RESPONDER_LIFETIME, data))
+}
+
 /// A notify of an error.
 pub(crate) const fn error(kind: NotifyKind) -> Payload {
-    use adit_isakmp::payload::Protocol;
-    Payload::Notify(adit_isakmp::v1::Notify::new(Protocol::IKE, Vec::new(), kind, Vec::new()))
+    Payload::Notify(Notify::new(Protocol::IKE, Vec::new(), kind, Vec::new()))
 }
 
 fn says_initial_contact(payload: &Payload) -> bool {

@@ -85,6 +85,28 @@ fn the_shorter_life_counts_on_both_ends() {
     assert!(world.ends.iter().all(|e| e.failure().is_none()));
 }
 
+/// The client is told of the shorter life of the server's ISAKMP SA too, and makes a new one before it is over. A client that
+/// can't loses nothing by it.
+// [2409:4-3]
+#[test]
+fn the_servers_shorter_life_of_an_isakmp_sa_ends_nothing() {
+    for deaf in [false, true] {
+        let mut world = World::new(71);
+        world.ends[1].config.timing = Timing { rekey_ike: Duration::from_mins(4), ..timing() };
+        world.dial(config());
+        world.run(Duration::from_secs(3));
+        if deaf {
+            // It asks for a new one, and nobody answers.
+            world.ends[1].endpoint.set_responder(None);
+        }
+        world.run(Duration::from_mins(30));
+        let rekeyed = world.ends[0].count(|e| matches!(e, Event::Rekeyed { .. }));
+        assert!(if deaf { rekeyed == 0 } else { rekeyed >= 5 }, "{rekeyed}");
+        assert_eq!(world.same(), 2, "{deaf}");
+        assert!(world.ends.iter().all(|e| e.failure().is_none()), "{deaf}");
+    }
+}
+
 #[test]
 fn when_both_ends_rekey_at_once_one_pair_stays() {
     for seed in 40..48 {

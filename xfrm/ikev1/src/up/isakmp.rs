@@ -7,6 +7,7 @@ use adit_core::Instant;
 use adit_isakmp::v1::Payload;
 
 use crate::channel::Channel;
+use crate::initiator::lifetime;
 use crate::state::{Cx, Last, Stands};
 
 /// Quick Modes that a peer may begin under one ISAKMP SA. Beyond it a new one is needed.
@@ -47,7 +48,8 @@ impl Isakmp {
             informational: Seen::new(MOST_INFORMATIONAL),
             rekey_at: if stands.initiator { cx.after_most_of(rekey) } else { None },
             dies_at: stands.life.map(|life| cx.now + life),
-            old_at: stands.life.map(|life| cx.now + life * 9 / 10),
+            // Where the peer's life is longer, and it has been told of ours, ours counts.
+            old_at: stands.life.map(|life| cx.now + life.min(lifetime(timing.rekey_ike)) * 9 / 10),
             // [3706:6.2-1]
             dpd_sent: cx.message_id() >> 1,
             dpd_seen: None,
