@@ -16,9 +16,9 @@ use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Eve
 use crate::initiator::{lifetime, shorter};
 use crate::state::Cx;
 
-/// Of two that have come up in one's place, the one that loses goes after so long on either end: until then the other
-/// one may still be on its way.
-const LOSER: Duration = Duration::from_secs(5);
+/// What has been replaced goes after so long: until then the peer may still be about to take what replaces it, which it does
+/// not say.
+pub(super) const REPLACED: Duration = Duration::from_secs(5);
 
 /// A pair of SAs.
 pub(crate) struct Child {
@@ -211,6 +211,14 @@ impl Up {
         }
     }
 
+    /// Whoever has made a pair in another's place ends the other one: later, as the third message has no answer.
+    pub(super) fn retire(&mut self, cx: &Cx<'_>, id: ChildId) {
+        let until = cx.now + REPLACED;
+        for old in self.children.iter_mut().filter(|c| c.id == id && c.superseded_by.is_some()) {
+            old.dies_at = Some(old.dies_at.map_or(until, |at| at.min(until)));
+        }
+    }
+
     pub(super) fn rekey_child(&mut self, cx: &mut Cx<'_>, id: ChildId) -> Fate {
         let Some(child) = self.children.iter_mut().find(|c| c.id == id && c.superseded_by.is_none()) else {
             return Fate::On;
@@ -253,7 +261,7 @@ impl Child {
     fn lose(&mut self, cx: &Cx<'_>, winner: ChildId) {
         self.superseded_by = Some(winner);
         self.rekey_at = None;
-        self.dies_at = Some(cx.now + LOSER);
+        self.dies_at = Some(cx.now + REPLACED);
     }
 }
 

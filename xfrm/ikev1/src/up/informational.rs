@@ -133,7 +133,9 @@ impl Up {
         let isakmp = self.isakmp.remove(at);
         self.orphaned(cx, &isakmp);
         let old = isakmp.old_at.is_some_and(|at| at <= cx.now);
-        if self.isakmp.is_empty() && !old {
+        // Those before it are about to go, too.
+        let newest = at == self.isakmp.len();
+        if newest && !old {
             return Fate::Over(Err(explain::peer_closed()));
         }
         Fate::On

@@ -25,7 +25,7 @@ use crate::policy::Policy;
 use crate::state::{Cx, Datagram, Next, Stands, State};
 use crate::vendor::Peer;
 
-use child::Child;
+use child::{Child, REPLACED};
 use informational::Dpd;
 use isakmp::Isakmp;
 use ours::Ours;
@@ -129,14 +129,20 @@ impl Up {
         let isakmp = Isakmp::new(cx, stands);
         self.isakmp.push(isakmp);
         if initiator {
-            // Who has made the new one ends the old ones.
+            // Who has made the new one ends the old ones: later, as Quick Modes may be under way, and as the peer may still be
+            // about to give its CHILD_SAs to the new one.
+            let until = cx.now + REPLACED;
             let old = self.isakmp.len().saturating_sub(1);
-            for mut isakmp in self.isakmp.drain(..old).collect::<Vec<_>>() {
-                self.delete_isakmp(cx, &mut isakmp);
-                self.orphaned(cx, &isakmp);
+            for isakmp in self.isakmp.iter_mut().take(old) {
+                isakmp.rekey_at = None;
+                isakmp.dies_at = Some(isakmp.dies_at.map_or(until, |at| at.min(until)));
             }
-        } else if self.isakmp.len() > MOST_ISAKMP {
-            let oldest = self.isakmp.remove(0);
+        }
+        if self.isakmp.len() > MOST_ISAKMP {
+            let mut oldest = self.isakmp.remove(0);
+            if initiator {
+                self.delete_isakmp(cx, &mut oldest);
+            }
             self.orphaned(cx, &oldest);
         }
         cx.event(Event::Rekeyed { ike: suite });

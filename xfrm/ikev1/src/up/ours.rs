@@ -407,11 +407,8 @@ impl Up {
         let until = cx.now + DONE;
         self.done.push_back(Done { cookies, message_id, digest, third, until, repeated: 0 });
         self.child_up(cx, agreement);
-        // Whoever has made the new one ends the old one.
-        if let Some(old) = quick.replaces
-            && self.children.iter().any(|c| c.id == old && c.superseded_by.is_some())
-        {
-            self.delete_child(cx, old);
+        if let Some(old) = quick.replaces {
+            self.retire(cx, old);
         }
         Fate::On
     }
