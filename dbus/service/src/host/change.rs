@@ -31,11 +31,13 @@ pub enum Change {
     Rule(Rule),
     /// A rule that sends packets with our mark and an address of this host to a table.
     SourceRule(SourceRule),
-    /// A rule before all others of ours that lets GRE to this address look where everybody looks: the kernel's PPTP sockets
-    /// send theirs without our mark.
+    /// A rule before those of tunnels that lets GRE to this address look in another table: the kernel's PPTP sockets send
+    /// theirs without our mark. An uplink's own comes before `main`, where somebody may have led everything into the tunnel.
     GreRule {
         /// The server.
         to: Ipv4Addr,
+        /// An uplink's table, or [`super::MAIN_TABLE`].
+        table: u32,
     },
     /// An nftables table of family `inet`; replaced in one step if it is there.
     Nftables {
@@ -140,6 +142,9 @@ pub enum Undo {
     GreRule {
         /// The server.
         to: Ipv4Addr,
+        /// The table that it leads to; records from before there was a choice mean `main`.
+        #[serde(default = "main_table")]
+        table: u32,
     },
     /// Delete an nftables table.
     Nftables {
@@ -162,6 +167,10 @@ pub enum Undo {
     },
 }
 
+const fn main_table() -> u32 {
+    super::MAIN_TABLE
+}
+
 /// A kernel setting as it was.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct FormerSetting {
@@ -179,7 +188,7 @@ impl fmt::Display for Change {
             Self::Route(route) => route.fmt(f),
             Self::Rule(rule) => rule.fmt(f),
             Self::SourceRule(rule) => rule.fmt(f),
-            Self::GreRule { to } => write!(f, "rule for GRE to {to}"),
+            Self::GreRule { to, table } => write!(f, "rule for GRE to {to} to look in table {table}"),
             Self::Nftables { table, .. } => write!(f, "nftables table {table}"),
             Self::Setting { key, value } => write!(f, "{key} = {value}"),
             Self::ProxyNeighbour { link, address } => write!(f, "answering for {address} on {link}"),
@@ -195,7 +204,9 @@ impl fmt::Display for Undo {
             Self::Route(route) => write!(f, "removing {route}"),
             Self::Rule(rule) => write!(f, "removing {rule}"),
             Self::SourceRule(rule) => write!(f, "removing {rule}"),
-            Self::GreRule { to } => write!(f, "removing the rule for GRE to {to}"),
+            Self::GreRule { to, table } => {
+                write!(f, "removing the rule for GRE to {to} to look in table {table}")
+            }
             Self::Nftables { table } => write!(f, "removing nftables table {table}"),
             Self::Setting { former, .. } => match former.first() {
                 Some(first) => write!(f, "setting {} back to {}", first.key, first.value),

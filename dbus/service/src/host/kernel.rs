@@ -17,7 +17,7 @@ pub struct KernelHost {
     socket: netlink::Socket,
     settings: Mutex<Settings>,
     /// To whom GRE goes by a rule of its own, and how many connections want that.
-    gre_rules: tokio::sync::Mutex<BTreeMap<Ipv4Addr, usize>>,
+    gre_rules: tokio::sync::Mutex<BTreeMap<(Ipv4Addr, u32), usize>>,
 }
 
 impl KernelHost {
@@ -78,8 +78,8 @@ impl KernelHost {
         Ok(())
     }
 
-    /// Connections to one server share its rule; it goes with the last.
-    async fn gre_rule(&self, to: Ipv4Addr) -> Result<(), HostError> {
+    /// Connections to one server by one way share its rule; it goes with the last.
+    async fn gre_rule(&self, to: (Ipv4Addr, u32)) -> Result<(), HostError> {
         let mut holders = self.gre_rules.lock().await;
         let held = holders.get(&to).copied().unwrap_or(0);
         if held == 0 {
@@ -90,7 +90,7 @@ impl KernelHost {
     }
 
     /// An undo of a daemon that died has no holder, and removes at once.
-    async fn remove_gre_rule(&self, to: Ipv4Addr) -> Result<(), HostError> {
+    async fn remove_gre_rule(&self, to: (Ipv4Addr, u32)) -> Result<(), HostError> {
         let mut holders = self.gre_rules.lock().await;
         match holders.get_mut(&to) {
             Some(held) if *held > 1 => {
@@ -113,7 +113,7 @@ impl KernelHost {
             Change::Route(route) => self.route(route).await,
             Change::Rule(rule) => netlink::rule(&self.socket, rule, true).await,
             Change::SourceRule(rule) => netlink::source_rule(&self.socket, rule, true).await,
-            Change::GreRule { to } => self.gre_rule(*to).await,
+            Change::GreRule { to, table } => self.gre_rule((*to, *table)).await,
             Change::Nftables { table, body } => nft::replace(table, body).await,
             Change::Setting { key, value } => self.settings(|s| s.apply(key, value)),
             Change::ProxyNeighbour { link, address } => {
@@ -132,7 +132,7 @@ impl KernelHost {
             Undo::Route(route) => netlink::route(&self.socket, route, None, false).await,
             Undo::Rule(rule) => netlink::rule(&self.socket, rule, false).await,
             Undo::SourceRule(rule) => netlink::source_rule(&self.socket, rule, false).await,
-            Undo::GreRule { to } => self.remove_gre_rule(*to).await,
+            Undo::GreRule { to, table } => self.remove_gre_rule((*to, *table)).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
             Undo::ProxyNeighbour { link, address } => match index(link) {
@@ -150,7 +150,7 @@ impl KernelHost {
             Change::Route(route) => Undo::Route(route),
             Change::Rule(rule) => Undo::Rule(rule),
             Change::SourceRule(rule) => Undo::SourceRule(rule),
-            Change::GreRule { to } => Undo::GreRule { to },
+            Change::GreRule { to, table } => Undo::GreRule { to, table },
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => return self.settings(|s| s.undo_of(&key, &value)),
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },

@@ -42,8 +42,8 @@ pub use kernel::KernelHost;
 pub use ledger::Changes;
 pub use lookup::{LinkState, PathInfo, UplinkState};
 pub use plan::{
-    Nat, client_route, forwarding, loosen_reverse_path, segments, site_route, site_rules, tunnel_routes,
-    waiting_routes,
+    Nat, client_route, forwarding, gre_rules, loosen_reverse_path, segments, site_route, site_rules,
+    tunnel_routes, waiting_routes,
 };
 pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]

@@ -265,17 +265,22 @@ async fn tell_rule(
     }
 }
 
-/// GRE to this address looks in `main`, whatever our other rules say.
-pub(super) async fn gre_rule(socket: &Socket, to: Ipv4Addr, add: bool) -> Result<(), HostError> {
+/// GRE to this address looks in this table, whatever our other rules say; in `main` last.
+pub(super) async fn gre_rule(
+    socket: &Socket,
+    (to, table): (Ipv4Addr, u32),
+    add: bool,
+) -> Result<(), HostError> {
+    let priority = if table == MAIN_TABLE { RULE_PRIORITY - 1 } else { RULE_PRIORITY - 2 };
     let mut message = RuleMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.dst_len = 32;
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
-        RuleAttribute::Priority(RULE_PRIORITY - 1),
+        RuleAttribute::Priority(priority),
         RuleAttribute::Destination(IpAddr::V4(to)),
         RuleAttribute::IpProtocol(IpProtocol::Gre),
-        RuleAttribute::Table(MAIN_TABLE),
+        RuleAttribute::Table(table),
         RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL)),
     ];
     let what = || format!("the rule for GRE to {to}");

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use adit_core::{AddressRange, Prefix};
 
-use super::{Change, Host, HostError, MAIN_TABLE, RULE_PRIORITY, Route, Rule, Target};
+use super::{
+    Change, Host, HostError, MAIN_TABLE, PathInfo, RULE_PRIORITY, Route, Rule, Target, UPLINK_TABLES,
+};
 
 /// Metric of a tunnel's routes.
 const METRIC: u32 = 50;
@@ -48,6 +50,15 @@ pub fn site_route(link: &str, table: u32, destination: Prefix) -> Change {
 pub fn site_rules(table: u32) -> Vec<Change> {
     let rule = |ipv6| Change::Rule(Rule { ipv6, priority: RULE_PRIORITY - 1, table });
     [false, true].into_iter().map(rule).collect()
+}
+
+/// GRE to a server leaves by the link that leads there now, whatever leads into the tunnel: NetworkManager, too, has a default
+/// route for a full one in `main`. Where that link is no uplink, `main` decides.
+#[must_use]
+pub fn gre_rules(server: IpAddr, uplink: &PathInfo) -> Vec<Change> {
+    let IpAddr::V4(to) = server else { return Vec::new() };
+    let tables = [UPLINK_TABLES.saturating_add(uplink.link_index), MAIN_TABLE];
+    tables.into_iter().map(|table| Change::GreRule { to, table }).collect()
 }
 
 /// A chain for an nftables table: TCP connections that this host forwards over `links` (a name, or a pattern of nftables)

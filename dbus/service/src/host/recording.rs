@@ -62,7 +62,7 @@ impl Host for RecordingHost {
             Change::Route(route) => Undo::Route(route),
             Change::Rule(rule) => Undo::Rule(rule),
             Change::SourceRule(rule) => Undo::SourceRule(rule),
-            Change::GreRule { to } => Undo::GreRule { to },
+            Change::GreRule { to, table } => Undo::GreRule { to, table },
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => {
                 Undo::Setting { ours: value, former: vec![FormerSetting { key, value: "0".into() }] }

@@ -6,6 +6,7 @@
     reason = "a test enters a namespace by running itself"
 )]
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
@@ -133,6 +134,35 @@ fn a_tunnels_changes_come_and_go() {
         assert_eq!(changes.undo_all().await.len(), 0);
         assert_eq!(state_of_the_host(), before);
         assert!(leftovers(folder.path()).unwrap().is_empty());
+    });
+}
+
+/// As where NetworkManager has raised a full tunnel: its default route stands in `main`.
+#[test]
+fn gre_does_not_go_into_its_own_tunnel() {
+    in_namespace("gre_does_not_go_into_its_own_tunnel", async |host: Arc<dyn Host>| {
+        let folder = tempfile::tempdir().unwrap();
+        show("ip route del default");
+        show("ip route add default via 192.0.2.254 metric 100");
+        let before = state_of_the_host();
+        let changes = changes(&host, folder.path(), "corp");
+        let server: IpAddr = "203.0.113.1".parse().unwrap();
+        let uplink = host.path_to(server).await.unwrap();
+        let target = Target::Gateway { link: "v0".into(), gateway: "192.0.2.254".parse().unwrap() };
+        let table = UPLINK_TABLES + uplink.link_index;
+        let route = Route { table, destination: Prefix::ANY_V4, target, source: None, metric: 100 };
+        changes.make(&Change::Route(route)).await.unwrap();
+        changes.make_all(&gre_rules(server, &uplink)).await.unwrap();
+        for command in
+            ["ip link add t0 type dummy", "ip link set t0 up", "ip route add default dev t0 metric 50"]
+        {
+            show(command);
+        }
+        let way = show("ip route get 203.0.113.1 from 192.0.2.1 ipproto gre");
+        assert!(way.contains("via 192.0.2.254 dev v0"), "{way}");
+        show("ip link del t0");
+        assert_eq!(changes.undo_all().await.len(), 0);
+        assert_eq!(state_of_the_host(), before);
     });
 }
 

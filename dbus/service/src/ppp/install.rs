@@ -17,8 +17,8 @@ use crate::client::{Ground, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::host::{
-    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, loosen_reverse_path, nft_program,
-    segments, tunnel_routes, waiting_routes,
+    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, gre_rules, loosen_reverse_path,
+    nft_program, segments, tunnel_routes, waiting_routes,
 };
 use crate::registry::ConnectionId;
 
@@ -110,10 +110,10 @@ impl Installation {
         Ok(())
     }
 
-    /// The tunnel's own packets go past it: GRE, which the kernel sends without our mark, needs a rule for that.
+    /// The tunnel's own packets go past it: GRE, which the kernel sends without our mark, needs rules for that.
     pub(super) async fn open(&self, server: IpAddr, uplink: &PathInfo) -> Result<(), Failure> {
         let mut wanted: Vec<Change> = match self.carriage() {
-            Carriage::Pptp => v4_of(&[server]).into_iter().map(|to| Change::GreRule { to }).collect(),
+            Carriage::Pptp => gre_rules(server, uplink),
             Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
         };
         let host = self.daemon.host();
