@@ -57,6 +57,19 @@ impl Default for EapChoice {
     }
 }
 
+impl EapChoice {
+    /// Whether each method leaves it to the server what it asks for (EAP-GTC: often a code that can't be known before).
+    #[must_use]
+    pub fn asks_as_it_goes(&self) -> bool {
+        let by_token = |method: &EapType| match method {
+            EapType::Gtc => true,
+            EapType::Ttls | EapType::Peap => self.inner == EapInner::Gtc,
+            EapType::Mschapv2 | EapType::Tls | EapType::Md5 => false,
+        };
+        !self.methods.is_empty() && self.methods.iter().all(by_token)
+    }
+}
+
 const METHODS: &[(&str, EapType)] = &[
     ("mschapv2", EapType::Mschapv2),
     ("tls", EapType::Tls),
@@ -177,5 +190,20 @@ impl EapChoice {
     /// The word of a profile for what is inside.
     pub(crate) fn inner_word(&self) -> &'static str {
         INNER.iter().find(|(_, inner)| *inner == self.inner).map_or("", |(word, _)| word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_not_known_beforehand() {
+        let asks = |methods: &[EapType], inner| {
+            EapChoice { methods: methods.to_vec(), inner, ..EapChoice::default() }.asks_as_it_goes()
+        };
+        assert!(asks(&[EapType::Gtc], EapInner::Mschapv2) && asks(&[EapType::Peap], EapInner::Gtc));
+        assert!(!asks(&[EapType::Peap], EapInner::Mschapv2) && !asks(&[], EapInner::Gtc));
+        assert!(!asks(&[EapType::Gtc, EapType::Mschapv2], EapInner::Gtc));
     }
 }

@@ -221,7 +221,8 @@ impl Attempt {
         self.check_kernel().await?;
         let (own, trusted) = self.credentials().await?;
         let asks = self.login.is_none() && self.profile.auth == AuthMethod::Eap && self.ticket.is_none();
-        if asks && !self.profile.eap.methods.contains(&EapType::Tls) {
+        let eap = &self.profile.eap;
+        if asks && !eap.methods.contains(&EapType::Tls) && !eap.asks_as_it_goes() {
             // The server is not kept waiting for a person where that can be helped.
             self.passwords.ready().await?;
         }
