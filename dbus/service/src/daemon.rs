@@ -1,6 +1,8 @@
 //! The daemon: what there is one of, and what D-Bus may ask of it.
 
+mod always;
 mod keys;
+mod required;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -75,6 +77,8 @@ pub struct Daemon {
     uplinks: Uplinks,
     names: Names,
     radius: RadiusBook,
+    /// A profile has `block = "always"`.
+    blocks_always: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -105,11 +109,12 @@ impl Daemon {
         let sad = Sad::new(Arc::clone(&doors.xfrm));
         let uplinks = Uplinks::new(Arc::clone(&doors.host));
         let registry = Registry::new();
+        let journals = settings.state.join("journal");
         Self {
             files: Files::new(&settings.config),
+            names: Names::new(&registry, &doors.host, &journals),
             settings,
             doors,
-            names: Names::new(&registry),
             registry,
             ike: OnceCell::new(),
             profiles: Mutex::default(),
@@ -122,6 +127,7 @@ impl Daemon {
             sad,
             uplinks,
             radius: RadiusBook::new(),
+            blocks_always: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -330,10 +336,12 @@ impl Daemon {
     pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
         let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
         let boot = boot_names(&profiles);
+        let blocked = self.block_always(&profiles).await;
         let before = boot_names(&std::mem::replace(&mut *lock(&self.profiles), profiles));
         self.registry.profiles_changed();
         let result = self.reload_server().await;
         lock(&self.server_facts).problem = result.as_ref().err().cloned();
+        let result = blocked.and(result);
         // The server has its ports first: a client takes others where it must.
         self.dial_at_boot(boot.difference(&before)).await;
         result
@@ -469,9 +477,10 @@ impl Daemon {
         Ok(driver.clone())
     }
 
-    /// Undoes what a daemon that died left behind. IKE state lived in its memory only, so nothing can be adopted.
+    /// Undoes what a daemon that died left behind. IKE state lived in its memory only, so nothing can be adopted; what is
+    /// blocked always stands before anything else goes.
     pub async fn reconcile(&self) {
-        let kept = Kept::default();
+        let kept = Kept { journals: self.stand_blocked().await.into_iter().collect(), ..Kept::default() };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }

@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_profile::{
-    Access, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource, PppServer,
-    PppdSecrets, ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck, SuiteKind, Users,
-    check_secret_file, parse_password_file, parse_pppd_secrets, parse_profile, parse_psk_file, parse_server,
-    parse_users_file,
+    Access, Block, CertSource, ConnectionRule, Directory, FileRef, KeySource, NameError, PasswordSource,
+    PppServer, PppdSecrets, ProfileErrors, ProfileName, PskSource, ServerConfig, Source, SuiteCheck,
+    SuiteKind, Users, check_secret_file, parse_password_file, parse_pppd_secrets, parse_profile,
+    parse_psk_file, parse_server, parse_users_file,
 };
 use nix::unistd::Group;
 use ring::digest;
@@ -40,6 +40,8 @@ pub struct ProfileFile {
     pub name: String,
     /// What it says, or its mistakes.
     pub content: Result<adit_profile::Profile, Vec<Mistake>>,
+    /// Whether nothing may leave in clear as long as it is there, also where it has mistakes.
+    pub blocks_always: bool,
 }
 
 /// What a configuration is known by.
@@ -73,9 +75,20 @@ impl Files {
             .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
             .collect();
         names.sort_unstable();
-        let file =
-            |name: String| ProfileFile { content: self.read_profile(&name).map_err(Unread::mistakes), name };
+        let file = |name: String| {
+            let content = self.read_profile(&name).map_err(Unread::mistakes);
+            let blocks_always = match &content {
+                Ok(profile) => profile.block == Block::Always,
+                Err(_) => self.says_always(&name),
+            };
+            ProfileFile { name, content, blocks_always }
+        };
         names.into_iter().map(file).collect()
+    }
+
+    fn says_always(&self, name: &str) -> bool {
+        let content = self.read(&self.root.join("profiles").join(format!("{name}.toml")));
+        content.is_ok_and(|content| Block::is_always_in(&String::from_utf8_lossy(&content.bytes)))
     }
 
     /// One profile, as its file is now.

@@ -61,6 +61,14 @@ async fn beat(pulse: &mut Option<tokio::time::Interval>) {
     let _ = sd_notify::notify(&[NotifyState::Watchdog]);
 }
 
+/// Has nothing leave in clear, if a profile wants that whether a daemon runs or not. It stays so.
+///
+/// # Errors
+/// It is not so.
+pub async fn block(daemon: &Daemon) -> anyhow::Result<()> {
+    daemon.block_as_profiles_say().await.map_err(|failure| anyhow::anyhow!("block = \"always\": {failure}"))
+}
+
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT), then takes everything down and undoes it.
 ///
 /// # Errors

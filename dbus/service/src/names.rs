@@ -1,4 +1,5 @@
-//! A tunnel's DNS servers, handed to systemd-resolved link by link (`org.freedesktop.resolve1`).
+//! A tunnel's DNS servers, handed to systemd-resolved link by link (`org.freedesktop.resolve1`); where there is none, to
+//! whoever else sees to this host's names ([`names_way`]), with an undo in a journal.
 //!
 //! resolved forgets what belongs to a link when the link goes, so nothing of this outlives a tunnel. It is set before a
 //! connection is said to be up: domains first, then whether it is for all other names, and the servers last, so that no
@@ -6,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,12 +17,19 @@ use adit_profile::{Dns, Profile, Tunnel};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::AddressFamily;
 use tokio::sync::Mutex;
+use zbus::fdo::DBusProxy;
+use zbus::names::BusName;
 use zbus::{Connection, proxy};
 
+use crate::host::{Change, Changes, Host, Journal, LinkNames, NamesWay, names_way};
 use crate::registry::{ConnectionId, Facts, Registry};
 
 /// How long a connection waits for resolved.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const RESOLVED: &str = "org.freedesktop.resolve1";
+/// What is to be undone where somebody else sees to names.
+const JOURNAL: &str = "names";
 
 /// The part of resolved's interface that is used.
 #[proxy(
@@ -48,12 +57,24 @@ trait Resolved {
 pub(crate) struct Names {
     registry: Arc<Registry>,
     bus: Arc<OnceLock<Connection>>,
-    set: Arc<Mutex<BTreeMap<ConnectionId, (i32, NamePlan)>>>,
+    set: Arc<Mutex<BTreeMap<ConnectionId, Set>>>,
+    host: Arc<dyn Host>,
+    journals: PathBuf,
+}
+
+/// What holds for a connection.
+struct Set {
+    link: i32,
+    plan: NamePlan,
+    /// Where systemd-resolved is not: the way, and the number of the undo.
+    elsewhere: Option<(NamesWay, Option<u64>)>,
 }
 
 impl Names {
-    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
-        Self { registry: Arc::clone(registry), bus: Arc::default(), set: Arc::default() }
+    /// `journals`: the folder where undos are written down.
+    pub(crate) fn new(registry: &Arc<Registry>, host: &Arc<dyn Host>, journals: &Path) -> Self {
+        let (registry, host) = (Arc::clone(registry), Arc::clone(host));
+        Self { registry, bus: Arc::default(), set: Arc::default(), host, journals: journals.to_owned() }
     }
 
     /// The bus that resolved is on.
@@ -72,13 +93,23 @@ impl Names {
         let Some(plan) = NamePlan::of(&known(&facts, full)) else { return };
         let link = if_nametoindex(facts.interface.as_str()).ok().and_then(|index| i32::try_from(index).ok());
         let Some(link) = link else { return };
-        if set.get(&id) == Some(&(link, plan.clone())) {
+        if set.get(&id).is_some_and(|set| set.link == link && set.plan == plan) {
             return;
         }
-        let text = match self.tell(link, &plan).await {
-            Ok(()) => {
-                set.insert(id, (link, plan.clone()));
-                format!("DNS: {}, by systemd-resolved", described(&plan))
+        let told = match self.has_resolved().await {
+            true => self.tell(link, &plan).await.map(|()| None),
+            false => self.tell_others(&facts.interface, &plan, set.get(&id)).await.map(Some),
+        };
+        let text = match told {
+            Ok(elsewhere) => {
+                let by = elsewhere.map_or_else(|| "systemd-resolved".to_owned(), |(way, _)| way.to_string());
+                let split = elsewhere.is_some() && !plan.default;
+                set.insert(id, Set { link, plan: plan.clone(), elsewhere });
+                match split {
+                    // It knows no domains.
+                    true => format!("DNS: every name first by {}, by {by}", servers(&plan)),
+                    false => format!("DNS: {}, by {by}", described(&plan)),
+                }
             }
             Err(why) => format!("DNS: nobody asks {}: {why}", servers(&plan)),
         };
@@ -88,7 +119,11 @@ impl Names {
     /// A connection's link looks up nothing any more. Its servers are no facts of it by then.
     pub(crate) async fn forget(&self, id: ConnectionId) {
         let mut set = self.set.lock().await;
-        let (Some((link, _)), Some(bus)) = (set.remove(&id), self.bus.get()) else { return };
+        let Some(Set { link, elsewhere, .. }) = set.remove(&id) else { return };
+        if let Some((way, number)) = elsewhere {
+            return self.forget_others(id, way, number).await;
+        }
+        let Some(bus) = self.bus.get() else { return };
         let revert = async { ResolvedProxy::new(bus).await?.revert_link(link).await };
         match tokio::time::timeout(PATIENCE, revert).await {
             Ok(Ok(())) => {}
@@ -96,6 +131,54 @@ impl Names {
             Ok(Err(error)) => tracing::debug!(connection = id.0, %error, "not reverted"),
             Err(_) => tracing::warn!(connection = id.0, "systemd-resolved does not answer"),
         }
+    }
+
+    async fn has_resolved(&self) -> bool {
+        let Some(bus) = self.bus.get() else { return false };
+        let has = async {
+            let name = BusName::try_from(RESOLVED)?;
+            DBusProxy::new(bus).await?.name_has_owner(name).await.map_err(zbus::Error::from)
+        };
+        matches!(tokio::time::timeout(PATIENCE, has).await, Ok(Ok(true)))
+    }
+
+    /// Whoever sees to this host's names now. What held before for this connection is replaced.
+    async fn tell_others(
+        &self,
+        link: &str,
+        plan: &NamePlan,
+        former: Option<&Set>,
+    ) -> Result<(NamesWay, Option<u64>), String> {
+        let changes = self.changes()?;
+        if let Some((_, Some(number))) = former.and_then(|former| former.elsewhere) {
+            changes.undo_one(number).await.map_err(|error| error.to_string())?;
+        }
+        let way = names_way(self.bus.get()).await;
+        let way = way.map_err(|why| format!("there is no systemd-resolved here, and {why}"))?;
+        let plan = plan.clone();
+        let named = |domain: &String| domain != "." && !domain.ends_with(".arpa");
+        let search = plan.domains.into_iter().filter(named).collect();
+        let names =
+            LinkNames { way, link: link.to_owned(), servers: plan.servers, search, only: plan.default };
+        let made = changes.make(&Change::Names(names)).await;
+        made.map(|number| (way, number)).map_err(|error| error.to_string())
+    }
+
+    async fn forget_others(&self, id: ConnectionId, way: NamesWay, number: Option<u64>) {
+        let Some(number) = number else { return };
+        let undone = match self.changes() {
+            Ok(changes) => changes.undo_one(number).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = undone {
+            tracing::warn!(connection = id.0, %way, why, "names are not asked as before; the next start tries again");
+        }
+    }
+
+    /// The journal is read each time: nobody else writes it, and it is small.
+    fn changes(&self) -> Result<Changes, String> {
+        let journal = Journal::open(&self.journals, JOURNAL).map_err(|error| error.to_string())?;
+        Ok(Changes::new(Arc::clone(&self.host), journal))
     }
 
     async fn tell(&self, link: i32, plan: &NamePlan) -> Result<(), String> {

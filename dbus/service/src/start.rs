@@ -30,6 +30,9 @@ struct Arguments {
     /// Whether to be on the system bus.
     #[arg(long, value_enum, default_value_t = BusChoice::Auto)]
     bus: BusChoice,
+    /// Only has nothing leave in clear, if a profile says  block = "always" : before this host has a network.
+    #[arg(long)]
+    block_only: bool,
     /// What to log: error, warn, info, debug or trace, or a filter such as adit_ikev2=debug.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -66,7 +69,11 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
             socket: arguments.socket.clone(),
             bus: arguments.bus,
         };
-        crate::run(Arc::new(Daemon::new(settings, doors()?))).await
+        let daemon = Arc::new(Daemon::new(settings, doors()?));
+        match arguments.block_only {
+            true => crate::block(&daemon).await,
+            false => crate::run(daemon).await,
+        }
     })
 }
 

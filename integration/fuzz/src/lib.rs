@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod certificates;
 pub mod dhcp;
+pub mod dns;
 pub mod ikev1;
 pub mod import;
 pub mod l2tp;

@@ -35,6 +35,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
         out.push(("ike_proposal_text", format!("text-{i}"), text.as_bytes().to_vec()));
     }
     out.extend(crate::dhcp::samples());
+    out.extend(crate::dns::samples());
     out.extend(crate::import::samples());
     for (target, name, bytes) in FILES {
         out.push((target, (*name).to_owned(), bytes.to_vec()));

@@ -21,7 +21,15 @@ const USAGE: &str = "cargo xtask package [--out DIR]
 
 /// The packages, and the programs that each takes: cargo's package, the program.
 const PACKAGES: [(&str, &[(&str, &str)]); 2] = [
-    ("aditd", &[("adit-service", "aditd"), ("ctl", "ctl"), ("adit-ppp-scripts", "adit-ppp-scripts")]),
+    (
+        "aditd",
+        &[
+            ("adit-service", "aditd"),
+            ("ctl", "ctl"),
+            ("adit-ppp-scripts", "adit-ppp-scripts"),
+            ("adit-names", "adit-names"),
+        ],
+    ),
     ("network-manager-adit", &[("adit-nm", "nm-adit-service"), ("adit-nm", "nm-adit-auth-dialog")]),
 ];
 

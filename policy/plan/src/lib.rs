@@ -5,6 +5,7 @@ pub mod mobility;
 mod mtu;
 mod names;
 mod network;
+pub mod query;
 pub mod strategy;
 
 pub use mtu::{Encapsulation, EspOverhead, MIN_MTU_V4, MIN_MTU_V6, inner_mtu};

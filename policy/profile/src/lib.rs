@@ -7,6 +7,7 @@
 
 mod aaa;
 mod aaa_read;
+mod block;
 mod eap;
 mod error;
 mod front;
@@ -35,6 +36,7 @@ mod users;
 mod value;
 
 pub use aaa::{Aaa, RadiusSecurity, RadiusServer, RadiusTls};
+pub use block::Block;
 pub use eap::{EapChoice, EapInner, EapType};
 pub use error::{Access, ProfileError, ProfileErrors, Source, redact};
 pub use front::{Front, FrontSocket};

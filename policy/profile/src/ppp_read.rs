@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use adit_core::Prefix;
 
+use crate::block::{Block, block};
 use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
 use crate::front::{Front, front};
 use crate::l2tp_read::{l2tp_of_profile, l2tp_of_server};
@@ -11,7 +12,7 @@ use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, asks_for_routes, full_takes_everything, listed_families, local_address, mtu,
-    parse_address, parse_network, servers, start, user_name,
+    parse_address, parse_network, requires, servers, start, user_name,
 };
 use crate::proxy_read::proxy;
 use crate::read::{CheckSuite, Reader, Table, entry};
@@ -69,6 +70,7 @@ pub(crate) fn ppp_profile(
     let profile = Profile {
         start,
         idle,
+        requires: requires(reader, table, name),
         auth: AuthMethod::Eap,
         remote_id: reader.parse(table, "remote-id", parse_identity),
         remote_auth: match in_tls
@@ -89,6 +91,7 @@ pub(crate) fn ppp_profile(
         eap,
         legacy: reader.legacy,
         tunnel,
+        block: block(reader, table, tunnel, kind),
         remote_subnets,
         routes_by_dhcp: routes_by_dhcp(reader, table, tunnel, addresses),
         addresses,
@@ -204,6 +207,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
         servers,
         start: Start::Manual,
         idle: None,
+        requires: None,
         auth: AuthMethod::Eap,
         remote_auth: AuthMethod::Psk,
         local_id: None,
@@ -227,6 +231,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
         fragment_size: FRAGMENT_DEFAULT,
         mode: Mode::Tunnel,
         tunnel: Tunnel::Full,
+        block: Block::WhileUp,
         local_subnets: Vec::new(),
         remote_subnets: Vec::new(),
         routes_by_dhcp: false,

@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
+use crate::block::Block;
 use crate::eap::EapChoice;
 use crate::ppk::{Ppk, PpkUse};
 use crate::ppp::{LinkKind, LinkName, PppRule, TunnelKind};
@@ -118,6 +119,8 @@ pub struct Profile {
     pub ppp: Option<PppRule>,
     /// When it is raised. Default: by hand.
     pub start: Start,
+    /// The profile of a connection that has to be up before this one is dialled; it is raised. Never itself.
+    pub requires: Option<ProfileName>,
     /// Time without traffic after which it goes down; what a packet raised then waits for the next one. `None`, the
     /// default: never.
     pub idle: Option<Duration>,
@@ -169,6 +172,8 @@ pub struct Profile {
     pub mode: Mode,
     /// What goes into the tunnel. Always `Split` in transport mode.
     pub tunnel: Tunnel,
+    /// Whether anything else may leave this host. `Off` with a split tunnel.
+    pub block: Block,
     /// Our side of the traffic selectors. Empty: our address.
     pub local_subnets: Vec<TrafficSelector>,
     /// With a split tunnel, what to ask for. Empty: whatever the server offers; in transport mode the server itself.
@@ -230,6 +235,12 @@ impl Profile {
             Some(name) if self.ppp.is_some() && name.as_str() == "ppp" => LinkName::First("ppp"),
             Some(name) => LinkName::Exactly(name.as_str()),
         }
+    }
+
+    /// Whether nothing but the tunnel's own packets may leave while it is there.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.block != Block::Off
     }
 
     /// The HTTP proxy by which the server is reached.

@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
+use crate::block::block;
 use crate::eap::{EapChoice, OF_PEER, eap, useless_by_method};
 use crate::error::{ProfileErrors, Source};
 use crate::ppk::{self, Ppk, PpkUse};
@@ -55,6 +56,7 @@ pub(crate) const KEYS: &[&str] = &[
     "port",
     "start",
     "idle",
+    "requires",
     "auth",
     "remote-auth",
     "local-id",
@@ -89,6 +91,7 @@ pub(crate) const KEYS: &[&str] = &[
     "mode",
     "tunnel",
     "traffic",
+    "block",
     "local-subnets",
     "remote-subnets",
     "routes-by-dhcp",
@@ -176,6 +179,7 @@ pub(crate) fn ike_profile(
         ppp: None,
         start,
         idle,
+        requires: requires(reader, table, name),
         remote_id,
         local_address: local_address(reader, table, &servers),
         servers,
@@ -199,6 +203,7 @@ pub(crate) fn ike_profile(
         fragment_size: fragment_size(reader, table),
         mode: traffic.mode,
         tunnel: traffic.tunnel,
+        block: block(reader, table, traffic.tunnel, TunnelKind::Ikev2),
         local_subnets: traffic.local_subnets,
         remote_subnets: traffic.remote_subnets,
         routes_by_dhcp: traffic.routes_by_dhcp,
@@ -544,6 +549,23 @@ pub(crate) fn start(reader: &mut Reader<'_>, table: &Table<'_>, known: bool) -> 
         reader.error(span, "`start`: which packets raise it must be known before it is up", help);
     }
     (start, idle)
+}
+
+/// Another profile than this one.
+pub(crate) fn requires(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    name: &ProfileName,
+) -> Option<ProfileName> {
+    let other: Option<ProfileName> = reader.parse(table, "requires", str::parse);
+    if let (true, Some((_, span))) = (other.as_ref() == Some(name), entry(table, "requires")) {
+        reader.error(
+            span,
+            "`requires`: it names this profile itself",
+            "name another one, or take the line out",
+        );
+    }
+    other
 }
 
 pub(crate) fn required_choice<T: Copy>(

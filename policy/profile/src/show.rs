@@ -2,6 +2,7 @@ use core::time::Duration;
 
 use adit_core::TrafficSelector;
 
+use crate::block::Block;
 use crate::eap::EapChoice;
 use crate::ppk::PpkUse;
 use crate::ppp::{Ipsec, L2tpRule, MppeRule, PppAuth, PppRule, TunnelKind};
@@ -75,6 +76,7 @@ impl Profile {
         let mut out = vec![said("server", servers)];
         out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
         out.push(when("idle", age(self.idle), self.idle.is_none()));
+        out.extend(self.requires.as_ref().map(|other| said("requires", string(other.as_str()))));
         out.push(said("tunnel", string(self.kind.as_str())));
         out.extend(self.remote_id.as_ref().map(|id| said("remote-id", string(&id.to_string()))));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
@@ -97,6 +99,7 @@ impl Profile {
             out.push(when("hide-avps", hide.to_string(), !hide));
         }
         out.push(when("traffic", string(self.tunnel.as_str()), false));
+        out.push(self.block_setting());
         if !self.remote_subnets.is_empty() {
             out.push(said("remote-subnets", selectors(&self.remote_subnets)));
         }
@@ -154,6 +157,10 @@ impl Profile {
         when("addresses", asked, families.iter().all(|(on, _)| *on == ask))
     }
 
+    fn block_setting(&self) -> Setting {
+        when("block", string(self.block.as_str()), self.block == Block::default_of(self.tunnel))
+    }
+
     fn settings_of_peers(&self) -> Vec<Setting> {
         let servers = match self.servers.as_slice() {
             [one] => string(&one.to_string()),
@@ -163,6 +170,7 @@ impl Profile {
         let start = string(self.start.as_str());
         out.push(Setting { key: "start", value: start, default: self.start == Start::Manual });
         out.push(when("idle", age(self.idle), self.idle.is_none()));
+        out.extend(self.requires.as_ref().map(|other| said("requires", string(other.as_str()))));
         let remote_auth = string(self.remote_auth.as_str());
         let default = match self.auth {
             AuthMethod::Eap => AuthMethod::Certificate,
@@ -247,6 +255,7 @@ impl Profile {
         let mut out = vec![when("mode", string(self.mode.as_str()), !transport)];
         out.push(when("tunnel", string(self.kind.as_str()), self.kind == TunnelKind::Ikev2));
         out.push(when("traffic", string(self.tunnel.as_str()), transport));
+        out.push(self.block_setting());
         for (key, subnets) in
             [("local-subnets", &self.local_subnets), ("remote-subnets", &self.remote_subnets)]
         {

@@ -3,7 +3,7 @@
 
 use adit_core::{Failure, FailureCode};
 use adit_profile::{
-    Access, ProfileErrors, Source, SuiteCheck, SuiteKind, parse_profile, parse_server, redact,
+    Access, Block, ProfileErrors, Source, SuiteCheck, SuiteKind, parse_profile, parse_server, redact,
 };
 
 fn check(_: SuiteKind, text: &str) -> SuiteCheck {
@@ -91,8 +91,31 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, idle, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, idle, requires, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, block, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
     );
+}
+
+#[test]
+fn what_cannot_be_blocked_or_required() {
+    let ikev2 = "server = \"a\"\nauth = \"psk\"\nlocal-id = \"b\"\npsk-file = \"c\"\n";
+    let text = format!("{ikev2}traffic = \"split\"\nblock = \"always\"\nrequires = \"corp\"\n");
+    assert_eq!(
+        profile_errors(&text).to_string(),
+        r#"corp.toml:6:9: `block`: with a split tunnel the rest of the traffic goes in clear
+  help: add traffic = "full", or take the line out
+corp.toml:7:12: `requires`: it names this profile itself
+  help: name another one, or take the line out"#
+    );
+    let pptp = "server = \"a\"\ntunnel = \"pptp\"\nuser = \"b\"\npassword-file = \"c\"\nblock = \"always\"\n";
+    assert_eq!(
+        profile_errors(pptp).to_string(),
+        r#"corp.toml:5:9: `block`: PPTP's GRE can't be told from others' before its server is known
+  help: block = "while-up", or another type of tunnel"#
+    );
+    let profile = |text: &str| parse_profile(&"corp".parse().unwrap(), &source(text), &check).unwrap();
+    assert_eq!(profile(ikev2).block, Block::WhileUp);
+    assert_eq!(profile(&format!("{ikev2}traffic = \"split\"\n")).block, Block::Off);
+    assert_eq!(profile(&format!("{ikev2}block = \"always\"\nrequires = \"x\"\n")).block, Block::Always);
 }
 
 #[test]

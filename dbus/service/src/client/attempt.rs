@@ -15,7 +15,7 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Step};
 use adit_ikev2::api::{Established, Event, Lease, Ticket};
 use adit_plan::mobility::Uplink;
-use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start, Tunnel};
+use adit_profile::{AuthMethod, EapType, Mode, Profile, ServerName, Start};
 use adit_xfrm_kernel::{Feature, StateId};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -219,6 +219,9 @@ impl Attempt {
     /// room; what one refuses, all would.
     pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
+        if self.login.is_none() {
+            self.daemon.raise_required(self.id, &self.profile).await?;
+        }
         let (own, trusted) = self.credentials().await?;
         let asks = self.login.is_none() && self.profile.auth == AuthMethod::Eap && self.ticket.is_none();
         let eap = &self.profile.eap;
@@ -256,12 +259,13 @@ impl Attempt {
     async fn look_up(&mut self) -> Result<(), Failure> {
         let profile = Arc::clone(&self.profile);
         let known = self.known.iter().any(|addresses| !addresses.is_empty());
-        if self.login.is_some() || profile.tunnel == Tunnel::Full && known {
+        if self.login.is_some() || profile.blocks() && known {
             return Ok(());
         }
         let names: Vec<String> = profile.servers.iter().map(|s| s.host.to_string()).collect();
         self.progress(Step::Resolve, &format!("IKEv2: resolving {}", names.join(", ")));
-        let lookups = profile.servers.iter().map(|gateway| resolve(gateway, profile.local_address));
+        let lookups =
+            profile.servers.iter().map(|gateway| resolve(&self.daemon, gateway, profile.local_address));
         let (mut last, mut found) = (None, Vec::new());
         for (index, result) in futures_util::future::join_all(lookups).await.into_iter().enumerate() {
             found.push(result.unwrap_or_else(|failure| {
@@ -325,7 +329,7 @@ impl Attempt {
         ticket: Option<Box<Ticket>>,
     ) -> Result<Live, Failure> {
         let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
-        if self.profile.tunnel == Tunnel::Full {
+        if self.profile.blocks() {
             self.installation.block().await?;
         }
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();

@@ -11,6 +11,7 @@ mod idle;
 mod install;
 mod life;
 mod login;
+mod lookup;
 mod resolve;
 mod roaming;
 mod shown;

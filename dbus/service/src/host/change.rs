@@ -60,6 +60,8 @@ pub enum Change {
         /// The address.
         address: IpAddr,
     },
+    /// Names are asked of a link's servers, where systemd-resolved does not see to that.
+    Names(LinkNames),
 }
 
 /// Where a route leads.
@@ -165,6 +167,41 @@ pub enum Undo {
         /// The address.
         address: IpAddr,
     },
+    /// Ask whom was asked before.
+    Names {
+        /// Who sees to it.
+        way: NamesWay,
+        /// The link.
+        link: String,
+        /// Its servers.
+        servers: Vec<IpAddr>,
+    },
+}
+
+/// Who sees to a host's names.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub enum NamesWay {
+    /// NetworkManager, which writes `/etc/resolv.conf`.
+    NetworkManager,
+    /// resolvconf, which writes that file.
+    Resolvconf,
+    /// Nobody else: it is written here.
+    File,
+}
+
+/// What a link's name servers are for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkNames {
+    /// Who sees to it.
+    pub way: NamesWay,
+    /// The link.
+    pub link: String,
+    /// Whom to ask, best first.
+    pub servers: Vec<IpAddr>,
+    /// Where a name without a dot is looked for.
+    pub search: Vec<String>,
+    /// Nobody else is asked for anything.
+    pub only: bool,
 }
 
 const fn main_table() -> u32 {
@@ -192,7 +229,18 @@ impl fmt::Display for Change {
             Self::Nftables { table, .. } => write!(f, "nftables table {table}"),
             Self::Setting { key, value } => write!(f, "{key} = {value}"),
             Self::ProxyNeighbour { link, address } => write!(f, "answering for {address} on {link}"),
+            Self::Names(names) => write!(f, "name servers of {} by {}", names.link, names.way),
         }
+    }
+}
+
+impl fmt::Display for NamesWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NetworkManager => "NetworkManager",
+            Self::Resolvconf => "resolvconf",
+            Self::File => "/etc/resolv.conf",
+        })
     }
 }
 
@@ -215,6 +263,7 @@ impl fmt::Display for Undo {
             Self::ProxyNeighbour { link, address } => {
                 write!(f, "no longer answering for {address} on {link}")
             }
+            Self::Names { way, link, .. } => write!(f, "name servers of before {link} by {way}"),
         }
     }
 }

@@ -44,6 +44,14 @@ pub enum HostError {
         /// What was asked.
         what: String,
     },
+    /// Whoever sees to this host's names does not do what is asked.
+    #[error("{who}: {said}")]
+    Names {
+        /// Who that is.
+        who: String,
+        /// Its own words.
+        said: String,
+    },
     /// The request makes no sense; nobody was asked.
     #[error("{0}")]
     Invalid(String),

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::sysctl::{self, Settings};
 use super::{
-    Answer, Change, Host, HostError, LinkState, News, PathInfo, Route, Target, Undo, UplinkState, netlink,
-    nft, uplinks,
+    Answer, Change, Host, HostError, LinkNames, LinkState, News, PathInfo, Route, Target, Undo, UplinkState,
+    names, netlink, nft, uplinks,
 };
 
 /// This host, in this network namespace.
@@ -119,6 +119,7 @@ impl KernelHost {
             Change::ProxyNeighbour { link, address } => {
                 netlink::proxy(&self.socket, index(link)?, *address, true).await
             }
+            Change::Names(names) => names::set(names).await,
         }
     }
 
@@ -139,6 +140,7 @@ impl KernelHost {
                 Ok(index) => netlink::proxy(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
+            Undo::Names { way, link, servers } => names::clear(*way, link, servers).await,
         };
         gone_is_fine(done)
     }
@@ -154,6 +156,7 @@ impl KernelHost {
             Change::Nftables { table, .. } => Undo::Nftables { table },
             Change::Setting { key, value } => return self.settings(|s| s.undo_of(&key, &value)),
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },
+            Change::Names(LinkNames { way, link, servers, .. }) => Undo::Names { way, link, servers },
         }))
     }
 }

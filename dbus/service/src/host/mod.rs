@@ -16,6 +16,7 @@ mod journal;
 mod kernel;
 mod ledger;
 mod lookup;
+mod names;
 mod netlink;
 mod nft;
 mod plan;
@@ -35,12 +36,13 @@ use core::pin::Pin;
 use std::net::IpAddr;
 
 pub use block::Block;
-pub use change::{Change, FormerSetting, Route, Rule, SourceRule, Target, Undo};
+pub use change::{Change, FormerSetting, LinkNames, NamesWay, Route, Rule, SourceRule, Target, Undo};
 pub use error::HostError;
 pub use journal::{Journal, leftovers};
 pub use kernel::KernelHost;
 pub use ledger::Changes;
 pub use lookup::{LinkState, PathInfo, UplinkState};
+pub(crate) use names::way as names_way;
 pub use plan::{
     Nat, client_route, forwarding, gre_rules, loosen_reverse_path, segments, site_route, site_rules,
     tunnel_routes, waiting_routes,

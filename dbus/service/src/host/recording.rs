@@ -7,7 +7,9 @@ use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
 use tokio::sync::mpsc;
 
-use super::{Answer, Change, FormerSetting, Host, HostError, LinkState, News, PathInfo, Undo, UplinkState};
+use super::{
+    Answer, Change, FormerSetting, Host, HostError, LinkNames, LinkState, News, PathInfo, Undo, UplinkState,
+};
 
 /// Something that a [`RecordingHost`] was asked, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +70,7 @@ impl Host for RecordingHost {
                 Undo::Setting { ours: value, former: vec![FormerSetting { key, value: "0".into() }] }
             }
             Change::ProxyNeighbour { link, address } => Undo::ProxyNeighbour { link, address },
+            Change::Names(LinkNames { way, link, servers, .. }) => Undo::Names { way, link, servers },
         };
         Box::pin(async { Ok(Some(undo)) })
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
-use adit_profile::{Profile, ServerName, Start as StartAt, Tunnel as Traffic, TunnelKind};
+use adit_profile::{Profile, ServerName, Start as StartAt, TunnelKind};
 use adit_sstp::proxy::Login;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -27,7 +27,6 @@ use crate::client::{
 };
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
-use crate::files::Files;
 use crate::host::PathInfo;
 use crate::l2tp::Protection;
 use crate::registry::{ConnectionId, State};
@@ -207,6 +206,9 @@ impl Attempt {
 
     pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
         self.check_kernel().await?;
+        if self.login.is_none() {
+            self.daemon.raise_required(self.id, &self.profile).await?;
+        }
         let proof = Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;
         if proof.by_password && self.login.is_none() {
             self.passwords.ready().await?;
@@ -240,12 +242,12 @@ impl Attempt {
     /// All names before the first is dialled: a full tunnel's block, once it stands, lets no DNS query out.
     async fn look_up(&mut self) -> Result<(), Failure> {
         let known = self.known.iter().any(|(_, addresses)| !addresses.is_empty());
-        if self.login.is_some() || self.profile.tunnel == Traffic::Full && known {
+        if self.login.is_some() || self.profile.blocks() && known {
             return Ok(());
         }
         let name = self.carriage().name();
         self.progress(Step::Resolve, &format!("{name}: resolving {}", self.profile.server()));
-        match servers(&self.profile, self.daemon.files()).await {
+        match servers(&self.profile, &self.daemon).await {
             Ok(found) => self.known = found,
             Err(failure) if !known => return Err(failure),
             Err(_) => {}
@@ -344,7 +346,7 @@ impl Attempt {
         }
         let host = self.daemon.host();
         let uplink = host.path_to(remote).await.map_err(|e| no_route(remote, &e))?;
-        if self.profile.tunnel == Traffic::Full {
+        if self.profile.blocks() {
             let servers: Vec<IpAddr> =
                 self.known.iter().flat_map(|(_, all)| all.iter().map(SocketAddr::ip)).collect();
             self.installation.block(&servers).await?;
@@ -468,13 +470,14 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
 /// No name has an address, or this host's environment names what is no proxy.
 pub(crate) async fn servers(
     profile: &Profile,
-    files: &Files,
+    daemon: &Daemon,
 ) -> Result<Vec<(ServerName, Vec<SocketAddr>)>, Failure> {
     let (mut found, mut last) = (Vec::new(), None);
     for gateway in &profile.servers {
         // Where there is a proxy, it looks the server up.
-        let there = proxy_of(profile, files, gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);
-        match resolve(&there, profile.local_address).await {
+        let there =
+            proxy_of(profile, daemon.files(), gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);
+        match resolve(daemon, &there, profile.local_address).await {
             Ok(addresses) => {
                 let mut found_there = Carriage::of(profile).usable(&there, addresses);
                 found_there.truncate(MOST_ADDRESSES);

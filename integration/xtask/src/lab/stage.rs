@@ -114,6 +114,7 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
         ("adit-service", "aditd"),
         ("ctl", "ctl"),
         ("adit-ppp-scripts", "adit-ppp-scripts"),
+        ("adit-names", "adit-names"),
         ("adit-nm", "nm-adit-service"),
         ("adit-nm", "nm-adit-auth-dialog"),
         ("adit-peer", "adit-peer"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_plan::strategy::Rule;
-use adit_profile::{EapType, Profile, Tunnel, TunnelKind, TunnelOrder, TunnelStrategy};
+use adit_profile::{EapType, Profile, TunnelKind, TunnelOrder, TunnelStrategy};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -207,13 +207,14 @@ impl Choice {
     /// What has to be known before the first packet leaves; the interface's name.
     async fn prepare(&mut self) -> Result<String, Failure> {
         let Some(profile) = self.profiles.first().cloned() else { return Err(nothing()) };
+        self.daemon.raise_required(self.id, &profile).await?;
         // A server is not kept waiting for a person where that can be helped, and a person is asked once.
         self.passwords.own_certificate(None).await?;
         if !profile.eap.methods.contains(&EapType::Tls) {
             self.passwords.ready().await?;
         }
         // A full tunnel's block, once it stands, lets no DNS query out.
-        if self.places.is_empty() || profile.tunnel == Tunnel::Split {
+        if self.places.is_empty() || !profile.blocks() {
             self.progress(Step::Resolve, &format!("resolving {}", profile.server()));
             match places(&self.profiles, &self.daemon).await {
                 Ok(places) => self.places = places,
@@ -223,7 +224,7 @@ impl Choice {
         }
         let named = self.profiles.iter().find(|profile| profile.ppp.is_some()).unwrap_or(&profile);
         let interface = self.ground.name(&self.daemon, named).await?;
-        if profile.tunnel == Tunnel::Full && !self.blocks {
+        if profile.blocks() && !self.blocks {
             self.block(interface.clone()).await?;
         }
         Ok(interface)

@@ -71,9 +71,9 @@ pub(super) async fn places(profiles: &[Arc<Profile>], daemon: &Daemon) -> Result
 
 async fn servers(profile: &Profile, daemon: &Daemon) -> Result<Vec<(ServerName, Vec<SocketAddr>)>, Failure> {
     if profile.kind != TunnelKind::Ikev2 {
-        return ppp::client::servers(profile, daemon.files()).await;
+        return ppp::client::servers(profile, daemon).await;
     }
-    let lookups = profile.servers.iter().map(|gateway| resolve(gateway, profile.local_address));
+    let lookups = profile.servers.iter().map(|gateway| resolve(daemon, gateway, profile.local_address));
     let (mut found, mut last) = (Vec::new(), None);
     for (gateway, result) in profile.servers.iter().zip(futures_util::future::join_all(lookups).await) {
         match result {
