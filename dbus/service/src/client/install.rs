@@ -392,7 +392,9 @@ impl Installation {
         let mut out: Vec<IpAddr> = Vec::new();
         for ts in local_ts {
             let there = host.path_to(ts.addresses.first).await.map(|p| p.source);
-            out.extend(there.ok().filter(|source| ts.addresses.contains(*source)));
+            // To "everything" the kernel's way is the host itself.
+            let fits = |source: &IpAddr| ts.addresses.contains(*source) && !source.is_loopback();
+            out.extend(there.ok().filter(fits));
         }
         for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
             let carried = local_ts.iter().any(|ts| ts.addresses.first.is_ipv4() == any.is_ipv4());
