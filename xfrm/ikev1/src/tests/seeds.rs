@@ -69,3 +69,15 @@ fn three_hundred_lives() {
     assert!(up > 270, "{up}");
     assert!(retransmitted > 300, "{retransmitted}");
 }
+
+/// `cargo test -p adit-ikev1 -- --ignored`
+#[test]
+#[ignore = "it takes minutes"]
+fn ten_thousand_lives() {
+    let lives = |from: u64| (from..from + 5_000).filter(|seed| life(*seed).0).count();
+    let up = std::thread::scope(|scope| {
+        [0, 5_000].map(|from| scope.spawn(move || lives(from))).map(|work| work.join().unwrap())
+    });
+    let up: usize = up.iter().sum();
+    assert!(up > 9_000, "{up}");
+}
