@@ -1,6 +1,6 @@
 //! One connection of NetworkManager's, and the one of the daemon's behind it.
 
-mod follow;
+pub(crate) mod follow;
 
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::{Connection, Variant};
 
+use crate::config::Told;
 use crate::draft::Draft;
 use crate::plugin::{Call, State, Voice, broken};
 use crate::queue::Turn;
@@ -75,6 +76,12 @@ pub(crate) struct Bridge {
     pub(crate) daemon: Owner,
     /// Whether somebody is there who can be asked.
     pub(crate) interactive: bool,
+    /// Why the server did not take the code that was typed: said with the next question for one.
+    pub(crate) refused: Option<String>,
+    /// Codes that were asked for.
+    pub(crate) codes: u32,
+    /// What NetworkManager was told last.
+    pub(crate) told: Option<Told>,
 }
 
 impl Bridge {
@@ -104,8 +111,9 @@ impl Bridge {
         let mut questions = 0;
         let mut raised_before = false;
         loop {
+            let mut by_code = false;
             let followed = match self.raise(&draft).await {
-                Ok((mut stream, path)) => self.follow(&mut draft, &mut stream, &path).await,
+                Ok((mut stream, path)) => self.follow(&mut draft, &mut stream, &path, &mut by_code).await,
                 // One that was there before is on its way back.
                 Err(failure) if raised_before && failure.code == FailureCode::PeerLost => {
                     Followed::DaemonGone
@@ -120,6 +128,12 @@ impl Bridge {
                 Followed::Leaving => {}
                 Followed::Failed(failure) if wrong(&failure) && self.asks() && questions < MOST_QUESTIONS => {
                     questions += 1;
+                    // Where a code was asked for, the daemon asks for another one.
+                    if by_code {
+                        info!("asking again: {failure}");
+                        self.refused = Some(failure.text);
+                        continue;
+                    }
                     match self.ask_again(&draft, failure).await {
                         Ok(anew) => draft = anew,
                         Err(ended) => return ended,
@@ -187,6 +201,9 @@ impl Bridge {
     /// own time.
     async fn daemon_comes(&mut self) -> Option<()> {
         warn!("aditd is gone: the connection is raised again when it is back");
+        if let Some(told) = self.told.take() {
+            self.voice.families(&told.nameless()).await;
+        }
         self.voice.state(State::Starting).await;
         tokio::select! {
             () = self.daemon.came() => Some(()),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use zeroize::Zeroizing;
 
+use crate::bridge::follow::CODE;
 use crate::draft::Draft;
 use crate::settings::Settings;
 
@@ -62,8 +63,7 @@ impl Request {
 /// The connection has a mistake; or somebody wants a dialog of this program's own, which has none.
 pub fn answer(request: &Request, said: &str) -> Result<Zeroizing<String>, String> {
     let settings = settings(request, said);
-    let no_files = |_: &str, _| Ok(Zeroizing::default());
-    let draft = Draft::of(&settings, &no_files).map_err(|failure| match failure.hint {
+    let draft = Draft::asking(&settings).map_err(|failure| match failure.hint {
         Some(hint) => format!("{}; {hint}", failure.text),
         None => failure.text,
     })?;
@@ -102,12 +102,17 @@ fn questions<'a>(request: &'a Request, draft: &'a Draft, settings: &'a Settings)
 
 fn label(secret: &str, settings: &Settings) -> String {
     let user = settings.data.get("user").map(|user| format!(" for {user}")).unwrap_or_default();
+    // The second code is `code-2`.
+    let secret = match secret.split_once('-') {
+        Some((CODE, _)) => CODE,
+        _ => secret,
+    };
     match secret {
         "password" => format!("Password{user}"),
         "new-password" => format!("New password{user}"),
-        "code" => format!("Code{user}"),
+        CODE => format!("Code{user}"),
         "pin" => "PIN of the token".to_owned(),
-        "psk" => "Pre-shared key".to_owned(),
+        "psk" | "ipsec-psk" => "Pre-shared key".to_owned(),
         "proxy-user" => "User name at the proxy".to_owned(),
         "proxy-password" => "Password at the proxy".to_owned(),
         other => other.to_owned(),
@@ -251,6 +256,8 @@ mod tests {
         assert!(text.contains("Description=From your\\ntoken\n"), "{text}");
         assert!(text.contains("[code]\nValue=\nLabel=Code for CORP\\\\alice\nIsSecret=true\nShouldAsk=true"));
         assert!(text.contains("[password]\nValue=x\n") && text.contains("ShouldAsk=false"), "{text}");
+        let again = ask(&["--external-ui-mode", "-t", "code-2"], &said).unwrap();
+        assert!(again.contains("[code-2]\nValue=\nLabel=Code for CORP"), "{again}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A connection of NetworkManager's as a profile of ours, on its way to the daemon.
 
+mod foreign;
 mod own;
 
 use std::collections::BTreeMap;
@@ -50,14 +51,39 @@ impl Draft {
     /// Its type is none of ours, or it says what can't be carried over.
     pub(crate) fn of(settings: &Settings, read: Read<'_>) -> Result<Self, Failure> {
         let mut page = Page::default();
-        if settings.service != SERVICE {
-            let kind = settings.service.escape_debug();
-            return Err(mistake(format!("connections of the type \"{kind}\" are none of ours")));
+        match kind(settings)? {
+            None => own::translate(settings, read, &mut page)?,
+            Some(plugin) => {
+                foreign::secrets(plugin, settings, &mut page);
+                foreign::translate(settings, read, &mut page)?;
+            }
         }
-        own::translate(settings, read, &mut page)?;
-        let Page { toml, takes, missing, answers, proof } = page;
-        Ok(Self { name: name(settings), toml: toml.done(), takes, missing, answers, proof })
+        Ok(page.done(settings))
     }
+
+    /// One that says which secrets it takes, and can't be raised: files are not read.
+    ///
+    /// # Errors
+    /// As of [`Self::of`], as far as that is seen without them.
+    pub(crate) fn asking(settings: &Settings) -> Result<Self, Failure> {
+        let mut page = Page::default();
+        match kind(settings)? {
+            None => own::translate(settings, &|_, _| Ok(Zeroizing::default()), &mut page)?,
+            Some(plugin) => foreign::secrets(plugin, settings, &mut page),
+        }
+        Ok(page.done(settings))
+    }
+}
+
+/// The plugin whose connection it is. `None`: it is of our own type.
+fn kind(settings: &Settings) -> Result<Option<foreign::Plugin>, Failure> {
+    if settings.service == SERVICE {
+        return Ok(None);
+    }
+    foreign::Plugin::of(&settings.service).map(Some).ok_or_else(|| {
+        let kind = settings.service.escape_debug();
+        mistake(format!("connections of the type \"{kind}\" are none of ours"))
+    })
 }
 
 /// A draft that is being written.
@@ -71,6 +97,11 @@ struct Page {
 }
 
 impl Page {
+    fn done(self, settings: &Settings) -> Draft {
+        let Self { toml, takes, missing, answers, proof } = self;
+        Draft { name: name(settings), toml: toml.done(), takes, missing, answers, proof }
+    }
+
     /// It takes a secret, which is here given if it is there.
     fn takes<'s>(&mut self, settings: &'s Settings, secret: &'static str) -> Option<&'s Zeroizing<String>> {
         let given = settings.secrets.get(secret);

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, DBusError, OwnedVariant, interface};
-use zeroize::Zeroizing;
 
 use crate::config::Words;
 use crate::draft::Draft;
@@ -128,10 +127,7 @@ impl Plugin {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<String, PluginError> {
         self.call(Call::Asked)?;
-        // What stands in files does not count here.
-        let no_files = |_: &str, _| Ok(Zeroizing::default());
-        let draft = Draft::of(&read(&settings)?, &no_files);
-        let draft = draft.map_err(|failure| {
+        let draft = Draft::asking(&read(&settings)?).map_err(|failure| {
             warn!(hint = failure.hint.as_deref().unwrap_or(""), "{failure}");
             PluginError::InvalidConnection(failure.text)
         })?;
@@ -227,6 +223,11 @@ impl Voice {
 
     pub(crate) async fn config(&self, told: &crate::config::Told) {
         heard(Plugin::config(&self.emitter, told.config()).await);
+        self.families(told).await;
+    }
+
+    /// What changes while the interface is the one that `Config` has named: it may be gone.
+    pub(crate) async fn families(&self, told: &crate::config::Told) {
         if let Some(v4) = told.v4() {
             heard(Plugin::ip4_config(&self.emitter, v4).await);
         }

@@ -42,6 +42,12 @@ impl Toml {
         let _ = writeln!(self.0, "{value}");
     }
 
+    /// A line that is written already.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
     /// The whole text.
     pub(crate) fn done(self) -> Zeroizing<String> {
         self.0

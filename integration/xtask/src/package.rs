@@ -20,7 +20,7 @@ const USAGE: &str = "cargo xtask package [--out DIR]
   --out DIR  where to";
 
 /// The packages, and the programs that each takes: cargo's package, the program.
-const PACKAGES: [(&str, &[(&str, &str)]); 2] = [
+const PACKAGES: [(&str, &[(&str, &str)]); 3] = [
     (
         "aditd",
         &[
@@ -31,6 +31,7 @@ const PACKAGES: [(&str, &[(&str, &str)]); 2] = [
         ],
     ),
     ("network-manager-adit", &[("adit-nm", "nm-adit-service"), ("adit-nm", "nm-adit-auth-dialog")]),
+    ("network-manager-adit-compat", &[]),
 ];
 
 /// What they are called.

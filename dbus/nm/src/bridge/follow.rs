@@ -16,6 +16,9 @@ use crate::config::Told;
 use crate::draft::Draft;
 use crate::plugin::State;
 
+/// What a server asks for by EAP-GTC: the field of `WantedSecret`.
+pub(crate) const CODE: &str = "code";
+
 /// How it went on.
 pub(super) enum Followed {
     /// NetworkManager did not want it any more, and it is down.
@@ -36,10 +39,12 @@ pub(super) enum Followed {
 struct Watch<'d> {
     path: String,
     draft: &'d mut Draft,
+    /// Whether a code was asked for.
+    by_code: &'d mut bool,
     /// Answers that it has not had yet.
     answers: BTreeMap<&'static str, Zeroizing<String>>,
-    /// What a person is asked for: the field.
-    asked: Option<String>,
+    /// What a person is asked for: the field, and its name in `vpn.secrets`.
+    asked: Option<(String, String)>,
     /// What NetworkManager was told last.
     told: Option<Told>,
     /// Whether it was seen in another state than on its way down.
@@ -54,11 +59,20 @@ impl Bridge {
         draft: &mut Draft,
         stream: &mut MessageStream,
         path: &str,
+        by_code: &mut bool,
     ) -> Followed {
         let answers = draft.answers.clone();
         let own_path = path.to_owned();
-        let mut watch =
-            Watch { path: own_path, draft, answers, asked: None, told: None, lived: false, stood: false };
+        let mut watch = Watch {
+            path: own_path,
+            draft,
+            by_code,
+            answers,
+            asked: None,
+            told: None,
+            lived: false,
+            stood: false,
+        };
         let first = match status_of(&self.bus, path).await {
             Ok(status) => status,
             Err(error) => return Followed::Failed(failure_of(&error)),
@@ -143,6 +157,7 @@ impl Bridge {
                     watch.told = told;
                     if let Some(told) = &watch.told {
                         self.voice.config(told).await;
+                        self.told = Some(told.clone());
                     }
                 }
                 watch.stood = true;
@@ -159,10 +174,16 @@ impl Bridge {
             self.provide(watch, field, &answer).await;
             return None;
         }
-        let text = match reason.is_empty() {
+        let mut text = match reason.is_empty() {
             true => prompt.clone(),
             false => format!("{reason}. {prompt}"),
         };
+        if field == CODE {
+            *watch.by_code = true;
+            if let Some(refused) = self.refused.take() {
+                text = format!("{refused}. {text}");
+            }
+        }
         if !self.interactive {
             let code = match reason.is_empty() {
                 true => FailureCode::NoSecret,
@@ -171,9 +192,20 @@ impl Bridge {
             self.down(&watch.path).await;
             return Some(Followed::Failed(Failure::new(code, Step::Authenticate, text)));
         }
-        watch.asked = Some(field.clone());
-        self.voice.asks(&text, field).await;
+        let name = self.name_of(field);
+        self.voice.asks(&text, &name).await;
+        watch.asked = Some((field.clone(), name));
         None
+    }
+
+    /// What a field is called in a question. An agent offers what was typed before under the same name as a beginning, and a
+    /// code is never the same: each has a name of its own.
+    fn name_of(&mut self, field: &str) -> String {
+        if field != CODE {
+            return field.to_owned();
+        }
+        self.codes = self.codes.saturating_add(1);
+        if self.codes == 1 { CODE.to_owned() } else { format!("{CODE}-{}", self.codes) }
     }
 
     /// NetworkManager says something.
@@ -190,8 +222,8 @@ impl Bridge {
                 Some(Followed::Down)
             }
             Interrupt::Secrets(settings) => {
-                let field = watch.asked.take()?;
-                let answer = settings.secrets.get(&field)?.clone();
+                let (field, name) = watch.asked.take()?;
+                let answer = settings.secrets.get(&name)?.clone();
                 self.provide(watch, &field, &answer).await;
                 // What the daemon has to be told anew, should it be started anew.
                 if matches!(field.as_str(), "password" | "new-password") {

@@ -72,13 +72,20 @@ pub(super) fn translate(settings: &Settings, read: Read<'_>, page: &mut Page) ->
         page.psk(settings, "psk");
     }
     let by_password = ppp || is_choice(&tunnels) || value("auth") == Some("eap");
-    if by_password && !says("key") && !says("password-file") {
+    if by_password && !says("key") && !says("password-file") && !by_code(&value) {
         page.password(settings, "password");
     }
     if let Some(pin) = settings.secrets.get("pin") {
         page.answers.insert("pin", pin.clone());
     }
     Ok(())
+}
+
+/// Whether what is asked for is a code that the daemon asks for when the server does (EAP-GTC), and nothing that is kept.
+fn by_code<'s>(value: &dyn Fn(&str) -> Option<&'s str>) -> bool {
+    let inside = value("eap-inner") == Some("gtc");
+    let code = |method: &str| method == "gtc" || inside && matches!(method, "peap" | "ttls");
+    value("eap-methods").is_some_and(|methods| words(methods).next().is_some() && words(methods).all(code))
 }
 
 /// Whether that names several types of tunnel.
@@ -224,6 +231,19 @@ mod tests {
         assert_eq!(draft(&data, &[], &[]).unwrap().missing, ["psk", "password"]);
         let without = [("server", "a"), ("tunnel", "sstp"), ("user", "alice"), ("password-flags", "4")];
         assert!(draft(&without, &[], &[]).unwrap().missing.is_empty());
+    }
+
+    #[test]
+    fn a_code_is_not_asked_for_beforehand() {
+        let missing = |more: &[(&str, &str)]| {
+            let data = [&[("server", "a"), ("auth", "eap"), ("user", "alice")][..], more].concat();
+            draft(&data, &[], &[]).unwrap().missing
+        };
+        assert!(missing(&[("eap-methods", "gtc")]).is_empty());
+        assert!(missing(&[("eap-methods", "peap"), ("eap-inner", "gtc")]).is_empty());
+        assert_eq!(missing(&[("eap-methods", "peap")]), ["password"]);
+        assert_eq!(missing(&[("eap-methods", "peap, mschapv2"), ("eap-inner", "gtc")]), ["password"]);
+        assert_eq!(missing(&[("eap-methods", "")]), ["password"]);
     }
 
     #[test]
