@@ -46,8 +46,6 @@ pub(crate) fn ppp_profile(
     if !in_tls {
         no_port(reader, table, kind, &servers);
     }
-    let user = reader.parse(table, "user", user_name);
-    let password = reader.password(table, true);
     let eap = eap_of_client(reader, table);
     let mut ppp = rule(reader, table, kind, &eap.methods);
     let outside = l2tp_of_profile(reader, table, kind, check);
@@ -80,8 +78,8 @@ pub(crate) fn ppp_profile(
             false => AuthMethod::Psk,
         },
         ppp: Some(ppp),
-        user,
-        password,
+        user: reader.parse(table, "user", user_name),
+        password: reader.password(table, true),
         eap_identity: reader.parse(table, "eap-identity", user_name),
         ca: reader.certificates(table, "ca"),
         certificate: reader.certificates(table, "certificate"),

@@ -167,8 +167,6 @@ pub(crate) fn ike_profile(
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
     let credentials = credentials(reader, table, auth, remote_auth);
-    let remote_id = reader.parse(table, "remote-id", parse_identity);
-    let ike = reader.suites(table, "ike", SuiteKind::Ike, check);
     let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let traffic = traffic(reader, table, word, &esp, check);
     let (start, idle) = start(reader, table, is_known(&traffic));
@@ -180,7 +178,7 @@ pub(crate) fn ike_profile(
         start,
         idle,
         requires: requires(reader, table, name),
-        remote_id,
+        remote_id: reader.parse(table, "remote-id", parse_identity),
         local_address: local_address(reader, table, &servers),
         servers,
         local_id: credentials.local_id,
@@ -195,7 +193,7 @@ pub(crate) fn ike_profile(
         keys: credentials.keys,
         key_password: credentials.key_password,
         revocation: credentials.revocation,
-        ike,
+        ike: reader.suites(table, "ike", SuiteKind::Ike, check),
         esp,
         legacy: reader.legacy,
         rekeying: rekeying(reader, table),
