@@ -35,9 +35,17 @@ pub(super) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
     if found.is_empty() {
         found = ask(&name, &name_servers()).await?;
     }
-    found.retain(|address| is_reachable(*address));
-    found.sort_by_key(IpAddr::is_ipv4);
-    if found.is_empty() { Err("it has no address that can be reached from here".into()) } else { Ok(found) }
+    let mut reachable = Vec::new();
+    for address in found {
+        if marked(address).await.is_ok() {
+            reachable.push(address);
+        }
+    }
+    reachable.sort_by_key(IpAddr::is_ipv4);
+    match reachable.is_empty() {
+        true => Err("it has no address that can be reached from here".into()),
+        false => Ok(reachable),
+    }
 }
 
 /// What `/etc/hosts` says (hosts(5)).
@@ -87,7 +95,7 @@ async fn ask(name: &str, servers: &[IpAddr]) -> Result<Vec<IpAddr>, String> {
 
 /// Both families at once. One of them is enough where nothing is said of the other.
 async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
-    let socket = UdpSocket::from_std(marked(server)?)?;
+    let socket = marked(server).await?;
     let mut open = Vec::new();
     for family in [Family::V6, Family::V4] {
         let mut id = [0; 2];
@@ -125,20 +133,15 @@ async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
     }
 }
 
-/// A socket that hears nobody but that server, on a port that nobody can guess.
-fn marked(server: IpAddr) -> io::Result<std::net::UdpSocket> {
+/// A socket that hears nobody but that server, on a port that nobody can guess. There is none where no way leads there; nothing
+/// is sent yet.
+async fn marked(server: IpAddr) -> io::Result<UdpSocket> {
     let any =
         if server.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = std::net::UdpSocket::bind(SocketAddr::new(any, 0))?;
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
     setsockopt(&socket, sockopt::Mark, &MARK)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(SocketAddr::new(server, PORT))?;
+    socket.connect(SocketAddr::new(server, PORT)).await?;
     Ok(socket)
-}
-
-/// Whether there is a way there: nothing is sent.
-fn is_reachable(address: IpAddr) -> bool {
-    marked(address).is_ok()
 }
 
 #[cfg(test)]
