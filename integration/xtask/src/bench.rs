@@ -12,7 +12,7 @@ cargo xtask bench auth [--record]
 cargo xtask bench connect [--record]
 cargo xtask bench roam [--record]
 cargo xtask bench pptp [--record]
-cargo xtask bench sstp [--record]
+cargo xtask bench sstp [--uml] [--record]
 cargo xtask bench ppp-setup [--record]
 cargo xtask bench sstp-setup [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
@@ -24,6 +24,7 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   roam      what a moving client loses of a thousand packets a second, Adit and strongSwan, in the lab's VM
   pptp      how PPTP comes up, and what goes through: Adit, and pptp-linux with pppd, in the lab's VM
   sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
+  sstp --uml  the same under user-mode-linux, where user code runs at the processor's own speed
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   sstp-setup  the same of SSTP
   flood     spoofed first messages, and honest clients who all get in
@@ -49,6 +50,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "connect" => in_vm(&CONNECT, is_recorded),
         "roam" => in_vm(&ROAM, is_recorded),
         "pptp" => in_vm(&PPTP, is_recorded),
+        "sstp" if rest.iter().any(|a| a == "--uml") => in_uml(&SSTP, is_recorded),
         "sstp" => in_vm(&SSTP, is_recorded),
         "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
         "sstp-setup" => in_vm(&SSTP_SETUP, is_recorded),
@@ -160,16 +162,33 @@ const ROAM: Compared = Compared {
 
 /// Runs a scenario with our programs as they are shipped, and collects what its steps said.
 fn in_vm(compared: &Compared, is_recorded: bool) -> Result<(), String> {
-    let arguments = ["--release", "--keep", "--narrate", compared.scenario].map(str::to_owned);
+    measured(compared, compared.place, "in the VM, which is emulated", &[], is_recorded)
+}
+
+/// The same where user code runs at the processor's own speed.
+fn in_uml(compared: &Compared, is_recorded: bool) -> Result<(), String> {
+    let place = format!("{}-uml", compared.place);
+    measured(compared, &place, "under user-mode-linux, which has one processor", &["--uml"], is_recorded)
+}
+
+fn measured(
+    compared: &Compared,
+    place: &str,
+    machine: &str,
+    options: &[&str],
+    is_recorded: bool,
+) -> Result<(), String> {
+    let given = ["--release", "--keep", "--narrate", compared.scenario];
+    let arguments: Vec<String> = options.iter().chain(&given).map(|&one| one.to_owned()).collect();
     lab::lab(&arguments)?;
     let logs = lab::lab_folder().join("results").join(compared.scenario);
     let mut command = Command::new(target().join("release/adit-bench"));
-    command.args(["collect", "--title", compared.title]);
+    command.args(["collect", "--title", &compared.title.replace("in the VM, which is emulated", machine)]);
     for (head, log) in compared.steps {
         command.arg("--column").arg(format!("{head}={}", logs.join(log).display()));
     }
     if is_recorded {
-        command.args(["--name", compared.place, "--record"]).arg(document());
+        command.args(["--name", place, "--record"]).arg(document());
     }
     run(&mut command)
 }

@@ -6,6 +6,7 @@ mod peers;
 mod record;
 mod setup;
 mod stage;
+mod uml;
 mod vm;
 
 use std::{
@@ -30,6 +31,7 @@ pub(crate) struct Options {
     release: bool,
     vm: bool,
     debian12: bool,
+    uml: bool,
     narrate: bool,
     record: bool,
     names: Vec<String>,
@@ -52,6 +54,11 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
     let chosen = options.choose(&folder)?;
     let stage = stage::Stage::make(&chosen, options.release)?;
     let passed = match lacking(&chosen) {
+        _ if options.uml => {
+            let cache = lab_folder().join("cache");
+            println!("lab: under user-mode-linux: asked for");
+            uml::run(&setup::image(&cache)?, &cache, &stage, &options.runner())
+        }
         why if why.is_empty() && !options.vm && !options.debian12 => {
             println!("lab: in plain namespaces: this kernel and system have all that the scenarios need");
             in_namespaces(&stage, &options.runner())
@@ -101,12 +108,13 @@ impl Options {
                 "--release" => options.release = true,
                 "--vm" => options.vm = true,
                 "--debian12-kernel" => options.debian12 = true,
+                "--uml" => options.uml = true,
                 "--narrate" => options.narrate = true,
                 "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
                     let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--debian12-kernel] \
-                        [--narrate] [--record] [NAME…]";
+                        [--uml] [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
             }

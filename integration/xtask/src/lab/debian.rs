@@ -97,19 +97,28 @@ pub(crate) fn host_packages(cache: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Fetches the package of a release's kernel into `folder`.
+/// The package of a release's kernel, as a shell finds it with apt's options for arguments.
+pub(crate) const KERNEL: &str = "$(apt-cache \"$@\" depends linux-image-amd64 | \
+    sed -n 's/.*Depends: \\(linux-image-[0-9][^ ]*\\)$/\\1/p' | head -n 1)";
+
+/// Fetches a package of a release into `folder`.
 ///
 /// # Errors
 /// apt's own words.
-pub(crate) fn download_kernel(release: &str, cache: &Path, folder: &Path, log: &Path) -> Result<(), String> {
+pub(crate) fn download(
+    package: &str,
+    release: &str,
+    cache: &Path,
+    folder: &Path,
+    log: &Path,
+) -> Result<(), String> {
     let apt = Apt::of_release(release, &cache.join(format!("apt-{release}")), log)?;
     let mut options = apt.options.clone();
     // The machine's own packages are of no interest, and may be of another release.
     options.push(format!("-oDir::Cache={}", cache.join(format!("apt-{release}")).display()));
-    let script = "cd $1; shift; name=$(apt-cache \"$@\" depends linux-image-amd64 | \
-        sed -n 's/.*Depends: \\(linux-image-[0-9][^ ]*\\)$/\\1/p' | head -n 1); apt-get \"$@\" download $name";
+    let script = format!("cd $1; shift; apt-get \"$@\" download {package}");
     let mut command = Command::new("sh");
-    run_logged(command.args(["-ec", script, "sh"]).arg(folder).args(options), log)
+    run_logged(command.args(["-ec", &script, "sh"]).arg(folder).args(options), log)
 }
 
 /// Installs what the unit tests call, where that is missing and we are root.

@@ -48,7 +48,7 @@ fn build(folder: &Path, cache: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let log = cache.join("kernel12.log");
     let _ = fs::remove_file(&log);
-    debian::download_kernel("bookworm", cache, folder, &log)?;
+    debian::download(debian::KERNEL, "bookworm", cache, folder, &log)?;
     run_logged(Command::new("sh").args(["-ec", UNPACK, "sh"]).arg(folder), &log)?;
     let tree = folder.join("tree");
     let modules = tree.join("lib/modules");

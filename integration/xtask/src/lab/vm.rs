@@ -81,10 +81,7 @@ pub(crate) fn run(
     stage: &Stage,
     options: &[&str],
 ) -> Result<(), String> {
-    for (name, script) in [("guest.sh", BEGIN), ("run.sh", &script(stage, options))] {
-        let file = stage.folder.join(name);
-        fs::write(&file, script).map_err(|e| format!("{}: {e}", file.display()))?;
-    }
+    prepare(stage, options)?;
     let console = stage.folder.join("console.log");
     let mut command = qemu(accelerator, image, &format!("file:{}", console.display()), "");
     command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", image.root.display()));
@@ -93,8 +90,30 @@ pub(crate) fn run(
     }
     command.arg("-virtfs");
     command.arg(format!("local,path={},mount_tag=host,security_model=none", stage.folder.display()));
-    command.stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let mut child = command.spawn().map_err(|e| format!("qemu-system-x86_64: {e}"))?;
+    command.stderr(Stdio::inherit());
+    follow(command, stage)
+}
+
+/// Writes what the guest runs.
+///
+/// # Errors
+/// The file that can't be written.
+pub(super) fn prepare(stage: &Stage, options: &[&str]) -> Result<(), String> {
+    for (name, script) in [("guest.sh", BEGIN), ("run.sh", &script(stage, options))] {
+        let file = stage.folder.join(name);
+        fs::write(&file, script).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a machine, whose output is the guest's lines, and passes them on.
+///
+/// # Errors
+/// That scenarios failed, or that the machine did.
+pub(super) fn follow(mut command: Command, stage: &Stage) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
     let heard = listen(&mut child);
     let _ = child.wait();
     heard?;
