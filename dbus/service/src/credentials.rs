@@ -7,8 +7,8 @@ use std::sync::Arc;
 use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme, Step};
 use adit_ikev2::api::{Answer, LocalAuth, OwnChain, SignatureEncoding};
 use adit_pki::{
-    EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, identities,
-    is_authority, leads_to, read_certificates, suits,
+    EcdsaEncoding, FileSigner, Pkcs12, PkiError, Question, Signer, Strictness, TrustAnchors, VerifiedKey,
+    identities, is_authority, leads_to, read_certificates, suits,
 };
 use adit_profile::{CertSource, FileRef, KeySource, Revocation, TokenKey};
 use ring::rand::SystemRandom;
@@ -159,6 +159,11 @@ impl OwnCertificate {
 
     fn all(&self) -> impl Iterator<Item = &One> {
         once(&self.best).chain(&self.others)
+    }
+
+    /// Each certificate with those that lead to its authority, and its key; best first.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (Vec<Vec<u8>>, Arc<dyn Signer>)> {
+        self.all().map(|one| (one.chain.clone(), Arc::clone(&one.signer)))
     }
 
     /// The best for TLS.
@@ -331,12 +336,22 @@ pub(crate) const fn strictness(revocation: Revocation) -> Strictness {
     }
 }
 
+/// The key of a certificate that is the peer's, now.
+pub(crate) fn verified(
+    anchors: &TrustAnchors,
+    peer: PeerIs,
+    chain: &[Vec<u8>],
+    identity: &Identity,
+) -> Result<VerifiedKey, PkiError> {
+    let now = clock::wall();
+    match peer {
+        PeerIs::Server => adit_pki::verify_server(chain, anchors, identity, now),
+        PeerIs::Client => adit_pki::verify_client(chain, anchors, identity, now),
+    }
+}
+
 fn check(anchors: &TrustAnchors, peer: PeerIs, claim: &PeerSignature) -> Result<Vec<Question>, PkiError> {
-    let (chain, now) = (&claim.certificates, clock::wall());
-    let key = match peer {
-        PeerIs::Server => adit_pki::verify_server(chain, anchors, &claim.identity, now)?,
-        PeerIs::Client => adit_pki::verify_client(chain, anchors, &claim.identity, now)?,
-    };
+    let key = verified(anchors, peer, &claim.certificates, &claim.identity)?;
     let scheme = of_key(claim.scheme, claim.encoding, key.kind());
     key.verify(scheme, claim.message.expose(), &claim.signature, ecdsa(claim.encoding))?;
     key.questions()

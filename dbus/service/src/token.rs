@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, KeyKind, Secret, SignatureScheme, Step};
 use adit_pki::{
-    EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind, public_key, summarize, verify_signature,
+    EcdsaEncoding, PkiError, Signer, ecdsa_to_der, key_kind, public_key, summarize, verify_bare,
+    verify_signature,
 };
 use adit_profile::TokenKey;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -356,6 +357,17 @@ impl Signer for TokenSigner {
             _ => signature,
         };
         verify_signature(&self.public, scheme, message, &signature, encoding)
+            .map_err(|_| PkiError::KeyMismatch(self.subject.clone()))?;
+        Ok(signature)
+    }
+
+    fn sign_bare(&self, hash: &[u8]) -> Result<Vec<u8>, PkiError> {
+        // CKM_RSA_PKCS puts nothing in front of what it signs.
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = session.sign(&Mechanism::RsaPkcs, self.key, hash);
+        let signature = signed.map_err(|e| PkiError::Token(short(&e)))?;
+        drop(session);
+        verify_bare(&self.public, hash, &signature)
             .map_err(|_| PkiError::KeyMismatch(self.subject.clone()))?;
         Ok(signature)
     }

@@ -8,6 +8,7 @@
 //! Start at [`verify_server`] and [`verify_client`]; the rules they follow stand there.
 
 mod anchors;
+mod bare;
 mod cert;
 mod decrypt;
 mod error;
@@ -28,9 +29,9 @@ pub use error::PkiError;
 pub use own::{Suits, identities, identity_texts, is_authority, is_for_host, key_kind, suits};
 pub use pem::read_certificates;
 pub use pkcs12::Pkcs12;
-pub use request::{HASH_LEN, KeyHash, key_hash, leads_to, public_key};
+pub use request::{HASH_LEN, KeyHash, issuers, key_hash, leads_to, public_key};
 pub use revocation::{Question, Source, Status, Strictness};
-pub use signature::{EcdsaEncoding, ecdsa_to_der, verify_signature};
+pub use signature::{EcdsaEncoding, ecdsa_to_der, verify_bare, verify_signature};
 pub use signer::{FileSigner, Signer};
 pub use verify::{
     MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, VerifiedKey, verify_client, verify_server, verify_tls_client,

@@ -1,3 +1,4 @@
+use der::Encode as _;
 use ring::digest;
 
 use crate::cert::Parsed;
@@ -31,6 +32,14 @@ pub fn leads_to(chain: &[Vec<u8>], known: &TrustAnchors) -> Vec<KeyHash> {
     out.sort_unstable();
     out.dedup();
     out
+}
+
+/// The names of the authorities that a chain of ours (leaf first, DER) leads to, as IKEv1's certificate requests have them
+/// (RFC 2408 §3.10): DER.
+#[must_use]
+pub fn issuers(chain: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let parsed = chain.iter().filter_map(|der| Parsed::from_der(der).ok());
+    parsed.filter_map(|c| c.issuer().to_der().ok()).collect()
 }
 
 pub(crate) fn spki_hash(spki: &[u8]) -> KeyHash {

@@ -4,7 +4,8 @@ use der::{Decode as _, Reader as _, SliceReader};
 use ring::signature::{self as rs, UnparsedPublicKey, VerificationAlgorithm};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use crate::PkiError;
+use crate::signer::BARE;
+use crate::{PkiError, bare};
 
 pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 pub(crate) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -33,6 +34,12 @@ pub fn verify_signature(
     encoding: EcdsaEncoding,
 ) -> Result<(), PkiError> {
     PublicKey::from_spki(spki)?.verify(scheme, message, signature, encoding)
+}
+
+/// Checks a signature of IKEv1's over `hash` (RFC 2409 §5.1) with the key of a SubjectPublicKeyInfo (DER): see
+/// [`Signer::sign_bare`](crate::Signer::sign_bare). Errors are those of [`verify_signature`].
+pub fn verify_bare(spki: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), PkiError> {
+    PublicKey::from_spki(spki)?.verify_bare(hash, signature)
 }
 
 /// A key of a kind that Adit uses, and of a size that it accepts.
@@ -86,6 +93,13 @@ impl PublicKey {
         UnparsedPublicKey::new(algorithm(scheme), &self.bytes)
             .verify(message, signature)
             .map_err(|_| PkiError::Signature)
+    }
+
+    pub(crate) fn verify_bare(&self, hash: &[u8], signature: &[u8]) -> Result<(), PkiError> {
+        match self.kind {
+            KeyKind::Rsa => bare::verify(&self.bytes, hash, signature),
+            _ => Err(PkiError::Scheme(BARE)),
+        }
     }
 }
 

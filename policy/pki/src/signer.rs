@@ -6,6 +6,7 @@ use ring::signature::{
 };
 use zeroize::Zeroizing;
 
+use crate::bare;
 use crate::cert::Parsed;
 use crate::key::PrivateKey;
 use crate::signature::{PublicKey, coordinate_len, der_to_fixed, scheme_name};
@@ -26,14 +27,23 @@ pub trait Signer: Send + Sync {
         encoding: EcdsaEncoding,
         random: &dyn SecureRandom,
     ) -> Result<Vec<u8>, PkiError>;
+
+    /// Signs a hash as IKEv1 has it (RFC 2409 §5.1): with RSA, by PKCS #1 v1.5 without an AlgorithmIdentifier of the hash.
+    /// [`VerifiedKey::verify_bare`](crate::VerifiedKey::verify_bare) is its counterpart.
+    ///
+    /// [`PkiError::Scheme`] if the key is of another kind.
+    fn sign_bare(&self, hash: &[u8]) -> Result<Vec<u8>, PkiError>;
 }
+
+/// What a key of another kind than RSA is not for.
+pub(crate) const BARE: &str = "RSA of IKEv1";
 
 /// Signs with a private key from a file.
 pub struct FileSigner(KeyPair);
 
 /// ring keeps the numbers of a key for as long as it lives, and has no way to zeroize them.
 enum KeyPair {
-    Rsa(RsaKeyPair),
+    Rsa(RsaKeyPair, Zeroizing<Vec<u8>>),
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -67,7 +77,7 @@ impl FileSigner {
         let mismatch = || PkiError::KeyMismatch(parsed.subject_text());
         let pair = match (private, public.kind) {
             (PrivateKey::Rsa(der), KeyKind::Rsa) => {
-                KeyPair::Rsa(rsa(&der, &public).map_err(|e| e.unwrap_or_else(mismatch))?)
+                KeyPair::Rsa(rsa(&der, &public).map_err(|e| e.unwrap_or_else(mismatch))?, der)
             }
             (PrivateKey::Ec(scalar, curve), kind @ (KeyKind::EcdsaP256 | KeyKind::EcdsaP384)) => {
                 if curve.is_some_and(|c| c != kind) {
@@ -89,7 +99,7 @@ impl FileSigner {
 impl Signer for FileSigner {
     fn schemes(&self) -> Vec<SignatureScheme> {
         match &self.0 {
-            KeyPair::Rsa(_) => vec![
+            KeyPair::Rsa(..) => vec![
                 SignatureScheme::RsaPssSha256,
                 SignatureScheme::RsaPssSha384,
                 SignatureScheme::RsaPssSha512,
@@ -122,13 +132,20 @@ impl Signer for FileSigner {
                 }
             }
             (KeyPair::Ed25519(pair), SignatureScheme::Ed25519) => Ok(pair.sign(message).as_ref().to_vec()),
-            (KeyPair::Rsa(pair), scheme) => {
+            (KeyPair::Rsa(pair, _), scheme) => {
                 let padding = rsa_padding(scheme).ok_or(PkiError::Scheme(scheme_name(scheme)))?;
                 let mut out = vec![0; pair.public().modulus_len()];
                 pair.sign(padding, random, message, &mut out).map_err(|_| PkiError::Signature)?;
                 Ok(out)
             }
             _ => Err(PkiError::Scheme(scheme_name(scheme))),
+        }
+    }
+
+    fn sign_bare(&self, hash: &[u8]) -> Result<Vec<u8>, PkiError> {
+        match &self.0 {
+            KeyPair::Rsa(_, der) => bare::sign(der, hash),
+            _ => Err(PkiError::Scheme(BARE)),
         }
     }
 }

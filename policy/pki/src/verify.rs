@@ -88,6 +88,11 @@ impl VerifiedKey {
     ) -> Result<(), PkiError> {
         self.key.verify(scheme, message, signature, encoding)
     }
+
+    /// Checks a signature of IKEv1's over `hash` by this key: see [`Signer::sign_bare`](crate::Signer::sign_bare).
+    pub fn verify_bare(&self, hash: &[u8], signature: &[u8]) -> Result<(), PkiError> {
+        self.key.verify_bare(hash, signature)
+    }
 }
 
 /// Verifies a server's certificate: `chain` is its own first and then any others, in any order, each in DER;

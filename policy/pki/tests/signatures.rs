@@ -4,7 +4,7 @@
 use adit_core::{Failure, FailureCode, Identity, KeyKind, Secret, SignatureScheme as S, WallTime};
 use adit_pki::{
     EcdsaEncoding as E, FileSigner, PkiError, Signer, TrustAnchors, VerifiedKey, key_hash, read_certificates,
-    verify_client, verify_server, verify_signature,
+    verify_bare, verify_client, verify_server, verify_signature,
 };
 use ring::rand::SystemRandom;
 
@@ -63,6 +63,45 @@ fn every_scheme_signs_and_verifies_and_no_changed_signature_does() {
             }
         }
     }
+}
+
+/// What IKEv1 signs: the hash alone, by padding of type 1, as `openssl pkeyutl` has it that is told of no digest.
+#[test]
+fn a_hash_alone_is_signed_as_openssl_does() {
+    let hash = ring::digest::digest(&ring::digest::SHA256, MESSAGE);
+    let hash = hash.as_ref();
+    let known = include_bytes!("data/rsa-bare.sig");
+    let key = key_of(RSA, "vpn.example.com");
+    for form in [&include_bytes!("data/rsa-pkcs8.pem")[..], include_bytes!("data/rsa-pkcs1.pem")] {
+        let signer = signer(form, RSA).unwrap();
+        assert_eq!(signer.sign_bare(hash).unwrap(), known);
+        // It has eight octets of padding, or is none.
+        assert!(signer.sign_bare(&vec![1; known.len() - 11]).is_ok());
+        assert_eq!(signer.sign_bare(&vec![1; known.len() - 10]), Err(PkiError::Signature));
+        for length in [0, 20, 48, 64] {
+            let signature = signer.sign_bare(&vec![7; length]).unwrap();
+            assert_eq!(key.verify_bare(&vec![7; length], &signature), Ok(()));
+            assert_eq!(key.verify_bare(&vec![7; length + 1], &signature), Err(PkiError::Signature));
+        }
+    }
+    assert_eq!(key.verify_bare(hash, known), Ok(()));
+    assert_eq!(verify_bare(&adit_pki::public_key(&der(RSA)).unwrap(), hash, known), Ok(()));
+    for bit in (0..known.len() * 8).step_by(7) {
+        let mut bad = known.to_vec();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(key.verify_bare(hash, &bad), Err(PkiError::Signature), "bit {bit}");
+    }
+    for bad in [&[][..], &known[1..], &[0xff; 256], &[&[0], &known[..]].concat(), &[0; 256]] {
+        assert_eq!(key.verify_bare(hash, bad), Err(PkiError::Signature));
+    }
+    // A signature with an AlgorithmIdentifier is another, and other keys have none.
+    let with = signer(include_bytes!("data/rsa-pkcs8.pem"), RSA).unwrap();
+    let with = with.sign(S::RsaPkcs1Sha256, MESSAGE, E::Der, &SystemRandom::new()).unwrap();
+    assert_eq!(key.verify_bare(hash, &with), Err(PkiError::Signature));
+    let other = signer(include_bytes!("data/p256-pkcs8.pem"), P256).unwrap();
+    assert!(matches!(other.sign_bare(hash), Err(PkiError::Scheme(_))));
+    let other = key_of(P256, "p256.example.com");
+    assert!(matches!(other.verify_bare(hash, known), Err(PkiError::Scheme(_))));
 }
 
 #[test]

@@ -118,7 +118,8 @@ pub(crate) fn methods(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<
 }
 
 /// Keys of EAP, and by which methods each has a use.
-pub(crate) type Uses = [(&'static str, fn(EapType) -> bool)];
+pub(crate) type Uses = [Use];
+pub(crate) type Use = (&'static str, fn(EapType) -> bool);
 
 /// A peer's. A server may want a certificate in TTLS and PEAP, too.
 pub(crate) const OF_PEER: &Uses = &[

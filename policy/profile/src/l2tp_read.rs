@@ -12,7 +12,7 @@ use crate::read::{CheckSuite, Reader, Table, entry};
 use crate::sa::Rekeying;
 use crate::sa_read;
 use crate::secret::{Directory, PskSource};
-use crate::value::{Suite, SuiteKind, parse_identity};
+use crate::value::{NameError, Suite, SuiteKind, parse_identity, quoted};
 
 /// What a profile says of what is outside of its link. Where it is not L2TP, nothing of it means anything.
 pub(crate) struct Outside {
@@ -57,7 +57,12 @@ pub(crate) fn l2tp_of_profile(
         force_encapsulation: false,
     };
     if protected {
-        if entry(table, "psk").is_none() {
+        let certificate = proves(reader, table).contains(&true);
+        outside.rule.iter_mut().for_each(|rule| rule.certificate = certificate);
+        if certificate {
+            no_key(reader, table);
+            needs_certificate(reader, table, &[]);
+        } else if entry(table, "psk").is_none() {
             needs_key(reader, table);
         }
         outside.psk = reader.psk(table);
@@ -83,13 +88,26 @@ pub(crate) fn l2tp_of_server(
         no_ipsec(reader, table, IPSEC);
         return Some(rule);
     }
-    needs_key(reader, table);
+    let ways = proves(reader, table);
+    let certificates = ways.contains(&true);
+    if certificates {
+        needs_certificate(reader, table, &["ca"]);
+    }
+    let by_key = !certificates || ways.contains(&false);
+    if by_key {
+        needs_key(reader, table);
+    } else {
+        no_key(reader, table);
+    }
     let psk = reader.file(table, "psk-file", Directory::Secrets);
+    if by_key && psk.is_none() {
+        return None;
+    }
     let local_id = reader.parse(table, "local-id", parse_identity);
     let ike = reader.suites(table, "ike", SuiteKind::Ike, check);
     let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let rekeying = sa_read::rekeying(reader, table);
-    let ipsec = IpsecRule { psk: psk?, local_id, ike, esp, legacy: reader.legacy, rekeying };
+    let ipsec = IpsecRule { psk, certificates, local_id, ike, esp, legacy: reader.legacy, rekeying };
     Some(L2tpRule { server: Some(Box::new(ipsec)), ..rule })
 }
 
@@ -112,7 +130,59 @@ fn tunnel(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Optio
         Some(_) => reader.choice(table, "ipsec", Ipsec::WORDS)?,
         None => Ipsec::Ikev1,
     };
-    Some(L2tpRule { ipsec, secret, hide, server: None })
+    Some(L2tpRule { ipsec, secret, hide, certificate: false, server: None })
+}
+
+/// Whether certificates prove both ends of the IPsec around L2TP, or do so for some: then certificate, key and authorities are
+/// not EAP's alone.
+pub(crate) fn by_certificate(table: &Table<'_>, kind: TunnelKind) -> bool {
+    let is_it = |text: Option<&str>| text == Some("certificate");
+    kind == TunnelKind::L2tp
+        && entry(table, "auth").is_some_and(|(value, _)| {
+            is_it(value.as_str())
+                || value.as_array().is_some_and(|all| all.iter().any(|one| is_it(one.get_ref().as_str())))
+        })
+}
+
+/// `auth`: whether certificates prove both ends (`true`), or a pre-shared key (`false`), or, of a server, either.
+fn proves(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<bool> {
+    let parse = |text: &str| match text {
+        "psk" => Ok(false),
+        "certificate" => Ok(true),
+        _ => Err(NameError::new(
+            format!("{} proves no end of L2TP's IPsec", quoted(text)),
+            r#""psk", "certificate""#,
+        )),
+    };
+    reader.parse_some(table, "auth", parse).unwrap_or_else(|| vec![false])
+}
+
+fn no_key(reader: &mut Reader<'_>, table: &Table<'_>) {
+    for key in ["psk", "psk-file"] {
+        let help = "take the line out; or take  auth  out: then the key proves both ends";
+        reader.useless(
+            table,
+            key,
+            "with auth = \"certificate\" certificates prove both ends of the IPsec",
+            help,
+        );
+    }
+}
+
+/// `more` is what it needs beside its own certificate.
+fn needs_certificate(reader: &mut Reader<'_>, table: &Table<'_>, more: &[&str]) {
+    let key = entry(table, "key").and_then(|(value, _)| value.as_str());
+    let holds_all = key.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with("pkcs11:") || [".p12", ".pfx"].iter().any(|end| name.ends_with(end))
+    });
+    let own = if holds_all { &["key"][..] } else { &["certificate", "key"][..] };
+    for key in own.iter().chain(more) {
+        if entry(table, key).is_none() {
+            let help = format!("add {key} = \"NAME.pem\": auth = \"certificate\" needs it");
+            reader.missing(table, key, &help);
+        }
+    }
 }
 
 fn needs_key(reader: &mut Reader<'_>, table: &Table<'_>) {

@@ -179,9 +179,11 @@ impl Ipsec {
 /// `legacy = true`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IpsecRule {
-    /// The file of the pre-shared key that all clients have.
-    pub psk: FileRef,
-    /// Who we claim to be. `None`: the address that the client dialled.
+    /// The file of the pre-shared key that all clients have. `None`: certificates prove both ends.
+    pub psk: Option<FileRef>,
+    /// Whether certificates do: the server's own, and those of its authorities for clients.
+    pub certificates: bool,
+    /// Who we claim to be. `None`: whom the certificate is for, or with the key the address that the client dialled.
     pub local_id: Option<Identity>,
     /// Phase 1 proposals, best first. Empty: the default ones.
     pub ike: Vec<Suite>,
@@ -202,6 +204,8 @@ pub struct L2tpRule {
     pub secret: Option<FileRef>,
     /// Whether values are hidden by it. Default: no.
     pub hide: bool,
+    /// Whether certificates prove both ends of a client's IPsec. Default: no, a pre-shared key does.
+    pub certificate: bool,
     /// The IPsec of a server's tunnels; a profile's is what the profile says. Always there in a server that is not
     /// without it.
     pub server: Option<Box<IpsecRule>>,

@@ -62,7 +62,7 @@ const IN_TLS: &[&str] = &["remote-id", "proxy", "proxy-user", "proxy-password-fi
 /// Of a tunnel that is L2TP's.
 const L2TP: &[&str] = &["ipsec", "tunnel-secret-file", "hide-avps"];
 /// Of the IPsec around it.
-pub(crate) const IPSEC: &[&str] = &["psk-file", "local-id", "ike", "esp", "rekey-ike", "rekey-child"];
+pub(crate) const IPSEC: &[&str] = &["auth", "psk-file", "local-id", "ike", "esp", "rekey-ike", "rekey-child"];
 /// The same of a client's.
 pub(crate) const IPSEC_OF_CLIENT: &[&str] = &["psk", "remote-id", "dpd", "force-encapsulation"];
 /// Of a server of them.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use adit_core::Prefix;
 
 use crate::block::{Block, block};
-use crate::eap::{EapChoice, EapType, OF_PEER, Uses, eap, methods, useless_by_method};
+use crate::eap::{EapChoice, EapType, OF_PEER, Use, Uses, eap, methods, useless_by_method};
 use crate::front::{Front, front};
-use crate::l2tp_read::{l2tp_of_profile, l2tp_of_server};
+use crate::l2tp_read::{by_certificate, l2tp_of_profile, l2tp_of_server};
 use crate::ppp::{LinkKind, MppeRule, PppAuth, PppEap, PppRule, PppServer, TunnelKind};
 use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
@@ -46,14 +46,14 @@ pub(crate) fn ppp_profile(
     if !in_tls {
         no_port(reader, table, kind, &servers);
     }
-    let eap = eap_of_client(reader, table);
+    let eap = eap_of_client(reader, table, kind);
     let mut ppp = rule(reader, table, kind, &eap.methods);
     let outside = l2tp_of_profile(reader, table, kind, check);
     if !in_tls {
         not_in_clear(reader, table, kind, &eap.methods);
     }
     for uses in [OF_CLIENT, if in_tls { &[] } else { OF_TLS_INSIDE }, OF_PEER] {
-        useless_of_eap(reader, table, (&ppp.auth, &eap.methods), uses);
+        useless_of_eap(reader, table, (&ppp.auth, &eap.methods), &beside(uses, table, kind));
     }
     let by_certificate = ppp.auth == [PppAuth::Eap] && eap.methods == [EapType::Tls];
     who_we_are(reader, table, by_certificate);
@@ -164,11 +164,19 @@ fn useless_of_eap(
     }
 }
 
-/// Nothing has proven the server before: beside a certificate no password is the default.
-fn eap_of_client(reader: &mut Reader<'_>, table: &Table<'_>) -> EapChoice {
+/// What of it has a use for EAP alone: certificates may be for the IPsec outside, too.
+fn beside(uses: &Uses, table: &Table<'_>, kind: TunnelKind) -> Vec<Use> {
+    let of_ipsec = by_certificate(table, kind);
+    let shared = ["certificate", "key", "key-password-file", "ca", "revocation"];
+    uses.iter().filter(|(key, _)| !of_ipsec || !shared.contains(key)).copied().collect()
+}
+
+/// Nothing has proven the server before: beside a certificate no password is the default. Where certificates prove the hosts
+/// outside, it is a person who logs in inside.
+fn eap_of_client(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> EapChoice {
     let mut choice = eap(reader, table);
     if entry(table, "eap-methods").is_none() && choice.methods.contains(&EapType::Tls) {
-        choice.methods = vec![EapType::Tls];
+        choice.methods = vec![if by_certificate(table, kind) { EapType::Mschapv2 } else { EapType::Tls }];
     }
     choice
 }
@@ -500,12 +508,13 @@ fn ppp_eap(
         false => methods(reader, table).unwrap_or_else(|| vec![EapType::Mschapv2]),
     };
     for uses in [OF_SERVER, if in_tls { &[] } else { OF_OWN_CERTIFICATE }] {
+        let uses = beside(uses, table, kind);
         match radius {
             true => uses.iter().for_each(|(key, _)| {
                 let why = "RADIUS servers say by which methods of EAP, and show a certificate";
                 reader.useless(table, key, why, "take the line out");
             }),
-            false => useless_of_eap(reader, table, (auth, &methods), uses),
+            false => useless_of_eap(reader, table, (auth, &methods), &uses),
         }
     }
     if !in_tls && !radius {

@@ -248,7 +248,7 @@ impl ServerConfig {
             self.ikev2.key_password.iter().chain(eap().filter_map(|e| e.key_password.as_ref()));
         let rules = || self.l2tp.iter().filter_map(|p| p.l2tp.as_ref());
         let secrets = rules().filter_map(|rule| rule.secret.as_ref());
-        let secrets = secrets.chain(rules().filter_map(|rule| rule.server.as_ref()).map(|ipsec| &ipsec.psk));
+        let secrets = secrets.chain(rules().filter_map(|rule| rule.server.as_ref()?.psk.as_ref()));
         let keys = keys.chain(key_passwords).chain(secrets);
         psks.chain(certificates).chain(keys).chain(users).chain(radius).chain(ppks).collect()
     }

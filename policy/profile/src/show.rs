@@ -90,8 +90,9 @@ impl Profile {
         if self.kind != TunnelKind::Sstp {
             out.extend(self.settings_of_mppe(ppp));
         }
-        if let Some(L2tpRule { ipsec, secret, hide, .. }) = &ppp.l2tp {
+        if let Some(L2tpRule { ipsec, secret, hide, certificate, .. }) = &ppp.l2tp {
             out.push(when("ipsec", string(ipsec.as_str()), *ipsec == Ipsec::Ikev1));
+            out.extend(certificate.then(|| said("auth", string("certificate"))));
             if *ipsec != Ipsec::None {
                 out.extend(self.settings_of_ipsec());
             }

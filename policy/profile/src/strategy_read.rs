@@ -33,7 +33,7 @@ const NEVER: &[(&str, &str)] = &[
 ];
 /// IKEv2's, and so not what the IPsec around L2TP goes by; and what says there who the server is.
 const NOT_L2TP: &[&str] =
-    &["ike", "esp", "rekey-ike", "rekey-child", "dpd", "force-encapsulation", "remote-id", "ipsec"];
+    &["auth", "ike", "esp", "rekey-ike", "rekey-child", "dpd", "force-encapsulation", "remote-id", "ipsec"];
 /// L2TP's: with several types IKEv2 goes by a certificate and a password.
 const NOT_IKEV2: &[&str] = &["psk", "psk-file", "auth"];
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use adit_profile::{Ipsec, PppAuth, Tunnel, TunnelKind};
+use adit_profile::{EapType, Ipsec, PppAuth, Tunnel, TunnelKind};
 use common::{profile, server};
 
 const BARE: &str = "server = \"vpn.example.com\"\ntunnel = \"l2tp\"\nuser = \"ann\"\n";
@@ -71,6 +71,70 @@ fn what_makes_no_sense_is_refused() {
     assert!(with("ppp-auth = [\"chap\"]").is_ok(), "nothing is required to encrypt");
     let pptp = profile("server = \"a\"\ntunnel = \"pptp\"\nuser = \"ann\"\nipsec = \"none\"\n").unwrap_err();
     assert!(pptp.contains("unknown key \"ipsec\""), "{pptp}");
+}
+
+/// As in IKEv2: `auth` says what proves the hosts, and a password goes on proving the person.
+#[test]
+fn certificates_prove_both_ends_where_the_file_says_so() {
+    let bare = format!("{BARE}auth = \"certificate\"\n");
+    let said = profile(&bare).unwrap_err();
+    assert!(said.contains("`certificate` is missing") && said.contains("`key` is missing"), "{said}");
+    let lines = "certificate = [\"ann.pem\"]\nkey = [\"ann.key\"]\nca = [\"corp-ca.pem\"]\n";
+    let whole = profile(&format!("{bare}{lines}")).unwrap();
+    let ppp = whole.ppp.as_ref().unwrap();
+    let rule = ppp.l2tp.as_ref().unwrap();
+    assert!(rule.certificate && whole.psk.is_none() && whole.files().len() == 3);
+    // The certificate is the host's: nobody has said that it is for EAP, too.
+    assert_eq!(
+        (&ppp.auth[..], &whole.eap.methods[..]),
+        (&[PppAuth::Eap, PppAuth::MsChapV2][..], &[EapType::Mschapv2][..])
+    );
+    let shown = whole.to_toml();
+    assert!(shown.contains("auth = \"certificate\""), "{shown}");
+    assert_eq!(profile(&shown).unwrap().to_toml(), shown);
+    for (more, error) in [
+        ("psk-file = \"corp.psk\"\n", "certificates prove both ends"),
+        ("eap-server = \"radius.example.com\"\n", "no method of `eap-methods` needs it"),
+    ] {
+        let said = profile(&format!("{bare}{lines}{more}")).unwrap_err();
+        assert!(said.contains(error), "{more}: {said}");
+    }
+    // With a key it is EAP's, as before.
+    let said = profile(&format!("{BARE}psk-file = \"corp.psk\"\neap-methods = [\"mschapv2\"]\n{lines}"))
+        .unwrap_err();
+    assert!(said.contains("no method of `eap-methods` needs it"), "{said}");
+    let said = profile(&format!("{BARE}auth = \"eap\"\n{lines}")).unwrap_err();
+    assert!(said.contains("\"psk\", \"certificate\""), "{said}");
+    assert!(with("auth = \"certificate\"").unwrap_err().contains("there is no IPsec"));
+}
+
+#[test]
+fn a_server_takes_certificates_a_key_or_both() {
+    let of = |lines: &str| server(&SERVER.replace("ipsec = \"none\"\n", lines));
+    let certificate = "certificate = [\"vpn.pem\"]\nkey = [\"vpn.key\"]\nca = [\"corp-ca.pem\"]\n";
+    let by = |lines: &str| {
+        let read = of(lines).unwrap();
+        let rule = read.l2tp.as_ref().unwrap().l2tp.as_ref().unwrap().server.as_ref().unwrap();
+        (rule.psk.is_some(), rule.certificates, read.files().len())
+    };
+    assert_eq!(by(&format!("auth = \"certificate\"\n{certificate}")), (false, true, 4));
+    let both = format!("auth = [\"psk\", \"certificate\"]\npsk-file = \"l2tp.psk\"\n{certificate}");
+    assert_eq!(by(&both), (true, true, 5));
+    for (lines, error) in [
+        ("auth = \"certificate\"\n", "[l2tp] `ca` is missing"),
+        (
+            "auth = [\"psk\", \"certificate\"]\ncertificate = [\"a.pem\"]\nkey = [\"a.key\"]\nca = [\"c.pem\"]\n",
+            "`psk-file` is missing",
+        ),
+        (
+            "auth = \"certificate\"\npsk-file = \"l2tp.psk\"\ncertificate = [\"a.pem\"]\nkey = [\"a.key\"]\nca = [\"c.pem\"]\n",
+            "certificates prove both ends",
+        ),
+        ("psk-file = \"l2tp.psk\"\nca = [\"corp-ca.pem\"]\n", "`ca` has no use"),
+    ] {
+        let said = of(lines).unwrap_err();
+        assert!(said.contains(error), "{lines}: {said}");
+    }
 }
 
 const SERVER: &str = "[l2tp]\nipsec = \"none\"\npool = \"dial-in\"\nusers-file = \"staff.users\"\n\n\

@@ -150,6 +150,10 @@ impl Signer for Gone {
     ) -> Result<Vec<u8>, PkiError> {
         Err(PkiError::Token("DeviceRemoved".into()))
     }
+
+    fn sign_bare(&self, _: &[u8]) -> Result<Vec<u8>, PkiError> {
+        Err(PkiError::Token("DeviceRemoved".into()))
+    }
 }
 
 #[test]

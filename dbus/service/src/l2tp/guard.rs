@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
@@ -20,6 +20,7 @@ use adit_xfrm_kernel::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::certificates::{self, Certificates};
 use super::engine::WeakOrders;
 use super::ipsec::{esp_proposals, note, others, selector, shown};
 use super::protected_mtu;
@@ -60,11 +61,13 @@ impl Guard {
         daemon: &Arc<Daemon>,
         server: &ServerConfig,
         (rule, addresses): (&IpsecRule, &[IpAddr]),
+        certificates: Option<Certificates>,
     ) -> Result<Self, Failure> {
-        let key = daemon.files().psk(&PskSource::File(rule.psk.clone()))?;
+        let key = rule.psk.clone().map(|file| daemon.files().psk(&PskSource::File(file))).transpose()?;
         let ike = daemon.ike(Ports { ike: server.listen.port, nat: server.listen.nat_port }, true).await?;
         let keeper = Keeper {
             key,
+            certificates: RwLock::new(certificates.map(Arc::new)),
             sad: daemon.sad().clone(),
             rule: rule.clone(),
             marks: tells_clients_apart(),
@@ -95,8 +98,18 @@ impl Guard {
 
     /// Lets clients in.
     pub(crate) fn let_in(&self) {
-        let listen = V1Listen { defaults: self.defaults.clone(), addresses: self.addresses.clone() };
+        let certificates = self.keeper.certificates();
+        let authorities = certificates.map(|known| known.authorities()).unwrap_or_default();
+        let defaults = ResponderDefaults { authorities, ..self.defaults.clone() };
+        let listen = V1Listen { defaults, addresses: self.addresses.clone() };
         self.ike.set_v1_responder(Some((listen, Arc::clone(&self.keeper) as _)));
+    }
+
+    /// Has other certificates for whoever comes next.
+    pub(crate) fn renew(&self, certificates: Option<Certificates>) {
+        *self.keeper.certificates.write().unwrap_or_else(PoisonError::into_inner) =
+            certificates.map(Arc::new);
+        self.let_in();
     }
 
     /// What protects the tunnel of who is there and came by this, and the longest packet of its link, in octets. `None`: nothing
@@ -158,7 +171,10 @@ fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
     let half_open = usize::try_from(server.limits.half_open).unwrap_or(usize::MAX);
     ResponderDefaults {
         ike: suites::ike_proposals(&rule.ike, rule.legacy),
-        auths: vec![AuthMethod::Psk],
+        auths: [(rule.certificates, AuthMethod::RsaSignatures), (rule.psk.is_some(), AuthMethod::Psk)]
+            .into_iter()
+            .filter_map(|(allowed, method)| allowed.then_some(method))
+            .collect(),
         authorities: Vec::new(),
         half_open_limit: half_open,
         half_open_per_address: (half_open / 4).max(1),
@@ -241,7 +257,10 @@ fn blocks(addresses: &[IpAddr], reqid: u32) -> Vec<Policy> {
 
 /// Who answers for clients.
 struct Keeper {
-    key: Secret,
+    /// Of all clients that have no certificate.
+    key: Option<Secret>,
+    /// For the others.
+    certificates: RwLock<Option<Arc<Certificates>>>,
     sad: Sad,
     rule: IpsecRule,
     /// Each client has a mark.
@@ -274,12 +293,18 @@ impl Keeper {
         self.guests().entry(sa).or_insert_with(fresh).numbers
     }
 
-    fn config(&self, local: IpAddr) -> ResponderConfig {
+    fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn config(&self, local: IpAddr, auth: AuthMethod) -> ResponderConfig {
         let v4 = local.is_ipv4();
+        let certificates = self.certificates().filter(|_| auth == AuthMethod::RsaSignatures);
+        let ours = certificates.as_ref().map(|known| known.identity().clone());
         ResponderConfig {
             name: "l2tp".into(),
-            local_id: self.rule.local_id.clone().unwrap_or(Identity::Address(local.to_canonical())),
-            own: Vec::new(),
+            local_id: self.rule.local_id.clone().or(ours).unwrap_or(Identity::Address(local.to_canonical())),
+            own: certificates.map(|known| known.chains()).unwrap_or_default(),
             esp: esp_proposals(&self.rule.esp, self.rule.legacy, false),
             mode: ChildMode::Transport,
             local_ts: vec![selector(v4, PORT..=PORT)],
@@ -329,11 +354,12 @@ impl V1Context for Keeper {
     fn ask(&self, sa: SaId, ask: Ask) -> Pending<Answer> {
         match ask {
             // Nobody has said who it is yet: all have the same.
-            Ask::Psk { .. } => Pending::Now(Answer::Psk(Ok(self.key.duplicate()))),
-            Ask::Connection { path, .. } => {
-                Pending::Now(Answer::Connection(Ok(Box::new(self.config(path.local.ip())))))
+            Ask::Psk { .. } if let Some(key) = &self.key => Pending::Now(Answer::Psk(Ok(key.duplicate()))),
+            Ask::Connection { path, auth, .. } => {
+                Pending::Now(Answer::Connection(Ok(Box::new(self.config(path.local.ip(), auth)))))
             }
-            other => others(&self.sad, sa, other, self.numbers_of(sa), Limits::default()),
+            other => certificates::answer(self.certificates().as_deref(), other)
+                .unwrap_or_else(|other| others(&self.sad, sa, other, self.numbers_of(sa), Limits::default())),
         }
     }
 
@@ -341,7 +367,7 @@ impl V1Context for Keeper {
         note(&self.sad, sa, &event);
         match event {
             Event::Established(up) => {
-                info!(from = %up.path.remote, id = %up.remote_id, ike = %up.ike, esp = %up.child.esp,
+                info!(from = %up.path.remote, id = %up.remote_id, by = %up.auth, ike = %up.ike, esp = %up.child.esp,
                       "L2TP: IKEv1: a client's tunnel may come");
                 let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
                 self.guests().insert(sa, Known { numbers, up: Some(up), mark });
@@ -352,7 +378,8 @@ impl V1Context for Keeper {
                 }
             }
             Event::ChildRefused { why } | Event::RekeyRefused { why, .. } => {
-                info!(code = %why.code, "L2TP: IKEv1: {why}");
+                let hint = why.hint.as_deref().unwrap_or_default();
+                info!(code = %why.code, hint, "L2TP: IKEv1: {why}");
             }
             Event::Closed(why) => self.is_gone(sa, why),
             _ => {}

@@ -11,9 +11,10 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
 use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Established, Event, InitiatorConfig, SaId, Timing};
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
+use adit_isakmp::{EspSuite, IkeSuite, Integrity};
 use adit_l2tp::PORT;
 use adit_plan::{Encapsulation, inner_mtu};
-use adit_profile::{Profile, Suite};
+use adit_profile::{Profile, ServerName, Suite};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -26,6 +27,7 @@ use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::registry::ConnectionId;
 use crate::suites::{self, Outside};
 
+use super::certificates::{self, Certificates};
 use super::{OVERHEAD, no_socket};
 
 /// UDP (RFC 768).
@@ -77,8 +79,21 @@ pub(super) fn esp_proposals(suites: &[Suite], legacy: bool, dials: bool) -> Vec<
 pub(crate) fn shown(up: &Established) -> Outside {
     Outside::Ipsec {
         shown: format!("ESP {} by IKEv1 {}", up.child.esp, up.ike),
-        weak: [up.ike.legacy(), up.child.esp.legacy()].concat(),
+        weak: weak(up.ike, up.child.esp),
     }
+}
+
+/// What of it only `legacy = true` allows, SHA-1 among it.
+fn weak(ike: IkeSuite, esp: EspSuite) -> Vec<String> {
+    let old = Integrity::HmacSha1_96;
+    let sha1 = [ike.integrity, esp.integrity].contains(&Some(old)).then(|| old.to_string());
+    let mut all: Vec<String> = Vec::new();
+    for word in [ike.legacy(), esp.legacy()].concat().into_iter().chain(sha1) {
+        if !all.contains(&word) {
+            all.push(word);
+        }
+    }
+    all
 }
 
 /// The longest packet inside that fits, in octets, MPPE's header included.
@@ -114,7 +129,8 @@ impl Protection {
     /// A port is taken that is needed.
     pub(crate) async fn new(
         (daemon, id): (&Arc<Daemon>, ConnectionId),
-        profile: &Arc<Profile>,
+        (profile, gateway): (&Arc<Profile>, &ServerName),
+        certificates: Option<Certificates>,
         (source, server): (IpAddr, IpAddr),
     ) -> Result<Self, Failure> {
         let ike = daemon.ike(Ports::default(), false).await?;
@@ -125,12 +141,14 @@ impl Protection {
             files: daemon.files().clone(),
             sad: sad.clone(),
             numbers: daemon.numbers(),
+            certificates,
             told,
         };
         // The port that is its own on both sides, as Windows has it, is the one that every server knows.
         let port = free_port(source, server, &sad)?;
         let path = Path { local: SocketAddr::new(source, port), remote: SocketAddr::new(server, PORT) };
-        let config = config(profile, path, ike.sockets().ports());
+        let proven = (context.certificates.as_ref(), gateway);
+        let config = config(profile, proven, path, ike.sockets().ports());
         let dial = Some((config, Arc::new(context)));
         Ok(Self { daemon: Arc::clone(daemon), id, ike, sad, sa: None, trap: None, path, events, dial })
     }
@@ -229,16 +247,28 @@ impl Protection {
     }
 }
 
-fn config(profile: &Profile, path: Path, ports: Ports) -> InitiatorConfig {
+fn config(
+    profile: &Profile,
+    (certificates, gateway): (Option<&Certificates>, &ServerName),
+    path: Path,
+    ports: Ports,
+) -> InitiatorConfig {
     let (source, server) = (path.local.ip(), path.remote.ip());
     let port = path.local.port();
     InitiatorConfig {
         path: Path { local: SocketAddr::new(source, ports.ike), remote: SocketAddr::new(server, 500) },
         ike: ike_proposals(&profile.ike, profile.legacy),
         esp: esp_proposals(&profile.esp, profile.legacy, true),
-        local_id: profile.local_id.clone().unwrap_or(Identity::Address(source)),
-        remote_id: profile.remote_id.clone(),
-        auth: Auth::Psk,
+        local_id: profile
+            .local_id
+            .clone()
+            .unwrap_or_else(|| certificates.map_or(Identity::Address(source), |own| own.identity().clone())),
+        // Everybody of a group has its key; a certificate is the server's that was dialled.
+        remote_id: match certificates {
+            Some(_) => Some(profile.identity_of(gateway)),
+            None => profile.remote_id.clone(),
+        },
+        auth: certificates.map_or(Auth::Psk, Certificates::auth),
         aggressive: false,
         mode: ChildMode::Transport,
         local_ts: selector(source.is_ipv4(), port..=port),
@@ -281,6 +311,8 @@ struct Context {
     files: Files,
     sad: Sad,
     numbers: Numbers,
+    /// Where they prove both ends.
+    certificates: Option<Certificates>,
     told: mpsc::UnboundedSender<Event>,
 }
 
@@ -293,7 +325,8 @@ impl V1Context for Context {
                 let source = self.profile.psk.as_ref().ok_or_else(none);
                 Pending::Now(Answer::Psk(source.and_then(|source| self.files.psk(source))))
             }
-            other => others(&self.sad, sa, other, self.numbers, limits(&self.profile)),
+            other => certificates::answer(self.certificates.as_ref(), other)
+                .unwrap_or_else(|other| others(&self.sad, sa, other, self.numbers, limits(&self.profile))),
         }
     }
 
@@ -362,5 +395,33 @@ mod tests {
         assert!(
             offered.iter().all(|p| p.ke.is_empty()) && !esp_proposals(&[], false, false)[0].ke.is_empty()
         );
+    }
+
+    #[test]
+    fn what_is_weak_is_named_once_and_sha1_too() {
+        use adit_isakmp::algorithm::{AdditionalKe, Encryption, KeMethod, KeyBits, Prf};
+        let (sha1, aes) = (Some(Integrity::HmacSha1_96), Encryption::AesCbc(KeyBits::B256));
+        let additional = AdditionalKe::default();
+        let ike = IkeSuite {
+            encryption: aes,
+            integrity: sha1,
+            prf: Prf::HmacSha1,
+            ke: KeMethod::Ecp384,
+            additional,
+        };
+        let esp = EspSuite { encryption: aes, integrity: sha1, ke: None, additional, esn: false };
+        assert_eq!(weak(ike, esp), ["sha1"]);
+        let encryption = Encryption::TripleDesCbc;
+        let ike = IkeSuite { encryption, ke: KeMethod::Modp1024, ..ike };
+        assert_eq!(weak(ike, EspSuite { encryption, ..esp }), ["3des", "modp1024", "sha1"]);
+        let sha2 = Some(Integrity::HmacSha256_128);
+        let ike = IkeSuite {
+            encryption: aes,
+            integrity: sha2,
+            prf: Prf::HmacSha256,
+            ke: KeMethod::Ecp256,
+            additional,
+        };
+        assert!(weak(ike, EspSuite { integrity: sha2, ..esp }).is_empty());
     }
 }

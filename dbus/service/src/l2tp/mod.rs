@@ -1,6 +1,7 @@
 //! L2TP: control connections by UDP, their calls' PPP links, and the kernel that carries those (RFC 2661). Who dials and who
 //! answers is common to what carries PPP (`ppp`).
 
+mod certificates;
 mod engine;
 mod guard;
 mod ipsec;
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::files::Files;
 use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
+pub(crate) use certificates::Certificates;
 pub(crate) use engine::{Engine, Link, Running};
 pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
 pub(crate) use ipsec::{Protection, shown};

@@ -273,7 +273,9 @@ impl Attempt {
         self.ends = Some((local, remote, proof.name.clone(), gateway.host.to_string()));
         self.show_ends();
         let outside = match carriage {
-            Carriage::L2tp => Some(self.protect(local.ip(), remote.ip(), uplink.mtu).await?),
+            Carriage::L2tp => {
+                Some(self.protect((proof, gateway), (local.ip(), remote.ip()), uplink.mtu).await?)
+            }
             _ => None,
         };
         let mtu = match &outside {

@@ -159,7 +159,7 @@ impl PppServer {
     pub(crate) async fn renew(&self) -> Result<(), Failure> {
         let inner = &self.inner;
         inner.certificates.set(Certificates::read(&inner.config, &inner.daemon).await?);
-        Ok(())
+        inner.renew_guard()
     }
 
     /// What its configuration is known by, its certificates aside.

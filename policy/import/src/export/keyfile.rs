@@ -201,7 +201,9 @@ fn ipsec(s: &mut Section, profile: &Profile, held: &mut Held) {
         return;
     }
     s.line("ipsec-enabled", "yes");
-    s.line("machine-auth-type", "psk");
+    if profile.psk.is_some() {
+        s.line("machine-auth-type", "psk");
+    }
     if let Some(id) = &profile.remote_id {
         s.line("ipsec-remote-id", &id.to_string());
         held.key("remote-id");
@@ -224,7 +226,7 @@ fn secrets(s: &mut Section, profile: &Profile, parts: &Parts<'_>, held: &mut Hel
         (_, Some(password)) => s.line("password", &password),
         (None, None) => held.left("password", "secrets go out only by  --secrets"),
     }
-    if profile.kind == TunnelKind::L2tp {
+    if profile.kind == TunnelKind::L2tp && profile.psk.is_some() {
         match parts.psk {
             Some(psk) => s.line("ipsec-psk", &format!("0s{}", base64(psk.expose()))),
             None => held.left("psk", "secrets go out only by  --secrets"),

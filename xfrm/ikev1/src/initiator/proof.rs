@@ -94,8 +94,8 @@ impl Initiator {
             return Next::failed(failure);
         }
         let hash = proof.channel.hash(cx, &proof.material, false, &theirs.id_body);
-        let identity = self.config.remote_id.clone().unwrap_or(theirs.identity.clone());
-        proof.remote = Some(theirs.identity.clone());
+        let identity = self.proven(&theirs);
+        proof.remote = Some(self.proven(&theirs));
         match self.config.auth {
             Auth::Psk if theirs.has(&hash) => self.prove(cx, proof),
             Auth::Psk => Next::failed(explain::server_unproven(&self.config)),
@@ -110,8 +110,18 @@ impl Initiator {
         }
     }
 
+    /// Who the peer is when it has proven it.
+    fn proven(&self, theirs: &Theirs) -> Identity {
+        let wanted = self.config.remote_id.as_ref().filter(|_| !matches!(self.config.auth, Auth::Psk));
+        wanted.unwrap_or(&theirs.identity).clone()
+    }
+
     fn not_wanted(&self, got: &Identity) -> Option<adit_core::Failure> {
         let wanted = self.config.remote_id.as_ref()?;
+        // A certificate has to be for whom we want, and many a server calls itself by its whole subject.
+        if let Auth::Signature { .. } = self.config.auth {
+            return None;
+        }
         (!got.matches(wanted)).then(|| explain::wrong_identity(wanted, got))
     }
 
@@ -220,12 +230,12 @@ impl Initiator {
             return Next::failed(failure);
         }
         proof.life = shorter(proof.life, responder_lifetime(&message));
-        proof.remote = Some(theirs.identity.clone());
+        proof.remote = Some(self.proven(&theirs));
         proof.channel.accept(iv);
         if matches!(self.config.auth, Auth::Psk) {
             return self.stands(cx, proof, &datagram.bytes, Vec::new());
         }
-        let identity = self.config.remote_id.clone().unwrap_or(theirs.identity.clone());
+        let identity = self.proven(&theirs);
         match theirs.ask(identity, hash) {
             Some(question) => {
                 let ask = cx.ask(question);

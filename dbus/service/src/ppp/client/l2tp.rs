@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_ppp::LinkConfig;
-use adit_profile::{Ipsec, L2tpRule};
+use adit_profile::{Ipsec, L2tpRule, ServerName};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 
 use super::Attempt;
+use super::proof::Proof;
 use crate::client::{LogIn, hint_at_legacy};
 use crate::l2tp::{self, Protection};
 use crate::ppp::{Session, World};
@@ -37,8 +38,8 @@ impl Attempt {
     /// Puts IPsec around the tunnel that comes, unless the profile says that there is none.
     pub(super) async fn protect(
         &mut self,
-        source: IpAddr,
-        server: IpAddr,
+        (proof, gateway): (&Proof, &ServerName),
+        (source, server): (IpAddr, IpAddr),
         path: u32,
     ) -> Result<Tunnel, Failure> {
         let rule = self.profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.clone());
@@ -59,7 +60,9 @@ impl Attempt {
             registry.progress(id, step.as_str(), text);
         };
         let numbers = self.daemon.numbers();
-        let made = Protection::new((&self.daemon, self.id), &self.profile, (source, server)).await?;
+        let certificates = proof.of_ipsec(&self.profile)?;
+        let named = (&self.profile, gateway);
+        let made = Protection::new((&self.daemon, self.id), named, certificates, (source, server)).await?;
         // Whoever stops it here ends it too.
         let protection = self.protection.insert(made);
         let raised = protection.raise(numbers, progress).await;

@@ -7,9 +7,10 @@ use adit_pki::TrustAnchors;
 use adit_profile::{EapType, PppAuth, Profile, ServerName, TunnelKind};
 
 use crate::client::Passwords;
-use crate::credentials::{OwnCertificate, anchors};
+use crate::credentials::{OwnCertificate, PeerIs, anchors};
 use crate::eap_tls::EapTls;
 use crate::files::Files;
+use crate::l2tp::Certificates;
 
 /// What a profile proves itself by.
 pub(super) struct Proof {
@@ -32,7 +33,7 @@ impl Proof {
         let auth = profile.ppp.as_ref().map(|ppp| ppp.auth.as_slice()).unwrap_or_default();
         let methods = if auth.contains(&PppAuth::Eap) { &*profile.eap.methods } else { &[] };
         let eap_tls = methods.iter().any(|m| m.runs_tls());
-        let anchors = match eap_tls || profile.kind == TunnelKind::Sstp {
+        let anchors = match eap_tls || profile.kind == TunnelKind::Sstp || of_ipsec(profile) {
             true => Some(Arc::new(anchors(files, &profile.ca)?)),
             false => None,
         };
@@ -52,8 +53,23 @@ impl Proof {
         self.anchors.as_ref().filter(|_| self.eap_tls).map(engine).transpose()
     }
 
+    /// What proves both ends of the IPsec around L2TP, where certificates do.
+    pub(super) fn of_ipsec(&self, profile: &Profile) -> Result<Option<Certificates>, Failure> {
+        if !of_ipsec(profile) {
+            return Ok(None);
+        }
+        let none = || Failure::new(FailureCode::Internal, Step::IkeInit, "there is no certificate");
+        let trusted = (Arc::clone(self.anchors()?), profile.revocation);
+        Certificates::new(self.own.as_ref().ok_or_else(none)?, trusted, PeerIs::Server).map(Some)
+    }
+
     pub(super) fn anchors(&self) -> Result<&Arc<TrustAnchors>, Failure> {
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there are no authorities");
         self.anchors.as_ref().ok_or_else(none)
     }
+}
+
+/// Whether certificates prove both ends of the IPsec around L2TP.
+fn of_ipsec(profile: &Profile) -> bool {
+    profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref()).is_some_and(|rule| rule.certificate)
 }

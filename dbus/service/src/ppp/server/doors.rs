@@ -10,8 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Inner, serve, until};
+use crate::credentials::PeerIs;
 use crate::l2tp;
 use crate::ppp::Session;
+use crate::ppp::certificates::Certificates;
 use crate::ppp::door::{self, Door};
 use crate::ppp::guest::Guest;
 use crate::suites::Outside;
@@ -76,7 +78,8 @@ impl Inner {
         };
         let none = || Failure::new(FailureCode::Internal, Step::Profile, "[l2tp] says nothing of its IPsec");
         let rule = rule.server.as_ref().ok_or_else(none)?;
-        let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips())).await?;
+        let certificates = self.of_ipsec()?;
+        let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips()), certificates).await?;
         let rules = guard.rules();
         let _ = self.guard.set(guard);
         let refused = |e: crate::host::HostError| {
@@ -85,6 +88,27 @@ impl Inner {
                 .hint("ctl doctor  shows what this host lacks")
         };
         self.changes.make_all(rules.as_slice()).await.map_err(refused)
+    }
+
+    /// What proves both ends of the IPsec around L2TP, where certificates may.
+    fn of_ipsec(&self) -> Result<Option<l2tp::Certificates>, Failure> {
+        let rule = self.config.l2tp.as_ref().and_then(|rule| rule.server.as_ref());
+        if rule.is_none_or(|rule| !rule.certificates) {
+            return Ok(None);
+        }
+        let Certificates { own, anchors, .. } = self.certificates.get();
+        let none = || Failure::new(FailureCode::Internal, Step::Profile, "[l2tp] has no certificate");
+        let (own, anchors) = own.zip(anchors).ok_or_else(none)?;
+        let trusted = (anchors, self.config.eap.revocation);
+        l2tp::Certificates::new(&own, trusted, PeerIs::Client).map(Some)
+    }
+
+    /// Whoever dials by IKEv1 from now on meets the certificates that were read last.
+    pub(super) fn renew_guard(&self) -> Result<(), Failure> {
+        if let Some(guard) = self.guard.get() {
+            guard.renew(self.of_ipsec()?);
+        }
+        Ok(())
     }
 
     /// After everything of the server's.
