@@ -12,7 +12,6 @@ use tracing::{info, warn};
 use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::{Connection, Variant};
 
-use crate::config::Told;
 use crate::draft::Draft;
 use crate::plugin::{Call, State, Voice, broken};
 use crate::queue::Turn;
@@ -80,8 +79,6 @@ pub(crate) struct Bridge {
     pub(crate) refused: Option<String>,
     /// Codes that were asked for.
     pub(crate) codes: u32,
-    /// What NetworkManager was told last.
-    pub(crate) told: Option<Told>,
 }
 
 impl Bridge {
@@ -201,9 +198,6 @@ impl Bridge {
     /// own time.
     async fn daemon_comes(&mut self) -> Option<()> {
         warn!("aditd is gone: the connection is raised again when it is back");
-        if let Some(told) = self.told.take() {
-            self.voice.families(&told.nameless()).await;
-        }
         self.voice.state(State::Starting).await;
         tokio::select! {
             () = self.daemon.came() => Some(()),

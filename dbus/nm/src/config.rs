@@ -54,11 +54,6 @@ impl Told {
         })
     }
 
-    /// The same without names: NetworkManager keeps the DNS servers of a link that is gone, whoever comes after it.
-    pub(crate) fn nameless(&self) -> Self {
-        Self { dns: Vec::new(), domains: Vec::new(), ..self.clone() }
-    }
-
     /// `Config`: of both families.
     pub(crate) fn config(&self) -> Words {
         let gateway = match self.gateway {
@@ -170,9 +165,6 @@ mod tests {
         assert_eq!(v4["routes"], Variant::from(Vec::<Vec<u32>>::new()));
         assert_eq!(v4["dns"], Variant::from(vec![u32::from_ne_bytes([10, 1, 0, 53])]));
         assert!(told.v6().is_none());
-        let nameless = told.nameless().v4().unwrap();
-        assert_eq!((&nameless["dns"], &nameless["address"]), (&Vec::<u32>::new().into(), &v4["address"]));
-        assert_eq!(nameless["domains"], Variant::from(Vec::<String>::new()));
     }
 
     #[test]

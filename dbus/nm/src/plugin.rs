@@ -223,11 +223,6 @@ impl Voice {
 
     pub(crate) async fn config(&self, told: &crate::config::Told) {
         heard(Plugin::config(&self.emitter, told.config()).await);
-        self.families(told).await;
-    }
-
-    /// What changes while the interface is the one that `Config` has named: it may be gone.
-    pub(crate) async fn families(&self, told: &crate::config::Told) {
         if let Some(v4) = told.v4() {
             heard(Plugin::ip4_config(&self.emitter, v4).await);
         }

@@ -157,7 +157,6 @@ impl Bridge {
                     watch.told = told;
                     if let Some(told) = &watch.told {
                         self.voice.config(told).await;
-                        self.told = Some(told.clone());
                     }
                 }
                 watch.stood = true;
