@@ -21,7 +21,7 @@ fn either_end_rekeys_a_child_sa() {
         let old = world.ends[end].inbound.clone();
         let (sa, child) = (world.ends[end].sa(), Some(child_of(&world.ends[end])));
         world.input(end, Input::Rekey { sa, child });
-        world.run(Duration::from_secs(8));
+        world.run(Duration::from_secs(125));
         assert_eq!(world.same(), 2, "{end}");
         let ups = world.ends[end].events.iter().filter_map(|(_, e)| match e {
             Event::ChildUp(up) => Some(up.replaces),
@@ -45,7 +45,7 @@ fn a_child_sa_is_rekeyed_with_the_group_that_it_has() {
         world.run(Duration::from_secs(3));
         let (sa, child) = (world.ends[1].sa(), Some(child_of(&world.ends[1])));
         world.input(1, Input::Rekey { sa, child });
-        world.run(Duration::from_secs(8));
+        world.run(Duration::from_secs(125));
         let refused = world.ends[1].count(|e| matches!(e, Event::RekeyRefused { .. }));
         let ups = world.ends[1].count(|e| matches!(e, Event::ChildUp(_)));
         assert_eq!((refused, ups, world.same()), (0, 1, 2), "{offered}");
@@ -124,7 +124,7 @@ fn what_is_replaced_goes_on_until_the_peer_has_what_replaces_it() {
     let [a, b] = &world.ends;
     assert_eq!(b.outbound, before, "the third message has not come yet");
     assert!(b.outbound.keys().all(|spi| a.inbound.contains_key(spi)) && a.inbound.len() == 2);
-    world.run(Duration::from_secs(30));
+    world.run(Duration::from_secs(150));
     assert_eq!(world.same(), 2);
     assert!(world.ends.iter().all(|e| e.inbound.len() == 1 && e.failure().is_none()));
 }
@@ -141,7 +141,7 @@ fn a_quick_mode_survives_a_new_isakmp_sa() {
         world.run(pause);
         let child = Some(child_of(&world.ends[1]));
         world.input(1, Input::Rekey { sa: other, child });
-        world.run(Duration::from_secs(60));
+        world.run(Duration::from_secs(150));
         assert_eq!(world.same(), 2, "{seed}");
         for end in &world.ends {
             assert_eq!(end.count(|e| matches!(e, Event::RekeyRefused { .. })), 0, "{seed}");
@@ -160,9 +160,10 @@ fn when_both_ends_rekey_at_once_one_pair_stays() {
             let (sa, child) = (world.ends[end].sa(), Some(child_of(&world.ends[end])));
             world.input(end, Input::Rekey { sa, child });
         }
-        world.run(Duration::from_secs(30));
-        assert_eq!(world.same(), 2, "{seed}");
-        assert!(world.ends.iter().all(|e| e.failure().is_none()));
+        world.run(Duration::from_secs(150));
+        // The other one is there as long as its life, in case the peer sends by it.
+        assert_eq!(world.same(), 4, "{seed}");
+        assert!(world.carries() && world.ends.iter().all(|e| e.failure().is_none()));
         // What stays is rekeyed again.
         world.run(Duration::from_hours(3));
         assert_eq!(world.same(), 2, "{seed}");
@@ -174,7 +175,7 @@ fn the_isakmp_sa_is_made_anew_under_the_same_child_sas() {
     let mut world = up(33, config());
     let (sa, before) = (world.ends[0].sa(), world.ends[0].inbound.clone());
     world.input(0, Input::Rekey { sa, child: None });
-    world.run(Duration::from_secs(8));
+    world.run(Duration::from_secs(125));
     let [a, b] = &world.ends;
     assert_eq!(a.count(|e| matches!(e, Event::Rekeyed { .. })), 1);
     let of = |end: &End| end.events.iter().find(|(_, e)| matches!(e, Event::Rekeyed { .. })).unwrap().0;
@@ -184,10 +185,10 @@ fn the_isakmp_sa_is_made_anew_under_the_same_child_sas() {
     // Quick Mode goes on under the new one, and the end is heard of.
     let child = Some(child_of(a));
     world.input(0, Input::Rekey { sa, child });
-    world.run(Duration::from_secs(8));
+    world.run(Duration::from_secs(125));
     assert_eq!(world.same(), 2);
     world.input(0, Input::Close { sa });
-    world.run(Duration::from_secs(8));
+    world.run(Duration::from_secs(125));
     assert!(world.ends.iter().all(|e| e.endpoint.is_empty() && e.inbound.is_empty()));
 }
 

@@ -11,7 +11,7 @@ use adit_isakmp::v1::proposal::ChosenEsp;
 use adit_isakmp::v1::{Delete, Identification, Payload};
 
 use super::isakmp::rekey_age;
-use super::{Fate, Up};
+use super::{DONE, Fate, Up};
 use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Event, Lease};
 use crate::initiator::{lifetime, shorter};
 use crate::state::Cx;
@@ -151,7 +151,7 @@ impl Up {
             local_ts: child.selectors.0,
             remote_ts: child.selectors.1,
         };
-        self.supersede(cx, child);
+        self.supersede(child);
         self.idle = None;
         if self.established {
             cx.event(Event::ChildUp(Box::new(up)));
@@ -175,12 +175,12 @@ impl Up {
 
     /// A new pair takes the place of whatever carries the same. Where both ends have made one in one's place, both know
     /// which of the two stays: that with the highest SPI.
-    fn supersede(&mut self, cx: &mut Cx<'_>, mut child: Child) {
+    fn supersede(&mut self, mut child: Child) {
         let highest = |c: &Child| c.inbound.max(c.outbound);
         let sibling = child.root.and_then(|root| self.children.iter_mut().find(|c| c.root == Some(root)));
         match sibling.filter(|s| s.ours != child.ours && s.superseded_by.is_none()) {
-            Some(sibling) if highest(sibling) > highest(&child) => child.lose(cx, sibling.id),
-            Some(sibling) => sibling.lose(cx, child.id),
+            Some(sibling) if highest(sibling) > highest(&child) => child.lose(sibling.id),
+            Some(sibling) => sibling.lose(child.id),
             None => {}
         }
         if child.superseded_by.is_none() {
@@ -211,9 +211,10 @@ impl Up {
         }
     }
 
-    /// Whoever has made a pair in another's place ends the other one: later, as the third message has no answer.
+    /// Whoever has made a pair in another's place ends the other one: when the peer would have asked for the third message, which
+    /// has no answer, for the last time. Until then it may send by the old one.
     pub(super) fn retire(&mut self, cx: &Cx<'_>, id: ChildId) {
-        let until = cx.now + REPLACED;
+        let until = cx.now + DONE;
         for old in self.children.iter_mut().filter(|c| c.id == id && c.superseded_by.is_some()) {
             old.dies_at = Some(old.dies_at.map_or(until, |at| at.min(until)));
         }
@@ -258,10 +259,11 @@ impl Up {
 }
 
 impl Child {
-    fn lose(&mut self, cx: &Cx<'_>, winner: ChildId) {
+    /// It stays for its life, and is not rekeyed: where a first message came late, one end takes for one after the other what
+    /// the other end sees at once, and sends by this one; a Delete, which has no answer, may never reach it.
+    fn lose(&mut self, winner: ChildId) {
         self.superseded_by = Some(winner);
         self.rekey_at = None;
-        self.dies_at = Some(cx.now + REPLACED);
     }
 }
 

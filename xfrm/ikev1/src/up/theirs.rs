@@ -397,6 +397,10 @@ impl Up {
         let all = core::mem::take(&mut self.theirs);
         let (gone, stay): (Vec<_>, Vec<_>) = all.into_iter().partition(|q| q.cookies == cookies);
         self.theirs = stay;
-        gone.iter().for_each(|quick| quick.taken_back(cx));
+        for agreement in gone.iter().filter_map(Theirs::agreement) {
+            taken_back(cx, agreement);
+            // For the peer it may be up: it has said so, or is about to.
+            self.send_delete(cx, &[agreement.inbound]);
+        }
     }
 }
