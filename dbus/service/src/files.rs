@@ -40,8 +40,8 @@ pub struct ProfileFile {
     pub name: String,
     /// What it says, or its mistakes.
     pub content: Result<adit_profile::Profile, Vec<Mistake>>,
-    /// Whether nothing may leave in clear as long as it is there, also where it has mistakes.
-    pub blocks_always: bool,
+    /// Whether nothing may leave in clear as long as it is there, also where it has mistakes. `None`: it can't be read.
+    pub blocks_always: Option<bool>,
 }
 
 /// What a configuration is known by.
@@ -78,7 +78,7 @@ impl Files {
         let file = |name: String| {
             let content = self.read_profile(&name).map_err(Unread::mistakes);
             let blocks_always = match &content {
-                Ok(profile) => profile.block == Block::Always,
+                Ok(profile) => Some(profile.block == Block::Always),
                 Err(_) => self.says_always(&name),
             };
             ProfileFile { name, content, blocks_always }
@@ -86,9 +86,17 @@ impl Files {
         names.into_iter().map(file).collect()
     }
 
-    fn says_always(&self, name: &str) -> bool {
-        let content = self.read(&self.root.join("profiles").join(format!("{name}.toml")));
-        content.is_ok_and(|content| Block::is_always_in(&String::from_utf8_lossy(&content.bytes)))
+    fn says_always(&self, name: &str) -> Option<bool> {
+        let content = self.read(&self.root.join("profiles").join(format!("{name}.toml"))).ok()?;
+        Some(Block::is_always_in(&String::from_utf8_lossy(&content.bytes)))
+    }
+
+    /// Whether [`Self::profiles`] are all that there are: their folder can be read, or there is none.
+    pub(crate) fn lists_profiles(&self) -> bool {
+        match std::fs::read_dir(self.root.join("profiles")) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
     }
 
     /// One profile, as its file is now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use adit_core::Failure;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::files::ProfileFile;
@@ -37,14 +37,26 @@ impl Daemon {
         self.is_blocked_always().then(|| JOURNAL.to_owned())
     }
 
-    /// Puts the block there, or takes it away, as these profiles want it.
+    /// Whether one of these profiles wants it. `None`: none does of those that can be read, and there are others.
+    fn wants_block(&self, profiles: &[Arc<ProfileFile>]) -> Option<bool> {
+        if profiles.iter().any(|profile| profile.blocks_always == Some(true)) {
+            return Some(true);
+        }
+        let known = profiles.iter().all(|profile| profile.blocks_always.is_some());
+        (known && self.files.lists_profiles()).then_some(false)
+    }
+
+    /// Puts the block there, or takes it away, as these profiles want it. What can't be read takes nothing away.
     ///
     /// # Errors
     /// It can't be put there, or taken away.
     pub(super) async fn block_always(&self, profiles: &[Arc<ProfileFile>]) -> Result<(), Failure> {
-        let wanted = profiles.iter().any(|profile| profile.blocks_always);
-        let before = self.blocks_always.swap(wanted, Ordering::Relaxed);
         let changes = self.changes(JOURNAL)?;
+        let wanted = self.wants_block(profiles).unwrap_or_else(|| {
+            warn!("not all profiles can be read: block = \"always\" stays as it is");
+            !changes.is_empty()
+        });
+        let before = self.blocks_always.swap(wanted, Ordering::Relaxed);
         if !wanted {
             let errors = changes.undo_all().await;
             return errors.first().map_or(Ok(()), |error| Err(error.failure()));
@@ -60,5 +72,57 @@ impl Daemon {
             info!("nothing leaves this host in clear: a profile says  block = \"always\"");
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "recording"))]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::BusChoice;
+    use crate::daemon::{Doors, Settings};
+    use crate::host::RecordingHost;
+
+    fn daemon(folder: &Path) -> Daemon {
+        let doors = Doors {
+            xfrm: Arc::new(adit_xfrm_kernel::RecordingXfrm::default()),
+            host: Arc::new(RecordingHost::default()),
+            crypto: Arc::new(adit_crypto::Provider::new()),
+        };
+        let (config, state) = (folder.join("etc"), folder.join("state"));
+        Daemon::new(Settings { config, state, socket: folder.join("socket"), bus: BusChoice::None }, doors)
+    }
+
+    async fn stands(daemon: &Daemon) -> bool {
+        daemon.block_as_profiles_say().await.unwrap();
+        assert_eq!(daemon.is_blocked_always(), !daemon.changes(JOURNAL).unwrap().is_empty());
+        daemon.is_blocked_always()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_opens_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let profiles = folder.path().join("etc/profiles");
+        fs::create_dir_all(&profiles).unwrap();
+        fs::create_dir_all(folder.path().join("state/journal")).unwrap();
+        let daemon = daemon(folder.path());
+        assert!(!stands(&daemon).await);
+        // A folder where a file should be can't be read by anybody, by root either.
+        let file = profiles.join("corp.toml");
+        fs::create_dir(&file).unwrap();
+        assert!(!stands(&daemon).await, "nobody has asked for it yet");
+        fs::remove_dir(&file).unwrap();
+        fs::write(&file, "a mistake\nblock = \"always\"\n").unwrap();
+        assert!(stands(&daemon).await);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(stands(&daemon).await, "a profile that can't be read");
+        fs::remove_dir_all(&profiles).unwrap();
+        fs::write(&profiles, "").unwrap();
+        assert!(stands(&daemon).await, "a folder that can't be read");
+        fs::remove_file(&profiles).unwrap();
+        assert!(!stands(&daemon).await, "there are no profiles");
     }
 }
