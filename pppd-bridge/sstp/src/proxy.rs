@@ -17,6 +17,14 @@ pub struct Login {
     pub password: Secret,
 }
 
+impl Login {
+    /// The same once more.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self { user: self.user.clone(), password: self.password.duplicate() }
+    }
+}
+
 /// A request for a connection to a server.
 pub struct Connect {
     /// `vpn.example.com:443`.

@@ -106,7 +106,8 @@ impl Attempt {
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
         self.progress(Step::Call, &format!("SSTP: by way of the proxy {}", way.server));
-        let mut connect = sstp::connect(gateway, way.login().or_else(|| self.at_proxy.take()));
+        let mut connect =
+            sstp::connect(gateway, way.login().or_else(|| self.at_proxy.as_ref().map(Login::duplicate)));
         let mut words = connect.request();
         let mut asked = 0;
         loop {
@@ -124,6 +125,7 @@ impl Attempt {
             };
             // A person takes minutes, for which the proxy does not wait.
             drop(tcp);
+            self.at_proxy = None;
             if self.login.is_some() {
                 // Another way is found in the time that a person would take.
                 return Err(Failure { code: FailureCode::ServerUnreachable, ..why });
