@@ -16,10 +16,6 @@ use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Eve
 use crate::initiator::{lifetime, shorter};
 use crate::state::Cx;
 
-/// What has been replaced goes after so long: until then the peer may still be about to take what replaces it, which it does
-/// not say.
-pub(super) const REPLACED: Duration = Duration::from_secs(5);
-
 /// A pair of SAs.
 pub(crate) struct Child {
     pub(crate) id: ChildId,

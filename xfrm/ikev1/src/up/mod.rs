@@ -25,7 +25,7 @@ use crate::policy::Policy;
 use crate::state::{Cx, Datagram, Next, Stands, State};
 use crate::vendor::Peer;
 
-use child::{Child, REPLACED};
+use child::Child;
 use informational::Dpd;
 use isakmp::Isakmp;
 use ours::Ours;
@@ -37,6 +37,9 @@ const MOST_ISAKMP: usize = 4;
 const MOST_DONE: usize = 16;
 /// So long they are remembered.
 const DONE: Duration = Duration::from_secs(120);
+/// An ISAKMP SA that has been replaced goes after so long: until then the peer may still be about to give its CHILD_SAs to the
+/// new one, which it does not say.
+const REPLACED: Duration = Duration::from_secs(5);
 /// What is refused is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(20);
 /// A Non-ESP marker's opposite (RFC 3948 §2.3).
