@@ -67,6 +67,7 @@ struct Compared {
     scenario: &'static str,
     /// The place in the document.
     place: &'static str,
+    /// What all columns have in common.
     title: &'static str,
     /// The steps that say figures, as their logs are called, with the heads of their columns.
     steps: &'static [(&'static str, &'static str)],
@@ -75,14 +76,14 @@ struct Compared {
 const IKE: Compared = Compared {
     scenario: "bench-ike",
     place: "ike-vm",
-    title: "In the VM, which is emulated: only the two columns can be compared.",
+    title: "The same 1,000 clients.",
     steps: &[("aditd", "02-load.log"), ("strongSwan 6.0.1", "08-load.log")],
 };
 
 const AUTH: Compared = Compared {
     scenario: "bench-auth",
     place: "auth",
-    title: "FreeRADIUS 3.2.7 decides; eight at a time, in the VM, which is emulated: only the two columns can be compared.",
+    title: "FreeRADIUS 3.2.7 decides; eight at a time.",
     steps: &[
         ("aditd", "03-load.log"),
         ("aditd", "04-load.log"),
@@ -94,15 +95,14 @@ const AUTH: Compared = Compared {
 const CONNECT: Compared = Compared {
     scenario: "bench-connect",
     place: "connect",
-    title: "Medians of ten, in the VM, which is emulated: only the two columns can be compared.",
+    title: "Medians of ten.",
     steps: &[("ctl and aditd", "06-adit.log"), ("swanctl and strongSwan 6.0.1", "07-swan.log")],
 };
 
 const PPTP: Compared = Compared {
     scenario: "bench-pptp",
     place: "pptp",
-    title: "To the same Adit server, MPPE-128 without state, in the VM, which is emulated: only the two columns can be \
-            compared.",
+    title: "To the same Adit server, MPPE-128 without state.",
     steps: &[("ctl and aditd", "04-adit.log"), ("pptp-linux 1.10.0 and pppd 2.5.2", "05-linux.log")],
 };
 
@@ -113,7 +113,7 @@ const SSTPC: &str = "sstp-client 1.0.20 and pppd 2.5.2";
 const SSTP: Compared = Compared {
     scenario: "bench-sstp",
     place: "sstp",
-    title: "To the same Adit server, TLS 1.3 with AES-256-GCM, in the VM, which is emulated: only the columns can be compared.",
+    title: "To the same Adit server, TLS 1.3 with AES-256-GCM.",
     steps: &[
         (TUN, "07-client.log"),
         (TUN, "08-client.log"),
@@ -127,14 +127,14 @@ const SSTP: Compared = Compared {
 const PPP_SETUP: Compared = Compared {
     scenario: "bench-ppp-setup",
     place: "ppp-setup",
-    title: "By MS-CHAPv2, with MPPE-128, in the VM, which is emulated: only the two columns can be compared.",
+    title: "By MS-CHAPv2, with MPPE-128.",
     steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
 };
 
 const SSTP_SETUP: Compared = Compared {
     scenario: "bench-sstp-setup",
     place: "sstp-setup",
-    title: "By MS-CHAPv2, TLS 1.3, a ping through each, in the VM, which is emulated: only the two columns can be compared.",
+    title: "By MS-CHAPv2, TLS 1.3, a ping through each.",
     steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
 };
 
@@ -145,8 +145,7 @@ const THEIRS: &str = "strongSwan 6.0.1, to strongSwan";
 const ROAM: Compared = Compared {
     scenario: "bench-roam",
     place: "roam",
-    title: "A thousand packets a second, there and back over 50 ms: medians of ten (of strongSwan's black hole one), in \
-            the VM, which is emulated: only the columns can be compared.",
+    title: "A thousand packets a second, there and back over 50 ms: medians of ten (of strongSwan's black hole one).",
     steps: &[
         (OURS, "08-adit.log"),
         (OURS, "09-adit.log"),
@@ -162,13 +161,13 @@ const ROAM: Compared = Compared {
 
 /// Runs a scenario with our programs as they are shipped, and collects what its steps said.
 fn in_vm(compared: &Compared, is_recorded: bool) -> Result<(), String> {
-    measured(compared, compared.place, "in the VM, which is emulated", &[], is_recorded)
+    measured(compared, compared.place, "In the VM, which is emulated", &[], is_recorded)
 }
 
 /// The same where user code runs at the processor's own speed.
 fn in_uml(compared: &Compared, is_recorded: bool) -> Result<(), String> {
     let place = format!("{}-uml", compared.place);
-    measured(compared, &place, "under user-mode-linux, which has one processor", &["--uml"], is_recorded)
+    measured(compared, &place, "Under user-mode-linux, which has one processor", &["--uml"], is_recorded)
 }
 
 fn measured(
@@ -183,7 +182,8 @@ fn measured(
     lab::lab(&arguments)?;
     let logs = lab::lab_folder().join("results").join(compared.scenario);
     let mut command = Command::new(target().join("release/adit-bench"));
-    command.args(["collect", "--title", &compared.title.replace("in the VM, which is emulated", machine)]);
+    let title = format!("{} {machine}: only the columns can be compared.", compared.title);
+    command.args(["collect", "--title", &title]);
     for (head, log) in compared.steps {
         command.arg("--column").arg(format!("{head}={}", logs.join(log).display()));
     }

@@ -13,8 +13,8 @@ use crate::daemon::Daemon;
 /// How long the system's resolver gets: by itself it asks silent servers for half a minute and more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A gateway's addresses, in the resolver's order (RFC 6724; where a block stands for good, IPv6 first), each once, with the port for the first packet; only those
-/// that can be reached from `local`, where the profile has one.
+/// A gateway's addresses, in the resolver's order (RFC 6724; where a block stands for good, IPv6 first), each once, with the port
+/// for the first packet; only those that can be reached from `local`, where the profile has one.
 ///
 /// # Errors
 /// The name has no address, or nobody answers for it.
