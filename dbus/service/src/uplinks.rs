@@ -190,14 +190,14 @@ impl Uplinks {
         wanted
     }
 
+    /// What is new stands before what it replaces goes: a packet that meets neither takes another link's way, with this one's
+    /// address, and a server follows it there.
     async fn carry_out(work: &mut Work, wanted: Vec<Change>) -> Result<(), HostError> {
         let Work { changes: Some(changes), made, .. } = work else { return Ok(()) };
-        for (_, undo) in made.extract_if(.., |(change, _)| !wanted.contains(change)).collect::<Vec<_>>() {
-            if let Some(number) = undo {
-                changes.undo_one(number).await?;
-            }
-        }
-        let mut last = Ok(());
+        let gone: Vec<_> = made.extract_if(.., |(change, _)| !wanted.contains(change)).collect();
+        let (in_the_way, gone): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|(old, _)| wanted.iter().any(|new| exclude(old, new)));
+        let mut last = undo(changes, in_the_way).await;
         for change in wanted {
             if !made.iter().any(|(standing, _)| *standing == change) {
                 match changes.make(&change).await {
@@ -207,8 +207,25 @@ impl Uplinks {
                 }
             }
         }
-        last
+        last.and(undo(changes, gone).await)
     }
+}
+
+/// Whether the kernel has only one of them at a time: routes to one place of one metric.
+fn exclude(old: &Change, new: &Change) -> bool {
+    let key = |change: &Change| match change {
+        Change::Route(route) => Some((route.table, route.destination, route.metric)),
+        _ => None,
+    };
+    key(old).is_some_and(|old| key(new) == Some(old))
+}
+
+async fn undo(changes: &Changes, made: Vec<(Change, Option<u64>)>) -> Result<(), HostError> {
+    let mut last = Ok(());
+    for number in made.into_iter().filter_map(|(_, number)| number) {
+        last = changes.undo_one(number).await.and(last);
+    }
+    last
 }
 
 #[cfg(all(test, feature = "recording"))]
@@ -216,7 +233,7 @@ mod tests {
     use adit_plan::mobility::LinkKind;
 
     use super::*;
-    use crate::host::RecordingHost;
+    use crate::host::{Journal, RecordedHost, RecordingHost, Route, Target};
 
     fn link(name: &str) -> Uplink {
         Uplink {
@@ -241,6 +258,56 @@ mod tests {
         uplinks.lost(News::Lost("eth0".into()));
         assert!(seen.has_changed().unwrap());
         assert_eq!(**seen.borrow(), [link("wlan0")]);
+    }
+
+    /// What the host has after each step, as (metric, router), when these routes are wanted one after the other.
+    async fn steps(wanted: &[&[(u32, &str)]]) -> Vec<Vec<Change>> {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(RecordingHost::new());
+        let journal = Journal::open(folder.path(), "uplinks").unwrap();
+        let changes = Some(Changes::new(Arc::clone(&host) as _, journal));
+        let mut work = Work { changes, ..Work::default() };
+        for routes in wanted {
+            let routes = routes.iter().map(|(metric, router)| route(*metric, router)).collect();
+            Uplinks::carry_out(&mut work, routes).await.unwrap();
+        }
+        let mut has: Vec<Change> = Vec::new();
+        let step = |did: &RecordedHost| {
+            match did {
+                RecordedHost::Made(change) => has.push(change.clone()),
+                RecordedHost::Undone(undo) => has.retain(|c| format!("removing {c}") != undo.to_string()),
+            }
+            has.clone()
+        };
+        host.log().iter().map(step).collect()
+    }
+
+    fn route(metric: u32, gateway: &str) -> Change {
+        Change::Route(Route {
+            table: 7,
+            destination: adit_core::Prefix::ANY_V4,
+            target: Target::Gateway { link: "wlan0".into(), gateway: gateway.parse().unwrap() },
+            source: None,
+            metric,
+        })
+    }
+
+    /// NetworkManager gives a link's default route another metric when another link is plugged in.
+    #[tokio::test]
+    async fn a_link_whose_routes_change_has_a_way_out_at_every_moment() {
+        let (old, new) = ((600, "192.168.1.1"), (700, "192.168.1.254"));
+        let steps = steps(&[&[old], &[new]]).await;
+        let [old, new] = [old, new].map(|(metric, router)| route(metric, router));
+        assert_eq!(steps, [vec![old.clone()], vec![old, new.clone()], vec![new]]);
+    }
+
+    /// The kernel takes no second route of one metric.
+    #[tokio::test]
+    async fn a_route_makes_room_for_one_of_the_same_metric() {
+        let (old, new) = ((600, "192.168.1.1"), (600, "192.168.1.254"));
+        let steps = steps(&[&[old], &[new]]).await;
+        let [old, new] = [old, new].map(|(metric, router)| route(metric, router));
+        assert_eq!(steps, [vec![old], vec![], vec![new]]);
     }
 
     #[test]
