@@ -198,14 +198,16 @@ impl Uplinks {
         let (in_the_way, gone): (Vec<_>, Vec<_>) =
             gone.into_iter().partition(|(old, _)| wanted.iter().any(|new| exclude(old, new)));
         let mut last = undo(changes, in_the_way).await;
-        for change in wanted {
-            if !made.iter().any(|(standing, _)| *standing == change) {
-                match changes.make(&change).await {
-                    Ok(undo) => made.push((change, undo)),
-                    // The others may do without.
-                    Err(error) => last = Err(error),
-                }
-            }
+        let stands = |change: &Change| made.iter().any(|(standing, _)| standing == change);
+        let mut new: Vec<Change> = wanted.into_iter().filter(|change| !stands(change)).collect();
+        while !new.is_empty() {
+            let mut undos = Vec::new();
+            let done = changes.make_all(&new, &mut undos).await;
+            let rest = new.split_off(undos.len());
+            made.extend(new.into_iter().zip(undos));
+            // The others may do without.
+            new = rest.into_iter().skip(1).collect();
+            last = done.map_err(|not| not.why).and(last);
         }
         last.and(undo(changes, gone).await)
     }
@@ -221,11 +223,8 @@ fn exclude(old: &Change, new: &Change) -> bool {
 }
 
 async fn undo(changes: &Changes, made: Vec<(Change, Option<u64>)>) -> Result<(), HostError> {
-    let mut last = Ok(());
-    for number in made.into_iter().filter_map(|(_, number)| number) {
-        last = changes.undo_one(number).await.and(last);
-    }
-    last
+    let numbers: Vec<u64> = made.into_iter().filter_map(|(_, number)| number).collect();
+    changes.undo_each(&numbers).await.pop().map_or(Ok(()), Err)
 }
 
 #[cfg(all(test, feature = "recording"))]

@@ -10,7 +10,7 @@ use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
 
-use super::life::{Ground, refused};
+use super::life::{Ground, not_made, refused};
 use super::roaming::may_roam;
 use super::trap::Trap;
 use crate::daemon::Daemon;
@@ -330,10 +330,10 @@ impl Installation {
             let loosen = loosen_reverse_path(host.as_ref(), &uplink.link).await;
             wanted.extend(loosen.map_err(|e| refused("reading rp_filter", &e))?);
         }
-        for change in &wanted {
-            let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
-            slot.link.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
-        }
+        let mut made = Vec::new();
+        let done = slot.ground.changes(&self.daemon, self.numbers)?.make_all(&wanted, &mut made).await;
+        slot.link.extend(made.into_iter().flatten());
+        done.map_err(|not| not_made(&wanted, &not))?;
         slot.plugged = match may_roam(&self.profile) {
             true => self.plug(&wanted).await,
             false => None,
@@ -431,9 +431,8 @@ impl Installation {
         }
         slot.learned = None;
         if let Slot { ground: Ground { changes: Some(changes), .. }, link, .. } = slot {
-            for number in std::mem::take(link).into_iter().rev() {
-                errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
-            }
+            let last_first: Vec<u64> = std::mem::take(link).into_iter().rev().collect();
+            errors.extend(changes.undo_each(&last_first).await.iter().map(ToString::to_string));
         }
         if stood {
             self.daemon.registry().update(self.id, |f| {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::Changes;
+use crate::host::{Change, Changes, NotMade};
 use crate::registry::{ConnectionId, State};
 
 /// Addresses of one name that are tried.
@@ -163,6 +163,11 @@ impl Ground {
 pub(crate) fn refused(what: &str, error: &impl std::fmt::Display) -> Failure {
     Failure::new(FailureCode::KernelRefused, Step::Network, format!("{what}: {error}"))
         .hint("ctl doctor  shows what this host lacks")
+}
+
+/// The one of these changes that the kernel did not take.
+pub(crate) fn not_made(wanted: &[Change], not: &NotMade) -> Failure {
+    refused(&wanted.get(not.place).map_or_else(String::new, Change::to_string), &not.why)
 }
 
 /// This host knows no way to a server.

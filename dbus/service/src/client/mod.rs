@@ -30,7 +30,9 @@ pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use handle::{After, Carried, Part};
 pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;
-pub(crate) use life::{Ended, Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, refused, unless};
+pub(crate) use life::{
+    Ended, Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, not_made, refused, unless,
+};
 pub(crate) use login::LogIn;
 pub(crate) use resolve::resolve;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};

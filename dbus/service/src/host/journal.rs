@@ -10,8 +10,8 @@ use super::{HostError, Undo};
 /// The undo steps of one connection (or of the server), on disk before the change that they take back.
 ///
 /// A file of JSON lines, `{"n":3,"undo":…}` for a step and `{"n":3,"done":true}` once it was taken back, each written
-/// and synced before the call returns. A crash can leave a last line unfinished: its change was not made yet. Calls
-/// block on the disk.
+/// and synced before the call returns. A crash can leave a last line unfinished, and lines of one call missing: their
+/// changes were not made yet. Calls block on the disk.
 pub struct Journal {
     path: PathBuf,
     file: Option<File>,
@@ -66,24 +66,28 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Writes a step down. Returns its number.
+    /// Writes steps down, all or none. Returns their numbers.
     ///
     /// # Errors
-    /// It is not on disk.
-    pub fn push(&mut self, undo: Undo) -> Result<u64, HostError> {
-        let n = self.next;
-        self.append(&Line { n, undo: Some(undo.clone()), done: false })?;
-        self.next += 1;
-        self.steps.insert(n, undo);
-        Ok(n)
+    /// They are not on disk.
+    pub fn push(&mut self, undos: Vec<Undo>) -> Result<Vec<u64>, HostError> {
+        let steps: Vec<(u64, Undo)> = (self.next..).zip(undos).collect();
+        let lines = steps.iter().map(|(n, undo)| Line { n: *n, undo: Some(undo.clone()), done: false });
+        self.append(&lines.collect::<Vec<_>>())?;
+        let numbers: Vec<u64> = steps.iter().map(|(n, _)| *n).collect();
+        self.next = numbers.last().map_or(self.next, |last| last + 1);
+        self.steps.extend(steps);
+        Ok(numbers)
     }
 
-    /// Strikes a step out. With the last one the file goes.
+    /// Strikes steps out. With the last one the file goes.
     ///
     /// # Errors
-    /// The step may still be on disk: it would be taken back once more, which changes nothing.
-    pub fn strike(&mut self, n: u64) -> Result<(), HostError> {
-        if self.steps.remove(&n).is_none() {
+    /// They may still be on disk: they would be taken back once more, which changes nothing.
+    pub fn strike(&mut self, numbers: &[u64]) -> Result<(), HostError> {
+        let mut struck = numbers.to_vec();
+        struck.retain(|n| self.steps.remove(n).is_some());
+        if struck.is_empty() {
             return Ok(());
         }
         if self.steps.is_empty() {
@@ -94,7 +98,8 @@ impl Journal {
                 _ => self.sync_folder(),
             };
         }
-        self.append(&Line { n, undo: None, done: true })?;
+        let lines = struck.into_iter().map(|n| Line { n, undo: None, done: true });
+        self.append(&lines.collect::<Vec<_>>())?;
         if self.lines > 2 * self.steps.len() + 256 { self.rewrite() } else { Ok(()) }
     }
 
@@ -115,9 +120,15 @@ impl Journal {
         self.path.file_stem().and_then(|s| s.to_str()).unwrap_or_default()
     }
 
-    fn append(&mut self, line: &Line) -> Result<(), HostError> {
-        let mut text = encode(line)?;
-        text.push(b'\n');
+    fn append(&mut self, lines: &[Line]) -> Result<(), HostError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend(encode(line)?);
+            text.push(b'\n');
+        }
         let fresh = self.file.is_none();
         let file = match self.file.take() {
             Some(file) => file,
@@ -125,7 +136,7 @@ impl Journal {
         };
         let file = self.file.insert(file);
         file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed("writing", &self.path))?;
-        self.lines += 1;
+        self.lines += lines.len();
         if fresh { self.sync_folder() } else { Ok(()) }
     }
 

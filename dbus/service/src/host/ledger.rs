@@ -1,6 +1,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Change, Host, HostError, Journal};
+use super::{Change, Host, HostError, Journal, Undo};
+
+/// A change that was not made.
+#[derive(Debug)]
+pub struct NotMade {
+    /// Its place among those that were to be made.
+    pub place: usize,
+    /// Why.
+    pub why: HostError,
+}
 
 /// The changes that a connection made to the host, and the way back.
 ///
@@ -24,26 +33,45 @@ impl Changes {
     /// # Errors
     /// The change was not made. Changes before it stand: the caller decides whether to [`Changes::undo_all`].
     pub async fn make(&self, change: &Change) -> Result<Option<u64>, HostError> {
-        let Some(undo) = self.host.undo_of(change).await? else { return Ok(None) };
-        let number = self.on_disk(move |journal| journal.push(undo)).await?;
-        match self.host.apply(change).await {
-            Ok(()) => Ok(Some(number)),
-            Err(e) => {
-                self.on_disk(move |journal| journal.strike(number)).await?;
-                Err(e)
-            }
-        }
+        let mut made = Vec::new();
+        self.make_all(std::slice::from_ref(change), &mut made).await.map_err(|not| not.why)?;
+        Ok(made.pop().flatten())
     }
 
-    /// Makes several changes, in order, up to the first that fails.
+    /// Makes several changes, in order, up to the first that fails. For each that was made, `made` gets what [`Changes::make`]
+    /// returns. The undos of all are on disk before the kernel is asked for the first: a disk takes as long for one as for all.
     ///
     /// # Errors
     /// See [`Changes::make`].
-    pub async fn make_all(&self, changes: &[Change]) -> Result<(), HostError> {
-        for change in changes {
-            self.make(change).await?;
+    pub async fn make_all(&self, changes: &[Change], made: &mut Vec<Option<u64>>) -> Result<(), NotMade> {
+        let (steps, unknown) = self.steps(changes).await;
+        let written = steps.iter().flatten().cloned().collect();
+        let written = self.on_disk(move |journal| journal.push(written)).await;
+        let mut numbers = written.map_err(|why| NotMade { place: 0, why })?.into_iter();
+        for (place, (change, step)) in changes.iter().zip(&steps).enumerate() {
+            let number = step.as_ref().and_then(|_| numbers.next());
+            if number.is_some()
+                && let Err(why) = self.host.apply(change).await
+            {
+                let rest: Vec<u64> = number.into_iter().chain(numbers).collect();
+                let struck = self.on_disk(move |journal| journal.strike(&rest)).await;
+                return Err(NotMade { place, why: struck.err().unwrap_or(why) });
+            }
+            made.push(number);
         }
-        Ok(())
+        unknown.map_or(Ok(()), |why| Err(NotMade { place: steps.len(), why }))
+    }
+
+    /// What takes each back, up to the first of which that is not known.
+    async fn steps(&self, changes: &[Change]) -> (Vec<Option<Undo>>, Option<HostError>) {
+        let mut steps = Vec::with_capacity(changes.len());
+        for change in changes {
+            match self.host.undo_of(change).await {
+                Ok(undo) => steps.push(undo),
+                Err(why) => return (steps, Some(why)),
+            }
+        }
+        (steps, None)
     }
 
     /// Takes one change back.
@@ -51,21 +79,32 @@ impl Changes {
     /// # Errors
     /// It stands, and stays in the journal.
     pub async fn undo_one(&self, number: u64) -> Result<(), HostError> {
-        let undo = self.with(|journal| journal.steps().find(|(n, _)| *n == number).map(|(_, u)| u.clone()));
-        let Some(undo) = undo else { return Ok(()) };
-        self.host.undo(&undo).await?;
-        self.on_disk(move |journal| journal.strike(number)).await
+        self.undo_each(&[number]).await.pop().map_or(Ok(()), Err)
+    }
+
+    /// Takes these changes back, in this order. Goes on after an error, and returns them all. What failed stays in the
+    /// journal and is tried again at the next start.
+    pub async fn undo_each(&self, numbers: &[u64]) -> Vec<HostError> {
+        let mut errors = Vec::new();
+        let mut undone = Vec::new();
+        for number in numbers {
+            let undo =
+                self.with(|journal| journal.steps().find(|(n, _)| n == number).map(|(_, u)| u.clone()));
+            let Some(undo) = undo else { continue };
+            match self.host.undo(&undo).await {
+                Ok(()) => undone.push(*number),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.extend(self.on_disk(move |journal| journal.strike(&undone)).await.err());
+        errors
     }
 
     /// Takes every change back, last first. Goes on after an error, and returns them all. What failed stays in the
     /// journal and is tried again at the next start.
     pub async fn undo_all(&self) -> Vec<HostError> {
         let numbers: Vec<u64> = self.with(|journal| journal.steps().rev().map(|(n, _)| n).collect());
-        let mut errors = Vec::new();
-        for number in numbers {
-            errors.extend(self.undo_one(number).await.err());
-        }
-        errors
+        self.undo_each(&numbers).await
     }
 
     /// Whether nothing is left to undo.

@@ -40,7 +40,7 @@ pub use change::{Change, FormerSetting, LinkNames, NamesWay, Route, Rule, Source
 pub use error::HostError;
 pub use journal::{Journal, leftovers};
 pub use kernel::KernelHost;
-pub use ledger::Changes;
+pub use ledger::{Changes, NotMade};
 pub use lookup::{LinkState, PathInfo, UplinkState};
 pub(crate) use names::way as names_way;
 pub use plan::{

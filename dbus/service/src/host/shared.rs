@@ -31,19 +31,29 @@ impl Shared {
         child: ChildId,
         wanted: &[Change],
     ) -> Result<(), HostError> {
-        for change in wanted {
-            let key: Arc<str> = format!("{change:?}").into();
+        let keys: Vec<Arc<str>> = wanted.iter().map(|change| format!("{change:?}").into()).collect();
+        let mut fresh: BTreeMap<usize, Change> = wanted.iter().cloned().enumerate().collect();
+        fresh.retain(|place, _| {
+            let first = keys.iter().position(|key| Some(key) == keys.get(*place)) == Some(*place);
+            first && keys.get(*place).is_some_and(|key| !self.made.contains_key(key))
+        });
+        for change in fresh.values() {
+            self.make_way(changes, change).await?;
+        }
+        let (places, fresh): (Vec<usize>, Vec<Change>) = fresh.into_iter().unzip();
+        let mut undos = Vec::new();
+        let done = changes.make_all(&fresh, &mut undos).await;
+        for ((place, change), undo) in places.into_iter().zip(fresh).zip(undos) {
+            let key = keys.get(place).cloned().unwrap_or_default();
+            self.made.insert(key, Made { change, undo, needed_by: 0 });
+        }
+        for key in keys {
             if let Some(made) = self.made.get_mut(&key) {
                 made.needed_by += 1;
-            } else {
-                self.make_way(changes, change).await?;
-                let undo = changes.make(change).await?;
-                let made = Made { change: change.clone(), undo, needed_by: 1 };
-                self.made.insert(Arc::clone(&key), made);
+                self.needs.entry(child).or_default().push(key);
             }
-            self.needs.entry(child).or_default().push(key);
         }
-        Ok(())
+        done.map_err(|not| not.why)
     }
 
     /// A route whose only difference is its source cannot stand beside this one. (Another address came with the new

@@ -105,7 +105,10 @@ fn a_tunnels_changes_come_and_go() {
             changes.make(&Change::Address { link, address: prefix(address) }).await.unwrap();
         }
         let sources = ["10.9.0.2".parse().unwrap()];
-        changes.make_all(&tunnel_routes("v0", 0x4100_0001, &sources, &[Prefix::ANY_V4])).await.unwrap();
+        changes
+            .make_all(&tunnel_routes("v0", 0x4100_0001, &sources, &[Prefix::ANY_V4]), &mut Vec::new())
+            .await
+            .unwrap();
 
         let v4 = show("ip route show table 1090519041");
         assert!(v4.contains("default dev v0 proto 98 scope link src 10.9.0.2 metric 50"), "{v4}");
@@ -152,7 +155,7 @@ fn gre_does_not_go_into_its_own_tunnel() {
         let table = UPLINK_TABLES + uplink.link_index;
         let route = Route { table, destination: Prefix::ANY_V4, target, source: None, metric: 100 };
         changes.make(&Change::Route(route)).await.unwrap();
-        changes.make_all(&gre_rules(server, &uplink)).await.unwrap();
+        changes.make_all(&gre_rules(server, &uplink), &mut Vec::new()).await.unwrap();
         // (`ip route get` asks for no GRE: the scenario `nm-up-pptp` shows the way that it takes.)
         let rules = show("ip rule show to 203.0.113.1");
         let tables: Vec<&str> =
@@ -180,7 +183,9 @@ fn a_dead_daemons_changes_are_undone_at_the_next_start() {
         let before = state_of_the_host();
         let dead = changes(&host, folder.path(), "corp");
         dead.make(&Change::Address { link: "v0".into(), address: prefix("10.9.0.2/32") }).await.unwrap();
-        dead.make_all(&tunnel_routes("v0", 0x4100_0001, &[], &[prefix("10.0.0.0/8")])).await.unwrap();
+        dead.make_all(&tunnel_routes("v0", 0x4100_0001, &[], &[prefix("10.0.0.0/8")]), &mut Vec::new())
+            .await
+            .unwrap();
         drop(dead);
         assert_ne!(state_of_the_host(), before, "while no daemon lives, what stands stays");
 
@@ -216,6 +221,28 @@ fn a_refused_change_leaves_no_step() {
 }
 
 #[test]
+fn what_stands_before_a_refused_change_is_known_and_what_comes_after_is_not_made() {
+    let name = "what_stands_before_a_refused_change_is_known_and_what_comes_after_is_not_made";
+    in_namespace(name, async |host: Arc<dyn Host>| {
+        let folder = tempfile::tempdir().unwrap();
+        let before = state_of_the_host();
+        let changes = changes(&host, folder.path(), "corp");
+        let address = |a: &str| Change::Address { link: "v0".into(), address: prefix(a) };
+        let wanted = [address("10.9.0.2/32"), address("192.0.2.1/24"), address("10.9.0.3/32")];
+        let mut made = Vec::new();
+        let refused = changes.make_all(&wanted, &mut made).await.unwrap_err();
+        assert_eq!((refused.place, refused.why.errno()), (1, Some(nix::errno::Errno::EEXIST)));
+        let now = state_of_the_host();
+        assert!(now.contains("10.9.0.2") && !now.contains("10.9.0.3"), "{now}");
+        let steps: Vec<u64> = leftovers(folder.path()).unwrap()[0].steps().map(|(n, _)| n).collect();
+        assert_eq!(made, [Some(steps[0])], "{steps:?}");
+        assert_eq!(steps.len(), 1, "the others' undos would remove what is not ours");
+        assert_eq!(changes.undo_all().await.len(), 0);
+        assert_eq!(state_of_the_host(), before);
+    });
+}
+
+#[test]
 fn settings_return_when_the_last_holder_goes() {
     in_namespace("settings_return_when_the_last_holder_goes", async |host: Arc<dyn Host>| {
         let folder = tempfile::tempdir().unwrap();
@@ -224,8 +251,8 @@ fn settings_return_when_the_last_holder_goes() {
         let before = state_of_the_host();
         let value = || super::sysctl::read("net/ipv4/conf/v0/rp_filter").unwrap().unwrap();
         let (a, b) = (changes(&host, folder.path(), "a"), changes(&host, folder.path(), "b"));
-        a.make_all(&loosen_reverse_path(host.as_ref(), "v0").await.unwrap()).await.unwrap();
-        b.make_all(&loosen_reverse_path(host.as_ref(), "v0").await.unwrap()).await.unwrap();
+        a.make_all(&loosen_reverse_path(host.as_ref(), "v0").await.unwrap(), &mut Vec::new()).await.unwrap();
+        b.make_all(&loosen_reverse_path(host.as_ref(), "v0").await.unwrap(), &mut Vec::new()).await.unwrap();
         assert_eq!(value(), "2");
         assert!(a.undo_all().await.is_empty());
         assert_eq!(value(), "2", "b still needs it");
@@ -233,7 +260,7 @@ fn settings_return_when_the_last_holder_goes() {
         assert_eq!(value(), "1");
 
         let all = forwarding(host.as_ref(), true, true).await.unwrap();
-        a.make_all(&all).await.unwrap();
+        a.make_all(&all, &mut Vec::new()).await.unwrap();
         assert_eq!(super::sysctl::read("net/ipv6/conf/v1/accept_ra").unwrap().as_deref(), Some("2"));
         assert!(a.undo_all().await.is_empty());
         assert_eq!(state_of_the_host(), before, "one link's own forwarding survives");
@@ -362,16 +389,16 @@ fn a_journal_strikes_out_and_shrinks() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path(), "server").unwrap();
     let undo = |n: u32| Undo::Rule(Rule { ipv6: false, priority: n, table: n });
-    let first = journal.push(undo(0)).unwrap();
+    let first = journal.push(vec![undo(0)]).unwrap();
     for n in 1..1000 {
-        let number = journal.push(undo(n)).unwrap();
-        journal.strike(number).unwrap();
+        let numbers = journal.push(vec![undo(n)]).unwrap();
+        journal.strike(&numbers).unwrap();
     }
     let path = folder.path().join("server.journal");
     assert!(std::fs::read_to_string(&path).unwrap().lines().count() < 600);
     let read = leftovers(folder.path()).unwrap();
-    assert_eq!(read[0].steps().map(|(n, u)| (n, u.clone())).collect::<Vec<_>>(), [(first, undo(0))]);
-    journal.strike(first).unwrap();
+    assert_eq!(read[0].steps().map(|(n, u)| (n, u.clone())).collect::<Vec<_>>(), [(first[0], undo(0))]);
+    journal.strike(&first).unwrap();
     assert!(!path.exists() && journal.is_empty());
     assert!(Journal::open(folder.path(), "../server").is_err());
 }

@@ -84,7 +84,7 @@ async fn raise(host: &Arc<dyn Host>, folder: &Path, us: &End, destinations: &[Pr
         changes.make(&Change::Address { link: "adit0".into(), address }).await.unwrap();
     }
     let sources = us.inner.map(address);
-    changes.make_all(&tunnel_routes("adit0", IF_ID, &sources, destinations)).await.unwrap();
+    changes.make_all(&tunnel_routes("adit0", IF_ID, &sources, destinations), &mut Vec::new()).await.unwrap();
     changes
 }
 

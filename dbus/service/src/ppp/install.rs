@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::{About, Autoconfiguring, Carriage, Scripts, Told, Unit, carried};
 use crate::blocking::blocking;
-use crate::client::{Ground, refused};
+use crate::client::{Ground, not_made, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::host::{
@@ -401,11 +401,10 @@ impl Installation {
     }
 
     async fn make(&self, slot: &mut Slot, wanted: &[Change], undos: &mut Vec<u64>) -> Result<(), Failure> {
-        for change in wanted {
-            let made = slot.ground.changes(&self.daemon, self.numbers)?.make(change).await;
-            undos.extend(made.map_err(|e| refused(&change.to_string(), &e))?);
-        }
-        Ok(())
+        let mut made = Vec::new();
+        let done = slot.ground.changes(&self.daemon, self.numbers)?.make_all(wanted, &mut made).await;
+        undos.extend(made.into_iter().flatten());
+        done.map_err(|not| not_made(wanted, &not))
     }
 
     /// Takes the tunnel away; the block stays.
@@ -451,13 +450,9 @@ impl Installation {
 }
 
 async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {
-    let mut errors = Vec::new();
-    if let Some(changes) = &slot.ground.changes {
-        for number in undos.into_iter().rev() {
-            errors.extend(changes.undo_one(number).await.err().map(|e| e.to_string()));
-        }
-    }
-    errors
+    let Some(changes) = &slot.ground.changes else { return Vec::new() };
+    let last_first: Vec<u64> = undos.into_iter().rev().collect();
+    changes.undo_each(&last_first).await.iter().map(ToString::to_string).collect()
 }
 
 fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {

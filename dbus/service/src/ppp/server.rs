@@ -265,11 +265,11 @@ impl Inner {
         if self.has_sites() {
             wanted.extend(site_rules(self.table));
         }
-        match self.changes.make_all(&wanted).await {
+        match self.changes.make_all(&wanted, &mut Vec::new()).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.changes.undo_all().await;
-                Err(refused(&error))
+                Err(refused(&error.why))
             }
         }
     }

@@ -82,12 +82,12 @@ impl Inner {
         let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips()), certificates).await?;
         let rules = guard.rules();
         let _ = self.guard.set(guard);
-        let refused = |e: crate::host::HostError| {
-            let text = format!("what keeps L2TP's clients out of each other's tunnels: {e}");
+        let refused = |e: crate::host::NotMade| {
+            let text = format!("what keeps L2TP's clients out of each other's tunnels: {}", e.why);
             Failure::new(FailureCode::KernelRefused, Step::Network, text)
                 .hint("ctl doctor  shows what this host lacks")
         };
-        self.changes.make_all(rules.as_slice()).await.map_err(refused)
+        self.changes.make_all(rules.as_slice(), &mut Vec::new()).await.map_err(refused)
     }
 
     /// What proves both ends of the IPsec around L2TP, where certificates may.
