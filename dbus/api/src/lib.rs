@@ -20,7 +20,7 @@ pub use proxies::{
     ConnectionProxy, Introduced, ManagerProxy, ObjectManagerProxy, ProfileProxy, Progress, ProgressStream,
     RekeyRefused, RekeyRefusedStream, StateChanged, StateChangedStream, signals,
 };
-pub use row::ConnectionRow;
+pub use row::{ConnectionRow, LogEntry};
 pub use seen::{Seen, seen, status_of};
 pub use status::{
     ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, MoveParts,

@@ -5,7 +5,7 @@ use zbus::names::OwnedInterfaceName;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant, message, proxy};
 
 use crate::names;
-use crate::row::ConnectionRow;
+use crate::row::{ConnectionRow, LogEntry};
 use crate::status::{ChildParts, DoctorCheck, LastErrorParts, MoveParts, TriedParts, WantedParts};
 
 /// What an object says on each of its interfaces.
@@ -34,8 +34,17 @@ pub trait Manager {
     /// The path of a connection whose object stands from now on, on this D-Bus connection.
     fn get_connection(&self, number: u64) -> zbus::Result<OwnedObjectPath>;
 
+    /// What happened to the connections of that name, oldest first, later than the line of that number.
+    fn log(&self, name: &str, after: u64) -> zbus::Result<Vec<LogEntry>>;
+
     /// Checks what Adit needs of this host.
     fn doctor(&self) -> zbus::Result<Vec<DoctorCheck>>;
+
+    /// Checks the profile of that name against its servers as they are now, without logging in, and this host for it.
+    fn diagnose(&self, profile: &str) -> zbus::Result<Vec<DoctorCheck>>;
+
+    /// The same of a profile that is no file of the daemon's: `toml` is its content.
+    fn diagnose_content(&self, name: &str, toml: &str) -> zbus::Result<Vec<DoctorCheck>>;
 
     /// The daemon's version.
     #[zbus(property(emits_changed_signal = "const"))]

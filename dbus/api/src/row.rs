@@ -27,6 +27,29 @@ pub struct ConnectionRow {
     pub remote_identity: String,
 }
 
+/// A line of `Log`: what happened to a connection, kept while the daemon runs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct LogEntry {
+    /// Greater than that of every line before.
+    pub sequence: u64,
+    /// Seconds since 1970-01-01 UTC.
+    pub at: u64,
+    /// The connection's number.
+    pub connection: u64,
+    /// `progress`, `rekey-refused`, or the state that it passed to: a [`ConnectionState`]'s word.
+    pub event: String,
+    /// The step; of a failure, where it happened.
+    pub step: String,
+    /// Why: a failure's code, or another word; empty where there is none.
+    pub reason: String,
+    /// As a person reads it.
+    pub text: String,
+    /// What the peer said, in the protocol's own word.
+    pub peer: String,
+    /// What to type or change next.
+    pub hint: String,
+}
+
 impl ConnectionRow {
     /// The object's path; it stands once somebody has asked for it.
     #[must_use]

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
     ApiError, ChildParts, ConnectionProxy, ConnectionRow, ConnectionState, ConnectionStatus, DoctorCheck,
-    LastErrorParts, ManagerProxy, ObjectManagerProxy, ProfileProxy, ProfileSummary, Traffic, connect_private,
-    failure_of, failure_to_parts, introspection, names, signals,
+    LastErrorParts, LogEntry, ManagerProxy, ObjectManagerProxy, ProfileProxy, ProfileSummary, Traffic,
+    connect_private, failure_of, failure_to_parts, introspection, names, signals,
 };
 use futures_util::StreamExt;
 use zbus::object_server::SignalEmitter;
@@ -75,6 +75,20 @@ impl Manager {
         OwnedObjectPath::try_from(format!("/org/adit1/connection/{number}")).unwrap()
     }
 
+    fn log(&self, name: &str, after: u64) -> Vec<LogEntry> {
+        vec![LogEntry {
+            sequence: after + 1,
+            at: 1_700_000_000,
+            connection: 7,
+            event: "failed".into(),
+            step: "authenticate".into(),
+            reason: "authentication-failed".into(),
+            text: format!("{name} was refused"),
+            peer: "AUTHENTICATION_FAILED".into(),
+            hint: "check user".into(),
+        }]
+    }
+
     fn doctor(&self) -> Vec<DoctorCheck> {
         vec![DoctorCheck {
             id: "module".into(),
@@ -82,6 +96,14 @@ impl Manager {
             text: "is there".into(),
             hint: String::new(),
         }]
+    }
+
+    fn diagnose(&self, _profile: &str) -> Vec<DoctorCheck> {
+        vec![]
+    }
+
+    fn diagnose_content(&self, _name: &str, _toml: &str) -> Vec<DoctorCheck> {
+        vec![]
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
-use adit_dbus_api::Traffic;
+use adit_dbus_api::{DoctorCheck, Traffic};
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_profile::{LinkName, Profile, Start, TunnelKind};
@@ -225,6 +225,22 @@ impl Daemon {
     ) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile_from_content(name, toml)?;
         self.dial(profile, how).await
+    }
+
+    /// Checks a profile against its servers as they are now, without logging in; and this host for it.
+    ///
+    /// # Errors
+    /// There is no such profile, or it has mistakes.
+    pub async fn diagnose(
+        self: &Arc<Self>,
+        name: &str,
+        toml: Option<&str>,
+    ) -> Result<Vec<DoctorCheck>, Failure> {
+        let profile = match toml {
+            Some(toml) => self.files.profile_from_content(name, toml)?,
+            None => self.files.profile(name)?,
+        };
+        Ok(client::diagnose(self, profile).await)
     }
 
     async fn dial(self: &Arc<Self>, profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {

@@ -1,6 +1,7 @@
 //! What this host lacks, and what to type.
 
 use adit_dbus_api::DoctorCheck;
+use adit_profile::TunnelKind;
 use adit_xfrm_kernel::Support;
 
 use crate::daemon::Daemon;
@@ -17,7 +18,27 @@ pub async fn checks(daemon: &Daemon) -> Vec<DoctorCheck> {
     out
 }
 
-fn check(id: &str, status: &str, text: impl Into<String>, hint: impl Into<String>) -> DoctorCheck {
+/// What this host needs for tunnels of these types: of what they need nothing may be missing.
+pub(crate) async fn needs(daemon: &Daemon, kinds: &[TunnelKind]) -> Vec<DoctorCheck> {
+    let ipsec = kinds.iter().any(|kind| matches!(kind, TunnelKind::Ikev2 | TunnelKind::L2tp));
+    let mut out = if ipsec { kernel(daemon).await } else { Vec::new() };
+    let needed = |id: &str| match id {
+        "kernel-ppp" => kinds.contains(&TunnelKind::Pptp) || kinds.contains(&TunnelKind::L2tp),
+        "kernel-pptp" => kinds.contains(&TunnelKind::Pptp),
+        "kernel-tun" => kinds.contains(&TunnelKind::Sstp),
+        "kernel-l2tp" => kinds.contains(&TunnelKind::L2tp),
+        _ => false,
+    };
+    let of_ppp = ppp().await.into_iter().filter(|check| needed(&check.id));
+    out.extend(of_ppp.map(|check| match check.status.as_str() {
+        "warn" => DoctorCheck { status: "fail".to_owned(), ..check },
+        _ => check,
+    }));
+    out.push(nft());
+    out
+}
+
+pub(crate) fn check(id: &str, status: &str, text: impl Into<String>, hint: impl Into<String>) -> DoctorCheck {
     DoctorCheck { id: id.to_owned(), status: status.to_owned(), text: text.into(), hint: hint.into() }
 }
 

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Prefix, TrafficSelector};
+use adit_dbus_api::LogEntry;
 use adit_ikev2::api::{ChildId, ChildMode};
 use adit_isakmp::{EspSuite, IkeSuite};
 use adit_profile::TunnelKind;
 use tokio::sync::broadcast;
 
 use crate::clock;
+use crate::logbook::{Line, Logbook};
 
 /// Changes that a slow reader may be behind before it has to look at everything anew.
 const BACKLOG: usize = 1024;
@@ -314,6 +316,7 @@ struct Table {
     last: u64,
     /// Boxed: a tree's nodes are half empty where keys only grow.
     facts: BTreeMap<ConnectionId, Box<Facts>>,
+    log: Logbook,
 }
 
 impl Registry {
@@ -345,10 +348,18 @@ impl Registry {
         }
         table.last += 1;
         let id = ConnectionId(table.last);
+        table.log.write(id, &facts.profile, Line::State { new: facts.state, reason: "", failure: None });
         table.facts.insert(id, Box::new(facts));
         drop(table);
         self.announce(Notice::Added(id));
         id
+    }
+
+    /// A number for what is dialled and is no connection: nothing that is said of it is shown.
+    pub(crate) fn number(&self) -> ConnectionId {
+        let mut table = self.lock();
+        table.last += 1;
+        ConnectionId(table.last)
     }
 
     /// Forgets a connection.
@@ -413,10 +424,12 @@ impl Registry {
     pub fn set_state(&self, id: ConnectionId, new: State, reason: &str, failure: Option<Failure>) {
         let changed = {
             let mut table = self.lock();
-            let Some(facts) = table.facts.get_mut(&id) else { return };
+            let Table { facts, log, .. } = &mut *table;
+            let Some(facts) = facts.get_mut(&id) else { return };
             if facts.state == new || facts.state.is_final() {
                 return;
             }
+            log.write(id, &facts.profile, Line::State { new, reason, failure: failure.as_ref() });
             let old = Facts::clone(facts);
             facts.state = new;
             facts.since = clock::wall().0;
@@ -432,8 +445,14 @@ impl Registry {
 
     /// Says what a connection is doing.
     pub fn progress(&self, id: ConnectionId, step: &str, text: &str) {
-        if let Some(facts) = self.lock().facts.get_mut(&id) {
+        {
+            let mut table = self.lock();
+            let Table { facts, log, .. } = &mut *table;
+            let Some(facts) = facts.get_mut(&id) else {
+                return tracing::debug!(probe = id.0, step, "{text}");
+            };
             facts.step = step.to_owned();
+            log.write(id, &facts.profile, Line::Progress { step, text });
         }
         tracing::info!(connection = id.0, step, "{text}");
         self.announce(Notice::Progress(id, step.to_owned(), text.to_owned()));
@@ -441,7 +460,20 @@ impl Registry {
 
     /// Says that the peer does not have a connection's keys replaced.
     pub fn rekey_refused(&self, id: ConnectionId, why: Failure) {
+        {
+            let mut table = self.lock();
+            let Table { facts, log, .. } = &mut *table;
+            if let Some(facts) = facts.get(&id) {
+                log.write(id, &facts.profile, Line::RekeyRefused(&why));
+            }
+        }
         self.announce(Notice::RekeyRefused(id, Box::new(why)));
+    }
+
+    /// What happened to the connections of that name, oldest first, later than the line of that number.
+    #[must_use]
+    pub fn log(&self, name: &str, after: u64) -> Vec<LogEntry> {
+        self.lock().log.read(name, after)
     }
 
     /// Announces that the profiles were read anew.

@@ -169,7 +169,8 @@ pub(crate) fn san_address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// A time as people write it, in UTC.
-pub(crate) fn date(time: WallTime) -> String {
+#[must_use]
+pub fn date(time: WallTime) -> String {
     match der::DateTime::from_unix_duration(Duration::from_secs(time.0)) {
         Ok(d) => {
             format!("{:04}-{:02}-{:02} {:02}:{:02} UTC", d.year(), d.month(), d.day(), d.hour(), d.minutes())

@@ -24,7 +24,7 @@ mod signer;
 mod verify;
 
 pub use anchors::TrustAnchors;
-pub use cert::{Summary, summarize};
+pub use cert::{Summary, date, summarize};
 pub use error::PkiError;
 pub use own::{Suits, identities, identity_texts, is_authority, is_for_host, key_kind, suits};
 pub use pem::read_certificates;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck};
+use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck, LogEntry};
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 
@@ -105,6 +105,17 @@ impl ManagerObject {
         self.shown(bus, id).await
     }
 
+    async fn log(
+        &self,
+        name: &str,
+        after: u64,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<Vec<LogEntry>, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.registry().log(name, after))
+    }
+
     async fn doctor(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -112,6 +123,27 @@ impl ManagerObject {
     ) -> Result<Vec<DoctorCheck>, ApiError> {
         self.gate.admit(bus, &header).await?;
         Ok(crate::doctor::checks(&self.daemon).await)
+    }
+
+    async fn diagnose(
+        &self,
+        profile: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<Vec<DoctorCheck>, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.diagnose(profile, None).await?)
+    }
+
+    async fn diagnose_content(
+        &self,
+        name: &str,
+        toml: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<Vec<DoctorCheck>, ApiError> {
+        self.gate.admit(bus, &header).await?;
+        Ok(self.daemon.diagnose(name, Some(toml)).await?)
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

@@ -353,6 +353,7 @@ impl Attempt {
             anchors,
             installation: Arc::clone(&self.installation),
             eap,
+            probe: self.login.clone().filter(LogIn::is_probe),
             events: sender,
         };
         self.installation.open(uplink).await;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::eap::Talk;
 use super::install::Installation;
+use super::login::LogIn;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::files::Files;
 use crate::ike::{Pending, SaContext};
@@ -22,15 +23,22 @@ pub(crate) struct ClientContext {
     pub(super) anchors: Option<Arc<TrustAnchors>>,
     pub(super) installation: Arc<Installation>,
     pub(super) eap: Option<Arc<Talk>>,
+    /// It only wants to know how far it would come.
+    pub(super) probe: Option<LogIn>,
     pub(super) events: mpsc::UnboundedSender<(SaId, Event)>,
 }
 
 impl SaContext for ClientContext {
     fn ask(&self, sa: SaId, ask: Ask) -> Pending {
+        if let (Some(probe), Ask::Psk { .. } | Ask::Sign { .. }) = (&self.probe, &ask) {
+            return never(probe.clone());
+        }
         match ask {
             Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk())),
             Ask::Ppk { .. } => Pending::Now(Answer::Ppk(self.ppk())),
             Ask::Verify { identity, certificates, scheme, encoding, message, signature } => {
+                let shown = certificates.first();
+                self.probe.iter().zip(shown).for_each(|(probe, certificate)| probe.shown(certificate));
                 match &self.anchors {
                     Some(anchors) => verify(
                         Arc::clone(anchors),
@@ -105,6 +113,14 @@ impl ClientContext {
             .hint("add  psk-file = \"NAME.psk\"  to the profile, and the key to /etc/adit/secrets/NAME.psk")),
         }
     }
+}
+
+/// What would prove who we are: the server has answered, and that is all that is wanted.
+fn never(probe: LogIn) -> Pending {
+    Pending::Later(Box::pin(async move {
+        probe.leave().await;
+        std::future::pending().await
+    }))
 }
 
 fn unexpected(what: &str) -> Failure {

@@ -1,4 +1,5 @@
-//! Of several ways to a server one logs in: what a way says of itself to whoever chooses, and its leave to log in.
+//! Of several ways to a server one logs in: what a way says of itself to whoever chooses, and its leave to log in. A probe says
+//! the same, shows the certificate that it was shown, and never gets leave.
 
 use tokio::sync::{mpsc, watch};
 
@@ -19,6 +20,8 @@ pub(crate) struct LogIn {
     number: usize,
     told: mpsc::UnboundedSender<(usize, Said)>,
     leave: watch::Receiver<bool>,
+    /// Of a probe: where it shows the server's certificate.
+    shows: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
 
 impl LogIn {
@@ -28,7 +31,28 @@ impl LogIn {
         told: &mpsc::UnboundedSender<(usize, Said)>,
     ) -> (Self, watch::Sender<bool>) {
         let (give, leave) = watch::channel(false);
-        (Self { number, told: told.clone(), leave }, give)
+        (Self { number, told: told.clone(), leave, shows: None }, give)
+    }
+
+    /// One that only wants to know how far it would come.
+    pub(crate) fn probe(
+        told: &mpsc::UnboundedSender<(usize, Said)>,
+        shows: &mpsc::UnboundedSender<Vec<u8>>,
+    ) -> Self {
+        let (_, leave) = watch::channel(false);
+        Self { number: 0, told: told.clone(), leave, shows: Some(shows.clone()) }
+    }
+
+    /// Whether it never logs in: then nothing of a log-in's secrets may leave, whichever way that is proven.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.shows.is_some()
+    }
+
+    /// The server has shown this certificate, of which nothing is known yet.
+    pub(crate) fn shown(&self, certificate: &[u8]) {
+        if let Some(shows) = &self.shows {
+            let _ = shows.send(certificate.to_vec());
+        }
     }
 
     /// The first packet leaves.

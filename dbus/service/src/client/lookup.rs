@@ -93,6 +93,29 @@ async fn ask(name: &str, servers: &[IpAddr]) -> Result<Vec<IpAddr>, String> {
     Err(why)
 }
 
+/// Whether a name server answers at all, whatever it says, by the way that every program's questions to it take.
+///
+/// # Errors
+/// It does not, or no way leads there.
+pub(super) async fn answers(server: IpAddr, name: &str) -> io::Result<()> {
+    let socket = unmarked(server).await?;
+    let mut id = [0; 2];
+    OsEntropy::new().public(&mut id);
+    let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), family: Family::V4 };
+    let octets = query.emit().ok_or_else(|| io::Error::other("no server knows such a name"))?;
+    let mut buffer = [0; LONGEST_ANSWER];
+    for _ in 0..ROUNDS {
+        socket.send(&octets).await?;
+        let until = Instant::now() + PATIENCE;
+        while let Ok(count) = tokio::time::timeout_at(until, socket.recv(&mut buffer)).await {
+            if query.answer(buffer.get(..count?).unwrap_or_default()).is_ok() {
+                return Ok(());
+            }
+        }
+    }
+    Err(io::Error::other(format!("no answer in {} s", (PATIENCE * 2).as_secs())))
+}
+
 /// Both families at once. One of them is enough where nothing is said of the other.
 async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
     let socket = marked(server).await?;
@@ -136,12 +159,22 @@ async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
 /// A socket that hears nobody but that server, on a port that nobody can guess. There is none where no way leads there; nothing
 /// is sent yet.
 async fn marked(server: IpAddr) -> io::Result<UdpSocket> {
-    let any =
-        if server.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+    let socket = bound(server).await?;
     setsockopt(&socket, sockopt::Mark, &MARK)?;
     socket.connect(SocketAddr::new(server, PORT)).await?;
     Ok(socket)
+}
+
+async fn unmarked(server: IpAddr) -> io::Result<UdpSocket> {
+    let socket = bound(server).await?;
+    socket.connect(SocketAddr::new(server, PORT)).await?;
+    Ok(socket)
+}
+
+async fn bound(server: IpAddr) -> io::Result<UdpSocket> {
+    let any =
+        if server.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind(SocketAddr::new(any, 0)).await
 }
 
 #[cfg(test)]

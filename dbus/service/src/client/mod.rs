@@ -12,6 +12,7 @@ mod install;
 mod life;
 mod login;
 mod lookup;
+mod probe;
 mod resolve;
 mod roaming;
 mod shown;
@@ -34,6 +35,7 @@ pub(crate) use life::{
     Ended, Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, not_made, refused, unless,
 };
 pub(crate) use login::LogIn;
+pub(crate) use probe::diagnose;
 pub(crate) use resolve::resolve;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};
 

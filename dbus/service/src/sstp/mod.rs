@@ -74,7 +74,7 @@ impl Met {
 }
 
 /// As client: the server has proven who it is, and its certificate has not been revoked as far as is known. `answered` is told
-/// when TLS stands, before anybody is asked about the certificate.
+/// when TLS stands, and with which certificate, before anybody is asked about that.
 ///
 /// # Errors
 /// It is somebody else, does not speak TLS, or does not answer.
@@ -84,17 +84,17 @@ pub(crate) async fn meet(
     gateway: &ServerName,
     behind_proxy: bool,
     revocation: Revocation,
-    answered: impl Fn(),
+    answered: impl Fn(Option<&Vec<u8>>),
 ) -> Result<Outside, Failure> {
     let lost = |why: &str| match behind_proxy {
         true => not_behind(gateway, why),
         false => broken(why),
     };
     let (tcp, engine) = in_time(tcp, engine, lost).await?;
-    answered();
-    revocation::check(engine.questions(), strictness(revocation)).await?;
     let tunnel = engine.tunnel();
     let shown = tunnel.as_ref().and_then(|tunnel| tunnel.certificates.first());
+    answered(shown);
+    revocation::check(engine.questions(), strictness(revocation)).await?;
     let certificate = CertificateHashes::of(shown.ok_or_else(|| broken("the server has no certificate"))?);
     Ok(outside(tcp, engine, certificate))
 }

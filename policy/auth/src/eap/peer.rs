@@ -264,7 +264,7 @@ impl Peer {
         self.end(Err(why.unwrap_or_else(|| {
             failure("the server ended the conversation without a reason")
                 .said("EAP-Failure")
-                .hint("its log says why; often it wants another EAP method, or does not know the name")
+                .hint("its log says why; often it wants another EAP method, does not know the name, or has locked the account")
         })))
     }
 

@@ -49,7 +49,7 @@ impl Refusal {
     const fn meaning(&self) -> &'static str {
         match self.error {
             646 => "the account may not log in at this hour",
-            647 => "the account is disabled",
+            647 => "the account is disabled or locked out",
             Self::EXPIRED => "the password has expired",
             649 => "the account may not dial in",
             Self::WRONG => "the name or the password is wrong",
@@ -69,6 +69,9 @@ impl Refusal {
         let failure = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text).said(said);
         match self.error {
             Self::WRONG => failure.hint("check the name (perhaps DOMAIN\\name) and the password"),
+            646 | 647 | 649 => failure.hint(
+                "the password is not what is wrong: ask whoever runs the server to let the account in again",
+            ),
             _ => failure.hint("ask who administers the server"),
         }
     }

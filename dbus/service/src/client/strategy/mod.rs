@@ -3,7 +3,7 @@
 
 mod memory;
 mod round;
-mod way;
+pub(super) mod way;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError};

@@ -16,26 +16,26 @@ use crate::ppp;
 
 /// Where a way leads.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(in crate::client) struct Place {
     /// The profile of its type, and where that stands in the list.
-    pub(super) profile: Arc<Profile>,
-    pub(super) at: usize,
-    pub(super) gateway: ServerName,
-    pub(super) remote: SocketAddr,
+    pub(in crate::client) profile: Arc<Profile>,
+    pub(in crate::client) at: usize,
+    pub(in crate::client) gateway: ServerName,
+    pub(in crate::client) remote: SocketAddr,
 }
 
 impl Place {
-    pub(super) fn kind(&self) -> TunnelKind {
+    pub(in crate::client) fn kind(&self) -> TunnelKind {
         self.profile.kind
     }
 
-    pub(super) fn candidate(&self) -> Candidate {
+    pub(in crate::client) fn candidate(&self) -> Candidate {
         let sstp = self.kind() == TunnelKind::Sstp;
         Candidate { kind: self.at, weak: self.profile.is_weak(), sstp }
     }
 
     /// `SSTP to 203.0.113.1`.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::client) fn name(&self) -> String {
         format!("{} to {}", self.kind().name(), self.remote.ip())
     }
 }
@@ -44,7 +44,10 @@ impl Place {
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn places(profiles: &[Arc<Profile>], daemon: &Daemon) -> Result<Vec<Place>, Failure> {
+pub(in crate::client) async fn places(
+    profiles: &[Arc<Profile>],
+    daemon: &Daemon,
+) -> Result<Vec<Place>, Failure> {
     let lookups = profiles.iter().map(|profile| servers(profile, daemon));
     let (mut places, mut last) = (Vec::new(), None);
     let found = futures_util::future::join_all(lookups).await;
@@ -88,13 +91,13 @@ async fn servers(profile: &Profile, daemon: &Daemon) -> Result<Vec<(ServerName, 
 }
 
 /// Who dials one.
-pub(super) enum Client {
+pub(in crate::client) enum Client {
     Ike(Box<attempt::Attempt>, Arc<Profile>),
     Ppp(Box<ppp::client::Attempt>, Arc<Profile>),
 }
 
 impl Client {
-    pub(super) fn new(part: Part) -> Self {
+    pub(in crate::client) fn new(part: Part) -> Self {
         let profile = Arc::clone(&part.profile);
         match profile.kind {
             TunnelKind::Ikev2 => Self::Ike(Box::new(attempt::Attempt::new(part)), profile),
@@ -112,29 +115,29 @@ impl Client {
         }
     }
 
-    pub(super) fn kind(&self) -> TunnelKind {
+    pub(in crate::client) fn kind(&self) -> TunnelKind {
         self.profile().kind
     }
 
-    pub(super) fn is_weak(&self) -> bool {
+    pub(in crate::client) fn is_weak(&self) -> bool {
         self.profile().is_weak()
     }
 
-    pub(super) fn carried(&self) -> Carried {
+    pub(in crate::client) fn carried(&self) -> Carried {
         match self {
             Self::Ike(attempt, _) => attempt.carried(),
             Self::Ppp(attempt, _) => attempt.carried(),
         }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+    pub(in crate::client) async fn connect(&mut self) -> Result<(), Failure> {
         match self {
             Self::Ike(attempt, _) => attempt.connect().await,
             Self::Ppp(attempt, _) => attempt.connect().await,
         }
     }
 
-    pub(super) async fn stand(&mut self) -> After {
+    pub(in crate::client) async fn stand(&mut self) -> After {
         match self {
             Self::Ike(attempt, _) => attempt.stand().await,
             Self::Ppp(attempt, _) => attempt.stand().await,
@@ -142,14 +145,14 @@ impl Client {
     }
 
     /// The peer is told, and is not waited for.
-    pub(super) fn let_go(&mut self) {
+    pub(in crate::client) fn let_go(&mut self) {
         match self {
             Self::Ike(attempt, _) => attempt.let_go(),
             Self::Ppp(..) => {}
         }
     }
 
-    pub(super) async fn take_down(&mut self) -> Result<(), Failure> {
+    pub(in crate::client) async fn take_down(&mut self) -> Result<(), Failure> {
         match self {
             Self::Ike(attempt, _) => attempt.take_down().await,
             Self::Ppp(attempt, _) => attempt.take_down().await,

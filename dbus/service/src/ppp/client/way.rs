@@ -89,7 +89,10 @@ impl Attempt {
         behind_proxy: bool,
     ) -> Result<sstp::Outside, Failure> {
         let server = self.met.server(&self.profile, gateway, anchors)?;
-        let answered = || self.login.iter().for_each(LogIn::answered);
+        let answered = |certificate: Option<&Vec<u8>>| {
+            self.login.iter().for_each(LogIn::answered);
+            self.login.iter().zip(certificate).for_each(|(login, shown)| login.shown(shown));
+        };
         let revocation = self.profile.revocation;
         let outside = sstp::meet(tcp, server, gateway, behind_proxy, revocation, answered).await?;
         let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
