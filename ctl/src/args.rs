@@ -75,6 +75,11 @@ pub(crate) enum Command {
         /// The profile's name
         name: String,
     },
+    /// Make a profile for a server, and find out the rest
+    ///
+    /// Asks the server by IKEv2, SSTP and PPTP, without logging in, shows what was found, and writes a profile of what
+    /// answers: a name and a password are what it logs in with. Where nothing comes as far as that, nothing is written.
+    Add(Add),
     /// Make a profile of one that another program had
     ///
     /// Reads keyfiles of NetworkManager (strongswan, l2tp, sstp, pptp), .mobileconfig, .sswan, rasphone.pbk, ProfileXML,
@@ -116,13 +121,38 @@ pub(crate) enum Command {
     },
     /// Show what happens, as it happens
     Monitor,
+    /// Wait until a connection is up, or down
+    ///
+    /// Raises nothing. With --until up (the default) it ends with 0 when the connection is up, with the failure's exit
+    /// status when it has failed, and with 4 when somebody takes it down; one that nobody has raised yet is waited for.
+    /// With --until down it ends with 0 when nothing of the connection is up, also where it has failed. When the time of
+    /// --timeout has passed, the exit status is 3.
+    Wait(Wait),
+    /// Show what happened to a connection lately
+    ///
+    /// Its steps, its states, and its failures with what the peer said, from when aditd started, also of a connection that
+    /// is gone. `journalctl -u aditd` has what is older.
+    Log(Log),
     /// Read the profiles and server.toml again, and carry out what changed
     ///
     /// A server's clients stay in, but those of a [[connection]] or pool that is gone or is another. A file with a mistake
     /// changes nothing.
     Reload,
     /// Check what Adit needs of this host, and say what to type
-    Doctor,
+    ///
+    /// With a profile's name, that profile against its servers as they are now, without logging in: names, each type of
+    /// tunnel up to where it would log in, the server's certificate, the longest packet that gets through, and what this
+    /// host needs for it; of a connection that is up, its DNS servers. The exit status is 1 if a check failed.
+    Doctor {
+        /// A profile's name
+        name: Option<String>,
+    },
+    /// Put everything that a report of a defect needs into one text
+    ///
+    /// Versions, the kernel, what `ctl doctor` says, profiles, connections and what happened to them, interfaces, routes,
+    /// rules, IPsec policies and states, and the daemon's log. Secrets and keys are never in it. Names and addresses are
+    /// replaced by tokens, the same one by the same token; read it all the same before you send it to somebody.
+    Bugreport(Bugreport),
     /// List the exit statuses
     #[command(after_long_help = crate::exit::table())]
     ExitCodes,
@@ -161,6 +191,41 @@ pub(crate) struct Up {
 
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Add {
+    /// The server's name or address; with a port where it is another: vpn.example.com:4500
+    pub(crate) server: String,
+
+    /// Who you are there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+
+    /// How to call the profile; by default as the server's name begins
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// A file in /etc/adit/certs with the authority of the server's certificate; several with commas. By default those
+    /// that this host trusts
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    pub(crate) ca: Vec<String>,
+
+    /// Take PPTP too, whose server proves nothing before the password's proof leaves
+    #[arg(long)]
+    pub(crate) weak: bool,
+
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Replace a profile of that name
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// Where profiles are
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -244,6 +309,50 @@ pub(crate) struct Rekey {
 
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
+    /// A profile's name; on a server a client's [[connection]], identity or address in the tunnel
+    pub(crate) name: String,
+
+    /// What for
+    #[arg(long, value_name = "STATE", value_enum, default_value_t = Until::Up)]
+    pub(crate) until: Until,
+
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) timeout: u32,
+}
+
+/// What is waited for.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Until {
+    /// Connected
+    Up,
+    /// Neither connected nor on its way
+    Down,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// A profile's name; on a server a [[connection]]'s
+    pub(crate) name: String,
+
+    /// How many lines, the newest last
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 200)]
+    pub(crate) lines: usize,
+
+    /// Go on with what happens, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bugreport {
+    /// Leave names and addresses as they are
+    #[arg(long)]
+    pub(crate) with_names: bool,
 }
 
 /// Whose keys are replaced.

@@ -9,16 +9,18 @@ use crate::json::{self, CheckJson};
 use crate::output::Output;
 use crate::render;
 use crate::session;
+use crate::steps::Steps;
 
-/// `ctl doctor`: the daemon's checks, or, where it cannot be asked, what can be seen without it.
-pub(crate) async fn doctor(bus: BusChoice, output: Output) -> Result<(), Ended> {
-    let asked = async {
-        let connection = session::open(bus).await?;
-        let call = |e: zbus::Error| Ended::call("", &e);
-        ManagerProxy::new(&connection).await.map_err(call)?.doctor().await.map_err(call)
-    };
-    let checks = match asked.await {
+/// `ctl doctor`: the daemon's checks, of a profile where one is named, or, where the daemon cannot be asked, what can be seen
+/// without it.
+pub(crate) async fn doctor(name: Option<&str>, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    let checks = match ask(name, bus, output).await {
         Ok(checks) => checks,
+        Err(ended @ Ended::Failure { status, .. })
+            if name.is_some() && ![Status::NOT_RUNNING, Status::NOT_AUTHORIZED].contains(&status) =>
+        {
+            return Err(ended);
+        }
         Err(Ended::Failure { failure, .. }) => {
             let hint = failure.hint.unwrap_or_default();
             let mut checks = vec![check("daemon", DoctorStatus::Fail, &failure.text, &hint)];
@@ -39,7 +41,22 @@ pub(crate) async fn doctor(bus: BusChoice, output: Output) -> Result<(), Ended> 
     if failed { Err(Ended::Said(Status::UNKNOWN)) } else { Ok(()) }
 }
 
-fn local() -> Vec<DoctorCheck> {
+async fn ask(name: Option<&str>, bus: BusChoice, output: Output) -> Result<Vec<DoctorCheck>, Ended> {
+    let about = name.unwrap_or_default();
+    let connection = session::open(bus).await?;
+    let call = |e: zbus::Error| Ended::call(about, &e);
+    let manager = ManagerProxy::new(&connection).await.map_err(call)?;
+    let Some(name) = name else { return manager.doctor().await.map_err(call) };
+    let mut steps = Steps::new(output);
+    if output.live {
+        steps.step(&format!("asking the servers of {name}"))?;
+    }
+    let checks = manager.diagnose(name).await;
+    steps.end(checks.is_ok());
+    checks.map_err(call)
+}
+
+pub(crate) fn local() -> Vec<DoctorCheck> {
     vec![installed(), unit(), runtime_directory(), membership()]
 }
 

@@ -49,7 +49,8 @@ const TABLE: &[(FailureCode, &str, &str)] = &[
         C::ServerUnreachable,
         "The server does not answer at all.",
         "A firewall on the way, or nothing that listens: IKEv2 and L2TP need UDP 500 and 4500, SSTP TCP 443, PPTP TCP 1723 and \
-             GRE (IP protocol 47). Where only HTTPS gets through, SSTP does.",
+             GRE (IP protocol 47). Where only HTTPS gets through, SSTP does. `ctl doctor NAME` tells which of them answer, and what \
+             on the way does not let them through.",
     ),
     (
         C::ProposalMismatch,

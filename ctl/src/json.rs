@@ -1,10 +1,12 @@
-//! What `--json` prints. [`SCHEMA`] changes when a field goes or changes its meaning; new fields may come without.
+//! What `--json` prints: docs/ctl-json-N.schema.json, where N is [`SCHEMA`]. Whoever changes it gives it the next number;
+//! `tests/schema.rs` says what else.
 
 use std::path::PathBuf;
 
 use adit_core::{Failure, windows_errors};
 use adit_dbus_api::{
-    ChildParts, ConnectionStatus, DoctorCheck, Problem, ProfileSummary, SettingLine, Traffic, TriedParts,
+    ChildParts, ConnectionStatus, DoctorCheck, LogEntry, Problem, ProfileSummary, SettingLine, Traffic,
+    TriedParts,
 };
 use adit_import::{Exported, Format, Import, LeftOut};
 use adit_profile::{ProfileError, ProfileErrors};
@@ -34,6 +36,34 @@ pub(crate) struct EventLine<'e> {
     pub(crate) name: &'e str,
     #[serde(flatten)]
     pub(crate) event: &'e Event,
+}
+
+/// A line of `ctl log`.
+#[derive(Serialize)]
+pub(crate) struct LogEntryJson<'l> {
+    at: u64,
+    connection: u64,
+    event: &'l str,
+    step: &'l str,
+    reason: &'l str,
+    text: &'l str,
+    peer: &'l str,
+    hint: &'l str,
+}
+
+impl<'l> From<&'l LogEntry> for LogEntryJson<'l> {
+    fn from(entry: &'l LogEntry) -> Self {
+        let LogEntry { at, connection, event, step, reason, text, peer, hint, .. } = entry;
+        Self { at: *at, connection: *connection, event, step, reason, text, peer, hint }
+    }
+}
+
+/// A line of `ctl log --follow`.
+#[derive(Serialize)]
+pub(crate) struct LogLine<'l> {
+    pub(crate) schema: u32,
+    #[serde(flatten)]
+    pub(crate) entry: LogEntryJson<'l>,
 }
 
 #[derive(Serialize)]
@@ -329,6 +359,26 @@ pub(crate) struct CheckJson<'c> {
 impl<'c> From<&'c DoctorCheck> for CheckJson<'c> {
     fn from(c: &'c DoctorCheck) -> Self {
         Self { id: &c.id, status: &c.status, text: &c.text, hint: &c.hint }
+    }
+}
+
+/// What `ctl add` made.
+#[derive(Serialize)]
+pub(crate) struct AddedJson<'a> {
+    name: &'a str,
+    wrote: &'a str,
+    tunnels: &'a [&'a str],
+    checks: Vec<CheckJson<'a>>,
+}
+
+impl<'a> AddedJson<'a> {
+    pub(crate) fn new(
+        name: &'a str,
+        wrote: &'a str,
+        tunnels: &'a [&'a str],
+        checks: &'a [DoctorCheck],
+    ) -> Self {
+        Self { name, wrote, tunnels, checks: checks.iter().map(CheckJson::from).collect() }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `ctl`, Adit's command line.
 
+mod add;
 mod args;
+mod bugreport;
 mod check;
 mod delete;
 mod doctor;
@@ -13,12 +15,14 @@ mod export;
 mod import;
 mod interrupt;
 mod json;
+mod log;
 mod monitor;
 mod output;
 mod pages;
 mod place;
 mod profile_file;
 mod read;
+mod redact;
 mod rekey;
 mod reload;
 mod render;
@@ -26,6 +30,7 @@ mod secret;
 mod session;
 mod steps;
 mod up;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -61,14 +66,18 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::Status { name } => read::status(name.as_deref(), cli.bus, output).await,
         Command::List => read::list(cli.bus, output).await,
         Command::Show { name } => read::show(name, cli.bus, output).await,
+        Command::Add(args) => add::add(args, cli.bus, output).await,
         Command::Import(args) => import::import(args, cli.bus, output).await,
         Command::Export(args) => export::export(args, output),
         Command::Check { files } => check::check(files, output),
         Command::Edit { name, config } => edit::edit(name, config, cli.bus, output).await,
         Command::Delete { name, config } => delete::delete(name, config, cli.bus, output).await,
         Command::Monitor => monitor::monitor(cli.bus, output).await,
+        Command::Wait(args) => wait::wait(args, cli.bus, output).await,
+        Command::Log(args) => log::log(args, cli.bus, output).await,
         Command::Reload => reload::reload(cli.bus, output).await,
-        Command::Doctor => doctor::doctor(cli.bus, output).await,
+        Command::Bugreport(args) => bugreport::bugreport(args, cli.bus, output).await,
+        Command::Doctor { name } => doctor::doctor(name.as_deref(), cli.bus, output).await,
         Command::ExitCodes => output.say(&exit::table()),
         Command::ErrorsPage => output.say(&errors::page()),
         Command::Manpages { directory } => pages::manpages(directory).map_err(|error| {

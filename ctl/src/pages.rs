@@ -70,7 +70,20 @@ mod tests {
         for (status, _) in exit::TABLE {
             assert!(main.contains(&format!(".B {}\n", status.0)));
         }
-        for name in ["up", "down", "status", "list", "show", "monitor", "doctor", "exit-codes"] {
+        for name in [
+            "up",
+            "down",
+            "status",
+            "list",
+            "show",
+            "monitor",
+            "add",
+            "wait",
+            "log",
+            "bugreport",
+            "doctor",
+            "exit-codes",
+        ] {
             let page = std::fs::read_to_string(directory.path().join(format!("ctl-{name}.1"))).unwrap();
             assert!(page.contains(".SH NAME"), "{name}");
         }

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod published;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck, LastErrorParts, failure_to_parts, names};
+use adit_dbus_api::{
+    ApiError, ConnectionRow, DoctorCheck, LastErrorParts, LogEntry, failure_to_parts, names,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::{Mutex, Notify};
@@ -17,6 +21,7 @@ use zbus::{Guid, ObjectServer, OwnedObjectPath, OwnedVariant, connection, fdo, i
 
 struct Manager {
     downs: Arc<Notify>,
+    looked: Arc<Notify>,
 }
 
 #[interface(name = "org.adit1.Manager")]
@@ -72,11 +77,28 @@ impl Manager {
                 remote_identity: String::new(),
             });
         }
+        self.looked.notify_one();
         rows
     }
 
     fn get_connection(&self, number: u64) -> OwnedObjectPath {
         OwnedObjectPath::try_from(format!("{}/{number}", names::CONNECTIONS)).unwrap()
+    }
+
+    fn log(&self, name: &str, after: u64) -> Vec<LogEntry> {
+        let entry = |sequence: u64, event: &str, text: &str| LogEntry {
+            sequence,
+            at: 1_795_174_807,
+            connection: 9,
+            event: event.into(),
+            step: "resolve".into(),
+            reason: String::new(),
+            text: text.into(),
+            peer: String::new(),
+            hint: String::new(),
+        };
+        let all = [entry(1, "connecting", ""), entry(2, "progress", "IKEv2: resolving vpn.example.com")];
+        all.into_iter().filter(|entry| name == "home" && entry.sequence > after).collect()
     }
 
     fn doctor(&self) -> Vec<DoctorCheck> {
@@ -90,6 +112,30 @@ impl Manager {
             check("module-xfrm-interface", "ok", "the kernel has xfrm interfaces", ""),
             check("module-esp6", "fail", "the kernel has no ESP for IPv6", "modprobe esp6"),
         ]
+    }
+
+    /// By every type of tunnel, if the server is not the silent one.
+    fn diagnose_content(&self, _name: &str, toml: &str) -> Vec<DoctorCheck> {
+        let status = if toml.contains("silent") { "fail" } else { "ok" };
+        let check = |kind: &str| DoctorCheck {
+            id: format!("tunnel-{kind}"),
+            status: status.into(),
+            text: format!("{kind}: {status}"),
+            hint: String::new(),
+        };
+        ["ikev2", "sstp", "pptp"].map(check).into()
+    }
+
+    fn diagnose(&self, profile: &str) -> Result<Vec<DoctorCheck>, ApiError> {
+        match profile {
+            "corp" => Ok(vec![DoctorCheck {
+                id: "tunnel-ikev2".into(),
+                status: "ok".into(),
+                text: "IKEv2 to 203.0.113.1 answers".into(),
+                hint: String::new(),
+            }]),
+            _ => Err(Failure::new(FailureCode::NotFound, Step::Profile, "there is no such profile").into()),
+        }
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -292,6 +338,11 @@ struct Service {
     directory: tempfile::TempDir,
     downs: Arc<Notify>,
     latest: Arc<Mutex<Option<zbus::Connection>>>,
+    accepted: Arc<Notify>,
+    /// What `home` is at first on connections to come.
+    first: Arc<Mutex<&'static str>>,
+    /// Somebody has listed the connections.
+    looked: Arc<Notify>,
 }
 
 impl Service {
@@ -302,12 +353,15 @@ impl Service {
         let shared = downs.clone();
         let latest = Arc::new(Mutex::new(None));
         let newest = latest.clone();
+        let (accepted, looked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let first = Arc::new(Mutex::new("connected"));
+        let (is_accepted, has_looked, is_first) = (accepted.clone(), looked.clone(), first.clone());
         tokio::spawn(async move {
             let mut kept = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let home = Tunnel {
                     profile: "home".into(),
-                    state: "connected",
+                    state: *is_first.lock().await,
                     error: None,
                     downs: shared.clone(),
                     rekeys: 3,
@@ -316,25 +370,39 @@ impl Service {
                     .server(Guid::generate())
                     .p2p()
                     .serve_at(names::ROOT, fdo::ObjectManager)
-                    .serve_at(names::MANAGER_PATH, Manager { downs: shared.clone() })
+                    .serve_at(
+                        names::MANAGER_PATH,
+                        Manager { downs: shared.clone(), looked: has_looked.clone() },
+                    )
                     .serve_at("/org/adit1/profile/1", Entry { connected: false })
                     .serve_at("/org/adit1/profile/2", Entry { connected: true })
                     .serve_at("/org/adit1/connection/9", home)
                     .build()
                     .await;
                 *newest.lock().await = built.as_ref().ok().cloned();
+                is_accepted.notify_one();
                 kept.extend(built);
             }
         });
-        Self { directory, downs, latest }
+        Self { directory, downs, latest, accepted, first, looked }
     }
 
     fn socket(&self) -> PathBuf {
         self.directory.path().join("aditd.sock")
     }
 
+    /// The next connection to the socket.
+    async fn next(&self) -> zbus::Connection {
+        self.accepted.notified().await;
+        self.latest.lock().await.clone().unwrap()
+    }
+
     async fn ctl(&self, args: &[&str]) -> (u8, String, String) {
-        said(command(&self.socket(), args).output().await.unwrap())
+        let said = said(command(&self.socket(), args).output().await.unwrap());
+        if args.contains(&"--json") {
+            published::conform(&said.1);
+        }
+        said
     }
 }
 
@@ -480,6 +548,13 @@ async fn reads_are_text_and_json() {
         (&["status", "corp", "--json"], "connection"),
         (&["list", "--json"], "profiles"),
         (&["show", "corp", "--json"], "profile"),
+        (&["doctor", "corp", "--json"], "checks"),
+        (&["wait", "home", "--json"], "connection"),
+        (&["log", "home", "--json"], "log"),
+        (&["rekey", "home", "--json"], "connection"),
+        (&["up", "quick", "--json"], "connection"),
+        (&["up", "bad", "--json"], "failure"),
+        (&["reload", "--json"], "reloaded"),
         (&["doctor", "--json"], "checks"),
     ] {
         let (_, out, _) = service.ctl(args).await;
@@ -519,6 +594,42 @@ async fn doctor_fails_if_a_check_does() {
         out,
         "ok    the kernel has xfrm interfaces\nFAIL  the kernel has no ESP for IPv6\n      try: modprobe esp6\n\n1 ok, 0 to look at, 1 failed\n"
     );
+}
+
+#[tokio::test]
+async fn add_writes_a_profile_of_what_answers() {
+    let service = Service::start();
+    let config = service.directory.path().join("adit");
+    std::fs::create_dir(&config).unwrap();
+    let config = config.to_str().unwrap();
+    let add = async |server: &str, more: &[&str]| {
+        service.ctl(&[&["add", server, "--user", "ann", "--config", config], more].concat()).await
+    };
+    let (status, out, err) = add("vpn.example.com", &[]).await;
+    let end = "profiles/vpn.toml; raise it: ctl up vpn\n";
+    assert!(status == 0 && err.is_empty() && out.ends_with(end), "{out}{err}");
+    let toml = std::fs::read_to_string(format!("{config}/profiles/vpn.toml")).unwrap();
+    assert_eq!(toml, "server = \"vpn.example.com\"\ntunnel = [\"ikev2\", \"sstp\"]\nuser = \"ann\"\n");
+    let (status, _, err) = add("vpn.example.com", &[]).await;
+    assert!(status == 17 && err.contains("is there already"), "{err}");
+    assert_eq!(add("vpn.example.com", &["--replace", "--json"]).await.0, 0);
+    let (status, _, err) = add("silent.example.com", &[]).await;
+    assert!(status == 13 && err.contains("no type of tunnel") && err.contains("--ca FILE"), "{err}");
+    let (status, out, _) = add("vpn.example.com", &["--print", "--name", "other", "--weak"]).await;
+    assert!(status == 0 && out.contains("\"sstp\", \"pptp\"]\nweak = true\n"), "{out}");
+    assert!(!Path::new(&format!("{config}/profiles/other.toml")).exists());
+}
+
+#[tokio::test]
+async fn doctor_asks_of_a_profile() {
+    let service = Service::start();
+    let (status, out, _) = service.ctl(&["doctor", "corp"]).await;
+    assert_eq!(
+        (status, out.as_str()),
+        (0, "ok    IKEv2 to 203.0.113.1 answers\n\n1 ok, 0 to look at, 0 failed\n")
+    );
+    let (status, _, err) = service.ctl(&["doctor", "crop"]).await;
+    assert!(status == 10 && err.contains("there is no such profile"), "{err}");
 }
 
 #[tokio::test]
@@ -594,7 +705,84 @@ async fn monitor_tells_what_is_and_then_what_happens() {
             (lines.next_line().await.unwrap().unwrap(), lines.next_line().await.unwrap().unwrap());
         for (line, part) in [first, second, third].iter().zip(wanted) {
             assert!(line.contains(part), "{line}");
+            if args.contains(&"--json") {
+                published::conform(line);
+            }
         }
         child.kill().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn wait_ends_with_what_becomes_of_it() {
+    let service = Service::start();
+    assert_eq!(service.ctl(&["wait", "home"]).await, (0, "home is up\n".into(), String::new()));
+    assert_eq!(service.ctl(&["wait", "corp", "--until", "down"]).await.1, "corp is down\n");
+    let (status, _, err) = service.ctl(&["wait", "crop"]).await;
+    assert!(status == 10 && err.contains("there are: corp, home"), "{err}");
+    for args in
+        [&["wait", "corp", "--timeout", "1"][..], &["wait", "home", "--until", "down", "--timeout", "1"]]
+    {
+        let (status, _, err) = service.ctl(args).await;
+        assert!(status == 3 && err.contains("after 1 s") && err.contains("ctl log"), "{err}");
+    }
+    let service = Service::start();
+    let mut child = command(&service.socket(), &["wait", "home", "--until", "down", "--json"]);
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let daemon = service.next().await;
+    let tunnel = daemon.object_server().interface::<_, Tunnel>("/org/adit1/connection/9").await.unwrap();
+    tunnel.get_mut().await.state = "disconnected";
+    Tunnel::transition(tunnel.signal_emitter(), "connected", "disconnected", "asked to").await.unwrap();
+    let (status, out, _) = said(child.wait_with_output().await.unwrap());
+    assert_eq!(
+        (status, out.as_str()),
+        (0, "{\"connection\":{\"name\":\"home\",\"state\":\"disconnected\"},\"schema\":1}\n")
+    );
+}
+
+#[tokio::test]
+async fn wait_tells_why_it_failed_and_that_somebody_took_it_down() {
+    let why = Failure::new(FailureCode::PeerLost, Step::Established, "the server stopped answering");
+    for (state, error, status) in [("failed", Some(why), 13), ("gone", None, 4)] {
+        let service = Service::start();
+        let mut child = command(&service.socket(), &["wait", "home", "--timeout", "20"]);
+        // Not up when it looks first.
+        *service.first.lock().await = "connecting";
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let daemon = service.next().await;
+        service.looked.notified().await;
+        let path = "/org/adit1/connection/9";
+        let tunnel = daemon.object_server().interface::<_, Tunnel>(path).await.unwrap();
+        if state == "gone" {
+            daemon.object_server().remove::<Tunnel, _>(path).await.unwrap();
+        } else {
+            (tunnel.get_mut().await.state, tunnel.get_mut().await.error) = ("failed", error);
+            Tunnel::transition(tunnel.signal_emitter(), "connecting", "failed", "").await.unwrap();
+        }
+        let (ended, _, err) = said(child.wait_with_output().await.unwrap());
+        let said = if state == "gone" { "somebody took it down" } else { "the server stopped answering" };
+        assert!(ended == status && err.contains(said), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn log_has_what_happened() {
+    let service = Service::start();
+    let (status, out, _) = service.ctl(&["log", "home"]).await;
+    let text =
+        "2026-11-20 11:40:07 UTC  connecting\n2026-11-20 11:40:07 UTC  IKEv2: resolving vpn.example.com\n";
+    assert_eq!((status, out.as_str()), (0, text));
+    let (_, out, _) = service.ctl(&["log", "home", "-n", "1"]).await;
+    assert_eq!(out.lines().count(), 1);
+    let (_, out, _) = service.ctl(&["log", "home", "--json"]).await;
+    assert!(
+        out.starts_with("{\"log\":[{\"at\":1795174807,\"connection\":9,\"event\":\"connecting\""),
+        "{out}"
+    );
+    let (status, out, err) = service.ctl(&["log", "corp"]).await;
+    assert_eq!(
+        (status, out.as_str(), err.as_str()),
+        (0, "", "nothing has happened to corp since aditd started\n")
+    );
+    assert_eq!(service.ctl(&["log", "crop"]).await.0, 10);
 }

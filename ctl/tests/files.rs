@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
+mod published;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -37,6 +39,9 @@ impl Place {
         let output = command.output().unwrap();
         let folder = self.folder.path().display().to_string();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&folder, "");
+        if args.contains(&"--json") {
+            published::conform(str::from_utf8(&output.stdout).unwrap());
+        }
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 

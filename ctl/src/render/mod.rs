@@ -3,9 +3,12 @@
 mod doctor;
 mod event;
 mod failure;
+#[cfg(test)]
+mod golden;
 mod human;
 mod import;
 mod list;
+mod log;
 mod mistakes;
 mod palette;
 mod status;
@@ -15,9 +18,10 @@ use std::borrow::Cow;
 pub(crate) use doctor::checks;
 pub(crate) use event::{Event, event};
 pub(crate) use failure::failure;
-pub(crate) use human::clock;
+pub(crate) use human::{clock, date};
 pub(crate) use import::{imported, left_over};
 pub(crate) use list::{profile, profiles};
+pub(crate) use log::log_entry;
 pub(crate) use mistakes::mistakes;
 pub(crate) use palette::Palette;
 pub(crate) use status::{bare, block, table, up_line};

@@ -292,7 +292,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn row(c: ConnectionStatus) -> ConnectionRow {
+    pub(crate) fn row(c: ConnectionStatus) -> ConnectionRow {
         ConnectionRow {
             number: 7,
             profile: c.profile,

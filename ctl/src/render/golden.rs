@@ -1,0 +1,174 @@
+//! What `ctl` prints for the same things at 80 and 200 columns, with and without colour: `golden/WIDTH[-colour].txt`. One that
+//! differs is written to the system's folder for temporary files, to be looked at and, if it is better, put in its place.
+
+use std::fmt::Write as _;
+
+use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::{DoctorCheck, LogEntry, Problem, ProfileSummary, SettingLine, Traffic};
+use adit_import::check_suite;
+use adit_profile::{Source, parse_profile};
+
+use super::{Event, Palette, fixtures};
+use crate::exit::{self, Status};
+
+const NOW: u64 = 1_795_174_807 + 192;
+
+#[test]
+fn every_text_is_as_it_was_looked_at() {
+    let golden = [
+        (80, false, include_str!("golden/80.txt")),
+        (200, false, include_str!("golden/200.txt")),
+        (80, true, include_str!("golden/80-colour.txt")),
+        (200, true, include_str!("golden/200-colour.txt")),
+    ];
+    let mut differ = Vec::new();
+    for (width, colour, known) in golden {
+        let now = everything(width, Palette { colour });
+        if now != known {
+            let name = format!("{width}{}.txt", if colour { "-colour" } else { "" });
+            let path = std::env::temp_dir().join(format!("ctl-golden-{name}"));
+            std::fs::write(&path, now).unwrap();
+            differ.push(path);
+        }
+    }
+    assert!(differ.is_empty(), "they differ from ctl/src/render/golden: {differ:?}");
+}
+
+fn everything(width: usize, palette: Palette) -> String {
+    let mut out = String::new();
+    let mut add = |title: &str, text: &str| {
+        writeln!(out, "--- {title}\n{}", text.trim_end_matches('\n')).unwrap();
+    };
+    let (up, down) = (fixtures::connected(), fixtures::failed());
+    let rows = [fixtures::row(up.clone()), fixtures::row(down.clone())];
+    let traffic = Traffic { bytes_in: 36_175_872, bytes_out: 1234, packets_in: 30_211, packets_out: 17 };
+    add("ctl up", &super::up_line(&up, palette));
+    add("ctl status", &super::table(&rows, NOW, palette));
+    add("ctl status corp", &super::block(&up, Some(traffic), NOW, palette, width));
+    add("ctl status home-office", &super::block(&down, None, NOW, palette, width));
+    let all = [profile(), broken()];
+    add("ctl list", &super::profiles(&all, |_| "down".to_owned(), palette, width));
+    add("ctl show corp", &super::profile(&profile(), "down", palette, width));
+    let events = [
+        Event::State { old: String::new(), new: "connected".into(), reason: String::new() },
+        Event::Progress { step: "child-sa".into(), text: "IKEv2: rekeying".into() },
+        Event::State { old: "connected".into(), new: "failed".into(), reason: "peer-lost".into() },
+        Event::Added { what: "profile" },
+        Event::Removed { what: "connection" },
+    ];
+    let told: Vec<String> = events.iter().map(|event| super::event(NOW, "corp", event, palette)).collect();
+    add("ctl monitor", &told.join("\n"));
+    add(
+        "ctl log corp",
+        &log().iter().map(|entry| super::log_entry(entry, palette, width)).collect::<String>(),
+    );
+    add("ctl doctor corp", &super::checks(&checks(), palette, width));
+    add("ctl up corp, refused", &super::failure("corp", &refused(), Status::AUTHENTICATION, palette, width));
+    add("ctl status, no daemon", &super::failure("", &no_daemon(), Status::NOT_RUNNING, palette, width));
+    add("ctl check", &mistakes(palette, width));
+    add("ctl exit-codes", &exit::table());
+    out
+}
+
+fn profile() -> ProfileSummary {
+    let line =
+        |key: &str, value: &str, default: bool| SettingLine { key: key.into(), value: value.into(), default };
+    ProfileSummary {
+        path: "/org/adit1/profile/1".into(),
+        name: "corp".into(),
+        server: "vpn.example.com".into(),
+        auth: "eap".into(),
+        tunnel: "full".into(),
+        problems: vec![],
+        settings: vec![
+            line("server", "\"vpn.example.com\"", false),
+            line("psk", "(hidden)", false),
+            line("dpd", "\"30s\"", true),
+        ],
+        connection: None,
+    }
+}
+
+fn broken() -> ProfileSummary {
+    let problem = Problem {
+        code: "configuration-invalid".into(),
+        place: "/etc/adit/profiles/old.toml:2:8".into(),
+        text: "auth is \"spk\", which is none of the ways in which a client can prove itself to a server"
+            .into(),
+        hint: "did you mean \"psk\"?".into(),
+    };
+    ProfileSummary {
+        name: "old".into(),
+        server: String::new(),
+        auth: String::new(),
+        tunnel: String::new(),
+        problems: vec![problem],
+        settings: vec![],
+        ..profile()
+    }
+}
+
+fn log() -> Vec<LogEntry> {
+    let entry = |event: &str, reason: &str, text: &str, peer: &str, hint: &str| LogEntry {
+        sequence: 1,
+        at: NOW,
+        connection: 7,
+        event: event.into(),
+        step: "authenticate".into(),
+        reason: reason.into(),
+        text: text.into(),
+        peer: peer.into(),
+        hint: hint.into(),
+    };
+    let Failure { code, text, peer, hint, .. } = refused();
+    let (peer, hint) = (peer.unwrap_or_default(), hint.unwrap_or_default());
+    vec![
+        entry("connecting", "", "", "", ""),
+        entry("progress", "", "IKEv2: resolving vpn.example.com", "", ""),
+        entry("connected", "established", "", "", ""),
+        entry("rekey-refused", "proposal-mismatch", "the peer refused it", "NO_PROPOSAL_CHOSEN", ""),
+        entry("failed", code.as_str(), &text, &peer, &hint),
+    ]
+}
+
+fn checks() -> Vec<DoctorCheck> {
+    let check = |status: &str, text: &str, hint: &str| DoctorCheck {
+        id: "x".into(),
+        status: status.into(),
+        text: text.into(),
+        hint: hint.into(),
+    };
+    vec![
+        check("ok", "vpn.example.com is 203.0.113.1, 2001:db8::1", ""),
+        check(
+            "fail",
+            "IKEv2 to 203.0.113.1: vpn server 203.0.113.1 did not answer on UDP 500 (4 tries in 14 s)",
+            "check the server's address, and that firewalls let UDP 500 and UDP 4500 through",
+        ),
+        check(
+            "warn",
+            "the certificate of vpn.example.com is good: CN=vpn.example.com, issued by CN=Corp CA, until 2026-12-01 00:00 UTC, \
+             which is soon",
+            "whoever runs the server has to renew it before",
+        ),
+    ]
+}
+
+fn refused() -> Failure {
+    let text = "the server did not accept who we are: the identity alice@example.com is unknown to it, or the PSK is another one";
+    Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
+        .said("AUTHENTICATION_FAILED")
+        .hint("check local-id and psk-file in /etc/adit/profiles/corp.toml, then: ctl up corp")
+}
+
+fn no_daemon() -> Failure {
+    Failure::new(FailureCode::NotFound, Step::Profile, "aditd does not run")
+        .hint("start it: sudo systemctl start aditd (without systemd: sudo aditd)")
+}
+
+fn mistakes(palette: Palette, width: usize) -> String {
+    let text = "server = \"vpn.example.com\"\nauth = \"spk\"\nmtu = 12\nlocal-id = \"alice@example.com\"\n";
+    let source = Source { file: "corp.toml", text, access: None };
+    let errors = parse_profile(&"corp".parse().unwrap(), &source, &check_suite).unwrap_err();
+    super::mistakes(&errors, text, palette, width)
+}
