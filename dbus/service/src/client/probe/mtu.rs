@@ -33,16 +33,14 @@ pub(super) async fn check(daemon: &Arc<Daemon>, remote: IpAddr, wanted: Option<u
     };
     let longest = usize::try_from(path.mtu).unwrap_or(1500).min(9000);
     let asked = tokio::task::spawn_blocking(move || search(remote, longest)).await;
-    let Ok(Ok(Some(found))) = asked else {
+    let Ok(Ok(Some((found, told)))) = asked else {
         return known(format!(
             "MTU: {longest} octets by this host's link; {remote} answers no pings, so what gets through is not known"
         ));
     };
-    // A router that says so has been heard by now.
-    let told = daemon.host().path_to(remote).await.map_or(path.mtu, |path| path.mtu);
-    let told = usize::try_from(told).unwrap_or(longest);
-    if found >= longest.saturating_sub(STEP) || told <= found.saturating_add(STEP) {
-        return known(format!("MTU: packets of {} octets get to {remote} and back", found.min(told)));
+    if found >= longest.saturating_sub(STEP) || told {
+        let by_router = if told { ", and a router says so of longer ones" } else { "" };
+        return known(format!("MTU: packets of {found} octets get to {remote} and back{by_router}"));
     }
     let fits = found.saturating_sub(AROUND);
     if wanted.is_some_and(|mtu| usize::from(mtu) <= fits) {
@@ -56,15 +54,16 @@ pub(super) async fn check(daemon: &Arc<Daemon>, remote: IpAddr, wanted: Option<u
     doctor::check("mtu", "fail", text, format!("mtu = {fits}  in the profile"))
 }
 
-/// The longest packet that is answered; `None`: not even a short one is.
-fn search(remote: IpAddr, longest: usize) -> io::Result<Option<usize>> {
+/// The longest packet that is answered, and whether somebody has said of a longer one that it is too long; `None`: not even a
+/// short one is answered.
+fn search(remote: IpAddr, longest: usize) -> io::Result<Option<(usize, bool)>> {
     let mut echo = Echo::open(remote)?;
     let least = if remote.is_ipv4() { LEAST.0 } else { LEAST.1 };
     if !echo.comes_back(least)? {
         return Ok(None);
     }
     if longest <= least || echo.comes_back(longest)? {
-        return Ok(Some(longest.max(least)));
+        return Ok(Some((longest.max(least), false)));
     }
     let (mut fits, mut fails) = (least, longest);
     while fails.saturating_sub(fits) > STEP {
@@ -74,7 +73,7 @@ fn search(remote: IpAddr, longest: usize) -> io::Result<Option<usize>> {
             false => fails = middle,
         }
     }
-    Ok(Some(fits))
+    Ok(Some((fits, echo.told)))
 }
 
 struct Echo {
@@ -82,6 +81,8 @@ struct Echo {
     remote: IpAddr,
     id: u16,
     sequence: u16,
+    /// ICMP has said of one that it is too long (RFC 1191 §4, RFC 4443 §3.2).
+    told: bool,
 }
 
 impl Echo {
@@ -99,7 +100,7 @@ impl Echo {
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         rustix::net::connect(&socket, &SocketAddr::new(remote, 0))?;
         let id = u16::try_from(std::process::id() & 0xffff).unwrap_or(1);
-        Ok(Self { socket, remote, id, sequence: 0 })
+        Ok(Self { socket, remote, id, sequence: 0, told: false })
     }
 
     /// Whether a packet of so many octets, IP's header among them, is answered.
@@ -110,8 +111,11 @@ impl Echo {
             let packet = self.request(octets.saturating_sub(header));
             match rustix::net::send(&self.socket, &packet, SendFlags::empty()) {
                 Ok(_) => {}
-                // Longer than the link takes.
-                Err(rustix::io::Errno::MSGSIZE) => return Ok(false),
+                // The link says so, or a router has said so of one before.
+                Err(rustix::io::Errno::MSGSIZE) => {
+                    self.told = true;
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
             if self.hear()? {
@@ -136,16 +140,17 @@ impl Echo {
     }
 
     /// Whether the answer to the last request comes.
-    fn hear(&self) -> io::Result<bool> {
+    fn hear(&mut self) -> io::Result<bool> {
         let until = Instant::now() + PATIENCE;
         let mut buffer = [MaybeUninit::uninit(); 9216];
         while Instant::now() < until {
             let heard = match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok(((heard, _), _)) => heard,
-                // An error that ICMP has told of the request before.
-                Err(
-                    rustix::io::Errno::AGAIN | rustix::io::Errno::MSGSIZE | rustix::io::Errno::HOSTUNREACH,
-                ) => return Ok(false),
+                Err(rustix::io::Errno::MSGSIZE) => {
+                    self.told = true;
+                    return Ok(false);
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::HOSTUNREACH) => return Ok(false),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
