@@ -161,6 +161,11 @@ impl End {
                 Answer::Spi(Ok(self.next_spi))
             }
             Ask::Install(sa) => Answer::Installed(self.install(*sa)),
+            Ask::InstallOutbound { .. } if self.refuse_install => Answer::Installed(Err(Failure::new(
+                FailureCode::KernelRefused,
+                Step::Child,
+                "the kernel said no",
+            ))),
             Ask::InstallOutbound { child, keys } => {
                 let (spi, mut installed) = self.waiting.remove(&child).unwrap();
                 installed.keys = [keys.encryption.expose(), keys.integrity.expose()].concat();

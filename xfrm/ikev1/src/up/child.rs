@@ -11,6 +11,7 @@ use adit_isakmp::v1::proposal::ChosenEsp;
 use adit_isakmp::v1::{Delete, Identification, Payload};
 
 use super::isakmp::rekey_age;
+use super::outbound::Sending;
 use super::{DONE, Fate, Up};
 use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Event, Lease};
 use crate::initiator::{lifetime, shorter};
@@ -31,7 +32,10 @@ pub(crate) struct Child {
     /// Whether we began its Quick Mode.
     ours: bool,
     pub(crate) rekey_at: Option<Instant>,
-    dies_at: Option<Instant>,
+    pub(super) dies_at: Option<Instant>,
+    /// When its life is over, if nothing ends it before.
+    pub(super) life_ends: Option<Instant>,
+    pub(super) sending: Sending,
     /// Who carries in its place.
     pub(crate) superseded_by: Option<ChildId>,
     pub(crate) cookies: (u64, u64),
@@ -39,7 +43,7 @@ pub(crate) struct Child {
 
 impl Child {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.rekey_at, self.dies_at].into_iter().flatten().min()
+        [self.rekey_at, self.dies_at, self.sending.deadline()].into_iter().flatten().min()
     }
 
     /// Whether it carries this traffic, and nobody else does in its place.
@@ -117,7 +121,7 @@ impl Up {
     }
 
     /// A pair is up.
-    pub(super) fn child_up(&mut self, cx: &mut Cx<'_>, agreement: Agreement) {
+    pub(super) fn child_up(&mut self, cx: &mut Cx<'_>, agreement: Agreement, sending: Sending) {
         let life = shorter(agreement.chosen.life, Some(lifetime(self.policy.timing.rekey_child)));
         let life = shorter(life, agreement.life);
         let rekey = rekey_age(self.policy.timing.rekey_child, life);
@@ -136,6 +140,8 @@ impl Up {
             ours: agreement.ours,
             rekey_at: cx.after_most_of(rekey),
             dies_at: life.map(|life| cx.now + life),
+            life_ends: life.map(|life| cx.now + life),
+            sending,
             superseded_by: None,
             cookies: agreement.cookies,
         };
@@ -173,16 +179,25 @@ impl Up {
     /// which of the two stays: that with the highest SPI.
     fn supersede(&mut self, mut child: Child) {
         let highest = |c: &Child| c.inbound.max(c.outbound);
+        let carrier = self.children.iter().find(|c| c.carries(child.selectors)).map(|c| (c.id, c.root));
         let sibling = child.root.and_then(|root| self.children.iter_mut().find(|c| c.root == Some(root)));
-        match sibling.filter(|s| s.ours != child.ours && s.superseded_by.is_none()) {
-            Some(sibling) if highest(sibling) > highest(&child) => child.lose(sibling.id),
-            Some(sibling) => sibling.lose(child.id),
-            None => {}
+        match (sibling.filter(|s| s.ours != child.ours), carrier) {
+            (Some(sibling), _) if sibling.superseded_by.is_none() => {
+                if highest(sibling) > highest(&child) {
+                    child.lose(sibling.id);
+                } else {
+                    sibling.lose(child.id);
+                }
+            }
+            // The third message of this one has come late: what was made at the same time has been replaced since.
+            (Some(_), Some((carrier, root))) if root != child.root => child.lose(carrier),
+            _ => {}
         }
         if child.superseded_by.is_none() {
             for old in self.children.iter_mut().filter(|c| c.carries(child.selectors)) {
                 old.superseded_by = Some(child.id);
                 old.rekey_at = None;
+                old.sending.hold();
             }
         }
         self.children.push(child);
@@ -194,6 +209,7 @@ impl Up {
             return;
         };
         let child = self.children.remove(at);
+        self.send_by_new(cx, child.selectors);
         self.send_delete(cx, &[child.inbound]);
         child.closed(cx, None);
     }
@@ -260,6 +276,7 @@ impl Child {
     fn lose(&mut self, winner: ChildId) {
         self.superseded_by = Some(winner);
         self.rekey_at = None;
+        self.sending.hold();
     }
 }
 

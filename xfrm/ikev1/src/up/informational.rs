@@ -61,7 +61,9 @@ impl Up {
                 let older = self.children.iter().filter(|c| c.cookies != cookies).map(|c| c.id);
                 for id in older.collect::<Vec<_>>() {
                     if let Some(at) = self.children.iter().position(|c| c.id == id) {
-                        self.children.remove(at).closed(cx, None);
+                        let child = self.children.remove(at);
+                        self.send_by_new(cx, child.selectors);
+                        child.closed(cx, None);
                     }
                 }
             }
@@ -111,6 +113,7 @@ impl Up {
                     let at = self.children.iter().position(|c| Some(c.outbound) == outbound);
                     if let Some(at) = at {
                         let child = self.children.remove(at);
+                        self.send_by_new(cx, child.selectors);
                         child.closed(cx, None);
                     }
                 }

@@ -26,8 +26,10 @@ pub(crate) struct Isakmp {
     pub(crate) informational: Seen,
     /// When we make a new one in its place.
     pub(crate) rekey_at: Option<Instant>,
-    /// When its life is over.
+    /// When it goes: at the end of its life, or some time after it has been replaced.
     pub(crate) dies_at: Option<Instant>,
+    /// When its life is over.
+    pub(crate) life_ends: Option<Instant>,
     /// When its life is so nearly over that its end ends nothing else.
     pub(crate) old_at: Option<Instant>,
     /// The last sequence number of DPD that we sent.
@@ -48,6 +50,7 @@ impl Isakmp {
             informational: Seen::new(MOST_INFORMATIONAL),
             rekey_at: if stands.initiator { cx.after_most_of(rekey) } else { None },
             dies_at: stands.life.map(|life| cx.now + life),
+            life_ends: stands.life.map(|life| cx.now + life),
             // Where the peer's life is longer, and it has been told of ours, ours counts.
             old_at: stands.life.map(|life| cx.now + life.min(lifetime(timing.rekey_ike)) * 9 / 10),
             // [3706:6.2-1]

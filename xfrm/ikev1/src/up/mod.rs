@@ -5,6 +5,7 @@ mod child;
 mod informational;
 mod isakmp;
 mod ours;
+mod outbound;
 mod theirs;
 
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ use ours::Ours;
 use theirs::Theirs;
 
 /// ISAKMP SAs that one connection may have: the one in use, and those that it came from.
-const MOST_ISAKMP: usize = 4;
+const MOST_ISAKMP: usize = 8;
 /// Exchanges that are over and whose last message may have to be repeated.
 const MOST_DONE: usize = 16;
 /// So long they are remembered.
@@ -73,6 +74,7 @@ pub(crate) struct Up {
 struct Done {
     cookies: (u64, u64),
     message_id: u32,
+    child: ChildId,
     digest: [u8; 20],
     third: Vec<Vec<u8>>,
     until: Instant,
@@ -203,7 +205,7 @@ impl Up {
             let quick = self.theirs.remove(at);
             self.theirs_answered(cx, quick, answer)
         } else {
-            Fate::On
+            self.outbound_answered(cx, id, answer)
         };
         self.after(cx, fate)
     }
@@ -269,7 +271,9 @@ impl Up {
 
     fn wake_parts(&mut self, cx: &mut Cx<'_>) -> Fate {
         let now = cx.now;
-        for step in [Self::wake_ours, Self::wake_theirs, Self::wake_children, Self::wake_dpd] {
+        for step in
+            [Self::wake_ours, Self::wake_theirs, Self::wake_outbound, Self::wake_children, Self::wake_dpd]
+        {
             if let over @ Fate::Over(_) = step(self, cx) {
                 return over;
             }
@@ -277,13 +281,7 @@ impl Up {
         if self.isakmp.last().is_some_and(|i| i.rekey_at.is_some_and(|at| at <= now)) {
             self.redial(cx);
         }
-        for at in (0..self.isakmp.len()).rev() {
-            if self.isakmp.get(at).is_some_and(|i| i.dies_at.is_some_and(|at| at <= now)) {
-                let mut isakmp = self.isakmp.remove(at);
-                self.delete_isakmp(cx, &mut isakmp);
-                self.orphaned(cx, &isakmp);
-            }
-        }
+        self.wake_isakmp(cx);
         if self.idle.is_some_and(|at| at <= now) {
             let established = self.established;
             self.end(cx);
@@ -291,6 +289,29 @@ impl Up {
             return Fate::Over(Err(why));
         }
         Fate::On
+    }
+
+    /// Those whose time has come go; not before their life is over while a Quick Mode is under way, or the peer may ask for a
+    /// third message again. It would take back what is up for us.
+    fn wake_isakmp(&mut self, cx: &mut Cx<'_>) {
+        for at in (0..self.isakmp.len()).rev() {
+            let Some(isakmp) = self.isakmp.get_mut(at).filter(|i| i.dies_at.is_some_and(|at| at <= cx.now))
+            else {
+                continue;
+            };
+            let cookies = isakmp.cookies();
+            let busy = self.ours.iter().any(|q| q.cookies == cookies)
+                || self.theirs.iter().any(|q| q.cookies == cookies)
+                || self.done.iter().any(|d| d.cookies == cookies);
+            if busy && isakmp.life_ends.is_none_or(|end| end > cx.now) {
+                let later = cx.now + REPLACED;
+                isakmp.dies_at = Some(isakmp.life_ends.map_or(later, |end| end.min(later)));
+                continue;
+            }
+            let mut isakmp = self.isakmp.remove(at);
+            self.delete_isakmp(cx, &mut isakmp);
+            self.orphaned(cx, &isakmp);
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
@@ -379,8 +400,10 @@ impl Up {
 
     /// Ends everything, and tells the peer.
     fn end(&mut self, cx: &mut Cx<'_>) {
-        for id in self.children.iter().map(|c| c.id).collect::<Vec<_>>() {
-            self.delete_child(cx, id);
+        let children = core::mem::take(&mut self.children);
+        for child in children {
+            self.send_delete(cx, &[child.inbound]);
+            child.closed(cx, None);
         }
         for mut isakmp in core::mem::take(&mut self.isakmp) {
             self.delete_isakmp(cx, &mut isakmp);
@@ -415,6 +438,8 @@ impl Up {
                 done.repeated = done.repeated.saturating_add(1);
                 cx.shared.counters.repeated = cx.shared.counters.repeated.saturating_add(1);
                 cx.transmit_all(path, &done.third);
+                let child = done.child;
+                self.postpone(cx, child);
             }
             return Fate::On;
         }

@@ -9,7 +9,7 @@ use adit_isakmp::v1::{Identification, Message, Notify, NotifyKind, Payload, Secu
 
 use super::child::{Agreement, taken_back};
 use super::{DONE, Done, Fate, MOST_DONE, Up};
-use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, Event, Timer};
+use crate::api::{Answer, Ask, AskId, ChildId, ChildMode, EspKeys, Event, Timer};
 use crate::explain;
 use crate::initiator::{lifetime, value_and_nonce};
 use crate::policy::at;
@@ -43,7 +43,16 @@ enum Step {
     /// The shared secret is being computed.
     Agree { ask: AskId, second: Box<Second> },
     /// The SAs are being installed.
-    Install { ask: AskId, agreement: Box<Agreement>, nr: Vec<u8>, digest: [u8; 20] },
+    Install { ask: AskId, install: Box<Install> },
+}
+
+/// What is being installed.
+struct Install {
+    agreement: Agreement,
+    nr: Vec<u8>,
+    digest: [u8; 20],
+    /// The keys of the outbound SA, where that comes later.
+    outbound: Option<EspKeys>,
 }
 
 /// What the second message says.
@@ -90,8 +99,8 @@ impl Ours {
 impl Ours {
     /// What is being installed is to be taken back.
     pub(super) fn taken_back(&self, cx: &mut Cx<'_>) {
-        if let Step::Install { agreement, .. } = &self.step {
-            taken_back(cx, agreement);
+        if let Step::Install { install, .. } = &self.step {
+            taken_back(cx, &install.agreement);
         }
     }
 }
@@ -191,9 +200,7 @@ impl Up {
             (Step::Agree { second, .. }, Answer::Agreed(Ok(shared))) => {
                 self.agreed(cx, quick, *second, Some(&shared))
             }
-            (Step::Install { agreement, nr, digest, .. }, Answer::Installed(Ok(()))) => {
-                self.installed(cx, quick, *agreement, (&nr, digest))
-            }
+            (Step::Install { install, .. }, Answer::Installed(Ok(()))) => self.installed(cx, quick, *install),
             (Step::Install { .. }, Answer::Installed(Err(why))) => {
                 self.send_delete(cx, &[quick.spi]);
                 self.quick_failed(cx, replaces, why)
@@ -375,25 +382,21 @@ impl Up {
         else {
             return self.quick_failed(cx, quick.replaces, explain::life_over());
         };
-        let sa = self.child_sa(&agreement, inbound, Some(outbound));
-        let ask = cx.ask(Ask::Install(sa));
-        quick.step =
-            Step::Install { ask, agreement: Box::new(agreement), nr: second.nr, digest: second.digest };
+        let (at_once, later) =
+            if self.sends(agreement.selectors) { (None, Some(outbound)) } else { (Some(outbound), None) };
+        let ask = cx.ask(Ask::Install(self.child_sa(&agreement, inbound, at_once)));
+        let install = Install { agreement, nr: second.nr, digest: second.digest, outbound: later };
+        quick.step = Step::Install { ask, install: Box::new(install) };
         self.ours.push(quick);
         Fate::On
     }
 
-    fn installed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        mut quick: Ours,
-        agreement: Agreement,
-        (nr, digest): (&[u8], [u8; 20]),
-    ) -> Fate {
+    fn installed(&mut self, cx: &mut Cx<'_>, mut quick: Ours, install: Install) -> Fate {
+        let Install { agreement, nr, digest, outbound } = install;
         let path = self.path;
         let sealed =
             self.isakmp.iter().find(|i| i.cookies() == quick.cookies).map(|isakmp| {
-                isakmp.channel.seal_third(cx, quick.message_id, &mut quick.iv, (&quick.ni, nr))
+                isakmp.channel.seal_third(cx, quick.message_id, &mut quick.iv, (&quick.ni, &nr))
             });
         let Some(Ok(third)) = sealed else {
             taken_back(cx, &agreement);
@@ -405,8 +408,13 @@ impl Up {
         }
         let (cookies, message_id) = (quick.cookies, quick.message_id);
         let until = cx.now + DONE;
-        self.done.push_back(Done { cookies, message_id, digest, third, until, repeated: 0 });
-        self.child_up(cx, agreement);
+        let (child, selectors) = (agreement.child, agreement.selectors);
+        self.done.push_back(Done { cookies, message_id, child, digest, third, until, repeated: 0 });
+        let sending = self.sending(cx, selectors, outbound);
+        self.child_up(cx, agreement, sending);
+        if !self.sends(selectors) {
+            self.send_by_new(cx, selectors);
+        }
         if let Some(old) = quick.replaces {
             self.retire(cx, old);
         }

@@ -8,6 +8,7 @@ use adit_isakmp::v1::proposal::{self, ChosenEsp, choose_esp};
 use adit_isakmp::v1::{Identification, Message, Notify, NotifyKind, Payload};
 
 use super::child::{Agreement, taken_back};
+use super::outbound::Sending;
 use super::{Fate, Up};
 use crate::api::{Answer, Ask, AskId, ChildId, EspKeys, Event, Timer};
 use crate::explain;
@@ -266,7 +267,7 @@ impl Up {
                 self.send_second(cx, quick, agreement, outbound)
             }
             (Step::Outbound { agreement, .. }, Answer::Installed(Ok(()))) => {
-                self.child_up(cx, *agreement);
+                self.child_up(cx, *agreement, Sending::Yes);
                 Fate::On
             }
             (Step::Outbound { agreement, .. }, Answer::Installed(Err(why))) => {
