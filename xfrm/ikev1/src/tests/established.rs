@@ -250,6 +250,34 @@ fn an_isakmp_sa_stays_as_long_as_a_third_message_may_be_asked_for() {
     assert!(world.ends.iter().all(|e| e.failure().is_none()));
 }
 
+/// strongSwan hands its CHILD_SAs to a new ISAKMP SA when that comes up; what comes up under the old one later goes with it.
+#[test]
+fn what_we_rekey_comes_up_under_the_isakmp_sa_that_stays() {
+    for child_first in [false, true] {
+        let mut world = up(78, config());
+        world.slowest = Duration::from_millis(400);
+        let (sa, child) = (world.ends[0].sa(), Some(child_of(&world.ends[0])));
+        for child in if child_first { [child, None] } else { [None, child] } {
+            world.input(0, Input::Rekey { sa, child });
+            world.run(Duration::from_millis(10));
+        }
+        world.run(Duration::from_secs(6));
+        // Of both in turn, neither begins before the other is over.
+        let all = world.ends[0].events.iter().filter_map(|(_, e)| match e {
+            Event::ChildUp(_) => Some(true),
+            Event::Rekeyed { .. } => Some(false),
+            _ => None,
+        });
+        assert_eq!(all.collect::<Vec<_>>(), [child_first, !child_first]);
+        let kinds = world.log.iter().filter(|(end, ..)| *end == 0).map(|(_, _, bytes)| bytes[18]);
+        let mut kinds: Vec<u8> = kinds.filter(|kind| *kind != 5).skip(5).collect();
+        kinds.dedup();
+        assert_eq!(kinds, if child_first { [32, 2] } else { [2, 32] });
+        world.run(Duration::from_secs(150));
+        assert_eq!(world.same(), 2);
+    }
+}
+
 #[test]
 fn when_both_ends_rekey_at_once_one_pair_stays() {
     for seed in 40..48 {

@@ -12,7 +12,7 @@ use adit_isakmp::v1::{Delete, Identification, Payload};
 
 use super::isakmp::rekey_age;
 use super::outbound::Sending;
-use super::{DONE, Fate, Up};
+use super::{DONE, Fate, IN_TURN, Up, in_turn};
 use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Event, Lease};
 use crate::initiator::{lifetime, shorter};
 use crate::state::Cx;
@@ -239,6 +239,10 @@ impl Up {
         child.rekey_at = None;
         if self.ours.iter().any(|q| q.replaces == Some(id)) || self.theirs.iter().any(|q| q.root == Some(id))
         {
+            return Fate::On;
+        }
+        if self.redialling && in_turn(cx.now, child.dies_at) {
+            child.rekey_at = Some(cx.now + IN_TURN);
             return Fate::On;
         }
         if self.isakmp.is_empty() {

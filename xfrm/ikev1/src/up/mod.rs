@@ -41,6 +41,10 @@ const DONE: Duration = Duration::from_secs(120);
 /// An ISAKMP SA that has been replaced goes after so long: until then the peer may still be about to give its CHILD_SAs to the
 /// new one, which it does not say.
 const REPLACED: Duration = Duration::from_secs(5);
+/// A Quick Mode waits so long at a time for a new ISAKMP SA to be made, and the other way round.
+const IN_TURN: Duration = Duration::from_millis(250);
+/// Nothing that has less of its life left waits.
+const PRESSING: Duration = Duration::from_secs(2);
 /// What is refused is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(20);
 /// A Non-ESP marker's opposite (RFC 3948 §2.3).
@@ -343,8 +347,15 @@ impl Up {
         self.isakmp.iter().map(Isakmp::cookies)
     }
 
+    /// Makes a new ISAKMP SA, after the Quick Mode that is under way: strongSwan hands its CHILD_SAs to the new one when that comes
+    /// up, and what comes up later under the old one it drops with that.
     fn redial(&mut self, cx: &mut Cx<'_>) {
+        let quiet = self.ours.is_empty() && self.theirs.is_empty();
         if let Some(newest) = self.isakmp.last_mut() {
+            if !quiet && in_turn(cx.now, newest.dies_at) {
+                newest.rekey_at = Some(cx.now + IN_TURN);
+                return;
+            }
             newest.rekey_at = None;
         }
         if self.config.is_some() && !self.redialling {
@@ -453,6 +464,11 @@ impl Up {
     fn peer(&self) -> Peer {
         self.isakmp.last().map(|i| i.channel.peer).unwrap_or_default()
     }
+}
+
+/// Whether what is to be rekeyed may wait for something else.
+fn in_turn(now: Instant, dies_at: Option<Instant>) -> bool {
+    dies_at.is_none_or(|at| at > now + PRESSING)
 }
 
 /// See [`Up::key`].
