@@ -1,8 +1,17 @@
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
 use thiserror::Error;
-use zbus::connection::Builder;
+use zbus::connection::{AuthMechanism, Builder};
 use zbus::{Connection, fdo};
 
 use crate::names;
+use crate::proxies::ManagerProxy;
+
+/// Those on the bus by whose names the daemon knows, when it asks polkit, who has a connection of their own. They stay as
+/// long as the process does: one each, without traffic.
+static KEPT: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
 
 /// Which way to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,15 +65,30 @@ pub async fn connect_system() -> Result<Connection, ConnectError> {
     let connection = Builder::system().build().await.map_err(ConnectError::NoBus)?;
     let bus = fdo::DBusProxy::new(&connection).await?;
     let name = zbus::names::BusName::try_from(names::BUS)?;
-    if bus.name_has_owner(name).await.map_err(zbus::Error::from)? {
-        return Ok(connection);
+    if !bus.name_has_owner(name).await.map_err(zbus::Error::from)? {
+        let activatable = bus.list_activatable_names().await.map_err(zbus::Error::from)?;
+        if !activatable.iter().any(|n| n.as_str() == names::BUS) {
+            return Err(ConnectError::NotRunning);
+        }
     }
-    let activatable = bus.list_activatable_names().await.map_err(zbus::Error::from)?;
-    if activatable.iter().any(|n| n.as_str() == names::BUS) {
-        Ok(connection)
-    } else {
-        Err(ConnectError::NotRunning)
+    let Some(own) = handed_over(&connection).await? else { return Ok(connection) };
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    Ok(own)
+}
+
+/// Whom the bus keeps properties and signals from gets a D-Bus connection of their own, if polkit lets them connect at all.
+/// `None`: nothing is kept from them, or everything is; each call then tells why.
+async fn handed_over(bus: &Connection) -> zbus::Result<Option<Connection>> {
+    let manager =
+        ManagerProxy::builder(bus).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+    match manager.version().await {
+        Err(zbus::Error::FDO(error)) if matches!(*error, fdo::Error::AccessDenied(_)) => {}
+        _ => return Ok(None),
     }
+    let Ok(end) = manager.open().await else { return Ok(None) };
+    let stream = UnixStream::from(OwnedFd::from(end));
+    let own = Builder::unix_stream(stream).auth_mechanism(AuthMechanism::Anonymous).p2p().build().await?;
+    Ok(Some(own))
 }
 
 /// A connection to the daemon's private socket, without a bus between.

@@ -2,7 +2,9 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use zbus::names::OwnedInterfaceName;
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant, message, proxy};
+use zbus::{
+    Connection, MatchRule, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, message, proxy,
+};
 
 use crate::names;
 use crate::row::{ConnectionRow, LogEntry};
@@ -45,6 +47,10 @@ pub trait Manager {
 
     /// The same of a profile that is no file of the daemon's: `toml` is its content.
     fn diagnose_content(&self, name: &str, toml: &str) -> zbus::Result<Vec<DoctorCheck>>;
+
+    /// A D-Bus connection of the caller's own, peer to peer, without proving anything (`ANONYMOUS`): it has the objects that
+    /// the caller may see.
+    fn open(&self) -> zbus::Result<OwnedFd>;
 
     /// The daemon's version.
     #[zbus(property(emits_changed_signal = "const"))]

@@ -1,7 +1,9 @@
 //! The daemon: what there is one of, and what D-Bus may ask of it.
 
 mod always;
+mod diagnose;
 mod keys;
+mod person;
 mod required;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_core::{Failure, FailureCode, Secret, Step};
 use adit_crypto::{OsEntropy, Provider};
-use adit_dbus_api::{DoctorCheck, Traffic};
+use adit_dbus_api::Traffic;
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_profile::{LinkName, Profile, Start, TunnelKind};
@@ -224,28 +226,16 @@ impl Daemon {
         how: Raise,
     ) -> Result<ConnectionId, Failure> {
         let profile = self.files.profile_from_content(name, toml)?;
+        if how.limited {
+            person::may_raise(&profile, &self.files)?;
+        }
         self.dial(profile, how).await
-    }
-
-    /// Checks a profile against its servers as they are now, without logging in; and this host for it.
-    ///
-    /// # Errors
-    /// There is no such profile, or it has mistakes.
-    pub async fn diagnose(
-        self: &Arc<Self>,
-        name: &str,
-        toml: Option<&str>,
-    ) -> Result<Vec<DoctorCheck>, Failure> {
-        let profile = match toml {
-            Some(toml) => self.files.profile_from_content(name, toml)?,
-            None => self.files.profile(name)?,
-        };
-        Ok(client::diagnose(self, profile).await)
     }
 
     async fn dial(self: &Arc<Self>, profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
         if let Some(id) = self.registry.live_client(&name) {
+            person::may_meet(&name, self.registry.get(id).map(|facts| facts.owner), how)?;
             // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
             let waits = self.registry.get(id).is_some_and(|facts| facts.state == State::Standby);
             if let Some(handle) = lock(&self.clients).get(&id).filter(|_| waits) {
@@ -254,7 +244,7 @@ impl Daemon {
             return Ok(id);
         }
         let new = Facts::new(Role::Client, &name, &profile.server());
-        let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, ..new };
+        let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, owner: how.owner, ..new };
         let id = self.registry.add(facts);
         let daemon = Arc::clone(self);
         let handle = client::start(Dial { id, profile, daemon, persistent: how.persistent });

@@ -30,6 +30,18 @@ pub enum Role {
     Server,
 }
 
+/// Whose a connection that we dialled is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Owner {
+    /// This host's: of a profile in the daemon's folder.
+    #[default]
+    Host,
+    /// Of content that root, or a member of the group `adit`, handed over.
+    Administrator,
+    /// Of content that this user, who is neither, handed over.
+    Person(u32),
+}
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -135,6 +147,8 @@ pub struct Facts {
     pub profile: String,
     /// Who dialled.
     pub role: Role,
+    /// Whose it is.
+    pub owner: Owner,
     /// What carries it, or is to.
     pub tunnel: TunnelKind,
     /// What was tried before, and came to nothing.
@@ -204,6 +218,7 @@ impl Facts {
         Self {
             profile: profile.to_owned(),
             role,
+            owner: Owner::Host,
             tunnel: TunnelKind::Ikev2,
             tried: Vec::new(),
             state: State::Connecting,
@@ -240,8 +255,11 @@ impl Facts {
     /// What was said of a tunnel that is gone is not said of the next one, which may be of another type.
     pub fn begin_anew(&mut self) {
         let Self { profile, role, tunnel, state, step, since, server, tried, rekeys, moves, .. } = self;
+        let (owner, dns_by_caller) = (self.owner, self.dns_by_caller);
         let (last_error, wanted) = (self.last_error.take(), self.wanted.take());
         *self = Self {
+            owner,
+            dns_by_caller,
             tunnel: *tunnel,
             state: *state,
             step: std::mem::take(step),

@@ -287,7 +287,9 @@ fn files(host: &Host, folder: &Path, stage: &Path) -> Result<(), String> {
         printf '127.0.0.1 localhost\\n::1 localhost\\n' > /etc/hosts
         [ ! -d /etc/strongswan.d ] || printf '{log}\\n' > /etc/strongswan.d/zz-lab.conf
         [ ! -d {inside}/packaging/dbus ] || {{ mkdir -p /etc/dbus-1/system.d; cp {inside}/packaging/dbus/*.conf /etc/dbus-1/system.d/; }}
-        [ ! -d {inside}/packaging/polkit ] || {{ mkdir -p /etc/polkit-1/rules.d; cp {inside}/packaging/polkit/*.rules /etc/polkit-1/rules.d/; }}
+        [ ! -d {inside}/packaging/polkit ] || {{
+            mkdir -p /etc/polkit-1/rules.d /etc/polkit-1/actions
+            cp {inside}/packaging/polkit/*.rules /etc/polkit-1/rules.d/; cp {inside}/packaging/polkit/*.policy /etc/polkit-1/actions/; }}
         [ ! -d {inside}/files ] || cp -R {inside}/files/. /
         mkdir -p /etc/adit/profiles /var/lib/adit /run/adit
         chown adit:adit /var/lib/adit /run/adit; chmod 0750 /var/lib/adit; chmod 0755 /run/adit"

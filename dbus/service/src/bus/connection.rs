@@ -26,6 +26,10 @@ impl ConnectionObject {
     fn read<T: Default>(&self, read: impl FnOnce(Facts) -> T) -> T {
         self.daemon.registry().get(self.id).map(read).unwrap_or_default()
     }
+
+    async fn admit(&self, bus: &Connection, header: &Header<'_>) -> Result<(), ApiError> {
+        self.gate.admit_to(bus, header, self.daemon.registry().get(self.id)).await.map(drop)
+    }
 }
 
 pub(super) fn role_word(role: Role) -> String {
@@ -77,7 +81,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
-        self.gate.admit(bus, &header).await?;
+        self.admit(bus, &header).await?;
         Ok(self.daemon.down(self.id).await?)
     }
 
@@ -87,7 +91,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<u32, ApiError> {
-        self.gate.admit(bus, &header).await?;
+        self.admit(bus, &header).await?;
         Ok(self.daemon.rekey(self.id, which.parse()?).await?)
     }
 
@@ -96,7 +100,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<HashMap<String, u64>, ApiError> {
-        self.gate.admit(bus, &header).await?;
+        self.admit(bus, &header).await?;
         Ok(self.daemon.statistics(self.id).await?.to_map())
     }
 
@@ -109,7 +113,7 @@ impl ConnectionObject {
     ) -> Result<(), ApiError> {
         // Zeroized however this ends.
         let secret = Secret::new(value);
-        self.gate.admit(bus, &header).await?;
+        self.admit(bus, &header).await?;
         Ok(self.daemon.provide_secret(self.id, field, secret)?)
     }
 

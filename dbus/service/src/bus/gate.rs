@@ -1,13 +1,17 @@
-//! Who may do what. Until there is polkit: root and the group `adit` may everything. Others are refused every method
-//! here; properties are kept from them by the bus' own policy (`packaging/dbus`) and by the private socket's mode.
+//! Who may do what. Root and members of the group `adit` may everything; of anybody else on the system bus polkit is asked,
+//! at each call. Properties and signals are kept from them by the bus' own policy (`packaging/dbus`): they see what is theirs
+//! to see on a D-Bus connection of their own, which `Open` hands over.
 
 use std::ffi::CString;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::ApiError;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use zbus::message::Header;
+use zbus::message::{Flags, Header};
+use zbus::names::{OwnedUniqueName, UniqueName};
 
+use super::polkit::{self, Action};
+use crate::registry::{Facts, Owner, Role};
 use crate::rights::GROUP;
 
 /// A caller, as the kernel or the bus vouches for it.
@@ -19,6 +23,27 @@ pub(crate) struct Caller {
     pub gids: Vec<u32>,
 }
 
+impl Caller {
+    /// Root and members of the group `adit`.
+    pub(crate) fn may_everything(&self) -> bool {
+        self.uid == 0 || adit_gid().is_some_and(|gid| self.gids.contains(&gid))
+    }
+
+    /// Whose a connection is of content that this caller hands over.
+    pub(crate) fn as_owner(&self) -> Owner {
+        if self.may_everything() { Owner::Administrator } else { Owner::Person(self.uid) }
+    }
+
+    /// Whether a connection is one that this caller may know of, if it may connect at all.
+    fn sees(&self, facts: &Facts) -> bool {
+        match (facts.role, facts.owner) {
+            (Role::Client, Owner::Host) => true,
+            (Role::Client, Owner::Person(uid)) => uid == self.uid,
+            (Role::Client, Owner::Administrator) | (Role::Server, _) => false,
+        }
+    }
+}
+
 /// Where a connection's callers are known from.
 #[derive(Clone, Debug)]
 pub(crate) enum Gate {
@@ -26,31 +51,133 @@ pub(crate) enum Gate {
     Bus,
     /// The socket's one peer.
     Peer(Caller),
+    /// Whoever has that name on the bus, where this connection was handed over.
+    Opened {
+        /// Who that is.
+        caller: Caller,
+        /// The bus.
+        bus: zbus::Connection,
+        /// The name, which goes with its owner and is never used again.
+        name: OwnedUniqueName,
+    },
 }
 
 impl Gate {
-    /// Lets root and members of the group `adit` pass.
+    /// Lets root and members of the group `adit` pass, and whom polkit allows `action`. `profile`: the one it is about.
     pub(crate) async fn admit(
         &self,
         connection: &zbus::Connection,
         header: &Header<'_>,
+        action: Action,
+        profile: Option<&str>,
     ) -> Result<Caller, ApiError> {
-        let caller = match self {
-            Self::Peer(caller) => caller.clone(),
+        let caller = self.caller(connection, header).await?;
+        if caller.may_everything() {
+            return Ok(caller);
+        }
+        let may_ask = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        let allowed = match self.at_polkit(connection, header) {
+            Some((bus, who)) => polkit::allows(bus, &who, action, profile, may_ask).await,
+            None => Ok(false),
+        };
+        match allowed {
+            Ok(true) => Ok(caller),
+            Ok(false) => Err(refused(&caller, action).into()),
+            Err(why) => {
+                tracing::info!(
+                    user = caller.uid,
+                    action = action.id(),
+                    "polkit is not there to allow it: {why}"
+                );
+                Err(refused(&caller, action).into())
+            }
+        }
+    }
+
+    /// Lets pass who may do something to that connection: it is theirs, or it is this host's and they may connect, or it is
+    /// of the server and they may do that.
+    pub(crate) async fn admit_to(
+        &self,
+        connection: &zbus::Connection,
+        header: &Header<'_>,
+        facts: Option<Facts>,
+    ) -> Result<Caller, ApiError> {
+        // Whether there is such a connection is for those to know who may connect.
+        let Some(facts) = facts else { return self.admit(connection, header, Action::Connect, None).await };
+        match (facts.role, facts.owner) {
+            (Role::Server, _) => self.admit(connection, header, Action::Server, Some(&facts.profile)).await,
+            (Role::Client, Owner::Host) => {
+                self.admit(connection, header, Action::Connect, Some(&facts.profile)).await
+            }
+            (Role::Client, Owner::Administrator | Owner::Person(_)) => {
+                let caller = self.caller(connection, header).await?;
+                match caller.may_everything() || caller.sees(&facts) {
+                    true => Ok(caller),
+                    false => Err(not_theirs(&caller).into()),
+                }
+            }
+        }
+    }
+
+    /// Whether that connection is shown to whoever is behind this gate.
+    pub(crate) fn shows(&self, facts: &Facts) -> bool {
+        match self {
+            // One D-Bus connection for all of them; who gets its signals says the bus' policy.
+            Self::Bus => true,
+            Self::Peer(caller) | Self::Opened { caller, .. } => caller.may_everything() || caller.sees(facts),
+        }
+    }
+
+    /// The same, of a caller that was admitted.
+    pub(crate) fn shows_to(caller: &Caller, facts: &Facts, server: bool) -> bool {
+        caller.may_everything() || caller.sees(facts) || (server && facts.role == Role::Server)
+    }
+
+    /// Who calls.
+    async fn caller(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Caller, Failure> {
+        match self {
+            Self::Peer(caller) | Self::Opened { caller, .. } => Ok(caller.clone()),
             Self::Bus => ask_bus(connection, header).await.map_err(|e| {
                 let text = format!("the bus does not say who is calling: {e}");
                 Failure::new(FailureCode::NotAuthorized, Step::Profile, text)
-            })?,
-        };
-        if caller.uid == 0 || adit_gid().is_some_and(|gid| caller.gids.contains(&gid)) {
-            return Ok(caller);
+            }),
         }
-        let who = User::from_uid(Uid::from_raw(caller.uid)).ok().flatten();
-        let name = who.map_or_else(|| caller.uid.to_string(), |u| u.name);
-        let text = format!("user {name} may not do this: only root and the group {GROUP} may");
-        Err(Failure::new(FailureCode::NotAuthorized, Step::Profile, text)
-            .hint(format!("use sudo, or have root run  usermod -aG {GROUP} {name}  and log in again"))
-            .into())
+    }
+
+    /// By what polkit knows them. Nobody but members may open the private socket, and no bus vouches for who did.
+    fn at_polkit<'g>(
+        &'g self,
+        connection: &'g zbus::Connection,
+        header: &'g Header<'_>,
+    ) -> Option<(&'g zbus::Connection, UniqueName<'g>)> {
+        match self {
+            Self::Bus => Some((connection, header.sender()?.clone())),
+            Self::Opened { bus, name, .. } => Some((bus, name.inner().clone())),
+            Self::Peer(_) => None,
+        }
+    }
+}
+
+fn refused(caller: &Caller, action: Action) -> Failure {
+    let (name, id) = (caller.name(), action.id());
+    let text = format!(
+        "user {name} may not do this: only root and the group {GROUP} may, and whom polkit allows {id}"
+    );
+    Failure::new(FailureCode::NotAuthorized, Step::Profile, text)
+        .hint(format!("use sudo, or have root run  usermod -aG {GROUP} {name}  and log in again"))
+}
+
+fn not_theirs(caller: &Caller) -> Failure {
+    let text = format!("the connection is another person's: user {} may not touch it", caller.name());
+    Failure::new(FailureCode::NotAuthorized, Step::Profile, text)
+        .hint(format!("whoever raised it may, and root, and the group {GROUP}"))
+}
+
+impl Caller {
+    /// The user's name, or number.
+    pub(crate) fn name(&self) -> String {
+        let who = User::from_uid(Uid::from_raw(self.uid)).ok().flatten();
+        who.map_or_else(|| self.uid.to_string(), |u| u.name)
     }
 }
 

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck, LogEntry};
 use zbus::message::Header;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, interface};
 
 use super::connection::{role_word, text, texts};
-use super::gate::Gate;
+use super::gate::{Caller, Gate};
 use super::objects::{connection_path, show_connection};
 use super::options::raise;
+use super::places::{MOST_OF_A_USER, Places};
+use super::polkit::Action;
+use super::private;
 use crate::daemon::Daemon;
-use crate::registry::{ConnectionId, Facts};
+use crate::raise::Raise;
+use crate::registry::{ConnectionId, Facts, Role};
 
 pub(crate) struct ManagerObject {
     pub(super) daemon: Arc<Daemon>,
     pub(super) gate: Gate,
+    /// For those who call `Open`.
+    pub(super) places: Places,
 }
 
 impl ManagerObject {
@@ -29,6 +35,22 @@ impl ManagerObject {
         })?;
         Ok(connection_path(id))
     }
+
+    /// Whether that caller may know of the server's clients, where there are any.
+    async fn shows_clients_to(&self, caller: &Caller, bus: &Connection, header: &Header<'_>) -> bool {
+        let is_client = |_, facts: &Facts| (facts.role == Role::Server).then_some(());
+        caller.may_everything()
+            || (!self.daemon.registry().read(is_client).is_empty()
+                && self.gate.admit(bus, header, Action::Server, None).await.is_ok())
+    }
+}
+
+fn too_many(caller: &Caller) -> Failure {
+    let text = format!(
+        "user {} has {MOST_OF_A_USER} D-Bus connections to aditd already, or all users together too many",
+        caller.name()
+    );
+    Failure::new(FailureCode::PeerBusy, Step::Profile, text).hint("close those that nobody uses")
 }
 
 fn row(id: ConnectionId, facts: &Facts) -> ConnectionRow {
@@ -54,8 +76,9 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedObjectPath, ApiError> {
-        self.gate.admit(bus, &header).await?;
-        let id = self.daemon.up_as(profile, raise(&options)?).await?;
+        let caller = self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
+        let how = Raise { limited: !caller.may_everything(), ..raise(&options)? };
+        let id = self.daemon.up_as(profile, how).await?;
         self.shown(bus, id).await
     }
 
@@ -67,8 +90,9 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedObjectPath, ApiError> {
-        self.gate.admit(bus, &header).await?;
-        let id = self.daemon.up_content(name, toml, raise(&options)?).await?;
+        let caller = self.gate.admit(bus, &header, Action::OwnProfiles, None).await?;
+        let how = Raise { owner: caller.as_owner(), limited: !caller.may_everything(), ..raise(&options)? };
+        let id = self.daemon.up_content(name, toml, how).await?;
         self.shown(bus, id).await
     }
 
@@ -77,7 +101,7 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
-        self.gate.admit(bus, &header).await?;
+        self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
         Ok(self.daemon.reload().await?)
     }
 
@@ -86,8 +110,10 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<ConnectionRow>, ApiError> {
-        self.gate.admit(bus, &header).await?;
-        Ok(self.daemon.registry().read(|id, facts| Some(row(id, facts))))
+        let caller = self.gate.admit(bus, &header, Action::Connect, None).await?;
+        let server = self.shows_clients_to(&caller, bus, &header).await;
+        let shown = |facts: &Facts| Gate::shows_to(&caller, facts, server);
+        Ok(self.daemon.registry().read(|id, facts| shown(facts).then(|| row(id, facts))))
     }
 
     async fn get_connection(
@@ -96,9 +122,11 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedObjectPath, ApiError> {
-        self.gate.admit(bus, &header).await?;
         let id = ConnectionId(number);
-        if self.daemon.registry().get(id).is_none() {
+        let facts = self.daemon.registry().get(id);
+        let none = facts.is_none();
+        self.gate.admit_to(bus, &header, facts).await?;
+        if none {
             let failure = Failure::new(FailureCode::NotFound, Step::Profile, "there is no such connection");
             return Err(failure.hint("ctl status  shows the connections").into());
         }
@@ -112,7 +140,8 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<LogEntry>, ApiError> {
-        self.gate.admit(bus, &header).await?;
+        // A name says of a line neither whose connection that was nor whose client.
+        self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
         Ok(self.daemon.registry().log(name, after))
     }
 
@@ -121,7 +150,7 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
-        self.gate.admit(bus, &header).await?;
+        self.gate.admit(bus, &header, Action::Connect, None).await?;
         Ok(crate::doctor::checks(&self.daemon).await)
     }
 
@@ -131,8 +160,8 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
-        self.gate.admit(bus, &header).await?;
-        Ok(self.daemon.diagnose(profile, None).await?)
+        self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
+        Ok(self.daemon.diagnose(profile).await?)
     }
 
     async fn diagnose_content(
@@ -142,8 +171,30 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
-        self.gate.admit(bus, &header).await?;
-        Ok(self.daemon.diagnose(name, Some(toml)).await?)
+        let caller = self.gate.admit(bus, &header, Action::OwnProfiles, None).await?;
+        Ok(self.daemon.diagnose_content(name, toml, !caller.may_everything()).await?)
+    }
+
+    async fn open(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<OwnedFd, ApiError> {
+        let caller = self.gate.admit(bus, &header, Action::Connect, None).await?;
+        let (Gate::Bus, Some(name)) = (&self.gate, header.sender()) else {
+            let text = "this D-Bus connection is the caller's own already";
+            return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).into());
+        };
+        let Some(place) = self.places.take(caller.uid) else { return Err(too_many(&caller).into()) };
+        let gate = Gate::Opened { caller, bus: bus.clone(), name: name.clone().into() };
+        let end = private::open(&self.daemon, gate, place).map_err(|e| {
+            Failure::new(
+                FailureCode::Internal,
+                Step::Profile,
+                format!("no D-Bus connection can be made: {e}"),
+            )
+        })?;
+        Ok(end.into())
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

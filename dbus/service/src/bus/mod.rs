@@ -6,6 +6,8 @@ mod manager;
 mod networks;
 mod objects;
 mod options;
+mod places;
+mod polkit;
 mod private;
 mod profile;
 mod sleep;
@@ -19,6 +21,7 @@ use tracing::{info, warn};
 use crate::BusChoice;
 use crate::daemon::Daemon;
 use gate::Gate;
+use places::Places;
 
 /// What keeps `org.adit1` offered; dropping it ends that.
 pub struct Buses {
@@ -39,7 +42,8 @@ impl Drop for Buses {
 /// The socket cannot be made; the system bus was demanded and is not there or refuses the name.
 pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
     let socket = private::Socket::bind(&daemon.settings().socket)?;
-    let mut tasks = vec![tokio::spawn(private::accept(socket.listener(), Arc::clone(daemon)))];
+    let accept = private::accept(socket.listener(), Arc::clone(daemon), Places::default());
+    let mut tasks = vec![tokio::spawn(accept)];
     match daemon.settings().bus {
         BusChoice::None => {}
         choice => match system_bus(daemon).await {

@@ -15,6 +15,7 @@ use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
 use super::connection::{ConnectionObject, children, moves, role_word, text, texts, tried, wanted};
 use super::gate::Gate;
 use super::manager::ManagerObject;
+use super::places::Places;
 use super::profile::ProfileObject;
 use crate::daemon::Daemon;
 use crate::registry::{ConnectionId, Facts, Notice, Role, State};
@@ -57,10 +58,12 @@ impl Objects {
     pub(crate) async fn serve(builder: Builder<'_>, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<Self> {
         // Subscribed first: what happens meanwhile is seen twice rather than never.
         let notices = daemon.registry().subscribe();
-        let manager = ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone() };
+        let manager =
+            ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone(), places: Places::default() };
         let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
         let (mut told, mut profiles) = (BTreeSet::new(), Vec::new());
-        for (id, role) in daemon.registry().read(|id, facts| Some((id, facts.role))) {
+        let shown = |id, facts: &Facts| gate.shows(facts).then_some((id, facts.role));
+        for (id, role) in daemon.registry().read(shown) {
             told.insert(id);
             // A server's client gets an object when somebody asks for it: there may be 20,000.
             if role == Role::Client {
@@ -101,7 +104,8 @@ impl Objects {
 
     /// After notices were lost: what has gone and come since, and all that is known of our own connections.
     async fn show_everything(&mut self) -> zbus::Result<()> {
-        let now = self.daemon.registry().read(|id, facts| Some((id, facts.role)));
+        let shown = |id, facts: &Facts| self.gate.shows(facts).then_some((id, facts.role));
+        let now = self.daemon.registry().read(shown);
         let ids: BTreeSet<ConnectionId> = now.iter().map(|(id, _)| *id).collect();
         let gone: Vec<ConnectionId> = self.told.difference(&ids).copied().collect();
         for id in gone {
@@ -118,6 +122,15 @@ impl Objects {
     }
 
     async fn apply(&mut self, notice: Notice) -> zbus::Result<()> {
+        // Of what is not shown here, nothing is told.
+        let about = match &notice {
+            Notice::Added(_) | Notice::Profiles => None,
+            Notice::Changed(id, _) | Notice::Removed(id, _) | Notice::Progress(id, _, _) => Some(id),
+            Notice::RekeyRefused(id, _) | Notice::State(id, _, _, _) => Some(id),
+        };
+        if !matches!(self.gate, Gate::Bus) && about.is_some_and(|id| !self.told.contains(id)) {
+            return Ok(());
+        }
         match notice {
             Notice::Added(id) => self.add(id).await,
             Notice::Changed(id, facts) => self.changed(id, &facts.0, &facts.1).await,
@@ -141,7 +154,9 @@ impl Objects {
         if self.told.contains(&id) {
             return Ok(());
         }
-        let Some(facts) = self.daemon.registry().get(id) else { return Ok(()) };
+        let Some(facts) = self.daemon.registry().get(id).filter(|facts| self.gate.shows(facts)) else {
+            return Ok(());
+        };
         self.told.insert(id);
         match facts.role {
             Role::Client => show_connection(&self.connection, &self.daemon, &self.gate, id).await,

@@ -1,21 +1,26 @@
-//! The private socket: `org.adit1` peer to peer, for hosts without a bus and for scripts at boot.
+//! `org.adit1` peer to peer: on the private socket, for hosts without a bus and for scripts at boot; and on connections that
+//! `Open` hands over.
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
-use tracing::debug;
+use tokio::net::UnixListener;
+use tracing::{debug, warn};
 use zbus::Guid;
+use zbus::connection::{AuthMechanism, Builder};
 
 use super::gate::{Caller, Gate, groups_of};
 use super::objects::Objects;
+use super::places::{Place, Places};
 use crate::daemon::Daemon;
 
-/// Peers on the socket at once; more wait to be let in.
-const MOST_PEERS: usize = 256;
+/// How long a peer may take to say that it speaks D-Bus.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket's file, which goes with it.
 pub(crate) struct Socket {
@@ -58,15 +63,25 @@ impl Drop for Socket {
     }
 }
 
-/// Lets peers in, each with the rights of its own credentials.
-pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
-    let places = Arc::new(tokio::sync::Semaphore::new(MOST_PEERS));
+/// Lets peers in, each with the rights of its own credentials. A user who has too many already is turned away.
+pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, places: Places) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok(credentials) = stream.peer_cred() else { continue };
+        let Some(place) = places.take(credentials.uid()) else {
+            warn!(user = credentials.uid(), "too many peers of one user on the private socket: turned away");
+            continue;
+        };
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move {
-            if let Err(e) = serve(stream, daemon).await {
+            let mut gids = groups_of(credentials.uid());
+            gids.push(credentials.gid());
+            let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
+            let served = match stream.into_std() {
+                Ok(stream) => serve(Builder::unix_stream(stream), daemon, gate).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(e) = served {
                 debug!(error = %e, "a peer on the private socket");
             }
             drop(place);
@@ -74,13 +89,28 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
     }
 }
 
-async fn serve(stream: UnixStream, daemon: Arc<Daemon>) -> zbus::Result<()> {
-    let credentials = stream.peer_cred()?;
-    let mut gids = groups_of(credentials.uid());
-    gids.push(credentials.gid());
-    let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
-    let builder = zbus::connection::Builder::unix_stream(stream.into_std()?).server(Guid::generate()).p2p();
-    let objects = Objects::serve(builder, daemon, gate).await?;
+/// A D-Bus connection of its own for whoever calls `Open`; what is returned is the end for them. Whoever has it is who
+/// called, so nobody proves anything on it (`ANONYMOUS`). It ends with either end, and with its owner's name on the bus.
+///
+/// # Errors
+/// No more sockets.
+pub(crate) fn open(daemon: &Arc<Daemon>, gate: Gate, place: Place) -> io::Result<OwnedFd> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let daemon = Arc::clone(daemon);
+    tokio::spawn(async move {
+        let builder = Builder::unix_stream(ours).auth_mechanism(AuthMechanism::Anonymous);
+        if let Err(e) = serve(builder, daemon, gate).await {
+            debug!(error = %e, "a D-Bus connection that was handed over");
+        }
+        drop(place);
+    });
+    Ok(theirs.into())
+}
+
+async fn serve(builder: Builder<'static>, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<()> {
+    let builder = builder.server(Guid::generate()).p2p();
+    let served = tokio::time::timeout(PATIENCE, Objects::serve(builder, daemon, gate)).await;
+    let objects = served.map_err(|_| zbus::Error::Handshake("nothing was said".to_owned()))??;
     let connection = objects.connection().clone();
     tokio::select! {
         () = objects.follow() => {}
