@@ -1,6 +1,4 @@
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 use zbus::connection::{AuthMechanism, Builder};
@@ -8,10 +6,6 @@ use zbus::{Connection, fdo};
 
 use crate::names;
 use crate::proxies::ManagerProxy;
-
-/// Those on the bus by whose names the daemon knows, when it asks polkit, who has a connection of their own. They stay as
-/// long as the process does: one each, without traffic.
-static KEPT: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
 
 /// Which way to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,7 +66,8 @@ pub async fn connect_system() -> Result<Connection, ConnectError> {
         }
     }
     let Some(own) = handed_over(&connection).await? else { return Ok(connection) };
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    // The daemon asks polkit about the name that this connection has on the bus: it stays as long as the process does.
+    Box::leak(Box::new(connection));
     Ok(own)
 }
 
@@ -86,8 +81,8 @@ async fn handed_over(bus: &Connection) -> zbus::Result<Option<Connection>> {
         _ => return Ok(None),
     }
     let Ok(end) = manager.open().await else { return Ok(None) };
-    let stream = UnixStream::from(OwnedFd::from(end));
-    let own = Builder::unix_stream(stream).auth_mechanism(AuthMechanism::Anonymous).p2p().build().await?;
+    let end = OwnedFd::from(end).into();
+    let own = Builder::unix_stream(end).auth_mechanism(AuthMechanism::Anonymous).p2p().build().await?;
     Ok(Some(own))
 }
 
