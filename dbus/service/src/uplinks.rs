@@ -259,16 +259,14 @@ mod tests {
         assert_eq!(**seen.borrow(), [link("wlan0")]);
     }
 
-    /// What the host has after each step, as (metric, router), when these routes are wanted one after the other.
-    async fn steps(wanted: &[&[(u32, &str)]]) -> Vec<Vec<Change>> {
-        let folder = tempfile::tempdir().unwrap();
+    /// What the host has after each step, when the one and then the other route is wanted.
+    async fn steps(folder: &std::path::Path, wanted: [&Change; 2]) -> Result<Vec<Vec<Change>>, HostError> {
         let host = Arc::new(RecordingHost::new());
-        let journal = Journal::open(folder.path(), "uplinks").unwrap();
+        let journal = Journal::open(folder, "uplinks")?;
         let changes = Some(Changes::new(Arc::clone(&host) as _, journal));
         let mut work = Work { changes, ..Work::default() };
-        for routes in wanted {
-            let routes = routes.iter().map(|(metric, router)| route(*metric, router)).collect();
-            Uplinks::carry_out(&mut work, routes).await.unwrap();
+        for route in wanted {
+            Uplinks::carry_out(&mut work, vec![route.clone()]).await?;
         }
         let mut has: Vec<Change> = Vec::new();
         let step = |did: &RecordedHost| {
@@ -278,14 +276,15 @@ mod tests {
             }
             has.clone()
         };
-        host.log().iter().map(step).collect()
+        Ok(host.log().iter().map(step).collect())
     }
 
-    fn route(metric: u32, gateway: &str) -> Change {
+    fn route(metric: u32, router: u8) -> Change {
+        let gateway = IpAddr::from([192, 168, 1, router]);
         Change::Route(Route {
             table: 7,
             destination: adit_core::Prefix::ANY_V4,
-            target: Target::Gateway { link: "wlan0".into(), gateway: gateway.parse().unwrap() },
+            target: Target::Gateway { link: "wlan0".into(), gateway },
             source: None,
             metric,
         })
@@ -294,18 +293,18 @@ mod tests {
     /// NetworkManager gives a link's default route another metric when another link is plugged in.
     #[tokio::test]
     async fn a_link_whose_routes_change_has_a_way_out_at_every_moment() {
-        let (old, new) = ((600, "192.168.1.1"), (700, "192.168.1.254"));
-        let steps = steps(&[&[old], &[new]]).await;
-        let [old, new] = [old, new].map(|(metric, router)| route(metric, router));
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (route(600, 1), route(700, 254));
+        let steps = steps(folder.path(), [&old, &new]).await.unwrap();
         assert_eq!(steps, [vec![old.clone()], vec![old, new.clone()], vec![new]]);
     }
 
     /// The kernel takes no second route of one metric.
     #[tokio::test]
     async fn a_route_makes_room_for_one_of_the_same_metric() {
-        let (old, new) = ((600, "192.168.1.1"), (600, "192.168.1.254"));
-        let steps = steps(&[&[old], &[new]]).await;
-        let [old, new] = [old, new].map(|(metric, router)| route(metric, router));
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (route(600, 1), route(600, 254));
+        let steps = steps(folder.path(), [&old, &new]).await.unwrap();
         assert_eq!(steps, [vec![old], vec![], vec![new]]);
     }
 

@@ -122,10 +122,10 @@ impl Objects {
     }
 
     async fn apply(&mut self, notice: Notice) -> zbus::Result<()> {
-        // Of what is not shown here, nothing is told.
+        // Of what is not shown here, nothing is told. An object that `Up` has answered goes, announced or not.
         let about = match &notice {
-            Notice::Added(_) | Notice::Profiles => None,
-            Notice::Changed(id, _) | Notice::Removed(id, _) | Notice::Progress(id, _, _) => Some(id),
+            Notice::Added(_) | Notice::Removed(..) | Notice::Profiles => None,
+            Notice::Changed(id, _) | Notice::Progress(id, _, _) => Some(id),
             Notice::RekeyRefused(id, _) | Notice::State(id, _, _, _) => Some(id),
         };
         if !matches!(self.gate, Gate::Bus) && about.is_some_and(|id| !self.told.contains(id)) {

@@ -23,11 +23,11 @@ impl Places {
     pub(crate) fn take(&self, uid: u32) -> Option<Place> {
         let mut taken = self.lock();
         let others: usize = taken.iter().filter(|(of, _)| **of != 0).map(|(_, count)| count).sum();
-        let own = taken.entry(uid).or_default();
-        if *own >= MOST_OF_A_USER || (uid != 0 && others >= MOST) {
+        let own = taken.get(&uid).copied().unwrap_or_default();
+        if own >= MOST_OF_A_USER || (uid != 0 && others >= MOST) {
             return None;
         }
-        *own += 1;
+        taken.insert(uid, own + 1);
         drop(taken);
         Some(Place { of: self.clone(), uid })
     }
