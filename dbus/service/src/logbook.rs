@@ -55,7 +55,10 @@ impl Logbook {
             Line::RekeyRefused(why) => of(why, LogEntry { event: "rekey-refused".into(), ..empty }),
             Line::State { new, reason, failure } => {
                 let entry = LogEntry { event: new.as_str().into(), reason: kept(reason), ..empty };
-                failure.map_or_else(|| entry.clone(), |why| of(why, entry.clone()))
+                match failure {
+                    Some(why) => of(why, entry),
+                    None => entry,
+                }
             }
         };
         if !self.names.contains_key(name) && self.names.len() >= NAMES {

@@ -186,14 +186,14 @@ impl ManagerObject {
             return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).into());
         };
         let Some(place) = self.places.take(caller.uid) else { return Err(too_many(&caller).into()) };
-        let gate = Gate::Opened { caller, bus: bus.clone(), name: name.clone().into() };
-        let end = private::open(&self.daemon, gate, place).map_err(|e| {
-            Failure::new(
-                FailureCode::Internal,
-                Step::Profile,
-                format!("no D-Bus connection can be made: {e}"),
-            )
-        })?;
+        let end =
+            private::open(&self.daemon, caller, (bus.clone(), name.clone().into()), place).map_err(|e| {
+                Failure::new(
+                    FailureCode::Internal,
+                    Step::Profile,
+                    format!("no D-Bus connection can be made: {e}"),
+                )
+            })?;
         Ok(end.into())
     }
 

@@ -348,6 +348,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_ends_when_its_owner_has_left_the_bus() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, ..) = pair(folder.path(), |_| {}).await;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (leave, left) = tokio::sync::oneshot::channel::<()>();
+        let gate = Gate::Peer(Caller { uid: 0, gids: Vec::new() });
+        let builder = zbus::connection::Builder::unix_stream(ours);
+        let over = async { drop(left.await) };
+        let served = tokio::spawn(crate::bus::private::serve(builder, daemon, gate, over));
+        let caller = zbus::connection::Builder::unix_stream(theirs).p2p().build().await.unwrap();
+        ManagerProxy::new(&caller).await.unwrap().version().await.unwrap();
+        leave.send(()).unwrap();
+        caller.closed().await;
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn the_documents_say_what_the_service_says() {
         let folder = tempfile::tempdir().unwrap();
         let (daemon, mut objects, caller) = pair(folder.path(), |_| {}).await;

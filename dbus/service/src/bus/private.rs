@@ -2,6 +2,7 @@
 //! `Open` hands over.
 
 use std::fs::Permissions;
+use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::net::UnixListener;
 use tracing::{debug, warn};
-use zbus::Guid;
 use zbus::connection::{AuthMechanism, Builder};
+use zbus::names::OwnedUniqueName;
+use zbus::{Connection, Guid, fdo};
 
 use super::gate::{Caller, Gate, groups_of};
 use super::objects::Objects;
@@ -78,7 +81,7 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
             gids.push(credentials.gid());
             let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
             let served = match stream.into_std() {
-                Ok(stream) => serve(Builder::unix_stream(stream), daemon, gate).await,
+                Ok(stream) => serve(Builder::unix_stream(stream), daemon, gate, pending()).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(e) = served {
@@ -94,12 +97,18 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
 ///
 /// # Errors
 /// No more sockets.
-pub(crate) fn open(daemon: &Arc<Daemon>, gate: Gate, place: Place) -> io::Result<OwnedFd> {
+pub(crate) fn open(
+    daemon: &Arc<Daemon>,
+    caller: Caller,
+    (bus, name): (Connection, OwnedUniqueName),
+    place: Place,
+) -> io::Result<OwnedFd> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     let daemon = Arc::clone(daemon);
     tokio::spawn(async move {
         let builder = Builder::unix_stream(ours).auth_mechanism(AuthMechanism::Anonymous);
-        if let Err(e) = serve(builder, daemon, gate).await {
+        let left = left(bus.clone(), name.clone());
+        if let Err(e) = serve(builder, daemon, Gate::Opened { caller, bus, name }, left).await {
             debug!(error = %e, "a D-Bus connection that was handed over");
         }
         drop(place);
@@ -107,7 +116,29 @@ pub(crate) fn open(daemon: &Arc<Daemon>, gate: Gate, place: Place) -> io::Result
     Ok(theirs.into())
 }
 
-async fn serve(builder: Builder<'static>, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<()> {
+/// Until nobody has that name on the bus any more. Where the bus does not tell, nobody has.
+async fn left(bus: Connection, name: OwnedUniqueName) {
+    let has = async {
+        let names = fdo::DBusProxy::new(&bus).await?;
+        // Before the first look: a name that goes after it is not missed.
+        let mut owners = names.receive_name_owner_changed_with_args(&[(0, name.as_str())]).await?;
+        if names.name_has_owner(name.inner().clone().into()).await.map_err(zbus::Error::from)? {
+            owners.next().await;
+        }
+        zbus::Result::Ok(())
+    };
+    if let Err(error) = has.await {
+        warn!(%error, "the bus does not say whether the owner of a D-Bus connection is there: it ends");
+    }
+}
+
+/// Until the peer has gone, or `over` is.
+pub(super) async fn serve(
+    builder: Builder<'static>,
+    daemon: Arc<Daemon>,
+    gate: Gate,
+    over: impl Future<Output = ()> + Send,
+) -> zbus::Result<()> {
     let builder = builder.server(Guid::generate()).p2p();
     let served = tokio::time::timeout(PATIENCE, Objects::serve(builder, daemon, gate)).await;
     let objects = served.map_err(|_| zbus::Error::Handshake("nothing was said".to_owned()))??;
@@ -115,6 +146,7 @@ async fn serve(builder: Builder<'static>, daemon: Arc<Daemon>, gate: Gate) -> zb
     tokio::select! {
         () = objects.follow() => {}
         () = connection.closed() => {}
+        () = over => connection.close().await?,
     }
     Ok(())
 }

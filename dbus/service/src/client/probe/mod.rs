@@ -133,7 +133,7 @@ async fn name_servers(daemon: &Arc<Daemon>, profile: &Profile) -> Vec<DoctorChec
     let asked = facts.dns.iter().map(|server| lookup::answers(*server, &name));
     let answers = futures_util::future::join_all(asked).await;
     let told = facts.dns.iter().zip(answers).map(|(server, answer)| match answer {
-        Ok(()) => check("tunnel-dns", "ok", format!("the tunnel's DNS server {server} answers"), ""),
+        Ok(()) => check("dns-of-tunnel", "ok", format!("the tunnel's DNS server {server} answers"), ""),
         Err(error) => {
             let text = format!(
                 "the tunnel's DNS server {server} does not answer ({error}): names do not resolve while it is up"

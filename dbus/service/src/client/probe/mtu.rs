@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_core::Entropy;
+use adit_crypto::OsEntropy;
 use adit_dbus_api::DoctorCheck;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, Timeout};
@@ -99,8 +101,10 @@ impl Echo {
         }
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         rustix::net::connect(&socket, &SocketAddr::new(remote, 0))?;
-        let id = u16::try_from(std::process::id() & 0xffff).unwrap_or(1);
-        Ok(Self { socket, remote, id, sequence: 0, told: false })
+        // Another check of the same server hears these answers too.
+        let mut id = [0; 2];
+        OsEntropy::new().public(&mut id);
+        Ok(Self { socket, remote, id: u16::from_be_bytes(id), sequence: 0, told: false })
     }
 
     /// Whether a packet of so many octets, IP's header among them, is answered.
