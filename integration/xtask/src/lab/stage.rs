@@ -40,8 +40,8 @@ impl Stage {
                 copy(&built_test(package, test)?, &folder.join("bin").join(name))?;
             }
         }
-        for script in ["machine", "in-machine"] {
-            copy(&root().join("integration/lab/machine").join(script), &folder.join("bin"))?;
+        for script in ["machine", "in-machine", "as-user", "persons"] {
+            copy(&root().join("integration/lab/programs").join(script), &folder.join("bin"))?;
         }
         let packages: Vec<&str> =
             package::names().filter(|name| needed(scenarios, &format!("{name}.deb"))).collect();
