@@ -32,7 +32,7 @@ pub(crate) async fn add(args: &Add, bus: BusChoice, output: Output) -> Result<()
     let kept = without_weak(&name, args, &answered)?;
     let text = toml(args, &kept, args.weak);
     check(&name, &text)?;
-    let path = args.config.join("profiles").join(format!("{name}.toml"));
+    let path = args.folder.profile(&name);
     if args.print {
         return output.say(&text);
     }
@@ -144,6 +144,7 @@ fn without_weak<'a>(name: &ProfileName, args: &Add, answered: &[&'a str]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Folder;
 
     fn args(server: &str, user: &str) -> Add {
         Add {
@@ -154,7 +155,7 @@ mod tests {
             weak: false,
             print: false,
             replace: false,
-            config: "/etc/adit".into(),
+            folder: Folder { config: "/etc/adit".into() },
         }
     }
 

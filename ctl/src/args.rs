@@ -106,18 +106,16 @@ pub(crate) enum Command {
         /// The profile's name
         name: String,
 
-        /// Where profiles are
-        #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
-        config: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
     },
     /// Delete a profile, and the files of /etc/adit that only it has
     Delete {
         /// The profile's name
         name: String,
 
-        /// Where profiles are
-        #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
-        config: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
     },
     /// Show what happens, as it happens
     Monitor,
@@ -194,6 +192,20 @@ pub(crate) struct Up {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Folder {
+    /// Where profiles are
+    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
+    pub(crate) config: PathBuf,
+}
+
+impl Folder {
+    /// The file of the profile of that name.
+    pub(crate) fn profile(&self, name: impl std::fmt::Display) -> PathBuf {
+        self.config.join("profiles").join(format!("{name}.toml"))
+    }
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Add {
     /// The server's name or address; with a port where it is another: vpn.example.com:4500
     pub(crate) server: String,
@@ -223,9 +235,8 @@ pub(crate) struct Add {
     #[arg(long)]
     pub(crate) replace: bool,
 
-    /// Where profiles are
-    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
 }
 
 #[derive(Args, Debug)]
@@ -266,9 +277,8 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) replace: bool,
 
-    /// Where profiles are
-    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
 }
 
 #[derive(Args, Debug)]
@@ -284,9 +294,8 @@ pub(crate) struct Export {
     #[arg(long)]
     pub(crate) secrets: bool,
 
-    /// Where profiles are
-    #[arg(long, value_name = "DIR", default_value = "/etc/adit", hide = true)]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use adit_import::check_suite;
 use adit_profile::{ProfileErrors, ProfileName, Source, parse_profile};
 use zeroize::Zeroizing;
 
-use crate::args::BusChoice;
+use crate::args::{BusChoice, Folder};
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::output::Output;
@@ -16,12 +16,12 @@ use crate::place::{Placed, place};
 use crate::{json, profile_file, reload, render};
 
 /// `ctl edit`.
-pub(crate) async fn edit(name: &str, config: &Path, bus: BusChoice, output: Output) -> Result<(), Ended> {
+pub(crate) async fn edit(name: &str, folder: &Folder, bus: BusChoice, output: Output) -> Result<(), Ended> {
     let failed = |failure: Failure| Ended::failed(name, failure);
     let checked: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
         failed(Failure::new(FailureCode::NotFound, Step::Profile, e.why).hint("ctl list"))
     })?;
-    let path = config.join("profiles").join(format!("{checked}.toml"));
+    let path = folder.profile(&checked);
     let before = read(&path).map_err(|e| failed(unread(&path, &e, name)))?;
     let draft = Draft::new(&checked, &before).map_err(|e| failed(unread(&path, &e, name)))?;
     let after = loop {

@@ -35,7 +35,7 @@ pub(crate) fn export(args: &Export, output: Output) -> Result<(), Ended> {
         }
     })?;
     let secrets = Secrets::read(&profile, args).map_err(failed)?;
-    let ca = authorities(&profile, &args.config).map_err(failed)?;
+    let ca = authorities(&profile, &args.folder.config).map_err(failed)?;
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
     let parts = Parts {
         psk: secrets.psk.as_ref(),
@@ -57,7 +57,7 @@ pub(crate) fn export(args: &Export, output: Output) -> Result<(), Ended> {
 }
 
 fn path_of(args: &Export) -> PathBuf {
-    args.config.join("profiles").join(format!("{}.toml", args.name))
+    args.folder.profile(&args.name)
 }
 
 /// `None`: it has mistakes.
@@ -124,7 +124,8 @@ impl Secrets {
         if !args.secrets {
             return Ok(Self::default());
         }
-        let of = |file: &FileRef| content(&place(&args.config, file)).map(|bytes| (file.path(), bytes));
+        let of =
+            |file: &FileRef| content(&place(&args.folder.config, file)).map(|bytes| (file.path(), bytes));
         let psk = match &profile.psk {
             Some(PskSource::Inline(secret)) => Some(secret.duplicate()),
             Some(PskSource::File(file)) => {

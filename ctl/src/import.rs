@@ -99,7 +99,7 @@ fn write(args: &Import, profile: &Imported) -> Result<Vec<PathBuf>, Ended> {
         })
         .collect();
     // Last: it is there when all that it names is.
-    let path = args.config.join("profiles").join(format!("{}.toml", profile.name));
+    let path = args.folder.profile(&profile.name);
     files.push(Placed { path, content: toml.as_bytes(), public: false });
     place(&files, args.replace).map_err(|failure| {
         let again = format!(
@@ -118,17 +118,14 @@ fn path_of(args: &Import, directory: Directory, name: &str) -> PathBuf {
         Directory::Private => "private",
         Directory::Secrets | Directory::Ppp => "secrets",
     };
-    args.config.join(folder).join(name)
+    args.folder.config.join(folder).join(name)
 }
 
 /// The profiles to standard output, what is to be said of them to standard error.
 fn print(args: &Import, found: &Found, output: Output) -> Result<(), Ended> {
     for profile in &found.profiles {
         let Some(toml) = profile.toml.as_ref().filter(|_| !output.json) else { continue };
-        output.say(&format!(
-            "# {}\n{toml}",
-            args.config.join("profiles").join(format!("{}.toml", profile.name)).display()
-        ))?;
+        output.say(&format!("# {}\n{toml}", args.folder.profile(&profile.name).display()))?;
         for file in &profile.files {
             output.say(&format!("# beside it: {}\n", path_of(args, file.directory, &file.name).display()))?;
         }
