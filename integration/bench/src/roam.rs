@@ -96,12 +96,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tell(&arguments.name, &rounds, round_trip);
     if let (Some(capture), Some(from)) = (capture, arguments.from) {
         let seen = capture.stop()?;
-        let parts =
-            rounds.iter().map(|round| parts(round, &seen, from)).collect::<anyhow::Result<Vec<_>>>()?;
+        let all = rounds.iter().map(|round| parts(round, &seen, from)).collect::<anyhow::Result<Vec<_>>>()?;
+        let parts: Vec<Parts> = all.into_iter().flatten().collect();
         let figure = |what: &str, part: fn(&Parts) -> Duration| {
             let name = &arguments.name;
             say(&format!("{name}: {what}, ms"), &ms(middle(parts.iter().map(part).collect())));
         };
+        ensure!(!parts.is_empty(), "no pause in which a request left from {from}");
+        if parts.len() < rounds.len() {
+            let later = rounds.len() - parts.len();
+            say(&format!("{}: rounds with a longer pause later", arguments.name), &later.to_string());
+        }
         figure("… of it to the first request over the other path", |p| p.before);
         figure("… from there to the first answer", |p| p.after);
         figure("… from there to the request's own response", |p| p.response);
@@ -135,16 +140,18 @@ struct Parts {
     response: Duration,
 }
 
-fn parts(round: &Round, seen: &[Seen], from: Ipv4Addr) -> anyhow::Result<Parts> {
+/// `None`: its longest pause came after that request, and has no such parts.
+fn parts(round: &Round, seen: &[Seen], from: Ipv4Addr) -> anyhow::Result<Option<Parts>> {
     let mut later = seen.iter().skip_while(|s| s.at < round.from);
-    let request =
-        later.find(|s| s.from == from && !s.response).context("no request from the other address")?;
+    let Some(request) = later.find(|s| s.from == from && !s.response) else { return Ok(None) };
     let before = request.at.saturating_sub(round.from);
-    ensure!(before < round.gap, "the first request from the other address came after the gap");
+    if before >= round.gap {
+        return Ok(None);
+    }
     let answers = |s: &&Seen| s.response && s.from != from && s.message_id == request.message_id;
     let response = later.find(answers).context("no response to the other address")?;
     let after = round.gap.saturating_sub(before);
-    Ok(Parts { before, after, response: response.at.saturating_sub(request.at) })
+    Ok(Some(Parts { before, after, response: response.at.saturating_sub(request.at) }))
 }
 
 /// The upper of the two in the middle, where there are two.
@@ -353,8 +360,8 @@ mod tests {
         let ms = Duration::from_millis;
         let round = Round { from: ms(100), gap: ms(85), lost: 0 };
         let expected = Parts { before: ms(30), after: ms(55), response: ms(50) };
-        assert_eq!(parts(&round, &wire, new).unwrap(), expected);
-        assert!(parts(&Round { gap: ms(20), ..round }, &wire, new).is_err());
+        assert_eq!(parts(&round, &wire, new).unwrap(), Some(expected));
+        assert_eq!(parts(&Round { gap: ms(20), ..round }, &wire, new).unwrap(), None);
         assert!(parts(&round, &wire[..3], new).is_err());
     }
 

@@ -28,6 +28,17 @@ const TEST_PROGRAMS: [(&str, &str); 7] = [
     ("unshare", "util-linux"),
 ];
 
+/// What builds a kernel.
+const KERNEL_PROGRAMS: [(&str, &str); 7] = [
+    ("bc", "bc"),
+    ("bison", "bison"),
+    ("depmod", "kmod"),
+    ("flex", "flex"),
+    ("gcc", "gcc"),
+    ("make", "make"),
+    ("xz", "xz-utils"),
+];
+
 /// Where Debian's packages come from, as this machine's apt knows it.
 pub(crate) struct Mirror {
     /// Address of the archive.
@@ -126,15 +137,27 @@ pub(crate) fn download(
 /// # Errors
 /// What is missing and how to get it, or apt's own words.
 pub(crate) fn test_packages(cache: &Path) -> Result<(), String> {
+    packages("the tests call", &TEST_PROGRAMS, cache)
+}
+
+/// The same of what builds a kernel.
+///
+/// # Errors
+/// What is missing and how to get it, or apt's own words.
+pub(crate) fn kernel_packages(cache: &Path) -> Result<(), String> {
+    packages("the build of a kernel calls", &KERNEL_PROGRAMS, cache)
+}
+
+fn packages(who: &str, programs: &[(&str, &str)], cache: &Path) -> Result<(), String> {
     let missing: Vec<&str> =
-        TEST_PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !is_root() {
-        return Err(format!("the tests call programs that are not here: apt install {}", missing.join(" ")));
+        return Err(format!("{who} programs that are not here: apt install {}", missing.join(" ")));
     }
-    println!("tests: installing {}", missing.join(" "));
+    println!("installing {}", missing.join(" "));
     fs::create_dir_all(cache).map_err(|e| format!("{}: {e}", cache.display()))?;
     let log = cache.join("packages.log");
     Apt::with_own_lists(cache, &log)?.install(&missing, None, &log)

@@ -68,7 +68,6 @@ pub(crate) fn image(cache: &Path) -> Result<Image, String> {
 
 /// A number that changes with the recipe.
 fn recipe() -> u64 {
-    // FNV-1a: stable between runs and releases of Rust, which std's hasher does not promise.
     let text = [
         PACKAGES,
         include_str!("setup.rs"),
@@ -77,7 +76,13 @@ fn recipe() -> u64 {
         peers::SCRIPT,
     ];
     let roots = peers::ROOTS.as_flattened();
-    text.iter().chain(roots).flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    number(text.iter().chain(roots).copied())
+}
+
+/// A number that changes with what is made of these texts.
+pub(super) fn number<'t>(texts: impl IntoIterator<Item = &'t str>) -> u64 {
+    // FNV-1a: stable between runs and releases of Rust, which std's hasher does not promise.
+    texts.into_iter().flat_map(str::bytes).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
