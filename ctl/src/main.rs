@@ -5,6 +5,7 @@ mod args;
 mod bugreport;
 mod check;
 mod delete;
+mod desktop;
 mod doctor;
 mod down;
 mod edit;

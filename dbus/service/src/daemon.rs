@@ -31,7 +31,7 @@ use crate::names::Names;
 use crate::ppp::server::PppServer;
 use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
-use crate::raise::Raise;
+use crate::raise::{DesktopProxy, Raise};
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
@@ -232,16 +232,21 @@ impl Daemon {
         self.dial(profile, how).await
     }
 
-    async fn dial(self: &Arc<Self>, profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {
+    async fn dial(self: &Arc<Self>, mut profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
         if let Some(id) = self.registry.live_client(&name) {
-            person::may_meet(&name, self.registry.get(id).map(|facts| facts.owner), how)?;
+            person::may_meet(&name, self.registry.get(id).map(|facts| facts.owner), &how)?;
             // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
             let waits = self.registry.get(id).is_some_and(|facts| facts.state == State::Standby);
             if let Some(handle) = lock(&self.clients).get(&id).filter(|_| waits) {
                 handle.raise();
             }
             return Ok(id);
+        }
+        match how.proxy {
+            Some(DesktopProxy::Direct) => profile.proxy_of_desktop(None),
+            Some(DesktopProxy::Named(server)) => profile.proxy_of_desktop(Some(server)),
+            None => {}
         }
         let new = Facts::new(Role::Client, &name, &profile.server());
         let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, owner: how.owner, ..new };

@@ -47,6 +47,7 @@ pub use ppp::{
 pub use pppd::{AddressRule, PppdSecrets, parse_pppd_secrets};
 pub use profile::{AuthMethod, Dns, Families, Profile, Proxy, ProxyRule, Tunnel};
 pub use profile_read::parse_profile;
+pub use proxy_read::proxy_address;
 pub use read::CheckSuite;
 pub use sa::{ChildRule, Mode, Rekeying, Start, Uniqueness};
 pub use secret::{

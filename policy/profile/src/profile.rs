@@ -98,7 +98,7 @@ pub struct Proxy {
 /// By which HTTP proxy a server is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProxyRule {
-    /// The one that the daemon's environment names, see [`system_proxy`](crate::system_proxy).
+    /// The one that the desktop of who raises it names, else the daemon's environment, see [`system_proxy`](crate::system_proxy).
     System,
     /// This one.
     Named(Proxy),
@@ -247,6 +247,16 @@ impl Profile {
     #[must_use]
     pub fn proxy(&self) -> Option<&ProxyRule> {
         self.ppp.as_ref().and_then(|ppp| ppp.proxy.as_ref())
+    }
+
+    /// What whoever raises it knows of their desktop's proxy, where the profile leaves that to the host (`proxy = "system"`); with
+    /// `None` the server is dialled itself.
+    pub fn proxy_of_desktop(&mut self, server: Option<ServerName>) {
+        if let Some(proxy) =
+            self.ppp.as_mut().map(|ppp| &mut ppp.proxy).filter(|p| **p == Some(ProxyRule::System))
+        {
+            *proxy = server.map(|server| ProxyRule::Named(Proxy { server, user: None, password: None }));
+        }
     }
 
     /// Who that gateway must prove to be.

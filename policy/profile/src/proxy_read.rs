@@ -17,18 +17,7 @@ pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyR
         }
         return Some(ProxyRule::System);
     }
-    let parse = |text: &str| {
-        let plain = text.strip_prefix("http://").unwrap_or(text);
-        let server: ServerName = plain.strip_suffix('/').unwrap_or(plain).parse()?;
-        match server.port {
-            Some(_) => Ok(server),
-            None => {
-                let why = format!("{} has no port", quoted(text));
-                Err(NameError::new(why, "a host and its port: proxy.example.com:3128"))
-            }
-        }
-    };
-    let server = reader.parse(table, "proxy", parse);
+    let server = reader.parse(table, "proxy", proxy_address);
     let user = reader.parse(table, "proxy-user", user_name);
     let password = reader.file(table, "proxy-password-file", Directory::Secrets);
     let has = |key| entry(table, key).is_some();
@@ -43,4 +32,20 @@ pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyR
         reader.error(span, "`proxy-user` has a colon, which no proxy can take", "take another name");
     }
     Some(ProxyRule::Named(Proxy { server: server?, user, password }))
+}
+
+/// Where a proxy is: `proxy.example.com:3128`, perhaps with `http://` before it.
+///
+/// # Errors
+/// It is no name or address, or has no port.
+pub fn proxy_address(text: &str) -> Result<ServerName, NameError> {
+    let plain = text.strip_prefix("http://").unwrap_or(text);
+    let server: ServerName = plain.strip_suffix('/').unwrap_or(plain).parse()?;
+    match server.port {
+        Some(_) => Ok(server),
+        None => {
+            let why = format!("{} has no port", quoted(text));
+            Err(NameError::new(why, "a host and its port: proxy.example.com:3128"))
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn may_raise(profile: &Profile, files: &Files) -> Result<(), Failure>
 ///
 /// # Errors
 /// It is somebody else's, and may lead anywhere.
-pub(super) fn may_meet(name: &str, live: Option<Owner>, how: Raise) -> Result<(), Failure> {
+pub(super) fn may_meet(name: &str, live: Option<Owner>, how: &Raise) -> Result<(), Failure> {
     let same = match live {
         None => true,
         Some(Owner::Person(_)) => live == Some(how.owner),
@@ -72,13 +72,13 @@ mod tests {
     fn nobody_is_given_the_connection_of_another_person() {
         let person = |uid| Raise { owner: Owner::Person(uid), limited: true, ..Raise::default() };
         let of_host = |limited| Raise { limited, ..Raise::default() };
-        let administrator = Raise { owner: Owner::Administrator, ..Raise::default() };
-        let met = |live, how| may_meet("corp", Some(live), how).is_ok();
+        let administrator = || Raise { owner: Owner::Administrator, ..Raise::default() };
+        let met = |live, how| may_meet("corp", Some(live), &how).is_ok();
         assert!(met(Owner::Person(7), person(7)));
         assert!(!met(Owner::Person(7), person(8)));
-        assert!(!met(Owner::Person(7), of_host(false)) && !met(Owner::Person(7), administrator));
-        assert!(met(Owner::Host, of_host(true)) && met(Owner::Host, administrator));
+        assert!(!met(Owner::Person(7), of_host(false)) && !met(Owner::Person(7), administrator()));
+        assert!(met(Owner::Host, of_host(true)) && met(Owner::Host, administrator()));
         assert!(!met(Owner::Host, person(7)));
-        assert!(met(Owner::Administrator, administrator) && !met(Owner::Administrator, of_host(true)));
+        assert!(met(Owner::Administrator, administrator()) && !met(Owner::Administrator, of_host(true)));
     }
 }

@@ -1,0 +1,86 @@
+//! The proxy that a person's desktop names, where a profile leaves it to the host: asked of the XDG Desktop Portal, which GNOME's
+//! and KDE's settings answer by.
+
+use std::path::Path;
+use std::time::Duration;
+
+use adit_core::{Failure, FailureCode, Step};
+use zbus::{Connection, proxy};
+
+/// A desktop that is slower is none: the daemon's environment says it then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[proxy(
+    interface = "org.freedesktop.portal.ProxyResolver",
+    default_service = "org.freedesktop.portal.Desktop",
+    default_path = "/org/freedesktop/portal/desktop"
+)]
+trait ProxyResolver {
+    /// The best one first: `direct://`, `http://HOST:PORT`, `socks5://HOST:PORT` and others.
+    fn lookup(&self, uri: &str) -> zbus::Result<Vec<String>>;
+}
+
+/// The option `proxy` of `Up` for that server; `None` where no desktop says anything.
+///
+/// # Errors
+/// It names one that no SSTP goes by.
+pub(crate) async fn proxy_for(server: &str) -> Result<Option<String>, Failure> {
+    if !has_session() {
+        return Ok(None);
+    }
+    let asked = async {
+        let session = Connection::session().await?;
+        ProxyResolverProxy::new(&session).await?.lookup(&format!("https://{server}/")).await
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(found)) => chosen(&found),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether there is a session bus, without which nothing is asked.
+pub(crate) fn has_session() -> bool {
+    let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    said("DBUS_SESSION_BUS_ADDRESS").is_some()
+        || said("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists())
+}
+
+fn chosen(found: &[String]) -> Result<Option<String>, Failure> {
+    // A name and password may stand before the host: who is asked for them is told of by the proxy itself.
+    let option = |uri: &String| match uri.split_once("://") {
+        Some(("direct", _)) => Some("direct".to_owned()),
+        Some(("http", rest)) => {
+            let rest = rest.trim_end_matches('/');
+            Some(rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned())
+        }
+        _ => None,
+    };
+    let Some(first) = found.first() else { return Ok(None) };
+    match found.iter().find_map(option) {
+        Some(option) => Ok(Some(option)),
+        None => {
+            let kind = first.split_once("://").map_or("something else", |(kind, _)| kind);
+            let text = format!("the desktop's settings name a proxy of the kind {}", kind.escape_debug());
+            Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text)
+                .hint("SSTP goes by HTTP proxies: name one in the desktop's settings, or in the profile:  proxy = \"proxy.example.com:3128\""))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_one_that_sstp_can_go_by_is_taken() {
+        let of = |found: &[&str]| chosen(&found.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["direct://"]).unwrap().as_deref(), Some("direct"));
+        assert_eq!(of(&["http://proxy:3128"]).unwrap().as_deref(), Some("proxy:3128"));
+        assert_eq!(
+            of(&["socks5://s:1080", "http://u:p@proxy:3128/"]).unwrap().as_deref(),
+            Some("proxy:3128")
+        );
+        assert!(of(&["socks5://s:1080"]).unwrap_err().text.contains("socks5"));
+    }
+}
