@@ -225,10 +225,20 @@ fn fate() -> impl proptest::strategy::Strategy<Value = Fate> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Known {
     Waits,
-    Runs { answered: bool },
+    Runs {
+        answered: bool,
+    },
+    /// Its server has proven itself.
+    Proven,
     LogsIn,
     Leaves,
     Gone,
+}
+
+impl Known {
+    fn is_there(&self) -> bool {
+        !matches!(self, Self::Waits | Self::Gone)
+    }
 }
 
 /// A world in which every candidate has its fate, and what must hold at each step.
@@ -242,6 +252,8 @@ struct World {
     fatal: Option<usize>,
     started: Vec<usize>,
     logged_in: Vec<usize>,
+    /// Those that went since another one logs in, and how they stood.
+    beaten: BTreeMap<usize, Known>,
     coming: BTreeMap<(u64, usize), Input>,
     count: usize,
     verdict: Option<Verdict>,
@@ -259,6 +271,7 @@ impl World {
             fatal: None,
             started: Vec::new(),
             logged_in: Vec::new(),
+            beaten: BTreeMap::new(),
             coming: BTreeMap::new(),
             count: 0,
             verdict: None,
@@ -276,6 +289,8 @@ impl World {
             while let Some(act) = s.poll() {
                 self.act(act, first);
             }
+            self.one_holder();
+            self.none_after_the_end(first);
             let wakes = s.deadline().map(|d| d.as_nanos() / 1_000_000);
             let next = self.coming.first_key_value().map(|((when, _), _)| *when);
             let Some(when) = wakes.into_iter().chain(next).min() else { break };
@@ -297,51 +312,14 @@ impl World {
 
     fn act(&mut self, act: Act, first: Option<usize>) {
         let line = order(&self.candidates, first);
-        let running = |known: &Known| !matches!(known, Known::Waits | Known::Gone);
+        let running = Known::is_there;
         match act {
-            Act::Start(number) => {
-                assert_eq!(self.known[number], Known::Waits, "nobody begins twice");
-                assert!(self.verdict.is_none() && self.logged_in.is_empty(), "nobody begins after a log-in");
-                let skipped = line.iter().take_while(|n| **n != number).filter(|n| !self.started.contains(n));
-                for skipped in skipped {
-                    let followed = self.rule.sstp_after_bad_certificate && self.candidates[number].sstp;
-                    assert!(self.fatal.is_some() && followed, "{skipped} comes before {number}");
+            Act::Start(number) => self.starts(number, &line),
+            Act::LogIn(number) => self.logs_in(number, &line),
+            Act::Stop(number, why) => {
+                if why == Why::Beaten {
+                    self.beaten.insert(number, self.known[number]);
                 }
-                if let Some(fatal) = self.fatal {
-                    let place = |n| line.iter().position(|other| *other == n);
-                    let followed = self.rule.sstp_after_bad_certificate && self.candidates[number].sstp;
-                    assert!(place(number) < place(fatal) || followed, "nobody begins after what ends it");
-                }
-                if self.candidates[number].weak {
-                    assert!(
-                        self.rule.weak && self.fatal.is_none(),
-                        "a weak one after a failure of another kind"
-                    );
-                    let strong = |n: &usize| !self.candidates[*n].weak;
-                    let all = (0..self.candidates.len()).filter(strong).all(|n| self.known[n] == Known::Gone);
-                    assert!(all, "a weak one begins before every stronger one has failed");
-                }
-                if !self.rule.race {
-                    assert!(!self.known.iter().any(running), "one at a time");
-                }
-                self.started.push(number);
-                self.known[number] = Known::Runs { answered: false };
-                self.begins(number);
-            }
-            Act::LogIn(number) => {
-                self.logged_in.push(number);
-                assert_eq!(self.logged_in.len(), 1, "one log-in a connection");
-                let before = line.iter().take_while(|n| **n != number);
-                for before in before {
-                    assert_ne!(self.known[*before], Known::Runs { answered: true }, "{before} was overtaken");
-                }
-                self.known[number] = Known::LogsIn;
-                match self.fates[number].ends {
-                    Some((after, outcome)) => self.comes(after, Input::Failed(number, outcome)),
-                    None => self.comes(1, Input::Up(number)),
-                }
-            }
-            Act::Stop(number, _) => {
                 assert!(running(&self.known[number]) && self.known[number] != Known::Leaves);
                 assert_ne!(self.known[number], Known::LogsIn, "who logs in is not stopped");
                 self.known[number] = Known::Leaves;
@@ -353,6 +331,49 @@ impl World {
                     assert!(!self.known.iter().any(running), "it is over when nothing is left");
                 }
             }
+        }
+    }
+
+    fn starts(&mut self, number: usize, line: &[usize]) {
+        assert_eq!(self.known[number], Known::Waits, "nobody begins twice");
+        assert!(self.verdict.is_none() && self.logged_in.is_empty(), "nobody begins after a log-in");
+        let skipped = line.iter().take_while(|n| **n != number).filter(|n| !self.started.contains(n));
+        for skipped in skipped {
+            let followed = self.rule.sstp_after_bad_certificate && self.candidates[number].sstp;
+            assert!(self.fatal.is_some() && followed, "{skipped} comes before {number}");
+        }
+        if let Some(fatal) = self.fatal {
+            let place = |n| line.iter().position(|other| *other == n);
+            let followed = self.rule.sstp_after_bad_certificate && self.candidates[number].sstp;
+            assert!(place(number) < place(fatal) || followed, "nobody begins after what ends it");
+        }
+        if self.candidates[number].weak {
+            assert!(self.rule.weak && self.fatal.is_none(), "a weak one after a failure of another kind");
+            let strong = |n: &usize| !self.candidates[*n].weak;
+            let all = (0..self.candidates.len()).filter(strong).all(|n| self.known[n] == Known::Gone);
+            assert!(all, "a weak one begins before every stronger one has failed");
+        }
+        if !self.rule.race {
+            assert!(!self.known.iter().any(Known::is_there), "one at a time");
+        }
+        self.started.push(number);
+        self.known[number] = Known::Runs { answered: false };
+        self.begins(number);
+    }
+
+    fn logs_in(&mut self, number: usize, line: &[usize]) {
+        self.logged_in.push(number);
+        assert_eq!(self.logged_in.len(), 1, "one log-in a connection");
+        assert_eq!(self.known[number], Known::Proven, "who logs in has a server that has proven itself");
+        let answered = [Known::Runs { answered: true }, Known::Proven];
+        for before in line.iter().take_while(|n| **n != number) {
+            let beaten = self.beaten.get(before).is_some_and(|known| answered.contains(known));
+            assert!(!beaten && !answered.contains(&self.known[*before]), "{before} was overtaken");
+        }
+        self.known[number] = Known::LogsIn;
+        match self.fates[number].ends {
+            Some((after, outcome)) => self.comes(after, Input::Failed(number, outcome)),
+            None => self.comes(1, Input::Up(number)),
         }
     }
 
@@ -373,19 +394,45 @@ impl World {
         }
     }
 
+    /// Beside the one that logs in everybody else is on the way out.
+    fn one_holder(&self) {
+        if !self.logged_in.is_empty() {
+            let others = (0..self.known.len()).filter(|n| Some(n) != self.logged_in.first());
+            for other in others {
+                let known = self.known[other];
+                assert!(
+                    matches!(known, Known::Waits | Known::Leaves | Known::Gone),
+                    "{other} is still {known:?}"
+                );
+            }
+        }
+    }
+
+    /// Whoever comes after one that has ended it is on the way out, but for an SSTP that may follow.
+    fn none_after_the_end(&self, first: Option<usize>) {
+        let Some(fatal) = self.fatal else { return };
+        let line = order(&self.candidates, first);
+        for after in line.into_iter().skip_while(|n| *n != fatal).skip(1) {
+            let follows = self.rule.sstp_after_bad_certificate && self.candidates[after].sstp;
+            let left = matches!(self.known[after], Known::Waits | Known::Leaves | Known::Gone);
+            assert!(left || follows, "{after} goes on after {fatal}");
+        }
+    }
+
     /// Whether it really happens: who has been told to go does nothing more but that.
     fn happens(&mut self, input: Input) -> bool {
         match input {
             Input::Answered(n) | Input::Verified(n) => {
                 let runs = matches!(self.known[n], Known::Runs { .. });
                 if runs {
-                    self.known[n] = Known::Runs { answered: true };
+                    let proven = matches!(input, Input::Verified(_));
+                    self.known[n] = if proven { Known::Proven } else { Known::Runs { answered: true } };
                 }
                 runs
             }
             Input::Failed(n, outcome) => {
                 let logged_in = self.known[n] == Known::LogsIn;
-                let runs = logged_in || matches!(self.known[n], Known::Runs { .. });
+                let runs = logged_in || matches!(self.known[n], Known::Runs { .. } | Known::Proven);
                 if runs {
                     self.known[n] = Known::Gone;
                     if logged_in || outcome != Outcome::NotEstablished {
@@ -404,6 +451,10 @@ impl World {
 
     fn at_the_end(&self) {
         let verdict = self.verdict.expect("there is a verdict");
+        for (number, known) in self.known.iter().enumerate() {
+            let stands = verdict == Verdict::Up(number) && *known == Known::LogsIn;
+            assert!(stands || matches!(known, Known::Waits | Known::Gone), "{number} is left, {known:?}");
+        }
         match (verdict, self.logged_in.first()) {
             (Verdict::Up(number) | Verdict::Ended(number), Some(logged_in)) => assert_eq!(number, *logged_in),
             (Verdict::Ended(_), None) => assert!(self.fatal.is_some()),
@@ -432,5 +483,44 @@ proptest! {
         let candidates: Vec<Candidate> =
             auto().into_iter().map(of).flat_map(|c| core::iter::repeat_n(c, addresses)).collect();
         World::new(rule, candidates, fates).run(first);
+    }
+}
+
+/// Everything that may become of one candidate, soon, and where it matters also after the next has begun beside it.
+const FATES: [Fate; 10] = {
+    let silent = Fate { called: 0, answers: None, verified: None, ends: None, leaves: 10 };
+    let answers = Fate { answers: Some(200), ..silent };
+    let proven = Fate { verified: Some(200), ..answers };
+    let late = Fate { answers: Some(700), ..silent };
+    [
+        silent,
+        // Refused, or reset.
+        Fate { ends: Some((100, Outcome::NotEstablished)), ..silent },
+        // It answers, and does not get on.
+        answers,
+        Fate { ends: Some((100, Outcome::NotEstablished)), ..answers },
+        Fate { ends: Some((100, Outcome::Certificate)), ..answers },
+        Fate { ends: Some((100, Outcome::Final)), ..answers },
+        // It logs in, and stands; or it is refused.
+        proven,
+        Fate { ends: Some((100, Outcome::Final)), ..proven },
+        Fate { verified: Some(3_000), ..late },
+        Fate { ends: Some((100, Outcome::Final)), ..late },
+    ]
+};
+
+/// Four types of tunnel, each with every fate, by every rule, whatever has worked last: 10⁴ · 8 · 3 attempts.
+#[test]
+fn every_outcome_of_every_attempt() {
+    for number in 0..FATES.len().pow(4) {
+        let fate = |place: u32| FATES[number / FATES.len().pow(place) % FATES.len()];
+        let fates: Vec<Fate> = (0..4).map(fate).collect();
+        for bits in 0..8 {
+            let rule =
+                Rule { race: bits & 1 != 0, weak: bits & 2 != 0, sstp_after_bad_certificate: bits & 4 != 0 };
+            for first in [None, Some(1), Some(3)] {
+                World::new(rule, auto(), fates.clone()).run(first);
+            }
+        }
     }
 }
