@@ -1,6 +1,7 @@
 //! The daemon: what there is one of, and what D-Bus may ask of it.
 
 mod always;
+mod boot;
 mod diagnose;
 mod keys;
 mod person;
@@ -16,7 +17,7 @@ use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
-use adit_profile::{LinkName, Profile, Start, TunnelKind};
+use adit_profile::{LinkName, Profile, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -35,6 +36,7 @@ use crate::raise::{DesktopProxy, Raise};
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
+use boot::{Trust, boot_names};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub struct Daemon {
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
     uplinks: Uplinks,
+    /// Where connections that come up by themselves stay down.
+    trust: Trust,
     names: Names,
     radius: RadiusBook,
     /// A profile has `block = "always"`.
@@ -128,6 +132,7 @@ impl Daemon {
             link_names: tokio::sync::Mutex::default(),
             sad,
             uplinks,
+            trust: Trust::default(),
             radius: RadiusBook::new(),
             blocks_always: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -234,8 +239,11 @@ impl Daemon {
 
     async fn dial(self: &Arc<Self>, mut profile: Profile, how: Raise) -> Result<ConnectionId, Failure> {
         let name = profile.name.to_string();
-        if let Some(id) = self.registry.live_client(&name) {
+        let live = self.registry.live_client(&name);
+        if let Some(id) = live {
             person::may_meet(&name, self.registry.get(id).map(|facts| facts.owner), &how)?;
+        }
+        if let Some(id) = live.filter(|id| !self.is_kept_down(*id)) {
             // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
             let waits = self.registry.get(id).is_some_and(|facts| facts.state == State::Standby);
             if let Some(handle) = lock(&self.clients).get(&id).filter(|_| waits) {
@@ -251,6 +259,7 @@ impl Daemon {
         let new = Facts::new(Role::Client, &name, &profile.server());
         let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, owner: how.owner, ..new };
         let id = self.registry.add(facts);
+        self.was_raised(&name, id);
         let daemon = Arc::clone(self);
         let handle = client::start(Dial { id, profile, daemon, persistent: how.persistent });
         lock(&self.clients).insert(id, handle);
@@ -262,6 +271,9 @@ impl Daemon {
     /// # Errors
     /// There is no such connection, or undoing it left something behind.
     pub async fn down(&self, id: ConnectionId) -> Result<(), Failure> {
+        if self.stays_down(id) {
+            return Ok(());
+        }
         let handle = lock(&self.clients).get(&id).cloned();
         if let Some(handle) = handle {
             let result = handle.stop().await;
@@ -356,23 +368,6 @@ impl Daemon {
         // The server has its ports first: a client takes others where it must.
         self.dial_at_boot(boot.difference(&before)).await;
         result
-    }
-
-    /// Raises profiles that are to be up whenever the daemon runs. One that somebody took down stays down until the
-    /// daemon starts again.
-    async fn dial_at_boot(self: &Arc<Self>, names: impl Iterator<Item = &String>) {
-        for name in names {
-            let dialled = match self.files.profile(name) {
-                Ok(profile) => {
-                    let how = Raise { persistent: true, ..Raise::default() };
-                    self.dial(profile, how).await.map(drop)
-                }
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = dialled {
-                warn!(profile = name, code = %failure.code, "not raised: {failure}");
-            }
-        }
     }
 
     /// A server whose configuration is the same goes on undisturbed.
@@ -506,6 +501,7 @@ impl Daemon {
     /// Takes everything down.
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.leave_networks();
         let handles: Vec<ClientHandle> = lock(&self.clients).values().cloned().collect();
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
@@ -575,12 +571,6 @@ impl Daemon {
     pub(crate) fn forget_client(&self, id: ConnectionId) {
         lock(&self.clients).remove(&id);
     }
-}
-
-/// The profiles that are raised, or wait for a packet, from when the daemon starts.
-fn boot_names(profiles: &[Arc<ProfileFile>]) -> BTreeSet<String> {
-    let at_boot = |file: &&Arc<ProfileFile>| file.content.as_ref().is_ok_and(|p| p.start != Start::Manual);
-    profiles.iter().filter(at_boot).map(|file| file.name.clone()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

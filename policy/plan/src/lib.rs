@@ -7,6 +7,7 @@ mod names;
 mod network;
 pub mod query;
 pub mod strategy;
+pub mod trusted;
 
 pub use mtu::{Encapsulation, EspOverhead, MIN_MTU_V4, MIN_MTU_V6, inner_mtu};
 pub use names::{NameFacts, NamePlan};

@@ -28,10 +28,12 @@ mod selector;
 mod server;
 mod server_read;
 mod show;
+mod start_read;
 mod strategy;
 mod strategy_read;
 mod system_proxy;
 mod token;
+mod trusted;
 mod users;
 mod value;
 
@@ -61,6 +63,7 @@ pub use show::Setting;
 pub use strategy::{TunnelOrder, TunnelStrategy};
 pub use system_proxy::{SystemProxy, system_proxy};
 pub use token::TokenKey;
+pub use trusted::TrustedNetwork;
 pub use users::{User, UserPassword, Users, parse_users_file};
 pub use value::{
     FileName, Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteCheck, SuiteKind,

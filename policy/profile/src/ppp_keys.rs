@@ -9,6 +9,7 @@ const PROFILE: &[&str] = &[
     "start",
     "idle",
     "requires",
+    "trusted-networks",
     "tunnel",
     "user",
     "password",

@@ -12,7 +12,7 @@ use crate::ppp_keys;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::profile_read::{
     DNS, DPD_DEFAULT, TRAFFIC, asks_for_routes, full_takes_everything, listed_families, local_address, mtu,
-    parse_address, parse_network, requires, servers, start, user_name,
+    parse_address, parse_network, servers, user_name,
 };
 use crate::proxy_read::proxy;
 use crate::read::{CheckSuite, Reader, Table, entry};
@@ -20,6 +20,7 @@ use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
 use crate::server_read::{Group, Named, matches};
+use crate::start_read::{requires, start, trusting};
 use crate::value::{NameError, ProfileName, ServerName, parse_identity, quoted};
 
 /// As long as RFC 1994 §4.1 has room for, in octets.
@@ -60,8 +61,7 @@ pub(crate) fn ppp_profile(
     let tunnel = reader.choice(table, "traffic", TRAFFIC).unwrap_or(Tunnel::Full);
     let remote_subnets = selectors(reader, table, "remote-subnets");
     full_takes_everything(reader, table, tunnel);
-    let known = tunnel == Tunnel::Split && !remote_subnets.is_empty();
-    let (start, idle) = start(reader, table, known);
+    let (start, idle) = start(reader, table, tunnel == Tunnel::Split && !remote_subnets.is_empty());
     let addresses = families(reader, table);
     let (mtu, local_address) = (mtu(reader, table, addresses), local_address(reader, table, &servers));
     ppp.l2tp.clone_from(&outside.rule);
@@ -99,7 +99,8 @@ pub(crate) fn ppp_profile(
         local_address,
         ..outside.of(ppp_of(kind, name, servers))
     };
-    (!profile.servers.is_empty() && (profile.user.is_some() || by_certificate)).then_some(profile)
+    let whole = !profile.servers.is_empty() && (profile.user.is_some() || by_certificate);
+    whole.then(|| trusting(reader, table, profile))
 }
 
 fn routes_by_dhcp(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel, addresses: Families) -> bool {
@@ -214,6 +215,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
         start: Start::Manual,
         idle: None,
         requires: None,
+        trusted_networks: Vec::new(),
         auth: AuthMethod::Eap,
         remote_auth: AuthMethod::Psk,
         local_id: None,

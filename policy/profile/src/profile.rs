@@ -10,6 +10,7 @@ use crate::ppp::{LinkKind, LinkName, PppRule, TunnelKind};
 use crate::sa::{ChildRule, Mode, Rekeying, Start};
 use crate::secret::{CertSource, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::strategy::TunnelStrategy;
+use crate::trusted::TrustedNetwork;
 use crate::value::{Host, InterfaceName, ProfileName, ServerName, Suite};
 
 /// How somebody proves who they are.
@@ -121,6 +122,8 @@ pub struct Profile {
     pub start: Start,
     /// The profile of a connection that has to be up before this one is dialled; it is raised. Never itself.
     pub requires: Option<ProfileName>,
+    /// Networks where it stays down, although it comes up by itself. Empty: nowhere.
+    pub trusted_networks: Vec<TrustedNetwork>,
     /// Time without traffic after which it goes down; what a packet raised then waits for the next one. `None`, the
     /// default: never.
     pub idle: Option<Duration>,

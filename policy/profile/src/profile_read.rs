@@ -11,9 +11,10 @@ use crate::ppp::TunnelKind;
 use crate::ppp_read::ppp_profile;
 use crate::profile::{AuthMethod, Dns, Families, Profile, Tunnel};
 use crate::read::{CheckSuite, Reader, Table, document, entry};
-use crate::sa::{ChildRule, Mode, Start};
+use crate::sa::{ChildRule, Mode};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation};
+use crate::start_read::{requires, start, trusting};
 use crate::strategy_read::{self, strategy_profile};
 use crate::value::{
     Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted,
@@ -44,7 +45,8 @@ const TUNNEL: &[(&str, TunnelWord)] = &[
 pub(crate) const DNS: &[(&str, Dns)] = &[("auto", Dns::Auto), ("ignore", Dns::Ignore)];
 pub(crate) const DPD_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(3600);
-const IDLE_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(24);
+pub(crate) const IDLE_RANGE: core::ops::RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_hours(24);
 pub(crate) const DPD_DEFAULT: Duration = Duration::from_secs(30);
 const OUTAGE_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(8);
 pub(crate) const OUTAGE_DEFAULT: Duration = Duration::from_mins(30);
@@ -57,6 +59,7 @@ pub(crate) const KEYS: &[&str] = &[
     "start",
     "idle",
     "requires",
+    "trusted-networks",
     "auth",
     "remote-auth",
     "local-id",
@@ -161,8 +164,7 @@ pub(crate) fn ike_profile(
     check: CheckSuite<'_>,
 ) -> Option<Profile> {
     reader.only(table, KEYS);
-    let servers = servers(reader, table);
-    let auth = own_auth(reader, table);
+    let (servers, auth) = (servers(reader, table), own_auth(reader, table));
     // [7296:2.16-1] [7296:5-3]
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
@@ -178,6 +180,7 @@ pub(crate) fn ike_profile(
         start,
         idle,
         requires: requires(reader, table, name),
+        trusted_networks: Vec::new(),
         remote_id: reader.parse(table, "remote-id", parse_identity),
         local_address: local_address(reader, table, &servers),
         servers,
@@ -221,7 +224,7 @@ pub(crate) fn ike_profile(
         auth: auth?,
         remote_auth: remote_auth?,
     };
-    (!profile.servers.is_empty()).then_some(profile)
+    (!profile.servers.is_empty()).then(|| trusting(reader, table, profile))
 }
 
 /// How we prove ourselves; as one of several types of tunnel, by EAP.
@@ -532,38 +535,6 @@ pub(crate) fn local_address(
 fn is_known(traffic: &Traffic) -> bool {
     let Traffic { mode, tunnel, remote_subnets, .. } = traffic;
     *mode == Mode::Transport || *tunnel == Tunnel::Split && !remote_subnets.is_empty()
-}
-
-/// When it is raised, and after how long without traffic it goes down. `known`: which packets are for it.
-pub(crate) fn start(reader: &mut Reader<'_>, table: &Table<'_>, known: bool) -> (Start, Option<Duration>) {
-    let start = reader.choice(table, "start", Start::WORDS).unwrap_or(Start::Manual);
-    let idle = reader.duration_or_never(table, "idle", IDLE_RANGE).flatten();
-    if let (Start::Boot, Some(_)) = (start, idle) {
-        let help = r#"add start = "on-demand", or take the line out"#;
-        reader.useless(table, "idle", "start = \"boot\" keeps it up", help);
-    }
-    if let (Start::OnDemand, false, Some((_, span))) = (start, known, entry(table, "start")) {
-        let help = r#"add traffic = "split" and remote-subnets = ["10.0.0.0/8"]"#;
-        reader.error(span, "`start`: which packets raise it must be known before it is up", help);
-    }
-    (start, idle)
-}
-
-/// Another profile than this one.
-pub(crate) fn requires(
-    reader: &mut Reader<'_>,
-    table: &Table<'_>,
-    name: &ProfileName,
-) -> Option<ProfileName> {
-    let other: Option<ProfileName> = reader.parse(table, "requires", str::parse);
-    if let (true, Some((_, span))) = (other.as_ref() == Some(name), entry(table, "requires")) {
-        reader.error(
-            span,
-            "`requires`: it names this profile itself",
-            "name another one, or take the line out",
-        );
-    }
-    other
 }
 
 pub(crate) fn required_choice<T: Copy>(

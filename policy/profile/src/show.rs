@@ -71,12 +71,18 @@ impl Profile {
         said.map(line).chain(self.children.iter().map(child_table)).collect()
     }
 
+    fn trusted_setting(&self) -> Option<Setting> {
+        let networks = list(self.trusted_networks.iter().map(|network| string(&network.to_string())));
+        (!self.trusted_networks.is_empty()).then(|| said("trusted-networks", networks))
+    }
+
     fn settings_of_ppp(&self, ppp: &PppRule) -> Vec<Setting> {
         let servers = list(self.servers.iter().map(|s| string(&s.to_string())));
         let mut out = vec![said("server", servers)];
         out.push(when("start", string(self.start.as_str()), self.start == Start::Manual));
         out.push(when("idle", age(self.idle), self.idle.is_none()));
         out.extend(self.requires.as_ref().map(|other| said("requires", string(other.as_str()))));
+        out.extend(self.trusted_setting());
         out.push(said("tunnel", string(self.kind.as_str())));
         out.extend(self.remote_id.as_ref().map(|id| said("remote-id", string(&id.to_string()))));
         out.extend(self.user.as_ref().map(|user| said("user", string(user))));
@@ -172,6 +178,7 @@ impl Profile {
         out.push(Setting { key: "start", value: start, default: self.start == Start::Manual });
         out.push(when("idle", age(self.idle), self.idle.is_none()));
         out.extend(self.requires.as_ref().map(|other| said("requires", string(other.as_str()))));
+        out.extend(self.trusted_setting());
         let remote_auth = string(self.remote_auth.as_str());
         let default = match self.auth {
             AuthMethod::Eap => AuthMethod::Certificate,

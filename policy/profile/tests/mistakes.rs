@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, idle, requires, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, block, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, idle, requires, trusted-networks, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, block, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
     );
 }
 
@@ -115,6 +115,17 @@ corp.toml:7:12: `requires`: it names this profile itself
     let profile = |text: &str| parse_profile(&"corp".parse().unwrap(), &source(text), &check).unwrap();
     assert_eq!(profile(ikev2).block, Block::WhileUp);
     assert_eq!(profile(&format!("{ikev2}traffic = \"split\"\n")).block, Block::Off);
+    let trusted = "trusted-networks = [\"10.0.0.1@02:00:00:00:00:01\", \"fe80::1@02:00:00:00:00:01\"]\n";
+    let text = format!("{ikev2}start = \"boot\"\n{trusted}");
+    assert_eq!(profile(&text).trusted_networks.len(), 2);
+    let text = format!("{ikev2}{trusted}");
+    let expected = "corp.toml:5:20: `trusted-networks` has no use: it does not come up by itself\n  \
+                    help: add start = \"boot\", or take the line out";
+    assert_eq!(profile_errors(&text).to_string(), expected);
+    let expected = "corp.toml:6:20: `trusted-networks`: with block = \"always\" nothing leaves where it is down\n  \
+                    help: block = \"while-up\", or take the line out";
+    let text = format!("{ikev2}start = \"boot\"\n{trusted}block = \"always\"\n");
+    assert_eq!(profile_errors(&text).to_string(), expected);
     assert_eq!(profile(&format!("{ikev2}block = \"always\"\nrequires = \"x\"\n")).block, Block::Always);
 }
 

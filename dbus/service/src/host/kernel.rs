@@ -3,13 +3,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
+use adit_plan::trusted::Exit;
 use nix::errno::Errno;
 use tokio::sync::mpsc;
 
 use super::sysctl::{self, Settings};
 use super::{
     Answer, Change, Host, HostError, LinkNames, LinkState, News, PathInfo, Route, Target, Undo, UplinkState,
-    names, netlink, nft, uplinks,
+    exits, names, netlink, nft, uplinks,
 };
 
 /// This host, in this network namespace.
@@ -204,6 +205,10 @@ impl Host for KernelHost {
 
     fn uplinks(&self) -> Answer<'_, Vec<UplinkState>> {
         Box::pin(uplinks::uplinks(&self.socket))
+    }
+
+    fn exits(&self) -> Answer<'_, Vec<Exit>> {
+        Box::pin(exits::exits(&self.socket))
     }
 
     fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {

@@ -12,6 +12,7 @@
 mod block;
 mod change;
 mod error;
+mod exits;
 mod journal;
 mod kernel;
 mod ledger;
@@ -34,6 +35,8 @@ mod uplinks;
 
 use core::pin::Pin;
 use std::net::IpAddr;
+
+use adit_plan::trusted::Exit;
 
 pub use block::Block;
 pub use change::{Change, FormerSetting, LinkNames, NamesWay, Route, Rule, SourceRule, Target, Undo};
@@ -110,7 +113,10 @@ pub trait Host: Send + Sync {
     /// The links over which others can be reached.
     fn uplinks(&self) -> Answer<'_, Vec<UplinkState>>;
 
-    /// A word whenever that may have changed; ends with its receiver.
+    /// The ways to everywhere, and who the routers there are; those that are not known are asked, and get a second to answer.
+    fn exits(&self) -> Answer<'_, Vec<Exit>>;
+
+    /// A word whenever links, addresses or routes may have changed; ends with its receiver.
     ///
     /// # Errors
     /// The kernel does not tell.

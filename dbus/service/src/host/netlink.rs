@@ -73,7 +73,7 @@ pub(super) async fn ask(
 }
 
 /// A request that only succeeds or fails.
-async fn tell(
+pub(super) async fn tell(
     socket: &Socket,
     message: RouteNetlinkMessage,
     flags: u16,
@@ -291,21 +291,27 @@ pub(super) async fn gre_rule(
 }
 
 pub(super) async fn proxy(socket: &Socket, index: u32, address: IpAddr, add: bool) -> Result<(), HostError> {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family(address);
-    message.header.ifindex = index;
+    let mut message = neighbour(index, address);
     message.header.state = NeighbourState::Permanent;
     message.header.flags = NeighbourFlags::Proxy;
-    message.attributes = vec![NeighbourAttribute::Destination(match address {
-        IpAddr::V4(a) => NeighbourAddress::Inet(a),
-        IpAddr::V6(a) => NeighbourAddress::Inet6(a),
-    })];
     let what = || format!("answering for {address} on link {index}");
     match add {
         // No NLM_F_EXCL: the kernel has one entry an address, whoever asked for it.
         true => tell(socket, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE, &what).await,
         false => tell(socket, RouteNetlinkMessage::DelNeighbour(message), 0, &what).await,
     }
+}
+
+/// One of that address on that link.
+pub(super) fn neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.header.ifindex = index;
+    message.attributes = vec![NeighbourAttribute::Destination(match address {
+        IpAddr::V4(a) => NeighbourAddress::Inet(a),
+        IpAddr::V6(a) => NeighbourAddress::Inet6(a),
+    })];
+    message
 }
 
 /// The route that packets with our mark take.

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
+use adit_plan::trusted::Exit;
 use tokio::sync::mpsc;
 
 use super::{
@@ -120,6 +121,10 @@ impl Host for RecordingHost {
             ways,
         };
         Box::pin(async { Ok(vec![UplinkState { uplink, routes: Vec::new(), rules: Vec::new() }]) })
+    }
+
+    fn exits(&self) -> Answer<'_, Vec<Exit>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {
