@@ -1,5 +1,6 @@
 //! Peers that can't be installed beside the others get a root of their own inside the image: libreswan conflicts with
-//! strongSwan's packages, there is a second release of strongSwan, and SoftEther is in Debian 12 only.
+//! strongSwan's packages, there is a second release of strongSwan, SoftEther is in Debian 12 only, and resolvconf and openresolv conflict with
+//! systemd-resolved and with each other.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::setup::chroot;
 pub(crate) const SCRIPT: &str = include_str!("peers.sh");
 
 /// Name, Debian's suite, packages. A scenario names them: `root = "libreswan"`.
-pub(crate) const ROOTS: [[&str; 3]; 3] = [
+pub(crate) const ROOTS: [[&str; 3]; 5] = [
     ["libreswan", "trixie", "libreswan"],
     [
         "strongswan-5.9.8",
@@ -18,6 +19,8 @@ pub(crate) const ROOTS: [[&str; 3]; 3] = [
          libstrongswan-standard-plugins",
     ],
     ["softether", "bookworm", "softether-vpnserver softether-vpncmd"],
+    ["resolvconf", "trixie", "resolvconf debianutils bash socat"],
+    ["openresolv", "trixie", "openresolv socat"],
 ];
 
 /// Makes them below `/roots` of `root`.
