@@ -141,7 +141,11 @@ fn facts(c: &ConnectionStatus, traffic: Option<Traffic>, now: u64) -> Vec<(&'sta
 
 /// `10.0.0.53, for corp.example.com`.
 fn dns(c: &ConnectionStatus) -> String {
-    let servers = c.dns.join(", ");
+    let server = |server: &String| match c.dns_silent.contains(server) {
+        true => format!("{server} (does not answer)"),
+        false => server.clone(),
+    };
+    let servers = c.dns.iter().map(server).collect::<Vec<_>>().join(", ");
     if c.dns_domains.is_empty() { servers } else { format!("{servers}, for {}", c.dns_domains.join(", ")) }
 }
 
@@ -233,6 +237,7 @@ pub(crate) mod tests {
             addresses: vec!["172.23.91.1/32".into(), "fd00:9::7/128".into()],
             dns: vec!["10.0.0.53".into()],
             dns_domains: vec![],
+            dns_silent: vec![],
             routes: vec!["0.0.0.0/0".into(), "::/0".into()],
             remote_identity: "vpn.example.com".into(),
             local_identity: "alice@example.com".into(),
@@ -274,6 +279,7 @@ pub(crate) mod tests {
             addresses: vec![],
             dns: vec![],
             dns_domains: vec![],
+            dns_silent: vec![],
             routes: vec![],
             remote_identity: String::new(),
             tunnel: "ikev2".into(),

@@ -177,6 +177,10 @@ pub trait Connection {
     #[zbus(property)]
     fn dns_domains(&self) -> zbus::Result<Vec<String>>;
 
+    /// Those of them that did not answer when they were asked last.
+    #[zbus(property)]
+    fn dns_silent(&self) -> zbus::Result<Vec<String>>;
+
     /// What goes into the tunnel: networks.
     #[zbus(property)]
     fn routes(&self) -> zbus::Result<Vec<String>>;

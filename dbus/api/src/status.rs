@@ -123,6 +123,8 @@ pub struct ConnectionStatus {
     pub dns: Vec<String>,
     /// The domains that those servers are for; empty: nothing was said of that.
     pub dns_domains: Vec<String>,
+    /// Those of the servers that did not answer when they were asked last.
+    pub dns_silent: Vec<String>,
     /// Networks in the tunnel.
     pub routes: Vec<String>,
     /// Who the peer is.
@@ -179,6 +181,7 @@ impl ConnectionStatus {
             addresses: p.read("Addresses").unwrap_or_default(),
             dns: p.read("Dns").unwrap_or_default(),
             dns_domains: p.read("DnsDomains").unwrap_or_default(),
+            dns_silent: p.read("DnsSilent").unwrap_or_default(),
             routes: p.read("Routes").unwrap_or_default(),
             remote_identity: p.text("RemoteIdentity"),
             local_identity: p.text("LocalIdentity"),

@@ -228,6 +228,10 @@ impl Tunnel {
         vec!["corp.example.com".into()]
     }
     #[zbus(property)]
+    fn dns_silent(&self) -> Vec<String> {
+        vec!["10.0.0.53".into()]
+    }
+    #[zbus(property)]
     fn dns(&self) -> Vec<String> {
         vec!["10.0.0.53".into()]
     }

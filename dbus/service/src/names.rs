@@ -5,6 +5,8 @@
 //! connection is said to be up: domains first, then whether it is for all other names, and the servers last, so that no
 //! name is ever asked for in between by the wrong way.
 
+mod silent;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use adit_core::Step;
 use adit_plan::{NameFacts, NamePlan};
-use adit_profile::{Dns, Profile, Tunnel};
+use adit_profile::{Dns, Host as ServerHost, Profile, Tunnel};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::AddressFamily;
 use tokio::sync::Mutex;
@@ -23,6 +25,7 @@ use zbus::{Connection, proxy};
 
 use crate::host::{Change, Changes, Host, Journal, LinkNames, NamesWay, names_way};
 use crate::registry::{ConnectionId, Facts, Registry};
+use silent::{Asking, Questions};
 
 /// How long a connection waits for resolved.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,6 +71,8 @@ struct Set {
     plan: NamePlan,
     /// Where systemd-resolved is not: the way, and the number of the undo.
     elsewhere: Option<(NamesWay, Option<u64>)>,
+    /// Whether they answer.
+    _asking: Asking,
 }
 
 impl Names {
@@ -104,7 +109,8 @@ impl Names {
             Ok(elsewhere) => {
                 let by = elsewhere.map_or_else(|| "systemd-resolved".to_owned(), |(way, _)| way.to_string());
                 let split = elsewhere.is_some() && !plan.default;
-                set.insert(id, Set { link, plan: plan.clone(), elsewhere });
+                let asking = Asking::begin(&self.registry, id, questions(&facts.interface, &plan, profile));
+                set.insert(id, Set { link, plan: plan.clone(), elsewhere, _asking: asking });
                 match split {
                     // It knows no domains.
                     true => format!("DNS: every name first by {}, by {by}", servers(&plan)),
@@ -204,6 +210,21 @@ fn known(facts: &Facts, full: bool) -> NameFacts {
         domains: facts.domains.clone(),
         routes: facts.routes.clone(),
         full,
+    }
+}
+
+/// Something that its servers know: the first of its domains, or the gateway's name.
+fn questions(link: &str, plan: &NamePlan, profile: &Profile) -> Questions {
+    let own = plan.domains.iter().find(|domain| *domain != "." && !domain.ends_with(".arpa"));
+    let gateway = profile.servers.iter().find_map(|server| match &server.host {
+        ServerHost::Name(name) => Some(name.to_string()),
+        ServerHost::Address(_) => None,
+    });
+    Questions {
+        link: link.to_owned(),
+        servers: plan.servers.clone(),
+        name: own.cloned().or(gateway).unwrap_or_else(|| "localhost".to_owned()),
+        again: profile.idle.is_none(),
     }
 }
 

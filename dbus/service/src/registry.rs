@@ -175,6 +175,8 @@ pub struct Facts {
     pub dns: Vec<IpAddr>,
     /// The domains that those servers are for; empty: nothing was said of that.
     pub domains: Vec<String>,
+    /// Those of them that do not answer.
+    pub dns_silent: Vec<IpAddr>,
     /// Who raised it hands those servers to whoever looks names up, and we tell nobody.
     pub dns_by_caller: bool,
     /// What goes into the tunnel.
@@ -232,6 +234,7 @@ impl Facts {
             addresses: Vec::new(),
             dns: Vec::new(),
             domains: Vec::new(),
+            dns_silent: Vec::new(),
             dns_by_caller: false,
             routes: Vec::new(),
             local_id: String::new(),

@@ -197,6 +197,11 @@ impl ConnectionObject {
     }
 
     #[zbus(property)]
+    fn dns_silent(&self) -> Vec<String> {
+        self.read(|f| texts(&f.dns_silent))
+    }
+
+    #[zbus(property)]
     fn routes(&self) -> Vec<String> {
         self.read(|f| texts(&f.routes))
     }

@@ -258,6 +258,7 @@ fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant
     compare("Addresses", old.addresses == new.addresses, texts(&new.addresses).into());
     compare("Dns", old.dns == new.dns, texts(&new.dns).into());
     compare("DnsDomains", old.domains == new.domains, new.domains.clone().into());
+    compare("DnsSilent", old.dns_silent == new.dns_silent, texts(&new.dns_silent).into());
     compare("Routes", old.routes == new.routes, texts(&new.routes).into());
     compare("Tunnel", old.tunnel == new.tunnel, new.tunnel.as_str().into());
     compare("Tried", old.tried == new.tried, tried(new).into());

@@ -93,12 +93,13 @@ async fn ask(name: &str, servers: &[IpAddr]) -> Result<Vec<IpAddr>, String> {
     Err(why)
 }
 
-/// Whether a name server answers at all, whatever it says, by the way that every program's questions to it take.
+/// Whether a name server answers at all, whatever it says, by that link, or by the way that every program's questions to it
+/// take.
 ///
 /// # Errors
 /// It does not, or no way leads there.
-pub(super) async fn answers(server: IpAddr, name: &str) -> io::Result<()> {
-    let socket = unmarked(server).await?;
+pub(crate) async fn answers(server: IpAddr, name: &str, link: Option<&str>) -> io::Result<()> {
+    let socket = unmarked(server, link).await?;
     let mut id = [0; 2];
     OsEntropy::new().public(&mut id);
     let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), family: Family::V4 };
@@ -165,8 +166,11 @@ async fn marked(server: IpAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn unmarked(server: IpAddr) -> io::Result<UdpSocket> {
+async fn unmarked(server: IpAddr, link: Option<&str>) -> io::Result<UdpSocket> {
     let socket = bound(server).await?;
+    if let Some(link) = link {
+        setsockopt(&socket, sockopt::BindToDevice, &link.into())?;
+    }
     socket.connect(SocketAddr::new(server, PORT)).await?;
     Ok(socket)
 }

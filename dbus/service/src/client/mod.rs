@@ -35,6 +35,7 @@ pub(crate) use life::{
     Ended, Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, not_made, refused, unless,
 };
 pub(crate) use login::LogIn;
+pub(crate) use lookup::answers;
 pub(crate) use probe::diagnose;
 pub(crate) use resolve::resolve;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};

@@ -429,6 +429,7 @@ impl Installation {
             f.routes.clear();
             f.dns.clear();
             f.domains.clear();
+            f.dns_silent.clear();
         });
         self.daemon.names().forget(self.id).await;
         errors

@@ -130,7 +130,7 @@ async fn name_servers(daemon: &Arc<Daemon>, profile: &Profile) -> Vec<DoctorChec
         Some(Host::Name(name)) => name.to_string(),
         _ => "localhost".to_owned(),
     };
-    let asked = facts.dns.iter().map(|server| lookup::answers(*server, &name));
+    let asked = facts.dns.iter().map(|server| lookup::answers(*server, &name, None));
     let answers = futures_util::future::join_all(asked).await;
     let told = facts.dns.iter().zip(answers).map(|(server, answer)| match answer {
         Ok(()) => check("dns-of-tunnel", "ok", format!("the tunnel's DNS server {server} answers"), ""),
