@@ -17,13 +17,15 @@ use adit_crypto::{OsEntropy, Provider};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
-use adit_profile::{LinkName, Profile, TunnelKind};
+use adit_plan::gateways::Absent;
+use adit_profile::{LinkName, Profile, ServerName, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
+use crate::clock;
 use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
@@ -79,6 +81,8 @@ pub struct Daemon {
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
     uplinks: Uplinks,
+    /// Gateways that were not there when they were dialled last, by what they were to carry.
+    absent: Mutex<Absent<(TunnelKind, String)>>,
     /// Where connections that come up by themselves stay down.
     trust: Trust,
     names: Names,
@@ -133,6 +137,7 @@ impl Daemon {
             sad,
             uplinks,
             trust: Trust::default(),
+            absent: Mutex::default(),
             radius: RadiusBook::new(),
             blocks_always: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -172,6 +177,21 @@ impl Daemon {
     #[must_use]
     pub const fn uplinks(&self) -> &Uplinks {
         &self.uplinks
+    }
+
+    /// A profile's gateways in the order in which they are dialled now, by their places.
+    pub(crate) fn order_of(&self, kind: TunnelKind, gateways: &[&ServerName]) -> Vec<usize> {
+        let keys: Vec<(TunnelKind, String)> = gateways.iter().map(|g| (kind, g.to_string())).collect();
+        lock(&self.absent).order(clock::now(), &keys)
+    }
+
+    /// Whether a gateway was there when it was dialled.
+    pub(crate) fn was_there(&self, kind: TunnelKind, gateway: &ServerName, there: bool) {
+        let (mut absent, key) = (lock(&self.absent), (kind, gateway.to_string()));
+        match there {
+            true => absent.answered(&key),
+            false => absent.missed(clock::now(), key),
+        }
     }
 
     /// The RADIUS servers.

@@ -1,6 +1,7 @@
 //! What a tunnel means for the host, which type of tunnel it is, and which path it takes next, decided without touching anything. The service carries plans out.
 
 pub mod dhcp;
+pub mod gateways;
 pub mod mobility;
 mod mtu;
 mod names;

@@ -215,10 +215,19 @@ impl Attempt {
         }
         self.look_up().await?;
         let mut last = None;
-        for (gateway, addresses) in self.known.clone() {
+        let known = self.known.clone();
+        let gateways: Vec<&ServerName> = known.iter().map(|(gateway, _)| gateway).collect();
+        for at in self.daemon.order_of(self.profile.kind, &gateways) {
+            let Some((gateway, addresses)) = known.get(at).filter(|(_, known)| !known.is_empty()).cloned()
+            else {
+                continue;
+            };
             for remote in addresses {
                 match self.dial(&proof, &gateway, remote).await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        self.daemon.was_there(self.profile.kind, &gateway, true);
+                        return Ok(());
+                    }
                     Err(failure) => {
                         self.end_session().await;
                         self.installation.lower().await;
@@ -231,6 +240,10 @@ impl Attempt {
                         }
                     }
                 }
+            }
+            // One of several ways may only have been too late.
+            if self.login.is_none() {
+                self.daemon.was_there(self.profile.kind, &gateway, false);
             }
         }
         Err(last.unwrap_or_else(|| {
