@@ -15,6 +15,7 @@ cargo xtask bench pptp [--uml] [--record]
 cargo xtask bench sstp [--uml] [--record]
 cargo xtask bench ppp-setup [--record]
 cargo xtask bench sstp-setup [--record]
+cargo xtask bench strategy [--record]
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
@@ -26,6 +27,7 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   sstp-setup  the same of SSTP
+  strategy  how long until a tunnel is up, in a race and one type after the other, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --uml     under user-mode-linux instead, where user code runs at the processor's own speed
   --record  write the figures into docs/performance.md
@@ -57,6 +59,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         "sstp" => in_vm(&SSTP, is_recorded),
         "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
         "sstp-setup" => in_vm(&SSTP_SETUP, is_recorded),
+        "strategy" => in_vm(&STRATEGY, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
@@ -139,6 +142,29 @@ const SSTP_SETUP: Compared = Compared {
     place: "sstp-setup",
     title: "By MS-CHAPv2, TLS 1.3, a ping through each.",
     steps: &[("100 sessions", "02-crowd.log"), ("1,000 sessions", "05-crowd.log")],
+};
+
+const RACE: &str = "in a race";
+const TURNS: &str = "race = false";
+
+const STRATEGY: Compared = Compared {
+    scenario: "bench-strategy",
+    place: "strategy",
+    title: "Medians of five where the first type works, else of three.",
+    steps: &[
+        (RACE, "05-client.log"),
+        (TURNS, "06-client.log"),
+        (RACE, "08-client.log"),
+        (TURNS, "09-client.log"),
+        (RACE, "11-client.log"),
+        (TURNS, "12-client.log"),
+        (RACE, "14-client.log"),
+        (TURNS, "15-client.log"),
+        (RACE, "17-client.log"),
+        (TURNS, "18-client.log"),
+        (RACE, "20-client.log"),
+        (TURNS, "21-client.log"),
+    ],
 };
 
 const OURS: &str = "Adit, to Adit";
