@@ -278,6 +278,35 @@ fn what_we_rekey_comes_up_under_the_isakmp_sa_that_stays() {
     }
 }
 
+/// Whichever waits for the other is told when that is over.
+#[test]
+fn what_waits_for_the_other_begins_when_that_is_over() {
+    for child_first in [false, true] {
+        let mut world = up(79, config());
+        world.slowest = Duration::from_millis(400);
+        let (sa, child) = (world.ends[0].sa(), Some(child_of(&world.ends[0])));
+        for child in if child_first { [child, None] } else { [None, child] } {
+            world.input(0, Input::Rekey { sa, child });
+        }
+        let mut waited = 0;
+        let first = |e: &Event| match e {
+            Event::ChildUp(_) => child_first,
+            Event::Rekeyed { .. } => !child_first,
+            _ => false,
+        };
+        while world.ends[0].count(first) == 0 {
+            world.run(Duration::from_millis(1));
+            waited += 1;
+            assert!(waited < 6_000);
+        }
+        // In the same moment: neither looks now and then whether its turn has come.
+        let last = world.log.iter().rev().find(|(end, _, bytes)| *end == 0 && bytes[18] != 5);
+        assert_eq!(last.unwrap().2[18], if child_first { 2 } else { 32 });
+        world.run(Duration::from_secs(150));
+        assert_eq!(world.same(), 2);
+    }
+}
+
 #[test]
 fn when_both_ends_rekey_at_once_one_pair_stays() {
     for seed in 40..48 {

@@ -12,7 +12,7 @@ use adit_isakmp::v1::{Delete, Identification, Payload};
 
 use super::isakmp::rekey_age;
 use super::outbound::Sending;
-use super::{DONE, Fate, IN_TURN, Up, in_turn};
+use super::{DONE, Fate, Up, in_turn, presses_at};
 use crate::api::{ChildId, ChildMode, ChildSa, ChildUp, EspKeys, Established, Event, Lease};
 use crate::initiator::{lifetime, shorter};
 use crate::state::Cx;
@@ -32,6 +32,8 @@ pub(crate) struct Child {
     /// Whether we began its Quick Mode.
     ours: bool,
     pub(crate) rekey_at: Option<Instant>,
+    /// It is rekeyed when the new ISAKMP SA is there that is being made; by `rekey_at` in any case.
+    pub(super) waits: bool,
     pub(super) dies_at: Option<Instant>,
     /// When its life is over, if nothing ends it before.
     pub(super) life_ends: Option<Instant>,
@@ -139,6 +141,7 @@ impl Up {
             root: agreement.root,
             ours: agreement.ours,
             rekey_at: cx.after_most_of(rekey),
+            waits: false,
             dies_at: life.map(|life| cx.now + life),
             life_ends: life.map(|life| cx.now + life),
             sending,
@@ -196,7 +199,7 @@ impl Up {
         if child.superseded_by.is_none() {
             for old in self.children.iter_mut().filter(|c| c.carries(child.selectors)) {
                 old.superseded_by = Some(child.id);
-                old.rekey_at = None;
+                (old.rekey_at, old.waits) = (None, false);
                 old.sending.hold();
             }
         }
@@ -236,13 +239,13 @@ impl Up {
         let Some(child) = self.children.iter_mut().find(|c| c.id == id && c.superseded_by.is_none()) else {
             return Fate::On;
         };
-        child.rekey_at = None;
+        (child.rekey_at, child.waits) = (None, false);
         if self.ours.iter().any(|q| q.replaces == Some(id)) || self.theirs.iter().any(|q| q.root == Some(id))
         {
             return Fate::On;
         }
         if self.redialling && in_turn(cx.now, child.dies_at) {
-            child.rekey_at = Some(cx.now + IN_TURN);
+            (child.rekey_at, child.waits) = (presses_at(cx.now, child.dies_at), true);
             return Fate::On;
         }
         if self.isakmp.is_empty() {
@@ -279,7 +282,7 @@ impl Child {
     /// the other end sees at once, and sends by this one; a Delete, which has no answer, may never reach it.
     fn lose(&mut self, winner: ChildId) {
         self.superseded_by = Some(winner);
-        self.rekey_at = None;
+        (self.rekey_at, self.waits) = (None, false);
         self.sending.hold();
     }
 }

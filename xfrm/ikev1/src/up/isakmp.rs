@@ -26,6 +26,8 @@ pub(crate) struct Isakmp {
     pub(crate) informational: Seen,
     /// When we make a new one in its place.
     pub(crate) rekey_at: Option<Instant>,
+    /// That waits until no Quick Mode is under way; not longer than to `rekey_at`.
+    pub(crate) waits: bool,
     /// When it goes: at the end of its life, or some time after it has been replaced.
     pub(crate) dies_at: Option<Instant>,
     /// When its life is over.
@@ -49,6 +51,7 @@ impl Isakmp {
             quick: Seen::new(MOST_QUICK),
             informational: Seen::new(MOST_INFORMATIONAL),
             rekey_at: if stands.initiator { cx.after_most_of(rekey) } else { None },
+            waits: false,
             dies_at: stands.life.map(|life| cx.now + life),
             life_ends: stands.life.map(|life| cx.now + life),
             // Where the peer's life is longer, and it has been told of ours, ours counts.

@@ -41,9 +41,7 @@ const DONE: Duration = Duration::from_secs(120);
 /// An ISAKMP SA that has been replaced goes after so long: until then the peer may still be about to give its CHILD_SAs to the
 /// new one, which it does not say.
 const REPLACED: Duration = Duration::from_secs(5);
-/// A Quick Mode waits so long at a time for a new ISAKMP SA to be made, and the other way round.
-const IN_TURN: Duration = Duration::from_millis(250);
-/// Nothing that has less of its life left waits.
+/// A Quick Mode waits for a new ISAKMP SA that is being made, and the other way round; nothing that has less of its life left does.
 const PRESSING: Duration = Duration::from_secs(2);
 /// What is refused is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(20);
@@ -130,13 +128,13 @@ impl Up {
     pub(crate) fn adopt(mut self: Box<Self>, cx: &mut Cx<'_>, stands: Stands) -> Next {
         let suite: IkeSuite = stands.channel.suite;
         let initiator = stands.initiator;
-        self.redialling = false;
         self.heard = cx.now;
         self.dpd = None;
         self.nat = stands.nat;
         self.follow(cx, stands.channel.path);
         let isakmp = Isakmp::new(cx, stands);
         self.isakmp.push(isakmp);
+        self.redialled(cx);
         if initiator {
             // Who has made the new one ends the old ones: later, as Quick Modes may be under way, and as the peer may still be
             // about to give its CHILD_SAs to the new one.
@@ -160,7 +158,7 @@ impl Up {
 
     /// A new ISAKMP SA could not be made.
     pub(crate) fn not_redialled(mut self: Box<Self>, cx: &mut Cx<'_>, why: Failure) -> Next {
-        self.redialling = false;
+        self.redialled(cx);
         let again = cx.after(AGAIN);
         if let Some(newest) = self.isakmp.last_mut() {
             newest.rekey_at = Some(again);
@@ -352,8 +350,9 @@ impl Up {
     fn redial(&mut self, cx: &mut Cx<'_>) {
         let quiet = self.ours.is_empty() && self.theirs.is_empty();
         if let Some(newest) = self.isakmp.last_mut() {
-            if !quiet && in_turn(cx.now, newest.dies_at) {
-                newest.rekey_at = Some(cx.now + IN_TURN);
+            newest.waits = !quiet && in_turn(cx.now, newest.dies_at);
+            if newest.waits {
+                newest.rekey_at = presses_at(cx.now, newest.dies_at);
                 return;
             }
             newest.rekey_at = None;
@@ -361,6 +360,14 @@ impl Up {
         if self.config.is_some() && !self.redialling {
             self.redialling = true;
             cx.shared.redial.push(cx.sa);
+        }
+    }
+
+    /// A new ISAKMP SA is there, or will not be: the Quick Modes that wait for it are due.
+    fn redialled(&mut self, cx: &Cx<'_>) {
+        self.redialling = false;
+        for child in self.children.iter_mut().filter(|c| c.waits) {
+            (child.rekey_at, child.waits) = (Some(cx.now), false);
         }
     }
 
@@ -374,6 +381,9 @@ impl Up {
             return self.over(cx, result);
         }
         let quiet = self.ours.is_empty() && self.theirs.is_empty();
+        if quiet && self.isakmp.last().is_some_and(|i| i.waits) {
+            self.redial(cx);
+        }
         if !self.children.is_empty() {
             self.idle = None;
         } else if self.isakmp.is_empty() && quiet && !self.redialling {
@@ -468,7 +478,12 @@ impl Up {
 
 /// Whether what is to be rekeyed may wait for something else.
 fn in_turn(now: Instant, dies_at: Option<Instant>) -> bool {
-    dies_at.is_none_or(|at| at > now + PRESSING)
+    presses_at(now, dies_at).is_none_or(|at| at > now)
+}
+
+/// When it may wait no more.
+fn presses_at(now: Instant, dies_at: Option<Instant>) -> Option<Instant> {
+    dies_at.map(|at| now + at.since(now).saturating_sub(PRESSING))
 }
 
 /// See [`Up::key`].
