@@ -166,10 +166,7 @@ fn l2tp(draft: &mut Draft<'_>, vpn: &Table, secrets: &Table) {
 
 fn ipsec(draft: &mut Draft<'_>, vpn: &Table, secrets: &Table) {
     if vpn.flag("ipsec-ikev2") == Some(true) {
-        draft.missing(
-            "vpn.ipsec-ikev2: L2TP inside of IKEv2",
-            "Adit has it inside of IKEv1 only: take the key out of the file",
-        );
+        draft.text("ipsec", "ikev2", "vpn.ipsec-ikev2");
     }
     if vpn.text("machine-auth-type") == Some("tls") {
         let next = "Adit's IKEv1 has a pre-shared key only; if the server has IKEv2: tunnel = \"ikev2\"";

@@ -96,6 +96,11 @@ fn a_keyfile_of_the_l2tp_plugin() {
     );
     assert_eq!(secret(&profile, "Corp-VPN.psk"), "0sc3dvcmRmaXNo");
 
+    let by_ikev2 = text.replace("ipsec-enabled=yes", "ipsec-enabled=yes\nipsec-ikev2=yes");
+    let files = [("corp", by_ikev2.as_bytes())];
+    let profile = one(&files, &Options { accept: &accept, ..Options::default() });
+    assert!(toml(&profile).contains("ipsec = \"ikev2\"\n"), "{}", toml(&profile));
+
     let open = keyfile("l2tp", "gateway=192.0.2.1\nuser=ann\n", "");
     let profile = one(&[("corp", open.as_bytes())], &Options::default());
     assert!(profile.toml.is_none());

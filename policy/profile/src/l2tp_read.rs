@@ -41,7 +41,7 @@ pub(crate) fn l2tp_of_profile(
     kind: TunnelKind,
     check: CheckSuite<'_>,
 ) -> Outside {
-    let rule = tunnel(reader, table, kind);
+    let rule = tunnel(reader, table, kind, Ipsec::OF_PROFILE);
     let protected = rule.as_ref().is_some_and(|rule| rule.ipsec != Ipsec::None);
     if rule.is_some() && !protected {
         no_ipsec(reader, table, &[IPSEC, IPSEC_OF_CLIENT].concat());
@@ -58,6 +58,10 @@ pub(crate) fn l2tp_of_profile(
     };
     if protected {
         let certificate = proves(reader, table).contains(&true);
+        if certificate && outside.rule.as_ref().is_some_and(|rule| rule.ipsec == Ipsec::Ikev2) {
+            let help = "take the line out, and add psk-file = \"NAME.psk\"; or take  ipsec  out: IKEv1 has certificates";
+            reader.useless(table, "auth", "with ipsec = \"ikev2\" a pre-shared key proves both hosts", help);
+        }
         outside.rule.iter_mut().for_each(|rule| rule.certificate = certificate);
         if certificate {
             no_key(reader, table);
@@ -83,7 +87,7 @@ pub(crate) fn l2tp_of_server(
     kind: TunnelKind,
     check: CheckSuite<'_>,
 ) -> Option<L2tpRule> {
-    let rule = tunnel(reader, table, kind)?;
+    let rule = tunnel(reader, table, kind, Ipsec::OF_SERVER)?;
     if rule.ipsec == Ipsec::None {
         no_ipsec(reader, table, IPSEC);
         return Some(rule);
@@ -111,7 +115,12 @@ pub(crate) fn l2tp_of_server(
     Some(L2tpRule { server: Some(Box::new(ipsec)), ..rule })
 }
 
-fn tunnel(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Option<L2tpRule> {
+fn tunnel(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    kind: TunnelKind,
+    words: &[(&'static str, Ipsec)],
+) -> Option<L2tpRule> {
     if kind != TunnelKind::L2tp {
         return None;
     }
@@ -127,7 +136,7 @@ fn tunnel(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Optio
     }
     // What can't be read is no word for clear text.
     let ipsec = match entry(table, "ipsec") {
-        Some(_) => reader.choice(table, "ipsec", Ipsec::WORDS)?,
+        Some(_) => reader.choice(table, "ipsec", words)?,
         None => Ipsec::Ikev1,
     };
     Some(L2tpRule { ipsec, secret, hide, certificate: false, server: None })

@@ -158,18 +158,24 @@ pub struct PppRule {
 pub enum Ipsec {
     /// ESP in transport mode, whose keys IKEv1 makes (RFC 3193). The default.
     Ikev1,
+    /// The same, whose keys IKEv2 makes, with a pre-shared key. A profile's only.
+    Ikev2,
     /// Nothing, by somebody's explicit word.
     None,
 }
 
 impl Ipsec {
-    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[("ikev1", Self::Ikev1), ("none", Self::None)];
+    pub(crate) const OF_PROFILE: &'static [(&'static str, Self)] =
+        &[("ikev1", Self::Ikev1), ("ikev2", Self::Ikev2), ("none", Self::None)];
+    pub(crate) const OF_SERVER: &'static [(&'static str, Self)] =
+        &[("ikev1", Self::Ikev1), ("none", Self::None)];
 
     /// The word for it in a file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ikev1 => "ikev1",
+            Self::Ikev2 => "ikev2",
             Self::None => "none",
         }
     }

@@ -32,6 +32,29 @@ fn ipsec_is_there_unless_somebody_says_no() {
     assert_eq!((rule.ipsec, rule.secret.is_some(), rule.hide), (Ipsec::None, false, false));
 }
 
+/// IKEv2 is a client's alone, and has a pre-shared key.
+#[test]
+fn ipsec_may_be_by_ikev2() {
+    let by = |lines: &str| profile(&format!("{BARE}ipsec = \"ikev2\"\n{lines}\n"));
+    let whole = by("psk-file = \"corp.psk\"").unwrap();
+    assert!(whole.is_weak(), "everybody of a group has its key");
+    assert_eq!(whole.ppp.as_ref().unwrap().l2tp.as_ref().unwrap().ipsec, Ipsec::Ikev2);
+    let shown = whole.to_toml();
+    assert!(shown.contains("ipsec = \"ikev2\"") && shown.contains("psk-file = \"corp.psk\""), "{shown}");
+    assert_eq!(profile(&shown).unwrap().to_toml(), shown);
+    assert!(by("").unwrap_err().contains("`psk-file` is missing"));
+    let lines = "auth = \"certificate\"\ncertificate = \"a.pem\"\nkey = \"a.key\"";
+    let said = by(lines).unwrap_err();
+    assert!(
+        said.contains("`auth` has no use: with ipsec = \"ikev2\" a pre-shared key proves both"),
+        "{said}"
+    );
+    let text = "[l2tp]\nipsec = \"ikev2\"\npsk-file = \"a.psk\"\npool = \"p\"\nusers-file = \"u.users\"\n\
+                [pool.p]\nranges = [\"10.9.0.1-10.9.0.9\"]\n";
+    let said = server(text).unwrap_err();
+    assert!(said.contains("`ipsec`") && said.contains("\"none\""), "{said}");
+}
+
 #[test]
 fn what_it_says_is_shown_and_read_again() {
     let lines = "tunnel-secret-file = \"corp.secret\"\nhide-avps = true\nrequire-mppe = true\nmppe = [\"128\", \"40\"]";

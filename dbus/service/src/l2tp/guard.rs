@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
-use adit_ikev1::api::{
-    Answer, Ask, AuthMethod, ChildMode, Established, Event, ResponderConfig, ResponderDefaults, SaId,
-};
+use adit_ikev1::api::{Answer, Ask, AuthMethod, ChildMode, Event, ResponderConfig, ResponderDefaults, SaId};
 use adit_l2tp::{Association, PORT};
 use adit_ppp_kernel::L2tpOwners;
 use adit_profile::{IpsecRule, PskSource, ServerConfig};
@@ -20,9 +18,10 @@ use adit_xfrm_kernel::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
 use super::engine::WeakOrders;
-use super::ipsec::{esp_proposals, note, others, selector, shown};
+use super::ipsec::{UDP, esp_proposals, note, others, selector};
 use super::protected_mtu;
 use crate::blocking::blocking;
 use crate::clock;
@@ -33,8 +32,6 @@ use crate::ike::{IkeDriver, Pending, Ports, V1Context, V1Listen};
 use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
 
-/// UDP (RFC 768).
-const UDP: u8 = 17;
 /// All clients together may take so long to be let go.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// What a path to a client carries in one packet, in octets, where nobody has asked.
@@ -118,12 +115,12 @@ impl Guard {
         let guests = self.keeper.guests();
         let mut standing =
             guests.iter().rev().filter_map(|(sa, guest)| Some((sa, guest, guest.up.as_deref()?)));
-        let is_it = |(sa, guest, up): &(&SaId, &Known, &Established)| match self.keeper.marks {
+        let is_it = |(sa, guest, up): &(&SaId, &Known, &Agreed)| match self.keeper.marks {
             true => self.keeper.mark(**sa, guest).is_some_and(|mark| Association(mark) == by),
             false => up.path.remote.ip() == from.ip(),
         };
         let (.., up) = standing.find(is_it)?;
-        Some((shown(up), protected_mtu(PATH, up, None)))
+        Some((up.shown(), protected_mtu(PATH, up, None)))
     }
 
     /// Where it is said whose tunnel is whose, if peers are told apart by the marks of their IPsec.
@@ -276,7 +273,7 @@ struct Keeper {
 /// A client, or who wants to be one.
 struct Known {
     numbers: Numbers,
-    up: Option<Box<Established>>,
+    up: Option<Box<Agreed>>,
     /// What its packets had when it came in.
     mark: Option<u32>,
 }
@@ -370,7 +367,8 @@ impl V1Context for Keeper {
                 info!(from = %up.path.remote, id = %up.remote_id, by = %up.auth, ike = %up.ike, esp = %up.child.esp,
                       "L2TP: IKEv1: a client's tunnel may come");
                 let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
-                self.guests().insert(sa, Known { numbers, up: Some(up), mark });
+                let up = Some(Box::new(Agreed::from(&*up)));
+                self.guests().insert(sa, Known { numbers, up, mark });
             }
             Event::PathChanged { path, encapsulated } => {
                 if let Some(up) = self.guests().get_mut(&sa).and_then(|known| known.up.as_mut()) {

@@ -1,5 +1,5 @@
 //! The IPsec around a tunnel that is dialled: ESP in transport mode for UDP 1701 of the two hosts, whose keys IKEv1 makes
-//! (RFC 3193).
+//! (RFC 3193), or IKEv2 where the profile says so.
 //!
 //! Policies for that UDP stand before anything leaves, and until nothing of the tunnel is left: without SAs its packets
 //! go nowhere, and what comes in clear is not taken. They outlive this daemon; the next one removes them.
@@ -8,13 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
-use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Established, Event, InitiatorConfig, SaId, Timing};
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step, TrafficSelector};
+use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Event, InitiatorConfig, SaId, Timing};
+use adit_ikev2::api as v2;
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
-use adit_isakmp::{EspSuite, IkeSuite, Integrity};
 use adit_l2tp::PORT;
-use adit_plan::{Encapsulation, inner_mtu};
-use adit_profile::{Profile, ServerName, Suite};
+use adit_profile::{Ipsec, Profile, ServerName, Suite};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -25,13 +24,14 @@ use crate::files::Files;
 use crate::host::MARK;
 use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::registry::ConnectionId;
-use crate::suites::{self, Outside};
+use crate::suites;
 
+use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
-use super::{OVERHEAD, no_socket};
+use super::{by_ikev2, no_socket};
 
 /// UDP (RFC 768).
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 /// So long the end of a connection may take, which IKEv1 has no answer to.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -75,35 +75,47 @@ pub(super) fn esp_proposals(suites: &[Suite], legacy: bool, dials: bool) -> Vec<
     all
 }
 
-/// What protects it, as people read it.
-pub(crate) fn shown(up: &Established) -> Outside {
-    Outside::Ipsec {
-        shown: format!("ESP {} by IKEv1 {}", up.child.esp, up.ike),
-        weak: weak(up.ike, up.child.esp),
+/// What becomes of it, whichever IKE it is.
+pub(super) enum News {
+    /// It goes on to this step.
+    Progress(Step),
+    /// It stands.
+    Up(Box<Agreed>),
+    /// Something has been rekeyed.
+    NewKeys,
+    /// It could not be.
+    RekeyRefused(Failure),
+    /// It is gone.
+    Over(Result<(), Failure>),
+}
+
+impl News {
+    fn of(event: Event) -> Option<Self> {
+        Some(match event {
+            Event::Progress(step) => Self::Progress(step),
+            Event::Established(up) => Self::Up(Box::new(Agreed::from(&*up))),
+            Event::RekeyRefused { why, .. } => Self::RekeyRefused(why),
+            Event::Rekeyed { .. } => Self::NewKeys,
+            Event::ChildUp(up) if up.replaces.is_some() => Self::NewKeys,
+            Event::Closed(why) => Self::Over(why),
+            _ => return None,
+        })
     }
 }
 
-/// What of it only `legacy = true` allows, SHA-1 among it.
-fn weak(ike: IkeSuite, esp: EspSuite) -> Vec<String> {
-    let old = Integrity::HmacSha1_96;
-    let sha1 = [ike.integrity, esp.integrity].contains(&Some(old)).then(|| old.to_string());
-    let mut all: Vec<String> = Vec::new();
-    for word in [ike.legacy(), esp.legacy()].concat().into_iter().chain(sha1) {
-        if !all.contains(&word) {
-            all.push(word);
+/// What is dialled with.
+enum Dial {
+    V1(Box<InitiatorConfig>),
+    V2(Box<v2::InitiatorConfig>),
+}
+
+impl Dial {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::V1(_) => "IKEv1",
+            Self::V2(_) => "IKEv2",
         }
     }
-    all
-}
-
-/// The longest packet inside that fits, in octets, MPPE's header included.
-pub(super) fn room(path: u32, up: &Established) -> u16 {
-    let how = Encapsulation {
-        outer: up.path.remote.ip(),
-        udp: up.encapsulated,
-        esp: suites::overhead(up.child.esp),
-    };
-    inner_mtu(u16::try_from(path).unwrap_or(u16::MAX), how, false).saturating_sub(OVERHEAD)
 }
 
 /// IPsec around one tunnel of ours, and what it has on this host.
@@ -117,9 +129,11 @@ pub(crate) struct Protection {
     trap: Option<u32>,
     /// The ends of the tunnel.
     path: Path,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<News>,
     /// Until it is dialled.
-    dial: Option<(InitiatorConfig, Arc<Context>)>,
+    dial: Option<(Dial, Arc<Context>)>,
+    /// IKE's name with its version.
+    by: &'static str,
 }
 
 impl Protection {
@@ -148,22 +162,27 @@ impl Protection {
         let port = free_port(source, server, &sad)?;
         let path = Path { local: SocketAddr::new(source, port), remote: SocketAddr::new(server, PORT) };
         let proven = (context.certificates.as_ref(), gateway);
-        let config = config(profile, proven, path, ike.sockets().ports());
-        let dial = Some((config, Arc::new(context)));
-        Ok(Self { daemon: Arc::clone(daemon), id, ike, sad, sa: None, trap: None, path, events, dial })
+        let ports = ike.sockets().ports();
+        let rule = profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref());
+        let dial = match rule.map(|rule| rule.ipsec) {
+            Some(Ipsec::Ikev2) => Dial::V2(Box::new(by_ikev2::config(profile, gateway, path, ports))),
+            _ => Dial::V1(Box::new(config(profile, proven, path, ports))),
+        };
+        let (by, dial) = (dial.name(), Some((dial, Arc::new(context))));
+        Ok(Self { daemon: Arc::clone(daemon), id, ike, sad, sa: None, trap: None, path, events, dial, by })
     }
 
     /// Makes it so; returns the tunnel's socket, to which nothing comes that is not protected.
     ///
     /// # Errors
-    /// The kernel refuses a policy, or IKEv1 comes to nothing.
+    /// The kernel refuses a policy, or IKE comes to nothing.
     pub(crate) async fn raise(
         &mut self,
         numbers: Numbers,
         progress: impl Fn(Step, &str),
-    ) -> Result<(IkeSocket, Established), Failure> {
+    ) -> Result<(IkeSocket, Agreed), Failure> {
         let again = || Failure::new(FailureCode::Internal, Step::IkeInit, "it has been dialled before");
-        let (config, context) = self.dial.take().ok_or_else(again)?;
+        let (dial, context) = self.dial.take().ok_or_else(again)?;
         let v4 = self.path.local.is_ipv4();
         let port = self.path.local.port();
         let of = Awaited {
@@ -177,7 +196,10 @@ impl Protection {
         self.sad.trap(of).await?;
         // Bound after the policies stand: nothing has come to it in clear.
         let socket = IkeSocket::share(self.path.local, MARK).map_err(|e| no_socket(self.path.local, &e))?;
-        self.sa = self.ike.initiate_v1(config, context).await;
+        self.sa = match dial {
+            Dial::V1(config) => self.ike.initiate_v1(*config, context).await,
+            Dial::V2(config) => self.ike.initiate(*config, context).await,
+        };
         self.daemon.protected(self.id, self.sa);
         let up = self.established(progress).await?;
         // Not before: the kernel would look for states already.
@@ -185,43 +207,42 @@ impl Protection {
         Ok((socket, up))
     }
 
-    async fn established(&mut self, progress: impl Fn(Step, &str)) -> Result<Established, Failure> {
-        while let Some(event) = self.events.recv().await {
-            match event {
-                Event::Progress(step) => {
-                    if let Some(text) = describe(step, self.path.remote.ip()) {
+    async fn established(&mut self, progress: impl Fn(Step, &str)) -> Result<Agreed, Failure> {
+        while let Some(news) = self.events.recv().await {
+            match news {
+                News::Progress(step) => {
+                    if let Some(text) = describe(self.by, step, self.path.remote.ip()) {
                         progress(step, &text);
                     }
                 }
-                Event::Established(up) => return Ok(*up),
-                Event::Closed(why) => {
+                News::Up(up) => return Ok(*up),
+                News::Over(why) => {
                     self.sa = None;
-                    return Err(why.err().unwrap_or_else(gone));
+                    return Err(why.err().unwrap_or_else(|| gone(self.by)));
                 }
-                _ => {}
+                News::NewKeys | News::RekeyRefused(_) => {}
             }
         }
-        Err(gone())
+        Err(gone(self.by))
     }
 
     /// Returns when it is over, and why.
     pub(super) async fn over(&mut self) -> Failure {
-        while let Some(event) = self.events.recv().await {
-            match event {
-                Event::Closed(why) => {
+        while let Some(news) = self.events.recv().await {
+            match news {
+                News::Over(why) => {
                     self.sa = None;
-                    return why.err().unwrap_or_else(gone);
+                    return why.err().unwrap_or_else(|| gone(self.by));
                 }
-                Event::RekeyRefused { why, .. } => {
-                    info!(code = %why.code, "IKEv1: not rekeyed: {why}");
+                News::RekeyRefused(why) => {
+                    info!(code = %why.code, "{}: not rekeyed: {why}", self.by);
                     self.daemon.registry().rekey_refused(self.id, why);
                 }
-                Event::Rekeyed { .. } => self.has_new_keys(),
-                Event::ChildUp(up) if up.replaces.is_some() => self.has_new_keys(),
-                _ => {}
+                News::NewKeys => self.has_new_keys(),
+                News::Progress(_) | News::Up(_) => {}
             }
         }
-        gone()
+        gone(self.by)
     }
 
     fn has_new_keys(&self) {
@@ -292,39 +313,47 @@ fn free_port(source: IpAddr, server: IpAddr, sad: &Sad) -> Result<u16, Failure> 
     IkeSocket::share(any, MARK).map(|socket| socket.port()).map_err(|e| no_socket(any, &e))
 }
 
-fn describe(step: Step, server: IpAddr) -> Option<String> {
+fn describe(by: &str, step: Step, server: IpAddr) -> Option<String> {
     match step {
-        Step::IkeInit => Some(format!("IKEv1: contacting {server}")),
-        Step::Authenticate => Some("IKEv1: authenticating".to_owned()),
-        Step::Child => Some("IKEv1: authenticated, asking for ESP around L2TP".to_owned()),
+        Step::IkeInit => Some(format!("{by}: contacting {server}")),
+        Step::Authenticate => Some(format!("{by}: authenticating")),
+        Step::Child => Some(format!("{by}: authenticated, asking for ESP around L2TP")),
         _ => None,
     }
 }
 
-fn gone() -> Failure {
-    Failure::new(FailureCode::PeerClosed, Step::Established, "IKEv1: the server ended the connection")
+fn gone(by: &str) -> Failure {
+    let text = format!("{by}: the server ended the connection");
+    Failure::new(FailureCode::PeerClosed, Step::Established, text)
 }
 
 /// Who answers the core.
-struct Context {
-    profile: Arc<Profile>,
+pub(super) struct Context {
+    pub(super) profile: Arc<Profile>,
     files: Files,
-    sad: Sad,
-    numbers: Numbers,
+    pub(super) sad: Sad,
+    pub(super) numbers: Numbers,
     /// Where they prove both ends.
     certificates: Option<Certificates>,
-    told: mpsc::UnboundedSender<Event>,
+    told: mpsc::UnboundedSender<News>,
+}
+
+impl Context {
+    pub(super) fn psk(&self) -> Result<Secret, Failure> {
+        let none = || Failure::new(FailureCode::NoSecret, Step::Authenticate, "there is no pre-shared key");
+        self.files.psk(self.profile.psk.as_ref().ok_or_else(none)?)
+    }
+
+    pub(super) fn tell(&self, news: News) {
+        // Nobody listens any more when it was ended meanwhile.
+        let _ = self.told.send(news);
+    }
 }
 
 impl V1Context for Context {
     fn ask(&self, sa: SaId, ask: Ask) -> Pending<Answer> {
         match ask {
-            Ask::Psk { .. } => {
-                let none =
-                    || Failure::new(FailureCode::NoSecret, Step::Authenticate, "there is no pre-shared key");
-                let source = self.profile.psk.as_ref().ok_or_else(none);
-                Pending::Now(Answer::Psk(source.and_then(|source| self.files.psk(source))))
-            }
+            Ask::Psk { .. } => Pending::Now(Answer::Psk(self.psk())),
             other => certificates::answer(self.certificates.as_ref(), other)
                 .unwrap_or_else(|other| others(&self.sad, sa, other, self.numbers, limits(&self.profile))),
         }
@@ -332,12 +361,11 @@ impl V1Context for Context {
 
     fn event(&self, sa: SaId, event: Event) {
         note(&self.sad, sa, &event);
-        // Nobody listens any more when it was ended meanwhile.
-        let _ = self.told.send(event);
+        News::of(event).into_iter().for_each(|news| self.tell(news));
     }
 }
 
-fn limits(profile: &Profile) -> Limits {
+pub(super) fn limits(profile: &Profile) -> Limits {
     Limits { bytes: profile.rekeying.bytes, packets: profile.rekeying.packets }
 }
 
@@ -395,33 +423,5 @@ mod tests {
         assert!(
             offered.iter().all(|p| p.ke.is_empty()) && !esp_proposals(&[], false, false)[0].ke.is_empty()
         );
-    }
-
-    #[test]
-    fn what_is_weak_is_named_once_and_sha1_too() {
-        use adit_isakmp::algorithm::{AdditionalKe, Encryption, KeMethod, KeyBits, Prf};
-        let (sha1, aes) = (Some(Integrity::HmacSha1_96), Encryption::AesCbc(KeyBits::B256));
-        let additional = AdditionalKe::default();
-        let ike = IkeSuite {
-            encryption: aes,
-            integrity: sha1,
-            prf: Prf::HmacSha1,
-            ke: KeMethod::Ecp384,
-            additional,
-        };
-        let esp = EspSuite { encryption: aes, integrity: sha1, ke: None, additional, esn: false };
-        assert_eq!(weak(ike, esp), ["sha1"]);
-        let encryption = Encryption::TripleDesCbc;
-        let ike = IkeSuite { encryption, ke: KeMethod::Modp1024, ..ike };
-        assert_eq!(weak(ike, EspSuite { encryption, ..esp }), ["3des", "modp1024", "sha1"]);
-        let sha2 = Some(Integrity::HmacSha256_128);
-        let ike = IkeSuite {
-            encryption: aes,
-            integrity: sha2,
-            prf: Prf::HmacSha256,
-            ke: KeMethod::Ecp256,
-            additional,
-        };
-        assert!(weak(ike, EspSuite { integrity: sha2, ..esp }).is_empty());
     }
 }

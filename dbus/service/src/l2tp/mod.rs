@@ -1,6 +1,8 @@
 //! L2TP: control connections by UDP, their calls' PPP links, and the kernel that carries those (RFC 2661). Who dials and who
 //! answers is common to what carries PPP (`ppp`).
 
+mod agreed;
+mod by_ikev2;
 mod certificates;
 mod engine;
 mod guard;
@@ -12,7 +14,6 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_crypto::OsEntropy;
-use adit_ikev1::api::Established;
 use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Takes, Timing};
 use adit_ppp::LinkConfig;
 use adit_profile::L2tpRule;
@@ -22,10 +23,11 @@ use crate::clock;
 use crate::files::Files;
 use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
+use agreed::Agreed;
 pub(crate) use certificates::Certificates;
 pub(crate) use engine::{Engine, Link, Running};
 pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
-pub(crate) use ipsec::{Protection, shown};
+pub(crate) use ipsec::Protection;
 pub(crate) use session::Session;
 
 /// The path's headers in front of a packet inside, but for IP's: UDP, L2TP with sequence numbers, PPP's address, control and
@@ -55,8 +57,8 @@ pub(crate) const IN_CLEAR: &str = "L2TP without IPsec (ipsec = \"none\"): nothin
                                    who they are but by PPP; for trusted links only";
 
 /// The longest packet of a link inside of IPsec, in octets, likewise.
-pub(crate) fn protected_mtu(path: u32, up: &Established, wanted: Option<u16>) -> u16 {
-    longest(ipsec::room(path, up).min(MOST_MTU), wanted)
+pub(crate) fn protected_mtu(path: u32, up: &Agreed, wanted: Option<u16>) -> u16 {
+    longest(up.room(path).min(MOST_MTU), wanted)
 }
 
 /// The secret of a tunnel, where there is one.

@@ -201,6 +201,9 @@ fn ipsec(s: &mut Section, profile: &Profile, held: &mut Held) {
         return;
     }
     s.line("ipsec-enabled", "yes");
+    if profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref()).is_some_and(|l2tp| l2tp.ipsec == Ipsec::Ikev2) {
+        s.line("ipsec-ikev2", "yes");
+    }
     if profile.psk.is_some() {
         s.line("machine-auth-type", "psk");
     }

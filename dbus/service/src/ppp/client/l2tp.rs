@@ -67,9 +67,9 @@ impl Attempt {
         let protection = self.protection.insert(made);
         let raised = protection.raise(numbers, progress).await;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
-        self.progress(Step::Child, &format!("IKEv1: {} with {}, {}", up.ike, up.remote_id, up.auth));
+        self.progress(Step::Child, &format!("{}: {} with {}, {}", up.by, up.ike, up.remote_id, up.auth));
         let mtu = l2tp::protected_mtu(path, &up, wanted);
-        let shown = l2tp::shown(&up);
+        let shown = up.shown();
         self.daemon.registry().update(self.id, |f| f.encapsulated = up.encapsulated);
         Ok(Tunnel { rule, secret, socket: Some(socket), shown, mtu })
     }
