@@ -13,6 +13,7 @@ pub mod dial;
 pub mod figures;
 pub mod flood;
 pub mod ike;
+pub mod l2tp;
 pub mod load;
 pub mod pcap;
 mod ping;

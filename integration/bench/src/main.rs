@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, auth, connect, crowd, dial, figures, flood, ike, pptp, roam, sstp};
+use adit_bench::{against, auth, connect, crowd, dial, figures, flood, ike, l2tp, pptp, roam, sstp};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -32,6 +32,8 @@ enum Verb {
     Dial(dial::Arguments),
     /// Many PPTP clients of one server, up until SIGTERM, or until what they cost it is known
     Pptp(crowd::Crowd),
+    /// The same of L2TP; IPsec around it is its host's
+    L2tp(crowd::Crowd),
     /// The same of SSTP
     Sstp(sstp::Arguments),
     /// Spoofed first messages, and honest clients who all get in
@@ -52,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Collect(arguments) => figures::collect(&arguments),
         Verb::Dial(arguments) => dial::run(&arguments),
         Verb::Pptp(arguments) => pptp::run(&arguments),
+        Verb::L2tp(arguments) => l2tp::run(&arguments),
         Verb::Sstp(arguments) => sstp::run(&arguments),
         Verb::Flood(arguments) => {
             enter_namespace()?;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
-use adit_profile::{Profile, ServerName, Start as StartAt, TunnelKind};
+use adit_profile::{Ipsec, Profile, ServerName, Start as StartAt, TunnelKind};
 use adit_sstp::proxy::Login;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -470,6 +470,13 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
         mppe: match profile.kind {
             // TLS encrypts.
             TunnelKind::Sstp => Mppe::OFF,
+            // ESP does, and its packets may be read in another order than they were sent: each that comes late would cost MPPE
+            // all those behind it, until both ends have spoken of that.
+            TunnelKind::L2tp
+                if !ppp.mppe.required && ppp.l2tp.as_ref().is_some_and(|l2tp| l2tp.ipsec != Ipsec::None) =>
+            {
+                Mppe::OFF
+            }
             TunnelKind::Ikev2 | TunnelKind::Pptp | TunnelKind::L2tp => suites::mppe(&ppp.mppe),
         },
         ipv4: profile.addresses.ipv4,
@@ -520,4 +527,25 @@ fn lock(unit: &SharedUnit) -> std::sync::MutexGuard<'_, Weak<Unit>> {
 
 fn closed() -> Failure {
     Failure::new(FailureCode::PeerClosed, Step::Established, "the server closed the connection")
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ppp::MppeWish;
+    use adit_profile::{Source, parse_profile};
+
+    use super::*;
+
+    #[test]
+    fn inside_of_ipsec_mppe_is_spoken_only_where_it_is_required() {
+        let wish = |lines: &str| {
+            let text = format!("server = \"vpn.example.com\"\ntunnel = \"l2tp\"\nuser = \"ann\"\n{lines}\n");
+            let source = Source { file: "t", text: &text, access: None };
+            let profile = parse_profile(&"t".parse().unwrap(), &source, &|_, _| Ok(Vec::new())).unwrap();
+            link_config(&profile, "ann", 1400, false).mppe.wish
+        };
+        assert_eq!(wish("psk-file = \"a.psk\""), MppeWish::Never);
+        assert_eq!(wish("psk-file = \"a.psk\"\nrequire-mppe = true"), MppeWish::Require);
+        assert_eq!(wish("ipsec = \"none\""), MppeWish::Take);
+    }
 }
