@@ -11,7 +11,7 @@ pub(crate) const SCRIPT: &str = include_str!("peers.sh");
 
 /// Name, Debian's suite, packages. A scenario names them: `root = "libreswan"`.
 pub(crate) const ROOTS: [[&str; 3]; 5] = [
-    ["libreswan", "trixie", "libreswan"],
+    ["libreswan", "trixie", "libreswan xl2tpd ppp"],
     [
         "strongswan-5.9.8",
         "bookworm",
