@@ -8,14 +8,8 @@ use crate::shell::{cargo, has, is_root, root, run, target};
 const USAGE: &str =
     "cargo xtask bench ike [--record] [--sizes N,N…] [--rounds N] [--window N] [--charon PROGRAM]
 cargo xtask bench ike --vm [--record]
-cargo xtask bench auth [--record]
-cargo xtask bench connect [--record]
-cargo xtask bench roam [--uml] [--record]
-cargo xtask bench pptp [--uml] [--record]
-cargo xtask bench sstp [--uml] [--record]
-cargo xtask bench ppp-setup [--record]
-cargo xtask bench sstp-setup [--record]
-cargo xtask bench strategy [--record]
+cargo xtask bench NAME [--uml] [--record], NAME one of auth, connect, roam, pptp, l2tp, sstp, ppp-setup, sstp-setup, l2tp-setup,
+    strategy
 cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
 
   ike       IKE_SAs a second, processor time and memory of one, at several sizes
@@ -24,9 +18,11 @@ cargo xtask bench flood [--record] [--seconds N] [--rate N] [--clients N]
   connect   what it takes ctl and swanctl to come up at the same strongSwan, in the lab's VM
   roam      what a moving client loses of a thousand packets a second, Adit and strongSwan, in the lab's VM
   pptp      how PPTP comes up, and what goes through: Adit, and pptp-linux with pppd, in the lab's VM
+  l2tp      the same of L2TP/IPsec: Adit, and strongSwan with xl2tpd and pppd
   sstp      the same of SSTP: Adit with either interface, and sstp-client with pppd
   ppp-setup what a PPTP session costs the server, at a hundred and at a thousand, in the lab's VM
   sstp-setup  the same of SSTP
+  l2tp-setup what an L2TP/IPsec session costs the server, at a hundred
   strategy  how long until a tunnel is up, in a race and one type after the other, in the lab's VM
   flood     spoofed first messages, and honest clients who all get in
   --uml     under user-mode-linux instead, where user code runs at the processor's own speed
@@ -45,21 +41,16 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
     let (Some(what), rest) = (arguments.first(), arguments.get(1..).unwrap_or_default()) else {
         return Err(USAGE.into());
     };
-    let is_recorded = rest.iter().any(|a| a == "--record");
-    let under_uml = rest.iter().any(|a| a == "--uml");
+    let has = |flag: &str| rest.iter().any(|a| a == flag);
+    let place = if what == "ike" && has("--vm") { "ike-vm" } else { what };
+    if let Some(compared) = COMPARED.iter().find(|compared| compared.place == place) {
+        return if has("--uml") {
+            in_uml(compared, has("--record"))
+        } else {
+            in_vm(compared, has("--record"))
+        };
+    }
     match what.as_str() {
-        "ike" if rest.iter().any(|a| a == "--vm") => in_vm(&IKE, is_recorded),
-        "auth" => in_vm(&AUTH, is_recorded),
-        "connect" => in_vm(&CONNECT, is_recorded),
-        "roam" if under_uml => in_uml(&ROAM, is_recorded),
-        "roam" => in_vm(&ROAM, is_recorded),
-        "pptp" if under_uml => in_uml(&PPTP, is_recorded),
-        "pptp" => in_vm(&PPTP, is_recorded),
-        "sstp" if under_uml => in_uml(&SSTP, is_recorded),
-        "sstp" => in_vm(&SSTP, is_recorded),
-        "ppp-setup" => in_vm(&PPP_SETUP, is_recorded),
-        "sstp-setup" => in_vm(&SSTP_SETUP, is_recorded),
-        "strategy" => in_vm(&STRATEGY, is_recorded),
         "ike" | "flood" => {
             ready()?;
             run(programs(what).args(recorded(rest)))
@@ -67,6 +58,10 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), String> {
         other => Err(format!("no bench {other:?}\n\n{USAGE}")),
     }
 }
+
+/// Those that are scenarios.
+const COMPARED: [&Compared; 11] =
+    [&IKE, &AUTH, &CONNECT, &ROAM, &PPTP, &L2TP, &SSTP, &PPP_SETUP, &SSTP_SETUP, &L2TP_SETUP, &STRATEGY];
 
 /// A scenario that measures several of a kind, one after the other.
 struct Compared {
@@ -110,6 +105,16 @@ const PPTP: Compared = Compared {
     place: "pptp",
     title: "To the same Adit server, MPPE-128 without state.",
     steps: &[("ctl and aditd", "04-adit.log"), ("pptp-linux 1.10.0 and pppd 2.5.2", "05-linux.log")],
+};
+
+const L2TP: Compared = Compared {
+    scenario: "bench-l2tp",
+    place: "l2tp",
+    title: "To the same Adit server, ESP with AES-128 and SHA-256.",
+    steps: &[
+        ("ctl and aditd", "04-adit.log"),
+        ("strongSwan 6.0.1, xl2tpd 1.3.18 and pppd 2.5.2", "09-linux.log"),
+    ],
 };
 
 const TUN: &str = "ctl and aditd, a TUN";
@@ -165,6 +170,13 @@ const STRATEGY: Compared = Compared {
         (RACE, "20-client.log"),
         (TURNS, "21-client.log"),
     ],
+};
+
+const L2TP_SETUP: Compared = Compared {
+    scenario: "bench-l2tp-setup",
+    place: "l2tp-setup",
+    title: "By IKEv1 with a pre-shared key and P-256, then MS-CHAPv2.",
+    steps: &[("100 sessions", "05-crowd.log")],
 };
 
 const OURS: &str = "Adit, to Adit";
