@@ -34,7 +34,7 @@ use crate::names::Names;
 use crate::ppp::server::PppServer;
 use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
-use crate::raise::{DesktopProxy, Raise};
+use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
@@ -271,11 +271,7 @@ impl Daemon {
             }
             return Ok(id);
         }
-        match how.proxy {
-            Some(DesktopProxy::Direct) => profile.proxy_of_desktop(None),
-            Some(DesktopProxy::Named(server)) => profile.proxy_of_desktop(Some(server)),
-            None => {}
-        }
+        how.proxy.into_iter().for_each(|proxy| proxy.tell(&mut profile));
         let new = Facts::new(Role::Client, &name, &profile.server());
         let facts = Facts { tunnel: profile.kind, dns_by_caller: how.dns_by_caller, owner: how.owner, ..new };
         let id = self.registry.add(facts);

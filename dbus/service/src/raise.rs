@@ -1,6 +1,6 @@
 //! How a connection is raised.
 
-use adit_profile::ServerName;
+use adit_profile::{Profile, ServerName};
 
 use crate::registry::Owner;
 
@@ -11,6 +11,16 @@ pub enum DesktopProxy {
     Direct,
     /// An HTTP proxy.
     Named(ServerName),
+}
+
+impl DesktopProxy {
+    /// A profile that leaves it to the host goes by that.
+    pub(crate) fn tell(self, profile: &mut Profile) {
+        profile.proxy_of_desktop(match self {
+            Self::Direct => None,
+            Self::Named(server) => Some(server),
+        });
+    }
 }
 
 /// How a connection is raised.

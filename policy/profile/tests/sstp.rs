@@ -80,6 +80,13 @@ fn a_proxy_is_a_host_with_its_port() {
     let of_host = with("proxy = \"system\"").unwrap();
     assert_eq!(of_host.proxy(), Some(&ProxyRule::System));
     assert_eq!(profile(&of_host.to_toml()).unwrap().proxy(), of_host.proxy());
+    let mut named = of_host;
+    named.proxy_of_desktop("proxy.example.com:8080".parse().ok());
+    let Some(ProxyRule::Named(proxy)) = named.proxy() else { panic!("{:?}", named.proxy()) };
+    assert_eq!((proxy.server.to_string().as_str(), &proxy.user), ("proxy.example.com:8080", &None));
+    // What the profile itself names stays.
+    named.proxy_of_desktop(None);
+    assert!(named.proxy().is_some());
     assert_eq!(first.files().len(), 1);
     for (lines, error) in [
         ("proxy = \"proxy.example.com\"", "has no port"),
