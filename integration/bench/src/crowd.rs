@@ -1,5 +1,6 @@
 //! Many clients of one server of PPP's carriers, from one process: how they come up, and what the server's process takes for them.
 
+use std::future::pending;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -132,6 +133,14 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn now(&self) -> Instant {
         Instant::ZERO + self.began.elapsed()
+    }
+
+    /// Until the first of these moments; without any, for ever.
+    pub(crate) async fn until(&self, deadlines: [Option<Instant>; 2]) {
+        match deadlines.into_iter().flatten().min() {
+            Some(at) => tokio::time::sleep(at.since(self.now())).await,
+            None => pending().await,
+        }
     }
 
     pub(crate) fn config(&self, mppe: Mppe) -> LinkConfig {

@@ -89,13 +89,7 @@ impl<'a> Session<'a> {
     async fn step(&mut self) -> anyhow::Result<()> {
         let mut octets = [0; 2048];
         let deadlines = [self.endpoint.deadline().map(|(at, _)| at), self.link.as_ref().and_then(of_link)];
-        let deadline = deadlines.into_iter().flatten().min();
-        let time = async {
-            match deadline {
-                Some(at) => tokio::time::sleep(at.since(self.client.now())).await,
-                None => std::future::pending().await,
-            }
-        };
+        let time = self.client.until(deadlines);
         tokio::select! {
             read = self.socket.recv(&mut octets) => {
                 let octets = octets.get(..read?).unwrap_or_default();

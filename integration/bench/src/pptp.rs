@@ -86,13 +86,7 @@ impl<'a> Session<'a> {
     async fn step(&mut self) -> anyhow::Result<()> {
         let mut octets = [0; 512];
         let deadlines = [self.control.deadline().map(|(at, _)| at), self.link.as_ref().and_then(of_link)];
-        let deadline = deadlines.into_iter().flatten().min();
-        let time = async {
-            match deadline {
-                Some(at) => tokio::time::sleep(at.since(self.client.now())).await,
-                None => pending().await,
-            }
-        };
+        let time = self.client.until(deadlines);
         let frame = async {
             match &self.channel {
                 Some(channel) => channel.receive().await,

@@ -1,6 +1,5 @@
 //! `sstp`: many SSTP clients of one server from one process, which read what comes and carry nothing themselves.
 
-use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,13 +132,7 @@ impl<'a> Session<'a> {
     async fn step(&mut self) -> anyhow::Result<()> {
         let mut records = [0; 4096];
         let deadlines = [self.call.deadline().map(|(at, _)| at), self.link.as_ref().and_then(of_link)];
-        let deadline = deadlines.into_iter().flatten().min();
-        let time = async {
-            match deadline {
-                Some(at) => tokio::time::sleep(at.since(self.client.now())).await,
-                None => pending().await,
-            }
-        };
+        let time = self.client.until(deadlines);
         tokio::select! {
             read = self.tcp.read(&mut records) => {
                 let count = read?;
