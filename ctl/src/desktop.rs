@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
+use adit_dbus_api::ProfileSummary;
 use zbus::{Connection, proxy};
+
+use crate::session;
 
 /// A desktop that is slower is none: the daemon's environment says it then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,14 +23,24 @@ trait ProxyResolver {
     fn lookup(&self, uri: &str) -> zbus::Result<Vec<String>>;
 }
 
+/// The server of the daemon's profile of that name, where that leaves its proxy to the host; `None` where there is no desktop to ask.
+pub(crate) async fn server_by_host(daemon: &Connection, name: &str) -> Option<String> {
+    if !has_session() {
+        return None;
+    }
+    let profiles = session::snapshot(daemon).await.ok()?.profiles;
+    let by_host = |p: &ProfileSummary| {
+        p.name == name && p.settings.iter().any(|s| s.key == "proxy" && s.value == "\"system\"")
+    };
+    profiles.into_iter().find(by_host).map(|profile| profile.server)
+}
+
 /// The option `proxy` of `Up` for that server; `None` where no desktop says anything.
 ///
 /// # Errors
 /// It names one that no SSTP goes by.
-pub(crate) async fn proxy_for(server: &str) -> Result<Option<String>, Failure> {
-    if !has_session() {
-        return Ok(None);
-    }
+pub(crate) async fn proxy_for(server: Option<&str>) -> Result<Option<String>, Failure> {
+    let Some(server) = server.filter(|_| has_session()) else { return Ok(None) };
     let asked = async {
         let session = Connection::session().await?;
         ProxyResolverProxy::new(&session).await?.lookup(&format!("https://{server}/")).await
@@ -39,7 +52,7 @@ pub(crate) async fn proxy_for(server: &str) -> Result<Option<String>, Failure> {
 }
 
 /// Whether there is a session bus, without which nothing is asked.
-pub(crate) fn has_session() -> bool {
+fn has_session() -> bool {
     let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     said("DBUS_SESSION_BUS_ADDRESS").is_some()
         || said("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, ProfileSummary, Seen, WantedParts,
-    failure_of, seen, signals, status_of,
+    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, Seen, WantedParts, failure_of, seen,
+    signals, status_of,
 };
 use adit_import::check_suite;
 use adit_profile::{ProfileName, ProxyRule, Source, parse_profile};
@@ -31,7 +31,7 @@ use crate::steps::Steps;
 pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), Ended> {
     let content = args.file.as_deref().map(|path| read(path, args.name.as_deref(), output)).transpose()?;
     let name = match (&content, &args.name) {
-        (Some((name, ..)), _) => name.clone(),
+        (Some(content), _) => content.name.clone(),
         (None, name) => name.clone().unwrap_or_default(),
     };
     let secrets = Secrets::new(args.password_fd).map_err(|failure| Ended::failed(&name, failure))?;
@@ -40,12 +40,16 @@ pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), 
     // Before the call: the first signal may come before its reply.
     let stream = signals(&connection).await.map_err(|e| Ended::call(&name, &e))?;
     let manager = ManagerProxy::new(&connection).await.map_err(|e| Ended::call(&name, &e))?;
-    let proxy = proxy(&connection, &name, content.as_ref().map(|content| content.2.as_deref())).await;
-    let proxy = proxy.map_err(|failure| Ended::failed(&name, failure))?;
+    let server = match &content {
+        Some(content) => content.by_host.clone(),
+        None => desktop::server_by_host(&connection, &name).await,
+    };
+    let proxy =
+        desktop::proxy_for(server.as_deref()).await.map_err(|failure| Ended::failed(&name, failure))?;
     let options: HashMap<&str, Variant<'_>> =
         proxy.iter().map(|proxy| ("proxy", proxy.as_str().into())).collect();
     let path = match &content {
-        Some((name, text, _)) => manager.up_content(name, text, options).await,
+        Some(Content { text, .. }) => manager.up_content(&name, text, options).await,
         None => manager.up(&name, options).await,
     };
     drop(content);
@@ -256,35 +260,12 @@ const fn settled(state: ConnectionState) -> bool {
     }
 }
 
-/// A profile's name and text, and its server where the host says by which proxy that is reached.
-type Content = (String, Zeroizing<String>, Option<String>);
-
-/// What the caller's desktop says of the way to the server, where the profile leaves it to the host. `content` is there for one of
-/// the caller's own, with its server where that is so.
-///
-/// # Errors
-/// It names what SSTP can't go by.
-async fn proxy(
-    connection: &Connection,
-    name: &str,
-    content: Option<Option<&str>>,
-) -> Result<Option<String>, Failure> {
-    let server = match content {
-        Some(server) => server.map(str::to_owned),
-        None if desktop::has_session() => {
-            let all =
-                session::snapshot(connection).await.map(|snapshot| snapshot.profiles).unwrap_or_default();
-            let by_host = |p: &ProfileSummary| {
-                p.name == name && p.settings.iter().any(|s| s.key == "proxy" && s.value == "\"system\"")
-            };
-            all.into_iter().find(by_host).map(|profile| profile.server)
-        }
-        None => None,
-    };
-    match server {
-        Some(server) => desktop::proxy_for(&server).await,
-        None => Ok(None),
-    }
+/// A profile of the caller's.
+struct Content {
+    name: String,
+    text: Zeroizing<String>,
+    /// Its server, where the host says by which proxy that is reached.
+    by_host: Option<String>,
 }
 
 /// Reads a profile of the caller's and shows its mistakes here, where its lines are.
@@ -309,7 +290,7 @@ fn read(path: &Path, name: Option<&str>, output: Output) -> Result<Content, Ende
     match parse_profile(&profile_name, &source, &check_suite) {
         Ok(profile) => {
             let by_host = profile.proxy() == Some(&ProxyRule::System);
-            Ok((name, text, by_host.then(|| profile.server())))
+            Ok(Content { name, text, by_host: by_host.then(|| profile.server()) })
         }
         Err(errors) if output.json => Err(Ended::failed(&name, errors.into())),
         Err(errors) => {
