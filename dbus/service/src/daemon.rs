@@ -3,6 +3,7 @@
 mod always;
 mod boot;
 mod diagnose;
+mod gateways;
 mod keys;
 mod person;
 mod required;
@@ -18,14 +19,13 @@ use adit_dbus_api::Traffic;
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_plan::gateways::Absent;
-use adit_profile::{LinkName, Profile, ServerName, TunnelKind};
+use adit_profile::{LinkName, Profile, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
-use crate::clock;
 use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
@@ -82,7 +82,7 @@ pub struct Daemon {
     sad: Sad,
     uplinks: Uplinks,
     /// Gateways that were not there when they were dialled last, by what they were to carry.
-    absent: Mutex<Absent<(TunnelKind, String)>>,
+    absent: Mutex<Absent<gateways::Key>>,
     /// Where connections that come up by themselves stay down.
     trust: Trust,
     names: Names,
@@ -179,21 +179,6 @@ impl Daemon {
         &self.uplinks
     }
 
-    /// A profile's gateways in the order in which they are dialled now, by their places.
-    pub(crate) fn order_of(&self, kind: TunnelKind, gateways: &[&ServerName]) -> Vec<usize> {
-        let keys: Vec<(TunnelKind, String)> = gateways.iter().map(|g| (kind, g.to_string())).collect();
-        lock(&self.absent).order(clock::now(), &keys)
-    }
-
-    /// Whether a gateway was there when it was dialled.
-    pub(crate) fn was_there(&self, kind: TunnelKind, gateway: &ServerName, there: bool) {
-        let (mut absent, key) = (lock(&self.absent), (kind, gateway.to_string()));
-        match there {
-            true => absent.answered(&key),
-            false => absent.missed(clock::now(), key),
-        }
-    }
-
     /// The RADIUS servers.
     pub(crate) const fn radius(&self) -> &RadiusBook {
         &self.radius
@@ -263,7 +248,7 @@ impl Daemon {
         if let Some(id) = live {
             person::may_meet(&name, self.registry.get(id).map(|facts| facts.owner), &how)?;
         }
-        if let Some(id) = live.filter(|id| !self.is_kept_down(*id)) {
+        if let Some(id) = live.filter(|id| !self.kept_down_no_more(*id)) {
             // Twice up is up: the caller follows the connection that there is. What waits for a packet waits no more.
             let waits = self.registry.get(id).is_some_and(|facts| facts.state == State::Standby);
             if let Some(handle) = lock(&self.clients).get(&id).filter(|_| waits) {

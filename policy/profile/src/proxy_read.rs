@@ -11,7 +11,7 @@ pub(crate) fn proxy(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ProxyR
             reader.useless(
                 table,
                 key,
-                "the environment says it, too",
+                "the host says it, or whoever is asked",
                 "take the line out, or name the proxy",
             );
         }

@@ -91,7 +91,7 @@ fn a_proxy_is_a_host_with_its_port() {
     for (lines, error) in [
         ("proxy = \"proxy.example.com\"", "has no port"),
         ("proxy-user = \"ann\"", "there is no `proxy`"),
-        ("proxy = \"system\"\nproxy-user = \"ann\"", "the environment says it"),
+        ("proxy = \"system\"\nproxy-user = \"ann\"", "the host says it, or whoever is asked"),
         ("proxy = \"p:1\"\nproxy-password-file = \"x\"", "`proxy-user` is missing"),
         ("proxy = \"p:1\"\nproxy-user = \"a:b\"\nproxy-password-file = \"x\"", "has a colon"),
     ] {

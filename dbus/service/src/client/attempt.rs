@@ -237,18 +237,13 @@ impl Attempt {
         }
         let profile = Arc::clone(&self.profile);
         let mut last = None;
-        let gateways: Vec<(&ServerName, Vec<SocketAddr>)> =
-            profile.servers.iter().zip(self.known.clone()).collect();
-        for at in self.daemon.order_of(profile.kind, &profile.servers.iter().collect::<Vec<_>>()) {
-            let Some((gateway, addresses)) = gateways.get(at).filter(|(_, known)| !known.is_empty()).cloned()
-            else {
-                continue;
-            };
+        let known: Vec<_> = profile.servers.iter().cloned().zip(self.known.clone()).collect();
+        for (gateway, addresses) in self.daemon.in_order(profile.kind, &known) {
             for remote in addresses.into_iter().take(MOST_ADDRESSES) {
                 for way in self.ways(remote).await? {
-                    match self.dial(&ike, (gateway, remote), way, own.as_ref(), trusted.clone()).await {
+                    match self.dial(&ike, (&gateway, remote), way, own.as_ref(), trusted.clone()).await {
                         Ok(()) => {
-                            self.daemon.was_there(profile.kind, gateway, true);
+                            self.daemon.was_there(profile.kind, &gateway, true);
                             return Ok(());
                         }
                         Err(failure) if elsewhere(failure.code) => last = Some(failure),
@@ -261,7 +256,7 @@ impl Attempt {
             }
             // One of several ways may only have been too late.
             if self.login.is_none() {
-                self.daemon.was_there(profile.kind, gateway, false);
+                self.daemon.was_there(profile.kind, &gateway, false);
             }
         }
         Err(last.unwrap_or_else(|| internal("the server has no address")))

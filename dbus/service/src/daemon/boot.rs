@@ -218,8 +218,8 @@ impl Daemon {
         }
     }
 
-    /// Somebody wants up what is kept down, wherever this host is: what is shown in its place goes.
-    pub(super) fn is_kept_down(&self, id: ConnectionId) -> bool {
+    /// Somebody wants up what may be kept down, wherever this host is: what is shown in its place goes. Whether it was.
+    pub(super) fn kept_down_no_more(&self, id: ConnectionId) -> bool {
         let mut all = lock(&self.trust.known);
         let Some(known) = all.values_mut().find(|known| known.stands == Stands::Down(id)) else {
             return false;

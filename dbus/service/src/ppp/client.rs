@@ -215,13 +215,7 @@ impl Attempt {
         }
         self.look_up().await?;
         let mut last = None;
-        let known = self.known.clone();
-        let gateways: Vec<&ServerName> = known.iter().map(|(gateway, _)| gateway).collect();
-        for at in self.daemon.order_of(self.profile.kind, &gateways) {
-            let Some((gateway, addresses)) = known.get(at).filter(|(_, known)| !known.is_empty()).cloned()
-            else {
-                continue;
-            };
+        for (gateway, addresses) in self.daemon.in_order(self.profile.kind, &self.known) {
             for remote in addresses {
                 match self.dial(&proof, &gateway, remote).await {
                     Ok(()) => {
