@@ -150,7 +150,7 @@ const SSTP_SETUP: Compared = Compared {
 };
 
 const RACE: &str = "in a race";
-const TURNS: &str = "race = false";
+const TURNS: &str = "one after the other";
 
 const STRATEGY: Compared = Compared {
     scenario: "bench-strategy",
@@ -158,16 +158,16 @@ const STRATEGY: Compared = Compared {
     title: "Medians of five where the first type works, else of three.",
     steps: &[
         (RACE, "05-client.log"),
-        (TURNS, "06-client.log"),
         (RACE, "08-client.log"),
-        (TURNS, "09-client.log"),
         (RACE, "11-client.log"),
-        (TURNS, "12-client.log"),
         (RACE, "14-client.log"),
-        (TURNS, "15-client.log"),
         (RACE, "17-client.log"),
-        (TURNS, "18-client.log"),
         (RACE, "20-client.log"),
+        (TURNS, "06-client.log"),
+        (TURNS, "09-client.log"),
+        (TURNS, "12-client.log"),
+        (TURNS, "15-client.log"),
+        (TURNS, "18-client.log"),
         (TURNS, "21-client.log"),
     ],
 };
