@@ -3,6 +3,7 @@
 pub mod against;
 mod answers;
 pub mod auth;
+pub mod bus;
 mod capture;
 pub mod charon;
 pub mod clock;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_bench::{against, auth, connect, crowd, dial, figures, flood, ike, l2tp, pptp, roam, sstp};
+use adit_bench::{against, auth, bus, connect, crowd, dial, figures, flood, ike, l2tp, pptp, roam, sstp};
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, unshare};
@@ -36,6 +36,8 @@ enum Verb {
     L2tp(crowd::Crowd),
     /// The same of SSTP
     Sstp(sstp::Arguments),
+    /// Calls of `org.adit1` that wait for no answer
+    Bus(bus::Arguments),
     /// Spoofed first messages, and honest clients who all get in
     Flood(flood::Arguments),
 }
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Pptp(arguments) => pptp::run(&arguments),
         Verb::L2tp(arguments) => l2tp::run(&arguments),
         Verb::Sstp(arguments) => sstp::run(&arguments),
+        Verb::Bus(arguments) => bus::run(&arguments),
         Verb::Flood(arguments) => {
             enter_namespace()?;
             flood::run(&arguments)

@@ -3,6 +3,7 @@
 //! to see on a D-Bus connection of their own, which `Open` hands over.
 
 use std::ffi::CString;
+use std::ops::Deref;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::ApiError;
@@ -10,6 +11,7 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use zbus::message::{Flags, Header};
 use zbus::names::{OwnedUniqueName, UniqueName};
 
+use super::places::{Place, Places};
 use super::polkit::{self, Action};
 use crate::registry::{Facts, Owner, Role};
 use crate::rights::GROUP;
@@ -44,9 +46,41 @@ impl Caller {
     }
 }
 
+/// How many octets of calls one caller may have under way, until it is known who that is and what was asked for is done.
+const MOST_UNDER_WAY: usize = 1 << 20;
+/// What the smallest call counts for: it costs a task.
+const LEAST: usize = 1 << 12;
+
+/// A caller that was let in. Its call is under way until this is dropped.
+pub(crate) struct Admitted {
+    caller: Caller,
+    _under_way: Place<String>,
+}
+
+impl Deref for Admitted {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// Who comes in on a D-Bus connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    callers: Callers,
+    under_way: Places<String>,
+}
+
+impl From<Callers> for Gate {
+    fn from(callers: Callers) -> Self {
+        Self { callers, under_way: Places::new(MOST_UNDER_WAY) }
+    }
+}
+
 /// Where a connection's callers are known from.
 #[derive(Clone, Debug)]
-pub(crate) enum Gate {
+pub(crate) enum Callers {
     /// The bus knows each sender.
     Bus,
     /// The socket's one peer.
@@ -70,7 +104,7 @@ impl Gate {
         header: &Header<'_>,
         action: Action,
         profile: Option<&str>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Admitted, ApiError> {
         let caller = self.caller(connection, header).await?;
         if caller.may_everything() {
             return Ok(caller);
@@ -101,7 +135,7 @@ impl Gate {
         connection: &zbus::Connection,
         header: &Header<'_>,
         facts: Option<Facts>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Admitted, ApiError> {
         // Whether there is such a connection is for those to know who may connect.
         let Some(facts) = facts else { return self.admit(connection, header, Action::Connect, None).await };
         match (facts.role, facts.owner) {
@@ -121,10 +155,12 @@ impl Gate {
 
     /// Whether that connection is shown to whoever is behind this gate.
     pub(crate) fn shows(&self, facts: &Facts) -> bool {
-        match self {
+        match &self.callers {
             // One D-Bus connection for all of them; who gets its signals says the bus' policy.
-            Self::Bus => true,
-            Self::Peer(caller) | Self::Opened { caller, .. } => caller.may_everything() || caller.sees(facts),
+            Callers::Bus => true,
+            Callers::Peer(caller) | Callers::Opened { caller, .. } => {
+                caller.may_everything() || caller.sees(facts)
+            }
         }
     }
 
@@ -133,15 +169,24 @@ impl Gate {
         caller.may_everything() || caller.sees(facts) || (server && facts.role == Role::Server)
     }
 
-    /// Who calls.
-    async fn caller(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Caller, Failure> {
-        match self {
-            Self::Peer(caller) | Self::Opened { caller, .. } => Ok(caller.clone()),
-            Self::Bus => ask_bus(connection, header).await.map_err(|e| {
+    /// Whether it is the bus that knows them.
+    pub(crate) const fn is_bus(&self) -> bool {
+        matches!(self.callers, Callers::Bus)
+    }
+
+    /// Who calls, if that one has not too much under way.
+    async fn caller(&self, connection: &zbus::Connection, header: &Header<'_>) -> Result<Admitted, Failure> {
+        let size = usize::try_from(header.primary().body_len()).unwrap_or(usize::MAX).max(LEAST);
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        let under_way = self.under_way.take(sender, size).ok_or_else(too_much)?;
+        let caller = match &self.callers {
+            Callers::Peer(caller) | Callers::Opened { caller, .. } => caller.clone(),
+            Callers::Bus => ask_bus(connection, header).await.map_err(|e| {
                 let text = format!("the bus does not say who is calling: {e}");
                 Failure::new(FailureCode::NotAuthorized, Step::Profile, text)
-            }),
-        }
+            })?,
+        };
+        Ok(Admitted { caller, _under_way: under_way })
     }
 
     /// By what polkit knows them. Nobody but members may open the private socket, and no bus vouches for who did.
@@ -150,12 +195,21 @@ impl Gate {
         connection: &'g zbus::Connection,
         header: &'g Header<'_>,
     ) -> Option<(&'g zbus::Connection, UniqueName<'g>)> {
-        match self {
-            Self::Bus => Some((connection, header.sender()?.clone())),
-            Self::Opened { bus, name, .. } => Some((bus, name.inner().clone())),
-            Self::Peer(_) => None,
+        match &self.callers {
+            Callers::Bus => Some((connection, header.sender()?.clone())),
+            Callers::Opened { bus, name, .. } => Some((bus, name.inner().clone())),
+            Callers::Peer(_) => None,
         }
     }
+}
+
+fn too_much() -> Failure {
+    let text = format!(
+        "the caller has calls under way that nobody has answered yet: more than {} of them, or {} KiB",
+        MOST_UNDER_WAY / LEAST,
+        MOST_UNDER_WAY / 1024
+    );
+    Failure::new(FailureCode::PeerBusy, Step::Profile, text).hint("wait for an answer before the next call")
 }
 
 fn refused(caller: &Caller, action: Action) -> Failure {

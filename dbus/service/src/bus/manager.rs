@@ -23,7 +23,7 @@ pub(crate) struct ManagerObject {
     pub(super) daemon: Arc<Daemon>,
     pub(super) gate: Gate,
     /// For those who call `Open`.
-    pub(super) places: Places,
+    pub(super) places: Places<u32>,
 }
 
 impl ManagerObject {
@@ -101,7 +101,7 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
-        self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
+        let _caller = self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
         Ok(self.daemon.reload().await?)
     }
 
@@ -150,7 +150,7 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
-        self.gate.admit(bus, &header, Action::Connect, None).await?;
+        let _caller = self.gate.admit(bus, &header, Action::Connect, None).await?;
         Ok(crate::doctor::checks(&self.daemon).await)
     }
 
@@ -160,7 +160,7 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
-        self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
+        let _caller = self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
         Ok(self.daemon.diagnose(profile).await?)
     }
 
@@ -181,19 +181,20 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<OwnedFd, ApiError> {
         let caller = self.gate.admit(bus, &header, Action::Connect, None).await?;
-        let (Gate::Bus, Some(name)) = (&self.gate, header.sender()) else {
+        let Some(name) = header.sender().filter(|_| self.gate.is_bus()) else {
             let text = "this D-Bus connection is the caller's own already";
             return Err(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).into());
         };
-        let Some(place) = self.places.take(caller.uid) else { return Err(too_many(&caller).into()) };
+        let Some(place) = self.places.take_for_user(caller.uid) else { return Err(too_many(&caller).into()) };
         let end =
-            private::open(&self.daemon, caller, (bus.clone(), name.clone().into()), place).map_err(|e| {
-                Failure::new(
-                    FailureCode::Internal,
-                    Step::Profile,
-                    format!("no D-Bus connection can be made: {e}"),
-                )
-            })?;
+            private::open(&self.daemon, Caller::clone(&caller), (bus.clone(), name.clone().into()), place)
+                .map_err(|e| {
+                    Failure::new(
+                        FailureCode::Internal,
+                        Step::Profile,
+                        format!("no D-Bus connection can be made: {e}"),
+                    )
+                })?;
         Ok(end.into())
     }
 

@@ -6,12 +6,14 @@ mod manager;
 mod networks;
 mod objects;
 mod options;
+mod paced;
 mod places;
 mod polkit;
 mod private;
 mod profile;
 mod sleep;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adit_dbus_api::names;
@@ -20,8 +22,11 @@ use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::daemon::Daemon;
-use gate::Gate;
+use gate::Callers;
 use places::Places;
+
+/// Messages that were read and not looked at yet. The bus lets each be of 32 MiB.
+const MOST_QUEUED: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// What keeps `org.adit1` offered; dropping it ends that.
 pub struct Buses {
@@ -42,7 +47,7 @@ impl Drop for Buses {
 /// The socket cannot be made; the system bus was demanded and is not there or refuses the name.
 pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
     let socket = private::Socket::bind(&daemon.settings().socket)?;
-    let accept = private::accept(socket.listener(), Arc::clone(daemon), Places::default());
+    let accept = private::accept(socket.listener(), Arc::clone(daemon), Places::of_users());
     let mut tasks = vec![tokio::spawn(accept)];
     match daemon.settings().bus {
         BusChoice::None => {}
@@ -58,8 +63,8 @@ pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
 }
 
 async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 3]> {
-    let builder = zbus::connection::Builder::system();
-    let objects = objects::Objects::serve(builder, Arc::clone(daemon), Gate::Bus).await?;
+    let builder = zbus::connection::Builder::system().max_queued(MOST_QUEUED);
+    let objects = objects::Objects::serve(builder, Arc::clone(daemon), Callers::Bus.into()).await?;
     // The name comes last: whoever sees it finds every object there.
     objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");

@@ -59,7 +59,7 @@ impl Objects {
         // Subscribed first: what happens meanwhile is seen twice rather than never.
         let notices = daemon.registry().subscribe();
         let manager =
-            ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone(), places: Places::default() };
+            ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone(), places: Places::of_users() };
         let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
         let (mut told, mut profiles) = (BTreeSet::new(), Vec::new());
         let shown = |id, facts: &Facts| gate.shows(facts).then_some((id, facts.role));
@@ -128,7 +128,7 @@ impl Objects {
             Notice::Changed(id, _) | Notice::Progress(id, _, _) => Some(id),
             Notice::RekeyRefused(id, _) | Notice::State(id, _, _, _) => Some(id),
         };
-        if !matches!(self.gate, Gate::Bus) && about.is_some_and(|id| !self.told.contains(id)) {
+        if !self.gate.is_bus() && about.is_some_and(|id| !self.told.contains(id)) {
             return Ok(());
         }
         match notice {
@@ -292,7 +292,7 @@ mod tests {
 
     use super::*;
     use crate::BusChoice;
-    use crate::bus::gate::Caller;
+    use crate::bus::gate::{Caller, Callers};
     use crate::daemon::{Doors, Settings};
     use crate::host::RecordingHost;
 
@@ -318,7 +318,7 @@ mod tests {
         let builder = |stream: tokio::net::UnixStream| {
             zbus::connection::Builder::unix_stream(stream.into_std().unwrap()).p2p()
         };
-        let gate = Gate::Peer(Caller { uid: 0, gids: Vec::new() });
+        let gate = Gate::from(Callers::Peer(Caller { uid: 0, gids: Vec::new() }));
         let served = Objects::serve(builder(ours).server(zbus::Guid::generate()), Arc::clone(&daemon), gate);
         let (objects, caller) = tokio::join!(served, builder(theirs).build());
         (daemon, objects.unwrap(), caller.unwrap())
@@ -354,7 +354,7 @@ mod tests {
         let (daemon, ..) = pair(folder.path(), |_| {}).await;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let (leave, left) = tokio::sync::oneshot::channel::<()>();
-        let gate = Gate::Peer(Caller { uid: 0, gids: Vec::new() });
+        let gate = Gate::from(Callers::Peer(Caller { uid: 0, gids: Vec::new() }));
         let builder = zbus::connection::Builder::unix_stream(ours);
         let over = async { drop(left.await) };
         let served = tokio::spawn(crate::bus::private::serve(builder, daemon, gate, over));

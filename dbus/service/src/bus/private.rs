@@ -17,8 +17,9 @@ use zbus::connection::{AuthMechanism, Builder};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, Guid, fdo};
 
-use super::gate::{Caller, Gate, groups_of};
+use super::gate::{Caller, Callers, Gate, groups_of};
 use super::objects::Objects;
+use super::paced::Paced;
 use super::places::{Place, Places};
 use crate::daemon::Daemon;
 
@@ -67,11 +68,11 @@ impl Drop for Socket {
 }
 
 /// Lets peers in, each with the rights of its own credentials. A user who has too many already is turned away.
-pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, places: Places) {
+pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, places: Places<u32>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let Ok(credentials) = stream.peer_cred() else { continue };
-        let Some(place) = places.take(credentials.uid()) else {
+        let Some(place) = places.take_for_user(credentials.uid()) else {
             warn!(user = credentials.uid(), "too many peers of one user on the private socket: turned away");
             continue;
         };
@@ -79,9 +80,9 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
         tokio::spawn(async move {
             let mut gids = groups_of(credentials.uid());
             gids.push(credentials.gid());
-            let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
-            let served = match stream.into_std() {
-                Ok(stream) => serve(Builder::unix_stream(stream), daemon, gate, pending()).await,
+            let gate = Callers::Peer(Caller { uid: credentials.uid(), gids }).into();
+            let served = match stream.into_std().and_then(Paced::new) {
+                Ok(stream) => serve(Builder::socket(stream), daemon, gate, pending()).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(e) = served {
@@ -101,14 +102,14 @@ pub(crate) fn open(
     daemon: &Arc<Daemon>,
     caller: Caller,
     (bus, name): (Connection, OwnedUniqueName),
-    place: Place,
+    place: Place<u32>,
 ) -> io::Result<OwnedFd> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    let daemon = Arc::clone(daemon);
+    let (daemon, ours) = (Arc::clone(daemon), Paced::new(ours)?);
     tokio::spawn(async move {
-        let builder = Builder::unix_stream(ours).auth_mechanism(AuthMechanism::Anonymous);
+        let builder = Builder::socket(ours).auth_mechanism(AuthMechanism::Anonymous);
         let left = left(bus.clone(), name.clone());
-        if let Err(e) = serve(builder, daemon, Gate::Opened { caller, bus, name }, left).await {
+        if let Err(e) = serve(builder, daemon, Callers::Opened { caller, bus, name }.into(), left).await {
             debug!(error = %e, "a D-Bus connection that was handed over");
         }
         drop(place);
