@@ -259,7 +259,8 @@ impl End {
                 )
             }
             Event::PathChanged { path, .. } => format!("the peer is now at {}", path.remote),
-            Event::PathProbed { .. } | Event::Unanswered { .. } => return,
+            // The algorithms stand in "up".
+            Event::PathProbed { .. } | Event::Unanswered { .. } | Event::Agreed(_) => return,
             Event::PathRefused { path } => format!("the peer is not to be had at {}", path.remote),
             Event::PathDead => "the path is dead".into(),
             Event::PeerAddresses { addresses } => format!("the peer can be had at {addresses:?}"),

@@ -381,7 +381,8 @@ impl Host {
             }
             Event::ChildUp(up) => self.child_up(sa, &up)?,
             Event::Ticket(ticket) => self.ticket = Some(ticket),
-            Event::NotResumed(_)
+            Event::Agreed(_)
+            | Event::NotResumed(_)
             | Event::ChildRefused { .. }
             | Event::RekeyRefused { .. }
             | Event::PathProbed { .. }

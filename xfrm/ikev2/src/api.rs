@@ -306,6 +306,8 @@ pub enum Answer {
 pub enum Event {
     /// The connection goes on to this step.
     Progress(Step),
+    /// IKE_SA_INIT has agreed on these algorithms; nobody has proven anything yet. An initiator's.
+    Agreed(IkeSuite),
     /// A peer that dialled us has been let in as far as IKE_SA_INIT: a half-open IKE_SA exists.
     Incoming {
         /// Where it is.

@@ -385,6 +385,7 @@ impl Attempt {
                         self.progress(step, &text);
                     }
                 }
+                Event::Agreed(ike) => self.login.iter().for_each(|login| login.agreed(&ike)),
                 Event::Established(facts) => {
                     self.established(&facts).await;
                     return Ok(());

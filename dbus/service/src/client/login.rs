@@ -14,14 +14,23 @@ pub(crate) enum Said {
     Verified,
 }
 
+/// What a probe shows.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Shown {
+    /// The server's certificate, of which nothing is known yet.
+    Certificate(Vec<u8>),
+    /// The algorithms that were agreed on, as a person reads them.
+    Algorithms(String),
+}
+
 /// One way's end of it.
 #[derive(Clone)]
 pub(crate) struct LogIn {
     number: usize,
     told: mpsc::UnboundedSender<(usize, Said)>,
     leave: watch::Receiver<bool>,
-    /// Of a probe: where it shows the server's certificate.
-    shows: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// Of a probe: where it shows what it was shown.
+    shows: Option<mpsc::UnboundedSender<Shown>>,
 }
 
 impl LogIn {
@@ -37,7 +46,7 @@ impl LogIn {
     /// One that only wants to know how far it would come.
     pub(crate) fn probe(
         told: &mpsc::UnboundedSender<(usize, Said)>,
-        shows: &mpsc::UnboundedSender<Vec<u8>>,
+        shows: &mpsc::UnboundedSender<Shown>,
     ) -> Self {
         let (_, leave) = watch::channel(false);
         Self { number: 0, told: told.clone(), leave, shows: Some(shows.clone()) }
@@ -50,8 +59,17 @@ impl LogIn {
 
     /// The server has shown this certificate, of which nothing is known yet.
     pub(crate) fn shown(&self, certificate: &[u8]) {
+        self.show(|| Shown::Certificate(certificate.to_vec()));
+    }
+
+    /// These algorithms were agreed on.
+    pub(crate) fn agreed(&self, algorithms: &impl ToString) {
+        self.show(|| Shown::Algorithms(algorithms.to_string()));
+    }
+
+    fn show(&self, what: impl FnOnce() -> Shown) {
         if let Some(shows) = &self.shows {
-            let _ = shows.send(certificate.to_vec());
+            let _ = shows.send(what());
         }
     }
 

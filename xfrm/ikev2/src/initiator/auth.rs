@@ -69,6 +69,7 @@ pub(super) struct Verifying {
 
 pub(super) fn begin(dial: Dial, cx: &mut Cx<'_>, handshake: Box<Handshake>) -> Next {
     cx.event(Event::Progress(Step::Authenticate));
+    cx.event(Event::Agreed(handshake.suite));
     let ask = Ask::AllocateSpi { path: handshake.channel.path };
     Initiator::asking(dial, cx, ask, Phase::Allocating(Allocating { handshake }))
 }

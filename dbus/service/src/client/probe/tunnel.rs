@@ -6,11 +6,12 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::DoctorCheck;
 use adit_profile::{AuthMethod, TunnelKind};
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::failed;
 use crate::client::handle::{OneWay, Part};
-use crate::client::login::{LogIn, Said};
+use crate::client::login::{LogIn, Said, Shown};
 use crate::client::new_passwords;
 use crate::client::strategy::way::{Client, Place};
 use crate::clock;
@@ -28,17 +29,19 @@ struct Came {
     why: Option<Failure>,
     /// What the server has shown.
     certificate: Option<Vec<u8>>,
+    /// What that means, where it came as far as it goes.
+    answers: String,
 }
 
 /// Its checks: the tunnel, and the server's certificate where there is one. `port`: which one was called.
 pub(super) async fn check(daemon: &Arc<Daemon>, place: Place, port: &str) -> Vec<DoctorCheck> {
     let kind = place.kind();
     let lead = format!("{}{port}", place.name());
-    let (id, answers) = (format!("tunnel-{}", kind.as_str()), answers(&place));
+    let id = format!("tunnel-{}", kind.as_str());
     let host = place.gateway.host.to_string();
     let came = probe(daemon, place).await;
     let mut out = vec![match &came.why {
-        None => doctor::check(&id, "ok", format!("{lead}: {answers}"), ""),
+        None => doctor::check(&id, "ok", format!("{lead}: {}", came.answers), ""),
         Some(why) => failed(&id, &format!("{lead}: "), why),
     }];
     let about = came.certificate.and_then(|der| adit_pki::summarize(&der).ok());
@@ -61,18 +64,21 @@ pub(super) async fn check(daemon: &Arc<Daemon>, place: Place, port: &str) -> Vec
     out
 }
 
-/// What it means that a tunnel came as far as that.
-fn answers(place: &Place) -> &'static str {
+/// What it means that a tunnel came as far as that, with these algorithms.
+fn answers(place: &Place, with: Option<&str>) -> String {
+    let with = with.map(|with| format!(" ({with})")).unwrap_or_default();
     match (place.kind(), place.profile.auth) {
         (TunnelKind::Ikev2, AuthMethod::Eap) => {
-            "it answers, takes our algorithms, has proven who it is, and would let us log in"
+            format!("it answers, takes our algorithms{with}, has proven who it is, and would let us log in")
         }
         (TunnelKind::Ikev2, _) => {
-            "it answers and takes our algorithms; who is who is proven by logging in only: ctl up"
+            format!(
+                "it answers and takes our algorithms{with}; who is who is proven by logging in only: ctl up"
+            )
         }
-        (TunnelKind::Sstp, _) => "it answers, has proven who it is, and would let us log in",
-        (TunnelKind::Pptp, _) => "it answers, GRE gets through, and it would let us log in",
-        (TunnelKind::L2tp, _) => "it answers, IPsec stands, and it would let us log in",
+        (TunnelKind::Sstp, _) => format!("it answers{with}, has proven who it is, and would let us log in"),
+        (TunnelKind::Pptp, _) => "it answers, GRE gets through, and it would let us log in".to_owned(),
+        (TunnelKind::L2tp, _) => format!("it answers, IPsec stands{with}, and it would let us log in"),
     }
 }
 
@@ -107,7 +113,11 @@ async fn probe(daemon: &Arc<Daemon>, place: Place) -> Came {
             tokio::select! {
                 biased;
                 Some((_, said)) = says.recv() => match said {
-                    Said::Verified => break None,
+                    Said::Verified => {
+                        // What was agreed on has been told before, and may not have been heard yet.
+                        let _ = connect.as_mut().now_or_never();
+                        break None;
+                    }
                     Said::Answered => answered = true,
                     Said::Called => {}
                 },
@@ -120,7 +130,14 @@ async fn probe(daemon: &Arc<Daemon>, place: Place) -> Came {
     if let Err(error) = client.take_down().await {
         tracing::warn!(%error, "a probe, and not everything of it");
     }
-    Came { why, certificate: shown.try_recv().ok() }
+    let (mut certificate, mut algorithms) = (None, None);
+    while let Ok(shown) = shown.try_recv() {
+        match shown {
+            Shown::Certificate(der) => certificate = certificate.or(Some(der)),
+            Shown::Algorithms(with) => algorithms = Some(with),
+        }
+    }
+    Came { why, certificate, answers: answers(&place, algorithms.as_deref()) }
 }
 
 fn silent(place: &Place, answered: bool) -> Failure {

@@ -67,6 +67,7 @@ impl Attempt {
         let protection = self.protection.insert(made);
         let raised = protection.raise(numbers, progress).await;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
+        self.login.iter().for_each(|login| login.agreed(&up.ike));
         self.progress(Step::Child, &format!("{}: {} with {}, {}", up.by, up.ike, up.remote_id, up.auth));
         let mtu = l2tp::protected_mtu(path, &up, wanted);
         let shown = up.shown();

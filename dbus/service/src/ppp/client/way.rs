@@ -95,6 +95,7 @@ impl Attempt {
         };
         let revocation = self.profile.revocation;
         let outside = sstp::meet(tcp, server, gateway, behind_proxy, revocation, answered).await?;
+        self.login.iter().for_each(|login| login.agreed(&outside.cipher));
         let met = format!("SSTP: {}, the server is who it is to be", outside.cipher);
         self.progress(Step::Call, &met);
         Ok(outside)
