@@ -101,6 +101,14 @@ pub async fn connect_private(socket: &str) -> Result<Connection, ConnectError> {
     })
 }
 
+/// The same by a socket whose other end the daemon has.
+///
+/// # Errors
+/// [`ConnectError::Bus`]: nobody speaks D-Bus there.
+pub async fn connect_stream(socket: OwnedFd) -> Result<Connection, ConnectError> {
+    Ok(Builder::unix_stream(socket.into()).p2p().build().await?)
+}
+
 fn io_kind(error: &zbus::Error) -> Option<std::io::ErrorKind> {
     match error {
         zbus::Error::InputOutput(error) | zbus::Error::Connection(error, _) => Some(error.kind()),

@@ -14,7 +14,7 @@ mod row;
 mod seen;
 mod status;
 
-pub use connect::{Bus, ConnectError, connect, connect_private, connect_system};
+pub use connect::{Bus, ConnectError, connect, connect_private, connect_stream, connect_system};
 pub use error::{ApiError, ErrorName, failure_of};
 pub use proxies::{
     ConnectionProxy, Introduced, ManagerProxy, ObjectManagerProxy, ProfileProxy, Progress, ProgressStream,

@@ -41,7 +41,7 @@ use crate::uplinks::Uplinks;
 use boot::{Trust, boot_names};
 
 /// Where things are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Settings {
     /// `/etc/adit`.
     pub config: PathBuf,
@@ -51,6 +51,10 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Whether to be on the system bus.
     pub bus: BusChoice,
+    /// Where the service manager has put secrets for the daemon: systemd's `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+    /// It is there for `ctl up --foreground`: nothing comes up by itself, and no server is started.
+    pub foreground: bool,
 }
 
 /// The doors to the kernel and to cryptography.
@@ -121,7 +125,7 @@ impl Daemon {
         let registry = Registry::new();
         let journals = settings.state.join("journal");
         Self {
-            files: Files::new(&settings.config),
+            files: Files::new(&settings.config).with_credentials(settings.credentials.as_deref()),
             names: Names::new(&registry, &doors.host, &journals),
             settings,
             doors,
@@ -363,6 +367,9 @@ impl Daemon {
         let blocked = self.block_always(&profiles).await;
         let before = boot_names(&std::mem::replace(&mut *lock(&self.profiles), profiles));
         self.registry.profiles_changed();
+        if self.settings.foreground {
+            return blocked;
+        }
         let result = self.reload_server().await;
         lock(&self.server_facts).problem = result.as_ref().err().cloned();
         let result = blocked.and(result);

@@ -26,6 +26,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
+    credentials: Option<PathBuf>,
     /// Looked up when a file may be read by a group: the name service is large.
     adit_gid: OnceLock<Option<u32>>,
 }
@@ -57,7 +58,14 @@ impl Files {
     /// The configuration under `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), adit_gid: OnceLock::new() }
+        Self { root: root.to_owned(), credentials: None, adit_gid: OnceLock::new() }
+    }
+
+    /// With what the service manager has put into `folder` for the daemon alone: a secret or a private key that is there by its
+    /// name is taken from there.
+    #[must_use]
+    pub fn with_credentials(self, folder: Option<&Path>) -> Self {
+        Self { credentials: folder.map(Path::to_owned), ..self }
     }
 
     /// Every profile, by name. A file that cannot be read is reported, not left out.
@@ -351,6 +359,12 @@ impl Files {
             // Beside ours: /etc/ppp.
             Directory::Ppp => return self.root.with_file_name("ppp").join(file.name.as_str()),
         };
+        if let (Directory::Secrets | Directory::Private, Some(folder)) = (file.directory, &self.credentials) {
+            let handed_over = folder.join(file.name.as_str());
+            if handed_over.exists() {
+                return handed_over;
+            }
+        }
         self.root.join(directory).join(file.name.as_str())
     }
 
@@ -364,7 +378,11 @@ impl Files {
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
         file.take(LARGEST).read_to_end(&mut bytes)?;
         let adit_gid = if metadata.mode() & 0o070 == 0 { None } else { self.adit_gid() };
-        let access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid };
+        let mut access = Access { mode: metadata.mode(), gid: metadata.gid(), adit_gid };
+        if self.credentials.as_deref().is_some_and(|folder| path.parent() == Some(folder)) {
+            // systemd lets the service in by an access list, whose mask stands where a group's rights would.
+            access.mode &= !0o070;
+        }
         Ok(Content { bytes, access })
     }
 
@@ -448,6 +466,27 @@ mod tests {
         let failure = files.psk(profile.psk.as_ref().unwrap()).unwrap_err();
         assert_eq!(failure.code, FailureCode::ConfigurationInvalid);
         assert!(failure.hint.unwrap().contains("the configuration names this file"));
+    }
+
+    #[test]
+    fn what_the_service_manager_hands_over_is_taken_from_there() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let (folder, handed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(folder.path().join("profiles")).unwrap();
+        let toml = "server = \"vpn\"\nauth = \"psk\"\nlocal-id = \"a@b\"\npsk-file = \"corp.psk\"\n";
+        std::fs::write(folder.path().join("profiles/corp.toml"), toml).unwrap();
+        let credential = handed.path().join("corp.psk");
+        std::fs::write(&credential, "correct horse battery staple\n").unwrap();
+        // As an access list's mask looks.
+        std::fs::set_permissions(&credential, std::fs::Permissions::from_mode(0o440)).unwrap();
+        let psk = |files: Files| files.psk(files.profile("corp").unwrap().psk.as_ref().unwrap());
+        assert!(psk(Files::new(folder.path())).is_err());
+        let with = || Files::new(folder.path()).with_credentials(Some(handed.path()));
+        assert_eq!(psk(with()).unwrap().expose(), b"correct horse battery staple");
+        // What anybody can read is exposed, wherever it is.
+        std::fs::set_permissions(&credential, std::fs::Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(psk(with()).unwrap_err().code, FailureCode::SecretExposed);
     }
 
     #[test]

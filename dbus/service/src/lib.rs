@@ -33,6 +33,7 @@ mod token;
 pub mod uplinks;
 mod wire;
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -45,9 +46,10 @@ use daemon::Daemon;
 pub use start::main;
 
 /// Whether to be on the system bus.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub enum BusChoice {
     /// If there is one.
+    #[default]
     Auto,
     /// Yes, and fail where there is none.
     System,
@@ -70,31 +72,37 @@ pub async fn block(daemon: &Daemon) -> anyhow::Result<()> {
     daemon.block_as_profiles_say().await.map_err(|failure| anyhow::anyhow!("block = \"always\": {failure}"))
 }
 
-/// Runs the daemon until it is told to stop (SIGTERM, SIGINT), then takes everything down and undoes it.
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT), or whom it is there for has gone, then takes everything down and
+/// undoes it. `whose`: the socket to the one that it is there for, if it is.
 ///
 /// # Errors
 /// What keeps it from starting. What goes wrong later is logged and shown where it belongs.
-pub async fn run(daemon: Arc<Daemon>) -> anyhow::Result<()> {
+pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     if let Err(error) = clock::watch_suspends() {
         warn!(%error, "what is due while the machine is suspended will be done late");
     }
+    // Before anything is undone, which another daemon may have done and still need.
+    let socket = bus::socket(&daemon).context("offering org.adit1")?;
     daemon.reconcile().await;
-    let buses = bus::serve(&daemon).await.context("offering org.adit1")?;
+    let buses = bus::serve(&daemon, socket).await.context("offering org.adit1")?;
     if let Err(failure) = daemon.reload().await {
         // A server that cannot start must not keep this host's own connections from working.
         error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let gone = bus::until_gone(whose, &daemon);
+    tokio::pin!(gone);
     let mut pulse = sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 3));
     loop {
         tokio::select! {
             () = beat(&mut pulse) => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = &mut gone => break,
             _ = hangup.recv() => {
                 if let Err(failure) = daemon.reload().await {
                     error!(code = %failure.code, "reload: {failure}");

@@ -1,5 +1,7 @@
 //! From the command line to a daemon with its rights dropped.
 
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +35,10 @@ struct Arguments {
     /// Only has nothing leave in clear, if a profile says  block = "always" : before this host has a network.
     #[arg(long)]
     block_only: bool,
+    /// Be there for who has started it, with a socket as standard input, and end with them: `ctl up --foreground`. Nothing comes
+    /// up by itself, and no server is started.
+    #[arg(long, hide = true, conflicts_with = "block_only")]
+    foreground: bool,
     /// What to log: error, warn, info, debug or trace, or a filter such as adit_ikev2=debug.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -68,17 +74,28 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
             state: arguments.state.clone(),
             socket: arguments.socket.clone(),
             bus: arguments.bus,
+            credentials: environment("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            foreground: arguments.foreground,
         };
+        let whose = arguments.foreground.then(standard_input).transpose()?;
         let daemon = Arc::new(Daemon::new(settings, doors()?));
         match arguments.block_only {
             true => crate::block(&daemon).await,
-            false => crate::run(daemon).await,
+            false => crate::run(daemon, whose).await,
         }
     })
 }
 
+fn standard_input() -> anyhow::Result<UnixStream> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standard input")?;
+    Ok(socket.into())
+}
+
 /// A variable of the daemon's environment.
-#[expect(clippy::disallowed_methods, reason = "a host's proxy is told there, and nowhere else")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a host's proxy, and systemd's credentials, are told there, and nowhere else"
+)]
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

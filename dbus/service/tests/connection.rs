@@ -381,6 +381,7 @@ impl Node {
             state: folder.join("state"),
             socket: folder.join("sock"),
             bus: BusChoice::None,
+            ..Settings::default()
         };
         let daemon = Arc::new(Daemon::new(settings, doors));
         daemon.reload().await.unwrap();

@@ -24,6 +24,7 @@ use crate::BusChoice;
 use crate::daemon::Daemon;
 use gate::Callers;
 use places::Places;
+pub use private::{Socket, until_gone};
 
 /// Messages that were read and not looked at yet. The bus lets each be of 32 MiB.
 const MOST_QUEUED: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -31,7 +32,7 @@ const MOST_QUEUED: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 /// What keeps `org.adit1` offered; dropping it ends that.
 pub struct Buses {
     tasks: Vec<JoinHandle<()>>,
-    socket: Option<private::Socket>,
+    socket: Option<Socket>,
 }
 
 impl Drop for Buses {
@@ -41,18 +42,27 @@ impl Drop for Buses {
     }
 }
 
+/// Makes the private socket, which nobody is let in by yet.
+///
+/// # Errors
+/// Another daemon has it, or it cannot be made.
+pub fn socket(daemon: &Daemon) -> std::io::Result<Socket> {
+    Socket::bind(&daemon.settings().socket)
+}
+
 /// Offers `org.adit1` on the private socket and, as the settings say, on the system bus.
 ///
 /// # Errors
-/// The socket cannot be made; the system bus was demanded and is not there or refuses the name.
-pub async fn serve(daemon: &Arc<Daemon>) -> anyhow::Result<Buses> {
-    let socket = private::Socket::bind(&daemon.settings().socket)?;
+/// The system bus was demanded and is not there or refuses the name.
+pub async fn serve(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses> {
     let accept = private::accept(socket.listener(), Arc::clone(daemon), Places::of_users());
     let mut tasks = vec![tokio::spawn(accept)];
     match daemon.settings().bus {
         BusChoice::None => {}
         choice => match system_bus(daemon).await {
             Ok(of_bus) => tasks.extend(of_bus),
+            // Whoever has started it by hand for one connection has not asked for a bus.
+            Err(_) if choice == BusChoice::Auto && daemon.settings().foreground => {}
             Err(e) if choice == BusChoice::Auto => {
                 warn!(error = %e, "no system bus: ctl reaches the daemon by the private socket only");
             }

@@ -306,7 +306,13 @@ mod tests {
         let profile =
             "server = \"192.0.2.1\"\nauth = \"psk\"\nlocal-id = \"a@example.com\"\npsk-file = \"a.psk\"\n";
         std::fs::write(config.join("profiles/corp.toml"), profile).unwrap();
-        let settings = Settings { config, state, socket: folder.join("sock"), bus: BusChoice::None };
+        let settings = Settings {
+            config,
+            state,
+            socket: folder.join("sock"),
+            bus: BusChoice::None,
+            ..Settings::default()
+        };
         let doors = Doors {
             xfrm: Arc::new(adit_xfrm_kernel::RecordingXfrm::default()),
             host: Arc::new(RecordingHost::default()),

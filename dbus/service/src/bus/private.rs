@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::net::UnixListener;
 use tracing::{debug, warn};
 use zbus::connection::{AuthMechanism, Builder};
@@ -27,7 +29,7 @@ use crate::daemon::Daemon;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket's file, which goes with it.
-pub(crate) struct Socket {
+pub struct Socket {
     path: PathBuf,
     listener: Arc<UnixListener>,
 }
@@ -91,6 +93,22 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
             drop(place);
         });
     }
+}
+
+/// Serves whoever is at the other end of that socket, until they have gone. Without one: for ever.
+pub async fn until_gone(whose: Option<std::os::unix::net::UnixStream>, daemon: &Arc<Daemon>) {
+    let Some(stream) = whose else { return pending().await };
+    if let Err(error) = for_one(stream, daemon).await {
+        warn!(%error, "who has started this daemon does not speak D-Bus with it");
+    }
+}
+
+async fn for_one(stream: std::os::unix::net::UnixStream, daemon: &Arc<Daemon>) -> zbus::Result<()> {
+    let credentials = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?;
+    let mut gids = groups_of(credentials.uid());
+    gids.push(credentials.gid());
+    let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
+    serve(Builder::unix_stream(stream), Arc::clone(daemon), gate, pending()).await
 }
 
 /// A D-Bus connection of its own for whoever calls `Open`; what is returned is the end for them. Whoever has it is who

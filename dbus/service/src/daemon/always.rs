@@ -92,7 +92,16 @@ mod tests {
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
         let (config, state) = (folder.join("etc"), folder.join("state"));
-        Daemon::new(Settings { config, state, socket: folder.join("socket"), bus: BusChoice::None }, doors)
+        Daemon::new(
+            Settings {
+                config,
+                state,
+                socket: folder.join("socket"),
+                bus: BusChoice::None,
+                ..Settings::default()
+            },
+            doors,
+        )
     }
 
     #[tokio::test]

@@ -292,7 +292,13 @@ mod tests {
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
         let (config, state) = (folder.join("etc"), folder.join("state"));
-        let settings = Settings { config, state, socket: folder.join("socket"), bus: BusChoice::None };
+        let settings = Settings {
+            config,
+            state,
+            socket: folder.join("socket"),
+            bus: BusChoice::None,
+            ..Settings::default()
+        };
         let daemon = Arc::new(Daemon::new(settings, doors));
         daemon.reload().await.map_err(|failure| failure.to_string())?;
         // This host is nowhere at first, and so in no network that is trusted.

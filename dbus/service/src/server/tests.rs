@@ -198,7 +198,10 @@ impl Server {
             host: Arc::new(RecordingHost::default()),
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
-        let daemon = Arc::new(Daemon::new(Settings { config, state, socket, bus: BusChoice::None }, doors));
+        let daemon = Arc::new(Daemon::new(
+            Settings { config, state, socket, bus: BusChoice::None, ..Settings::default() },
+            doors,
+        ));
         let (config, _) = daemon.files().server().unwrap().unwrap();
         Self {
             inner: Inner::new(config, &daemon, crate::ike::WeakIkeDriver::gone(), None).await.unwrap(),
