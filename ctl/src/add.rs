@@ -15,20 +15,28 @@ use crate::render;
 use crate::session;
 use crate::steps::Steps;
 
-/// The types that are asked for, best first: those that need no more than a name and a password.
-const TYPES: [&str; 3] = ["ikev2", "sstp", "pptp"];
+/// The types that are asked for, best first: those that need no more than a name and a password, and L2TP with a group's key where
+/// that is said.
+fn types(args: &Add) -> Vec<&'static str> {
+    let all = ["ikev2", "sstp", "l2tp", "pptp"];
+    all.into_iter().filter(|kind| *kind != "l2tp" || args.psk_file.is_some()).collect()
+}
+
+/// Those whose server proves nothing that only it can.
+const WEAK: [&str; 2] = ["l2tp", "pptp"];
 
 /// `ctl add`.
 pub(crate) async fn add(args: &Add, bus: BusChoice, output: Output) -> Result<(), Ended> {
     let name = name(args)?;
-    let asked = toml(args, &TYPES, true);
+    let types = types(args);
+    let asked = toml(args, &types, true);
     check(&name, &asked)?;
     let checks = ask(&name, &asked, bus, output).await?;
     if !output.json {
         let shown = render::checks(&checks, output.out, output.width);
         if args.print { output.complain(&shown) } else { output.say(&shown)? }
     }
-    let answered: Vec<&str> = TYPES.into_iter().filter(|kind| is_good(&checks, kind)).collect();
+    let answered: Vec<&str> = types.into_iter().filter(|kind| is_good(&checks, kind)).collect();
     let kept = without_weak(&name, args, &answered)?;
     let text = toml(args, &kept, args.weak);
     check(&name, &text)?;
@@ -70,13 +78,16 @@ fn toml(args: &Add, types: &[&str], weak: bool) -> String {
         several => {
             let all: Vec<String> = several.iter().map(|kind| format!("\"{kind}\"")).collect();
             text.push_str(&format!("tunnel = [{}]\n", all.join(", ")));
-            if weak && several.contains(&"pptp") {
+            if weak && several.iter().any(|kind| WEAK.contains(kind)) {
                 text.push_str("weak = true\n");
             }
         }
     }
     text.push_str(&format!("user = {}\n", quoted(&args.user)));
-    if !args.ca.is_empty() && types != ["pptp"] {
+    if let (Some(file), true) = (&args.psk_file, types.contains(&"l2tp")) {
+        text.push_str(&format!("psk-file = {}\n", quoted(file)));
+    }
+    if !args.ca.is_empty() && !types.iter().all(|kind| WEAK.contains(kind)) {
         let all: Vec<String> = args.ca.iter().map(|file| quoted(file)).collect();
         text.push_str(&format!("ca = [{}]\n", all.join(", ")));
     }
@@ -121,7 +132,7 @@ fn is_good(checks: &[DoctorCheck], kind: &str) -> bool {
 
 /// What answers, without what proves nothing of the server where nobody has said that this will do.
 fn without_weak<'a>(name: &ProfileName, args: &Add, answered: &[&'a str]) -> Result<Vec<&'a str>, Ended> {
-    let kept: Vec<&str> = answered.iter().copied().filter(|kind| args.weak || *kind != "pptp").collect();
+    let kept: Vec<&str> = answered.iter().copied().filter(|kind| args.weak || !WEAK.contains(kind)).collect();
     let failed = |text: &str, hint: String| {
         let failure = Failure::new(FailureCode::ServerUnreachable, Step::Call, text).hint(hint);
         Err(Ended::failed(name.as_str(), failure))
@@ -129,13 +140,17 @@ fn without_weak<'a>(name: &ProfileName, args: &Add, answered: &[&'a str]) -> Res
     match (kept.is_empty(), answered.is_empty()) {
         (false, _) => Ok(kept),
         (true, false) => failed(
-            "only PPTP answers, whose server proves nothing before the password's proof leaves",
+            &match answered {
+                ["pptp"] => "only PPTP answers, whose server proves nothing before the password's proof leaves".to_owned(),
+                _ => "only what proves nothing of the server answers: PPTP, and L2TP with a key that others have, too".to_owned(),
+            },
             format!("ask for IKEv2 or SSTP there; to take it all the same:  ctl add {} --weak", args.server),
         ),
         (true, true) => failed(
             "no type of tunnel came as far as logging in; the lines above say why",
-            "a certificate of an authority of one's own:  --ca FILE, where FILE is in /etc/adit/certs; a key or a certificate \
-             of yours: write the profile by hand (man adit-profiles)"
+            "a certificate of an authority of one's own:  --ca FILE, where FILE is in /etc/adit/certs; a pre-shared key of \
+             L2TP's:  --psk-file FILE, where FILE is in /etc/adit/secrets; a key or a certificate of yours: write the profile \
+             by hand (man adit-profiles)"
                 .to_owned(),
         ),
     }
@@ -152,6 +167,7 @@ mod tests {
             user: user.into(),
             name: None,
             ca: vec!["corp-ca.pem".into()],
+            psk_file: Some("group.psk".into()),
             weak: false,
             print: false,
             replace: false,
@@ -162,7 +178,8 @@ mod tests {
     #[test]
     fn what_is_written_is_a_profile_whatever_was_typed() {
         for user in ["ann", "CORP\\ann", "a\"b", "x\ntunnel = \"pptp\""] {
-            for types in [&["ikev2"][..], &["sstp"], &["pptp"], &["ikev2", "sstp"], &TYPES] {
+            let all = types(&args("vpn.example.com", user));
+            for types in [&["ikev2"][..], &["sstp"], &["l2tp"], &["pptp"], &["ikev2", "sstp"], &all] {
                 let text = toml(&args("vpn.example.com", user), types, true);
                 let parsed = check(&"vpn".parse().unwrap(), &text);
                 assert!(parsed.is_ok(), "{text}: {parsed:?}");
@@ -191,8 +208,10 @@ mod tests {
             panic!("taken")
         };
         assert!(failure.hint.is_some_and(|hint| hint.contains("--weak")));
+        assert!(without_weak(&name, &args, &["l2tp", "pptp"]).is_err());
         args.weak = true;
         assert_eq!(without_weak(&name, &args, &["pptp"]).unwrap(), ["pptp"]);
+        assert_eq!(without_weak(&name, &args, &["sstp", "l2tp"]).unwrap(), ["sstp", "l2tp"]);
         assert!(without_weak(&name, &args, &[]).is_err());
     }
 }

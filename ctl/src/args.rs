@@ -67,6 +67,10 @@ pub(crate) enum Command {
     Status {
         /// A profile's name; on a server a client's [[connection]], identity or address in the tunnel
         name: Option<String>,
+
+        /// Stay, and show it anew as it changes, until Ctrl-C: on a terminal each second
+        #[arg(long, requires = "name")]
+        watch: bool,
     },
     /// List the profiles
     List,
@@ -77,7 +81,7 @@ pub(crate) enum Command {
     },
     /// Make a profile for a server, and find out the rest
     ///
-    /// Asks the server by IKEv2, SSTP and PPTP, without logging in, shows what was found, and writes a profile of what
+    /// Asks the server by IKEv2, SSTP and PPTP, and with a pre-shared key by L2TP/IPsec, without logging in, shows what was found, and writes a profile of what
     /// answers: a name and a password are what it logs in with. Where nothing comes as far as that, nothing is written.
     Add(Add),
     /// Make a profile of one that another program had
@@ -117,6 +121,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         folder: Folder,
     },
+    /// Put the password of a profile into /etc/adit/secrets
+    ///
+    /// Asks for it at the terminal, twice. Where the profile says nothing of a password-file, it does from then on. Only root and the
+    /// daemon can read what is kept; systemd-creds seals one with the machine's key: see adit-profiles(5).
+    Password(Password),
+    /// Answer what connections ask for, as a person's own
+    ///
+    /// Looks into the keyring of the session (the Secret Service) first; else asks at its terminal, or without one by systemd's
+    /// password agents of the session and a notification. What was typed is kept in the keyring once the connection is up;
+    /// one-time codes and PINs never are. Failures are told by notifications. It is meant to run as a user unit: systemctl --user
+    /// enable --now adit-agent.
+    Agent(Agent),
     /// Show what happens, as it happens
     Monitor,
     /// Wait until a connection is up, or down
@@ -187,8 +203,32 @@ pub(crate) struct Up {
     #[arg(long, value_name = "N")]
     pub(crate) password_fd: Option<u32>,
 
+    /// Need no daemon and no bus: start a daemon for this connection alone, and stay until it is down. Ctrl-C takes it down
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) foreground: bool,
+
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Password {
+    /// The profile's name
+    pub(crate) name: String,
+
+    /// Read it from the first line of this descriptor, instead of asking at the terminal
+    #[arg(long, value_name = "N")]
+    pub(crate) password_fd: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) folder: Folder,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Agent {
+    /// Look for nothing in the keyring, and keep nothing there
+    #[arg(long)]
+    pub(crate) no_keyring: bool,
 }
 
 #[derive(Args, Debug)]
@@ -223,7 +263,11 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub(crate) ca: Vec<String>,
 
-    /// Take PPTP too, whose server proves nothing before the password's proof leaves
+    /// A file in /etc/adit/secrets with the pre-shared key that a server of L2TP/IPsec has for all: it is asked by L2TP, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) psk_file: Option<String>,
+
+    /// Take PPTP too, and L2TP with that key: their servers prove nothing before the password's proof leaves
     #[arg(long)]
     pub(crate) weak: bool,
 

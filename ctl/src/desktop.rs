@@ -52,7 +52,7 @@ pub(crate) async fn proxy_for(server: Option<&str>) -> Result<Option<String>, Fa
 }
 
 /// Whether there is a session bus, without which nothing is asked.
-fn has_session() -> bool {
+pub(crate) fn has_session() -> bool {
     let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     said("DBUS_SESSION_BUS_ADDRESS").is_some()
         || said("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists())

@@ -60,9 +60,12 @@ pub(crate) fn local() -> Vec<DoctorCheck> {
     vec![installed(), unit(), runtime_directory(), membership()]
 }
 
+/// Where packages, and people who build it, put the daemon.
+pub(crate) const DAEMON_PLACES: [&str; 4] =
+    ["/usr/sbin/aditd", "/usr/bin/aditd", "/usr/local/sbin/aditd", "/usr/local/bin/aditd"];
+
 fn installed() -> DoctorCheck {
-    let places = ["/usr/sbin/aditd", "/usr/bin/aditd", "/usr/local/sbin/aditd", "/usr/local/bin/aditd"];
-    match places.iter().find(|p| Path::new(p).exists()) {
+    match DAEMON_PLACES.iter().find(|p| Path::new(p).exists()) {
         Some(place) => {
             check("daemon-installed", DoctorStatus::Ok, &format!("aditd is installed: {place}"), "")
         }

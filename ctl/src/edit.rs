@@ -67,11 +67,11 @@ fn again(output: Output) -> bool {
     read.is_ok_and(|n| n > 0) && !answer.trim().eq_ignore_ascii_case("n")
 }
 
-fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+pub(crate) fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
     profile_file::content(path).map(|(text, _)| text)
 }
 
-fn unread(path: &Path, error: &std::io::Error, name: &str) -> Failure {
+pub(crate) fn unread(path: &Path, error: &std::io::Error, name: &str) -> Failure {
     let text = format!("{}: {error}", path.display());
     match error.kind() {
         std::io::ErrorKind::NotFound => {

@@ -36,6 +36,13 @@ impl Ended {
         self
     }
 
+    /// The daemon has ended, or its bus has.
+    pub(crate) fn gone(about: &str) -> Self {
+        let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
+            .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
+        Self::Failure { about: about.to_owned(), failure, status: Status::NOT_RUNNING }
+    }
+
     /// There is no way to the daemon.
     pub(crate) fn connect(error: &ConnectError) -> Self {
         let started = "start it: sudo systemctl start aditd (without systemd: sudo aditd)";

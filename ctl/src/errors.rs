@@ -107,7 +107,7 @@ const TABLE: &[(FailureCode, &str, &str)] = &[
     (
         C::NoSecret,
         "A secret is needed and nobody gave it.",
-        "`ctl up` asks at a terminal; elsewhere give it by `--password-fd`, or put it into a file that `password-file` names.",
+        "`ctl up` asks at a terminal; elsewhere give it by `--password-fd`, have `ctl agent` run, or put it where `password-file` names it (`ctl password NAME`).",
     ),
     (
         C::NotFound,

@@ -1,10 +1,8 @@
-use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{LogEntry, ManagerProxy, names, signals};
 use futures_util::StreamExt;
 
 use crate::args::{BusChoice, Log};
 use crate::ended::Ended;
-use crate::exit::Status;
 use crate::json::{self, LogEntryJson, LogLine, SCHEMA};
 use crate::output::Output;
 use crate::render;
@@ -53,9 +51,7 @@ pub(crate) async fn log(args: &Log, bus: BusChoice, output: Output) -> Result<()
             last = entry.sequence;
         }
     }
-    let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
-        .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
-    Err(Ended::Failure { about: name.to_owned(), failure, status: Status::NOT_RUNNING })
+    Err(Ended::gone(name))
 }
 
 fn tell(entry: &LogEntry, output: Output) -> Result<(), Ended> {

@@ -1,6 +1,7 @@
 //! `ctl`, Adit's command line.
 
 mod add;
+mod agent;
 mod args;
 mod bugreport;
 mod check;
@@ -13,6 +14,7 @@ mod ended;
 mod errors;
 mod exit;
 mod export;
+mod foreground;
 mod import;
 mod interrupt;
 mod json;
@@ -20,6 +22,7 @@ mod log;
 mod monitor;
 mod output;
 mod pages;
+mod password;
 mod place;
 mod profile_file;
 mod read;
@@ -32,6 +35,7 @@ mod session;
 mod steps;
 mod up;
 mod wait;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -64,7 +68,8 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::Up(args) => up::up(args, cli.bus, output).await,
         Command::Down(args) => down::down(args, cli.bus, output).await,
         Command::Rekey(args) => rekey::rekey(args, cli.bus, output).await,
-        Command::Status { name } => read::status(name.as_deref(), cli.bus, output).await,
+        Command::Status { name: Some(name), watch: true } => watch::watch(name, cli.bus, output).await,
+        Command::Status { name, .. } => read::status(name.as_deref(), cli.bus, output).await,
         Command::List => read::list(cli.bus, output).await,
         Command::Show { name } => read::show(name, cli.bus, output).await,
         Command::Add(args) => add::add(args, cli.bus, output).await,
@@ -76,6 +81,8 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Ended> {
         Command::Monitor => monitor::monitor(cli.bus, output).await,
         Command::Wait(args) => wait::wait(args, cli.bus, output).await,
         Command::Log(args) => log::log(args, cli.bus, output).await,
+        Command::Password(args) => password::password(args, cli.bus, output).await,
+        Command::Agent(args) => agent::agent(args, cli.bus, output).await,
         Command::Reload => reload::reload(cli.bus, output).await,
         Command::Bugreport(args) => bugreport::bugreport(args, cli.bus, output).await,
         Command::Doctor { name } => doctor::doctor(name.as_deref(), cli.bus, output).await,

@@ -1,13 +1,11 @@
 use std::collections::BTreeMap;
 
-use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{Introduced, Seen, names, seen, signals};
 use futures_util::StreamExt;
 use zbus::{Message, OwnedObjectPath};
 
 use crate::args::BusChoice;
 use crate::ended::Ended;
-use crate::exit::Status;
 use crate::json::{EventLine, SCHEMA};
 use crate::output::{Output, now};
 use crate::render::{self, Event};
@@ -35,9 +33,7 @@ pub(crate) async fn monitor(bus: BusChoice, output: Output) -> Result<(), Ended>
             }
         }
     }
-    let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
-        .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
-    Err(Ended::Failure { about: String::new(), failure, status: Status::NOT_RUNNING })
+    Err(Ended::gone(""))
 }
 
 fn tell(path: &str, name: &str, event: &Event, output: Output) -> Result<(), Ended> {

@@ -1,5 +1,6 @@
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{ConnectionRow, ProfileSummary};
+use zbus::Connection;
 
 use crate::args::BusChoice;
 use crate::ended::Ended;
@@ -11,40 +12,47 @@ use crate::session::{self, Snapshot};
 /// `ctl status`.
 pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -> Result<(), Ended> {
     let connection = session::open(bus).await?;
+    if let Some(name) = name {
+        return output.say(&of_name(&connection, name, output).await?);
+    }
     let snapshot = session::snapshot(&connection).await?;
-    let Some(name) = name else {
-        if output.json {
-            let mut all = Vec::new();
-            for c in &snapshot.connections {
-                let Some(c) = session::details(&connection, c).await else { continue };
-                let traffic = session::traffic_of(&connection, &c).await;
-                all.push((c, traffic));
-            }
-            let all: Vec<_> = all.iter().map(|(c, traffic)| ConnectionJson::new(c, *traffic)).collect();
-            return output.line(&json::document("connections", &all));
+    if output.json {
+        let mut all = Vec::new();
+        for c in &snapshot.connections {
+            let Some(c) = session::details(&connection, c).await else { continue };
+            let traffic = session::traffic_of(&connection, &c).await;
+            all.push((c, traffic));
         }
-        if snapshot.connections.is_empty() {
-            output.complain("nothing is connected; ctl list shows the profiles\n");
-            return Ok(());
-        }
-        return output.say(&render::table(&snapshot.connections, now(), output.out));
-    };
+        let all: Vec<_> = all.iter().map(|(c, traffic)| ConnectionJson::new(c, *traffic)).collect();
+        return output.line(&json::document("connections", &all));
+    }
+    if snapshot.connections.is_empty() {
+        output.complain("nothing is connected; ctl list shows the profiles\n");
+        return Ok(());
+    }
+    output.say(&render::table(&snapshot.connections, now(), output.out))
+}
+
+/// Everything about one connection, or the profile that has none, as it is printed.
+pub(crate) async fn of_name(connection: &Connection, name: &str, output: Output) -> Result<String, Ended> {
+    let snapshot = session::snapshot(connection).await?;
     let Some(found) = snapshot.one_named(name)? else {
         let Some(profile) = snapshot.profile_named(name) else { return Err(snapshot.no_profile(name)) };
         if output.json {
-            return output.line(&json::document("connection", &None::<()>));
+            return Ok(format!("{}\n", json::document("connection", &None::<()>)));
         }
         let state = state_of(profile, &snapshot);
-        return output.say(&render::profile(profile, &state, output.out, output.width));
+        return Ok(render::profile(profile, &state, output.out, output.width));
     };
-    let Some(found) = session::details(&connection, found).await else {
+    let Some(found) = session::details(connection, found).await else {
         return Err(snapshot.no_profile(name));
     };
-    let traffic = session::traffic_of(&connection, &found).await;
+    let traffic = session::traffic_of(connection, &found).await;
     if output.json {
-        return output.line(&json::document("connection", &ConnectionJson::new(&found, traffic)));
+        let document = json::document("connection", &ConnectionJson::new(&found, traffic));
+        return Ok(format!("{document}\n"));
     }
-    output.say(&render::block(&found, traffic, now(), output.out, output.width))
+    Ok(render::block(&found, traffic, now(), output.out, output.width))
 }
 
 /// `ctl list`.

@@ -1,17 +1,24 @@
-//! A secret that a connection waits for: from a descriptor, or typed at the terminal without being shown.
+//! A secret that a connection waits for: from a descriptor, typed at the terminal without being shown, or, where root has none,
+//! by systemd's password agents.
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::WantedParts;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 /// The longest secret, in bytes.
-const LONGEST: usize = 1024;
+pub(crate) const LONGEST: usize = 1024;
 
 /// Where secrets come from.
 pub(crate) enum Secrets {
@@ -60,12 +67,9 @@ impl Secrets {
 
 async fn typed((field, prompt, reason): &WantedParts) -> Result<Text, Failure> {
     let wanted = &(field.clone(), prompt.clone(), reason.clone());
-    let tty = File::options().read(true).write(true).open("/dev/tty").map_err(|_| {
-        refused(
-            wanted,
-            "there is no terminal to ask at: use  --password-fd N, or  password-file  in the profile",
-        )
-    })?;
+    let Ok(tty) = File::options().read(true).write(true).open("/dev/tty") else {
+        return by_agents(wanted).await;
+    };
     let quiet = Quiet::new(&tty).map_err(|e| {
         refused(wanted, &format!("the terminal cannot be kept from showing what is typed: {e}"))
     })?;
@@ -91,6 +95,72 @@ async fn typed((field, prompt, reason): &WantedParts) -> Result<Text, Failure> {
     }
 }
 
+/// A unit's command has no terminal: whoever starts the unit at one is asked there, and at boot the boot screen asks.
+async fn by_agents(wanted: &WantedParts) -> Result<Text, Failure> {
+    let no_way = "there is no terminal to ask at: use  --password-fd N, or  password-file  in the profile";
+    if !nix::unistd::geteuid().is_root() || !Path::new("/run/systemd/ask-password").exists() {
+        return Err(refused(wanted, no_way));
+    }
+    let (field, prompt, reason) = wanted;
+    let asked =
+        if reason.is_empty() { shown(prompt) } else { format!("{}: {}", shown(reason), shown(prompt)) };
+    let refused = |why: String| refused(wanted, &why);
+    let first = by_password_agents(&asked, Whose::System).await.map_err(refused)?;
+    if field == "new-password" {
+        let again = format!("{asked} (the same again)");
+        if *by_password_agents(&again, Whose::System).await.map_err(refused)? != *first {
+            return Err(refused("the two differ".to_owned()));
+        }
+    }
+    Ok(first)
+}
+
+/// Whose password agents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// The host's, for root.
+    System,
+    /// Those of a person's session.
+    Session,
+}
+
+/// systemd's own program puts the question where its agents find it, and takes it away again when it is told to end.
+struct Asking(Child);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+}
+
+/// Asks by systemd's password agents. Dropped, the question is taken back.
+///
+/// # Errors
+/// Nobody answered, or systemd is not there: why.
+pub(crate) async fn by_password_agents(asked: &str, whose: Whose) -> Result<Text, String> {
+    let why = |e: std::io::Error| format!("systemd-ask-password: {e}");
+    let mut command = Command::new("systemd-ask-password");
+    if whose == Whose::Session {
+        command.arg("--user");
+    }
+    command.args(["--no-tty", "--timeout=0", "--icon=network-vpn", "-n", "--", asked]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(why)?;
+    let mut asking = Asking(child);
+    // Room for all of it at once: no half of it is left behind by a buffer that grows.
+    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
+    if let Some(out) = asking.0.stdout.take() {
+        out.take(LONGEST as u64).read_to_end(&mut text).await.map_err(why)?;
+    }
+    let ended = asking.0.wait().await.map_err(why)?;
+    match ended.success() && !text.is_empty() {
+        true => Ok(text),
+        false => Err(format!("systemd-ask-password brought no answer ({ended})")),
+    }
+}
+
 async fn ask(tty: &File, prompt: &str) -> Option<Text> {
     say(tty, &format!("{prompt}: "));
     let mut copy = tty.try_clone().ok()?;
@@ -99,11 +169,11 @@ async fn ask(tty: &File, prompt: &str) -> Option<Text> {
     text
 }
 
-fn say(mut tty: &File, text: &str) {
+pub(crate) fn say(mut tty: &File, text: &str) {
     let _ = tty.write_all(text.as_bytes());
 }
 
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -115,7 +185,7 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'sta
 }
 
 /// One line, byte by byte: what follows belongs to the next question, or to somebody else.
-fn line(from: &mut impl Read) -> Option<Text> {
+pub(crate) fn line(from: &mut impl Read) -> Option<Text> {
     let mut text = Zeroizing::new(Vec::with_capacity(LONGEST));
     let mut byte = Zeroizing::new([0]);
     while text.len() < LONGEST {
@@ -131,13 +201,13 @@ fn line(from: &mut impl Read) -> Option<Text> {
 }
 
 /// The terminal shows nothing that is typed, until this is dropped.
-struct Quiet {
+pub(crate) struct Quiet {
     tty: File,
     before: Termios,
 }
 
 impl Quiet {
-    fn new(tty: &File) -> std::io::Result<Self> {
+    pub(crate) fn new(tty: &File) -> std::io::Result<Self> {
         let tty = tty.try_clone()?;
         let before = tcgetattr(&tty)?;
         let mut now = before.clone();

@@ -18,6 +18,7 @@ use crate::args::{BusChoice, Up};
 use crate::desktop;
 use crate::ended::Ended;
 use crate::exit::Status;
+use crate::foreground::Daemon;
 use crate::interrupt::Interrupts;
 use crate::json::{self, ConnectionJson};
 use crate::output::Output;
@@ -35,32 +36,54 @@ pub(crate) async fn up(args: &Up, bus: BusChoice, output: Output) -> Result<(), 
         (None, name) => name.clone().unwrap_or_default(),
     };
     let secrets = Secrets::new(args.password_fd).map_err(|failure| Ended::failed(&name, failure))?;
-    let connection = session::open(bus).await?;
-    let interrupts = Interrupts::listen();
+    if !args.foreground {
+        let connection = session::open(bus).await?;
+        let mut interrupts = Interrupts::listen();
+        return raise(args, &name, content, &secrets, (&connection, &mut interrupts), output).await;
+    }
+    // Until here Ctrl-C ends this command, and with it the daemon.
+    let daemon = Daemon::start(&name, output).await?;
+    let mut interrupts = Interrupts::listen();
+    let connection = daemon.connection.clone();
+    let done = raise(args, &name, content, &secrets, (&connection, &mut interrupts), output).await;
+    drop(connection);
+    // What kept it from coming up, or from staying, matters more than how the daemon ended.
+    done.and(daemon.end(&name, &mut interrupts).await)
+}
+
+/// Raises it by the daemon at the other end of `connection`.
+async fn raise(
+    args: &Up,
+    name: &str,
+    content: Option<Content>,
+    secrets: &Secrets,
+    (connection, interrupts): (&Connection, &mut Interrupts),
+    output: Output,
+) -> Result<(), Ended> {
     // Before the call: the first signal may come before its reply.
-    let stream = signals(&connection).await.map_err(|e| Ended::call(&name, &e))?;
-    let manager = ManagerProxy::new(&connection).await.map_err(|e| Ended::call(&name, &e))?;
+    let mut stream = signals(connection).await.map_err(|e| Ended::call(name, &e))?;
+    let manager = ManagerProxy::new(connection).await.map_err(|e| Ended::call(name, &e))?;
     let server = match &content {
         Some(content) => content.by_host.clone(),
-        None => desktop::server_by_host(&connection, &name).await,
+        None => desktop::server_by_host(connection, name).await,
     };
     let proxy =
-        desktop::proxy_for(server.as_deref()).await.map_err(|failure| Ended::failed(&name, failure))?;
+        desktop::proxy_for(server.as_deref()).await.map_err(|failure| Ended::failed(name, failure))?;
     let options: HashMap<&str, Variant<'_>> =
         proxy.iter().map(|proxy| ("proxy", proxy.as_str().into())).collect();
     let path = match &content {
-        Some(Content { text, .. }) => manager.up_content(&name, text, options).await,
-        None => manager.up(&name, options).await,
+        Some(Content { text, .. }) => manager.up_content(name, text, options).await,
+        None => manager.up(name, options).await,
     };
     drop(content);
-    let path = path.map_err(|e| Ended::call(&name, &e))?;
+    let path = path.map_err(|e| Ended::call(name, &e))?;
     if args.waiting.no_wait {
-        return begun(&connection, path.as_str(), &name, output).await;
+        return begun(connection, path.as_str(), name, output).await;
     }
     let limit = Duration::from_secs(args.waiting.timeout.into());
-    let wait =
-        Wait { connection: &connection, path: path.as_str(), name: &name, limit, output, secrets: &secrets };
-    wait.finish(stream, interrupts).await
+    let wait = Wait { connection, path: path.as_str(), name, limit, output, secrets };
+    wait.finish(&mut stream, interrupts).await?;
+    if args.foreground { wait.stay(&mut stream, interrupts).await } else { Ok(()) }
 }
 
 async fn begun(connection: &Connection, path: &str, name: &str, output: Output) -> Result<(), Ended> {
@@ -71,7 +94,11 @@ async fn begun(connection: &Connection, path: &str, name: &str, output: Output) 
     output.line(&json::document("connection", &ConnectionJson::new(&status, None)))
 }
 
+/// As long as a timer of tokio's can be set for.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 30);
+
 /// Waiting for a connection to be up or failed.
+#[derive(Clone, Copy)]
 struct Wait<'w> {
     connection: &'w Connection,
     path: &'w str,
@@ -82,7 +109,7 @@ struct Wait<'w> {
 }
 
 impl Wait<'_> {
-    async fn finish(&self, mut stream: MessageStream, mut interrupts: Interrupts) -> Result<(), Ended> {
+    async fn finish(&self, stream: &mut MessageStream, interrupts: &mut Interrupts) -> Result<(), Ended> {
         let mut steps = Steps::new(self.output);
         // It may have come up before the subscription, if somebody else raised it; the answer is later than every
         // signal that tells of what it says.
@@ -126,7 +153,7 @@ impl Wait<'_> {
                         _ => {}
                     },
                     Some(Err(_)) => {}
-                    None => return Err(self.lost()),
+                    None => return Err(Ended::gone(self.name)),
                 },
                 () = &mut deadline, if question.is_none() => {
                     steps.end(false);
@@ -134,7 +161,7 @@ impl Wait<'_> {
                 }
                 () = interrupts.next() => {
                     steps.end(false);
-                    return Err(self.take_down(&mut interrupts).await);
+                    return Err(self.take_down(interrupts).await);
                 }
             }
         };
@@ -142,6 +169,41 @@ impl Wait<'_> {
         steps.end(state == ConnectionState::Connected);
         let status = status_of(self.connection, self.path).await.ok();
         self.end(state, status)
+    }
+
+    /// Stays as long as it is up, or on its way up again, until Ctrl-C or until somebody takes it down.
+    async fn stay(&self, stream: &mut MessageStream, interrupts: &mut Interrupts) -> Result<(), Ended> {
+        if self.output.live {
+            self.output.complain("Ctrl-C takes it down\n");
+        }
+        loop {
+            let state = tokio::select! {
+                message = stream.next() => match message {
+                    Some(Ok(message)) => match seen(&message, self.path) {
+                        Some(Seen::State { new, .. }) => new,
+                        Some(Seen::Removed) => ConnectionState::Disconnected,
+                        _ => continue,
+                    },
+                    Some(Err(_)) => continue,
+                    None => return Err(Ended::gone(self.name)),
+                },
+                () = interrupts.next() => return match self.take_down(interrupts).await {
+                    Ended::Said(_) => Ok(()),
+                    failed @ Ended::Failure { .. } => Err(failed),
+                },
+            };
+            match state {
+                ConnectionState::Connected | ConnectionState::Disconnecting => {}
+                ConnectionState::Disconnected => {
+                    return self.output.became(self.name, "was taken down", "disconnected");
+                }
+                ConnectionState::Failed => {
+                    return self.end(state, status_of(self.connection, self.path).await.ok());
+                }
+                // It comes back by itself, however long that takes.
+                _ => Wait { limit: FOR_EVER, ..*self }.finish(stream, interrupts).await?,
+            }
+        }
     }
 
     /// Begins to find out a secret that is wanted.
@@ -200,12 +262,6 @@ impl Wait<'_> {
                 ),
             )),
         }
-    }
-
-    fn lost(&self) -> Ended {
-        let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
-            .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
-        Ended::Failure { about: self.name.to_owned(), failure, status: Status::NOT_RUNNING }
     }
 
     fn timed_out(&self) -> Ended {

@@ -7,7 +7,6 @@ use zbus::{Connection, MessageStream};
 
 use crate::args::{BusChoice, Until, Wait};
 use crate::ended::Ended;
-use crate::exit::Status;
 use crate::output::Output;
 use crate::session;
 
@@ -72,9 +71,7 @@ impl Watch<'_> {
                 Now::Not(row) => followed = row,
             }
         }
-        let failure = Failure::new(FailureCode::PeerLost, Step::Profile, "aditd went away")
-            .hint("see why: journalctl -u aditd -e; start it: sudo systemctl start aditd");
-        Err(Ended::Failure { about: self.name.to_owned(), failure, status: Status::NOT_RUNNING })
+        Err(Ended::gone(self.name))
     }
 
     /// What is so now; `before` was on its way when somebody looked last.

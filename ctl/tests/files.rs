@@ -257,3 +257,49 @@ fn only_what_is_valid_is_saved_and_the_old_one_is_kept() {
     assert_eq!((status, now.as_str()), (0, format!("{text}dpd = \"1m\"\n").as_str()), "{said}");
     assert_eq!(std::fs::read_to_string(place.path("adit/profiles/corp.toml.before")).unwrap(), text);
 }
+
+#[test]
+fn a_password_goes_where_the_profile_looks_for_it() {
+    let place = Place::new();
+    let config = place.path("adit");
+    std::fs::create_dir(place.folder.path().join("adit/profiles")).unwrap();
+    let profile = "server = \"vpn\"\nauth = \"eap\"\nuser = \"ann\"\ntraffic = \"split\"\nremote-subnets = [\"10.1.0.0/16\"]\n\n[[child]]\nname = \"b\"\nremote-subnets = [\"10.2.0.0/16\"]\n";
+    place.write("adit/profiles/corp.toml", profile);
+    let give = |name: &str, password: &str| {
+        let typed = place.write("typed", &format!("{password}\nmore\n"));
+        let script = format!("exec \"$0\" password {name} --config {config} --password-fd 3 3< {typed}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_ctl")]).env("ADIT_SOCKET", place.path("no.sock"));
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let kept = || std::fs::read_to_string(place.path("adit/secrets/corp.password")).unwrap();
+    let (status, said, _) = give("corp", "correct horse");
+    assert_eq!((status, kept().as_str()), (Some(0), "correct horse\n"));
+    assert!(said.starts_with("corp has its password in ") && !said.contains("correct horse"), "{said}");
+    let with_line = std::fs::read_to_string(place.path("adit/profiles/corp.toml")).unwrap();
+    assert_eq!(with_line, format!("password-file = \"corp.password\"\n{profile}"));
+    let mode = std::fs::metadata(place.path("adit/secrets/corp.password")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7, 0);
+    // The line is there now, and stays as it is.
+    assert_eq!((give("corp", "another").0, kept().as_str()), (Some(0), "another\n"));
+    assert_eq!(std::fs::read_to_string(place.path("adit/profiles/corp.toml")).unwrap(), with_line);
+    // One that stands in the profile, or that nobody would look at, is not hidden by a file.
+    place.write(
+        "adit/profiles/inline.toml",
+        "server = \"vpn\"\nauth = \"eap\"\nuser = \"ann\"\npassword = \"x\"\n",
+    );
+    place.write(
+        "adit/profiles/key.toml",
+        "server = \"vpn\"\nauth = \"psk\"\nlocal-id = \"a@b\"\npsk = \"correct horse battery\"\n",
+    );
+    for name in ["inline", "key"] {
+        assert_eq!(give(name, "y").0, Some(17), "{name}");
+        assert!(!place.is_there(&format!("adit/secrets/{name}.password")));
+    }
+    assert_eq!(give("nobody", "y").0, Some(10));
+}
