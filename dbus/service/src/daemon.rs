@@ -30,6 +30,7 @@ use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
 use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::local::LocalNetworks;
 use crate::names::Names;
 use crate::ppp::server::PppServer;
 use crate::ppp::{self, Unit};
@@ -38,7 +39,9 @@ use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::Server;
 use crate::uplinks::Uplinks;
+use always::Follow;
 use boot::{Trust, boot_names};
+pub(crate) use gateways::Known;
 
 /// Where things are.
 #[derive(Clone, Default, Debug)]
@@ -85,6 +88,7 @@ pub struct Daemon {
     link_names: tokio::sync::Mutex<BTreeSet<String>>,
     sad: Sad,
     uplinks: Uplinks,
+    local_networks: LocalNetworks,
     /// Gateways that were not there when they were dialled last, by what they were to carry.
     absent: Mutex<Absent<gateways::Key>>,
     /// Where connections that come up by themselves stay down.
@@ -127,6 +131,7 @@ impl Daemon {
         Self {
             files: Files::new(&settings.config).with_credentials(settings.credentials.as_deref()),
             names: Names::new(&registry, &doors.host, &journals),
+            local_networks: LocalNetworks::new(&doors.host, &journals),
             settings,
             doors,
             registry,
@@ -181,6 +186,11 @@ impl Daemon {
     #[must_use]
     pub const fn uplinks(&self) -> &Uplinks {
         &self.uplinks
+    }
+
+    /// The networks that this host is in itself.
+    pub(crate) const fn local_networks(&self) -> &LocalNetworks {
+        &self.local_networks
     }
 
     /// The RADIUS servers.
@@ -364,7 +374,7 @@ impl Daemon {
     pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
         let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
         let boot = boot_names(&profiles);
-        let blocked = self.block_always(&profiles).await;
+        let blocked = self.block_always(&profiles, Follow::Local).await;
         let before = boot_names(&std::mem::replace(&mut *lock(&self.profiles), profiles));
         self.registry.profiles_changed();
         if self.settings.foreground {
@@ -521,6 +531,7 @@ impl Daemon {
         if let Some(server) = self.server.lock().await.take() {
             server.stop().await;
         }
+        self.leave_local_networks().await;
     }
 
     /// Numbers that nothing else of ours has.

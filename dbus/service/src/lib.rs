@@ -15,6 +15,7 @@ pub mod host;
 pub mod ike;
 mod l2tp;
 mod lanes;
+mod local;
 mod logbook;
 mod names;
 mod ppp;

@@ -48,6 +48,10 @@ trait Resolved {
     /// The domains of a link, each with whether names without a dot are not looked for there.
     fn set_link_domains(&self, link: i32, domains: &[(&str, bool)]) -> zbus::Result<()>;
 
+    /// Every domain: its link (0: none), and whether names without a dot are not looked for there.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn domains(&self) -> zbus::Result<Vec<(i32, String, bool)>>;
+
     /// Whether a link is asked for names that no other link is for.
     fn set_link_default_route(&self, link: i32, enable: bool) -> zbus::Result<()>;
 
@@ -189,10 +193,18 @@ impl Names {
 
     async fn tell(&self, link: i32, plan: &NamePlan) -> Result<(), String> {
         let Some(bus) = self.bus.get() else { return Err("aditd is not on the system bus".into()) };
-        let domains: Vec<(&str, bool)> = plan.domains.iter().map(|domain| (domain.as_str(), true)).collect();
         let servers: Vec<(i32, Vec<u8>)> = plan.servers.iter().map(|server| address(*server)).collect();
         let told = async {
             let resolved = ResolvedProxy::new(bus).await?;
+            let others = match plan.default {
+                true => resolved.domains().await?,
+                false => Vec::new(),
+            };
+            let others: Vec<String> =
+                others.into_iter().filter(|(of, ..)| *of != link).map(|(_, domain, _)| domain).collect();
+            let domains = plan.link_domains(&others);
+            let domains: Vec<(&str, bool)> =
+                domains.iter().map(|(domain, only)| (domain.as_str(), *only)).collect();
             resolved.set_link_domains(link, &domains).await?;
             resolved.set_link_default_route(link, plan.default).await?;
             resolved.set_link_dns(link, &servers).await

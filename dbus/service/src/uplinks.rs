@@ -194,23 +194,33 @@ impl Uplinks {
     /// address, and a server follows it there.
     async fn carry_out(work: &mut Work, wanted: Vec<Change>) -> Result<(), HostError> {
         let Work { changes: Some(changes), made, .. } = work else { return Ok(()) };
-        let gone: Vec<_> = made.extract_if(.., |(change, _)| !wanted.contains(change)).collect();
-        let (in_the_way, gone): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|(old, _)| wanted.iter().any(|new| exclude(old, new)));
-        let mut last = undo(changes, in_the_way).await;
-        let stands = |change: &Change| made.iter().any(|(standing, _)| standing == change);
-        let mut new: Vec<Change> = wanted.into_iter().filter(|change| !stands(change)).collect();
-        while !new.is_empty() {
-            let mut undos = Vec::new();
-            let done = changes.make_all(&new, &mut undos).await;
-            let rest = new.split_off(undos.len());
-            made.extend(new.into_iter().zip(undos));
-            // The others may do without.
-            new = rest.into_iter().skip(1).collect();
-            last = done.map_err(|not| not.why).and(last);
-        }
-        last.and(undo(changes, gone).await)
+        carry_out(changes, made, wanted).await
     }
+}
+
+/// What is wanted stands, and of what was made nothing else. The new is made before the old goes, but for routes of which the kernel
+/// has one at a time.
+pub(crate) async fn carry_out(
+    changes: &Changes,
+    made: &mut Vec<(Change, Option<u64>)>,
+    wanted: Vec<Change>,
+) -> Result<(), HostError> {
+    let gone: Vec<_> = made.extract_if(.., |(change, _)| !wanted.contains(change)).collect();
+    let (in_the_way, gone): (Vec<_>, Vec<_>) =
+        gone.into_iter().partition(|(old, _)| wanted.iter().any(|new| exclude(old, new)));
+    let mut last = undo(changes, in_the_way).await;
+    let stands = |change: &Change| made.iter().any(|(standing, _)| standing == change);
+    let mut new: Vec<Change> = wanted.into_iter().filter(|change| !stands(change)).collect();
+    while !new.is_empty() {
+        let mut undos = Vec::new();
+        let done = changes.make_all(&new, &mut undos).await;
+        let rest = new.split_off(undos.len());
+        made.extend(new.into_iter().zip(undos));
+        // The others may do without.
+        new = rest.into_iter().skip(1).collect();
+        last = done.map_err(|not| not.why).and(last);
+    }
+    last.and(undo(changes, gone).await)
 }
 
 /// Whether the kernel has only one of them at a time: routes to one place of one metric.

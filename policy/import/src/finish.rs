@@ -47,6 +47,7 @@ const ORDER: &[&str] = &[
     "fragment-size",
     "mode",
     "traffic",
+    "local-network",
     "local-subnets",
     "remote-subnets",
     "routes-by-dhcp",

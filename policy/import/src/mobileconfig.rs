@@ -50,7 +50,6 @@ const IKEV2: &[(&str, &str)] = &[
     ("NATKeepAliveOffloadEnable", "Adit has its own time"),
     ("UseConfigurationAttributeInternalIPSubnet", "traffic = \"split\" takes what the server offers"),
     ("EnforceRoutes", "routes of the tunnel go before all others here"),
-    ("ExcludeLocalNetworks", "Adit has no such exception"),
     ("ExcludeAPNs", "Adit has no such exception"),
     ("ExcludeCellularServices", "Adit has no such exception"),
     ("ExcludeDeviceCommunication", "Adit has no such exception"),
@@ -188,6 +187,14 @@ fn ikev2(draft: &mut Draft<'_>, ike: &Table, siblings: &[&Table]) {
     }
     if ike.flag("IncludeAllNetworks").is_some() {
         draft.carries("IKEv2.IncludeAllNetworks", "traffic");
+    }
+    let all = ike.flag("IncludeAllNetworks") == Some(true);
+    match ike.flag("ExcludeLocalNetworks") {
+        Some(true) if all => draft.flag("local-network", true, "IKEv2.ExcludeLocalNetworks"),
+        Some(true) => {
+            draft.left("IKEv2.ExcludeLocalNetworks", None, "it says something with IncludeAllNetworks only");
+        }
+        Some(false) | None => {}
     }
     if let Some(mtu) = ike.text("MTU") {
         draft.number("mtu", mtu, "IKEv2.MTU");

@@ -185,6 +185,7 @@ fn a_mobileconfig_of_ikev2() {
          <key>RemoteIdentifier</key><string>vpn.example.com</string><key>AuthenticationMethod</key><string>None</string>\
          <key>ExtendedAuthEnabled</key><integer>1</integer><key>AuthName</key><string>ann</string>\
          <key>AuthPassword</key><string>x</string><key>DisableMOBIKE</key><integer>1</integer>\
+         <key>IncludeAllNetworks</key><true/><key>ExcludeLocalNetworks</key><true/>\
          <key>DeadPeerDetectionRate</key><string>High</string><key>MadeUp</key><integer>1</integer>\
          <key>IKESecurityAssociationParameters</key><dict><key>EncryptionAlgorithm</key><string>AES-256-GCM</string>\
          <key>IntegrityAlgorithm</key><string>SHA2-384</string><key>DiffieHellmanGroup</key><integer>20</integer></dict></dict>\
@@ -194,8 +195,9 @@ fn a_mobileconfig_of_ikev2() {
     assert_eq!(
         toml(&profile),
         "server = [\"vpn.example.com\"]\ntunnel = \"ikev2\"\nauth = \"eap\"\nremote-id = \"vpn.example.com\"\nuser = \"ann\"\n\
-         password-file = \"Corp.password\"\nike = [\"aes256gcm16-sha384-ecp384\"]\ndpd = \"1m\"\nmobility = false\n"
+         password-file = \"Corp.password\"\nike = [\"aes256gcm16-sha384-ecp384\"]\nlocal-network = true\ndpd = \"1m\"\nmobility = false\n"
     );
+    assert!(!left(&profile, "IKEv2.ExcludeLocalNetworks"));
     assert!(left(&profile, "IKEv2.MadeUp") && left(&profile, "DNS"));
 }
 

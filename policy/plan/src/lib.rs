@@ -2,11 +2,13 @@
 
 pub mod dhcp;
 pub mod gateways;
+pub mod local;
 pub mod mobility;
 mod mtu;
 mod names;
 mod network;
 pub mod query;
+pub mod services;
 pub mod strategy;
 pub mod trusted;
 

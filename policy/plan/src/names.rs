@@ -7,6 +7,8 @@ use adit_core::Prefix;
 
 /// Reverse zones for one network at most: one that begins within an octet (IPv6: a digit) has several.
 const MOST_ZONES: u32 = 16;
+/// Domains of a link with those of others, which resolved takes (it has room for 256).
+const MOST_DOMAINS: usize = 200;
 
 /// What is known of a tunnel's names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -48,6 +50,23 @@ impl NamePlan {
         }
         let domains: Vec<String> = domains.into_iter().collect();
         (!domains.is_empty()).then(|| Self { servers: facts.servers.clone(), domains, default: facts.full })
+    }
+
+    /// The domains as systemd-resolved takes them for the tunnel's link, each with whether names without a dot are not looked for in it.
+    ///
+    /// Of a full tunnel everything goes there, also what is in `others`, the domains of other links: resolved asks the link whose
+    /// domain fits a name best, and a network says by DHCP what its domain is, `com` if it likes.
+    #[must_use]
+    pub fn link_domains(&self, others: &[String]) -> Vec<(String, bool)> {
+        let searched = |domain: &str| domain != "." && !domain.ends_with(".arpa");
+        let mut out: Vec<(String, bool)> =
+            self.domains.iter().map(|domain| (domain.clone(), !searched(domain))).collect();
+        for other in others.iter().filter(|_| self.default).filter_map(|other| domain(other)) {
+            if !self.domains.contains(&other) && out.len() < MOST_DOMAINS {
+                out.push((other, true));
+            }
+        }
+        out
     }
 }
 
@@ -116,6 +135,18 @@ mod tests {
         assert!(!plan.default);
         // What a server says of "everything" makes no split tunnel a full one.
         assert_eq!(NamePlan::of(&facts(false, &[".", ""], &["0.0.0.0/0"])), None);
+    }
+
+    #[test]
+    fn a_full_tunnel_is_asked_for_other_links_domains_too() {
+        let plan = NamePlan::of(&facts(true, &["corp.example"], &["0.0.0.0/0"])).unwrap();
+        let others = ["Home.Lan", "corp.example", ".", "com"].map(str::to_owned);
+        let all = plan.link_domains(&others);
+        let shown: Vec<(&str, bool)> = all.iter().map(|(domain, only)| (domain.as_str(), *only)).collect();
+        assert_eq!(shown, [(".", true), ("corp.example", false), ("home.lan", true), ("com", true)]);
+        let split = NamePlan::of(&facts(false, &["corp.example"], &["10.1.0.0/16"])).unwrap();
+        let shown = split.link_domains(&others);
+        assert_eq!(shown, [("1.10.in-addr.arpa".to_owned(), true), ("corp.example".to_owned(), false)]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use core::net::IpAddr;
 
 use adit_core::DecodeError;
 
+use crate::services::Service;
+
 /// Where servers listen.
 pub const PORT: u16 = 53;
 /// What a server sends at most to one who has not said that more may come (RFC 1035 §4.2.1), in octets.
@@ -15,6 +17,7 @@ const CLASS_IN: u16 = 1;
 const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;
 const TYPE_AAAA: u16 = 28;
+const TYPE_SRV: u16 = 33;
 /// QR.
 const RESPONSE: u16 = 0x8000;
 /// RD.
@@ -28,13 +31,15 @@ const MOST_ALIASES: usize = 16;
 /// As many pointers may a name have (RFC 1035 §4.1.4): it has no more labels.
 const MOST_POINTERS: usize = 128;
 
-/// Which addresses of the name.
+/// Which records of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
-    /// A records.
+pub enum Records {
+    /// A: addresses of IPv4.
     V4,
-    /// AAAA records (RFC 3596).
+    /// AAAA: addresses of IPv6 (RFC 3596).
     V6,
+    /// SRV: servers (RFC 2782).
+    Services,
 }
 
 /// A question.
@@ -45,7 +50,7 @@ pub struct Query {
     /// The name, in small letters, without a dot at its end.
     pub name: String,
     /// What is asked for.
-    pub family: Family,
+    pub records: Records,
 }
 
 /// What a server says.
@@ -53,6 +58,8 @@ pub struct Query {
 pub enum Answer {
     /// These addresses, in its order. None: the name has none of that family, or there is no such name.
     Addresses(Vec<IpAddr>),
+    /// These servers, likewise.
+    Services(Vec<Service>),
     /// It can't say: its RCODE.
     Failed(u16),
 }
@@ -80,7 +87,7 @@ impl Query {
         if out.len() > 255 {
             return None;
         }
-        out.extend(self.family.record().to_be_bytes());
+        out.extend(self.records.record().to_be_bytes());
         out.extend(CLASS_IN.to_be_bytes());
         Some(out)
     }
@@ -98,7 +105,7 @@ impl Query {
         if number(octets, 4)? != 1 || name(octets, &mut at)? != self.name {
             return Err(DecodeError::new(HEADER, "no answer to that question: another name"));
         }
-        if number(octets, at)? != self.family.record() || number(octets, at + 2)? != CLASS_IN {
+        if number(octets, at)? != self.records.record() || number(octets, at + 2)? != CLASS_IN {
             return Err(DecodeError::new(at, "no answer to that question: another type"));
         }
         at += 4;
@@ -115,15 +122,19 @@ impl Query {
                 Err(_) => break,
             }
         }
-        Ok(Answer::Addresses(self.addresses(&records)))
+        let own = self.own(records);
+        Ok(match self.records {
+            Records::V4 | Records::V6 => Answer::Addresses(addresses(own)),
+            Records::Services => Answer::Services(services(own)),
+        })
     }
 
     /// Those of the name, or of the name that it is another word for (RFC 1034 §3.6.2).
-    fn addresses(&self, records: &[Record]) -> Vec<IpAddr> {
-        let mut wanted = self.name.as_str();
+    fn own(&self, records: Vec<Record>) -> impl Iterator<Item = Data> {
+        let mut wanted = self.name.clone();
         for _ in 0..MOST_ALIASES {
             let alias = records.iter().find_map(|record| match &record.data {
-                Data::Alias(name) if record.name == wanted => Some(name),
+                Data::Alias(name) if record.name == wanted => Some(name.clone()),
                 _ => None,
             });
             match alias {
@@ -131,22 +142,35 @@ impl Query {
                 None => break,
             }
         }
-        let mut out = Vec::new();
-        for record in records.iter().filter(|record| record.name == wanted) {
-            match record.data {
-                Data::Address(address) if !out.contains(&address) => out.push(address),
-                _ => {}
-            }
-        }
-        out
+        records.into_iter().filter(move |record| record.name == wanted).map(|record| record.data)
     }
 }
 
-impl Family {
+fn addresses(data: impl Iterator<Item = Data>) -> Vec<IpAddr> {
+    let mut out = Vec::new();
+    for data in data {
+        match data {
+            Data::Address(address) if !out.contains(&address) => out.push(address),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn services(data: impl Iterator<Item = Data>) -> Vec<Service> {
+    let service = |data| match data {
+        Data::Service(service) => Some(service),
+        _ => None,
+    };
+    data.filter_map(service).collect()
+}
+
+impl Records {
     const fn record(self) -> u16 {
         match self {
             Self::V4 => TYPE_A,
             Self::V6 => TYPE_AAAA,
+            Self::Services => TYPE_SRV,
         }
     }
 }
@@ -159,6 +183,7 @@ struct Record {
 enum Data {
     Address(IpAddr),
     Alias(String),
+    Service(Service),
     Other,
 }
 
@@ -181,9 +206,25 @@ fn record(octets: &[u8], at: &mut usize) -> Result<Record, DecodeError> {
             let mut inside = begin;
             Data::Alias(name(octets, &mut inside)?)
         }
+        (CLASS_IN, TYPE_SRV) => Data::Service(service(octets, begin, length)?),
         _ => Data::Other,
     };
     Ok(Record { name: owner, data })
+}
+
+/// What an SRV record says (RFC 2782).
+fn service(octets: &[u8], begin: usize, length: usize) -> Result<Service, DecodeError> {
+    const FIXED: usize = 6;
+    if length <= FIXED {
+        return Err(DecodeError::new(begin, "an SRV record is cut off"));
+    }
+    let mut inside = begin + FIXED;
+    Ok(Service {
+        priority: number(octets, begin)?,
+        weight: number(octets, begin + 2)?,
+        port: number(octets, begin + 4)?,
+        target: name(octets, &mut inside)?,
+    })
 }
 
 /// A name, in small letters, its pointers followed (RFC 1035 §4.1.4). Afterwards `at` is behind it.
@@ -238,8 +279,8 @@ mod tests {
 
     use super::*;
 
-    fn query(family: Family) -> Query {
-        Query { id: 0x1234, name: "vpn.example.com".into(), family }
+    fn query(records: Records) -> Query {
+        Query { id: 0x1234, name: "vpn.example.com".into(), records }
     }
 
     /// The question with an answer's header, so many records of it, and the records.
@@ -265,17 +306,17 @@ mod tests {
 
     #[test]
     fn a_question_is_as_rfc_1035_has_it() {
-        let octets = query(Family::V6).emit().unwrap();
+        let octets = query(Records::V6).emit().unwrap();
         assert_eq!(octets[..12], [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(&octets[12..], b"\x03vpn\x07example\x03com\0\0\x1c\0\x01");
         for none in ["", "a..b", &"a".repeat(64), &["abcdefgh"; 29].join(".")] {
-            assert_eq!(Query { name: none.into(), ..query(Family::V4) }.emit(), None, "{none}");
+            assert_eq!(Query { name: none.into(), ..query(Records::V4) }.emit(), None, "{none}");
         }
     }
 
     #[test]
     fn addresses_come_in_the_servers_order_and_once() {
-        let query = query(Family::V4);
+        let query = query(Records::V4);
         let all = [[192, 0, 2, 7], [192, 0, 2, 1], [192, 0, 2, 7]].map(|a| record(SAME, TYPE_A, &a)).concat();
         let found = query.answer(&message(&query, 0x8180, 3, &all)).unwrap();
         assert_eq!(found, Answer::Addresses(vec![[192, 0, 2, 7].into(), [192, 0, 2, 1].into()]));
@@ -283,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_alias_is_followed_and_what_it_does_not_lead_to_is_not_taken() {
-        let query = query(Family::V4);
+        let query = query(Records::V4);
         // gw, and then the question's "example.com".
         let alias = record(SAME, TYPE_CNAME, b"\x02gw\xc0\x10");
         let gateway = record(b"\x02GW\x07example\x03com\0", TYPE_A, &[192, 0, 2, 9]);
@@ -295,13 +336,30 @@ mod tests {
     }
 
     #[test]
+    fn servers_are_read_as_rfc_2782_has_them() {
+        let query = Query { name: "_isakmp._udp.example.com".into(), ..query(Records::Services) };
+        let target = b"\0\x0a\0\x05\x01\xf4\x03GW1\x07example\x03com\0";
+        let none = b"\0\0\0\0\0\0\0";
+        let cut = record(SAME, TYPE_SRV, b"\0\0\0\0\0\0");
+        let all = [record(SAME, TYPE_SRV, target), record(SAME, TYPE_SRV, none), cut].concat();
+        let Answer::Services(found) = query.answer(&message(&query, 0x8180, 3, &all)).unwrap() else {
+            panic!("no servers")
+        };
+        let gateway = Service { priority: 10, weight: 5, port: 500, target: "gw1.example.com".into() };
+        let nobody = Service { priority: 0, weight: 0, port: 0, target: String::new() };
+        assert_eq!(found, [gateway, nobody]);
+        let missing = query.answer(&message(&query, 0x8183, 0, &[])).unwrap();
+        assert_eq!(missing, Answer::Services(Vec::new()));
+    }
+
+    #[test]
     fn whoever_answers_something_else_is_not_believed() {
-        let asked = query(Family::V4);
+        let asked = query(Records::V4);
         let good = message(&asked, 0x8180, 1, &record(SAME, TYPE_A, &[192, 0, 2, 1]));
         for other in [
             Query { id: 0x1235, ..asked.clone() },
             Query { name: "vpn.example.org".into(), ..asked.clone() },
-            query(Family::V6),
+            query(Records::V6),
         ] {
             other.answer(&good).unwrap_err();
         }
@@ -310,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_a_server_cannot_say_is_no_absence_of_the_name() {
-        let query = query(Family::V4);
+        let query = query(Records::V4);
         assert_eq!(query.answer(&message(&query, 0x8183, 0, &[])).unwrap(), Answer::Addresses(Vec::new()));
         assert_eq!(query.answer(&message(&query, 0x8182, 0, &[])).unwrap(), Answer::Failed(2));
         assert_eq!(query.answer(&message(&query, 0x8185, 0, &[])).unwrap(), Answer::Failed(5));
@@ -319,18 +377,19 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_comes_does_harm(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = query(Family::V4).answer(&octets);
+            let _ = query(Records::V4).answer(&octets);
+            let _ = query(Records::Services).answer(&octets);
         }
 
         #[test]
         fn nor_what_begins_well(count in any::<u16>(), rest in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let query = query(Family::V6);
+            let query = query(if count.is_multiple_of(2) { Records::V6 } else { Records::Services });
             let _ = query.answer(&message(&query, 0x8180, count, &rest));
         }
 
         #[test]
         fn a_question_is_read_back(id in any::<u16>(), name in "[a-z0-9_-]{1,20}(\\.[a-z0-9-]{1,20}){0,4}") {
-            let query = Query { id, name: name.clone(), family: Family::V4 };
+            let query = Query { id, name: name.clone(), records: Records::V4 };
             let octets = query.emit().unwrap();
             let mut at = HEADER;
             prop_assert_eq!(super::name(&octets, &mut at).unwrap(), name);

@@ -1,7 +1,7 @@
-//! `block`: what a full tunnel does against what would leave in clear beside it.
+//! `block`: what a full tunnel does against what would leave in clear beside it, and what may all the same.
 
 use crate::ppp::TunnelKind;
-use crate::profile::Tunnel;
+use crate::profile::{Profile, Tunnel};
 use crate::read::{Reader, Table, entry};
 
 /// When nothing but the tunnel's own packets may leave this host.
@@ -61,6 +61,16 @@ pub(crate) fn block(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel, 
         reader.error(span, "`block`: PPTP's GRE can't be told from others' before its server is known", help);
     }
     block
+}
+
+/// The profile, with the key `local-network`: whether the networks that this host is in itself stay reachable beside a full tunnel.
+pub(crate) fn with_local_network(reader: &mut Reader<'_>, table: &Table<'_>, profile: Profile) -> Profile {
+    let local_network = reader.boolean(table, "local-network").unwrap_or(false);
+    if profile.tunnel == Tunnel::Split {
+        let help = r#"take the line out, or add  traffic = "full""#;
+        reader.useless(table, "local-network", "a split tunnel takes what it names, and nothing else", help);
+    }
+    Profile { local_network, ..profile }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ const PROFILE: &[&str] = &[
     "ppp-scripts",
     "traffic",
     "block",
+    "local-network",
     "remote-subnets",
     "routes-by-dhcp",
     "addresses",

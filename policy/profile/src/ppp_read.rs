@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use adit_core::Prefix;
 
-use crate::block::{Block, block};
+use crate::block::{Block, block, with_local_network};
 use crate::eap::{EapChoice, EapType, OF_PEER, Use, Uses, eap, methods, useless_by_method};
 use crate::front::{Front, front};
 use crate::l2tp_read::{by_certificate, l2tp_of_profile, l2tp_of_server};
@@ -20,16 +20,13 @@ use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
 use crate::server_read::{Group, Named, matches};
+use crate::srv::srv_fits;
 use crate::start_read::{requires, start, trusting};
 use crate::value::{NameError, ProfileName, ServerName, parse_identity, quoted};
 
 /// As long as RFC 1994 §4.1 has room for, in octets.
 const LONGEST_NAME: usize = 255;
 
-/// RFC 2637 §3.
-const PPTP_PORT: u16 = 1723;
-/// RFC 2661 §8.1.
-const L2TP_PORT: u16 = 1701;
 /// What SSTP's server listens on, if nothing else is said.
 const HTTPS_PORT: u16 = 443;
 
@@ -44,8 +41,9 @@ pub(crate) fn ppp_profile(
     let in_tls = kind == TunnelKind::Sstp;
     reader.only(table, &ppp_keys::of_profile(kind));
     let servers = servers(reader, table);
-    if !in_tls {
-        no_port(reader, table, kind, &servers);
+    srv_fits(reader, table, kind, &servers);
+    if let Some(port) = kind.only_port() {
+        no_port(reader, table, (kind, port), &servers);
     }
     let eap = eap_of_client(reader, table, kind);
     let mut ppp = rule(reader, table, kind, &eap.methods);
@@ -100,6 +98,7 @@ pub(crate) fn ppp_profile(
         ..outside.of(ppp_of(kind, name, servers))
     };
     let whole = !profile.servers.is_empty() && (profile.user.is_some() || by_certificate);
+    let profile = with_local_network(reader, table, profile);
     whole.then(|| trusting(reader, table, profile))
 }
 
@@ -111,12 +110,15 @@ fn routes_by_dhcp(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel, ad
     wanted
 }
 
-fn no_port(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind, servers: &[ServerName]) {
-    if let (Some(_), Some((_, span))) = (servers.iter().find(|s| s.port.is_some()), entry(table, "server")) {
-        let port = match kind {
-            TunnelKind::L2tp => format!("UDP port {L2TP_PORT}"),
-            _ => format!("TCP port {PPTP_PORT}"),
-        };
+fn no_port(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    (kind, port): (TunnelKind, u16),
+    servers: &[ServerName],
+) {
+    let with_port = servers.iter().find(|s| s.port.is_some() && s.srv().is_none());
+    if let (Some(_), Some((_, span))) = (with_port, entry(table, "server")) {
+        let port = format!("{} port {port}", if kind == TunnelKind::L2tp { "UDP" } else { "TCP" });
         let message = format!("`server`: {} has the {port} and no other", kind.name());
         reader.error(span, message, "take the port out");
     }
@@ -240,6 +242,7 @@ fn ppp_of(kind: TunnelKind, name: &ProfileName, servers: Vec<ServerName>) -> Pro
         mode: Mode::Tunnel,
         tunnel: Tunnel::Full,
         block: Block::WhileUp,
+        local_network: false,
         local_subnets: Vec::new(),
         remote_subnets: Vec::new(),
         routes_by_dhcp: false,
@@ -357,8 +360,7 @@ pub(crate) fn ppp_server(
     }
     let port = match kind {
         TunnelKind::Sstp => reader.integer(&table, "port", 1..=65_535).unwrap_or(HTTPS_PORT),
-        TunnelKind::L2tp => L2TP_PORT,
-        TunnelKind::Ikev2 | TunnelKind::Pptp => PPTP_PORT,
+        TunnelKind::Ikev2 | TunnelKind::Pptp | TunnelKind::L2tp => kind.only_port().unwrap_or_default(),
     };
     let interface = if in_tls { reader.choice(&table, "interface", LinkKind::WORDS) } else { None };
     let l2tp = l2tp_of_server(reader, &table, kind, check);

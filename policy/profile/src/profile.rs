@@ -177,6 +177,8 @@ pub struct Profile {
     pub tunnel: Tunnel,
     /// Whether anything else may leave this host. `Off` with a split tunnel.
     pub block: Block,
+    /// Whether the networks that this host is in itself stay reachable beside a full tunnel. Default: no.
+    pub local_network: bool,
     /// Our side of the traffic selectors. Empty: our address.
     pub local_subnets: Vec<TrafficSelector>,
     /// With a split tunnel, what to ask for. Empty: whatever the server offers; in transport mode the server itself.

@@ -3,7 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
-use crate::block::block;
+use crate::block::{block, with_local_network};
 use crate::eap::{EapChoice, OF_PEER, eap, useless_by_method};
 use crate::error::{ProfileErrors, Source};
 use crate::ppk::{self, Ppk, PpkUse};
@@ -14,6 +14,7 @@ use crate::read::{CheckSuite, Reader, Table, document, entry};
 use crate::sa::{ChildRule, Mode};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation};
+use crate::srv::srv_fits;
 use crate::start_read::{requires, start, trusting};
 use crate::strategy_read::{self, strategy_profile};
 use crate::value::{
@@ -95,6 +96,7 @@ pub(crate) const KEYS: &[&str] = &[
     "tunnel",
     "traffic",
     "block",
+    "local-network",
     "local-subnets",
     "remote-subnets",
     "routes-by-dhcp",
@@ -165,6 +167,7 @@ pub(crate) fn ike_profile(
 ) -> Option<Profile> {
     reader.only(table, KEYS);
     let (servers, auth) = (servers(reader, table), own_auth(reader, table));
+    srv_fits(reader, table, TunnelKind::Ikev2, &servers);
     // [7296:2.16-1] [7296:5-3]
     let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
     let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
@@ -205,6 +208,7 @@ pub(crate) fn ike_profile(
         mode: traffic.mode,
         tunnel: traffic.tunnel,
         block: block(reader, table, traffic.tunnel, TunnelKind::Ikev2),
+        local_network: false,
         local_subnets: traffic.local_subnets,
         remote_subnets: traffic.remote_subnets,
         routes_by_dhcp: traffic.routes_by_dhcp,
@@ -224,6 +228,7 @@ pub(crate) fn ike_profile(
         auth: auth?,
         remote_auth: remote_auth?,
     };
+    let profile = with_local_network(reader, table, profile);
     (!profile.servers.is_empty()).then(|| trusting(reader, table, profile))
 }
 

@@ -107,6 +107,7 @@ impl Profile {
         }
         out.push(when("traffic", string(self.tunnel.as_str()), false));
         out.push(self.block_setting());
+        out.push(when("local-network", self.local_network.to_string(), !self.local_network));
         if !self.remote_subnets.is_empty() {
             out.push(said("remote-subnets", selectors(&self.remote_subnets)));
         }
@@ -188,6 +189,13 @@ impl Profile {
         out.extend(self.local_id.as_ref().map(|id| said("local-id", string(&id.to_string()))));
         match (&self.remote_id, self.servers.as_slice()) {
             (Some(id), _) => out.push(said("remote-id", string(&id.to_string()))),
+            (None, [one]) if one.srv().is_some() => {
+                out.push(when(
+                    "remote-id",
+                    "the name of the server that its domain's records name".into(),
+                    true,
+                ));
+            }
             (None, [one]) => out.push(when("remote-id", string(&self.identity_of(one).to_string()), true)),
             (None, _) => out.push(when("remote-id", "the name of the gateway that is dialled".into(), true)),
         }
@@ -264,6 +272,7 @@ impl Profile {
         out.push(when("tunnel", string(self.kind.as_str()), self.kind == TunnelKind::Ikev2));
         out.push(when("traffic", string(self.tunnel.as_str()), transport));
         out.push(self.block_setting());
+        out.push(when("local-network", self.local_network.to_string(), !self.local_network));
         for (key, subnets) in
             [("local-subnets", &self.local_subnets), ("remote-subnets", &self.remote_subnets)]
         {

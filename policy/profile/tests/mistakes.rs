@@ -91,7 +91,7 @@ corp.toml:11:7: `mtu`: 100 is out of range
 corp.toml:12:32: `ike`: "rot13" is not a proposal Adit can make
   help: allowed: aes256gcm16-prfsha256-x25519
 corp.toml:13:1: unknown key "color"
-  help: known here: version, server, port, start, idle, requires, trusted-networks, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, block, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
+  help: known here: version, server, port, start, idle, requires, trusted-networks, auth, remote-auth, local-id, remote-id, psk, psk-file, ppk-id, ppk-file, ppk, user, eap-identity, eap-methods, eap-inner, eap-server, eap-only, password, password-file, ca, certificate, key, key-password-file, revocation, ike, esp, legacy, rekey-ike, rekey-child, rekey-bytes, rekey-packets, reauthenticate, fragment-size, mode, tunnel, traffic, block, local-network, local-subnets, remote-subnets, routes-by-dhcp, child, addresses, dpd, interface, mtu, dns, shared-identity, force-encapsulation, session-resumption, local-address, mobility, prefer, outage-time"#
     );
 }
 

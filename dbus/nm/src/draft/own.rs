@@ -29,6 +29,7 @@ const BARE: &[&str] = &[
     "legacy",
     "eap-only",
     "routes-by-dhcp",
+    "local-network",
     "shared-identity",
     "session-resumption",
     "force-encapsulation",

@@ -22,19 +22,19 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::Passwords;
-use super::handle::{After, Carried, ClientHandle, Dial, OneWay, Part};
+use super::handle::{After, Carried, ClientHandle, Dial, Part};
 use super::idle::Idle;
 use super::install::Installation;
 use super::life::{Ended, Ground, MOST_ADDRESSES, PAUSES, unless};
 use super::login::LogIn;
 use super::new_passwords;
-use super::resolve::resolve;
+use super::resolve;
 use super::roaming::{self, Over, Roaming};
 use super::shown::Shown;
 use super::words::{describe, hint_at_legacy};
 use crate::blocking::blocking;
 use crate::credentials::OwnCertificate;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Known};
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::{ConnectionId, State};
@@ -73,7 +73,7 @@ pub(crate) struct Attempt {
     installation: Arc<Installation>,
     stopped: watch::Receiver<bool>,
     /// Where each gateway was when its name was looked up last.
-    known: Vec<Vec<SocketAddr>>,
+    known: Vec<Known>,
     live: Option<Live>,
     /// The IKE_SA that is to take the place of `live`, on its way up.
     renewal: Option<Live>,
@@ -101,12 +101,7 @@ impl Attempt {
     /// One that has not begun.
     pub(crate) fn new(part: Part) -> Self {
         let Part { id, profile, daemon, persistent, stopped, passwords, asked, way } = part;
-        let at = |way: &OneWay| {
-            let there =
-                |server: &ServerName| if *server == way.gateway { vec![way.remote] } else { Vec::new() };
-            profile.servers.iter().map(there).collect()
-        };
-        let known = way.as_ref().map(at).unwrap_or_default();
+        let known = way.iter().map(|way| (way.gateway.clone(), vec![way.remote])).collect();
         let (login, ground) = way.map(|way| (way.login, Ground::lent(way.interface))).unzip();
         Self {
             id,
@@ -237,8 +232,7 @@ impl Attempt {
         }
         let profile = Arc::clone(&self.profile);
         let mut last = None;
-        let known: Vec<_> = profile.servers.iter().cloned().zip(self.known.clone()).collect();
-        for (gateway, addresses) in self.daemon.in_order(profile.kind, &known) {
+        for (gateway, addresses) in self.daemon.in_order(profile.kind, &self.known) {
             for remote in addresses.into_iter().take(MOST_ADDRESSES) {
                 for way in self.ways(remote).await? {
                     match self.dial(&ike, (&gateway, remote), way, own.as_ref(), trusted.clone()).await {
@@ -266,25 +260,26 @@ impl Attempt {
     /// stands, lets no DNS query out. Then they are where they were.
     async fn look_up(&mut self) -> Result<(), Failure> {
         let profile = Arc::clone(&self.profile);
-        let known = self.known.iter().any(|addresses| !addresses.is_empty());
+        let known = self.known.iter().any(|(_, addresses)| !addresses.is_empty());
         if self.login.is_some() || profile.blocks() && known {
             return Ok(());
         }
         let names: Vec<String> = profile.servers.iter().map(|s| s.host.to_string()).collect();
         self.progress(Step::Resolve, &format!("IKEv2: resolving {}", names.join(", ")));
-        let lookups =
-            profile.servers.iter().map(|gateway| resolve(&self.daemon, gateway, profile.local_address));
-        let (mut last, mut found) = (None, Vec::new());
-        for (index, result) in futures_util::future::join_all(lookups).await.into_iter().enumerate() {
-            found.push(result.unwrap_or_else(|failure| {
-                last = Some(failure);
-                // DNS often comes back later than the network.
-                self.known.get(index).cloned().unwrap_or_default()
-            }));
+        let resolve::Found { known: mut found, failed } = resolve::places(&self.daemon, &profile).await;
+        if failed.is_some() {
+            // DNS often comes back later than the network: where they were, in the order that they had.
+            let former = std::mem::take(&mut self.known);
+            let mut merged: Vec<Known> = Vec::new();
+            for (gateway, addresses) in former {
+                let at = found.iter().position(|(other, _)| *other == gateway);
+                merged.push(at.map_or((gateway, addresses), |at| found.remove(at)));
+            }
+            found.splice(..0, merged);
         }
         self.known = found;
-        match last {
-            Some(failure) if self.known.iter().all(Vec::is_empty) => Err(failure),
+        match failed {
+            Some(failure) if self.known.is_empty() => Err(failure),
             _ => Ok(()),
         }
     }
@@ -337,7 +332,7 @@ impl Attempt {
         ticket: Option<Box<Ticket>>,
     ) -> Result<Live, Failure> {
         let uplinks = self.uplinks.as_ref().map(|seen| Arc::clone(&seen.borrow()));
-        if self.profile.blocks() {
+        if self.profile.blocks() || self.profile.local_network {
             self.installation.block().await?;
         }
         let authorities = anchors.as_ref().map(|a| a.key_hashes()).unwrap_or_default();

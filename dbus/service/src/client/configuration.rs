@@ -64,7 +64,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         }),
         request_v4: profile.addresses.ipv4,
         request_v6: profile.addresses.ipv6,
-        request_domains: profile.tunnel == Tunnel::Split && profile.dns == Dns::Auto,
+        request_domains: profile.dns == Dns::Auto,
         former: target.former,
         mode: child_mode(profile.mode),
         more_children: more_children(profile, ends),

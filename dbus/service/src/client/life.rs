@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::{Change, Changes, NotMade};
+use crate::host::{Block, Change, Changes, NotMade};
 use crate::registry::{ConnectionId, State};
 
 /// Addresses of one name that are tried.
@@ -144,6 +144,9 @@ impl Ground {
     /// # Errors
     /// What could not be undone; it stands in the journal and is tried again at the next start.
     pub(crate) async fn leave(&mut self, daemon: &Daemon, mut errors: Vec<String>) -> Result<(), Failure> {
+        if let Some(name) = self.name.as_ref().filter(|_| !self.lent) {
+            daemon.local_networks().leave(&Block::table_of(name)).await;
+        }
         if let Some(changes) = self.changes.take() {
             errors.extend(changes.undo_all().await.iter().map(ToString::to_string));
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use adit_core::Entropy;
 use adit_crypto::OsEntropy;
-use adit_plan::query::{Answer, Family, LONGEST_ANSWER, PORT, Query};
+use adit_plan::query::{Answer, LONGEST_ANSWER, PORT, Query, Records};
+use adit_plan::services::Service;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ use crate::host::MARK;
 
 /// Where this host's name servers stand: in the first of these that names some which are not on this host itself.
 const RESOLVERS: [&str; 3] =
-    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
+    [RESOLV_CONF, "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 /// As many name servers are asked as resolv.conf(5) has.
 const MOST_SERVERS: usize = 3;
@@ -46,6 +48,45 @@ pub(super) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
         true => Err("it has no address that can be reached from here".into()),
         false => Ok(reachable),
     }
+}
+
+/// The servers that SRV records name (RFC 2782), in no order; as many as one datagram holds. `blocked`: nobody's questions leave but
+/// those with our mark, and so none that the host's own resolver asks for us.
+///
+/// # Errors
+/// No server answers: why, for a person.
+pub(super) async fn services(name: &str, blocked: bool) -> Result<Vec<Service>, String> {
+    let servers = match blocked {
+        true => name_servers(),
+        false => of_resolv_conf(&read(RESOLV_CONF)),
+    };
+    let mut why = "this host knows no name server".to_owned();
+    for server in core::iter::repeat_n(&servers, ROUNDS).flatten() {
+        match services_of(name, *server, blocked).await {
+            Ok(found) => return Ok(found),
+            Err(error) => why = format!("{server}: {error}"),
+        }
+    }
+    Err(why)
+}
+
+async fn services_of(name: &str, server: IpAddr, blocked: bool) -> io::Result<Vec<Service>> {
+    let socket = if blocked { marked(server).await? } else { unmarked(server, None).await? };
+    let mut id = [0; 2];
+    OsEntropy::new().public(&mut id);
+    let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), records: Records::Services };
+    let octets = query.emit().ok_or_else(|| io::Error::other("no server knows such a name"))?;
+    socket.send(&octets).await?;
+    let (until, mut buffer) = (Instant::now() + PATIENCE, [0; LONGEST_ANSWER]);
+    while let Ok(count) = tokio::time::timeout_at(until, socket.recv(&mut buffer)).await {
+        match query.answer(buffer.get(..count?).unwrap_or_default()) {
+            Ok(Answer::Services(services)) => return Ok(services),
+            Ok(Answer::Failed(code)) => return Err(io::Error::other(format!("it answers with code {code}"))),
+            // Nobody's answer.
+            Ok(Answer::Addresses(_)) | Err(_) => {}
+        }
+    }
+    Err(io::Error::other("no answer"))
 }
 
 /// What `/etc/hosts` says (hosts(5)).
@@ -102,7 +143,7 @@ pub(crate) async fn answers(server: IpAddr, name: &str, link: Option<&str>) -> i
     let socket = unmarked(server, link).await?;
     let mut id = [0; 2];
     OsEntropy::new().public(&mut id);
-    let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), family: Family::V4 };
+    let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), records: Records::V4 };
     let octets = query.emit().ok_or_else(|| io::Error::other("no server knows such a name"))?;
     let mut buffer = [0; LONGEST_ANSWER];
     for _ in 0..ROUNDS {
@@ -121,10 +162,10 @@ pub(crate) async fn answers(server: IpAddr, name: &str, link: Option<&str>) -> i
 async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
     let socket = marked(server).await?;
     let mut open = Vec::new();
-    for family in [Family::V6, Family::V4] {
+    for records in [Records::V6, Records::V4] {
         let mut id = [0; 2];
         OsEntropy::new().public(&mut id);
-        let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), family };
+        let query = Query { id: u16::from_be_bytes(id), name: name.to_owned(), records };
         let octets = query.emit().ok_or_else(|| io::Error::other("no server knows such a name"))?;
         socket.send(&octets).await?;
         open.push(query);
@@ -148,7 +189,7 @@ async fn ask_one(name: &str, server: IpAddr) -> io::Result<Vec<IpAddr>> {
                 failed = Some(code);
                 false
             }
-            Err(_) => true,
+            Ok(Answer::Services(_)) | Err(_) => true,
         });
     }
     match failed.filter(|_| found.is_empty()) {

@@ -13,7 +13,7 @@ mod life;
 mod login;
 mod lookup;
 mod probe;
-mod resolve;
+pub(crate) mod resolve;
 mod roaming;
 mod shown;
 mod strategy;
@@ -37,7 +37,6 @@ pub(crate) use life::{
 pub(crate) use login::LogIn;
 pub(crate) use lookup::answers;
 pub(crate) use probe::diagnose;
-pub(crate) use resolve::resolve;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};
 
 /// Starts the connection's task.

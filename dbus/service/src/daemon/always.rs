@@ -9,10 +9,19 @@ use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::files::ProfileFile;
-use crate::host::{Block, HostError};
+use crate::host::{Block, Change, HostError};
 
 /// Its journal: it outlives the daemon, and goes when no profile wants it any more.
 const JOURNAL: &str = "always";
+
+/// Whether the block follows the networks that this host is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// If all who want the block say so.
+    Local,
+    /// Not yet: what was left behind is still to be taken away, or no daemon stays.
+    Nothing,
+}
 
 impl Daemon {
     /// Whether names have to be looked up by questions with our mark: nobody else's leave.
@@ -26,7 +35,7 @@ impl Daemon {
     /// It can't be put there, or taken away.
     pub async fn block_as_profiles_say(&self) -> Result<(), Failure> {
         let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
-        self.block_always(&profiles).await
+        self.block_always(&profiles, Follow::Nothing).await
     }
 
     /// The same at the daemon's start. Returns the journal to keep then.
@@ -35,6 +44,11 @@ impl Daemon {
             error!(code = %failure.code, "block = \"always\": {failure}");
         }
         self.is_blocked_always().then(|| JOURNAL.to_owned())
+    }
+
+    /// Nobody is left to follow them. The block stays as it is.
+    pub(super) async fn leave_local_networks(&self) {
+        self.local_networks().leave(&Block::always(false).table()).await;
     }
 
     /// Whether one of these profiles wants it. `None`: none does of those that can be read, and there are others.
@@ -50,29 +64,42 @@ impl Daemon {
     ///
     /// # Errors
     /// It can't be put there, or taken away.
-    pub(super) async fn block_always(&self, profiles: &[Arc<ProfileFile>]) -> Result<(), Failure> {
+    pub(super) async fn block_always(
+        &self,
+        profiles: &[Arc<ProfileFile>],
+        follow: Follow,
+    ) -> Result<(), Failure> {
         let changes = self.changes(JOURNAL)?;
         let wanted = self.wants_block(profiles).unwrap_or_else(|| {
             warn!("not all profiles can be read: block = \"always\" stays as it is");
             !changes.is_empty()
         });
         let before = self.blocks_always.swap(wanted, Ordering::Relaxed);
+        let block = Block::always(follow == Follow::Local && lets_local(profiles));
+        if !block.local || !wanted {
+            self.local_networks().leave(&block.table()).await;
+        }
         if !wanted {
             let errors = changes.undo_all().await;
             return errors.first().map_or(Ok(()), |error| Err(error.failure()));
         }
-        let block = Block::always();
         // Put there once more it takes the place of itself, in one step; a restart of this host has left none.
-        match changes.is_empty() {
-            true => changes.make(&block).await.map(drop),
-            false => self.host().apply(&block).await,
-        }
-        .map_err(|error: HostError| error.failure())?;
+        let put = async |block: &Change| match changes.is_empty() {
+            true => changes.make(block).await.map(drop),
+            false => self.host().apply(block).await,
+        };
+        self.local_networks().stand(block, put).await.map_err(|error: HostError| error.failure())?;
         if !before {
             info!("nothing leaves this host in clear: a profile says  block = \"always\"");
         }
         Ok(())
     }
+}
+
+/// Whether all of those who want it let the local networks be reached. One with mistakes does not.
+fn lets_local(profiles: &[Arc<ProfileFile>]) -> bool {
+    let mut who_want = profiles.iter().filter(|file| file.blocks_always != Some(false));
+    who_want.all(|file| file.content.as_ref().is_ok_and(|profile| profile.local_network))
 }
 
 #[cfg(all(test, feature = "recording"))]

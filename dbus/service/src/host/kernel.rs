@@ -3,6 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
+use adit_plan::local::LocalNetwork;
 use adit_plan::trusted::Exit;
 use nix::errno::Errno;
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use super::sysctl::{self, Settings};
 use super::{
     Answer, Change, Host, HostError, LinkNames, LinkState, News, PathInfo, Route, Target, Undo, UplinkState,
-    exits, names, netlink, nft, uplinks,
+    exits, local, names, netlink, nft, uplinks,
 };
 
 /// This host, in this network namespace.
@@ -209,6 +210,10 @@ impl Host for KernelHost {
 
     fn exits(&self) -> Answer<'_, Vec<Exit>> {
         Box::pin(exits::exits(&self.socket))
+    }
+
+    fn local_networks(&self) -> Answer<'_, Vec<LocalNetwork>> {
+        Box::pin(local::networks(&self.socket))
     }
 
     fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {

@@ -16,6 +16,7 @@ mod exits;
 mod journal;
 mod kernel;
 mod ledger;
+mod local;
 mod lookup;
 mod names;
 mod netlink;
@@ -36,6 +37,7 @@ mod uplinks;
 use core::pin::Pin;
 use std::net::IpAddr;
 
+use adit_plan::local::LocalNetwork;
 use adit_plan::trusted::Exit;
 
 pub use block::Block;
@@ -47,8 +49,8 @@ pub use ledger::{Changes, NotMade};
 pub use lookup::{LinkState, PathInfo, UplinkState};
 pub(crate) use names::way as names_way;
 pub use plan::{
-    Nat, client_route, forwarding, gre_rules, loosen_reverse_path, segments, site_route, site_rules,
-    tunnel_routes, waiting_routes,
+    Nat, client_route, forwarding, gre_rules, local_routes, loosen_reverse_path, segments, site_route,
+    site_rules, tunnel_routes, waiting_routes,
 };
 pub use reconcile::{Kept, reconcile};
 #[cfg(feature = "recording")]
@@ -76,6 +78,12 @@ pub const RULE_PRIORITY: u32 = 17_000;
 
 /// Priority of the rules of uplinks: before those of tunnels.
 pub const UPLINK_PRIORITY: u32 = 16_990;
+
+/// Priority of the rules that lead to local networks: before those of tunnels.
+pub const LOCAL_PRIORITY: u32 = 16_980;
+
+/// The table of local networks.
+pub const LOCAL_TABLE: u32 = 0x4300_0000;
 
 /// The tables of uplinks: this, and the link's index.
 pub const UPLINK_TABLES: u32 = 0x4200_0000;
@@ -115,6 +123,9 @@ pub trait Host: Send + Sync {
 
     /// The ways to everywhere, and who the routers there are; those that are not known are asked, and get a second to answer.
     fn exits(&self) -> Answer<'_, Vec<Exit>>;
+
+    /// The networks that this host is in itself.
+    fn local_networks(&self) -> Answer<'_, Vec<LocalNetwork>>;
 
     /// A word whenever links, addresses or routes may have changed; ends with its receiver.
     ///

@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use adit_core::{AddressRange, Prefix};
+use adit_plan::local::LocalNetwork;
 
+use super::block::{TO_ALL_V4, links};
 use super::{
-    Change, Host, HostError, MAIN_TABLE, PathInfo, RULE_PRIORITY, Route, Rule, Target, UPLINK_TABLES,
+    Change, Host, HostError, LOCAL_PRIORITY, LOCAL_TABLE, MAIN_TABLE, PathInfo, RULE_PRIORITY, Route, Rule,
+    Target, UPLINK_TABLES,
 };
 
 /// Metric of a tunnel's routes.
@@ -59,6 +62,37 @@ pub fn gre_rules(server: IpAddr, uplink: &PathInfo) -> Vec<Change> {
     let IpAddr::V4(to) = server else { return Vec::new() };
     let tables = [UPLINK_TABLES.saturating_add(uplink.link_index), MAIN_TABLE];
     tables.into_iter().map(|table| Change::GreRule { to, table }).collect()
+}
+
+/// The way to the networks that this host is in, before any tunnel's; also for who sends to all of their hosts and does not say by
+/// which link (of IPv6 everybody has to). Those that every link has are found by their link, as ever.
+#[must_use]
+pub fn local_routes(networks: &[LocalNetwork]) -> Vec<Change> {
+    let route = |link: &str, destination, source, metric| {
+        let target = Target::Link(link.to_owned());
+        Change::Route(Route { table: LOCAL_TABLE, destination, target, source, metric })
+    };
+    // Where two links lead to the same hosts, the first one is taken.
+    let metrics = METRIC..;
+    let of_one = networks.iter().filter(|n| !n.is_of_any_link()).zip(metrics.clone());
+    let mut out: Vec<Change> =
+        of_one.map(|(n, metric)| route(&n.link, n.network, Some(n.address), metric)).collect();
+    for (link, metric) in links(networks, true).into_iter().zip(metrics) {
+        let to_all = TO_ALL_V4.map(|(address, length)| Prefix { address: IpAddr::V4(address), length });
+        out.extend(to_all.map(|group| route(link, group, None, metric)));
+    }
+    let of_family = |ipv6: bool| {
+        let has =
+            |change: &Change| matches!(change, Change::Route(r) if r.destination.address.is_ipv6() == ipv6);
+        out.iter().any(has)
+    };
+    let rules: Vec<Change> = [false, true]
+        .into_iter()
+        .filter(|ipv6| of_family(*ipv6))
+        .map(|ipv6| Change::Rule(Rule { ipv6, priority: LOCAL_PRIORITY, table: LOCAL_TABLE }))
+        .collect();
+    out.extend(rules);
+    out
 }
 
 /// A chain for an nftables table: TCP connections that this host forwards over `links` (a name, or a pattern of nftables)

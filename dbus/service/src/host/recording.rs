@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 
 use adit_core::Prefix;
+use adit_plan::local::LocalNetwork;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
 use adit_plan::trusted::Exit;
 use tokio::sync::mpsc;
@@ -124,6 +125,10 @@ impl Host for RecordingHost {
     }
 
     fn exits(&self) -> Answer<'_, Vec<Exit>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn local_networks(&self) -> Answer<'_, Vec<LocalNetwork>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

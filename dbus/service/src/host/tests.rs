@@ -293,10 +293,7 @@ fn has_nft() -> bool {
 }
 
 async fn says_what_is_missing(changes: &Changes) {
-    let error = changes
-        .make(&Block { interface: "adit0".into(), inside: vec![], gre: vec![] }.change())
-        .await
-        .unwrap_err();
+    let error = changes.make(&Block::of("adit0", vec![], false).change(&[])).await.unwrap_err();
     assert_eq!(error.failure().hint.as_deref(), Some("apt install nftables"));
     assert!(changes.is_empty());
 }
@@ -310,9 +307,9 @@ fn nft_takes_our_tables_and_gives_them_back() {
             return says_what_is_missing(&changes).await;
         }
         let before = show("nft list ruleset");
-        let block = Block { interface: "adit0".into(), inside: vec!["docker0".into()], gre: vec![] };
-        changes.make(&block.change()).await.unwrap();
-        changes.make(&block.change()).await.unwrap();
+        let block = Block { inside: vec!["docker0".into()], ..Block::of("adit0", vec![], false) };
+        changes.make(&block.change(&[])).await.unwrap();
+        changes.make(&block.change(&[])).await.unwrap();
         let nat = Nat {
             pools: vec![prefix("10.9.0.0/24").range(), prefix("fd00:9::/112").range()],
             tunnels: vec!["adit0".into()],
@@ -342,10 +339,7 @@ fn a_block_lets_only_the_tunnels_own_packets_out() {
         if !has_nft() {
             return says_what_is_missing(&changes).await;
         }
-        changes
-            .make(&Block { interface: "adit0".into(), inside: vec![], gre: vec![] }.change())
-            .await
-            .unwrap();
+        changes.make(&Block::of("adit0", vec![], false).change(&[])).await.unwrap();
         let refused = plain.send_to(b"during", far).await.unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EPERM as i32));
         assert!(marked.send_to(b"during", far).is_ok());
@@ -353,6 +347,71 @@ fn a_block_lets_only_the_tunnels_own_packets_out() {
         assert!(local.send_to(b"during", local.local_addr().unwrap()).await.is_ok());
         assert!(changes.undo_all().await.is_empty());
         assert!(plain.send_to(b"after", far).await.is_ok());
+    });
+}
+
+/// Also where nobody has said yet that the host has gone to another network.
+#[test]
+fn a_block_with_local_networks_lets_out_what_stays_in_them() {
+    in_namespace("a_block_with_local_networks_lets_out_what_stays_in_them", async |host: Arc<dyn Host>| {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = changes(&host, folder.path(), "corp");
+        if !has_nft() {
+            return;
+        }
+        for command in [
+            "ip address add 192.168.1.1/24 dev v0",
+            "ip address add 10.0.0.1/8 dev v0",
+            "ip address add fd00:1::1/64 dev v0 nodad",
+            "ip neighbour add 192.168.1.20 lladdr 02:00:00:00:00:02 dev v0 nud permanent",
+            "ip neighbour add 192.168.1.254 lladdr 02:00:00:00:00:03 dev v0 nud permanent",
+            "ip neighbour add fd00:1::20 lladdr 02:00:00:00:00:02 dev v0 nud permanent",
+            "ip neighbour add 192.0.2.20 lladdr 02:00:00:00:00:02 dev v0 nud permanent",
+            "ip neighbour add 10.1.1.20 lladdr 02:00:00:00:00:02 dev v0 nud permanent",
+            "ip neighbour add 192.0.2.254 lladdr 02:00:00:00:00:01 dev v0 nud permanent",
+        ] {
+            show(command);
+        }
+        let mut networks = host.local_networks().await.unwrap();
+        let link_local = networks.extract_if(.., |n| n.is_of_any_link()).count();
+        assert!(link_local <= 2, "one a link, as they come up");
+        let found: Vec<String> = networks.iter().map(|n| format!("{} {}", n.link, n.network)).collect();
+        assert_eq!(found, ["v0 192.168.1.0/24", "v0 fd00:1::/64"]);
+        changes.make_all(&local_routes(&networks), &mut Vec::new()).await.unwrap();
+        changes.make(&Block::of("adit0", vec![], true).change(&networks)).await.unwrap();
+        let v4 = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        v4.set_broadcast(true).unwrap();
+        let v6 = std::net::UdpSocket::bind("[::]:0").unwrap();
+        for to in [
+            "192.168.1.20:80",
+            "192.168.1.255:9",
+            "224.0.0.251:5353",
+            "239.255.255.250:1900",
+            "255.255.255.255:9",
+        ] {
+            assert!(v4.send_to(b"local", to).is_ok(), "{to}");
+        }
+        assert!(v6.send_to(b"local", "[fd00:1::20]:80").is_ok());
+        let name_servers = ["192.168.1.20:53", "192.168.1.20:853"];
+        for to in name_servers.into_iter().chain([
+            "192.0.2.20:80",
+            "198.51.100.7:80",
+            "10.1.1.20:80",
+            "239.1.1.1:80",
+        ]) {
+            assert!(v4.send_to(b"not local", to).is_err(), "{to}");
+        }
+        show("ip route add fd00:2::/64 via fd00:1::20");
+        assert!(v6.send_to(b"not local", "[fd00:2::20]:80").is_err());
+        // Elsewhere, where these numbers are nobody's here.
+        show("ip rule del priority 16980");
+        show("ip address del 192.168.1.1/24 dev v0");
+        assert!(v4.send_to(b"by the router", "192.168.1.20:80").is_err());
+        // A router of theirs is no way out either.
+        show("ip address add 192.168.1.1/24 dev v0");
+        show("ip route add 198.51.100.0/24 via 192.168.1.254");
+        assert!(v4.send_to(b"by the router", "198.51.100.7:80").is_err());
+        assert!(v4.send_to(b"local", "192.168.1.20:80").is_ok());
     });
 }
 

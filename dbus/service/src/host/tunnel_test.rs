@@ -178,7 +178,7 @@ fn a_full_tunnel_carries_everything_and_leaks_nothing() {
         let before = state_of_the_host();
 
         let block = changes(&host, folder.path(), "block");
-        block.make(&Block { interface: "adit0".into(), inside: vec![], gre: vec![] }.change()).await.unwrap();
+        block.make(&Block::of("adit0", vec![], false).change(&[])).await.unwrap();
         let changes = raise(&host, folder.path(), &CLIENT, &[Prefix::ANY_V4]).await;
         let installed = child(&CLIENT, &SERVER, &CLIENT.inner, &["0.0.0.0/0", "::/0"]);
         let (inbound, outbound) = (installed.inbound(), installed.outbound());

@@ -21,9 +21,10 @@ use tokio::time::Instant;
 use super::install::Installation;
 use super::{Carriage, Happened, Session, Unit};
 use crate::blocking::blocking;
+use crate::client::resolve::{gateways, resolve};
 use crate::client::{
     After, Carried, ClientHandle, Dial, Ended, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part, Passwords,
-    inner, method, new_passwords, no_route, resolve, unless,
+    inner, method, new_passwords, no_route, unless,
 };
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
@@ -355,7 +356,7 @@ impl Attempt {
         }
         let host = self.daemon.host();
         let uplink = host.path_to(remote).await.map_err(|e| no_route(remote, &e))?;
-        if self.profile.blocks() {
+        if self.profile.blocks() || self.profile.local_network {
             let servers: Vec<IpAddr> =
                 self.known.iter().flat_map(|(_, all)| all.iter().map(SocketAddr::ip)).collect();
             self.installation.block(&servers).await?;
@@ -488,8 +489,9 @@ pub(crate) async fn servers(
     profile: &Profile,
     daemon: &Daemon,
 ) -> Result<Vec<(ServerName, Vec<SocketAddr>)>, Failure> {
-    let (mut found, mut last) = (Vec::new(), None);
-    for gateway in &profile.servers {
+    let mut found = Vec::new();
+    let (gateways, mut last) = gateways(daemon, profile).await;
+    for gateway in &gateways {
         // Where there is a proxy, it looks the server up.
         let there =
             proxy_of(profile, daemon.files(), gateway)?.map_or_else(|| gateway.clone(), |proxy| proxy.server);

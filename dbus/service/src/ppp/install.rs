@@ -89,23 +89,25 @@ impl Installation {
         Carriage::of(&self.profile)
     }
 
-    /// From now on only the tunnel's own packets leave this host. Does nothing where the block stands already.
+    /// From now on only the tunnel's own packets leave this host, if the profile blocks, and what stays in local networks, if it lets it. Does nothing where the block stands already.
     pub(super) async fn block(&self, servers: &[IpAddr]) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.blocked || slot.ground.is_lent() {
             return Ok(());
         }
         let interface = slot.ground.name(&self.daemon, &self.profile).await?;
+        if !self.profile.blocks() {
+            let local = self.daemon.local_networks().want(Block::table_of(&interface));
+            return local.await.map_err(|e| refused("the local network", &e));
+        }
         let gre = match self.carriage() {
             Carriage::Pptp => v4_of(servers),
             Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
         };
-        let change = Block { interface, inside: Vec::new(), gre }.change();
-        slot.ground
-            .changes(&self.daemon, self.numbers)?
-            .make(&change)
-            .await
-            .map_err(|e| refused("blocking", &e))?;
+        let block = Block::of(&interface, gre, self.profile.local_network);
+        let changes = slot.ground.changes(&self.daemon, self.numbers)?;
+        let stands = self.daemon.local_networks().stand(block, async |change| changes.make(change).await);
+        stands.await.map_err(|e| refused("blocking", &e))?;
         slot.blocked = true;
         Ok(())
     }

@@ -31,7 +31,7 @@ pub struct InitiatorConfig {
     pub request_v4: bool,
     /// Ask for an IPv6 address.
     pub request_v6: bool,
-    /// Ask which domains the name servers are for (RFC 8598): of use where not everything goes through the tunnel.
+    /// Ask which domains the name servers know (RFC 8598): for names in them nobody else is asked, and names without a dot are looked for there.
     pub request_domains: bool,
     /// Addresses that we had from the same peer before, and ask for again (RFC 7296 §3.15.1); it may give others.
     pub former: Lease,

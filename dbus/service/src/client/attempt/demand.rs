@@ -96,14 +96,14 @@ impl Attempt {
     }
 
     async fn arm(&mut self, somebody_waits: bool) -> Result<Arc<Notify>, Failure> {
-        if self.known.iter().all(Vec::is_empty) {
+        if self.known.iter().all(|(_, addresses)| addresses.is_empty()) {
             self.check_kernel().await?;
             self.check_credentials(somebody_waits).await?;
             // Who drives IKE_SAs hears the kernel, too.
             self.daemon.ike(Ports::default(), false).await?;
             self.look_up().await?;
         }
-        let first = self.known.iter().flatten().next().copied();
+        let first = self.known.iter().flat_map(|(_, addresses)| addresses).next().copied();
         let remote = first.ok_or_else(|| internal("the server has no address"))?;
         let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e))?;
         let local = SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0);

@@ -224,7 +224,7 @@ impl Choice {
         }
         let named = self.profiles.iter().find(|profile| profile.ppp.is_some()).unwrap_or(&profile);
         let interface = self.ground.name(&self.daemon, named).await?;
-        if profile.blocks() && !self.blocks {
+        if (profile.blocks() || profile.local_network) && !self.blocks {
             self.block(interface.clone()).await?;
         }
         Ok(interface)
@@ -232,15 +232,22 @@ impl Choice {
 
     /// From now on only the tunnel's own packets leave this host, whichever tunnel it is.
     async fn block(&mut self, interface: String) -> Result<(), Failure> {
+        let (local, blocks) =
+            self.profiles.first().map_or((false, true), |profile| (profile.local_network, profile.blocks()));
+        if !blocks {
+            let local = self.daemon.local_networks().want(Block::table_of(&interface));
+            return local.await.map_err(|e| refused("the local network", &e));
+        }
         let pptp = |place: &&Place| place.kind() == TunnelKind::Pptp;
         let v4 = |place: &Place| match place.remote.ip() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
         let gre: Vec<Ipv4Addr> = self.places.iter().filter(pptp).filter_map(v4).collect();
-        let change = Block { interface, inside: Vec::new(), gre }.change();
+        let block = Block::of(&interface, gre, local);
         let changes = self.ground.changes(&self.daemon, self.numbers)?;
-        changes.make(&change).await.map_err(|e| refused("blocking", &e))?;
+        let stands = self.daemon.local_networks().stand(block, async |change| changes.make(change).await);
+        stands.await.map_err(|e| refused("blocking", &e))?;
         self.blocks = true;
         Ok(())
     }

@@ -76,17 +76,10 @@ async fn servers(profile: &Profile, daemon: &Daemon) -> Result<Vec<(ServerName, 
     if profile.kind != TunnelKind::Ikev2 {
         return ppp::client::servers(profile, daemon).await;
     }
-    let lookups = profile.servers.iter().map(|gateway| resolve(daemon, gateway, profile.local_address));
-    let (mut found, mut last) = (Vec::new(), None);
-    for (gateway, result) in profile.servers.iter().zip(futures_util::future::join_all(lookups).await) {
-        match result {
-            Ok(addresses) => found.push((gateway.clone(), addresses)),
-            Err(failure) => last = Some(failure),
-        }
-    }
-    match last {
-        Some(failure) if found.is_empty() => Err(failure),
-        _ => Ok(found),
+    let found = resolve::places(daemon, profile).await;
+    match found.failed {
+        Some(failure) if found.known.is_empty() => Err(failure),
+        _ => Ok(found.known),
     }
 }
 
