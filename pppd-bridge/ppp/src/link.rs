@@ -311,7 +311,8 @@ impl Link {
             self.phase = Phase::Establish;
             let said = self.lcp.farewell().map(|said| String::from_utf8_lossy(said).into_owned());
             if let Some(said) = said {
-                self.because(Err(ended_by_peer(&said, began_network, encrypting)));
+                let declined = self.crypt.declined && !self.families.stand();
+                self.because(Err(ended_by_peer(&said, began_network, (encrypting, declined))));
                 self.phase = Phase::Terminate;
             } else if began_network || self.tls_asked {
                 // Units, keys and addresses stand on what was agreed, and a TLS engine on one conversation: what it has
@@ -458,7 +459,7 @@ impl Link {
     }
 }
 
-fn ended_by_peer(said: &str, up: bool, encrypting: bool) -> Failure {
+fn ended_by_peer(said: &str, up: bool, (encrypting, declined): (bool, bool)) -> Failure {
     let said: String = said.chars().filter(|c| !c.is_control()).collect();
     let failure = match (encrypting, up) {
         (true, _) => {
@@ -466,6 +467,11 @@ fn ended_by_peer(said: &str, up: bool, encrypting: bool) -> Failure {
                 "the peer ended the link over its encryption (MPPE): it does not take what this end does";
             Failure::new(FailureCode::ProposalMismatch, Step::Encryption, text)
                 .hint("make both ends take the same of MPPE: keys of 128 bits at best")
+        }
+        (false, _) if declined => {
+            let text = "the peer ended the link after it had asked for encryption (MPPE), which this end does not speak here";
+            Failure::new(FailureCode::ProposalMismatch, Step::Encryption, text)
+                .hint("where the server insists on it:  require-mppe = true  in the profile")
         }
         (false, true) => Failure::new(FailureCode::PeerClosed, Step::Link, "the peer ended the link"),
         (false, false) => {

@@ -10,8 +10,8 @@ use super::{About, Link, Phase, network};
 use crate::api::{Ask, Authenticated, Compress, Keys, Output};
 use crate::config::{AuthMethod, Mppe, MppeWish};
 use crate::control::{Layer, Outcome};
-use crate::ncp::MppeBits;
-use crate::wire::{Code, Packet, Protocol, emit_packet, split_frame};
+use crate::ncp::{MppeBits, asks_mppe};
+use crate::wire::{Code, Options, Packet, Protocol, emit_packet, split_frame};
 
 /// So many times our request may have been answered more than once.
 const MAX_ANEW: u8 = 10;
@@ -31,6 +31,8 @@ pub(super) struct Crypt {
     anew: u8,
     /// CCP is open.
     open: bool,
+    /// The peer has asked for MPPE, which this end does not speak.
+    pub(super) declined: bool,
     /// The peer does not know CCP.
     pub(super) refused: bool,
     /// The kernel drops what is not encrypted.
@@ -54,6 +56,7 @@ impl Link {
     pub(super) fn ccp_packet(&mut self, now: Instant, entropy: &mut dyn Entropy, bytes: &[u8]) {
         let over = self.ccp.is_none() && self.phase >= Phase::Network;
         if self.config.mppe.wish == MppeWish::Never || over {
+            self.crypt.declined |= asks_for_it(bytes);
             return self.reject_protocol(Protocol::CCP, bytes);
         }
         let Some(ccp) = &self.ccp else { return };
@@ -295,4 +298,9 @@ impl Link {
         let request = emit_packet(Code::RESET_REQUEST, self.identifier, &[]);
         self.transmit(Protocol::CCP, &request);
     }
+}
+
+fn asks_for_it(bytes: &[u8]) -> bool {
+    let Ok(packet) = Packet::parse(bytes) else { return false };
+    packet.code == Code::CONFIGURE_REQUEST && Options::parse(packet.data).is_ok_and(asks_mppe)
 }

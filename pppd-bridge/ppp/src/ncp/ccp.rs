@@ -44,6 +44,14 @@ impl MppeBits {
     }
 }
 
+/// Whether a Configure-Request with these options asks for encryption.
+pub(crate) fn asks_mppe(options: Options<'_>) -> bool {
+    let strong = |option: ConfigOption<'_>| {
+        option.kind == MPPE && bits(option.data).is_some_and(|bits| bits & MppeBits::STRENGTHS != 0)
+    };
+    options.iter().any(strong)
+}
+
 pub(crate) struct Ccp {
     mppe: Mppe,
     /// What our request offers; `None`: nothing.

@@ -108,6 +108,18 @@ fn who_requires_it_does_not_do_without() {
     }
 }
 
+/// A link inside of IPsec speaks none unless it has to: whoever meets a server that insists is told the line.
+#[test]
+fn whoever_did_not_speak_it_learns_that_the_peer_insists() {
+    let pair = between(Mppe::OFF, Mppe::REQUIRED);
+    let failure = pair.a.failure();
+    assert_eq!(failure.code, FailureCode::ProposalMismatch);
+    assert!(failure.hint.as_ref().unwrap().contains("require-mppe = true"), "{failure:?}");
+    // One that does without is no reason for anything.
+    let pair = between(Mppe::OFF, Mppe { wish: MppeWish::Take, ..Mppe::REQUIRED });
+    assert!(pair.a.established.is_some());
+}
+
 #[test]
 fn who_only_takes_it_does_without() {
     let take = Mppe { wish: MppeWish::Take, ..Mppe::REQUIRED };
