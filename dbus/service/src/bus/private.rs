@@ -80,11 +80,8 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
         };
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move {
-            let mut gids = groups_of(credentials.uid());
-            gids.push(credentials.gid());
-            let gate = Callers::Peer(Caller { uid: credentials.uid(), gids }).into();
-            let served = match stream.into_std().and_then(Paced::new) {
-                Ok(stream) => serve(Builder::socket(stream), daemon, gate, pending()).await,
+            let served = match stream.into_std() {
+                Ok(stream) => for_one(stream, &daemon).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(e) = served {
@@ -103,12 +100,13 @@ pub async fn until_gone(whose: Option<std::os::unix::net::UnixStream>, daemon: &
     }
 }
 
+/// With the rights of its own credentials.
 async fn for_one(stream: std::os::unix::net::UnixStream, daemon: &Arc<Daemon>) -> zbus::Result<()> {
     let credentials = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?;
     let mut gids = groups_of(credentials.uid());
     gids.push(credentials.gid());
-    let gate = Gate::Peer(Caller { uid: credentials.uid(), gids });
-    serve(Builder::unix_stream(stream), Arc::clone(daemon), gate, pending()).await
+    let gate = Callers::Peer(Caller { uid: credentials.uid(), gids }).into();
+    serve(Builder::socket(Paced::new(stream)?), Arc::clone(daemon), gate, pending()).await
 }
 
 /// A D-Bus connection of its own for whoever calls `Open`; what is returned is the end for them. Whoever has it is who
