@@ -185,6 +185,16 @@ fn ikev2(draft: &mut Draft<'_>, ike: &Table, siblings: &[&Table]) {
     if ike.flag("EnableCertificateRevocationCheck").is_some() {
         draft.carries("IKEv2.EnableCertificateRevocationCheck", "revocation");
     }
+    all_networks(draft, ike);
+    if let Some(mtu) = ike.text("MTU") {
+        draft.number("mtu", mtu, "IKEv2.MTU");
+    }
+    draft.leave(ike, "IKEv2", IKEV2);
+    draft.leave(ike, "IKEv2", ON_DEMAND);
+}
+
+/// What goes beside the tunnel.
+fn all_networks(draft: &mut Draft<'_>, ike: &Table) {
     if ike.flag("IncludeAllNetworks").is_some() {
         draft.carries("IKEv2.IncludeAllNetworks", "traffic");
     }
@@ -196,11 +206,6 @@ fn ikev2(draft: &mut Draft<'_>, ike: &Table, siblings: &[&Table]) {
         }
         Some(false) | None => {}
     }
-    if let Some(mtu) = ike.text("MTU") {
-        draft.number("mtu", mtu, "IKEv2.MTU");
-    }
-    draft.leave(ike, "IKEv2", IKEV2);
-    draft.leave(ike, "IKEv2", ON_DEMAND);
 }
 
 fn ikev2_auth(draft: &mut Draft<'_>, ike: &Table, siblings: &[&Table]) {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use adit_core::Prefix;
 
-use crate::block::{Block, block, with_local_network};
+use crate::block::{Block, block};
 use crate::eap::{EapChoice, EapType, OF_PEER, Use, Uses, eap, methods, useless_by_method};
 use crate::front::{Front, front};
 use crate::l2tp_read::{by_certificate, l2tp_of_profile, l2tp_of_server};
@@ -20,8 +20,7 @@ use crate::sa::{Mode, Rekeying, Start};
 use crate::sa_read::{FRAGMENT_DEFAULT, selectors};
 use crate::secret::{Directory, FileRef, KeySource, Revocation};
 use crate::server_read::{Group, Named, matches};
-use crate::srv::srv_fits;
-use crate::start_read::{requires, start, trusting};
+use crate::start_read::{requires, start, whole};
 use crate::value::{NameError, ProfileName, ServerName, parse_identity, quoted};
 
 /// As long as RFC 1994 §4.1 has room for, in octets.
@@ -40,8 +39,7 @@ pub(crate) fn ppp_profile(
 ) -> Option<Profile> {
     let in_tls = kind == TunnelKind::Sstp;
     reader.only(table, &ppp_keys::of_profile(kind));
-    let servers = servers(reader, table);
-    srv_fits(reader, table, kind, &servers);
+    let servers = servers(reader, table, kind);
     if let Some(port) = kind.only_port() {
         no_port(reader, table, (kind, port), &servers);
     }
@@ -97,9 +95,8 @@ pub(crate) fn ppp_profile(
         local_address,
         ..outside.of(ppp_of(kind, name, servers))
     };
-    let whole = !profile.servers.is_empty() && (profile.user.is_some() || by_certificate);
-    let profile = with_local_network(reader, table, profile);
-    whole.then(|| trusting(reader, table, profile))
+    let is_whole = !profile.servers.is_empty() && (profile.user.is_some() || by_certificate);
+    is_whole.then(|| whole(reader, table, profile))
 }
 
 fn routes_by_dhcp(reader: &mut Reader<'_>, table: &Table<'_>, tunnel: Tunnel, addresses: Families) -> bool {

@@ -3,7 +3,7 @@ use core::time::Duration;
 
 use adit_core::{Identity, Prefix, TrafficSelector};
 
-use crate::block::{block, with_local_network};
+use crate::block::block;
 use crate::eap::{EapChoice, OF_PEER, eap, useless_by_method};
 use crate::error::{ProfileErrors, Source};
 use crate::ppk::{self, Ppk, PpkUse};
@@ -15,7 +15,7 @@ use crate::sa::{ChildRule, Mode};
 use crate::sa_read::{Parent, children, fragment_size, reauthenticate, rekeying, selectors};
 use crate::secret::{CertSource, Directory, FileRef, KeySource, PasswordSource, PskSource, Revocation};
 use crate::srv::srv_fits;
-use crate::start_read::{requires, start, trusting};
+use crate::start_read::{requires, start, whole};
 use crate::strategy_read::{self, strategy_profile};
 use crate::value::{
     Host, InterfaceName, NameError, ProfileName, ServerName, Suite, SuiteKind, parse_identity, quoted,
@@ -166,11 +166,8 @@ pub(crate) fn ike_profile(
     check: CheckSuite<'_>,
 ) -> Option<Profile> {
     reader.only(table, KEYS);
-    let (servers, auth) = (servers(reader, table), own_auth(reader, table));
-    srv_fits(reader, table, TunnelKind::Ikev2, &servers);
-    // [7296:2.16-1] [7296:5-3]
-    let like_us = auth.map(|a| if a == AuthMethod::Eap { AuthMethod::Certificate } else { a });
-    let remote_auth = reader.choice(table, "remote-auth", AUTH).or(like_us);
+    let (servers, auth) = (servers(reader, table, TunnelKind::Ikev2), own_auth(reader, table));
+    let remote_auth = reader.choice(table, "remote-auth", AUTH).or(auth.map(like_us));
     let credentials = credentials(reader, table, auth, remote_auth);
     let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let traffic = traffic(reader, table, word, &esp, check);
@@ -228,8 +225,13 @@ pub(crate) fn ike_profile(
         auth: auth?,
         remote_auth: remote_auth?,
     };
-    let profile = with_local_network(reader, table, profile);
-    (!profile.servers.is_empty()).then(|| trusting(reader, table, profile))
+    (!profile.servers.is_empty()).then(|| whole(reader, table, profile))
+}
+
+/// How the server proves itself where nothing is said of that.
+fn like_us(auth: AuthMethod) -> AuthMethod {
+    // [7296:2.16-1] [7296:5-3]
+    if auth == AuthMethod::Eap { AuthMethod::Certificate } else { auth }
 }
 
 /// How we prove ourselves; as one of several types of tunnel, by EAP.
@@ -246,7 +248,7 @@ fn link_word(text: &str) -> Result<String, NameError> {
 }
 
 /// The gateways; `port` is that of each which names none.
-pub(crate) fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerName> {
+pub(crate) fn servers(reader: &mut Reader<'_>, table: &Table<'_>, kind: TunnelKind) -> Vec<ServerName> {
     let help = r#"add server = "vpn.example.com""#;
     let written = entry(table, "server");
     if written.is_none() {
@@ -265,6 +267,7 @@ pub(crate) fn servers(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<ServerN
         reader.error(span, message, "write the port once");
     }
     servers.iter_mut().for_each(|s| s.port = s.port.or(port));
+    srv_fits(reader, table, kind, &servers);
     servers
 }
 

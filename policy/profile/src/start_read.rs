@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::block::Block;
+use crate::block::{Block, with_local_network};
 use crate::profile::Profile;
 use crate::profile_read::IDLE_RANGE;
 use crate::read::{Reader, Table, entry};
@@ -41,8 +41,14 @@ pub(crate) fn requires(
     other
 }
 
+/// The profile, with what is read last, since it goes by the rest.
+pub(crate) fn whole(reader: &mut Reader<'_>, table: &Table<'_>, profile: Profile) -> Profile {
+    let profile = with_local_network(reader, table, profile);
+    trusting(reader, table, profile)
+}
+
 /// The profile, with the key `trusted-networks`: where it stays down although it comes up by itself.
-pub(crate) fn trusting(reader: &mut Reader<'_>, table: &Table<'_>, profile: Profile) -> Profile {
+fn trusting(reader: &mut Reader<'_>, table: &Table<'_>, profile: Profile) -> Profile {
     let trusted_networks = reader.parse_some(table, "trusted-networks", str::parse).unwrap_or_default();
     if profile.start == Start::Manual {
         let help = r#"add start = "boot", or take the line out"#;
