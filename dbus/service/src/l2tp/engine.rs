@@ -100,12 +100,26 @@ impl Running {
     }
 }
 
-/// A session that the kernel carries, and that is not up yet.
+/// A session that the kernel carries, and that is not up yet, or has no channel yet.
 struct Carried {
-    channel: Arc<Channel>,
-    session: L2tpSession,
+    attached: Option<Attached>,
+    /// It is up: whether its data messages are numbered. PPP begins when it has its channel, too.
+    up: Option<bool>,
     path: Path,
     association: Association,
+}
+
+/// A session with its channel for PPP.
+struct Attached {
+    channel: Channel,
+    session: L2tpSession,
+}
+
+/// The kernel takes its time (it waits until nobody is receiving without knowing of the channel): who dials and who answers wait at
+/// the same time, while their messages go on. What comes in for the channel is kept by it.
+fn attach(session: L2tpSession) -> Result<Attached, Failure> {
+    let channel = Channel::attach(std::os::fd::AsFd::as_fd(&session))?;
+    Ok(Attached { channel, session })
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
@@ -143,6 +157,7 @@ pub(crate) struct Engine {
     /// Control connections that stand.
     standing: BTreeSet<TunnelNumber>,
     carried: BTreeMap<SessionNumber, Carried>,
+    attaching: JoinSet<(SessionNumber, Result<Attached, Failure>)>,
     up: BTreeMap<SessionNumber, oneshot::Sender<Result<(), Failure>>>,
     most_carried: usize,
     links: mpsc::Sender<Link>,
@@ -193,6 +208,7 @@ impl Engine {
             tunnels: BTreeMap::new(),
             standing: BTreeSet::new(),
             carried: BTreeMap::new(),
+            attaching: JoinSet::new(),
             up: BTreeMap::new(),
             most_carried: most,
             links,
@@ -258,6 +274,10 @@ impl Engine {
                     Some(Order::Stop) | None => break,
                 },
                 Some(datagram) = self.datagrams.recv() => input(datagram),
+                Some(done) = self.attaching.join_next() => match done.map(|(of, done)| (of, self.has_channel(of, done))) {
+                    Ok((session, Err(()))) => Input::Clear { session },
+                    Ok((_, Ok(()))) | Err(_) => continue,
+                },
                 () = clock::sleep_until(deadline) => Input::Wake,
             };
             self.handle(input);
@@ -355,9 +375,32 @@ impl Engine {
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
         let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
-        let channel = Arc::new(Channel::attach(std::os::fd::AsFd::as_fd(&made))?);
-        self.carried.insert(session, Carried { channel, session: made, path, association });
+        self.attaching.spawn_blocking(move || (session, attach(made)));
+        self.carried.insert(session, Carried { attached: None, up: None, path, association });
         Ok(())
+    }
+
+    /// A session has its channel, or is none (`Err`).
+    fn has_channel(&mut self, number: SessionNumber, done: Result<Attached, Failure>) -> Result<(), ()> {
+        let Some(carried) = self.carried.get_mut(&number) else {
+            // It is over meanwhile.
+            tokio::task::spawn_blocking(move || drop(done));
+            return Ok(());
+        };
+        match done {
+            Ok(attached) => {
+                carried.attached = Some(attached);
+                self.begin(number);
+                Ok(())
+            }
+            Err(why) => {
+                info!(remote = %carried.path.remote, code = %why.code, "L2TP: {why}");
+                if self.dials {
+                    self.why = self.why.take().or(Some(why));
+                }
+                Err(())
+            }
+        }
     }
 
     fn make_tunnel(
@@ -415,10 +458,27 @@ impl Engine {
     }
 
     fn session_up(&mut self, number: SessionNumber, sequencing: bool) {
-        let Some(Carried { channel, session, path, association }) = self.carried.remove(&number) else {
+        if let Some(carried) = self.carried.get_mut(&number) {
+            carried.up = Some(sequencing);
+            self.begin(number);
+        }
+    }
+
+    /// PPP begins on a session that is up and has its channel.
+    fn begin(&mut self, number: SessionNumber) {
+        let ready = |carried: &Carried| carried.up.is_some() && carried.attached.is_some();
+        if !self.carried.get(&number).is_some_and(ready) {
+            return;
+        }
+        let Some(Carried { attached: Some(attached), up, path, association }) = self.carried.remove(&number)
+        else {
             return;
         };
-        if sequencing && let Err(error) = session.number() {
+        let Attached { channel, session } = attached;
+        let channel = Arc::new(channel);
+        if up == Some(true)
+            && let Err(error) = session.number()
+        {
             debug!(%error, "L2TP: without sequence numbers");
         }
         let Some(orders) = self.way.upgrade().map(Orders) else { return };
