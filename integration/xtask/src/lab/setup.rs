@@ -20,7 +20,8 @@ const PACKAGES: &str = "charon-systemd strongswan-swanctl libcharon-extra-plugin
     netcat-openbsd conntrack kmod libcap2-bin jq ethtool curl xz-utils freeradius freeradius-utils ppp pptpd pptp-linux \
     sstp-client socat squid \
     xl2tpd go-l2tp softhsm2 opensc dnsmasq-base network-manager swtpm libtpm2-pkcs11-1 libtss2-tcti-swtpm0t64 \
-    systemd-resolved polkitd xdg-desktop-portal glib-networking gsettings-desktop-schemas libglib2.0-bin gnome-keyring";
+    systemd-resolved polkitd xdg-desktop-portal glib-networking gsettings-desktop-schemas libglib2.0-bin gnome-keyring \
+    python3-gi";
 
 /// Modules that the initrd loads to mount the root. ext4 asks for its checksum by name, which no list of modules shows.
 const BOOT_MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "crc32c_generic", "libcrc32c", "ext4"];

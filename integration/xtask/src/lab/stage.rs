@@ -40,6 +40,9 @@ impl Stage {
                 copy(&built_test(package, test)?, &folder.join("bin").join(name))?;
             }
         }
+        if needed(scenarios, "adit-dbus-up") {
+            examples(&folder.join("bin"))?;
+        }
         for script in ["machine", "in-machine", "as-user", "persons"] {
             copy(&root().join("integration/lab/programs").join(script), &folder.join("bin"))?;
         }
@@ -170,6 +173,14 @@ fn built_test(package: &str, test: &str) -> Result<PathBuf, String> {
     let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut programs = lines.filter_map(|line| Some(PathBuf::from(line.get("executable")?.as_str()?)));
     programs.next_back().ok_or_else(|| format!("cargo names no program for the tests of {package}"))
+}
+
+/// Builds and lays out the examples of docs/dbus.md: `adit-dbus-up`, `up.py`.
+fn examples(bin: &Path) -> Result<(), String> {
+    println!("lab: building the example up");
+    run(cargo().args(["build", "--quiet", "-p", "adit-dbus-api", "--example", "up"]))?;
+    copy(&target().join("debug/examples/up"), &bin.join("adit-dbus-up"))?;
+    copy(&root().join("dbus/api/examples/up.py"), bin)
 }
 
 fn copy(from: &Path, into: &Path) -> Result<(), String> {
