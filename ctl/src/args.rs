@@ -41,7 +41,7 @@ pub(crate) enum When {
 /// How to reach the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum BusChoice {
-    /// The system bus if aditd is there, else the private socket.
+    /// The private socket for root and the group adit, whom no crowd on the bus keeps waiting there; else the system bus.
     Auto,
     /// The system bus.
     System,

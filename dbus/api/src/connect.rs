@@ -10,7 +10,7 @@ use crate::proxies::ManagerProxy;
 /// Which way to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Bus {
-    /// The system bus if `org.adit1` is there or can be started by it, else the private socket.
+    /// The private socket for whom it is, and who does not wait there behind everybody who calls on the bus; else the system bus.
     #[default]
     Auto,
     /// The system bus only.
@@ -44,9 +44,10 @@ pub async fn connect(bus: Bus, socket: &str) -> Result<Connection, ConnectError>
     match bus {
         Bus::System => connect_system().await,
         Bus::Private => connect_private(socket).await,
-        Bus::Auto => match connect_system().await {
+        Bus::Auto => match connect_private(socket).await {
             Ok(connection) => Ok(connection),
-            Err(_) => connect_private(socket).await,
+            // The bus starts a daemon that does not run yet.
+            Err(why) => connect_system().await.map_err(|_| why),
         },
     }
 }
