@@ -145,12 +145,18 @@ fn script(stage: &Stage, options: &[&str]) -> String {
     let Some(arguments) = stage.sleeping(Path::new("/run/stage"), options) else {
         return script + "echo $code > /host/exit\n";
     };
+    // What scenarios before have left running may hold the share in a mount namespace of its own.
     let _ = write!(
         script,
         "mkdir -p /run/stage && cp -R /host/bin /host/scenarios /host/packaging /run/stage\n\
-         umount /host && rmmod 9p 9pnet_virtio && export PATH=/run/stage/bin:$PATH\n\
+         kill -9 -1\numount /host\n\
+         for n in $(seq 50); do rmmod 9p 9pnet_virtio && break; sleep 0.2; done\n\
+         if ! grep -q ^9p /proc/modules; then\n\
+         export PATH=/run/stage/bin:$PATH\n\
          /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
-         modprobe -a 9pnet_virtio 9p && mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
+         else echo 'lab: the share is held by something: what suspends the machine did not run'; code=1; fi\n\
+         modprobe -a 9pnet_virtio 9p\n\
+         mountpoint -q /host || mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
          [ ! -d /run/stage/results ] || cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
          echo $code > /host/exit\numount /host\nstty raw -echo < /dev/ttyS1\necho b > /proc/sysrq-trigger\n",
         arguments.join(" ")
