@@ -433,6 +433,7 @@ fn config(target: &Target, local: SocketAddr, number: usize) -> anyhow::Result<I
         request_v4: target.addresses,
         request_v6: false,
         request_domains: false,
+        request_subnets: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),

@@ -312,6 +312,7 @@ impl End {
                 v6: v6.map(|_| ([0x2001, 0xdb8, 9, 0, 0, 0, 0, 7].into(), 64)),
                 dns: vec![[10, 9, 0, 1].into()],
                 domains: vec!["corp.example.com".into(), "lab.example.org".into()],
+                subnets: Vec::new(),
             })),
             Ask::AllocateSpi { .. } if refuse => Answer::Spi(Err(no())),
             Ask::AllocateSpi { .. } => {
@@ -397,6 +398,7 @@ impl Settings {
             request_v4: self.request_v4,
             request_v6: self.request_v6,
             request_domains: self.request_domains,
+            request_subnets: false,
             former: Default::default(),
             mode: ChildMode::Tunnel,
             more_children: Vec::new(),

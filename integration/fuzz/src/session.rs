@@ -179,6 +179,7 @@ fn dialled() -> InitiatorConfig {
         request_v4: false,
         request_v6: false,
         request_domains: false,
+        request_subnets: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),

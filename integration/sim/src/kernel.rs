@@ -145,6 +145,7 @@ impl Kernel {
             v6: None,
             dns: vec![Ipv4Addr::new(10, 99, 0, 1).into()],
             domains: Vec::new(),
+            subnets: Vec::new(),
         })
     }
 

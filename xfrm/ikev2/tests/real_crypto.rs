@@ -124,6 +124,7 @@ fn up(ike: &str, esp: &str) -> (Node, Node) {
         request_v4: false,
         request_v6: false,
         request_domains: false,
+        request_subnets: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),

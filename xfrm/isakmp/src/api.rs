@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use adit_core::{Identity, Path, Secret, TrafficSelector};
+use adit_core::{Identity, Path, Prefix, Secret, TrafficSelector};
 
 use crate::EspSuite;
 
@@ -39,6 +39,8 @@ pub struct Lease {
     pub dns: Vec<IpAddr>,
     /// INTERNAL_DNS_DOMAIN (RFC 8598): the domains whose names those servers know. Empty: nothing is said of that.
     pub domains: Vec<String>,
+    /// INTERNAL_IP4_SUBNET and INTERNAL_IP6_SUBNET: networks behind who says so. Empty: nothing is said of that.
+    pub subnets: Vec<Prefix>,
 }
 
 /// Tunnel or transport mode (RFC 4301 §4.1, RFC 7296 §1.3.1 USE_TRANSPORT_MODE).

@@ -65,6 +65,7 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         request_v4: profile.addresses.ipv4,
         request_v6: profile.addresses.ipv6,
         request_domains: profile.dns == Dns::Auto,
+        request_subnets: asks_for_subnets(profile),
         former: target.former,
         mode: child_mode(profile.mode),
         more_children: more_children(profile, ends),
@@ -85,6 +86,11 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
         local_nat_port: ports.nat,
         timing: timing(profile),
     })
+}
+
+/// Whether the server's word counts for what goes into the tunnel.
+pub(crate) fn asks_for_subnets(profile: &Profile) -> bool {
+    profile.tunnel == Tunnel::Split && !profile.routes_by_dhcp && profile.remote_networks().is_empty()
 }
 
 fn timing(profile: &Profile) -> Timing {

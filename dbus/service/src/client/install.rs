@@ -280,7 +280,7 @@ impl Installation {
             local_ts: child.local_ts.clone(),
             remote_ts: child.remote_ts.clone(),
             full: self.profile.tunnel == Tunnel::Full,
-            subnets: self.wanted_subnets(&slot),
+            subnets: self.wanted_subnets(&slot, &child.lease.subnets),
         };
         let (tunnel, mtu) = (child.mode == ChildMode::Tunnel, self.mtu(&slot, &child));
         if tunnel {
@@ -301,14 +301,15 @@ impl Installation {
         noted.map(|()| facts)
     }
 
-    /// Of what the peer lets us reach; `None`: all of it.
-    fn wanted_subnets(&self, slot: &Slot) -> Option<Vec<Prefix>> {
+    /// Of what the peer lets us reach; `None`: all of it. `told`: the networks that it says are behind it.
+    fn wanted_subnets(&self, slot: &Slot, told: &[Prefix]) -> Option<Vec<Prefix>> {
         if self.profile.routes_by_dhcp {
             return Some(slot.learned.as_ref().map(|l| l.routes.clone()).unwrap_or_default());
         }
         // Further CHILD_SAs have been asked for as they are.
         let asked_for = if self.has_children() { Vec::new() } else { self.profile.remote_networks() };
-        (!asked_for.is_empty()).then_some(asked_for)
+        let wanted = if asked_for.is_empty() { told.to_vec() } else { asked_for };
+        (!wanted.is_empty()).then_some(wanted)
     }
 
     /// A CHILD_SA stands. Where its IKE_SA has gone meanwhile, so must it.

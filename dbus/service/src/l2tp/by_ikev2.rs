@@ -39,6 +39,7 @@ pub(super) fn config(profile: &Profile, gateway: &ServerName, path: Path, ports:
         request_v4: false,
         request_v6: false,
         request_domains: false,
+        request_subnets: false,
         former: Lease::default(),
         mode: ChildMode::Transport,
         more_children: Vec::new(),

@@ -334,7 +334,7 @@ impl Inner {
         let dns = granted.dns.or_else(|| rule.dns.clone()).unwrap_or_else(|| configured.dns.clone());
         // What RADIUS says of servers, it does not say of domains.
         let domains = rule.domains.clone().unwrap_or_else(|| configured.domains.clone());
-        Ok(Lease { v4: leased.v4, v6: leased.v6, dns, domains })
+        Ok(Lease { v4: leased.v4, v6: leased.v6, dns, domains, subnets: Vec::new() })
     }
 
     /// It goes over this path now.

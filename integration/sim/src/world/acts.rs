@@ -232,6 +232,7 @@ impl World {
             request_v4: true,
             request_v6: false,
             request_domains: false,
+            request_subnets: false,
             former: Default::default(),
             mode: ChildMode::Tunnel,
             more_children: Vec::new(),

@@ -267,6 +267,11 @@ fn wanted_addresses(config: &InitiatorConfig) -> Vec<ConfigAttribute> {
         // [8598:3.1-2]
         out.push(ConfigAttribute::DnsDomain(None));
     }
+    if config.request_subnets {
+        // [7296:3.15.1-3]
+        out.extend(config.request_v4.then_some(ConfigAttribute::Ip4Subnet(None)));
+        out.extend(config.request_v6.then_some(ConfigAttribute::Ip6Subnet(None)));
+    }
     out
 }
 

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use adit_core::{Failure, FailureCode, Instant, Step, TrafficSelector};
+use adit_core::{Failure, FailureCode, Instant, Prefix, Step, TrafficSelector};
 use adit_isakmp::keys::ChildKeys;
 use adit_isakmp::payload::{ConfigAttribute, ConfigType, Configuration, Identification, Notify, NotifyType};
 use adit_isakmp::proposal::accept_esp;
@@ -26,6 +26,8 @@ use crate::wire::only;
 const MAX_DNS: usize = 16;
 /// Domains that are taken from one answer.
 const MAX_DOMAINS: usize = 64;
+/// Networks that are taken from one answer.
+const MAX_SUBNETS: usize = 64;
 
 /// The pair of SAs is being installed.
 pub(super) struct Installing {
@@ -192,6 +194,11 @@ fn lease(config: &InitiatorConfig, reply: &Configuration) -> Lease {
             {
                 lease.domains.push(name.clone());
             }
+            ConfigAttribute::Ip4Subnet(_) | ConfigAttribute::Ip6Subnet(_)
+                if config.request_subnets && lease.subnets.len() < MAX_SUBNETS =>
+            {
+                lease.subnets.extend(subnet(attribute));
+            }
             _ => {}
         }
     }
@@ -200,6 +207,22 @@ fn lease(config: &InitiatorConfig, reply: &Configuration) -> Lease {
         lease.domains.clear();
     }
     lease
+}
+
+/// A network behind the server. A netmask with holes (RFC 7296 §3.15.1 has it be a netmask) is none.
+fn subnet(attribute: &ConfigAttribute) -> Option<Prefix> {
+    let (address, length) = match attribute {
+        ConfigAttribute::Ip4Subnet(Some((address, mask))) => {
+            let length = mask.to_bits().leading_ones();
+            if mask.to_bits().count_ones() != length {
+                return None;
+            }
+            ((*address).into(), u8::try_from(length).ok()?)
+        }
+        ConfigAttribute::Ip6Subnet(Some((address, length))) => ((*address).into(), *length),
+        _ => return None,
+    };
+    Some(Prefix { address, length }.network())
 }
 
 /// How the session can be resumed, where that is wanted; and when identities are to be proven again, where it was.

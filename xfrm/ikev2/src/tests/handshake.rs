@@ -327,6 +327,33 @@ fn domains_are_told_to_who_asks_for_them_and_come_with_servers() {
     }
 }
 
+// [7296:3.15.1-3]
+#[test]
+fn networks_behind_the_server_are_taken_from_who_was_asked_for_them() {
+    for asks in [true, false] {
+        let mut client = Node::client();
+        client.dial(Instant::ZERO, InitiatorConfig { request_subnets: asks, ..config() });
+        let (mut peer, answer) = Peer::answer_init(&client.one(), |_| {});
+        client.give(Instant::ZERO, answer);
+        let answer = peer.answer_auth(&client.one(), |payloads| {
+            for payload in payloads {
+                if let Payload::Configuration(cp) = payload {
+                    let network =
+                        |n, mask: u32| ConfigAttribute::Ip4Subnet(Some(([10, n, 0, 9].into(), mask.into())));
+                    cp.attributes.extend([network(1, 0xFFFF_0000), network(2, 0xFF00_FF00)]);
+                    cp.attributes.extend((0..100).map(|n| network(n, 0xFFFF_FFFF)));
+                }
+            }
+        });
+        client.give(Instant::ZERO, answer);
+        let taken = &client.established().unwrap().lease.subnets;
+        assert_eq!(taken.len(), if asks { 64 } else { 0 });
+        // Without a host's part; a netmask with a hole is none.
+        assert_eq!(taken.first().map(ToString::to_string), asks.then(|| "10.1.0.0/16".to_owned()));
+        assert_eq!(taken.get(1).map(ToString::to_string), asks.then(|| "10.0.0.9/32".to_owned()));
+    }
+}
+
 // [7296:2.19-4]
 #[test]
 fn the_addresses_of_before_are_asked_for_again() {

@@ -401,6 +401,7 @@ fn lease() -> Lease {
         v6: Some(("2001:db8:9::7".parse().unwrap(), 64)),
         dns: vec!["10.9.0.1".parse().unwrap(), "2001:db8:9::1".parse().unwrap()],
         domains: Vec::new(),
+        subnets: Vec::new(),
     }
 }
 
@@ -450,6 +451,7 @@ fn config() -> InitiatorConfig {
         request_v4: true,
         request_v6: true,
         request_domains: false,
+        request_subnets: false,
         former: Default::default(),
         mode: ChildMode::Tunnel,
         more_children: Vec::new(),
