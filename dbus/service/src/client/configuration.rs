@@ -88,9 +88,10 @@ pub(super) fn initiator(profile: &Profile, target: Target<'_>) -> Result<Initiat
     })
 }
 
-/// Whether the server's word counts for what goes into the tunnel.
-pub(crate) fn asks_for_subnets(profile: &Profile) -> bool {
-    profile.tunnel == Tunnel::Split && !profile.routes_by_dhcp && profile.remote_networks().is_empty()
+/// Whether the server's word counts for what goes into the tunnel. Of further CHILD_SAs the profile says it.
+fn asks_for_subnets(profile: &Profile) -> bool {
+    let says_nothing = profile.remote_networks().is_empty() && profile.children.is_empty();
+    profile.tunnel == Tunnel::Split && !profile.routes_by_dhcp && says_nothing
 }
 
 fn timing(profile: &Profile) -> Timing {
@@ -225,6 +226,24 @@ mod tests {
         assert_eq!(config.timing.rekey_ike, Duration::ZERO);
         assert_eq!(config.timing.rekey_child, Duration::from_secs(10));
         assert_eq!(config.timing.reauthenticate, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_server_is_asked_for_its_networks_where_the_profile_names_none() {
+        let asks = |more: &str| {
+            let head = "server = \"vpn.example.com\"\naddresses = [\"ipv4\"]\n";
+            config(&format!("{head}{more}"), "198.51.100.1:500").request_subnets
+        };
+        assert!(asks("traffic = \"split\"\n"));
+        let child = "[[child]]\nname = \"voice\"\nremote-subnets = \"10.2.0.0/16\"\n";
+        for more in [
+            "",
+            "traffic = \"split\"\nremote-subnets = \"10.1.0.0/16\"\n",
+            "traffic = \"split\"\nroutes-by-dhcp = true\n",
+            &format!("traffic = \"split\"\n{child}"),
+        ] {
+            assert!(!asks(more), "{more}");
+        }
     }
 
     #[test]
