@@ -10,7 +10,8 @@ use crate::proxies::ManagerProxy;
 /// Which way to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Bus {
-    /// The private socket for whom it is, and who does not wait there behind everybody who calls on the bus; else the system bus.
+    /// The private socket for whom it is, and who does not wait there behind everybody who calls on the bus; else the system
+    /// bus.
     #[default]
     Auto,
     /// The system bus only.

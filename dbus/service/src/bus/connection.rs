@@ -12,7 +12,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, interface};
 
-use super::gate::Gate;
+use super::gate::{Admitted, Gate};
 use crate::daemon::Daemon;
 use crate::registry::{ChildFacts, ConnectionId, Facts, Moved, Role, Tried, Wanted};
 
@@ -27,8 +27,8 @@ impl ConnectionObject {
         self.daemon.registry().get(self.id).map(read).unwrap_or_default()
     }
 
-    async fn admit(&self, bus: &Connection, header: &Header<'_>) -> Result<(), ApiError> {
-        self.gate.admit_to(bus, header, self.daemon.registry().get(self.id)).await.map(drop)
+    async fn admit(&self, bus: &Connection, header: &Header<'_>) -> Result<Admitted, ApiError> {
+        self.gate.admit_to(bus, header, self.daemon.registry().get(self.id)).await
     }
 }
 
@@ -81,7 +81,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
-        self.admit(bus, &header).await?;
+        let _caller = self.admit(bus, &header).await?;
         Ok(self.daemon.down(self.id).await?)
     }
 
@@ -91,7 +91,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<u32, ApiError> {
-        self.admit(bus, &header).await?;
+        let _caller = self.admit(bus, &header).await?;
         Ok(self.daemon.rekey(self.id, which.parse()?).await?)
     }
 
@@ -100,7 +100,7 @@ impl ConnectionObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] bus: &Connection,
     ) -> Result<HashMap<String, u64>, ApiError> {
-        self.admit(bus, &header).await?;
+        let _caller = self.admit(bus, &header).await?;
         Ok(self.daemon.statistics(self.id).await?.to_map())
     }
 
@@ -113,7 +113,7 @@ impl ConnectionObject {
     ) -> Result<(), ApiError> {
         // Zeroized however this ends.
         let secret = Secret::new(value);
-        self.admit(bus, &header).await?;
+        let _caller = self.admit(bus, &header).await?;
         Ok(self.daemon.provide_secret(self.id, field, secret)?)
     }
 

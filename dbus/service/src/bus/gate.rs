@@ -46,7 +46,7 @@ impl Caller {
     }
 }
 
-/// How many octets of calls one caller may have under way, until it is known who that is and what was asked for is done.
+/// How many octets of calls one caller may have under way: from when they come until they are answered.
 const MOST_UNDER_WAY: usize = 1 << 20;
 /// What the smallest call counts for: it costs a task.
 const LEAST: usize = 1 << 12;

@@ -125,7 +125,7 @@ impl ManagerObject {
         let id = ConnectionId(number);
         let facts = self.daemon.registry().get(id);
         let none = facts.is_none();
-        self.gate.admit_to(bus, &header, facts).await?;
+        let _caller = self.gate.admit_to(bus, &header, facts).await?;
         if none {
             let failure = Failure::new(FailureCode::NotFound, Step::Profile, "there is no such connection");
             return Err(failure.hint("ctl status  shows the connections").into());
@@ -141,7 +141,7 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<LogEntry>, ApiError> {
         // A name says of a line neither whose connection that was nor whose client.
-        self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
+        let _caller = self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
         Ok(self.daemon.registry().log(name, after))
     }
 

@@ -95,6 +95,7 @@ mod tests {
         assert!(places.take_for_user(1000).is_some());
         assert!(places.lock().is_empty());
     }
+
     #[test]
     fn what_is_large_takes_the_place_of_many() {
         let places = Places::new(100);
