@@ -15,7 +15,7 @@ use super::roaming::may_roam;
 use super::trap::Trap;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
-use crate::host::{Block, Change, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
+use crate::host::{Change, PathInfo, Shared, loosen_reverse_path, tunnel_routes};
 use crate::registry::ConnectionId;
 use crate::suites;
 
@@ -120,21 +120,13 @@ impl Installation {
         self.sas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on only the tunnel's own packets leave this host, if the profile blocks, and what stays in local networks, if it lets it. Does nothing where the block stands already.
+    /// See [`Ground::block`]. Does nothing where the block stands already.
     pub(crate) async fn block(&self) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.block.is_some() || slot.ground.is_lent() {
             return Ok(());
         }
-        let interface = slot.ground.name(&self.daemon, &self.profile).await?;
-        if !self.profile.blocks() {
-            let local = self.daemon.local_networks().want(Block::table_of(&interface));
-            return local.await.map_err(|e| refused("the local network", &e));
-        }
-        let block = Block::of(&interface, Vec::new(), self.profile.local_network);
-        let changes = slot.ground.changes(&self.daemon, self.numbers)?;
-        let stands = self.daemon.local_networks().stand(block, async |change| changes.make(change).await);
-        slot.block = stands.await.map_err(|e| refused("blocking", &e))?;
+        slot.block = slot.ground.block(&self.daemon, self.numbers, &self.profile, Vec::new()).await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What the life of every dialled connection has, whatever carries it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
@@ -128,6 +128,26 @@ impl Ground {
         let name = daemon.reserve_link_name(profile.link_name()).await?;
         self.name = Some(name.clone());
         Ok(name)
+    }
+
+    /// From now on only the tunnel's own packets leave this host, if the profile blocks, and what stays in local networks, if it
+    /// lets it. `gre`: servers of PPTP. Returns what undoes the block, where there is one.
+    pub(crate) async fn block(
+        &mut self,
+        daemon: &Daemon,
+        numbers: Numbers,
+        profile: &Profile,
+        gre: Vec<Ipv4Addr>,
+    ) -> Result<Option<u64>, Failure> {
+        let interface = self.name(daemon, profile).await?;
+        if !profile.blocks() {
+            let local = daemon.local_networks().want(Block::table_of(&interface));
+            return local.await.map(|()| None).map_err(|e| refused("the local network", &e));
+        }
+        let block = Block::of(&interface, gre, profile.local_network);
+        let changes = self.changes(daemon, numbers)?;
+        let stands = daemon.local_networks().stand(block, async |change| changes.make(change).await);
+        stands.await.map_err(|e| refused("blocking", &e))
     }
 
     /// Where its changes are made.

@@ -17,8 +17,8 @@ use crate::client::{Ground, not_made, refused};
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
 use crate::host::{
-    Block, Change, HostError, LINK_GROUP, PathInfo, Route, Target, gre_rules, loosen_reverse_path,
-    nft_program, segments, tunnel_routes, waiting_routes,
+    Change, HostError, LINK_GROUP, PathInfo, Route, Target, gre_rules, loosen_reverse_path, nft_program,
+    segments, tunnel_routes, waiting_routes,
 };
 use crate::registry::ConnectionId;
 
@@ -89,26 +89,18 @@ impl Installation {
         Carriage::of(&self.profile)
     }
 
-    /// From now on only the tunnel's own packets leave this host, if the profile blocks, and what stays in local networks, if it lets it. Does nothing where the block stands already.
+    /// See [`Ground::block`]. Does nothing where the block stands already.
     pub(super) async fn block(&self, servers: &[IpAddr]) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
         if slot.blocked || slot.ground.is_lent() {
             return Ok(());
         }
-        let interface = slot.ground.name(&self.daemon, &self.profile).await?;
-        if !self.profile.blocks() {
-            let local = self.daemon.local_networks().want(Block::table_of(&interface));
-            return local.await.map_err(|e| refused("the local network", &e));
-        }
         let gre = match self.carriage() {
             Carriage::Pptp => v4_of(servers),
             Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
         };
-        let block = Block::of(&interface, gre, self.profile.local_network);
-        let changes = slot.ground.changes(&self.daemon, self.numbers)?;
-        let stands = self.daemon.local_networks().stand(block, async |change| changes.make(change).await);
-        stands.await.map_err(|e| refused("blocking", &e))?;
-        slot.blocked = true;
+        slot.ground.block(&self.daemon, self.numbers, &self.profile, gre).await?;
+        slot.blocked = self.profile.blocks();
         Ok(())
     }
 

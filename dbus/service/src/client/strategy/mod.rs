@@ -17,11 +17,10 @@ use tokio::task::JoinSet;
 
 use super::eap::Passwords;
 use super::handle::{After, Carrying, ClientHandle, Dial};
-use super::life::{Ended, Ground, PAUSES, refused, unless};
+use super::life::{Ended, Ground, PAUSES, unless};
 use super::new_passwords;
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::host::Block;
 use crate::registry::{ConnectionId, State};
 use round::{Came, Gone, Round};
 use way::{Client, Place, places};
@@ -225,30 +224,21 @@ impl Choice {
         let named = self.profiles.iter().find(|profile| profile.ppp.is_some()).unwrap_or(&profile);
         let interface = self.ground.name(&self.daemon, named).await?;
         if (profile.blocks() || profile.local_network) && !self.blocks {
-            self.block(interface.clone()).await?;
+            self.block(&profile).await?;
         }
         Ok(interface)
     }
 
-    /// From now on only the tunnel's own packets leave this host, whichever tunnel it is.
-    async fn block(&mut self, interface: String) -> Result<(), Failure> {
-        let (local, blocks) =
-            self.profiles.first().map_or((false, true), |profile| (profile.local_network, profile.blocks()));
-        if !blocks {
-            let local = self.daemon.local_networks().want(Block::table_of(&interface));
-            return local.await.map_err(|e| refused("the local network", &e));
-        }
+    /// See [`Ground::block`]: whichever tunnel it is.
+    async fn block(&mut self, profile: &Profile) -> Result<(), Failure> {
         let pptp = |place: &&Place| place.kind() == TunnelKind::Pptp;
         let v4 = |place: &Place| match place.remote.ip() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
         let gre: Vec<Ipv4Addr> = self.places.iter().filter(pptp).filter_map(v4).collect();
-        let block = Block::of(&interface, gre, local);
-        let changes = self.ground.changes(&self.daemon, self.numbers)?;
-        let stands = self.daemon.local_networks().stand(block, async |change| changes.make(change).await);
-        stands.await.map_err(|e| refused("blocking", &e))?;
-        self.blocks = true;
+        self.ground.block(&self.daemon, self.numbers, profile, gre).await?;
+        self.blocks = profile.blocks();
         Ok(())
     }
 
