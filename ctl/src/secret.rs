@@ -101,18 +101,26 @@ async fn by_agents(wanted: &WantedParts) -> Result<Text, Failure> {
     if !nix::unistd::geteuid().is_root() || !Path::new("/run/systemd/ask-password").exists() {
         return Err(refused(wanted, no_way));
     }
-    let (field, prompt, reason) = wanted;
-    let asked =
-        if reason.is_empty() { shown(prompt) } else { format!("{}: {}", shown(reason), shown(prompt)) };
-    let refused = |why: String| refused(wanted, &why);
-    let first = by_password_agents(&asked, Whose::System).await.map_err(refused)?;
-    if field == "new-password" {
-        let again = format!("{asked} (the same again)");
-        if *by_password_agents(&again, Whose::System).await.map_err(refused)? != *first {
-            return Err(refused("the two differ".to_owned()));
-        }
+    let answer = confirmed(wanted, "", async |asked: &str| by_password_agents(asked, Whose::System).await);
+    answer.await.map_err(|why| refused(wanted, &why))
+}
+
+/// Asks by `once`, in one line: `lead`, why it is asked, what for. A new password is asked for twice.
+///
+/// # Errors
+/// Those of `once`; or the two differ.
+pub(crate) async fn confirmed(
+    (field, prompt, reason): &WantedParts,
+    lead: &str,
+    once: impl AsyncFn(&str) -> Result<Text, String>,
+) -> Result<Text, String> {
+    let parts: Vec<&str> = [lead, reason, prompt].into_iter().filter(|part| !part.is_empty()).collect();
+    let asked = shown(&parts.join(": "));
+    let first = once(&asked).await?;
+    if field != "new-password" || *once(&format!("{asked} (the same again)")).await? == *first {
+        return Ok(first);
     }
-    Ok(first)
+    Err("the two differ".to_owned())
 }
 
 /// Whose password agents.

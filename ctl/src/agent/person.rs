@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use zbus::{Connection, Variant, proxy};
 use zeroize::Zeroizing;
 
-use crate::secret::{Quiet, Whose, by_password_agents, line, say, shown};
+use crate::secret::{Quiet, Whose, by_password_agents, confirmed, line, say, shown};
 
 #[proxy(
     interface = "org.freedesktop.Notifications",
@@ -55,20 +55,8 @@ impl Person {
     }
 
     /// Asks them. Dropped, the question is taken back.
-    pub(super) async fn ask(&self, name: &str, (field, prompt, reason): &WantedParts) -> Answer {
-        let asked = match reason.is_empty() {
-            true => format!("{name}: {prompt}"),
-            false => format!("{name}: {reason}: {prompt}"),
-        };
-        let asked = shown(&asked);
-        let first = self.once(&asked).await?;
-        if field != "new-password" {
-            return Ok(first);
-        }
-        match *self.once(&format!("{asked} (the same again)")).await? == *first {
-            true => Ok(first),
-            false => Err("the two differ".to_owned()),
-        }
+    pub(super) async fn ask(&self, name: &str, wanted: &WantedParts) -> Answer {
+        confirmed(wanted, name, async |asked: &str| self.once(asked).await).await
     }
 
     async fn once(&self, asked: &str) -> Answer {
