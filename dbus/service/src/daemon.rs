@@ -60,6 +60,15 @@ pub struct Settings {
     pub foreground: bool,
 }
 
+#[cfg(all(test, feature = "recording"))]
+impl Settings {
+    /// All in that folder, and on no bus.
+    pub(crate) fn within(folder: &std::path::Path) -> Self {
+        let (config, state, socket) = (folder.join("etc"), folder.join("state"), folder.join("socket"));
+        Self { config, state, socket, bus: BusChoice::None, ..Self::default() }
+    }
+}
+
 /// The doors to the kernel and to cryptography.
 pub struct Doors {
     /// IPsec.

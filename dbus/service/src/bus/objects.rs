@@ -291,7 +291,6 @@ mod tests {
     use adit_dbus_api::{ManagerProxy, introspection};
 
     use super::*;
-    use crate::BusChoice;
     use crate::bus::gate::{Caller, Callers};
     use crate::daemon::{Doors, Settings};
     use crate::host::RecordingHost;
@@ -301,18 +300,11 @@ mod tests {
         folder: &std::path::Path,
         fill: impl FnOnce(&Daemon),
     ) -> (Arc<Daemon>, Objects, Connection) {
-        let (config, state) = (folder.join("etc"), folder.join("state"));
-        std::fs::create_dir_all(config.join("profiles")).unwrap();
+        let settings = Settings::within(folder);
+        std::fs::create_dir_all(settings.config.join("profiles")).unwrap();
         let profile =
             "server = \"192.0.2.1\"\nauth = \"psk\"\nlocal-id = \"a@example.com\"\npsk-file = \"a.psk\"\n";
-        std::fs::write(config.join("profiles/corp.toml"), profile).unwrap();
-        let settings = Settings {
-            config,
-            state,
-            socket: folder.join("sock"),
-            bus: BusChoice::None,
-            ..Settings::default()
-        };
+        std::fs::write(settings.config.join("profiles/corp.toml"), profile).unwrap();
         let doors = Doors {
             xfrm: Arc::new(adit_xfrm_kernel::RecordingXfrm::default()),
             host: Arc::new(RecordingHost::default()),

@@ -66,7 +66,7 @@ async fn named(daemon: &Daemon, profile: &Profile, srv: &Srv<'_>) -> Result<Vec<
     if let [Service { target, .. }] = found.as_slice()
         && target.is_empty()
     {
-        // [2782] A target of "." says so.
+        // RFC 2782: a target of "." says so.
         return Err(failure(format!("{domain} says by DNS that it has no such server ({name})")));
     }
     let mut entropy = OsEntropy::new();

@@ -108,7 +108,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::BusChoice;
     use crate::daemon::{Doors, Settings};
     use crate::host::RecordingHost;
 
@@ -118,17 +117,7 @@ mod tests {
             host: Arc::new(RecordingHost::default()),
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
-        let (config, state) = (folder.join("etc"), folder.join("state"));
-        Daemon::new(
-            Settings {
-                config,
-                state,
-                socket: folder.join("socket"),
-                bus: BusChoice::None,
-                ..Settings::default()
-            },
-            doors,
-        )
+        Daemon::new(Settings::within(folder), doors)
     }
 
     #[tokio::test]

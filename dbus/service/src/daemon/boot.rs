@@ -273,7 +273,6 @@ mod tests {
     use adit_plan::trusted::Router;
 
     use super::*;
-    use crate::BusChoice;
     use crate::daemon::{Doors, Settings};
     use crate::host::RecordingHost;
 
@@ -291,15 +290,7 @@ mod tests {
             host: Arc::new(RecordingHost::default()),
             crypto: Arc::new(adit_crypto::Provider::new()),
         };
-        let (config, state) = (folder.join("etc"), folder.join("state"));
-        let settings = Settings {
-            config,
-            state,
-            socket: folder.join("socket"),
-            bus: BusChoice::None,
-            ..Settings::default()
-        };
-        let daemon = Arc::new(Daemon::new(settings, doors));
+        let daemon = Arc::new(Daemon::new(Settings::within(folder), doors));
         daemon.reload().await.map_err(|failure| failure.to_string())?;
         // This host is nowhere at first, and so in no network that is trusted.
         while daemon.registry.live_client("corp").is_none() {

@@ -33,7 +33,8 @@ pub struct InitiatorConfig {
     pub request_v6: bool,
     /// Ask which domains the name servers know (RFC 8598): for names in them nobody else is asked, and names without a dot are looked for there.
     pub request_domains: bool,
-    /// Ask which networks are behind the server (INTERNAL_IP4_SUBNET, INTERNAL_IP6_SUBNET), beside what its traffic selectors let through.
+    /// Ask which networks are behind the server (INTERNAL_IP4_SUBNET, INTERNAL_IP6_SUBNET, RFC 7296 §3.15.1), beside what its
+    /// traffic selectors let through.
     pub request_subnets: bool,
     /// Addresses that we had from the same peer before, and ask for again (RFC 7296 §3.15.1); it may give others.
     pub former: Lease,
