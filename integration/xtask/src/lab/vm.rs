@@ -131,36 +131,35 @@ pub(super) fn follow(mut command: Command, stage: &Stage) -> Result<(), String> 
 /// What the guest starts: from memory, so that nothing holds the share.
 const BEGIN: &str = "cp /host/run.sh /run/run.sh\ncd /\nexec sh /run/run.sh\n";
 
-/// What it does then. The share's driver does not survive a sleep: what suspends the guest runs from a copy of the stage,
-/// without the share. After that ACPI does not turn it off any more, but a reset ends it, too, when the console has taken what
-/// was said (stty waits for that).
+/// What it does then. The share's driver does not survive a sleep: what suspends the guest runs from a copy of the stage, without
+/// the share, and comes first, as what other scenarios leave running may hold the share in a mount namespace of its own. After a
+/// sleep ACPI does not turn the guest off any more, but a reset ends it, too, when the console has taken what was said (stty waits
+/// for that).
 fn script(stage: &Stage, options: &[&str]) -> String {
     let mut script =
-        "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\n\
-                      export PATH=/host/bin:$PATH\ncode=0\n"
+        "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\ncode=0\n"
             .to_owned();
+    let sleeping = stage.sleeping(Path::new("/run/stage"), options);
+    if let Some(arguments) = &sleeping {
+        let _ = write!(
+            script,
+            "mkdir -p /run/stage && cp -R /host/bin /host/scenarios /host/packaging /run/stage\n\
+             umount /host && rmmod 9p 9pnet_virtio && \
+             PATH=/run/stage/bin:$PATH /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
+             modprobe -a 9pnet_virtio 9p\n\
+             mountpoint -q /host || mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
+             [ ! -d /run/stage/results ] || cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n",
+            arguments.join(" ")
+        );
+    }
+    script.push_str("export PATH=/host/bin:$PATH\n");
     if let Some(arguments) = stage.arguments(Path::new("/host"), options) {
         let _ = writeln!(script, "/host/bin/adit-lab run --work /lab {} || code=$?", arguments.join(" "));
     }
-    let Some(arguments) = stage.sleeping(Path::new("/run/stage"), options) else {
-        return script + "echo $code > /host/exit\n";
-    };
-    // What scenarios before have left running may hold the share in a mount namespace of its own.
-    let _ = write!(
-        script,
-        "mkdir -p /run/stage && cp -R /host/bin /host/scenarios /host/packaging /run/stage\n\
-         kill -9 -1\numount /host\n\
-         for n in $(seq 50); do rmmod 9p 9pnet_virtio && break; sleep 0.2; done\n\
-         if ! grep -q ^9p /proc/modules; then\n\
-         export PATH=/run/stage/bin:$PATH\n\
-         /run/stage/bin/adit-lab run --work /lab {} || code=$?\n\
-         else echo 'lab: the share is held by something: what suspends the machine did not run'; code=1; fi\n\
-         modprobe -a 9pnet_virtio 9p\n\
-         mountpoint -q /host || mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 host /host\n\
-         [ ! -d /run/stage/results ] || cp -R /run/stage/results /host\ncat /run/stage/summary >> /host/summary\n\
-         echo $code > /host/exit\numount /host\nstty raw -echo < /dev/ttyS1\necho b > /proc/sysrq-trigger\n",
-        arguments.join(" ")
-    );
+    script.push_str("echo $code > /host/exit\n");
+    if sleeping.is_some() {
+        script.push_str("sync\nstty raw -echo < /dev/ttyS1\necho b > /proc/sysrq-trigger\n");
+    }
     script
 }
 
