@@ -124,7 +124,8 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
         ("adit-ppp-line", "adit-ppp-line"),
         ("adit-bench", "adit-bench"),
     ] {
-        if needed(scenarios, binary) {
+        // `ctl` always: its dependencies' features are more than the service's, which would be built for each kind of run.
+        if binary == "ctl" || needed(scenarios, binary) {
             packages.push((package, binary));
         }
     }
