@@ -51,7 +51,7 @@ pub(crate) async fn add(args: &Add, bus: BusChoice, output: Output) -> Result<()
         let wrote = path.display().to_string();
         return output.line(&json::document("added", &AddedJson::new(name.as_str(), &wrote, &kept, &checks)));
     }
-    output.line(&format!("\nwrote {}; raise it: ctl up {}", path.display(), output.out.bold(name.as_str())))
+    output.line(&render::says::added(name.as_str(), &path, output.out))
 }
 
 fn mistake(about: &str, text: String, hint: impl Into<String>) -> Ended {

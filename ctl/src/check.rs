@@ -28,7 +28,7 @@ pub(crate) fn check(files: &[PathBuf], output: Output) -> Result<(), Ended> {
             (Some(errors), false) => {
                 output.complain(&render::mistakes(errors, &text, output.err, output.width));
             }
-            (None, false) => output.line(&format!("{}  {shown}", output.out.green("ok")))?,
+            (None, false) => output.line(&render::says::good(&shown, output.out))?,
         }
     }
     if output.json {

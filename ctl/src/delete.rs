@@ -10,6 +10,7 @@ use crate::args::BusChoice;
 use crate::ended::Ended;
 use crate::json;
 use crate::output::Output;
+use crate::render::says;
 use crate::{reload, session};
 
 /// `ctl delete`.
@@ -38,7 +39,7 @@ pub(crate) async fn delete(name: &str, config: &Path, bus: BusChoice, output: Ou
         let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         return output.line(&json::document("deleted", &paths));
     }
-    paths.iter().try_for_each(|path| output.line(&format!("deleted {}", path.display())))
+    paths.iter().try_for_each(|path| output.line(&says::deleted(path)))
 }
 
 fn failed(path: &Path, error: &std::io::Error, name: &str) -> Failure {

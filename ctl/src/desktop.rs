@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::ProfileSummary;
+use zbus::fdo::DBusProxy;
 use zbus::{Connection, proxy};
 
 use crate::session;
@@ -49,6 +50,26 @@ pub(crate) async fn proxy_for(server: Option<&str>) -> Result<Option<String>, Fa
         Ok(Ok(found)) => chosen(&found),
         Ok(Err(_)) | Err(_) => Ok(None),
     }
+}
+
+/// What an agent calls itself on its session's bus.
+const AGENT: &str = "org.adit1.Agent";
+
+/// Says on the session's bus that an agent is there. A second one is one, too: the first that answers is heard.
+pub(crate) async fn be_agent(session: &Connection) {
+    let _ = session.request_name(AGENT).await;
+}
+
+/// Whether the person's agent is there, who answers what a connection of theirs asks for.
+pub(crate) async fn has_agent() -> bool {
+    if !has_session() {
+        return false;
+    }
+    let asked = async {
+        let session = Connection::session().await?;
+        Ok::<_, zbus::Error>(DBusProxy::new(&session).await?.name_has_owner(AGENT.try_into()?).await?)
+    };
+    tokio::time::timeout(PATIENCE, asked).await.is_ok_and(|has| has.unwrap_or(false))
 }
 
 /// Whether there is a session bus, without which nothing is asked.

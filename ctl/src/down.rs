@@ -7,6 +7,7 @@ use crate::args::{BusChoice, Down};
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::output::Output;
+use crate::render::says::Became;
 use crate::session;
 
 /// `ctl down`.
@@ -19,11 +20,11 @@ pub(crate) async fn down(args: &Down, bus: BusChoice, output: Output) -> Result<
     if args.waiting.no_wait {
         // The reply comes when it is down; the call is on its way when it has been sent.
         proxy.inner().call_noreply("Down", &()).await.map_err(|e| call(&e))?;
-        return output.became(name, "is on its way down", "disconnecting");
+        return output.became(name, Became::GoingDown);
     }
     let limit = Duration::from_secs(args.waiting.timeout.into());
     match tokio::time::timeout(limit, proxy.down()).await {
-        Ok(Ok(())) => output.became(name, "is down", "disconnected"),
+        Ok(Ok(())) => output.became(name, Became::Down),
         Ok(Err(error)) => Err(call(&error)),
         Err(_) => {
             let text = format!("it was not down after {} s; aditd goes on with it", limit.as_secs());

@@ -13,6 +13,7 @@ use crate::ended::Ended;
 use crate::exit::Status;
 use crate::output::Output;
 use crate::place::{Placed, place};
+use crate::render::says;
 use crate::{json, profile_file, reload, render};
 
 /// `ctl edit`.
@@ -28,12 +29,12 @@ pub(crate) async fn edit(name: &str, folder: &Folder, bus: BusChoice, output: Ou
         draft.open().map_err(failed)?;
         let after = read(&draft.path).map_err(|e| failed(unread(&draft.path, &e, name)))?;
         if *after == *before {
-            return output.became(name, "is as it was", "unchanged");
+            return output.became(name, says::Became::Unchanged);
         }
         let Err(errors) = check(&checked, &path, &after) else { break after };
         output.complain(&render::mistakes(&errors, &after, output.err, output.width));
         if !again(output) {
-            output.complain(&format!("{} is as it was\n", path.display()));
+            output.remark(&says::as_it_was(&path));
             return Err(Ended::Said(Status::CONFIGURATION));
         }
     };
@@ -48,7 +49,7 @@ pub(crate) async fn edit(name: &str, folder: &Folder, bus: BusChoice, output: Ou
         let saved = serde_json::json!({ "name": name, "before": kept.display().to_string() });
         return output.line(&json::document("edited", &saved));
     }
-    output.line(&format!("{} is saved; as it was before: {}", output.out.bold(name), kept.display()))
+    output.line(&says::edited(name, &kept, output.out))
 }
 
 fn check(name: &ProfileName, path: &Path, text: &str) -> Result<(), ProfileErrors> {
@@ -61,7 +62,7 @@ fn again(output: Output) -> bool {
     if !std::io::stdin().is_terminal() {
         return false;
     }
-    output.complain("edit it again? [Y/n] ");
+    output.complain(says::EDIT_AGAIN);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.is_ok_and(|n| n > 0) && !answer.trim().eq_ignore_ascii_case("n")

@@ -12,6 +12,7 @@ use crate::exit::Status;
 use crate::json::{self, ImportJson};
 use crate::output::Output;
 use crate::place::{Placed, place};
+use crate::render::says;
 use crate::{reload, render};
 
 /// `ctl import`.
@@ -125,9 +126,9 @@ fn path_of(args: &Import, directory: Directory, name: &str) -> PathBuf {
 fn print(args: &Import, found: &Found, output: Output) -> Result<(), Ended> {
     for profile in &found.profiles {
         let Some(toml) = profile.toml.as_ref().filter(|_| !output.json) else { continue };
-        output.say(&format!("# {}\n{toml}", args.folder.profile(&profile.name).display()))?;
+        output.say(&format!("{}\n{toml}", says::would_be(&args.folder.profile(&profile.name))))?;
         for file in &profile.files {
-            output.say(&format!("# beside it: {}\n", path_of(args, file.directory, &file.name).display()))?;
+            output.line(&says::beside(&path_of(args, file.directory, &file.name)))?;
         }
     }
     let nothing = vec![Vec::new(); found.profiles.len()];

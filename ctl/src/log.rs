@@ -23,7 +23,7 @@ pub(crate) async fn log(args: &Log, bus: BusChoice, output: Output) -> Result<()
             return Err(snapshot.no_profile(name));
         }
         if !args.follow && !output.json {
-            output.complain(&format!("nothing has happened to {name} since aditd started\n"));
+            output.remark(&render::says::nothing_happened(name));
             return Ok(());
         }
     }

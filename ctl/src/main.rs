@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output.complain(&format!("ctl: no runtime: {error}\n"));
+            output.remark(&render::says::no_runtime(&error.to_string()));
             return ExitCode::from(exit::Status::UNKNOWN.0);
         }
     };

@@ -5,6 +5,7 @@ use crate::args::When;
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::json::{self, FailureJson};
+use crate::render::says::{self, Became};
 use crate::render::{self, Palette};
 
 /// Where text goes, and how it may look there.
@@ -48,18 +49,23 @@ impl Output {
         self.say(&format!("{text}\n"))
     }
 
-    /// What has become of a connection: `what` for people, `state` in JSON.
-    pub(crate) fn became(&self, name: &str, what: &str, state: &str) -> Result<(), Ended> {
+    /// What has become of a connection.
+    pub(crate) fn became(&self, name: &str, what: Became<'_>) -> Result<(), Ended> {
         if self.json {
-            let became = serde_json::json!({ "name": name, "state": state });
+            let became = serde_json::json!({ "name": name, "state": what.word() });
             return self.line(&json::document("connection", &became));
         }
-        self.line(&format!("{} {what}", self.out.bold(name)))
+        self.line(&says::became(name, what, self.out))
     }
 
     /// Text to standard error; if that is closed, to nobody.
     pub(crate) fn complain(&self, text: &str) {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// A line to standard error.
+    pub(crate) fn remark(&self, text: &str) {
+        self.complain(&format!("{text}\n"));
     }
 
     /// Says why the command ended, and with what status.

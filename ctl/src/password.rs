@@ -11,6 +11,7 @@ use crate::ended::Ended;
 use crate::output::Output;
 use crate::place::{Placed, place};
 use crate::reload;
+use crate::render::says::Became;
 use crate::secret::Secrets;
 
 pub(crate) async fn password(args: &Password, bus: BusChoice, output: Output) -> Result<(), Ended> {
@@ -46,7 +47,7 @@ pub(crate) async fn password(args: &Password, bus: BusChoice, output: Output) ->
     }
     place(&files, true).map_err(failed)?;
     reload::quietly(bus).await;
-    output.became(name, &format!("has its password in {}", secret.display()), "password-kept")
+    output.became(name, Became::Known(&secret))
 }
 
 /// The file of `/etc/adit/secrets` that has it; `None`: the profile says nothing of it.

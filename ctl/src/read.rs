@@ -27,7 +27,7 @@ pub(crate) async fn status(name: Option<&str>, bus: BusChoice, output: Output) -
         return output.line(&json::document("connections", &all));
     }
     if snapshot.connections.is_empty() {
-        output.complain("nothing is connected; ctl list shows the profiles\n");
+        output.remark(render::says::NOTHING_CONNECTED);
         return Ok(());
     }
     output.say(&render::table(&snapshot.connections, now(), output.out))
@@ -66,7 +66,7 @@ pub(crate) async fn list(bus: BusChoice, output: Output) -> Result<(), Ended> {
         return output.line(&json::document("profiles", &all));
     }
     if snapshot.profiles.is_empty() {
-        output.complain("there are no profiles yet: write one to /etc/adit/profiles/NAME.toml\n");
+        output.remark(render::says::NO_PROFILES);
         return Ok(());
     }
     output.say(&render::profiles(&snapshot.profiles, |p| state_of(p, &snapshot), output.out, output.width))

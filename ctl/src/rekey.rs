@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use crate::args::{BusChoice, Rekey, Which};
 use crate::ended::Ended;
 use crate::output::Output;
+use crate::render::says::Became;
 use crate::session;
 
 /// `ctl rekey`.
@@ -21,13 +22,13 @@ pub(crate) async fn rekey(args: &Rekey, bus: BusChoice, output: Output) -> Resul
     let moved = proxy.receive_transition().await.map_err(|e| call(&e))?;
     let asked = proxy.rekey(word(args.only)).await.map_err(|e| call(&e))?;
     if args.waiting.no_wait {
-        return output.became(name, "asks for new keys", "rekeying");
+        return output.became(name, Became::Rekeying);
     }
     let goal = before.rekeys.saturating_add(asked.into());
     let limit = Duration::from_secs(args.waiting.timeout.into());
     let done = until(goal, counted, refused, moved);
     match tokio::time::timeout(limit, done).await {
-        Ok(Ok(())) => output.became(name, "has new keys", "rekeyed"),
+        Ok(Ok(())) => output.became(name, Became::Rekeyed),
         Ok(Err(failure)) => Err(Ended::failed(name, failure)),
         Err(_) => {
             let text = format!(

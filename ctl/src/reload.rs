@@ -4,6 +4,7 @@ use crate::args::BusChoice;
 use crate::ended::Ended;
 use crate::json;
 use crate::output::Output;
+use crate::render::says;
 use crate::session;
 
 /// `ctl reload`: ends when what changed has been carried out.
@@ -14,7 +15,7 @@ pub(crate) async fn reload(bus: BusChoice, output: Output) -> Result<(), Ended> 
     if output.json {
         return output.line(&json::document("reloaded", &true));
     }
-    output.line("the configuration was read again")
+    output.line(says::RELOADED)
 }
 
 /// The same, where a daemon is there; where there is none, it reads its files when it starts.

@@ -17,6 +17,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use crate::desktop::has_agent;
+use crate::render::says::{self, one_line};
+
 /// The longest secret, in bytes.
 pub(crate) const LONGEST: usize = 1024;
 
@@ -74,10 +77,10 @@ async fn typed((field, prompt, reason): &WantedParts) -> Result<Text, Failure> {
         refused(wanted, &format!("the terminal cannot be kept from showing what is typed: {e}"))
     })?;
     if !reason.is_empty() {
-        say(&tty, &format!("{}\n", shown(reason)));
+        say(&tty, &format!("{}\n", one_line(reason)));
     }
     loop {
-        let first = ask(&tty, &shown(prompt)).await;
+        let first = ask(&tty, prompt).await;
         let Some(first) = first.filter(|text| !text.is_empty()) else {
             return Err(refused(wanted, "nothing was typed"));
         };
@@ -85,18 +88,23 @@ async fn typed((field, prompt, reason): &WantedParts) -> Result<Text, Failure> {
             drop(quiet);
             return Ok(first);
         }
-        match ask(&tty, "The same again").await {
+        match ask(&tty, says::THE_SAME_AGAIN).await {
             Some(second) if *second == *first => {
                 drop(quiet);
                 return Ok(first);
             }
-            _ => say(&tty, "They differ.\n"),
+            _ => say(&tty, &format!("{}\n", says::THEY_DIFFER)),
         }
     }
 }
 
-/// A unit's command has no terminal: whoever starts the unit at one is asked there, and at boot the boot screen asks.
+/// A unit's command has no terminal: whoever starts the unit at one is asked there, and at boot the boot screen asks. A command of
+/// a session's (a menu, a shortcut) leaves it to the person's agent, if there is one.
 async fn by_agents(wanted: &WantedParts) -> Result<Text, Failure> {
+    if has_agent().await {
+        // Told to the daemon by the agent, the question goes.
+        return std::future::pending().await;
+    }
     let no_way = "there is no terminal to ask at: use  --password-fd N, or  password-file  in the profile";
     if !nix::unistd::geteuid().is_root() || !Path::new("/run/systemd/ask-password").exists() {
         return Err(refused(wanted, no_way));
@@ -114,10 +122,9 @@ pub(crate) async fn confirmed(
     lead: &str,
     once: impl AsyncFn(&str) -> Result<Text, String>,
 ) -> Result<Text, String> {
-    let parts: Vec<&str> = [lead, reason, prompt].into_iter().filter(|part| !part.is_empty()).collect();
-    let asked = shown(&parts.join(": "));
+    let asked = says::question([lead, reason, prompt]);
     let first = once(&asked).await?;
-    if field != "new-password" || *once(&format!("{asked} (the same again)")).await? == *first {
+    if field != "new-password" || *once(&says::question_again(&asked)).await? == *first {
         return Ok(first);
     }
     Err("the two differ".to_owned())
@@ -170,7 +177,7 @@ pub(crate) async fn by_password_agents(asked: &str, whose: Whose) -> Result<Text
 }
 
 async fn ask(tty: &File, prompt: &str) -> Option<Text> {
-    say(tty, &format!("{prompt}: "));
+    say(tty, &says::prompt(prompt));
     let mut copy = tty.try_clone().ok()?;
     let text = apart(move || line(&mut copy)).await;
     say(tty, "\n");
@@ -179,10 +186,6 @@ async fn ask(tty: &File, prompt: &str) -> Option<Text> {
 
 pub(crate) fn say(mut tty: &File, text: &str) {
     let _ = tty.write_all(text.as_bytes());
-}
-
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Runs what may wait for ever on a thread that nobody waits for.
@@ -233,8 +236,8 @@ impl Drop for Quiet {
 
 fn refused((_, prompt, reason): &WantedParts, why: &str) -> Failure {
     let text = match reason.is_empty() {
-        true => format!("it needs a secret: {}", shown(prompt)),
-        false => format!("it needs a secret: {}: {}", shown(reason), shown(prompt)),
+        true => format!("it needs a secret: {}", one_line(prompt)),
+        false => format!("it needs a secret: {}: {}", one_line(reason), one_line(prompt)),
     };
     let code = if reason.is_empty() { FailureCode::NoSecret } else { FailureCode::AuthenticationFailed };
     Failure::new(code, Step::Authenticate, text).hint(why)

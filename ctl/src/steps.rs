@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ended::Ended;
 use crate::output::Output;
+use crate::render::says::{self, one_line};
 
 /// The steps of a connection: on a terminal the present one turns and counts its seconds and those before stay as
 /// lines; in a pipe each is a line at once; for JSON there are none.
@@ -27,13 +28,13 @@ impl Steps {
     }
 
     pub(crate) fn step(&mut self, text: &str) -> Result<(), Ended> {
-        let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let text = one_line(text);
         match &self.bar {
             _ if self.output.json => Ok(()),
             None => self.output.line(&text),
             Some(bar) => {
                 if !self.present.is_empty() {
-                    bar.println(format!("{} {}", self.output.out.green("✓"), self.present));
+                    bar.println(says::step_over(true, &self.present, self.output.out));
                 }
                 bar.set_message(text.clone());
                 bar.reset_elapsed();
@@ -61,14 +62,9 @@ impl Steps {
 
     /// No step follows; whether the present one went well.
     pub(crate) fn end(self, well: bool) {
-        let mark = if well { self.output.out.green("✓") } else { self.output.out.red("✗") };
-        self.leave(&mark);
-    }
-
-    fn leave(self, mark: &str) {
         if let Some(bar) = &self.bar {
             if !self.present.is_empty() {
-                bar.println(format!("{mark} {}", self.present));
+                bar.println(says::step_over(well, &self.present, self.output.out));
             }
             bar.finish_and_clear();
         }

@@ -24,6 +24,7 @@ use crate::json::{self, ConnectionJson};
 use crate::output::Output;
 use crate::profile_file;
 use crate::render;
+use crate::render::says::{self, Became};
 use crate::secret::Secrets;
 use crate::session;
 use crate::steps::Steps;
@@ -88,7 +89,7 @@ async fn raise(
 
 async fn begun(connection: &Connection, path: &str, name: &str, output: Output) -> Result<(), Ended> {
     if !output.json {
-        return output.line(&format!("{name} is on its way up; see ctl status {name}"));
+        return output.line(&says::going_up(name));
     }
     let status = status_of(connection, path).await.map_err(|e| Ended::call(name, &e))?;
     output.line(&json::document("connection", &ConnectionJson::new(&status, None)))
@@ -174,7 +175,7 @@ impl Wait<'_> {
     /// Stays as long as it is up, or on its way up again, until Ctrl-C or until somebody takes it down.
     async fn stay(&self, stream: &mut MessageStream, interrupts: &mut Interrupts) -> Result<(), Ended> {
         if self.output.live {
-            self.output.complain("Ctrl-C takes it down\n");
+            self.output.remark(says::CTRL_C_TAKES_IT_DOWN);
         }
         loop {
             let state = tokio::select! {
@@ -195,7 +196,7 @@ impl Wait<'_> {
             match state {
                 ConnectionState::Connected | ConnectionState::Disconnecting => {}
                 ConnectionState::Disconnected => {
-                    return self.output.became(self.name, "was taken down", "disconnected");
+                    return self.output.became(self.name, Became::TakenDown);
                 }
                 ConnectionState::Failed => {
                     return self.end(state, status_of(self.connection, self.path).await.ok());
@@ -243,7 +244,7 @@ impl Wait<'_> {
             (ConnectionState::Connected, Some(status)) => {
                 self.output.line(&render::up_line(&status, self.output.out))
             }
-            (ConnectionState::Connected, None) => self.output.line(&format!("{} is up", self.name)),
+            (ConnectionState::Connected, None) => self.output.became(self.name, Became::Up),
             (_, Some(ConnectionStatus { last_error: Some(failure), .. })) => {
                 Err(Ended::failed(self.name, failure))
             }
@@ -275,12 +276,12 @@ impl Wait<'_> {
 
     /// After Ctrl-C. A second one ends the wait for this, too.
     async fn take_down(&self, interrupts: &mut Interrupts) -> Ended {
-        self.output.complain(&format!("interrupted: taking {} down\n", self.name));
+        self.output.remark(&says::interrupted(self.name));
         let down = async { ConnectionProxy::new(self.connection, self.path).await?.down().await };
         tokio::select! {
             result = down => match result {
                 Ok(()) => {
-                    self.output.complain(&format!("{} is down\n", self.name));
+                    self.output.remark(&says::became(self.name, Became::Down, self.output.err));
                     Ended::Said(Status::INTERRUPTED)
                 }
                 Err(error) => Ended::call(self.name, &error).or(Status::DEACTIVATION),

@@ -8,6 +8,7 @@ use zbus::{Connection, MessageStream};
 use crate::args::{BusChoice, Until, Wait};
 use crate::ended::Ended;
 use crate::output::Output;
+use crate::render::says::Became;
 use crate::session;
 
 /// `ctl wait`: until it is up or has failed, or until it is down. Raises nothing and takes nothing down.
@@ -20,8 +21,8 @@ pub(crate) async fn wait(args: &Wait, bus: BusChoice, output: Output) -> Result<
     let limit = Duration::from_secs(args.timeout.into());
     match tokio::time::timeout(limit, watch.over(stream)).await {
         Ok(Ok(())) => match args.until {
-            Until::Up => output.became(name, "is up", "connected"),
-            Until::Down => output.became(name, "is down", "disconnected"),
+            Until::Up => output.became(name, Became::Up),
+            Until::Down => output.became(name, Became::Down),
         },
         Ok(Err(ended)) => Err(ended),
         Err(_) => {

@@ -8,12 +8,15 @@ use crate::ended::Ended;
 use crate::interrupt::Interrupts;
 use crate::output::Output;
 use crate::read::of_name;
+use crate::render::says::CTRL_C_ENDS_THIS;
 use crate::session;
 
 /// How often the kernel's counters are asked for.
 const TICK: Duration = Duration::from_secs(1);
 /// The cursor goes home, and what is below it goes.
 const CLEAR: &str = "\x1b[H\x1b[J";
+/// All of the terminal is cleared.
+const CLEAR_ALL: &str = "\x1b[2J";
 
 /// `ctl status NAME --watch`: on a terminal a picture that stays in its place, each second; else what is new, whenever something is.
 /// Until Ctrl-C, or until the daemon goes.
@@ -24,11 +27,11 @@ pub(crate) async fn watch(name: &str, bus: BusChoice, output: Output) -> Result<
     let mut stream = signals(&connection).await.map_err(|e| Ended::call(name, &e))?;
     let mut tick = tokio::time::interval(TICK);
     if output.live {
-        output.say("\x1b[2J")?;
+        output.say(CLEAR_ALL)?;
     }
     loop {
         let now = of_name(&connection, name, output).await?;
-        output.say(&if output.live { format!("{CLEAR}{now}\nCtrl-C ends this\n") } else { now })?;
+        output.say(&if output.live { format!("{CLEAR}{now}\n{CTRL_C_ENDS_THIS}\n") } else { now })?;
         tokio::select! {
             message = stream.next() => {
                 if message.is_none() {

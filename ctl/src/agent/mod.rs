@@ -17,10 +17,11 @@ use zbus::{Connection, Message};
 use zeroize::Zeroizing;
 
 use crate::args::{Agent as Args, BusChoice};
-use crate::desktop::has_session;
+use crate::desktop::{be_agent, has_session};
 use crate::ended::Ended;
 use crate::interrupt::Interrupts;
 use crate::output::Output;
+use crate::render::says;
 use crate::session;
 use keyring::{About, Keyring};
 use person::Person;
@@ -41,6 +42,9 @@ pub(crate) async fn agent(args: &Args, bus: BusChoice, output: Output) -> Result
         Some(own) if !args.no_keyring => Keyring::open(own).await.ok(),
         _ => None,
     };
+    if let Some(own) = &own {
+        be_agent(own).await;
+    }
     let person = Person::new(own);
     let mut agent = Agent {
         daemon,
@@ -114,12 +118,7 @@ impl Agent {
                 self.wants(&status.path, question);
             }
         }
-        let keeps = if self.keyring.is_some() {
-            "there is a keyring"
-        } else {
-            "there is no keyring: nothing is kept"
-        };
-        if self.output.json { Ok(()) } else { self.output.line(&format!("ready; {keeps}")) }
+        if self.output.json { Ok(()) } else { self.output.line(says::ready(self.keyring.is_some())) }
     }
 
     async fn hear(&mut self, message: &Message) {
@@ -184,7 +183,7 @@ impl Agent {
         let secret = match found.secret {
             Ok(secret) => secret,
             // It stands, and somebody else may answer it.
-            Err(why) => return self.output.complain(&format!("{}: not answered: {why}\n", found.name)),
+            Err(why) => return self.output.remark(&says::not_answered(&found.name, &why)),
         };
         let provided = async {
             ConnectionProxy::new(&self.daemon, path.as_str()).await?.provide_secret(&field, &secret).await
@@ -199,7 +198,7 @@ impl Agent {
             }
             // Somebody else was faster.
             Err(error) if failure_of(&error).code == FailureCode::NotFound => {}
-            Err(error) => self.output.complain(&format!("{}: {}\n", found.name, failure_of(&error).text)),
+            Err(error) => self.output.remark(&says::not_taken(&found.name, &failure_of(&error).text)),
         }
     }
 
@@ -208,9 +207,9 @@ impl Agent {
         let (Some(keyring), Some(given)) = (&self.keyring, self.given.remove(path)) else { return };
         for (about, secret) in given {
             match keyring.keep(&about, &secret).await {
-                Ok(true) => self.output.complain(&format!("{}: kept its {}\n", about.profile, about.field)),
+                Ok(true) => self.output.remark(&says::kept(&about.profile, &about.field)),
                 Ok(false) => {}
-                Err(error) => self.output.complain(&format!("{}: the keyring: {error}\n", about.profile)),
+                Err(error) => self.output.remark(&says::not_kept(&about.profile, &error.to_string())),
             }
         }
     }
@@ -220,8 +219,8 @@ impl Agent {
             return;
         };
         let hint = failure.hint.iter().map(|hint| format!("\n{hint}")).collect::<String>();
-        let summary = format!("{} has failed", status.profile);
-        self.output.complain(&format!("{summary}: {failure}\n"));
+        let summary = says::has_failed(&status.profile);
+        self.output.remark(&says::not_taken(&summary, &failure.to_string()));
         self.person.tell(&summary, &format!("{}{hint}", failure.text)).await;
     }
 }

@@ -10,7 +10,8 @@ use tokio::sync::{Mutex, mpsc};
 use zbus::{Connection, Variant, proxy};
 use zeroize::Zeroizing;
 
-use crate::secret::{Quiet, Whose, by_password_agents, confirmed, line, say, shown};
+use crate::render::says::{self, one_line};
+use crate::secret::{Quiet, Whose, by_password_agents, confirmed, line, say};
 
 #[proxy(
     interface = "org.freedesktop.Notifications",
@@ -63,7 +64,7 @@ impl Person {
         match &self.terminal {
             Some(terminal) => terminal.ask(asked).await,
             None => {
-                self.tell("A secret is needed", asked).await;
+                self.tell(says::SECRET_NEEDED, asked).await;
                 by_password_agents(asked, Whose::Session).await
             }
         }
@@ -84,7 +85,7 @@ impl Person {
 
 /// Bodies of notifications are a little of HTML, and parts of them are a server's words.
 fn escaped(text: &str) -> String {
-    shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl Terminal {
@@ -107,7 +108,7 @@ impl Terminal {
         while lines.try_recv().is_ok() {}
         let quiet = Quiet::new(&self.tty)
             .map_err(|e| format!("the terminal cannot be kept from showing what is typed: {e}"))?;
-        say(&self.tty, &format!("{asked}: "));
+        say(&self.tty, &says::prompt(asked));
         let text = lines.recv().await;
         say(&self.tty, "\n");
         drop(quiet);

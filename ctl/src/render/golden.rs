@@ -2,12 +2,14 @@
 //! differs is written to the system's folder for temporary files, to be looked at and, if it is better, put in its place.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{DoctorCheck, LogEntry, Problem, ProfileSummary, SettingLine, Traffic};
 use adit_import::check_suite;
 use adit_profile::{Source, parse_profile};
 
+use super::says::{self, Became};
 use super::{Event, Palette, fixtures};
 use crate::exit::{self, Status};
 
@@ -67,7 +69,135 @@ fn everything(width: usize, palette: Palette) -> String {
     add("ctl status, no daemon", &super::failure("", &no_daemon(), Status::NOT_RUNNING, palette, width));
     add("ctl check", &mistakes(palette, width));
     add("ctl exit-codes", &exit::table());
+    add("lines of commands", &alone(palette).join("\n"));
+    add("ctl up at a terminal", &at_a_terminal(palette).join("\n"));
+    add("ctl agent", &agent().join("\n"));
+    add("questions", &questions().join("\n"));
     out
+}
+
+fn alone(palette: Palette) -> Vec<String> {
+    let path = Path::new("/etc/adit/profiles/corp.toml");
+    let all = [
+        Became::Up,
+        Became::GoingDown,
+        Became::Down,
+        Became::TakenDown,
+        Became::Rekeying,
+        Became::Rekeyed,
+        Became::Unchanged,
+        Became::Known(Path::new("/etc/adit/secrets/corp.password")),
+    ];
+    let mut lines: Vec<String> = all.into_iter().map(|what| says::became("corp", what, palette)).collect();
+    lines.extend([
+        says::going_up("corp"),
+        says::added("corp", path, palette),
+        says::deleted(path),
+        says::edited("corp", Path::new("/etc/adit/profiles/corp.toml.before"), palette),
+        says::as_it_was(path),
+        says::EDIT_AGAIN.to_owned(),
+        says::good("corp.toml", palette),
+        says::would_be(path),
+        says::beside(Path::new("/etc/adit/certs/corp-ca.pem")),
+        says::nothing_happened("corp"),
+        says::NOTHING_CONNECTED.to_owned(),
+        says::NO_PROFILES.to_owned(),
+        says::RELOADED.to_owned(),
+        says::no_runtime("Too many open files (os error 24)"),
+    ]);
+    lines
+}
+
+/// What `ctl up`, with or without `--foreground`, and `ctl status --watch` say there besides.
+fn at_a_terminal(palette: Palette) -> Vec<String> {
+    vec![
+        says::step_over(true, "IKEv2: resolving vpn.example.com", palette),
+        says::step_over(false, "IKEv2: authenticating", palette),
+        says::CTRL_C_TAKES_IT_DOWN.to_owned(),
+        says::interrupted("corp"),
+        says::CTRL_C_ENDS_THIS.to_owned(),
+    ]
+}
+
+fn agent() -> Vec<String> {
+    let failed = says::has_failed("corp");
+    vec![
+        says::ready(true).to_owned(),
+        says::ready(false).to_owned(),
+        says::not_answered("corp", "nothing was typed"),
+        says::not_taken("corp", "you may not do this"),
+        says::kept("corp", "password"),
+        says::not_kept("corp", "the collection is locked"),
+        says::not_taken(&failed, &refused().to_string()),
+        // Of a notification.
+        says::SECRET_NEEDED.to_owned(),
+        failed,
+    ]
+}
+
+fn questions() -> Vec<String> {
+    let wrong = "EAP-GTC: the server refused: the name, or what was typed, is wrong";
+    let asked = says::question(["corp", wrong, "Code for alice"]);
+    vec![
+        says::prompt("Password for alice"),
+        says::prompt(says::THE_SAME_AGAIN),
+        says::THEY_DIFFER.to_owned(),
+        says::prompt(&says::question(["corp", "", "New password for alice"])),
+        says::prompt(&says::question_again("corp: New password for alice")),
+        says::prompt(&asked),
+        says::prompt("what a server says\u{1b}[2J is no command"),
+    ]
+}
+
+/// Every word that is printed stands in this module, and so above: no command has one of its own.
+#[test]
+fn no_text_is_printed_past_this_module() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folders = [sources.clone(), sources.join("agent"), sources.join("redact")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files =
+        files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let (mut calls, mut found) = (0, Vec::new());
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for printed in ["line(", "say(", "remark(", "complain(", "println("] {
+            for (_, after) in text.match_indices(printed).map(|(at, _)| text[at..].split_at(printed.len())) {
+                calls += 1;
+                let after = after.trim_start().trim_start_matches('&').trim_start_matches("tty, &");
+                let Some(literal) = after.strip_prefix("format!(").unwrap_or(after).strip_prefix('"') else {
+                    continue;
+                };
+                let literal = literal.split('"').next().unwrap_or_default();
+                if words(literal) {
+                    found.push(format!("{}: {literal}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(calls > 40, "{calls}");
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// Whether a literal has any letters besides its placeholders and escapes.
+fn words(literal: &str) -> bool {
+    let mut depth = 0;
+    let outside = literal.replace("\\n", "").chars().any(|c| match c {
+        '{' => {
+            depth += 1;
+            false
+        }
+        '}' => {
+            depth -= 1;
+            false
+        }
+        c => depth == 0 && c.is_alphabetic(),
+    });
+    outside
+}
+
+#[test]
+fn words_are_told_from_what_holds_them() {
+    assert!(words("{name} is up\\n") && !words("{name}\\n{}: {why:?}"));
 }
 
 fn profile() -> ProfileSummary {

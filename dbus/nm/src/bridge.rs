@@ -75,8 +75,6 @@ pub(crate) struct Bridge {
     pub(crate) daemon: Owner,
     /// Whether somebody is there who can be asked.
     pub(crate) interactive: bool,
-    /// Why the server did not take the code that was typed: said with the next question for one.
-    pub(crate) refused: Option<String>,
     /// Codes that were asked for.
     pub(crate) codes: u32,
 }
@@ -108,9 +106,9 @@ impl Bridge {
         let mut questions = 0;
         let mut raised_before = false;
         loop {
-            let mut by_code = false;
+            let mut asked = false;
             let followed = match self.raise(&draft).await {
-                Ok((mut stream, path)) => self.follow(&mut draft, &mut stream, &path, &mut by_code).await,
+                Ok((mut stream, path)) => self.follow(&mut draft, &mut stream, &path, &mut asked).await,
                 // One that was there before is on its way back.
                 Err(failure) if raised_before && failure.code == FailureCode::PeerLost => {
                     Followed::DaemonGone
@@ -123,14 +121,11 @@ impl Bridge {
                 Followed::Down => return Ended::Down,
                 Followed::Orphaned => return Ended::Orphaned,
                 Followed::Leaving => {}
-                Followed::Failed(failure) if wrong(&failure) && self.asks() && questions < MOST_QUESTIONS => {
+                // What the daemon asks for, it asks for again by itself.
+                Followed::Failed(failure)
+                    if wrong(&failure) && !asked && self.asks() && questions < MOST_QUESTIONS =>
+                {
                     questions += 1;
-                    // Where a code was asked for, the daemon asks for another one.
-                    if by_code {
-                        info!("asking again: {failure}");
-                        self.refused = Some(failure.text);
-                        continue;
-                    }
                     match self.ask_again(&draft, failure).await {
                         Ok(anew) => draft = anew,
                         Err(ended) => return ended,

@@ -64,8 +64,7 @@ pub async fn run(bus_name: &str) -> Result<(), Error> {
         info!("nothing was asked for");
         return Ok(());
     };
-    let mut bridge =
-        Bridge { bus: bus.clone(), voice, calls, manager, daemon, interactive, refused: None, codes: 0 };
+    let mut bridge = Bridge { bus: bus.clone(), voice, calls, manager, daemon, interactive, codes: 0 };
     match bridge.run(&settings).await {
         Ended::Down => bridge.voice.state(State::Stopped).await,
         Ended::Failed(failure) => {

@@ -39,8 +39,8 @@ pub(super) enum Followed {
 struct Watch<'d> {
     path: String,
     draft: &'d mut Draft,
-    /// Whether a code was asked for.
-    by_code: &'d mut bool,
+    /// Whether the daemon asked for something that NetworkManager had not told.
+    questioned: &'d mut bool,
     /// Answers that it has not had yet.
     answers: BTreeMap<&'static str, Zeroizing<String>>,
     /// What a person is asked for: the field, and its name in `vpn.secrets`.
@@ -59,14 +59,14 @@ impl Bridge {
         draft: &mut Draft,
         stream: &mut MessageStream,
         path: &str,
-        by_code: &mut bool,
+        questioned: &mut bool,
     ) -> Followed {
         let answers = draft.answers.clone();
         let own_path = path.to_owned();
         let mut watch = Watch {
             path: own_path,
             draft,
-            by_code,
+            questioned,
             answers,
             asked: None,
             told: None,
@@ -173,16 +173,11 @@ impl Bridge {
             self.provide(watch, field, &answer).await;
             return None;
         }
-        let mut text = match reason.is_empty() {
+        *watch.questioned = true;
+        let text = match reason.is_empty() {
             true => prompt.clone(),
             false => format!("{reason}. {prompt}"),
         };
-        if field == CODE {
-            *watch.by_code = true;
-            if let Some(refused) = self.refused.take() {
-                text = format!("{refused}. {text}");
-            }
-        }
         if !self.interactive {
             let code = match reason.is_empty() {
                 true => FailureCode::NoSecret,

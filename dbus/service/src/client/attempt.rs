@@ -148,7 +148,7 @@ impl Attempt {
         let mut pause = PAUSES.0;
         let mut was_up = self.persistent;
         loop {
-            let failure = match unless(self.stopped.clone(), self.connect()).await {
+            let failure = match self.connect_asking().await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
@@ -189,6 +189,19 @@ impl Attempt {
                 return Ended::Stopped;
             }
             pause = (pause * 2).clamp(PAUSES.0, PAUSES.1);
+        }
+    }
+
+    /// Dials, and dials anew as long as a person may type what a server takes. `None`: somebody takes it down.
+    async fn connect_asking(&mut self) -> Option<Result<(), Failure>> {
+        loop {
+            let failure = match unless(self.stopped.clone(), self.connect()).await {
+                Some(Err(failure)) if self.passwords.asks_again(&failure) => failure,
+                other => return other,
+            };
+            // Nothing of it is installed yet but its block, which stays.
+            self.let_go();
+            self.progress(failure.step, &format!("{failure} Asking again."));
         }
     }
 
@@ -399,6 +412,7 @@ impl Attempt {
 
     async fn established(&mut self, facts: &Established) {
         let gateway = self.live.as_ref().map(|live| live.gateway.host.to_string()).unwrap_or_default();
+        self.passwords.accepted();
         self.shown.established(facts, &gateway);
         self.former.clone_from(&facts.lease);
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();

@@ -9,6 +9,7 @@ use adit_ikev2::api::{EapStep, EapSuccess};
 use adit_pki::TrustAnchors;
 use adit_profile::{EapInner, EapType, KeySource, PasswordSource, Profile};
 
+use super::again::Again;
 use super::asker::Asker;
 use super::login::LogIn;
 use crate::credentials::{OwnCertificate, PeerIs};
@@ -23,6 +24,8 @@ pub(crate) struct Passwords {
     pub(crate) asker: Asker,
     /// What a person has typed, for when the connection has to come back by itself.
     typed: Mutex<Option<Secret>>,
+    /// What became of that.
+    again: Mutex<Again>,
     /// Our certificate, where its key is in a token: it stays open.
     token: Mutex<Option<OwnCertificate>>,
 }
@@ -34,6 +37,7 @@ impl Passwords {
             files: files.clone(),
             asker,
             typed: Mutex::default(),
+            again: Mutex::default(),
             token: Mutex::default(),
         }
     }
@@ -106,6 +110,20 @@ impl Passwords {
         self.typed().take();
     }
 
+    /// An attempt came to this end. Whether it is to be made anew, as a person can be asked for what the server refused.
+    pub(crate) fn asks_again(&self, failure: &Failure) -> bool {
+        let (wrong, again) = self.again().ended(failure);
+        if wrong {
+            self.forget();
+        }
+        again
+    }
+
+    /// The server let us in.
+    pub(crate) fn accepted(&self) {
+        self.again().accepted();
+    }
+
     /// What the server wants to know.
     pub(crate) async fn answer(&self, ask: PeerAsk) -> Result<Secret, Failure> {
         match ask {
@@ -114,7 +132,10 @@ impl Passwords {
                 let typed = self.typed().as_ref().map(Secret::duplicate);
                 match (&self.profile.password, typed) {
                     (Some(source), _) => self.of_file(source),
-                    (None, Some(typed)) => Ok(typed),
+                    (None, Some(typed)) => {
+                        self.again().sends();
+                        Ok(typed)
+                    }
                     (None, None) => Err(unexpected("a password")),
                 }
             }
@@ -123,6 +144,7 @@ impl Passwords {
                     return Err(wrong_in_file(&said));
                 }
                 self.forget();
+                self.again().asked_by_server();
                 self.typed_now("password", wrong(&said)).await
             }
             PeerAsk::Token { message } => self.typed_now("code", message).await,
@@ -139,6 +161,7 @@ impl Passwords {
     async fn typed_now(&self, field: &str, reason: String) -> Result<Secret, Failure> {
         let secret = self.ask(field, reason).await?;
         *self.typed() = Some(secret.duplicate());
+        self.again().sends();
         Ok(secret)
     }
 
@@ -149,7 +172,13 @@ impl Passwords {
             "code" => format!("Code for {user}"),
             _ => format!("Password for {user}"),
         };
-        self.asker.ask(Wanted { field: field.to_owned(), prompt, reason }).await
+        let reason = self.again().reason(reason);
+        let answer = self.asker.ask(Wanted { field: field.to_owned(), prompt, reason }).await;
+        answer.map_err(|failure| self.again().missing(failure))
+    }
+
+    fn again(&self) -> MutexGuard<'_, Again> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn typed(&self) -> MutexGuard<'_, Option<Secret>> {

@@ -1,5 +1,6 @@
 //! A connection that we dial: from `up` to the last undo.
 
+mod again;
 mod asker;
 mod attempt;
 mod configuration;

@@ -173,7 +173,7 @@ impl Attempt {
         let mut pause = PAUSES.0;
         let mut was_up = self.persistent;
         loop {
-            let failure = match unless(self.stopped.clone(), self.connect()).await {
+            let failure = match self.connect_asking().await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
@@ -195,6 +195,17 @@ impl Attempt {
                 return Ended::Stopped;
             }
             pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Dials, and dials anew as long as a person may type what a server takes. `None`: somebody takes it down.
+    async fn connect_asking(&mut self) -> Option<Result<(), Failure>> {
+        loop {
+            let failure = match unless(self.stopped.clone(), self.connect()).await {
+                Some(Err(failure)) if self.passwords.asks_again(&failure) => failure,
+                other => return other,
+            };
+            self.progress(failure.step, &format!("{failure} Asking again."));
         }
     }
 
@@ -384,6 +395,7 @@ impl Attempt {
     async fn established(&self) {
         let unit = self.session.as_ref().and_then(|session| session.unit());
         *lock(&self.unit) = unit.map_or_else(Weak::new, Arc::downgrade);
+        self.passwords.accepted();
         let up = self.daemon.registry().get(self.id).map(|f| (f.interface, f.addresses)).unwrap_or_default();
         let addresses: Vec<String> = up.1.iter().map(|p| p.address.to_string()).collect();
         // Others of several ways have shown theirs meanwhile.

@@ -4,6 +4,9 @@ use adit_core::{Failure, FailureCode, Step};
 
 use super::Challenge;
 
+/// Errors that are the account's, whatever password: ERROR_RESTRICTED_LOGON_HOURS, ERROR_ACCT_DISABLED, ERROR_NO_DIALIN_PERMISSION.
+const OF_ACCOUNT: [u32; 3] = [646, 647, 649];
+
 /// A refusal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -45,6 +48,14 @@ impl Refusal {
         format!("E={} R={} C={challenge} V=3 M={}", self.error, u8::from(self.retry), self.message)
     }
 
+    /// Whether a failure is a refusal that another password would not mend: the account is locked, or may not log in.
+    #[must_use]
+    pub fn is_of_account(failure: &Failure) -> bool {
+        let said = failure.peer.as_deref().and_then(|said| said.strip_prefix("E="));
+        let error = said.and_then(|said| said.split(' ').next()).and_then(|error| error.parse().ok());
+        error.is_some_and(|error: u32| OF_ACCOUNT.contains(&error))
+    }
+
     /// What the error means, in words.
     const fn meaning(&self) -> &'static str {
         match self.error {
@@ -69,7 +80,7 @@ impl Refusal {
         let failure = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text).said(said);
         match self.error {
             Self::WRONG => failure.hint("check the name (perhaps DOMAIN\\name) and the password"),
-            646 | 647 | 649 => failure.hint(
+            error if OF_ACCOUNT.contains(&error) => failure.hint(
                 "the password is not what is wrong: ask whoever runs the server to let the account in again",
             ),
             _ => failure.hint("ask who administers the server"),
@@ -93,6 +104,17 @@ fn challenge_of(text: &str) -> Option<Challenge> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_locked_account_is_told_from_a_wrong_password() {
+        let refused = |error| {
+            Refusal { error, retry: true, challenge: None, message: "E=691".into() }.failure("MS-CHAPv2")
+        };
+        assert!([646, 647, 649].into_iter().all(|error| Refusal::is_of_account(&refused(error))));
+        assert!(![691, 648, 64].into_iter().any(|error| Refusal::is_of_account(&refused(error))));
+        let other = Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, "no");
+        assert!(!Refusal::is_of_account(&other) && !Refusal::is_of_account(&other.said("E=")));
+    }
 
     #[test]
     fn a_refusal_is_read_as_far_as_it_makes_sense() {

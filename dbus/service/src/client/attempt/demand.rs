@@ -38,7 +38,7 @@ impl Attempt {
                     Some(true) => self.state(State::Connecting, "wanted"),
                 }
             }
-            let failure = match unless(self.stopped.clone(), self.connect()).await {
+            let failure = match self.connect_asking().await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => match self.hold_wanted(&wake).await {

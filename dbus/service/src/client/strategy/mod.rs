@@ -106,6 +106,11 @@ impl Choice {
         loop {
             let failure = match self.connect().await {
                 Came::Stopped => return Ended::Stopped,
+                // A person may type what the server takes.
+                Came::Nothing(failure) if self.passwords.asks_again(&failure) => {
+                    self.progress(failure.step, &format!("{failure} Asking again."));
+                    continue;
+                }
                 Came::Nothing(failure) if !was_up => return Ended::Lost(failure),
                 Came::Nothing(failure) => failure,
                 Came::Up(client, stop) => {

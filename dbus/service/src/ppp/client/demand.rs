@@ -36,7 +36,7 @@ impl Attempt {
             }
             // Whoever holds it last closes it, which takes the kernel its time.
             drop(unit);
-            let (failure, rest) = match unless(self.stopped.clone(), self.connect()).await {
+            let (failure, rest) = match self.connect_asking().await {
                 None => return Ended::Stopped,
                 Some(Err(failure)) => (failure, pause),
                 Some(Ok(())) => {
