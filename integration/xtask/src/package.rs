@@ -6,6 +6,7 @@
 mod check;
 mod editor;
 mod manual;
+mod paths;
 mod tree;
 
 use std::{
@@ -56,7 +57,9 @@ pub(crate) fn package(arguments: &[String]) -> Result<(), String> {
         [option] if option == "--check" => return check::check(),
         _ => return Err(USAGE.into()),
     };
-    build(&["--release", "--locked"])?;
+    // Before the names of folders: what is fetched by then has one.
+    run(cargo().args(["fetch", "--quiet", "--locked"]))?;
+    build(&["--release", "--locked"], &paths::of_this_machine()?)?;
     for package in packages(&target().join("release"), &out, &names().collect::<Vec<_>>())? {
         println!("{}", package.display());
     }
@@ -64,9 +67,10 @@ pub(crate) fn package(arguments: &[String]) -> Result<(), String> {
 }
 
 /// Builds our programs.
-fn build(options: &[&str]) -> Result<(), String> {
+fn build(options: &[&str], folders: &[(String, String)]) -> Result<(), String> {
     let mut command = cargo();
     command.arg("build").args(options);
+    paths::replace(&mut command, folders);
     for (package, program) in PACKAGES.iter().flat_map(|(_, programs)| *programs) {
         command.args(["-p", package, "--bin", program]);
     }

@@ -16,7 +16,7 @@ use crate::shell::{output, run, target};
 /// # Errors
 /// The packages that differ, or what lintian says.
 pub(super) fn check() -> Result<(), String> {
-    build(&[])?;
+    build(&[], &[])?;
     let names: Vec<&str> = names().collect();
     let folder = target().join("package-check");
     let _ = fs::remove_dir_all(&folder);
