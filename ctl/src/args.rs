@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Import(Import),
     /// Print a profile as another program takes it
     ///
-    /// What the other format cannot hold is told on standard error. Secrets go out only with --secrets.
+    /// With --from-networkmanager, the profile that a connection of NetworkManager's is. What the other format cannot hold is told on standard error. Secrets go out only with --secrets.
     Export(Export),
     /// Check profiles that need not be among aditd's, without a daemon
     ///
@@ -317,6 +317,15 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) print: bool,
 
+    /// Print it as a connection of NetworkManager's (a keyfile), with its passwords and pre-shared keys, and make no profile. A profile of
+    /// Adit's own and a keyfile of a connection of the type adit are taken, too
+    #[arg(long, conflicts_with_all = ["print", "replace"])]
+    pub(crate) to_networkmanager: bool,
+
+    /// Where the certificates and keys of that connection are put
+    #[arg(long, value_name = "DIR", requires = "to_networkmanager")]
+    pub(crate) files_to: Option<PathBuf>,
+
     /// Replace a profile of that name
     #[arg(long)]
     pub(crate) replace: bool,
@@ -328,11 +337,16 @@ pub(crate) struct Import {
 #[derive(Args, Debug)]
 pub(crate) struct Export {
     /// The profile's name
-    pub(crate) name: String,
+    #[arg(required_unless_present = "from_networkmanager")]
+    pub(crate) name: Option<String>,
 
     /// The format
-    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(EXPORTED.iter().map(|f| f.as_str())))]
-    pub(crate) format: String,
+    #[arg(long, value_name = "FORMAT", required_unless_present = "from_networkmanager", value_parser = PossibleValuesParser::new(EXPORTED.iter().map(|f| f.as_str())))]
+    pub(crate) format: Option<String>,
+
+    /// Print the profile that a connection of NetworkManager's of the type adit is: its keyfile, without secrets; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "format", "secrets"])]
+    pub(crate) from_networkmanager: Option<PathBuf>,
 
     /// Put passwords, pre-shared keys and private keys into it
     #[arg(long)]

@@ -9,6 +9,7 @@ use adit_profile::{
 use zeroize::Zeroizing;
 
 use crate::args::Export;
+use crate::connection;
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::json::{self, ExportJson};
@@ -23,14 +24,19 @@ const MINE: Access = Access { mode: 0o600, gid: 0, adit_gid: None };
 
 /// `ctl export`.
 pub(crate) fn export(args: &Export, output: Output) -> Result<(), Ended> {
-    let Some(format) = Format::from_word(&args.format) else { return Err(Ended::Said(Status::USAGE)) };
-    let name = args.name.as_str();
+    if let Some(file) = &args.from_networkmanager {
+        return connection::export(file, output);
+    }
+    let format = args.format.as_deref().and_then(Format::from_word);
+    let (Some(name), Some(format)) = (args.name.as_deref(), format) else {
+        return Err(Ended::Said(Status::USAGE));
+    };
     let failed = |failure: Failure| Ended::failed(name, failure);
-    let profile = profile(args).map_err(|failure| match failure {
+    let profile = profile(name, args).map_err(|failure| match failure {
         Some(failure) => failed(failure),
         None => {
             let text = "the profile has mistakes";
-            let hint = format!("ctl check {}", path_of(args).display());
+            let hint = format!("ctl check {}", args.folder.profile(name).display());
             failed(Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(hint))
         }
     })?;
@@ -56,16 +62,12 @@ pub(crate) fn export(args: &Export, output: Output) -> Result<(), Ended> {
     Ok(())
 }
 
-fn path_of(args: &Export) -> PathBuf {
-    args.folder.profile(&args.name)
-}
-
 /// `None`: it has mistakes.
-fn profile(args: &Export) -> Result<Profile, Option<Failure>> {
-    let name: ProfileName = args.name.parse().map_err(|e: adit_profile::NameError| {
+fn profile(name: &str, args: &Export) -> Result<Profile, Option<Failure>> {
+    let name: ProfileName = name.parse().map_err(|e: adit_profile::NameError| {
         Some(Failure::new(FailureCode::NotFound, Step::Profile, e.why).hint("ctl list"))
     })?;
-    let path = path_of(args);
+    let path = args.folder.profile(&name);
     let bytes = content(&path).map_err(Some)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| None)?;
     let file = path.display().to_string();

@@ -7,6 +7,7 @@ use adit_profile::{Directory, ProfileName};
 use zeroize::Zeroizing;
 
 use crate::args::{BusChoice, Import};
+use crate::connection;
 use crate::ended::Ended;
 use crate::exit::Status;
 use crate::json::{self, ImportJson};
@@ -17,6 +18,9 @@ use crate::{reload, render};
 
 /// `ctl import`.
 pub(crate) async fn import(args: &Import, bus: BusChoice, output: Output) -> Result<(), Ended> {
+    if args.to_networkmanager {
+        return connection::import(args, output);
+    }
     let found = read(args)?;
     if args.print {
         return print(args, &found, output);
@@ -32,7 +36,7 @@ pub(crate) async fn import(args: &Import, bus: BusChoice, output: Output) -> Res
 }
 
 /// What the files hold.
-fn read(args: &Import) -> Result<Found, Ended> {
+pub(crate) fn read(args: &Import) -> Result<Found, Ended> {
     let mut contents = Vec::new();
     for path in &args.files {
         contents.push((path.display().to_string(), content(path)?));
@@ -57,11 +61,11 @@ fn read(args: &Import) -> Result<Found, Ended> {
     })
 }
 
-fn bad(text: impl Into<String>, next: impl Into<String>) -> Ended {
+pub(crate) fn bad(text: impl Into<String>, next: impl Into<String>) -> Ended {
     Ended::failed("", Failure::new(FailureCode::ConfigurationInvalid, Step::Profile, text).hint(next))
 }
 
-fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Ended> {
+pub(crate) fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Ended> {
     let shown = path.display();
     // One octet more than is allowed, so that a longer file is known for one.
     let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);

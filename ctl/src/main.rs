@@ -5,6 +5,7 @@ mod agent;
 mod args;
 mod bugreport;
 mod check;
+mod connection;
 mod delete;
 mod desktop;
 mod doctor;

@@ -227,6 +227,72 @@ fn what_was_exported_is_imported_again() {
 }
 
 #[test]
+fn a_connection_of_network_manager_s_is_made_and_becomes_a_profile() {
+    let place = Place::new();
+    let app = r#"{"uuid":"1","name":"Corp VPN","type":"ikev2-eap","remote":{"addr":"vpn.example.com"},
+        "local":{"eap_id":"ann","shared_secret":"correct horse"},"apps":["com.example.mail"]}"#;
+    let file = place.write("corp.sswan", app);
+    let (status, out, err) = place.import(&["--to-networkmanager", &file]);
+    assert!(status == 0 && words(&err).contains("left out apps = com.example.mail"), "{status} {err}");
+    assert!(
+        out.contains("\nid=Corp VPN\n")
+            && out.contains("\nservice-type=org.freedesktop.NetworkManager.adit\n")
+    );
+    assert!(out.contains("\n[vpn-secrets]\npassword=correct horse\n"), "{out}");
+    assert!(!place.is_there("adit/profiles") && !place.is_there("adit/secrets"));
+
+    // It comes in again as another one, and goes out as a profile, which comes in as well.
+    let keyfile = place.write("corp.nmconnection", &out);
+    let (status, again, _) = place.import(&["--to-networkmanager", &keyfile]);
+    let without =
+        |text: &str| text.lines().filter(|l| !l.starts_with("uuid=")).collect::<Vec<_>>().join("\n");
+    assert!(status == 0 && again != out && without(&again) == without(&out), "{again}");
+    let (status, profile, err) = place.ctl(&["export", "--from-networkmanager", &keyfile]);
+    assert_eq!(
+        (status, profile.as_str(), err.as_str()),
+        (0, "server = [\"vpn.example.com\"]\ntunnel = \"ikev2\"\nauth = \"eap\"\nuser = \"ann\"\n", "")
+    );
+    let profile = place.write("home.toml", &profile);
+    assert_eq!(place.ctl(&["check", &profile]).0, 0);
+    let (status, out, _) = place.import(&["--to-networkmanager", &profile]);
+    assert!(status == 0 && out.contains("\nid=home\n") && out.contains("\npassword-flags=1\n"), "{out}");
+
+    // What weakens takes a word here, too.
+    let l2tp = place.write("l2tp.nmconnection", KEYFILE);
+    let (status, out, err) = place.import(&["--to-networkmanager", &l2tp]);
+    assert!(status == 17 && out.is_empty() && words(&err).contains("--accept group-psk"), "{out}{err}");
+    let (status, out, _) = place.import(&["--to-networkmanager", "--accept", "group-psk", &l2tp]);
+    assert!(status == 0 && out.contains("\npsk=swordfish\n"), "{out}");
+    assert_eq!(place.ctl(&["export", "--from-networkmanager", &l2tp]).0, 17);
+}
+
+#[test]
+fn certificates_of_a_connection_are_kept_for_whoever_imports_it() {
+    let place = Place::new();
+    let der = include_bytes!("../../policy/pki/tests/data/revocation/ca.der");
+    let base64 = <base64ct::Base64 as base64ct::Encoding>::encode_string(der);
+    let app = format!(
+        r#"{{"uuid":"1","name":"corp","type":"ikev2-eap","remote":{{"addr":"vpn","cert":"{base64}"}},"local":{{"eap_id":"a"}}}}"#
+    );
+    let file = place.write("corp.sswan", &app);
+    let (status, _, err) = place.import(&["--to-networkmanager", &file]);
+    assert!(status == 17 && err.contains("--files-to DIR"), "{err}");
+    let folder = place.path("cert/nm-adit");
+    let import =
+        |name: &str| place.import(&["--to-networkmanager", "--files-to", &folder, "--name", name, &file]);
+    let (status, out, err) = import("corp");
+    assert!(status == 0 && out.contains("\nca=/cert/nm-adit/corp-ca.pem\n"), "{out}{err}");
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("cert/nm-adit"), mode("cert/nm-adit/corp-ca.pem")), (0o700, 0o600));
+    // The same again is the same; another one is not written over.
+    assert_eq!(import("corp").0, 0);
+    place.write("cert/nm-adit/corp-ca.pem", "another");
+    let (status, out, err) = import("corp");
+    assert!(status == 17 && out.is_empty() && err.contains("is there already, and is another"), "{out}{err}");
+    assert_eq!(import("other").0, 0);
+}
+
+#[test]
 fn only_what_is_valid_is_saved_and_the_old_one_is_kept() {
     let place = Place::new();
     let text = "server = \"vpn\"\nauth = \"psk\"\nlocal-id = \"a\"\npsk-file = \"x\"\n";

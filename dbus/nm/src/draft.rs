@@ -6,13 +6,12 @@ mod own;
 use std::collections::BTreeMap;
 
 use adit_core::{Failure, FailureCode, Step};
+use adit_import::own::SERVICE;
 use zeroize::Zeroizing;
 
 use crate::settings::Settings;
 use crate::toml::Toml;
 
-/// The type of our connections.
-const SERVICE: &str = "org.freedesktop.NetworkManager.adit";
 /// The longest name of a profile.
 const LONGEST_NAME: usize = 64;
 

@@ -183,6 +183,29 @@ fn in_namespaces(stage: &stage::Stage, options: &[&str]) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err("lab: not all passed".to_owned()) }
 }
 
+/// Installs what the check of our packages calls.
+///
+/// # Errors
+/// What is missing, or apt's own words.
+pub(crate) fn package_check_packages() -> Result<(), String> {
+    debian::package_check_packages(&lab_folder().join("cache"))
+}
+
+/// Fetches packages of a release of Debian's into `folder`.
+///
+/// # Errors
+/// apt's own words.
+pub(crate) fn download(
+    packages: &str,
+    release: &str,
+    cache: &Path,
+    folder: &Path,
+    log: &Path,
+) -> Result<(), String> {
+    std::fs::create_dir_all(cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+    debian::download(packages, release, cache, folder, log)
+}
+
 /// Installs what the unit tests call.
 ///
 /// # Errors

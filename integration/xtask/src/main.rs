@@ -20,7 +20,7 @@ cargo xtask COMMAND
   lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
   bench        what it costs: ike or flood [--record] …
-  package      Debian packages of what is in this tree: [--out DIR]
+  package      Debian packages of what is in this tree: [--out DIR | --check]
   fuzz         the fuzz targets: [--list] [--seeds] [--seconds N] [--jobs N] [TARGET…]
   rfc          what the RFCs demand, and the code and tests that cite it: [--missing] [--md] [--invert N]
   check-edges  which crate may depend on which

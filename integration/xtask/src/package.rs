@@ -3,7 +3,10 @@
 //! What a package holds stands in `packaging/debian/NAME/install`, its words in `control` beside it; scripts of installation are
 //! plain files there. dpkg-deb packs it. The same programs give the same bytes: times are the last commit's, owners root.
 
+mod check;
+mod editor;
 mod manual;
+mod paths;
 mod tree;
 
 use std::{
@@ -14,10 +17,11 @@ use std::{
 
 use crate::shell::{cargo, output, root, run, target};
 
-const USAGE: &str = "cargo xtask package [--out DIR]
+const USAGE: &str = "cargo xtask package [--out DIR | --check]
 
   builds the Debian packages into target/package, or DIR
-  --out DIR  where to";
+  --out DIR  where to
+  --check    packs the development build twice, compares, and asks lintian";
 
 /// The packages, and the programs that each takes: cargo's package, the program.
 const PACKAGES: [(&str, &[(&str, &str)]); 3] = [
@@ -34,12 +38,15 @@ const PACKAGES: [(&str, &[(&str, &str)]); 3] = [
     ("network-manager-adit-compat", &[]),
 ];
 
+/// The one that holds the editor plugin.
+const WITH_EDITOR: &str = "network-manager-adit";
+
 /// What they are called.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     PACKAGES.iter().map(|(name, _)| *name)
 }
 
-/// Builds our programs as they are shipped, and packs them.
+/// Builds our programs as they are shipped, and packs them; or checks how they are packed.
 ///
 /// # Errors
 /// Wrong arguments, a build that failed, or a file that a package lacks.
@@ -47,18 +54,27 @@ pub(crate) fn package(arguments: &[String]) -> Result<(), String> {
     let out = match arguments {
         [] => target().join("package"),
         [option, folder] if option == "--out" => PathBuf::from(folder),
+        [option] if option == "--check" => return check::check(),
         _ => return Err(USAGE.into()),
     };
-    let mut command = cargo();
-    command.args(["build", "--release", "--locked"]);
-    for (package, program) in PACKAGES.iter().flat_map(|(_, programs)| *programs) {
-        command.args(["-p", package, "--bin", program]);
-    }
-    run(&mut command)?;
+    // Before the names of folders: what is fetched by then has one.
+    run(cargo().args(["fetch", "--quiet", "--locked"]))?;
+    build(&["--release", "--locked"], &paths::of_this_machine()?)?;
     for package in packages(&target().join("release"), &out, &names().collect::<Vec<_>>())? {
         println!("{}", package.display());
     }
     Ok(())
+}
+
+/// Builds our programs.
+fn build(options: &[&str], folders: &[(String, String)]) -> Result<(), String> {
+    let mut command = cargo();
+    command.arg("build").args(options);
+    paths::replace(&mut command, folders);
+    for (package, program) in PACKAGES.iter().flat_map(|(_, programs)| *programs) {
+        command.args(["-p", package, "--bin", program]);
+    }
+    run(&mut command)
 }
 
 /// Makes the packages of these names from the programs of `programs`, in `out`; where they are. The daemon's programs have to be
@@ -70,6 +86,9 @@ pub(crate) fn packages(programs: &Path, out: &Path, names: &[&str]) -> Result<Ve
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let made = out.join("made");
     make(programs, &made)?;
+    if names.contains(&WITH_EDITOR) {
+        editor::build(&made)?;
+    }
     let folders = tree::Folders { programs, made: &made, packaging: &root().join("packaging") };
     let done = names.iter().map(|name| pack(name, &folders, out)).collect();
     fs::remove_dir_all(&made).map_err(|e| format!("{}: {e}", made.display()))?;

@@ -9,7 +9,7 @@ use crate::strategy::Kind;
 use crate::suites::check_suite;
 
 /// The order of lines.
-const ORDER: &[&str] = &[
+pub(crate) const ORDER: &[&str] = &[
     "server",
     "port",
     "tunnel",
@@ -161,10 +161,7 @@ fn written(draft: &Draft<'_>, names: &[(&'static str, String)]) -> String {
     for (key, value) in lines {
         let text = match value {
             Value::Text(text) => quoted(text),
-            Value::List(list) => {
-                let all: Vec<String> = list.iter().map(|text| quoted(text)).collect();
-                format!("[{}]", all.join(", "))
-            }
+            Value::List(all) => list(all.iter().map(String::as_str)),
             Value::Flag(flag) => flag.to_string(),
             Value::Number(number) => number.to_string(),
             Value::File => {
@@ -176,8 +173,14 @@ fn written(draft: &Draft<'_>, names: &[(&'static str, String)]) -> String {
     out
 }
 
+/// A list of TOML strings.
+pub(crate) fn list<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let all: Vec<String> = texts.map(quoted).collect();
+    format!("[{}]", all.join(", "))
+}
+
 /// A TOML string: as it is between single quotes where there is a backslash, escaped otherwise.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     if text.contains('\\') && !text.contains('\'') && !text.chars().any(char::is_control) {
         return format!("'{text}'");
     }

@@ -22,6 +22,7 @@ mod mobileconfig;
 mod names;
 mod network_manager;
 mod network_manager_ppp;
+pub mod own;
 mod phone_book;
 mod plist;
 mod profile_xml;

@@ -34,7 +34,7 @@ pub(crate) fn of(drafts: &[Draft<'_>], said: Option<&ProfileName>) -> Result<Vec
 }
 
 /// Letters, digits and what may stand between them.
-fn plain(called: &str) -> Option<String> {
+pub(crate) fn plain(called: &str) -> Option<String> {
     let mut out = String::new();
     for c in called.chars() {
         let fits = c.is_ascii_alphanumeric() || "_.@".contains(c);

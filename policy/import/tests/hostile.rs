@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
+use adit_import::own::{self, Connection};
 use adit_import::{File, Format, Import, Options, Weakening, check_suite, import};
 use adit_profile::{FileName, Source, Start, parse_profile};
 use proptest::prelude::*;
@@ -18,6 +19,15 @@ fn run(format: Option<Format>, files: &[File<'_>], accept: &[Weakening]) -> Opti
         for file in &profile.files {
             assert!(file.name.parse::<FileName>().is_ok(), "{}", file.name);
             assert!(file.name.starts_with(profile.name.as_str()));
+        }
+        let about = Connection { id: &profile.called, uuid: "u", beside: &profile.files, folder: Some("/x") };
+        if let Ok(made) = own::connection(toml, &about) {
+            let sections: Vec<&str> = made.text.lines().filter(|line| line.starts_with('[')).collect();
+            let known = ["[connection]", "[vpn]", "[vpn-secrets]", "[ipv4]", "[ipv6]"];
+            assert!(sections.len() <= 5 && sections.iter().all(|s| known.contains(s)), "{sections:?}");
+            assert!(own::again(&made.text, "v").is_some());
+            let back = own::profile(&made.text);
+            assert!(back.as_ref().is_ok_and(|p| !p.text.contains("start =")), "{back:?}\n{toml}");
         }
     }
     Some(found)
@@ -76,6 +86,8 @@ proptest! {
     fn any_octets(bytes in proptest::collection::vec(any::<u8>(), 0..600), n in 0..Format::ALL.len()) {
         let accept: Vec<Weakening> = Weakening::acceptable().collect();
         run(None, &[File { name: "x", content: &bytes }], &[]);
+        let text = String::from_utf8_lossy(&bytes);
+        let _ = (own::profile(&text), own::again(&text, "u"), own::is_profile(&text));
         run(Some(Format::ALL[n]), &[File { name: "x", content: &bytes }], &accept);
     }
 

@@ -1,47 +1,11 @@
 //! Our own type: `vpn.data` has the keys of a profile, and their values as a profile has them, without quotation marks.
 
 use adit_core::Failure;
+use adit_import::own::{BARE, LISTS, is_bare, words};
 
 use super::{Page, Read, What, mistake};
 use crate::settings::Settings;
 
-/// Keys whose values are lists: words between spaces or commas.
-const LISTS: &[&str] = &[
-    "server",
-    "eap-methods",
-    "ike",
-    "esp",
-    "local-subnets",
-    "remote-subnets",
-    "addresses",
-    "prefer",
-    "ppp-auth",
-    "mppe",
-];
-/// Keys whose values stand without quotation marks: numbers, `true` and `false`.
-const BARE: &[&str] = &[
-    "version",
-    "port",
-    "mtu",
-    "fragment-size",
-    "rekey-bytes",
-    "rekey-packets",
-    "legacy",
-    "eap-only",
-    "routes-by-dhcp",
-    "local-network",
-    "shared-identity",
-    "session-resumption",
-    "force-encapsulation",
-    "mobility",
-    "mppe-stateful",
-    "require-mppe",
-    "ppp-scripts",
-    "hide-avps",
-    "weak",
-    "race",
-    "sstp-after-bad-certificate",
-];
 /// Certificates: files, perhaps anywhere.
 const CERTIFICATES: &[&str] = &["ca", "certificate"];
 /// What an administrator has put on this host for his own profiles, and not for a person's.
@@ -149,16 +113,6 @@ fn own_key(settings: &Settings, read: Read<'_>, page: &mut Page, value: &str) ->
     }
     page.toml.text("key", value);
     Ok(())
-}
-
-fn words(value: &str) -> impl Iterator<Item = &str> {
-    value.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty())
-}
-
-/// A number or a truth value; anything else goes in quotation marks, and is told as the mistake that it is.
-fn is_bare(value: &str) -> bool {
-    let value = value.trim();
-    matches!(value, "true" | "false") || (!value.is_empty() && value.chars().all(|c| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

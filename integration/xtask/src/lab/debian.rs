@@ -148,6 +148,14 @@ pub(crate) fn kernel_packages(cache: &Path) -> Result<(), String> {
     packages("the build of a kernel calls", &KERNEL_PROGRAMS, cache)
 }
 
+/// The same of what the check of our packages calls.
+///
+/// # Errors
+/// What is missing and how to get it, or apt's own words.
+pub(crate) fn package_check_packages(cache: &Path) -> Result<(), String> {
+    packages("the check of packages calls", &[("lintian", "lintian")], cache)
+}
+
 fn packages(who: &str, programs: &[(&str, &str)], cache: &Path) -> Result<(), String> {
     let missing: Vec<&str> =
         programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();

@@ -35,7 +35,11 @@ pub(super) fn lay_out(install: &Path, folders: &Folders<'_>, tree: &Path) -> Res
             Some(("@made", name)) => folders.made.join(name),
             _ => folders.packaging.join(source),
         };
-        let to = tree.join(target);
+        // Where a library lies depends on the architecture.
+        let to = match target.contains("@TRIPLET@") {
+            true => tree.join(target.replace("@TRIPLET@", &super::editor::triplet()?)),
+            false => tree.join(target),
+        };
         if from.is_dir() {
             for file in entries(&from)? {
                 place(&file, &to.join(file.file_name().unwrap_or_default()), mode)?;
@@ -137,6 +141,11 @@ pub(super) fn libraries(tree: &Path) -> Result<String, String> {
         for library in needed.map(str::trim) {
             match library {
                 "libgcc_s.so.1" => packages.push("libgcc-s1"),
+                "libnm.so.0" => packages.push("libnm0 (>= 1.42)"),
+                // Of Debian 13 and later, and of 12.
+                "libgobject-2.0.so.0" | "libglib-2.0.so.0" => {
+                    packages.push("libglib2.0-0t64 (>= 2.74) | libglib2.0-0 (>= 2.74)");
+                }
                 "libc.so.6" | "libm.so.6" | "ld-linux-x86-64.so.2" => {}
                 other => return Err(format!("{}: which package has {other}?", program.display())),
             }

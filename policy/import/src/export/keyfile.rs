@@ -7,12 +7,22 @@ use adit_profile::{
 use super::{Held, Parts, base64, host, text};
 
 /// `key=value` lines of a section.
-struct Section {
-    out: String,
+pub(crate) struct Section {
+    pub(crate) out: String,
 }
 
 impl Section {
-    fn line(&mut self, key: &str, value: &str) {
+    /// A file that begins with this section.
+    pub(crate) fn begin(name: &str) -> Self {
+        Self { out: format!("[{name}]\n") }
+    }
+
+    /// The next one.
+    pub(crate) fn section(&mut self, name: &str) {
+        self.out.push_str(&format!("\n[{name}]\n"));
+    }
+
+    pub(crate) fn line(&mut self, key: &str, value: &str) {
         let escaped =
             value.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
         let escaped = match escaped.strip_prefix(' ') {
@@ -30,7 +40,7 @@ pub(super) fn write(profile: &Profile, parts: &Parts<'_>, held: &mut Held) -> St
         TunnelKind::Sstp => "sstp",
         TunnelKind::Pptp => "pptp",
     };
-    let mut s = Section { out: String::from("[connection]\n") };
+    let mut s = Section::begin("connection");
     s.line("id", profile.name.as_str());
     s.line("uuid", parts.uuid);
     s.line("type", "vpn");
@@ -39,7 +49,7 @@ pub(super) fn write(profile: &Profile, parts: &Parts<'_>, held: &mut Held) -> St
         s.line("interface-name", interface.as_str());
         held.key("interface");
     }
-    s.out.push_str("\n[vpn]\n");
+    s.section("vpn");
     s.line("service-type", &format!("org.freedesktop.NetworkManager.{plugin}"));
     if profile.kind == TunnelKind::Ikev2 {
         strongswan(&mut s, profile, held);
@@ -223,7 +233,7 @@ fn secrets(s: &mut Section, profile: &Profile, parts: &Parts<'_>, held: &mut Hel
     let password = if psk { parts.psk } else { parts.password };
     s.line("password-flags", if password.is_some() { "0" } else { "1" });
     held.keys.extend(["psk", "psk-file", "password", "password-file"]);
-    s.out.push_str("\n[vpn-secrets]\n");
+    s.section("vpn-secrets");
     match (password, text(password)) {
         (Some(_), None) => held.left("psk", "it is no text"),
         (_, Some(password)) => s.line("password", &password),
@@ -242,7 +252,7 @@ fn addresses(s: &mut Section, profile: &Profile, held: &mut Held) {
     for (section, wanted, v4) in
         [("ipv4", profile.addresses.ipv4, true), ("ipv6", profile.addresses.ipv6, false)]
     {
-        s.out.push_str(&format!("\n[{section}]\n"));
+        s.section(section);
         s.line("method", if wanted || v4 { "auto" } else { "disabled" });
         if profile.tunnel == Tunnel::Split && (wanted || v4) {
             s.line("never-default", "true");

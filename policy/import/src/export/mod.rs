@@ -8,6 +8,8 @@ use adit_core::Secret;
 use adit_profile::Profile;
 use zeroize::Zeroizing;
 
+pub(crate) use keyfile::Section;
+
 use crate::Format;
 use crate::report::{ImportError, LeftOut};
 
