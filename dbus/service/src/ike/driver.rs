@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answering::Answering;
 use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
-use super::v1::{self, V1, V1Context, V1Listen};
+use super::v1::{self, V1, V1Context};
 use crate::clock;
 
 /// Datagrams taken from one socket before others and the answers get their turn.
@@ -121,7 +121,10 @@ impl IkeDriver {
     }
 
     /// Lets peers in by IKEv1, likewise.
-    pub fn set_v1_responder(&self, responder: Option<(V1Listen, Arc<dyn V1Context>)>) {
+    pub fn set_v1_responder(
+        &self,
+        responder: Option<(adit_ikev1::api::ResponderDefaults, Arc<dyn V1Context>)>,
+    ) {
         let _ = self.commands.send(Command::V1(v1::Command::Responder(responder)));
     }
 

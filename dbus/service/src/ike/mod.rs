@@ -7,4 +7,4 @@ mod v1;
 
 pub use driver::{IkeDriver, Listen, Pending, SaContext, WeakIkeDriver, start};
 pub use sockets::{IkeSockets, Ports};
-pub use v1::{V1Context, V1Listen};
+pub use v1::V1Context;

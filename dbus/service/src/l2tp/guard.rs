@@ -28,7 +28,7 @@ use crate::clock;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
 use crate::host::{Change, MARK, MARK_MASK};
-use crate::ike::{IkeDriver, Pending, Ports, V1Context, V1Listen};
+use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
 
@@ -46,7 +46,6 @@ pub(crate) struct Guard {
     keeper: Arc<Keeper>,
     blocks: Vec<PolicyId>,
     defaults: ResponderDefaults,
-    addresses: Vec<IpAddr>,
 }
 
 impl Guard {
@@ -79,8 +78,7 @@ impl Guard {
             door: daemon.xfrm(),
             keeper: Arc::new(keeper),
             blocks: policies.iter().map(|p| p.id).collect(),
-            defaults: defaults(server, rule),
-            addresses: addresses.iter().copied().filter(|a| !a.is_unspecified()).collect(),
+            defaults: defaults(server, rule, addresses),
         };
         let door = daemon.xfrm();
         let asked = move || door.update_policies(&policies).map_err(Failure::from);
@@ -98,8 +96,7 @@ impl Guard {
         let certificates = self.keeper.certificates();
         let authorities = certificates.map(|known| known.authorities()).unwrap_or_default();
         let defaults = ResponderDefaults { authorities, ..self.defaults.clone() };
-        let listen = V1Listen { defaults, addresses: self.addresses.clone() };
-        self.ike.set_v1_responder(Some((listen, Arc::clone(&self.keeper) as _)));
+        self.ike.set_v1_responder(Some((defaults, Arc::clone(&self.keeper) as _)));
     }
 
     /// Has other certificates for whoever comes next.
@@ -164,7 +161,7 @@ impl Guard {
     }
 }
 
-fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
+fn defaults(server: &ServerConfig, rule: &IpsecRule, addresses: &[IpAddr]) -> ResponderDefaults {
     let half_open = usize::try_from(server.limits.half_open).unwrap_or(usize::MAX);
     ResponderDefaults {
         ike: suites::ike_proposals(&rule.ike, rule.legacy),
@@ -173,6 +170,7 @@ fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
             .filter_map(|(allowed, method)| allowed.then_some(method))
             .collect(),
         authorities: Vec::new(),
+        addresses: addresses.iter().copied().filter(|a| !a.is_unspecified()).collect(),
         half_open_limit: half_open,
         half_open_per_address: (half_open / 4).max(1),
         limit: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
