@@ -89,7 +89,7 @@ impl V1 {
                 let (defaults, server) = responder.unzip();
                 self.endpoint.set_responder(defaults);
                 // The core knows on which addresses, and whom we have dialled it hears everywhere.
-                self.answering.serve(server.map(|server| (Vec::new(), server)));
+                self.answering.serve(server);
             }
             Command::Answer(id, answer) => self.handle(Input::Answer { id, answer }),
         }
