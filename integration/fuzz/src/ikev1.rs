@@ -244,6 +244,7 @@ fn up(now: Instant) -> (End, (u64, u64), Path) {
         ike: vec![IKE.parse().expect("a proposal")],
         auths: vec![AuthMethod::Psk],
         authorities: Vec::new(),
+        addresses: Vec::new(),
         half_open_limit: 10,
         half_open_per_address: 10,
         limit: 10,

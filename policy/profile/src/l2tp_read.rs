@@ -41,7 +41,7 @@ pub(crate) fn l2tp_of_profile(
     kind: TunnelKind,
     check: CheckSuite<'_>,
 ) -> Outside {
-    let rule = tunnel(reader, table, kind, Ipsec::OF_PROFILE);
+    let rule = tunnel(reader, table, kind, one_word);
     let protected = rule.as_ref().is_some_and(|rule| rule.ipsec != Ipsec::None);
     if rule.is_some() && !protected {
         no_ipsec(reader, table, &[IPSEC, IPSEC_OF_CLIENT].concat());
@@ -87,13 +87,28 @@ pub(crate) fn l2tp_of_server(
     kind: TunnelKind,
     check: CheckSuite<'_>,
 ) -> Option<L2tpRule> {
-    let rule = tunnel(reader, table, kind, Ipsec::OF_SERVER)?;
+    let mut words = Vec::new();
+    let rule = tunnel(reader, table, kind, |reader, table| {
+        words = some_words(reader, table)?;
+        words.first().copied()
+    })?;
     if rule.ipsec == Ipsec::None {
         no_ipsec(reader, table, IPSEC);
         return Some(rule);
     }
     let ways = proves(reader, table);
     let certificates = ways.contains(&true);
+    let ikev2 = words.contains(&Ipsec::Ikev2);
+    if ikev2 && !ways.contains(&false) {
+        let help =
+            "add \"psk\" to  auth  and a  psk-file; or take \"ikev2\" out of  ipsec: IKEv1 has certificates";
+        reader.useless(
+            table,
+            "ipsec",
+            "a pre-shared key proves both hosts by IKEv2, and  auth  has none",
+            help,
+        );
+    }
     if certificates {
         needs_certificate(reader, table, &["ca"]);
     }
@@ -111,7 +126,9 @@ pub(crate) fn l2tp_of_server(
     let ike = reader.suites(table, "ike", SuiteKind::Ike, check);
     let esp = reader.suites(table, "esp", SuiteKind::Esp, check);
     let rekeying = sa_read::rekeying(reader, table);
-    let ipsec = IpsecRule { psk, certificates, local_id, ike, esp, legacy: reader.legacy, rekeying };
+    let ikev1 = !ikev2 || words.contains(&Ipsec::Ikev1);
+    let ipsec =
+        IpsecRule { psk, certificates, local_id, ike, esp, legacy: reader.legacy, rekeying, ikev1, ikev2 };
     Some(L2tpRule { server: Some(Box::new(ipsec)), ..rule })
 }
 
@@ -119,7 +136,7 @@ fn tunnel(
     reader: &mut Reader<'_>,
     table: &Table<'_>,
     kind: TunnelKind,
-    words: &[(&'static str, Ipsec)],
+    read: impl FnOnce(&mut Reader<'_>, &Table<'_>) -> Option<Ipsec>,
 ) -> Option<L2tpRule> {
     if kind != TunnelKind::L2tp {
         return None;
@@ -136,10 +153,35 @@ fn tunnel(
     }
     // What can't be read is no word for clear text.
     let ipsec = match entry(table, "ipsec") {
-        Some(_) => reader.choice(table, "ipsec", words)?,
+        Some(_) => read(reader, table)?,
         None => Ipsec::Ikev1,
     };
     Some(L2tpRule { ipsec, secret, hide, certificate: false, server: None })
+}
+
+/// `ipsec` of a profile.
+fn one_word(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Ipsec> {
+    reader.choice(table, "ipsec", Ipsec::WORDS)
+}
+
+/// `ipsec` of a server: one word, or both versions of IKE.
+fn some_words(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Vec<Ipsec>> {
+    let parse = |text: &str| {
+        let known = Ipsec::WORDS.iter().find(|(word, _)| *word == text).map(|(_, ipsec)| *ipsec);
+        known.ok_or_else(|| {
+            NameError::new(
+                format!("{} protects no tunnel of L2TP's", quoted(text)),
+                r#""ikev1", "ikev2", "none""#,
+            )
+        })
+    };
+    let words = reader.parse_some(table, "ipsec", parse)?;
+    if words.len() > 1 && words.contains(&Ipsec::None) {
+        let help = "take \"none\" out; or leave it alone there: then there is no IPsec";
+        reader.useless(table, "ipsec", "IPsec protects all tunnels or none", help);
+        return None;
+    }
+    (!words.is_empty()).then_some(words)
 }
 
 /// Whether certificates prove both ends of the IPsec around L2TP, or do so for some: then certificate, key and authorities are

@@ -158,17 +158,15 @@ pub struct PppRule {
 pub enum Ipsec {
     /// ESP in transport mode, whose keys IKEv1 makes (RFC 3193). The default.
     Ikev1,
-    /// The same, whose keys IKEv2 makes, with a pre-shared key. A profile's only.
+    /// The same, whose keys IKEv2 makes, with a pre-shared key.
     Ikev2,
     /// Nothing, by somebody's explicit word.
     None,
 }
 
 impl Ipsec {
-    pub(crate) const OF_PROFILE: &'static [(&'static str, Self)] =
+    pub(crate) const WORDS: &'static [(&'static str, Self)] =
         &[("ikev1", Self::Ikev1), ("ikev2", Self::Ikev2), ("none", Self::None)];
-    pub(crate) const OF_SERVER: &'static [(&'static str, Self)] =
-        &[("ikev1", Self::Ikev1), ("none", Self::None)];
 
     /// The word for it in a file.
     #[must_use]
@@ -199,12 +197,16 @@ pub struct IpsecRule {
     pub legacy: bool,
     /// When keys are replaced.
     pub rekeying: Rekeying,
+    /// Whether clients may come by IKEv1. Default: yes.
+    pub ikev1: bool,
+    /// Whether they may by IKEv2, with the pre-shared key. Default: no.
+    pub ikev2: bool,
 }
 
 /// What is said of an L2TP tunnel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct L2tpRule {
-    /// What protects it.
+    /// What protects it; of a server's, by the first word that it says.
     pub ipsec: Ipsec,
     /// The file of the secret by which both ends of the tunnel prove themselves, if they do.
     pub secret: Option<FileRef>,

@@ -49,10 +49,34 @@ fn ipsec_may_be_by_ikev2() {
         said.contains("`auth` has no use: with ipsec = \"ikev2\" a pre-shared key proves both"),
         "{said}"
     );
-    let text = "[l2tp]\nipsec = \"ikev2\"\npsk-file = \"a.psk\"\npool = \"p\"\nusers-file = \"u.users\"\n\
-                [pool.p]\nranges = [\"10.9.0.1-10.9.0.9\"]\n";
-    let said = server(text).unwrap_err();
-    assert!(said.contains("`ipsec`") && said.contains("\"none\""), "{said}");
+}
+
+#[test]
+fn a_server_may_have_both_versions_of_ike() {
+    let of = |ipsec: &str| {
+        server(&SERVER.replace("ipsec = \"none\"\n", &format!("{ipsec}\npsk-file = \"l2tp.psk\"\n")))
+    };
+    let by = |ipsec: &str| {
+        let read = of(ipsec).unwrap();
+        let rule = read.l2tp.as_ref().unwrap().l2tp.as_ref().unwrap();
+        let server = rule.server.as_ref().unwrap();
+        (rule.ipsec, server.ikev1, server.ikev2)
+    };
+    assert_eq!(by(""), (Ipsec::Ikev1, true, false));
+    assert_eq!(by("ipsec = \"ikev1\""), (Ipsec::Ikev1, true, false));
+    assert_eq!(by("ipsec = \"ikev2\""), (Ipsec::Ikev2, false, true));
+    assert_eq!(by("ipsec = [\"ikev1\", \"ikev2\"]"), (Ipsec::Ikev1, true, true));
+    for (ipsec, error) in [
+        ("ipsec = [\"ikev2\", \"none\"]", "all tunnels or none"),
+        ("ipsec = \"perhaps\"", "\"ikev2\", \"none\""),
+        ("ipsec = []", "`ipsec` is empty"),
+    ] {
+        let said = of(ipsec).unwrap_err();
+        assert!(said.contains(error), "{ipsec}: {said}");
+    }
+    let lines = "ipsec = \"ikev2\"\nauth = \"certificate\"\ncertificate = [\"a.pem\"]\nkey = [\"a.key\"]\nca = [\"c.pem\"]\n";
+    let said = server(&SERVER.replace("ipsec = \"none\"\n", lines)).unwrap_err();
+    assert!(said.contains("a pre-shared key proves both hosts by IKEv2"), "{said}");
 }
 
 #[test]

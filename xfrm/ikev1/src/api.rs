@@ -6,7 +6,7 @@
 //! it set.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use adit_core::{Failure, Identity, Path, Secret, Step, TrafficSelector, Transmit};
 use adit_isakmp::crypto::{CryptoError, KeyExchange};
@@ -392,6 +392,8 @@ pub struct ResponderDefaults {
     pub auths: Vec<AuthMethod>,
     /// DER names of the authorities that any connection trusts, for certificate requests.
     pub authorities: Vec<Vec<u8>>,
+    /// Addresses of ours on which they may; empty: all.
+    pub addresses: Vec<IpAddr>,
     /// Exchanges of phase 1 that peers have begun and that may stand at all. Where there are so many, the oldest goes
     /// whose peer has not answered us: IKEv1 has no cookies that would tell a flood from a crowd.
     pub half_open_limit: usize,

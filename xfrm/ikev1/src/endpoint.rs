@@ -1,31 +1,23 @@
 //! All connections of one pair of sockets.
 
+mod first;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use core::net::{IpAddr, SocketAddr};
-use core::time::Duration;
 
-use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
-use adit_isakmp::v1::proposal::choose_ike;
-use adit_isakmp::v1::{Kind, Message, NotifyKind, Payload, Provider, flags};
-use adit_isakmp::{ExchangeType, Flags, HeaderView};
+use adit_core::{Entropy, Failure, Identity, Instant, Path};
+use adit_isakmp::v1::{Kind, Provider};
+use adit_isakmp::{ExchangeType, HeaderView};
 use slab::Slab;
 
 use crate::api::{Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId, Timer};
-use crate::channel::{clear, header};
-use crate::explain;
 use crate::fragments::{self, Reassembly};
 use crate::half_open::HalfOpen;
 use crate::initiator::Initiator;
-use crate::responder::{Responder, error};
 use crate::state::{Counters, Cx, Datagram, Next, Shared, Stands, State, slot_of};
 use crate::up::{Up, peer_key};
-
-/// A first message is kept until its sender has proven itself; what is longer is none.
-const MAX_FIRST: usize = 8 * 1024;
-/// A first message that nobody can use is told of so often.
-const REFUSAL: Duration = Duration::from_secs(1);
 
 type PeerKey = (SocketAddr, Identity, Identity);
 
@@ -40,7 +32,9 @@ pub struct Endpoint {
     /// From peers to what they have.
     peers: BTreeMap<PeerKey, usize>,
     /// From connections to what makes a new ISAKMP SA for them.
-    heirs: BTreeMap<SaId, usize>,
+    heirs: BTreeSet<(SaId, usize)>,
+    /// From addresses to connections that we have dialled there.
+    dialled: BTreeSet<(IpAddr, usize)>,
     responder: Option<Arc<ResponderDefaults>>,
     up: usize,
     refused_at: Option<Instant>,
@@ -58,6 +52,8 @@ struct Slot {
     first_contact: bool,
     deadline: Option<Instant>,
     peer: Option<PeerKey>,
+    /// Where we have dialled it.
+    dialled: Option<IpAddr>,
     fragments: Option<Box<Reassembly>>,
     /// `None` only while it works.
     state: Option<State>,
@@ -78,7 +74,8 @@ impl Endpoint {
             half_open: HalfOpen::default(),
             deadlines: BTreeSet::new(),
             peers: BTreeMap::new(),
-            heirs: BTreeMap::new(),
+            heirs: BTreeSet::new(),
+            dialled: BTreeSet::new(),
             responder: responder.map(Arc::new),
             up: 0,
             refused_at: None,
@@ -225,79 +222,6 @@ impl Endpoint {
         self.step(now, key, |state, cx| state.datagram(cx, Datagram { path, bytes, header }));
     }
 
-    /// A message without a responder's cookie.
-    fn first_message(&mut self, now: Instant, datagram: Datagram) {
-        let header = datagram.header;
-        let Some(defaults) = self.responder.clone() else {
-            return self.stray();
-        };
-        // [2409:5.4-2] [2408:5.2-3]
-        if header.exchange != ExchangeType::IDENTITY_PROTECTION || header.flags.contains(flags::ENCRYPTION) {
-            return self.refused();
-        }
-        let address = datagram.path.remote.ip();
-        if let Some(key) = self.half_open.find(header.initiator_spi, address) {
-            return self.step(now, key, |state, cx| state.datagram(cx, datagram));
-        }
-        let crowded = self.half_open.of(address) >= defaults.half_open_per_address;
-        if datagram.bytes.len() > MAX_FIRST || crowded || self.up >= defaults.limit {
-            return self.refused();
-        }
-        let Ok(message) = Message::parse(&datagram.bytes, false) else {
-            return self.stray();
-        };
-        let sa = message.iter().find_map(|p| if let Payload::Sa(sa) = p { Some(sa) } else { None });
-        let Some(sa) = sa else {
-            return self.stray();
-        };
-        let chosen = match choose_ike(&defaults.ike, &defaults.auths, sa) {
-            Ok(chosen) => chosen,
-            Err(no) => {
-                let failure = explain::no_ike_proposal(datagram.path.remote, &no);
-                return self.no_proposal(now, &datagram, failure);
-            }
-        };
-        if !self.make_room(now, &defaults) {
-            return self.refused();
-        }
-        let first = (header.initiator_spi, address);
-        let (key, cookie) = self.open(Some(first), None);
-        let begin = |cx: &mut Cx<'_>| Responder::begin(cx, defaults, (&datagram, &message), (chosen, cookie));
-        self.run(now, key, begin);
-    }
-
-    /// Where there are too many half-open ones, the oldest goes whose peer has not answered.
-    fn make_room(&mut self, now: Instant, defaults: &ResponderDefaults) -> bool {
-        if self.half_open.len() < defaults.half_open_limit {
-            return true;
-        }
-        let Some(oldest) = self.half_open.oldest() else {
-            return false;
-        };
-        self.shared.counters.evicted = self.shared.counters.evicted.saturating_add(1);
-        self.step(now, oldest, |_, _| Next::failed(explain::half_open(adit_core::Step::IkeInit)));
-        true
-    }
-
-    /// Nothing of an offer is acceptable: the peer hears it, and so does whoever reads the log, once a second.
-    fn no_proposal(&mut self, now: Instant, datagram: &Datagram, failure: Failure) {
-        self.refused();
-        let cookies = (datagram.header.initiator_spi, self.shared.entropy.public_u64().max(1));
-        let header = header(cookies, ExchangeType::INFORMATIONAL_V1, Flags(0), 0);
-        // [2408:5.4-1]
-        if let Ok(payload) = clear(&header, &[error(NotifyKind::NO_PROPOSAL_CHOSEN)])
-            && payload.len() <= datagram.bytes.len()
-        {
-            let path = datagram.path;
-            self.shared.out.push_back(Output::Transmit(Transmit { path, payload }));
-        }
-        if self.refused_at.is_none_or(|at| now.since(at) >= REFUSAL) {
-            self.refused_at = Some(now);
-            let sa = SaId(self.shared.fresh_id(usize::MAX));
-            self.shared.out.push_back(Output::Event { sa, event: Event::Closed(Err(failure)) });
-        }
-    }
-
     const fn stray(&mut self) {
         self.shared.counters.stray = self.shared.counters.stray.saturating_add(1);
     }
@@ -319,11 +243,12 @@ impl Endpoint {
             first_contact: false,
             deadline: None,
             peer: None,
+            dialled: None,
             fragments: None,
             state: None,
         });
         if let Some(of) = heir_of {
-            self.heirs.insert(of, key);
+            self.heirs.insert((of, key));
         }
         if let Some((cookie, address)) = first {
             self.half_open.insert(cookie, address, key);
@@ -402,11 +327,14 @@ impl Endpoint {
             }
             return self.run(now, key, |cx| Up::begin(cx, stands));
         };
-        if stands.initial_contact && heir_of.is_none() {
+        if stands.initial_contact {
             self.step(now, old, |state, cx| match state {
                 State::Up(up) => up.replaced(cx),
                 other => Next::State(other),
             });
+            if heir_of.is_some() {
+                return self.remove(key);
+            }
             return self.run(now, key, |cx| Up::begin(cx, stands));
         }
         let ours = if stands.initiator { stands.channel.cookies.0 } else { stands.channel.cookies.1 };
@@ -427,9 +355,12 @@ impl Endpoint {
         let Some(slot) = self.slots.get(key) else {
             return;
         };
-        let (sa, heir_of) = (slot.sa, slot.heir_of);
+        let (sa, heir_of, theirs) = (slot.sa, slot.heir_of, slot.first.is_some());
         self.remove(key);
         match (heir_of, result) {
+            // Whoever has begun it: nobody has been dialled.
+            (Some(_), _) if theirs => {}
+
             (None, result) => {
                 self.abandon_heirs(sa);
                 self.shared.out.push_back(Output::Event { sa, event: Event::Closed(result) });
@@ -441,7 +372,8 @@ impl Endpoint {
 
     /// What makes a new ISAKMP SA for a connection that is gone has no use.
     fn abandon_heirs(&mut self, sa: SaId) {
-        if let Some(key) = self.heirs.remove(&sa) {
+        let all = self.heirs.range((sa, 0)..=(sa, usize::MAX)).map(|(_, key)| *key);
+        for key in all.collect::<Vec<_>>() {
             self.remove(key);
         }
     }
@@ -458,6 +390,7 @@ impl Endpoint {
         };
         let deadline = state.deadline().map(|(at, _)| at);
         let is_up = matches!(state, State::Up(_));
+        let dialled = if let State::Up(up) = &state { up.dialled_at() } else { None };
         let known: Option<Vec<(u64, u64)>> = match &state {
             State::Up(up) => Some(up.our_cookies().collect()),
             State::Initiator(_) | State::Responder(_) => None,
@@ -487,6 +420,12 @@ impl Endpoint {
                 self.half_open.remove(cookie, address);
             }
         }
+        if slot.dialled != dialled {
+            if let Some(old) = core::mem::replace(&mut slot.dialled, dialled) {
+                self.dialled.remove(&(old, key));
+            }
+            self.dialled.extend(dialled.map(|at| (at, key)));
+        }
         if slot.peer != peer {
             if let Some(old) = core::mem::replace(&mut slot.peer, peer.clone())
                 && self.peers.get(&old) == Some(&key)
@@ -508,10 +447,11 @@ impl Endpoint {
                 self.cookies.remove(&cookie);
             }
         }
-        if let Some(of) = slot.heir_of
-            && self.heirs.get(&of) == Some(&key)
-        {
-            self.heirs.remove(&of);
+        if let Some(of) = slot.heir_of {
+            self.heirs.remove(&(of, key));
+        }
+        if let Some(at) = slot.dialled {
+            self.dialled.remove(&(at, key));
         }
         if let Some(at) = slot.deadline {
             self.deadlines.remove(&(at, key));

@@ -124,6 +124,12 @@ pub(crate) fn wrong_identity(wanted: &Identity, got: &Identity) -> Failure {
         .hint(format!("if that is the right server, set  remote-id = \"{got}\"  in the profile"))
 }
 
+/// Who has dialled us has the key of a server that we have dialled, but says that it is another.
+pub(crate) fn another(dialled: &Identity, got: &Identity) -> Failure {
+    let text = format!("the server would renew the connection as {got}, and was dialled as {dialled}");
+    Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text)
+}
+
 /// A peer could not prove who it is.
 pub(crate) fn client_unproven(psk: bool) -> Failure {
     let (text, hint) = if psk {

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `endpoint` | demultiplexing by cookies, limits of what peers have begun, one list of deadlines | 2408 §5.2 |
 //! | `initiator`, `responder` | Main Mode, Aggressive Mode as initiator: what is consumed by what ends it | 2409 §5.1, §5.4 |
+//! | `dialled` | Main Mode of a peer that we have dialled | |
 //! | `up` | a connection: its ISAKMP SAs and CHILD_SAs, Quick Modes of both ends | 2409 §5.5 |
 //! | `up/informational` | Delete, dead peer detection, what peers say | 2409 §5.7, 3706 |
 //! | `channel` | keys and protection | 2409 §5, appendix B |
@@ -34,9 +35,13 @@
 //!   before, except where the answer to `Ask::Install` has not been given yet.
 //! - A peer that comes in again without saying INITIAL-CONTACT goes on with the CHILD_SAs that it has: the new one's name
 //!   is closed, and the old one's says `Event::Rekeyed`.
+//! - So does one that we have dialled and that dials us in turn, with or without `ResponderDefaults`: the Asks of that are
+//!   those of the connection, as if we had dialled once more, but for `Ask::Psk`, which is a responder's. Where peers may dial
+//!   anyway, they are heard first: who offers what `ResponderDefaults` allow is a new client.
 
 pub mod api;
 mod channel;
+mod dialled;
 mod endpoint;
 mod explain;
 mod fragments;

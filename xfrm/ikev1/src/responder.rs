@@ -11,6 +11,7 @@ use adit_isakmp::{ExchangeType, Flags};
 
 use crate::api::{Answer, Ask, AskId, AuthMethod, Event, ResponderConfig, ResponderDefaults, Timer};
 use crate::channel::{Agreed, Channel, Material, clear, header};
+use crate::dialled::Dialled;
 use crate::explain;
 use crate::initiator::{Theirs, certificates, choose, lifetime, requests};
 use crate::initiator::{value_and_nonce, wanted_authorities};
@@ -22,6 +23,8 @@ use crate::vendor::{self, Peer};
 /// One phase 1 of a peer's.
 pub(crate) struct Responder {
     defaults: Arc<ResponderDefaults>,
+    /// We have dialled it before.
+    dialled: Option<Dialled>,
     cookies: (u64, u64),
     path: Path,
     peer: Peer,
@@ -79,7 +82,7 @@ impl Responder {
     /// Answers a first message with the choice. It has been let in.
     pub(crate) fn begin(
         cx: &mut Cx<'_>,
-        defaults: Arc<ResponderDefaults>,
+        (defaults, dialled): (Arc<ResponderDefaults>, Option<Dialled>),
         (datagram, message): (&Datagram, &Message),
         (chosen, cookie): (ChosenIke, u64),
     ) -> Next {
@@ -96,11 +99,14 @@ impl Responder {
             Ok(bytes) => vec![bytes],
             Err(failure) => return Next::failed(failure),
         };
-        cx.event(Event::Incoming { path: datagram.path });
+        if dialled.is_none() {
+            cx.event(Event::Incoming { path: datagram.path });
+        }
         cx.transmit_all(datagram.path, &answer);
         let until = cx.now + defaults.timing.half_open;
         Next::State(State::Responder(Box::new(Self {
             defaults,
+            dialled,
             cookies,
             path: datagram.path,
             peer,
@@ -160,7 +166,10 @@ impl Responder {
             },
             (Stage::Connection { ask, keyed, theirs }, Answer::Connection(config)) if ask == id => {
                 match config {
-                    Ok(config) => self.chosen(cx, keyed, *theirs, config),
+                    Ok(config) => {
+                        let identity = theirs.identity.clone();
+                        self.chosen(cx, keyed, (*theirs, identity), config)
+                    }
                     Err(failure) => self.refuse(cx, &keyed, NotifyKind::INVALID_ID_INFORMATION, failure),
                 }
             }
@@ -193,6 +202,11 @@ impl Responder {
             Stage::Second | Stage::Secrets(_) => explain::half_open(Step::IkeInit),
             _ => explain::half_open(Step::Authenticate),
         })
+    }
+
+    /// Whether we say that there is a NAT where none is.
+    fn forces(&self) -> bool {
+        self.dialled.as_ref().is_some_and(|d| d.config.force_encapsulation)
     }
 
     pub(crate) const fn deadline(&self) -> (Instant, Timer) {
@@ -229,7 +243,7 @@ impl Responder {
         self.stage = Stage::Secrets(Box::new(Secrets {
             ni,
             xi,
-            nat: nat.filter(|_| natt).unwrap_or_default(),
+            nat: Nat { forced: natt && self.forces(), ..nat.filter(|_| natt).unwrap_or_default() },
             wanted: wanted_authorities(&message),
             third: datagram.bytes,
             encapsulate,
@@ -253,7 +267,7 @@ impl Responder {
         if self.chosen.auth == AuthMethod::RsaSignatures {
             payloads.extend(requests(&self.defaults.authorities));
         }
-        let how = (self.peer, false);
+        let how = (self.peer, self.forces());
         payloads.extend(natt::payloads(&*cx.shared.crypto, prf, self.cookies, self.path, how));
         let header = header(self.cookies, ExchangeType::IDENTITY_PROTECTION, Flags(0), 0);
         let answer = match clear(&header, &payloads) {
@@ -300,6 +314,17 @@ impl Responder {
         keyed.wanted.extend(wanted_authorities(&message));
         // [3947:4-2]
         (keyed.fifth, keyed.from) = (datagram.bytes, datagram.path);
+        if let Some(dialled) = &self.dialled {
+            let (identity, config) = (dialled.identity(&theirs, self.chosen.auth), dialled.responder());
+            return match identity {
+                Ok(identity) => self.chosen(cx, keyed, (theirs, identity), Box::new(config)),
+                Err(why) => {
+                    // It has the key: what it says is worth to be told.
+                    cx.event(Event::RekeyRefused { child: None, why: why.clone() });
+                    self.refuse(cx, &keyed, NotifyKind::INVALID_ID_INFORMATION, why)
+                }
+            };
+        }
         let question =
             Ask::Connection { remote: theirs.identity.clone(), auth: self.chosen.auth, path: datagram.path };
         let ask = cx.ask(question);
@@ -327,10 +352,9 @@ impl Responder {
         mut self: Box<Self>,
         cx: &mut Cx<'_>,
         keyed: Box<Keyed>,
-        theirs: Theirs,
+        (theirs, identity): (Theirs, Identity),
         config: Box<ResponderConfig>,
     ) -> Next {
-        let identity = theirs.identity.clone();
         if self.chosen.auth == AuthMethod::Psk {
             return self.sign(cx, keyed, config, identity);
         }

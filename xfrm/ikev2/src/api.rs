@@ -186,6 +186,9 @@ pub enum Ask {
         path: Path,
         /// It wants to prove itself by EAP (RFC 7296 §2.16): who it is comes out there, and `remote` may be anything.
         eap: bool,
+        /// Our side of what it asks for in transport mode (USE_TRANSPORT_MODE), as it says it: behind a NAT only protocols and
+        /// ports mean something. Empty: it does not ask for that.
+        transport: Vec<TrafficSelector>,
     },
     /// A responder's: may this session go on, whose ticket somebody has presented (RFC 5723)? Nothing has been
     /// authenticated. → [`Answer::Connection`], with the identity that it had.

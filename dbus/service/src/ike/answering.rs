@@ -21,17 +21,20 @@ impl<C: ?Sized> Answering<C> {
         Self { contexts: HashMap::new(), server: None, listen: Vec::new() }
     }
 
-    /// Takes note of who has dialled.
+    /// Takes note of who has dialled, or whom a peer has come to beside the server.
     pub(super) fn dialled(&mut self, sa: SaId, context: Arc<C>) {
         self.contexts.insert(sa, context);
     }
 
-    /// From here on the server answers for those who come, on these addresses; `None`: nobody comes any more. Peers that are
-    /// already in keep the context they came in with.
-    pub(super) fn serve(&mut self, server: Option<(Vec<IpAddr>, Arc<C>)>) {
-        let (listen, server) = server.unzip();
-        self.listen = listen.unwrap_or_default();
+    /// From here on the server answers for those who come; `None`: nobody comes to it any more. Peers that are already in keep
+    /// the context they came in with.
+    pub(super) fn serve(&mut self, server: Option<Arc<C>>) {
         self.server = server.or(self.server.take());
+    }
+
+    /// They come on these addresses; empty: on all.
+    pub(super) fn listen(&mut self, addresses: Vec<IpAddr>) {
+        self.listen = addresses;
     }
 
     /// A first message (whose responder SPI, or cookie, is zero) is heard only on the server's own addresses; everything else

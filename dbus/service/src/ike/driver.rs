@@ -16,8 +16,9 @@ use futures_util::future::poll_immediate;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answering::Answering;
+use super::responders::{Beside, Responders};
 use super::sockets::{IkeSockets, MAX_DATAGRAM, Taken};
-use super::v1::{self, V1, V1Context, V1Listen};
+use super::v1::{self, V1, V1Context};
 use crate::clock;
 
 /// Datagrams taken from one socket before others and the answers get their turn.
@@ -68,6 +69,7 @@ enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn SaContext>, oneshot::Sender<SaId>),
     Input(Input),
     Responder(Option<(Listen, Arc<dyn SaContext>)>),
+    Beside(Option<(Beside, Arc<dyn SaContext>)>),
     Answer(AskId, Answer),
     V1(v1::Command),
 }
@@ -120,8 +122,16 @@ impl IkeDriver {
         let _ = self.commands.send(Command::Responder(responder));
     }
 
+    /// Lets peers in that ask for what is protected beside the server, with `context` to answer for them; `None`: no longer.
+    pub fn set_beside(&self, beside: Option<(Beside, Arc<dyn SaContext>)>) {
+        let _ = self.commands.send(Command::Beside(beside));
+    }
+
     /// Lets peers in by IKEv1, likewise.
-    pub fn set_v1_responder(&self, responder: Option<(V1Listen, Arc<dyn V1Context>)>) {
+    pub fn set_v1_responder(
+        &self,
+        responder: Option<(adit_ikev1::api::ResponderDefaults, Arc<dyn V1Context>)>,
+    ) {
         let _ = self.commands.send(Command::V1(v1::Command::Responder(responder)));
     }
 
@@ -168,6 +178,7 @@ pub fn start(
         crypto,
         sockets,
         answering: Answering::new(),
+        responders: Responders::default(),
         answers: tx.downgrade(),
     };
     tokio::spawn(task.run(rx));
@@ -180,6 +191,7 @@ struct Task {
     crypto: Arc<dyn CryptoProvider>,
     sockets: Arc<IkeSockets>,
     answering: Answering<dyn SaContext>,
+    responders: Responders,
     answers: mpsc::WeakUnboundedSender<Command>,
 }
 
@@ -229,13 +241,22 @@ impl Task {
             },
             Command::V1(command) => self.v1.command(command),
             Command::Responder(responder) => {
-                let (defaults, server) =
-                    responder.map(|(listen, server)| (listen.defaults, (listen.addresses, server))).unzip();
-                self.endpoint.set_responder(defaults);
+                let (listen, server) = responder.unzip();
+                self.responders.set_server(listen);
                 self.answering.serve(server);
+                self.listen();
+            }
+            Command::Beside(beside) => {
+                self.responders.set_beside(beside);
+                self.listen();
             }
             Command::Answer(id, answer) => self.endpoint.handle(clock::now(), Input::Answer { id, answer }),
         }
+    }
+
+    fn listen(&mut self) {
+        self.endpoint.set_responder(self.responders.defaults());
+        self.answering.listen(self.responders.addresses());
     }
 
     fn datagram(&mut self, path: Path, payload: Vec<u8>) {
@@ -299,10 +320,15 @@ impl Task {
                 let crypto = Arc::clone(&self.crypto);
                 key_exchange(method, move || Answer::Encapsulated(crypto.encapsulate(method, &peer)))
             }
-            other => match self.answering.of(sa) {
-                Some(context) => context.ask(sa, other),
-                None => return,
-            },
+            other => {
+                if let Some(context) = self.responders.beside(&other) {
+                    self.answering.dialled(sa, context);
+                }
+                match self.answering.of(sa) {
+                    Some(context) => context.ask(sa, other),
+                    None => return,
+                }
+            }
         };
         let answers = self.answers.clone();
         let later = move |answer| {

@@ -2,9 +2,11 @@
 
 mod answering;
 mod driver;
+mod responders;
 mod sockets;
 mod v1;
 
 pub use driver::{IkeDriver, Listen, Pending, SaContext, WeakIkeDriver, start};
+pub use responders::Beside;
 pub use sockets::{IkeSockets, Ports};
-pub use v1::{V1Context, V1Listen};
+pub use v1::V1Context;

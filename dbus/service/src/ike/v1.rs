@@ -1,6 +1,5 @@
 //! IKEv1 beside IKEv2, on the same sockets: the major version in a message's header tells whose it is.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_core::{Entropy, Path};
@@ -25,18 +24,10 @@ pub trait V1Context: Send + Sync {
     fn event(&self, sa: SaId, event: Event);
 }
 
-/// What peers that dial us by IKEv1 meet.
-pub struct V1Listen {
-    /// For the core.
-    pub defaults: ResponderDefaults,
-    /// Addresses of this host on which they may; empty: all.
-    pub addresses: Vec<IpAddr>,
-}
-
 /// What may be asked of it.
 pub(super) enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn V1Context>, oneshot::Sender<SaId>),
-    Responder(Option<(V1Listen, Arc<dyn V1Context>)>),
+    Responder(Option<(ResponderDefaults, Arc<dyn V1Context>)>),
     Answer(AskId, Answer),
 }
 
@@ -81,9 +72,7 @@ impl V1 {
     }
 
     pub(super) fn datagram(&mut self, path: Path, payload: Vec<u8>) {
-        if self.answering.hears(&path, &payload) {
-            self.handle(Input::Datagram { path, payload });
-        }
+        self.handle(Input::Datagram { path, payload });
     }
 
     pub(super) fn command(&mut self, command: Command) {
@@ -97,9 +86,9 @@ impl V1 {
                 }
             }
             Command::Responder(responder) => {
-                let (defaults, server) =
-                    responder.map(|(listen, server)| (listen.defaults, (listen.addresses, server))).unzip();
+                let (defaults, server) = responder.unzip();
                 self.endpoint.set_responder(defaults);
+                // The core knows on which addresses, and whom we have dialled it hears everywhere.
                 self.answering.serve(server);
             }
             Command::Answer(id, answer) => self.handle(Input::Answer { id, answer }),

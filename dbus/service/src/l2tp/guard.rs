@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use adit_core::{Failure, FailureCode, Identity, Prefix, Secret, Step};
+use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
 use adit_ikev1::api::{Answer, Ask, AuthMethod, ChildMode, Event, ResponderConfig, ResponderDefaults, SaId};
 use adit_l2tp::{Association, PORT};
 use adit_ppp_kernel::L2tpOwners;
@@ -22,13 +22,13 @@ use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
 use super::engine::WeakOrders;
 use super::ipsec::{UDP, esp_proposals, note, others, selector};
-use super::protected_mtu;
+use super::{by_ikev2, protected_mtu};
 use crate::blocking::blocking;
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::esp::{Limits, Numbers, Sad};
 use crate::host::{Change, MARK, MARK_MASK};
-use crate::ike::{IkeDriver, Pending, Ports, V1Context, V1Listen};
+use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
 
@@ -46,7 +46,6 @@ pub(crate) struct Guard {
     keeper: Arc<Keeper>,
     blocks: Vec<PolicyId>,
     defaults: ResponderDefaults,
-    addresses: Vec<IpAddr>,
 }
 
 impl Guard {
@@ -79,8 +78,7 @@ impl Guard {
             door: daemon.xfrm(),
             keeper: Arc::new(keeper),
             blocks: policies.iter().map(|p| p.id).collect(),
-            defaults: defaults(server, rule),
-            addresses: addresses.iter().copied().filter(|a| !a.is_unspecified()).collect(),
+            defaults: defaults(server, rule, addresses),
         };
         let door = daemon.xfrm();
         let asked = move || door.update_policies(&policies).map_err(Failure::from);
@@ -98,8 +96,13 @@ impl Guard {
         let certificates = self.keeper.certificates();
         let authorities = certificates.map(|known| known.authorities()).unwrap_or_default();
         let defaults = ResponderDefaults { authorities, ..self.defaults.clone() };
-        let listen = V1Listen { defaults, addresses: self.addresses.clone() };
-        self.ike.set_v1_responder(Some((listen, Arc::clone(&self.keeper) as _)));
+        if self.keeper.rule.ikev1 {
+            self.ike.set_v1_responder(Some((defaults, Arc::clone(&self.keeper) as _)));
+        }
+        if self.keeper.rule.ikev2 {
+            let beside = by_ikev2::beside(&self.defaults, &self.keeper.rule);
+            self.ike.set_beside(Some((beside, Arc::clone(&self.keeper) as _)));
+        }
     }
 
     /// Has other certificates for whoever comes next.
@@ -142,6 +145,7 @@ impl Guard {
     /// so may still send: the next start of the daemon, or of the server, has them.
     pub(crate) async fn end(&self, over: bool) {
         self.ike.set_v1_responder(None);
+        self.ike.set_beside(None);
         let all: Vec<SaId> = self.keeper.guests().keys().copied().collect();
         all.iter().for_each(|sa| self.ike.close(*sa));
         let _ = tokio::time::timeout(FAREWELL, until(&self.keeper.left, || self.keeper.guests().is_empty()))
@@ -164,7 +168,7 @@ impl Guard {
     }
 }
 
-fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
+fn defaults(server: &ServerConfig, rule: &IpsecRule, addresses: &[IpAddr]) -> ResponderDefaults {
     let half_open = usize::try_from(server.limits.half_open).unwrap_or(usize::MAX);
     ResponderDefaults {
         ike: suites::ike_proposals(&rule.ike, rule.legacy),
@@ -173,6 +177,7 @@ fn defaults(server: &ServerConfig, rule: &IpsecRule) -> ResponderDefaults {
             .filter_map(|(allowed, method)| allowed.then_some(method))
             .collect(),
         authorities: Vec::new(),
+        addresses: addresses.iter().copied().filter(|a| !a.is_unspecified()).collect(),
         half_open_limit: half_open,
         half_open_per_address: (half_open / 4).max(1),
         limit: usize::try_from(server.limits.clients).unwrap_or(usize::MAX),
@@ -253,13 +258,13 @@ fn blocks(addresses: &[IpAddr], reqid: u32) -> Vec<Policy> {
 }
 
 /// Who answers for clients.
-struct Keeper {
+pub(super) struct Keeper {
     /// Of all clients that have no certificate.
-    key: Option<Secret>,
+    pub(super) key: Option<Secret>,
     /// For the others.
     certificates: RwLock<Option<Arc<Certificates>>>,
-    sad: Sad,
-    rule: IpsecRule,
+    pub(super) sad: Sad,
+    pub(super) rule: IpsecRule,
     /// Each client has a mark.
     marks: bool,
     engine: OnceLock<WeakOrders>,
@@ -284,7 +289,7 @@ impl Keeper {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn numbers_of(&self, sa: SaId) -> Numbers {
+    pub(super) fn numbers_of(&self, sa: SaId) -> Numbers {
         let numbers = || Numbers { marked: self.marks, ..self.sad.numbers() };
         let fresh = || Known { numbers: numbers(), up: None, mark: None };
         self.guests().entry(sa).or_insert_with(fresh).numbers
@@ -310,7 +315,22 @@ impl Keeper {
         }
     }
 
-    fn is_gone(&self, sa: SaId, why: Result<(), Failure>) {
+    /// Its IPsec stands: its tunnel may come.
+    pub(super) fn is_in(&self, sa: SaId, up: Agreed) {
+        info!(from = %up.path.remote, id = %up.remote_id, by = %up.auth, ike = %up.ike, esp = %up.esp,
+              "L2TP: {}: a client's tunnel may come", up.by);
+        let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
+        self.guests().insert(sa, Known { numbers, up: Some(Box::new(up)), mark });
+    }
+
+    /// It is there now.
+    pub(super) fn is_at(&self, sa: SaId, path: Path, encapsulated: bool) {
+        if let Some(up) = self.guests().get_mut(&sa).and_then(|known| known.up.as_mut()) {
+            (up.path, up.encapsulated) = (path, encapsulated);
+        }
+    }
+
+    pub(super) fn is_gone(&self, sa: SaId, by: &str, why: Result<(), Failure>) {
         let known = self.guests().remove(&sa);
         self.left.notify_waiters();
         self.is_bare(known.as_ref().and_then(|known| self.mark(sa, known)), why.as_ref().err());
@@ -318,10 +338,10 @@ impl Keeper {
         let said = why.peer.as_deref().unwrap_or_default();
         let hint = why.hint.as_deref().unwrap_or_default();
         match known.and_then(|known| known.up) {
-            Some(up) => info!(from = %up.path.remote, code = %why.code, said, "L2TP: IKEv1: {why}"),
+            Some(up) => info!(from = %up.path.remote, code = %why.code, said, "L2TP: {by}: {why}"),
             None => {
                 if let Some(kept_back) = self.strangers.may_tell(clock::now()) {
-                    info!(code = %why.code, said, kept_back, hint, "L2TP: IKEv1: {why}");
+                    info!(code = %why.code, said, kept_back, hint, "L2TP: {by}: {why}");
                 }
             }
         }
@@ -363,26 +383,19 @@ impl V1Context for Keeper {
     fn event(&self, sa: SaId, event: Event) {
         note(&self.sad, sa, &event);
         match event {
-            Event::Established(up) => {
-                info!(from = %up.path.remote, id = %up.remote_id, by = %up.auth, ike = %up.ike, esp = %up.child.esp,
-                      "L2TP: IKEv1: a client's tunnel may come");
-                let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
-                let up = Some(Box::new(Agreed::from(&*up)));
-                self.guests().insert(sa, Known { numbers, up, mark });
-            }
-            Event::PathChanged { path, encapsulated } => {
-                if let Some(up) = self.guests().get_mut(&sa).and_then(|known| known.up.as_mut()) {
-                    (up.path, up.encapsulated) = (path, encapsulated);
-                }
-            }
-            Event::ChildRefused { why } | Event::RekeyRefused { why, .. } => {
-                let hint = why.hint.as_deref().unwrap_or_default();
-                info!(code = %why.code, hint, "L2TP: IKEv1: {why}");
-            }
-            Event::Closed(why) => self.is_gone(sa, why),
+            Event::Established(up) => self.is_in(sa, Agreed::from(&*up)),
+            Event::PathChanged { path, encapsulated } => self.is_at(sa, path, encapsulated),
+            Event::ChildRefused { why } | Event::RekeyRefused { why, .. } => refused("IKEv1", &why),
+            Event::Closed(why) => self.is_gone(sa, "IKEv1", why),
             _ => {}
         }
     }
+}
+
+/// A client has asked for what it does not get, or does not give what it is asked for.
+pub(super) fn refused(by: &str, why: &Failure) {
+    let hint = why.hint.as_deref().unwrap_or_default();
+    info!(code = %why.code, hint, "L2TP: {by}: {why}");
 }
 
 #[cfg(test)]

@@ -45,7 +45,13 @@ fn peer(user: &str) -> Peer {
 
 /// Types one password as `user`, which is refused, and says nothing more.
 async fn leave(server: &Server, sa: u64, user: &str, typed: &str) {
-    let ask = Ask::Connection { remote: id("192.0.2.9"), asked: None, path: path(), eap: true };
+    let ask = Ask::Connection {
+        remote: id("192.0.2.9"),
+        asked: None,
+        path: path(),
+        eap: true,
+        transport: Vec::new(),
+    };
     let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
     let (mut peer, mut entropy, mut packet) = (peer(user), OsEntropy::new(), None);
     for _ in 0..20 {
@@ -71,7 +77,13 @@ pub(super) async fn speak(
     user: &str,
     typed: &[&str],
 ) -> Result<(String, String), Failure> {
-    let ask = Ask::Connection { remote: id("192.0.2.9"), asked: None, path: path(), eap: true };
+    let ask = Ask::Connection {
+        remote: id("192.0.2.9"),
+        asked: None,
+        path: path(),
+        eap: true,
+        transport: Vec::new(),
+    };
     let Answer::Connection(Ok(config)) = server.ask(sa, ask).await else { panic!("no connection") };
     assert!(matches!(config.remote_auth, RemoteAuth::Eap { .. }));
     let (mut peer, mut typed, mut entropy) = (peer(user), typed.iter(), OsEntropy::new());
@@ -146,7 +158,8 @@ async fn who_leaves_after_a_refusal_left_because_of_it() {
 
 /// Speaks EAP-TLS with a certificate of `ca` in that name; the `[[connection]]` that lets it in.
 async fn show(server: &Server, sa: u64, (ours, theirs): (&Ca, &Ca), name: &str) -> Result<String, Failure> {
-    let ask = Ask::Connection { remote: id(name), asked: None, path: path(), eap: true };
+    let ask =
+        Ask::Connection { remote: id(name), asked: None, path: path(), eap: true, transport: Vec::new() };
     let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
     let (certificate, key) = ours.client(name);
     let der = certificate.der().to_vec();
@@ -205,7 +218,13 @@ async fn a_certificate_lets_in_by_its_own_authority_only() {
     // The authority of guests can't speak for staff, whoever says so.
     assert!(shown(3, &guests, "alice@example.com").await.is_err());
     assert!(shown(4, &staff, "gast@guests.example").await.is_err());
-    let claims = Ask::Connection { remote: id("gast@guests.example"), asked: None, path: path(), eap: true };
+    let claims = Ask::Connection {
+        remote: id("gast@guests.example"),
+        asked: None,
+        path: path(),
+        eap: true,
+        transport: Vec::new(),
+    };
     let Answer::Connection(Ok(_)) = server.ask(5, claims).await else { panic!("no connection") };
     let path = server.inner.guest(SaId(5)).facts().path.unwrap();
     let failure = server.inner.admitted(SaId(5), 1, path, id("alice@example.com")).err().unwrap();

@@ -51,7 +51,8 @@ fn up(remote: Identity, resumable: bool) -> Event {
 
 impl Server {
     async fn come_in(&self, sa: u64, who: &str) {
-        let ask = Ask::Connection { remote: id(who), asked: None, path: path(), eap: false };
+        let ask =
+            Ask::Connection { remote: id(who), asked: None, path: path(), eap: false, transport: Vec::new() };
         let Answer::Connection(Ok(_)) = self.ask(sa, ask).await else { panic!("no connection") };
         self.inner.event(SaId(sa), up(id(who), true));
     }
@@ -145,7 +146,13 @@ async fn a_certificate_has_to_be_good_still() {
     for (sa, claim, good) in
         [(1, ca.claim("alice@example.com"), true), (2, ca.claim_until("alice@example.com", 2020), false)]
     {
-        let ask = Ask::Connection { remote: id("alice@example.com"), asked: None, path: path(), eap: false };
+        let ask = Ask::Connection {
+            remote: id("alice@example.com"),
+            asked: None,
+            path: path(),
+            eap: false,
+            transport: Vec::new(),
+        };
         let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
         // Whatever was said of it when it came: what counts is what it is now.
         let Answer::Verified(_) = server.ask(sa, claim).await else { panic!("another answer") };

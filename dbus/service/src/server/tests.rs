@@ -224,7 +224,13 @@ impl Server {
     /// The name of the connection that a peer gets.
     async fn connection(&self, sa: u64, remote: &str) -> Result<String, adit_core::Failure> {
         let path = path();
-        match self.ask(sa, Ask::Connection { remote: id(remote), asked: None, path, eap: false }).await {
+        match self
+            .ask(
+                sa,
+                Ask::Connection { remote: id(remote), asked: None, path, eap: false, transport: Vec::new() },
+            )
+            .await
+        {
             Answer::Connection(Ok(config)) => {
                 if let RemoteAuth::Certificate { authorities } = &config.remote_auth {
                     assert_eq!(authorities.len(), 1);

@@ -119,6 +119,7 @@ impl Script {
             ike,
             auths: vec![AuthMethod::Psk],
             authorities: Vec::new(),
+            addresses: Vec::new(),
             half_open_limit: 100,
             half_open_per_address: 10,
             limit: 100,

@@ -1,6 +1,7 @@
 //! Both ends in one process, over a network that loses, doubles and reorders by a seed.
 
 mod abuse;
+mod dialled;
 mod established;
 mod handshake;
 mod network;
@@ -220,6 +221,7 @@ pub(super) fn defaults() -> ResponderDefaults {
         ike: ike(IKE),
         auths: vec![AuthMethod::Psk, AuthMethod::RsaSignatures],
         authorities: vec![b"CA".to_vec()],
+        addresses: Vec::new(),
         half_open_limit: 100,
         half_open_per_address: 50,
         limit: 1000,

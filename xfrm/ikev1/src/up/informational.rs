@@ -136,9 +136,10 @@ impl Up {
         let isakmp = self.isakmp.remove(at);
         self.orphaned(cx, &isakmp);
         let old = isakmp.old_at.is_some_and(|at| at <= cx.now);
-        // Those before it are about to go, too.
+        // Those before it are about to go, too, unless the peer has made it while we made one.
         let newest = at == self.isakmp.len();
-        if newest && !old {
+        let another = self.config.is_some() && self.isakmp.iter().any(|i| !i.is_going());
+        if newest && !old && !another {
             return Fate::Over(Err(explain::peer_closed()));
         }
         Fate::On

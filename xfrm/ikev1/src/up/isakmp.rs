@@ -24,6 +24,10 @@ pub(crate) struct Isakmp {
     pub(crate) asked: Last,
     pub(crate) quick: Seen,
     pub(crate) informational: Seen,
+    /// Whether we have made it.
+    pub(crate) ours: bool,
+    /// When it came up.
+    pub(crate) since: Instant,
     /// When we make a new one in its place.
     pub(crate) rekey_at: Option<Instant>,
     /// That waits until no Quick Mode is under way; not longer than to `rekey_at`.
@@ -50,6 +54,8 @@ impl Isakmp {
             asked: Last::default(),
             quick: Seen::new(MOST_QUICK),
             informational: Seen::new(MOST_INFORMATIONAL),
+            ours: stands.initiator,
+            since: cx.now,
             rekey_at: if stands.initiator { cx.after_most_of(rekey) } else { None },
             waits: false,
             dies_at: stands.life.map(|life| cx.now + life),
@@ -69,6 +75,11 @@ impl Isakmp {
         // [2409:5.5-6]
         self.informational.add(id);
         self.channel.seal_informational(cx, id, payload).ok()
+    }
+
+    /// Whether it goes before its life is over.
+    pub(crate) fn is_going(&self) -> bool {
+        self.dies_at != self.life_ends
     }
 
     /// Our cookie and the peer's, in the order of the header.

@@ -11,7 +11,7 @@ mod theirs;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use adit_core::{Failure, Identity, Instant, Path};
@@ -20,6 +20,7 @@ use adit_isakmp::v1::proposal::Encapsulation;
 use adit_isakmp::{ExchangeType, IkeSuite};
 
 use crate::api::{Answer, AskId, AuthMethod, ChildId, Event, InitiatorConfig, Timer};
+use crate::dialled::Dialled;
 use crate::explain;
 use crate::natt::Nat;
 use crate::policy::Policy;
@@ -132,16 +133,24 @@ impl Up {
         self.dpd = None;
         self.nat = stands.nat;
         self.follow(cx, stands.channel.path);
-        let isakmp = Isakmp::new(cx, stands);
-        self.isakmp.push(isakmp);
-        self.redialled(cx);
+        for isakmp in &mut self.isakmp {
+            (isakmp.rekey_at, isakmp.waits) = (None, false);
+        }
+        let life = stands.life;
+        let mut isakmp = Isakmp::new(cx, stands);
         if initiator {
-            // Who has made the new one ends the old ones: later, as Quick Modes may be under way, and as the peer may still be
+            self.redialled(cx);
+        } else if self.config.is_some() {
+            // Whom we have dialled makes the next one, too, if it still wants to; its life must not end before there is one.
+            isakmp.rekey_at = life.map(|life| cx.now + life / 20 * 19);
+        }
+        self.isakmp.push(isakmp);
+        if initiator {
+            // Who has made the new one ends those it came from: later, as Quick Modes may be under way, and as the peer may still be
             // about to give its CHILD_SAs to the new one.
             let until = cx.now + REPLACED;
             let old = self.isakmp.len().saturating_sub(1);
-            for isakmp in self.isakmp.iter_mut().take(old) {
-                isakmp.rekey_at = None;
+            for isakmp in self.isakmp.iter_mut().take(old).filter(|i| i.ours) {
                 isakmp.dies_at = Some(isakmp.dies_at.map_or(until, |at| at.min(until)));
             }
         }
@@ -332,6 +341,19 @@ impl Up {
     /// that, since others have the same address, and perhaps the same identity (RFC 3947 §6).
     pub(crate) fn key(&self) -> (SocketAddr, Identity, Identity) {
         peer_key(self.path, self.nat, &self.policy.local_id, &self.remote_id)
+    }
+
+    /// Where the peer is that we have dialled.
+    pub(crate) fn dialled_at(&self) -> Option<IpAddr> {
+        self.config.as_ref().map(|_| self.path.remote.ip())
+    }
+
+    /// What the peer meets when it dials us at this address of ours, and since when the ISAKMP SA stands that it would renew.
+    /// `None`: we have not dialled it from there.
+    pub(crate) fn dialled(&self, local: IpAddr) -> Option<(Instant, Dialled)> {
+        let config = self.config.clone().filter(|_| self.path.local.ip() == local)?;
+        let since = self.isakmp.last()?.since;
+        Some((since, Dialled { config, remote_id: self.remote_id.clone() }))
     }
 
     /// What to dial with for a new ISAKMP SA: from where we are to where the peer is now.

@@ -1,6 +1,6 @@
 //! IKE_AUTH of a responder: who is it, and can it prove that (RFC 7296 §1.2, §2.15, §2.21.2)?
 
-use adit_core::{Failure, Identity, Secret, Step};
+use adit_core::{Failure, Identity, Secret, Step, TrafficSelector};
 use adit_isakmp::payload::{AuthMethod, Authentication, Identification, Notify, NotifyType};
 use adit_isakmp::{Message, Payload};
 
@@ -84,9 +84,19 @@ pub(super) fn begin(
     }
     handshake.asked = proof::asked_authorities(&message.payloads);
     let (path, eap) = (handshake.channel.path, auth.is_none());
-    let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap };
+    let transport = asked_transport(&message);
+    let ask = Ask::Connection { remote: remote.clone(), asked: wanted, path, eap, transport };
     let claim = Claim { handshake, asked, message, id, remote };
     Responder::asking(half, cx, ask, Phase::Choosing(Choosing { claim, auth }))
+}
+
+/// What of this side a peer asks for in transport mode (RFC 7296 §1.3.1).
+fn asked_transport(message: &Message) -> Vec<TrafficSelector> {
+    if message.notify(NotifyType::USE_TRANSPORT_MODE).is_none() {
+        return Vec::new();
+    }
+    let ours = message.payloads.iter().find_map(|p| if let Payload::TsR(ts) = p { Some(ts) } else { None });
+    ours.map(|ts| ts.ranges().collect()).unwrap_or_default()
 }
 
 /// The only word that a peer hears that was not let in.
