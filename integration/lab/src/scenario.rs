@@ -85,7 +85,8 @@ pub struct Network {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// Root of its own for what is not installed beside the others: `libreswan` (5.2), `strongswan-5.9.8` or `softether` (both Debian 12's).
+    /// Root of its own for what is not installed beside the others: `libreswan` (5.2), `strongswan-5.9.8` or `softether` (both Debian 12's),
+    /// `applet`.
     /// Its `/usr`, `/etc` and `/var` are then that root's, and so are the programs that its steps run.
     pub root: Option<String>,
     /// Its interfaces, in order.

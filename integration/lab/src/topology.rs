@@ -247,7 +247,7 @@ fn mounts(host: &Host, root: Option<&str>, work: &Path) -> Result<(), String> {
     let script = format!(
         "mount --bind {work} /mnt\n{}{}mount -t tmpfs -o mode=755 run /run\nmount -t tmpfs -o mode=1777 tmp /tmp\n\
          mount -t sysfs sysfs /sys\nmkdir -p /run/lock /run/dbus /var/log\n\
-         [ -e /var/run ] || ln -s /run /var/run\n{}",
+         [ -L /var/run ] || {{ rm -rf /var/run; ln -s /run /var/run; }}\n{}",
         overlay("etc"),
         overlay("var"),
         if root.is_empty() { String::new() } else { format!("mount --bind {root}/usr /usr\n") }

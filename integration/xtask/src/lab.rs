@@ -2,6 +2,7 @@
 
 mod debian;
 mod kernel;
+mod network_manager;
 mod peers;
 mod record;
 mod setup;
@@ -31,6 +32,7 @@ pub(crate) struct Options {
     release: bool,
     vm: bool,
     debian12: bool,
+    older_network_manager: bool,
     uml: bool,
     narrate: bool,
     record: bool,
@@ -51,7 +53,10 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
         }
         return Ok(());
     }
-    let chosen = options.choose(&folder)?;
+    let mut chosen = options.choose(&folder)?;
+    if options.older_network_manager {
+        network_manager::older(&mut chosen)?;
+    }
     let stage = stage::Stage::make(&chosen, options.release)?;
     let passed = match lacking(&chosen) {
         _ if options.uml => {
@@ -71,9 +76,12 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
                 true => (kernel::debian_12(image, &lab_folder().join("cache"))?, "Debian 12's kernel"),
                 false => (image, "Debian 13's kernel"),
             };
-            let accelerator = vm::Accelerator::probe(&image, &lab_folder().join("cache"));
+            let cache = lab_folder().join("cache");
+            let named = chosen.iter().flat_map(|s| s.host.values()).filter_map(|host| host.root.as_deref());
+            let roots = peers::on_demand(named, &image, &cache)?;
+            let accelerator = vm::Accelerator::probe(&image, &cache);
             println!("lab: in one VM with {kernel}, {accelerator}: {why}");
-            vm::run(&image, accelerator, &stage, &options.runner())
+            vm::run((&image, &roots), accelerator, &stage, &options.runner())
         }
     };
     if options.record {
@@ -108,13 +116,14 @@ impl Options {
                 "--release" => options.release = true,
                 "--vm" => options.vm = true,
                 "--debian12-kernel" => options.debian12 = true,
+                "--debian12-networkmanager" => options.older_network_manager = true,
                 "--uml" => options.uml = true,
                 "--narrate" => options.narrate = true,
                 "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
                     let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--debian12-kernel] \
-                        [--uml] [--narrate] [--record] [NAME…]";
+                        [--debian12-networkmanager] [--uml] [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
             }

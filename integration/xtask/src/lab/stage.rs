@@ -8,7 +8,7 @@ use std::{
 
 use adit_lab::scenario::Scenario;
 
-use super::lab_folder;
+use super::{lab_folder, network_manager};
 use crate::package;
 use crate::shell::{cargo, output, root, run, target};
 
@@ -53,6 +53,7 @@ impl Stage {
         }
         for scenario in scenarios {
             copy(&scenario.folder, &folder.join("scenarios"))?;
+            rewritten(&folder.join("scenarios").join(&scenario.name).join("scenario.toml"), scenario)?;
         }
         let packaging = root().join("packaging");
         if packaging.is_dir() {
@@ -147,6 +148,13 @@ fn build(scenarios: &[Scenario], release: bool) -> Result<Vec<PathBuf>, String> 
 
 /// Tests that ask the kernel for what this machine's may not have: what a scenario calls them, their package, their target.
 const TESTS: [(&str, &str, &str); 1] = [("adit-xfrm-kernel-tests", "adit-xfrm-kernel", "kernel")];
+
+/// A staged scenario as the options have changed it.
+fn rewritten(file: &Path, scenario: &Scenario) -> Result<(), String> {
+    let at = |e: std::io::Error| format!("{}: {e}", file.display());
+    let text = fs::read_to_string(file).map_err(at)?;
+    fs::write(file, network_manager::written(&text, scenario)).map_err(at)
+}
 
 fn needed(scenarios: &[Scenario], binary: &str) -> bool {
     scenarios.iter().any(|scenario| scenario.needs.binaries.iter().any(|needed| needed == binary))

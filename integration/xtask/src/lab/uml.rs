@@ -41,7 +41,7 @@ pub(super) fn run(image: &Image, cache: &Path, stage: &Stage, options: &[&str]) 
         return Err("lab: user-mode-linux runs in the lab's root, which only root mounts".to_owned());
     }
     let program = program(cache)?;
-    vm::prepare(stage, options)?;
+    vm::prepare(stage, options, &[])?;
     let console = stage.folder.join("console.log");
     let console = File::create(&console).map_err(|e| format!("{}: {e}", console.display()))?;
     let mut command = Command::new("setpriv");

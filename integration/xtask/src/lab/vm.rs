@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -71,22 +71,27 @@ impl Accelerator {
     }
 }
 
-/// Boots, runs the stage's scenarios, and passes their lines on.
+/// Boots, runs the stage's scenarios, and passes their lines on. Peers' roots that are not in the image are disks beside it.
 ///
 /// # Errors
 /// That scenarios failed, or that the VM did.
 pub(crate) fn run(
-    image: &Image,
+    (image, roots): (&Image, &[(&str, PathBuf)]),
     accelerator: Accelerator,
     stage: &Stage,
     options: &[&str],
 ) -> Result<(), String> {
-    prepare(stage, options)?;
+    prepare(stage, options, &roots.iter().map(|(name, _)| *name).collect::<Vec<_>>())?;
     let console = stage.folder.join("console.log");
     let mut command = qemu(accelerator, image, &format!("file:{}", console.display()), "");
     command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", image.root.display()));
     if let Some(modules) = &image.modules {
         command.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", modules.display()));
+    }
+    // The initrd counts virtio's disks; these are of another kind.
+    for (name, root) in roots {
+        let file = format!("file={},if=none,id={name},format=raw,snapshot=on", root.display());
+        command.arg("-drive").arg(file).arg("-device").arg(format!("nvme,drive={name},serial={name}"));
     }
     command.arg("-virtfs");
     command.arg(format!("local,path={},mount_tag=host,security_model=none", stage.folder.display()));
@@ -98,8 +103,8 @@ pub(crate) fn run(
 ///
 /// # Errors
 /// The file that can't be written.
-pub(super) fn prepare(stage: &Stage, options: &[&str]) -> Result<(), String> {
-    for (name, script) in [("guest.sh", BEGIN), ("run.sh", &script(stage, options))] {
+pub(super) fn prepare(stage: &Stage, options: &[&str], roots: &[&str]) -> Result<(), String> {
+    for (name, script) in [("guest.sh", BEGIN), ("run.sh", &script(stage, options, roots))] {
         let file = stage.folder.join(name);
         fs::write(&file, script).map_err(|e| format!("{}: {e}", file.display()))?;
     }
@@ -135,10 +140,18 @@ const BEGIN: &str = "cp /host/run.sh /run/run.sh\ncd /\nexec sh /run/run.sh\n";
 /// the share, and comes first, as what other scenarios leave running may hold the share in a mount namespace of its own. After a
 /// sleep ACPI does not turn the guest off any more, but a reset ends it, too, when the console has taken what was said (stty waits
 /// for that).
-fn script(stage: &Stage, options: &[&str]) -> String {
+fn script(stage: &Stage, options: &[&str], roots: &[&str]) -> String {
     let mut script =
         "exec > /dev/ttyS1 2>&1\nstty raw -echo < /dev/ttyS1\nmount -t tmpfs -o mode=755 lab /lab\ncode=0\n"
             .to_owned();
+    for name in roots {
+        // A disk is there some moments after its driver.
+        let _ = writeln!(
+            script,
+            "modprobe nvme; mkdir -p /roots/{name}; for n in $(seq 100); do \
+             mount -t ext4 -o ro LABEL={name} /roots/{name} 2>/dev/null && break; sleep 0.1; done"
+        );
+    }
     let sleeping = stage.sleeping(Path::new("/run/stage"), options);
     if let Some(arguments) = &sleeping {
         let _ = write!(
