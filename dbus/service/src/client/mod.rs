@@ -1,11 +1,13 @@
 //! A connection that we dial: from `up` to the last undo.
 
+mod adopt;
 mod asker;
 mod attempt;
 mod configuration;
 mod context;
 mod dhcp;
 mod eap;
+mod handing;
 mod handle;
 mod idle;
 mod install;
@@ -28,6 +30,7 @@ use crate::daemon::Daemon;
 use crate::registry::ConnectionId;
 pub(crate) use asker::{Asker, not_wanted};
 pub(crate) use eap::{Passwords, inner, method};
+pub(crate) use handing::may_be_handed_on;
 pub(crate) use handle::{After, Carried, Part};
 pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;
