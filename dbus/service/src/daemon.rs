@@ -4,7 +4,9 @@ mod always;
 mod boot;
 mod diagnose;
 mod gateways;
+mod handover;
 mod keys;
+mod links;
 mod person;
 mod required;
 
@@ -19,7 +21,7 @@ use adit_dbus_api::Traffic;
 use adit_ikev2::api::SaId;
 use adit_isakmp::v1::Provider as CryptoProvider;
 use adit_plan::gateways::Absent;
-use adit_profile::{LinkName, Profile, TunnelKind};
+use adit_profile::{Profile, TunnelKind};
 use adit_xfrm_kernel::{KernelXfrm, XfrmDoor};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -28,7 +30,8 @@ use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
 use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
-use crate::host::{Changes, Host, Journal, Kept, KernelHost, MARK, reconcile};
+use crate::handover::Handover;
+use crate::host::{Changes, Host, Journal, KernelHost, MARK};
 use crate::ike::{IkeDriver, IkeSockets, Ports, start};
 use crate::local::LocalNetworks;
 use crate::names::Names;
@@ -106,6 +109,8 @@ pub struct Daemon {
     radius: RadiusBook,
     /// A profile has `block = "always"`.
     blocks_always: AtomicBool,
+    /// What a process before has left.
+    handover: Handover,
     stopping: AtomicBool,
 }
 
@@ -158,8 +163,15 @@ impl Daemon {
             absent: Mutex::default(),
             radius: RadiusBook::new(),
             blocks_always: AtomicBool::new(false),
+            handover: Handover::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// With what the service manager has kept of the process before.
+    #[must_use]
+    pub fn with_handover(self, handover: Handover) -> Self {
+        Self { handover, ..self }
     }
 
     /// Where things are.
@@ -285,7 +297,7 @@ impl Daemon {
         let id = self.registry.add(facts);
         self.was_raised(&name, id);
         let daemon = Arc::clone(self);
-        let handle = client::start(Dial { id, profile, daemon, persistent: how.persistent });
+        let handle = client::start(Dial { id, profile, daemon, persistent: how.persistent, found: None });
         lock(&self.clients).insert(id, handle);
         Ok(id)
     }
@@ -510,15 +522,6 @@ impl Daemon {
         Ok(driver.clone())
     }
 
-    /// Undoes what a daemon that died left behind. IKE state lived in its memory only, so nothing can be adopted; what is
-    /// blocked always stands before anything else goes.
-    pub async fn reconcile(&self) {
-        let kept = Kept { journals: self.stand_blocked().await.into_iter().collect(), ..Kept::default() };
-        for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
-            warn!(%failure, "left by the daemon before, and not undone");
-        }
-    }
-
     /// Whether it is taking everything down.
     #[must_use]
     pub fn stopping(&self) -> bool {
@@ -530,6 +533,11 @@ impl Daemon {
         self.stopping.store(true, Ordering::Relaxed);
         self.leave_networks();
         let handles: Vec<ClientHandle> = lock(&self.clients).values().cloned().collect();
+        self.stop_all(handles).await;
+    }
+
+    /// Takes these connections down, and what others have dialled.
+    async fn stop_all(&self, handles: Vec<ClientHandle>) {
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
@@ -554,35 +562,6 @@ impl Daemon {
     /// The journal cannot be opened.
     pub fn changes(&self, name: &str) -> Result<Changes, Failure> {
         Ok(Changes::new(self.host(), Journal::open(&self.journal_folder(), name)?))
-    }
-
-    /// The name of an interface to be: `wanted`, or the first `aditN` that neither the kernel nor another connection of
-    /// ours has.
-    ///
-    /// # Errors
-    /// `wanted` is taken, or the kernel does not list its links.
-    pub async fn reserve_link_name(&self, wanted: LinkName<'_>) -> Result<String, Failure> {
-        let mut reserved = self.link_names.lock().await;
-        let links = self.doors.host.links().await?;
-        let taken = |name: &str| reserved.contains(name) || links.iter().any(|l| l.name == name);
-        let name = match wanted {
-            LinkName::Exactly(name) if taken(name) => {
-                let text = format!("there is an interface {name} already");
-                return Err(Failure::new(FailureCode::KernelRefused, Step::Network, text)
-                    .hint("choose another  interface  in the profile, or leave it out"));
-            }
-            LinkName::Exactly(name) => name.to_owned(),
-            LinkName::First(prefix) => {
-                (0_u32..).map(|n| format!("{prefix}{n}")).find(|n| !taken(n)).unwrap_or_default()
-            }
-        };
-        reserved.insert(name.clone());
-        Ok(name)
-    }
-
-    /// Gives a name back.
-    pub async fn release_link_name(&self, name: &str) {
-        self.link_names.lock().await.remove(name);
     }
 
     fn journal_folder(&self) -> PathBuf {

@@ -136,6 +136,15 @@ impl Files {
         parse_profile(&checked, &source, &check_suite).map_err(Unread::Mistakes)
     }
 
+    /// What a profile's file is known by. `None`: it can't be read.
+    #[must_use]
+    pub fn print_of_profile(&self, name: &str) -> Option<String> {
+        let checked: ProfileName = name.parse().ok()?;
+        let content = self.read(&self.root.join("profiles").join(format!("{checked}.toml"))).ok()?;
+        let sum = digest::digest(&digest::SHA256, &content.bytes);
+        Some(sum.as_ref().iter().map(|octet| format!("{octet:02x}")).collect())
+    }
+
     /// A profile whose content a caller handed over.
     ///
     /// # Errors

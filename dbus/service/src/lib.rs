@@ -11,6 +11,7 @@ pub mod doctor;
 mod eap_tls;
 pub mod esp;
 pub mod files;
+pub mod handover;
 pub mod host;
 pub mod ike;
 mod l2tp;
@@ -89,6 +90,7 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
     let socket = bus::socket(&daemon).context("offering org.adit1")?;
     daemon.reconcile().await;
     let buses = bus::serve(&daemon, socket).await.context("offering org.adit1")?;
+    daemon.go_on();
     if let Err(failure) = daemon.reload().await {
         // A server that cannot start must not keep this host's own connections from working.
         error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");
@@ -98,10 +100,14 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
     let gone = bus::until_gone(whose, &daemon);
     tokio::pin!(gone);
     let mut pulse = sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 3));
+    let mut told = false;
     loop {
         tokio::select! {
             () = beat(&mut pulse) => {}
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => {
+                told = true;
+                break;
+            }
             _ = interrupt.recv() => break,
             () = &mut gone => break,
             _ = hangup.recv() => {
@@ -112,8 +118,13 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
         }
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    info!("stopping: taking every connection down");
-    daemon.stop().await;
+    if told && handover::is_pending().await {
+        info!("restarting: what can go on stays as it is");
+        daemon.leave().await;
+    } else {
+        info!("stopping: taking every connection down");
+        daemon.stop().await;
+    }
     drop(buses);
     Ok(())
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::BusChoice;
 use crate::daemon::{Daemon, Doors, Settings};
+use crate::handover::Handover;
 use crate::rights::{drop_privileges, prepare_directories};
 
 /// The Adit daemon: negotiates VPN tunnels and programs the kernel to carry them.
@@ -61,6 +62,8 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     tracing_subscriber::registry().with(lines).with(filter).init();
+    // Before anything else opens a descriptor.
+    let handover = Handover::from_manager();
     // Capabilities belong to threads: they are dropped while there is only one.
     let run = arguments.socket.parent().unwrap_or(&arguments.state);
     prepare_directories(&[&arguments.state, run])?;
@@ -78,7 +81,7 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
             foreground: arguments.foreground,
         };
         let whose = arguments.foreground.then(standard_input).transpose()?;
-        let daemon = Arc::new(Daemon::new(settings, doors()?));
+        let daemon = Arc::new(Daemon::new(settings, doors()?).with_handover(handover));
         match arguments.block_only {
             true => crate::block(&daemon).await,
             false => crate::run(daemon, whose).await,

@@ -79,6 +79,10 @@ struct Seen {
     twice: Option<(IpAddr, u32, u32)>,
     /// IKE_SAs, by their SPIs.
     ike_sas: BTreeSet<(u64, u64)>,
+    /// Protected IKE messages, by what may not come twice, each with its content.
+    messages: BTreeMap<wire::MessageId, Vec<u8>>,
+    /// The first one that came with another content.
+    changed: Option<wire::MessageId>,
 }
 
 fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
@@ -97,6 +101,9 @@ fn one(wire: &Wire, packets: &[&Packet]) -> Result<String, String> {
     }
     if let Some((to, spi, number)) = seen.twice {
         return Err(format!("SPI {spi:#010x} to {to} has sequence number {number} twice"));
+    }
+    if let Some(message) = seen.changed.filter(|_| wire.messages_once) {
+        return Err(format!("an IKE message came twice with other content: {message:x?}"));
     }
     if seen.sequences.len() < wire.spis {
         return Err(format!(
@@ -137,6 +144,11 @@ impl Seen {
             }
             if kind == Kind::Ike {
                 seen.ike_sas.extend(wire::ike_spis(&packet.frame));
+                if let Some((id, content)) = wire::ike_message(&packet.frame)
+                    && seen.messages.entry(id).or_insert_with(|| content.to_vec()) != content
+                {
+                    seen.changed.get_or_insert(id);
+                }
             }
             match kind {
                 Kind::Ike | Kind::Keepalive => seen.ike += 1,
@@ -180,6 +192,7 @@ mod tests {
             also: Vec::new(),
             spis: 0,
             ike_sas: 0,
+            messages_once: false,
         }
     }
 
@@ -219,6 +232,19 @@ mod tests {
         let two = Wire { ike_sas: 2, ..wire("esp-only", "none") };
         assert!(one(&two, &[&first, &first]).unwrap_err().contains("1 IKE_SAs"));
         assert!(one(&two, &[&first, &second]).is_ok());
+    }
+
+    #[test]
+    fn a_message_id_has_one_content() {
+        let ike = |id: u8, content: u8| {
+            let header = [&[7; 16][..], &[46, 0x20, 37, 8, 0, 0, 0, id, 0, 0, 0, 32]].concat();
+            packet(17, &[&[1, 0xf4, 1, 0xf4, 0, 0, 0, 0], &header[..], &[content; 4]].concat())
+        };
+        let once = Wire { messages_once: true, ..wire("esp-only", "none") };
+        let (first, second, changed) = (ike(1, 1), ike(2, 1), ike(1, 2));
+        assert!(one(&once, &[&first, &second, &first]).is_ok());
+        assert!(one(&once, &[&first, &changed]).unwrap_err().contains("other content"));
+        assert!(one(&wire("esp-only", "none"), &[&first, &changed]).is_ok());
     }
 
     #[test]

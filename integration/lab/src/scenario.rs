@@ -287,6 +287,9 @@ pub struct Wire {
     /// Least number of IKE_SAs, told apart by their two SPIs, on which something must have been said.
     #[serde(default)]
     pub ike_sas: usize,
+    /// Whether no Message ID of an IKE_SA may come twice with other content.
+    #[serde(default)]
+    pub messages_once: bool,
     /// Further UDP or TCP ports, or IP protocols, that may appear: `udp:53`, `ip:47`.
     #[serde(default)]
     pub also: Vec<String>,

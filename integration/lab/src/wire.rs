@@ -95,6 +95,23 @@ pub(crate) fn ike_spis(frame: &[u8]) -> Option<(u64, u64)> {
     Some((spi(0)?, spi(8).filter(|spi| *spi != 0)?))
 }
 
+/// Both SPIs of a protected IKE message, its flags, and its Message ID: what never comes twice with other content.
+pub(crate) type MessageId = (u64, u64, u8, u32);
+
+/// That of an IKE message in one Encrypted payload (RFC 7296 §3.14), and all of it.
+pub(crate) fn ike_message(frame: &[u8]) -> Option<(MessageId, &[u8])> {
+    const ENCRYPTED: u8 = 46;
+    let (initiator, responder) = ike_spis(frame)?;
+    let (_, _, udp) = inside(frame)?;
+    let nat = udp.get(..2)? == 4500_u16.to_be_bytes() || udp.get(2..4)? == 4500_u16.to_be_bytes();
+    let message = udp.get(if nat { 12 } else { 8 }..)?;
+    let id = u32::from_be_bytes(message.get(20..24)?.try_into().ok()?);
+    // A frame may be longer than what is in it.
+    let length = usize::try_from(u32::from_be_bytes(message.get(24..28)?.try_into().ok()?)).ok()?;
+    let whole = (*message.get(16)? == ENCRYPTED).then(|| message.get(..length))??;
+    Some(((initiator, responder, *message.get(19)?, id), whole))
+}
+
 /// Destination, SPI and sequence number of an ESP packet, bare or in UDP: what never comes twice (RFC 4303 §2.2).
 pub(crate) fn sequence(frame: &[u8]) -> Option<(IpAddr, u32, u32)> {
     let (to, protocol, payload) = inside(frame)?;

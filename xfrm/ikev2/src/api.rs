@@ -16,6 +16,7 @@ use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
 
 mod config;
 mod eap;
+mod restore;
 mod resume;
 
 pub use adit_isakmp::api::{
@@ -26,6 +27,7 @@ pub use config::{
     ResponderDefaults, Uniqueness,
 };
 pub use eap::{EapStep, EapSuccess};
+pub use restore::{Restored, RestoredChild};
 pub use resume::Ticket;
 
 /// What the world tells the core.

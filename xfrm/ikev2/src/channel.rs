@@ -1,5 +1,7 @@
 //! The protected channel of an IKE_SA: keys, SPIs, path; sealing and opening of whole messages (RFC 7296 §3.14).
 
+mod ciphers;
+
 use core::fmt;
 
 use adit_core::{Failure, FailureCode, Identity, Instant, Path, Secret, Step, TrafficSelector};
@@ -19,6 +21,7 @@ use crate::ppk::Ppk;
 use crate::selectors;
 use crate::state::{Cx, Datagram, Role};
 use crate::tickets::Name;
+pub(crate) use ciphers::Ciphers;
 
 /// What is needed to speak on an IKE_SA.
 pub(crate) struct Channel {
@@ -40,6 +43,8 @@ pub(crate) struct Channel {
     /// What the peer's last request was opened with, where an additional key exchange has changed the keys since.
     previous: Option<Box<dyn SkCipher>>,
     counter: u64,
+    /// SK_ei, SK_er, SK_ai and SK_ar, one after the other: for whoever goes on after this process.
+    keys: Secret,
 }
 
 /// A message, and what IntAuth is made of (RFC 9242 §3.3.2).
@@ -171,13 +176,8 @@ impl Handshake {
         let crypto = &*cx.shared.crypto;
         let suite = agreed.suite;
         let keys = IkeKeys::derive(crypto, &suite, seed, &agreed.exchange()).map_err(internal)?;
-        let cipher = |key, integrity| crypto.sk_cipher(suite.encryption, suite.integrity, key, integrity);
-        let from_initiator = cipher(keys.ei, keys.ai).map_err(internal)?;
-        let from_responder = cipher(keys.er, keys.ar).map_err(internal)?;
-        let (sealing, opening) = match agreed.role {
-            Role::Initiator => (from_initiator, from_responder),
-            Role::Responder => (from_responder, from_initiator),
-        };
+        let (ciphers, auth) = Ciphers::of(crypto, &suite, agreed.role, keys).map_err(internal)?;
+        let Ciphers { sealing, opening, keys } = ciphers;
         Ok(Box::new(Self {
             channel: Channel {
                 role: agreed.role,
@@ -194,9 +194,10 @@ impl Handshake {
                 opening,
                 previous: None,
                 counter: 0,
+                keys,
             },
             suite,
-            keys: AuthKeys { d: keys.d, pi: keys.pi, pr: keys.pr },
+            keys: auth,
             nonce_i: agreed.nonce_i,
             nonce_r: agreed.nonce_r,
             message_i: Vec::new(),
@@ -329,9 +330,10 @@ impl Channel {
     }
 
     /// Goes on with other keys. Those until now are still good for knowing a request that was answered.
-    pub(crate) fn change_keys(&mut self, sealing: Box<dyn SkCipher>, opening: Box<dyn SkCipher>) {
-        self.sealing = sealing;
-        self.previous = Some(core::mem::replace(&mut self.opening, opening));
+    pub(crate) fn change_keys(&mut self, new: Ciphers) {
+        self.sealing = new.sealing;
+        self.previous = Some(core::mem::replace(&mut self.opening, new.opening));
+        self.keys = new.keys;
         self.counter = 0;
         self.assembling = [None, None];
     }

@@ -15,6 +15,7 @@ use adit_isakmp::sk::Fragment;
 use adit_isakmp::{Header, PayloadType};
 use zeroize::Zeroizing;
 
+use crate::snapshot::{Reader, Writer};
 use crate::state::Cx;
 
 /// A peer may take so long over the fragments of one message.
@@ -64,6 +65,15 @@ impl Datagrams {
     /// Whether it is more than one.
     pub(crate) const fn fragmented(&self) -> bool {
         self.0.len() > 1
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.list(&self.0, |w, datagram| w.bytes(datagram));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let all = r.list(|r| r.bytes().map(<[u8]>::to_vec))?;
+        (!all.is_empty()).then_some(Self(all))
     }
 
     /// The first one: all of it, where it was not cut.

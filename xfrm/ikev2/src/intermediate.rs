@@ -10,7 +10,7 @@ use adit_isakmp::keys::{Exchange, IkeKeys, int_auth, skeyseed_additional};
 use adit_isakmp::payload::KeyExchangeData;
 use adit_isakmp::{KeMethod, Message, Payload};
 
-use crate::channel::{AuthKeys, Handshake, internal};
+use crate::channel::{Ciphers, Handshake, internal};
 use crate::explain;
 use crate::state::{Cx, Role};
 use crate::wire::only;
@@ -78,15 +78,10 @@ impl Handshake {
         let suite = self.suite;
         let seed = skeyseed_additional(crypto, suite.prf, &self.keys.d, &exchange, shared);
         let keys = IkeKeys::derive(crypto, &suite, &seed, &exchange).map_err(internal)?;
-        let cipher = |key, integrity| crypto.sk_cipher(suite.encryption, suite.integrity, key, integrity);
-        let from_initiator = cipher(keys.ei, keys.ai).map_err(internal)?;
-        let from_responder = cipher(keys.er, keys.ar).map_err(internal)?;
         // [9370:2.2.2-2] [9370:2.2.2-3]
-        match self.channel.role {
-            Role::Initiator => self.channel.change_keys(from_initiator, from_responder),
-            Role::Responder => self.channel.change_keys(from_responder, from_initiator),
-        }
-        self.keys = AuthKeys { d: keys.d, pi: keys.pi, pr: keys.pr };
+        let (ciphers, auth) = Ciphers::of(crypto, &suite, self.channel.role, keys).map_err(internal)?;
+        self.channel.change_keys(ciphers);
+        self.keys = auth;
         self.intermediate.done = self.intermediate.done.saturating_add(1);
         Ok(())
     }

@@ -14,6 +14,7 @@
 //! | `channel`, `auth`, `natd`, `selectors` | keys and protection, AUTH, NAT detection, narrowing | §2.14 to §2.17, §2.23, §2.9 |
 //! | `request`, `linger` | retransmission, and the response that is repeated | §2.1, §2.4 |
 //! | `ppk` | postquantum preshared keys | RFC 8784 |
+//! | `snapshot`, `ike/snapshot` | an IKE_SA that is up, handed to the next process | |
 //! | `tickets`, `initiator/resume`, `responder/resume`, `ike/resumption` | sessions that are resumed | RFC 5723 |
 //! | `explain` | failures for people | |
 //!
@@ -50,6 +51,7 @@ mod ppk;
 mod request;
 mod responder;
 mod selectors;
+mod snapshot;
 mod spis;
 
 mod state;

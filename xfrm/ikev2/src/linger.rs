@@ -8,6 +8,7 @@ use adit_core::{Instant, Path};
 
 use crate::api::{Answer, AskId, ChildId, Timer};
 use crate::fragments::Datagrams;
+use crate::snapshot::{Reader, Writer};
 use crate::state::{Cx, Datagram, Next, Order, Role, Stage, State};
 
 /// Longer than three retransmissions of most peers.
@@ -28,6 +29,16 @@ impl Answered {
 
     pub(crate) const fn new(message_id: u32, digest: [u8; 20], response: Datagrams) -> Self {
         Self { message_id, digest, response }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.u32(self.message_id);
+        w.array(&self.digest);
+        self.response.save(w);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        Some(Self::new(r.u32()?, r.array()?, Datagrams::read(r)?))
     }
 
     /// Whether it answers a request with this Message ID.

@@ -126,6 +126,11 @@ impl Request {
         self.over.push((path, cx.now));
     }
 
+    /// As it was sent.
+    pub(crate) const fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
     /// Goes over another path now, as if it were new (RFC 4555 §3.5).
     pub(crate) fn resend(&mut self, cx: &mut Cx<'_>, path: Path, timing: &Timing) {
         self.also(cx, path);

@@ -24,6 +24,15 @@ impl Spis {
         }
     }
 
+    /// `spi` names `slot`, as it did in a process before. `false`: it names another.
+    pub(crate) fn restore(&mut self, spi: u64, slot: usize) -> bool {
+        let free = !self.0.contains_key(&spi);
+        if free {
+            self.0.insert(spi, slot);
+        }
+        free
+    }
+
     /// The slot that `spi` names.
     pub(crate) fn get(&self, spi: u64) -> Option<usize> {
         self.0.get(&spi).copied()

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
 use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::proposal::IkeProposal;
+use zeroize::Zeroizing;
 
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, Event, Output, SaId, Timer};
 use crate::policy::Policy;
@@ -52,6 +53,11 @@ pub(crate) trait State: Send {
     /// Whether a datagram with these SPIs and this I flag is for it.
     fn owns(&self, _ours: u64, theirs: u64, role: Role) -> bool {
         self.role() == role && self.peer_spi().is_none_or(|spi| spi == theirs)
+    }
+
+    /// It as octets, for whoever goes on after this process; see [`crate::Endpoint::snapshot`].
+    fn snapshot(&self) -> Option<Zeroizing<Vec<u8>>> {
+        None
     }
 
     /// The SPI to give back when it is gone, if it has changed since the beginning.

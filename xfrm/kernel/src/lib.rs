@@ -22,6 +22,7 @@ mod event;
 pub mod ike_socket;
 mod kernel;
 mod link;
+mod locked;
 mod plug;
 mod policy;
 #[cfg(feature = "recording")]
@@ -38,6 +39,7 @@ pub use door::{OUR_IF_IDS, OUR_REQIDS, XfrmDoor};
 pub use error::{Operation, XfrmError};
 pub use event::{EventStream, XfrmEvent};
 pub use kernel::KernelXfrm;
+pub use locked::{Locked, inherited};
 pub use policy::{Action, Direction, Policy, PolicyId, PolicyPlan, Template};
 #[cfg(feature = "recording")]
 pub use recording::{Recorded, RecordingXfrm};

@@ -1,5 +1,6 @@
 //! The life of a dialled connection: one task from `up` to the last undo.
 
+mod adopted;
 mod demand;
 mod end;
 mod hold;
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::Passwords;
+use super::handing::may_be_handed_on;
 use super::handle::{After, Carried, ClientHandle, Dial, Part};
 use super::idle::Idle;
 use super::install::Installation;
@@ -35,13 +37,15 @@ use super::words::{describe, hint_at_legacy};
 use crate::blocking::blocking;
 use crate::credentials::OwnCertificate;
 use crate::daemon::{Daemon, Known};
+use crate::esp::Numbers;
+use crate::handover::Found;
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::{ConnectionId, State};
 use live::{Live, next_event};
 
 /// Starts the task.
-pub(super) fn start(dial: Dial) -> ClientHandle {
+pub(super) fn start(mut dial: Dial) -> ClientHandle {
     let (stop, stopped) = watch::channel(false);
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
@@ -57,6 +61,10 @@ pub(super) fn start(dial: Dial) -> ClientHandle {
         asked: Arc::clone(&asked),
         way: None,
     });
+    let attempt = match dial.found.take() {
+        Some((found, numbers)) => attempt.again(found, numbers),
+        None => attempt,
+    };
     let carried = Arc::new(Mutex::new(Some(attempt.carried())));
     tokio::spawn(async move {
         let result = attempt.run().await;
@@ -95,6 +103,8 @@ pub(crate) struct Attempt {
     roaming: Option<Roaming>,
     /// Its leave to log in, where it is one of several ways.
     login: Option<LogIn>,
+    /// What a process before has left of it.
+    left: Option<Found>,
 }
 
 impl Attempt {
@@ -123,6 +133,23 @@ impl Attempt {
             uplinks: None,
             roaming: None,
             login,
+            left: None,
+        }
+    }
+
+    /// One that goes on from what a process before has left.
+    fn again(mut self, found: Found, numbers: Numbers) -> Self {
+        self.installation = Arc::new(Installation::again(self.id, &self.profile, &self.daemon, numbers));
+        self.left = Some(found);
+        self
+    }
+
+    /// The next process may go on with it, if it is of a file that is the same then.
+    fn may_hand_on(&self, gateway: &ServerName) {
+        let own = self.login.is_none() && may_be_handed_on(&self.profile);
+        let print = self.daemon.files().print_of_profile(&self.profile.name.to_string());
+        if let Some(print) = print.filter(|_| own) {
+            self.installation.handing.begin(print, gateway.to_string(), None);
         }
     }
 
@@ -146,9 +173,14 @@ impl Attempt {
     /// tunnel's block stands in between: only `down` ends it.
     async fn up_and_hold(&mut self) -> Ended {
         let mut pause = PAUSES.0;
-        let mut was_up = self.persistent;
+        let mut was_up = self.persistent || self.left.is_some();
         loop {
-            let failure = match self.connect_asking().await {
+            let connected = match self.left.take() {
+                // What stands is known before anybody can want it gone.
+                Some(found) => Some(self.go_on(found).await),
+                None => self.connect_asking().await,
+            };
+            let failure = match connected {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
@@ -370,8 +402,10 @@ impl Attempt {
             installation: Arc::clone(&self.installation),
             eap,
             probe: self.login.clone().filter(LogIn::is_probe),
+            stands: None,
             events: sender,
         };
+        self.may_hand_on(gateway);
         self.installation.open(uplink).await;
         let Some(sa) = ike.initiate(config, Arc::new(context)).await else {
             return Err(internal("the IKE driver is gone"));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ikev2::api::{Answer, Ask, Event, SaId};
+use adit_ikev2::api::{Answer, Ask, Event, Restored, SaId};
 use adit_pki::TrustAnchors;
 use adit_profile::Profile;
 use tokio::sync::mpsc;
 
+use super::adopt::Stands;
 use super::eap::Talk;
 use super::install::Installation;
 use super::login::LogIn;
@@ -25,6 +26,8 @@ pub(crate) struct ClientContext {
     pub(super) eap: Option<Arc<Talk>>,
     /// It only wants to know how far it would come.
     pub(super) probe: Option<LogIn>,
+    /// What it goes on with, where a process before has dialled it.
+    pub(super) stands: Option<Arc<Stands>>,
     pub(super) events: mpsc::UnboundedSender<(SaId, Event)>,
 }
 
@@ -94,6 +97,21 @@ impl SaContext for ClientContext {
         }
         // Nobody listens any more when the connection was taken down meanwhile.
         let _ = self.events.send((sa, event));
+    }
+
+    fn hands_on(&self) -> bool {
+        self.installation.hands_on()
+    }
+
+    fn hand_on(&self, sa: SaId, snapshot: Option<&[u8]>) {
+        self.installation.hand_on(sa, snapshot);
+    }
+
+    fn restored(&self, restored: &Restored) {
+        let Some(stands) = &self.stands else { return };
+        if let Err(failure) = self.installation.goes_on(restored, stands) {
+            tracing::warn!(%failure, "not gone on with");
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use super::eap::Passwords;
 use super::install::Installation;
 use super::login::LogIn;
 use crate::daemon::Daemon;
+use crate::esp::Numbers;
+use crate::handover::Found;
 use crate::ppp::Unit;
 use crate::ppp::client::SharedUnit;
 use crate::registry::ConnectionId;
@@ -27,6 +29,8 @@ pub struct Dial {
     pub daemon: Arc<Daemon>,
     /// Whether to go on where the first attempt fails, as after one that succeeded.
     pub persistent: bool,
+    /// What a process before has left of it.
+    pub(crate) found: Option<(Found, Numbers)>,
 }
 
 /// A handle on the task.
@@ -65,6 +69,22 @@ impl ClientHandle {
 
     fn carried(&self) -> Option<Carried> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the next process can go on with it.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        match self.carried() {
+            Some(Carried::Esp(installation)) => installation.is_handed_on(),
+            _ => false,
+        }
+    }
+
+    /// Whether that may be so before long: it is up, and its profile lets it.
+    pub(crate) fn may_settle(&self) -> bool {
+        match self.carried() {
+            Some(Carried::Esp(installation)) => installation.hands_on() && installation.states().is_some(),
+            _ => false,
+        }
     }
 
     /// Its PPP unit, if it has one.

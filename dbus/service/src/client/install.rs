@@ -10,6 +10,7 @@ use adit_plan::{Encapsulation, NetworkPlan, TunnelFacts, inner_mtu};
 use adit_profile::{Profile, Tunnel};
 use adit_xfrm_kernel::StateId;
 
+use super::handing::Handing;
 use super::life::{Ground, not_made, refused};
 use super::roaming::may_roam;
 use super::trap::Trap;
@@ -31,12 +32,20 @@ pub(crate) struct Installation {
     pub(super) slot: tokio::sync::Mutex<Slot>,
     /// Its IKE_SAs, oldest first: two, while it authenticates again.
     sas: Mutex<Vec<Of>>,
+    pub(super) handing: Handing,
 }
 
 /// What one IKE_SA has put here.
 pub(super) struct Of {
-    sa: SaId,
+    pub(super) sa: SaId,
     pub(super) children: Vec<ChildId>,
+}
+
+/// What a CHILD_SA is to have on this host.
+pub(super) struct Planned {
+    link: String,
+    plan: NetworkPlan,
+    pub(super) wanted: Vec<Change>,
 }
 
 #[derive(Default)]
@@ -44,13 +53,13 @@ pub(super) struct Slot {
     /// Whether an installation may begin.
     pub(super) open: bool,
     pub(super) ground: Ground,
-    uplink: Option<PathInfo>,
+    pub(super) uplink: Option<PathInfo>,
     /// The block's undo, which goes last.
-    block: Option<u64>,
+    pub(super) block: Option<u64>,
     /// Undos of the link and what goes with it.
-    link: Vec<u64>,
+    pub(super) link: Vec<u64>,
     /// The link's index, if what enters it can be held while states move.
-    plugged: Option<u32>,
+    pub(super) plugged: Option<u32>,
     /// What the server has answered to a DHCPINFORM.
     pub(super) learned: Option<Learned>,
     /// What CHILD_SAs need beside: addresses, routes, rules.
@@ -78,6 +87,7 @@ impl Installation {
             numbers: daemon.numbers(),
             slot: tokio::sync::Mutex::new(Slot { ground, ..Slot::default() }),
             sas: Mutex::default(),
+            handing: Handing::default(),
         }
     }
 
@@ -111,7 +121,7 @@ impl Installation {
         self.id
     }
 
-    fn sad(&self) -> &Sad {
+    pub(super) fn sad(&self) -> &Sad {
         self.daemon.sad()
     }
 
@@ -257,6 +267,7 @@ impl Installation {
         let mut errors = self.lower_slot(&mut slot).await;
         errors.extend(self.disarm(&mut slot).await);
         slot.block = None;
+        self.hand_on_no_more();
         slot.ground.leave(&self.daemon, errors).await
     }
 
@@ -348,6 +359,14 @@ impl Installation {
         facts: &TunnelFacts,
         child: ChildId,
     ) -> Result<(), Failure> {
+        let planned = self.plan(slot, facts).await?;
+        self.need(slot, child, &planned.wanted).await?;
+        self.show(planned);
+        Ok(())
+    }
+
+    /// Addresses, routes and rules that a CHILD_SA is to have.
+    pub(super) async fn plan(&self, slot: &mut Slot, facts: &TunnelFacts) -> Result<Planned, Failure> {
         let link = slot.ground.name(&self.daemon, &self.profile).await?;
         let plan = NetworkPlan::of(facts);
         let sources = match plan.addresses.is_empty() {
@@ -357,7 +376,11 @@ impl Installation {
         let address = |a: &Prefix| Change::Address { link: link.clone(), address: *a };
         let mut wanted: Vec<Change> = plan.addresses.iter().map(address).collect();
         wanted.extend(tunnel_routes(&link, self.numbers.table(), &sources, &plan.routes));
-        self.need(slot, child, &wanted).await?;
+        Ok(Planned { link, plan, wanted })
+    }
+
+    /// They are there.
+    pub(super) fn show(&self, Planned { link, plan, .. }: Planned) {
         self.daemon.registry().update(self.id, |f| {
             f.interface = link;
             let new: Vec<_> = plan.addresses.into_iter().filter(|a| !f.addresses.contains(a)).collect();
@@ -365,7 +388,6 @@ impl Installation {
             let new: Vec<_> = plan.routes.into_iter().filter(|r| !f.routes.contains(r)).collect();
             f.routes.extend(new);
         });
-        Ok(())
     }
 
     pub(super) async fn need(
@@ -449,7 +471,7 @@ impl Installation {
         removed.iter().map(ToString::to_string).collect()
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { bytes: self.profile.rekeying.bytes, packets: self.profile.rekeying.packets }
     }
 

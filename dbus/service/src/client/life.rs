@@ -115,6 +115,11 @@ impl Ground {
         Self { name: Some(name), lent: true, changes: None }
     }
 
+    /// On an interface that stands already, as this one's own.
+    pub(crate) const fn kept(name: String) -> Self {
+        Self { name: Some(name), lent: false, changes: None }
+    }
+
     /// Whether somebody else blocks.
     pub(crate) const fn is_lent(&self) -> bool {
         self.lent

@@ -1,5 +1,6 @@
 //! A connection that we dial: from `up` to the last undo.
 
+mod adopt;
 mod again;
 mod asker;
 mod attempt;
@@ -7,6 +8,7 @@ mod configuration;
 mod context;
 mod dhcp;
 mod eap;
+mod handing;
 mod handle;
 mod idle;
 mod install;
@@ -29,6 +31,7 @@ use crate::daemon::Daemon;
 use crate::registry::ConnectionId;
 pub(crate) use asker::{Asker, not_wanted};
 pub(crate) use eap::{Passwords, inner, method};
+pub(crate) use handing::may_be_handed_on;
 pub(crate) use handle::{After, Carried, Part};
 pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;

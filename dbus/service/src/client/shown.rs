@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Path, Step};
-use adit_ikev2::api::{ChildId, ChildUp, Established};
+use adit_ikev2::api::{ChildId, ChildUp, Established, RestoredChild};
 use adit_isakmp::IkeSuite;
 use adit_profile::Profile;
 
@@ -64,6 +64,20 @@ impl Shown {
             f.children = vec![child];
             f.last_error = None;
         });
+    }
+
+    /// It goes on from a process before, with these CHILD_SAs, and is to be rekeyed then.
+    pub(super) fn goes_on(&mut self, children: &[RestoredChild], next_rekey: u64) {
+        self.due.0 = next_rekey;
+        let child = |c: &RestoredChild| ChildFacts {
+            id: c.child,
+            name: c.name.clone().unwrap_or_default(),
+            mode: c.mode,
+            esp_suite: c.suite.to_string(),
+            local: c.local_ts.clone(),
+            remote: c.remote_ts.clone(),
+        };
+        self.update(|f| f.children = children.iter().map(child).collect());
     }
 
     /// It goes over this path.

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelector};
-use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, SaId};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Restored, SaId};
 use adit_isakmp::EspSuite;
 use adit_xfrm_kernel::{
     self as xfrm, AllocateSpi, Mark, Mode, OUR_IF_IDS, OUR_REQIDS, Policy, PolicyPlan, Selector, StateId,
@@ -30,6 +30,17 @@ impl Numbers {
     pub const fn nth(n: u32) -> Self {
         let n = n & 0x00FF_FFFF;
         Self { if_id: *OUR_IF_IDS.start() + n, reqid: *OUR_REQIDS.start() + n, marked: false }
+    }
+
+    /// Those of an if_id.
+    #[must_use]
+    pub fn of_if_id(if_id: u32) -> Option<Self> {
+        OUR_IF_IDS.contains(&if_id).then(|| Self::nth(if_id - OUR_IF_IDS.start()))
+    }
+
+    /// How many came before.
+    pub(super) const fn number(self) -> u32 {
+        self.if_id - *OUR_IF_IDS.start()
     }
 
     /// The routing table of a tunnel: its if_id, so that one can be told from the other.
@@ -114,6 +125,22 @@ impl Lineage {
             if_id: (mode == Mode::Tunnel).then_some(numbers.if_id),
             marked: numbers.marked,
             template: agreed.path.remote.ip(),
+            children: Vec::with_capacity(1),
+        }
+    }
+
+    /// Of one that a process before has installed.
+    pub(super) fn adopted(of: &Restored, numbers: Numbers, reqid: u32) -> Self {
+        Self {
+            sa: Some(of.sa),
+            peer: Some(of.remote_id.clone()),
+            reqid,
+            path: of.path,
+            encapsulated: of.encapsulated,
+            mode: Mode::Tunnel,
+            if_id: Some(numbers.if_id),
+            marked: numbers.marked,
+            template: of.path.remote.ip(),
             children: Vec::with_capacity(1),
         }
     }

@@ -1,5 +1,6 @@
 //! What IKE agreed, as the kernel takes it, and the record of what is there (RFC 4301 §4.4).
 
+mod adopt;
 mod books;
 mod child;
 mod events;
@@ -12,6 +13,7 @@ mod sad;
 mod tests;
 mod work;
 
+pub use adopt::Standing;
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
 pub use rekey::{Rekey, not_on_demand};

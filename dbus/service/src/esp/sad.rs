@@ -64,6 +64,11 @@ impl Sad {
         }
     }
 
+    /// These are somebody's already, who goes on with them: [`Sad::numbers`] gives later ones.
+    pub fn keep_clear_of(&self, numbers: Numbers) {
+        self.last_number.fetch_max(numbers.number(), Ordering::Relaxed);
+    }
+
     /// Reserves an inbound SPI; it goes with everything else of its IKE_SA.
     ///
     /// # Errors

@@ -204,6 +204,33 @@ pub struct LinkNames {
     pub only: bool,
 }
 
+impl Undo {
+    /// Whether this is what takes that change back, as far as the two tell.
+    #[must_use]
+    pub fn takes_back(&self, change: &Change) -> bool {
+        match (self, change) {
+            (Self::XfrmLink { if_id }, Change::XfrmLink { if_id: made, .. }) => if_id == made,
+            (Self::Address { link, address }, Change::Address { link: on, address: made }) => {
+                (link, address) == (on, made)
+            }
+            (Self::Route(route), Change::Route(made)) => route == made,
+            (Self::Rule(rule), Change::Rule(made)) => rule == made,
+            (Self::SourceRule(rule), Change::SourceRule(made)) => rule == made,
+            (Self::GreRule { to, table }, Change::GreRule { to: of, table: made }) => {
+                (to, table) == (of, made)
+            }
+            (Self::Nftables { table }, Change::Nftables { table: made, .. }) => table == made,
+            (Self::Setting { ours, former }, Change::Setting { key, value }) => {
+                ours == value && former.first().is_some_and(|former| former.key == *key)
+            }
+            (Self::ProxyNeighbour { link, address }, Change::ProxyNeighbour { link: on, address: made }) => {
+                (link, address) == (on, made)
+            }
+            _ => false,
+        }
+    }
+}
+
 const fn main_table() -> u32 {
     super::MAIN_TABLE
 }

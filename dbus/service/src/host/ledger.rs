@@ -107,6 +107,18 @@ impl Changes {
         self.undo_each(&numbers).await
     }
 
+    /// The number of the step that takes this change back, where it was made before: by a process that is gone.
+    #[must_use]
+    pub fn made_before(&self, change: &Change) -> Option<u64> {
+        self.find(|undo| undo.takes_back(change)).pop()
+    }
+
+    /// The numbers of these steps, first to last.
+    #[must_use]
+    pub fn find(&self, which: impl Fn(&Undo) -> bool) -> Vec<u64> {
+        self.with(|journal| journal.steps().filter(|(_, undo)| which(undo)).map(|(n, _)| n).collect())
+    }
+
     /// Whether nothing is left to undo.
     #[must_use]
     pub fn is_empty(&self) -> bool {

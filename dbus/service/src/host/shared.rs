@@ -79,6 +79,20 @@ impl Shared {
         Ok(())
     }
 
+    /// What a process that is gone has made for a CHILD_SA: it stands, and the journal knows how it is taken back.
+    pub fn adopt(&mut self, changes: &Changes, child: ChildId, made: Vec<Change>) {
+        for change in made {
+            let key: Arc<str> = format!("{change:?}").into();
+            let needs = self.needs.entry(child).or_default();
+            if needs.contains(&key) {
+                continue;
+            }
+            needs.push(Arc::clone(&key));
+            let undo = changes.made_before(&change);
+            self.made.entry(key).or_insert(Made { change, undo, needed_by: 0 }).needed_by += 1;
+        }
+    }
+
     /// `new` needs what `old` needs.
     pub fn inherit(&mut self, old: ChildId, new: ChildId) {
         let Some(keys) = self.needs.get(&old).cloned() else { return };
@@ -159,6 +173,30 @@ mod tests {
         let (a, b) = ("route to 10.1.0.0/16 by adit0 in table 7", b.to_string());
         let removing = |r: &str| format!("-removing {r}");
         assert_eq!(words, [format!("+{a}"), format!("+{b}"), removing(&b), removing(a)]);
+        assert!(changes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_process_before_has_made_is_taken_back_with_the_last_that_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(RecordingHost::new());
+        let open = || Changes::new(Arc::clone(&host) as _, Journal::open(folder.path(), "corp").unwrap());
+        let (a, b) = (route("10.1.0.0/16", None), route("10.2.0.0/16", None));
+        let mut before = Shared::default();
+        before.need(&open(), ChildId(7), &[a.clone(), b.clone()]).await.unwrap();
+
+        let (changes, mut shared) = (open(), Shared::default());
+        assert_eq!((changes.made_before(&a), changes.made_before(&b)), (Some(0), Some(1)));
+        assert_eq!(changes.made_before(&route("10.3.0.0/16", None)), None);
+        shared.adopt(&changes, ChildId(1), vec![a.clone(), b.clone(), b.clone()]);
+        shared.adopt(&changes, ChildId(2), vec![b.clone()]);
+        shared.need(&changes, ChildId(3), std::slice::from_ref(&a)).await.unwrap();
+        assert_eq!(host.log().len(), 2, "nothing is made anew: {:?}", host.log());
+        assert!(shared.release(&changes, ChildId(1)).await.is_empty());
+        assert_eq!(host.log().len(), 2);
+        assert!(shared.release(&changes, ChildId(3)).await.is_empty());
+        assert!(shared.release(&changes, ChildId(2)).await.is_empty());
+        assert_eq!(host.log().len(), 4);
         assert!(changes.is_empty());
     }
 

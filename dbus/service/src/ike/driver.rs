@@ -5,15 +5,18 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use adit_core::{Entropy, Path};
+use adit_core::{Entropy, Path, Transmit};
 use adit_ikev2::Endpoint;
-use adit_ikev2::api::{Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, SaId};
+use adit_ikev2::api::{
+    Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, Restored, SaId,
+};
 use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
 use adit_isakmp::v1::Provider;
 use futures_util::FutureExt;
 use futures_util::future::poll_immediate;
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use super::answering::Answering;
 use super::responders::{Beside, Responders};
@@ -55,6 +58,17 @@ pub trait SaContext: Send + Sync {
 
     /// Takes note of an event. Called on the driver's task: never blocks.
     fn event(&self, sa: SaId, event: Event);
+
+    /// Whether its IKE_SA is handed on to the next process: [`SaContext::hand_on`].
+    fn hands_on(&self) -> bool {
+        false
+    }
+
+    /// What the next process goes on from, before any datagram leaves that comes after it. `None`: from this moment nobody can.
+    fn hand_on(&self, _sa: SaId, _snapshot: Option<&[u8]>) {}
+
+    /// The IKE_SA goes on from a snapshot. Before any question or event of it.
+    fn restored(&self, _restored: &Restored) {}
 }
 
 /// What peers that dial us meet.
@@ -67,11 +81,17 @@ pub struct Listen {
 
 enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn SaContext>, oneshot::Sender<SaId>),
+    Restore(Box<Restore>, Arc<dyn SaContext>, oneshot::Sender<Option<Restored>>),
     Input(Input),
     Responder(Option<(Listen, Arc<dyn SaContext>)>),
     Beside(Option<(Beside, Arc<dyn SaContext>)>),
     Answer(AskId, Answer),
     V1(v1::Command),
+}
+
+struct Restore {
+    snapshot: Zeroizing<Vec<u8>>,
+    config: InitiatorConfig,
 }
 
 /// A handle on the driver's task. The task ends when the last handle is gone.
@@ -87,6 +107,18 @@ impl IkeDriver {
         let (reply, id) = oneshot::channel();
         self.commands.send(Command::Initiate(Box::new(config), context, reply)).ok()?;
         id.await.ok()
+    }
+
+    /// Goes on with an IKE_SA that a process before has left, as [`IkeDriver::initiate`]. `None`: nobody can.
+    pub async fn restore(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        config: InitiatorConfig,
+        context: Arc<dyn SaContext>,
+    ) -> Option<Restored> {
+        let (reply, restored) = oneshot::channel();
+        self.commands.send(Command::Restore(Box::new(Restore { snapshot, config }), context, reply)).ok()?;
+        restored.await.ok()?
     }
 
     /// Dials by IKEv1.
@@ -180,6 +212,8 @@ pub fn start(
         answering: Answering::new(),
         responders: Responders::default(),
         answers: tx.downgrade(),
+        handed_on: Vec::new(),
+        held: Vec::new(),
     };
     tokio::spawn(task.run(rx));
     driver
@@ -193,6 +227,10 @@ struct Task {
     answering: Answering<dyn SaContext>,
     responders: Responders,
     answers: mpsc::WeakUnboundedSender<Command>,
+    /// IKE_SAs that are handed on to the next process.
+    handed_on: Vec<SaId>,
+    /// Datagrams that leave when that is done.
+    held: Vec<Transmit>,
 }
 
 impl Task {
@@ -229,12 +267,13 @@ impl Task {
         match command {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
-                self.answering.dialled(sa, context);
+                self.dialled(sa, context);
                 // Whoever wanted it has been stopped meanwhile.
                 if reply.send(sa).is_err() {
                     self.endpoint.handle(clock::now(), Input::Close { sa });
                 }
             }
+            Command::Restore(of, context, reply) => self.restore(&of, context, reply),
             Command::Input(input) => match V1::input(input) {
                 Ok(input) => self.v1.handle(input),
                 Err(input) => self.endpoint.handle(clock::now(), input),
@@ -267,14 +306,56 @@ impl Task {
         }
     }
 
+    fn dialled(&mut self, sa: SaId, context: Arc<dyn SaContext>) {
+        if context.hands_on() {
+            self.handed_on.push(sa);
+        }
+        self.answering.dialled(sa, context);
+    }
+
+    fn restore(
+        &mut self,
+        of: &Restore,
+        context: Arc<dyn SaContext>,
+        reply: oneshot::Sender<Option<Restored>>,
+    ) {
+        let restored = self.endpoint.restore(clock::now(), &of.snapshot, &of.config);
+        let sa = restored.as_ref().map(|restored| restored.sa);
+        if let Some(restored) = &restored {
+            context.restored(restored);
+            self.dialled(restored.sa, context);
+        }
+        if let (Err(_), Some(sa)) = (reply.send(restored), sa) {
+            self.endpoint.handle(clock::now(), Input::Close { sa });
+        }
+    }
+
+    /// The next process could go on from here; then what waits for that leaves.
+    fn hand_on(&mut self) {
+        for at in 0..self.handed_on.len() {
+            let Some(sa) = self.handed_on.get(at).copied() else { break };
+            if self.endpoint.take_touched(sa)
+                && let Some(context) = self.answering.of(sa)
+            {
+                let snapshot = self.endpoint.snapshot(sa);
+                context.hand_on(sa, snapshot.as_ref().map(|snapshot| snapshot.as_slice()));
+            }
+        }
+        for transmit in self.held.drain(..) {
+            self.sockets.send(&transmit);
+        }
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll() {
             match output {
-                Output::Transmit(transmit) => self.sockets.send(&transmit),
+                Output::Transmit(transmit) if self.handed_on.is_empty() => self.sockets.send(&transmit),
+                Output::Transmit(transmit) => self.held.push(transmit),
                 Output::Ask { id, sa, ask } => self.ask(id, sa, ask),
                 Output::Event { sa, event } => self.event(sa, event),
             }
         }
+        self.hand_on();
         self.drain_v1();
     }
 
@@ -305,6 +386,12 @@ impl Task {
             context.event(sa, event);
         }
         if closed {
+            if self.handed_on.contains(&sa)
+                && let Some(context) = self.answering.of(sa)
+            {
+                context.hand_on(sa, None);
+            }
+            self.handed_on.retain(|other| *other != sa);
             self.answering.forget(sa);
         }
     }

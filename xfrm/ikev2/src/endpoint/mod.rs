@@ -3,6 +3,7 @@
 mod admission;
 mod cookie;
 mod first;
+mod restore;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ struct Slot {
     dialled: Option<(Identity, Identity)>,
     stage: Stage,
     deadline: Option<Instant>,
+    /// It has worked since somebody looked.
+    touched: bool,
     /// `None` only while it works.
     state: Option<Box<dyn State>>,
 }
@@ -281,7 +284,7 @@ impl Endpoint {
         let key = entry.key();
         let our_spi = self.shared.spis.insert(&mut *self.shared.entropy, key);
         let sa = SaId(self.shared.fresh_id(key));
-        entry.insert(Slot { sa, our_spi, first, dialled, stage, deadline: None, state: None });
+        entry.insert(Slot { sa, our_spi, first, dialled, stage, deadline: None, touched: true, state: None });
         (key, sa, our_spi)
     }
 
@@ -351,6 +354,7 @@ impl Endpoint {
         let (before, after) = (slot.stage, state.stage());
         let deadline = state.deadline().map(|(at, _)| at);
         slot.stage = after;
+        slot.touched = true;
         slot.state = Some(state);
         if slot.deadline != deadline {
             slot.deadline = deadline;

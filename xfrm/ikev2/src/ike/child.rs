@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_core::{Instant, TrafficSelector};
+use adit_isakmp::EspSuite;
 use adit_isakmp::proposal::EspProposal;
 
 use super::Ike;
@@ -30,6 +31,8 @@ pub(crate) struct Child {
     pub(crate) inbound_spi: u32,
     pub(crate) outbound_spi: u32,
     pub(crate) mode: ChildMode,
+    /// What protects it.
+    pub(crate) suite: Option<EspSuite>,
     /// [`ChildConfig::name`](crate::api::ChildConfig::name), where we asked for it.
     pub(crate) name: Option<Box<str>>,
     /// What it may be rekeyed to.
@@ -92,6 +95,7 @@ impl Child {
             inbound_spi: spis.0,
             outbound_spi: spis.1,
             mode,
+            suite: None,
             name: None,
             esp: Arc::from([]),
             local_ts: ts.0.into(),

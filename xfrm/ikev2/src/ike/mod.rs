@@ -8,6 +8,7 @@ mod paths;
 mod pending;
 mod resumption;
 mod sa;
+mod snapshot;
 mod under_way;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use core::time::Duration;
 
 use adit_core::{Failure, Identity, Instant};
+use zeroize::Zeroizing;
 
 use crate::api::{Answer, AskId, ChildConfig, ChildId, Event, Lease, Timer};
 use crate::channel::Handshake;
@@ -432,5 +434,9 @@ impl State for Ike {
 
     fn owns(&self, ours: u64, theirs: u64, role: Role) -> bool {
         self.has_sa(ours, theirs, role)
+    }
+
+    fn snapshot(&self) -> Option<Zeroizing<Vec<u8>>> {
+        Self::snapshot(self)
     }
 }

@@ -249,6 +249,7 @@ impl Installing {
         let more = core::mem::take(&mut dial.config.more_children);
         let (ts, lease) = ((&*granted.local_ts, &*granted.remote_ts), granted.lease.clone());
         let entry = Child::new(child, (inbound_spi, granted.outbound_spi), granted.mode, ts);
+        let entry = Child { suite: Some(granted.suite), ..entry };
         let channel = &handshake.channel;
         // [7296:4-4]
         cx.event(Event::Established(Box::new(Established {

@@ -546,6 +546,7 @@ impl Installing {
         payloads.extend(admitted.hand_ticket(cx, &mut name));
         let spis = (self.inbound_spi, self.wish.outbound_spi);
         let child = Child::new(self.child, spis, self.wish.mode, (&self.local_ts, &self.remote_ts));
+        let child = Child { suite: Some(self.wish.suite), ..child };
         let channel = &admitted.handshake.channel;
         let established = Established {
             path: channel.path,

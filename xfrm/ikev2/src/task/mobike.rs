@@ -38,18 +38,16 @@ pub(crate) struct Mobike {
 }
 
 impl Mobike {
+    /// With these addresses of the peer's and of ours.
+    pub(crate) const fn of(peers: Vec<IpAddr>, ours: Vec<IpAddr>) -> Self {
+        Self { peers, ours, refused: 0, via: None, several: false, from_several: false }
+    }
+
     /// What IKE_AUTH agreed on: both ends have said that they speak it.
     pub(crate) fn agreed(ours: Option<&[IpAddr]>, message: &Message) -> Option<Box<Self>> {
         // [4555:4.2.1-2]
         message.notify(NotifyType::MOBIKE_SUPPORTED)?;
-        Some(Box::new(Self {
-            peers: told(message).unwrap_or_default(),
-            ours: ours?.to_vec(),
-            refused: 0,
-            via: None,
-            several: false,
-            from_several: false,
-        }))
+        Some(Box::new(Self::of(told(message).unwrap_or_default(), ours?.to_vec())))
     }
 }
 

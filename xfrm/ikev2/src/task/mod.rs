@@ -138,6 +138,15 @@ impl Running {
         }
     }
 
+    /// Whether its request asks for nothing that would have to be kept in mind: it may be answered to whoever goes on.
+    pub(crate) fn is_harmless(&self) -> bool {
+        match self {
+            Self::Informational(task) => matches!(task, Task::Liveness | Task::Ticket),
+            Self::Mobike(exchange) => !exchange.updates(),
+            Self::Create(_) | Self::Rekey(_) => false,
+        }
+    }
+
     /// Nothing comes of it.
     pub(crate) fn abandoned(self, cx: &mut Cx<'_>) {
         if let Self::Rekey(rekey) = self {

@@ -25,6 +25,7 @@ mod resume;
 mod script;
 mod session;
 mod several;
+mod snapshot;
 mod uniqueness;
 
 use std::sync::Arc;

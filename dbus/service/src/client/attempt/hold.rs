@@ -28,6 +28,7 @@ impl Attempt {
             Idle::new(limit, tokio::time::Instant::now(), BTreeMap::new())
         });
         loop {
+            self.installation.tell_again();
             if let Some(roaming) = &mut self.roaming
                 && let Some(over) = roaming.act(&self.daemon, &self.installation, &mut self.shown).await
             {

@@ -109,7 +109,16 @@ impl Made {
     fn child(&self, asked: AskId, esp: Arc<[EspProposal]>, name: Option<Box<str>>) -> Child {
         let ts = (self.local_ts.as_slice(), self.remote_ts.as_slice());
         let child = Child::new(self.child, (self.inbound_spi, self.outbound_spi), self.mode, ts);
-        Child { esp, name, replaces: self.replaces, kernel: Kernel::Asked, installing: Some(asked), ..child }
+        let suite = Some(self.suite);
+        Child {
+            suite,
+            esp,
+            name,
+            replaces: self.replaces,
+            kernel: Kernel::Asked,
+            installing: Some(asked),
+            ..child
+        }
     }
 }
 

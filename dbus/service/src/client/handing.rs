@@ -1,0 +1,91 @@
+//! What a dialled connection hands on to the next process.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use adit_ikev2::api::SaId;
+use adit_profile::{Mode, Profile, Start, TunnelKind};
+
+use super::install::Installation;
+use crate::handover::{Keeper, Told};
+use crate::registry::Owner;
+
+/// What keeps its record. Of a connection that is dialled anew in any case there is none.
+#[derive(Default)]
+pub(super) struct Handing(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// What the profile's file was known by.
+    print: Option<String>,
+    gateway: String,
+    keeper: Option<Keeper>,
+}
+
+/// Whether another process can go on with connections of that profile.
+pub(crate) fn may_be_handed_on(profile: &Profile) -> bool {
+    let tunnels = profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel);
+    let plain = profile.strategy.is_none() && profile.kind == TunnelKind::Ikev2;
+    plain && tunnels && profile.start != Start::OnDemand && !profile.routes_by_dhcp
+}
+
+impl Handing {
+    /// Of a profile whose file is known by `print`, at that gateway, with its record where there is one.
+    pub(super) fn begin(&self, print: String, gateway: String, keeper: Option<Keeper>) {
+        let mut state = self.state();
+        let keeper = keeper.or(state.keeper.take());
+        *state = State { print: Some(print), gateway, keeper };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Installation {
+    /// Whether the next process can go on with what is dialled here; then its IKE_SAs are to be handed on.
+    pub(super) fn hands_on(&self) -> bool {
+        self.handing.state().print.is_some()
+    }
+
+    /// What the next process goes on from.
+    pub(super) fn hand_on(&self, sa: SaId, snapshot: Option<&[u8]>) {
+        // While it authenticates again there are two.
+        let only = self.newest() == Some(sa) && self.sas().len() == 1;
+        let facts = self.daemon.registry().get(self.id());
+        let mut state = self.handing.state();
+        let State { print: Some(print), gateway, keeper } = &mut *state else { return };
+        match (snapshot.filter(|_| only), facts.filter(|facts| facts.owner == Owner::Host)) {
+            (Some(snapshot), Some(facts)) => {
+                if keeper.is_none() {
+                    *keeper = Keeper::new(self.numbers.if_id);
+                }
+                let told = Told::of(&facts, print, gateway);
+                keeper.iter_mut().for_each(|keeper| keeper.write(&told, snapshot));
+            }
+            _ => keeper.iter_mut().for_each(Keeper::clear),
+        }
+    }
+
+    /// What is known of it has changed, and perhaps not its IKE_SA.
+    pub(super) fn tell_again(&self) {
+        let facts = self.daemon.registry().get(self.id());
+        let mut state = self.handing.state();
+        if let (State { print: Some(print), gateway, keeper: Some(keeper) }, Some(facts)) =
+            (&mut *state, facts)
+        {
+            keeper.tell(&Told::of(&facts, print, gateway));
+        }
+    }
+
+    /// Whether another process could go on from here.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        self.handing.state().keeper.as_ref().is_some_and(Keeper::holds)
+    }
+
+    /// Nobody goes on with it.
+    pub(super) fn hand_on_no_more(&self) {
+        if let Some(keeper) = self.handing.state().keeper.take() {
+            keeper.end();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! From one process of this daemon to the next: what it leaves standing, and what it goes on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use adit_core::Failure;
+use tracing::{info, warn};
+
+use super::{Daemon, lock};
+use crate::client::{self, ClientHandle, Dial, may_be_handed_on};
+use crate::esp::Numbers;
+use crate::handover::Found;
+use crate::host::{Kept, reconcile};
+use crate::registry::{ConnectionId, Facts, Role};
+
+/// A connection on which SAs are being made gets so long before it is dialled anew by the next process.
+const SETTLES_IN: Duration = Duration::from_secs(3);
+const LOOKS_AGAIN: Duration = Duration::from_millis(20);
+
+impl Daemon {
+    /// Undoes what a daemon that died left behind, but for what it has handed over. What is blocked always stands before
+    /// anything else goes.
+    pub async fn reconcile(&self) {
+        let mut found = self.handover.take();
+        let mut good = BTreeMap::new();
+        while let Some((name, one)) = found.pop_first() {
+            match self.can_go_on(&one) {
+                Ok(()) => drop(good.insert(name, one)),
+                Err(why) => {
+                    warn!(profile = name, why, "not gone on with: it is dialled anew");
+                    one.keeper.end();
+                }
+            }
+        }
+        let mut journals: BTreeSet<String> = self.stand_blocked().await.into_iter().collect();
+        journals.extend(good.values().map(|one| journal_of(one.if_id)));
+        let if_ids = good.values().map(|one| one.if_id).collect();
+        let kept = Kept { journals, if_ids, ..Kept::default() };
+        for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
+            warn!(%failure, "left by the daemon before, and not undone");
+        }
+        self.handover.keep(good);
+    }
+
+    /// Whether its profile is as it was.
+    fn can_go_on(&self, found: &Found) -> Result<(), &'static str> {
+        if self.settings.foreground || Numbers::of_if_id(found.if_id).is_none() {
+            return Err("it is not this daemon's");
+        }
+        if self.files.print_of_profile(&found.told.profile).as_ref() != Some(&found.told.print) {
+            return Err("its profile has changed");
+        }
+        let profile = self.files.profile(&found.told.profile);
+        match profile.is_ok_and(|profile| may_be_handed_on(&profile)) {
+            true => Ok(()),
+            false => Err("its profile cannot be used"),
+        }
+    }
+
+    /// Goes on with what the daemon before has handed over.
+    pub fn go_on(self: &Arc<Self>) {
+        let all = self.handover.take();
+        for numbers in all.values().filter_map(|found| Numbers::of_if_id(found.if_id)) {
+            self.sad.keep_clear_of(numbers);
+        }
+        for (name, found) in all {
+            if let Err(failure) = self.go_on_with(&name, found) {
+                warn!(profile = name, code = %failure.code, "not gone on with: {failure}");
+            }
+        }
+    }
+
+    fn go_on_with(self: &Arc<Self>, name: &str, found: Found) -> Result<(), Failure> {
+        let profile = match self.files.profile(name) {
+            Ok(profile) => profile,
+            Err(failure) => {
+                found.keeper.end();
+                return Err(failure);
+            }
+        };
+        let Some(numbers) = Numbers::of_if_id(found.if_id) else { return Ok(()) };
+        let new = Facts::new(Role::Client, name, &profile.server());
+        let id = self.registry.add(Facts { dns_by_caller: found.told.dns_by_caller, ..new });
+        self.was_raised(name, id);
+        let daemon = Arc::clone(self);
+        let found = Some((found, numbers));
+        let handle = client::start(Dial { id, profile, daemon, persistent: false, found });
+        lock(&self.clients).insert(id, handle);
+        Ok(())
+    }
+
+    /// Ends for the next process: what that can go on with stays as it is, and everything else is taken down.
+    pub async fn leave(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.leave_networks();
+        let until = tokio::time::Instant::now() + SETTLES_IN;
+        let handed_on = |daemon: &Self| -> Vec<ConnectionId> {
+            let all = lock(&daemon.clients);
+            all.iter().filter(|(_, handle)| handle.is_handed_on()).map(|(id, _)| *id).collect()
+        };
+        let up = |daemon: &Self| lock(&daemon.clients).values().filter(|handle| handle.may_settle()).count();
+        while handed_on(self).len() < up(self) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOKS_AGAIN).await;
+        }
+        let left = handed_on(self);
+        info!(connections = left.len(), "these go on in the next process");
+        let others: Vec<ClientHandle> = {
+            let all = lock(&self.clients);
+            all.iter().filter(|(id, _)| !left.contains(id)).map(|(_, handle)| handle.clone()).collect()
+        };
+        self.stop_all(others).await;
+    }
+}
+
+fn journal_of(if_id: u32) -> String {
+    format!("client-{if_id:08x}")
+}

@@ -1,0 +1,280 @@
+//! What outlives this process: IKE_SAs that we have dialled, handed to the service manager's file-descriptor store (sd_notify(3),
+//! FDSTORE) in locked memory, and kept current before each datagram leaves. What stands in the kernel stays there meanwhile, and
+//! its undo in the journals. No key reaches a disk.
+//!
+//! A record is believed only where it comes from the manager's store, by its name, in a memfd whose length is sealed, with its
+//! digest right. One that is damaged, or that the next process cannot go on from, is refused: the connection is dialled anew.
+
+mod restart;
+mod store;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use adit_xfrm_kernel::Locked;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::registry::{Facts, Moved};
+pub use restart::is_pending;
+
+/// Names of descriptors in the store begin with this; the if_id follows.
+const PREFIX: &str = "adit-ikev2-";
+
+/// Octets of a digest.
+const DIGEST: usize = 32;
+
+/// What is known of a connection beside its IKE_SA. Nothing of it is secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub(crate) struct Told {
+    /// The profile's name.
+    pub(crate) profile: String,
+    /// What its file was known by when it was dialled.
+    pub(crate) print: String,
+    /// The gateway as the profile names it.
+    pub(crate) gateway: String,
+    pub(crate) dns_by_caller: bool,
+    /// When it came up, seconds since 1970.
+    pub(crate) since: u64,
+    pub(crate) rekeys: u64,
+    pub(crate) next_rekey: u64,
+    pub(crate) ppk: bool,
+    pub(crate) resumed: bool,
+    pub(crate) moves: Vec<(u64, String, std::net::SocketAddr, std::net::SocketAddr)>,
+}
+
+impl Told {
+    /// Of a connection with these facts.
+    pub(crate) fn of(facts: &Facts, print: &str, gateway: &str) -> Self {
+        let moves = facts.moves.iter().map(|m| (m.at, m.link.clone(), m.local, m.remote));
+        Self {
+            profile: facts.profile.clone(),
+            print: print.to_owned(),
+            gateway: gateway.to_owned(),
+            dns_by_caller: facts.dns_by_caller,
+            since: facts.since,
+            rekeys: facts.rekeys,
+            next_rekey: facts.next_rekey,
+            ppk: facts.ppk,
+            resumed: facts.resumed,
+            moves: moves.collect(),
+        }
+    }
+
+    /// It is as it was.
+    pub(crate) fn tell(self, facts: &mut Facts) {
+        let moved = |(at, link, local, remote)| Moved { at, link, local, remote };
+        facts.moves = self.moves.into_iter().map(moved).collect();
+        facts.since = self.since;
+        facts.rekeys = self.rekeys;
+        facts.next_rekey = self.next_rekey;
+        facts.resumed = self.resumed;
+        if self.ppk && !facts.ppk {
+            facts.ppk = true;
+            facts.ike_suite.push_str("-ppk");
+        }
+    }
+}
+
+/// A connection that a process before has left.
+pub(crate) struct Found {
+    pub(crate) if_id: u32,
+    pub(crate) told: Told,
+    pub(crate) snapshot: Zeroizing<Vec<u8>>,
+    pub(crate) keeper: Keeper,
+}
+
+/// What keeps a connection's record. Dropped, it leaves the record to the next process; [`Keeper::end`] does not.
+pub(crate) struct Keeper {
+    name: String,
+    locked: Locked,
+}
+
+impl Keeper {
+    /// For the connection with this if_id. `None`: nobody keeps anything for us, or the kernel gives no locked memory.
+    pub(crate) fn new(if_id: u32) -> Option<Self> {
+        if !store::is_there() {
+            return None;
+        }
+        let name = format!("{PREFIX}{if_id:08x}");
+        let made = Locked::create(&name).and_then(|locked| {
+            store::put(&name, locked.fd())?;
+            Ok(locked)
+        });
+        match made {
+            Ok(locked) => Some(Self { name, locked }),
+            Err(error) => {
+                tracing::info!(%error, "nothing outlives this process: a restart dials anew");
+                store::give_up();
+                None
+            }
+        }
+    }
+
+    /// What the next process goes on from.
+    pub(crate) fn write(&mut self, told: &Told, snapshot: &[u8]) {
+        match record(told, snapshot) {
+            Some(record) if self.locked.write(&record) => {}
+            _ => {
+                tracing::warn!(name = self.name, "too much to hand over: a restart dials anew");
+                self.locked.clear();
+            }
+        }
+    }
+
+    /// The same, with other words.
+    pub(crate) fn tell(&mut self, told: &Told) {
+        if let Some((before, snapshot)) = self.locked.read().and_then(|record| read(&record))
+            && before != *told
+        {
+            self.write(told, &snapshot);
+        }
+    }
+
+    /// Nobody can go on from this moment.
+    pub(crate) fn clear(&mut self) {
+        self.locked.clear();
+    }
+
+    /// Whether somebody could.
+    pub(crate) fn holds(&self) -> bool {
+        self.locked.read().is_some()
+    }
+
+    /// Nothing is left, here and there.
+    pub(crate) fn end(mut self) {
+        self.locked.clear();
+        store::remove(&self.name);
+    }
+}
+
+/// The digest of all that follows; the length of what is told, and that; the snapshot.
+fn record(told: &Told, snapshot: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let told = serde_json::to_vec(told).ok()?;
+    let length = u32::try_from(told.len()).ok()?.to_be_bytes();
+    let all = DIGEST + length.len() + told.len() + snapshot.len();
+    let mut out = Zeroizing::new(Vec::with_capacity(all));
+    out.extend_from_slice(&[0; DIGEST]);
+    for part in [&length[..], &told, snapshot] {
+        out.extend_from_slice(part);
+    }
+    let sum = digest(&SHA256, out.get(DIGEST..)?);
+    out.get_mut(..DIGEST)?.copy_from_slice(sum.as_ref());
+    Some(out)
+}
+
+fn read(record: &[u8]) -> Option<(Told, Zeroizing<Vec<u8>>)> {
+    let (sum, rest) = record.split_at_checked(DIGEST)?;
+    if digest(&SHA256, rest).as_ref() != sum {
+        return None;
+    }
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (told, snapshot) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((serde_json::from_slice(told).ok()?, Zeroizing::new(snapshot.to_vec())))
+}
+
+/// What a process before has left, until somebody goes on with it.
+#[derive(Default)]
+pub struct Handover {
+    found: Mutex<BTreeMap<String, Found>>,
+}
+
+impl Handover {
+    /// What the service manager has kept: to be called before anything else opens a descriptor.
+    #[must_use]
+    pub fn from_manager() -> Self {
+        Self::of(store::take())
+    }
+
+    fn of(kept: Vec<(String, OwnedFd)>) -> Self {
+        let mut found = BTreeMap::new();
+        for (name, fd) in kept {
+            match Self::one(&name, fd) {
+                Ok(Some(one)) => drop(found.insert(one.told.profile.clone(), one)),
+                Ok(None) => store::remove(&name),
+                Err(why) => {
+                    tracing::warn!(name, why, "what was handed over is not believed: it is dialled anew");
+                    store::remove(&name);
+                }
+            }
+        }
+        Self { found: Mutex::new(found) }
+    }
+
+    /// `None`: nobody could have gone on when it was left.
+    fn one(name: &str, fd: OwnedFd) -> Result<Option<Found>, String> {
+        let hex = name.strip_prefix(PREFIX).ok_or("its name is none of ours")?;
+        let if_id = u32::from_str_radix(hex, 16).map_err(|_| "its name is none of ours")?;
+        let locked = Locked::adopt(fd).map_err(|error| error.to_string())?;
+        let Some(record) = locked.read() else { return Ok(None) };
+        let (told, snapshot) = read(&record).ok_or("it is damaged")?;
+        let keeper = Keeper { name: name.to_owned(), locked };
+        Ok(Some(Found { if_id, told, snapshot, keeper }))
+    }
+
+    /// All of them, by profile.
+    pub(crate) fn take(&self) -> BTreeMap<String, Found> {
+        std::mem::take(&mut *self.found())
+    }
+
+    /// These can be gone on with.
+    pub(crate) fn keep(&self, found: BTreeMap<String, Found>) {
+        *self.found() = found;
+    }
+
+    fn found(&self) -> MutexGuard<'_, BTreeMap<String, Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Role;
+
+    fn told() -> Told {
+        let mut facts = Facts::new(Role::Client, "corp", "vpn.example.com");
+        facts.rekeys = 3;
+        Told::of(&facts, "abc", "vpn.example.com")
+    }
+
+    fn left(record: Option<&[u8]>) -> (String, OwnedFd) {
+        let mut locked = Locked::create("test").unwrap();
+        if let Some(record) = record {
+            locked.write(record);
+        }
+        (format!("{PREFIX}0ad10001"), locked.fd().try_clone_to_owned().unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_found() {
+        let record = record(&told(), b"a snapshot").unwrap();
+        let found = Handover::of(vec![left(Some(&record))]).take();
+        let corp = &found["corp"];
+        assert_eq!(
+            (corp.if_id, &corp.told, corp.snapshot.as_slice()),
+            (0x0ad1_0001, &told(), &b"a snapshot"[..])
+        );
+        assert!(corp.keeper.holds());
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_believed() {
+        let good = record(&told(), b"a snapshot").unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.to_vec();
+            bad[at] ^= 0x10;
+            assert!(Handover::of(vec![left(Some(&bad))]).take().is_empty(), "octet {at}");
+        }
+        for length in 0..good.len() {
+            assert!(read(&good[..length]).is_none());
+        }
+        assert!(Handover::of(vec![left(None)]).take().is_empty());
+        let (_, fd) = left(Some(&good));
+        assert!(Handover::of(vec![("another".into(), fd)]).take().is_empty());
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(Handover::of(vec![(format!("{PREFIX}1"), null.into())]).take().is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! An IKE_SA that goes on in another process.
+
+use super::*;
+
+/// The client's process is gone, and another one goes on.
+fn again(now: Instant, client: &Node, sa: SaId) -> (Node, Restored) {
+    let snapshot = client.endpoint.snapshot(sa).expect("it stands");
+    let mut next = Node::new(CLIENT, 3, None);
+    let restored = next.endpoint.restore(now, &snapshot, &config()).expect("it is good");
+    next.drain(now);
+    (next, restored)
+}
+
+#[test]
+fn it_goes_on_with_its_message_ids_and_its_child_sa() {
+    let (mut client, mut server, sa) = up();
+    let before = client.established().unwrap().clone();
+    client.give(Instant::ZERO, Input::Rekey { sa, child: None });
+    carry(Instant::ZERO, &mut client, &mut server);
+    let now = Instant::ZERO + seconds(3);
+    let (mut next, restored) = again(now, &client, sa);
+    assert_eq!(restored.path, before.path);
+    assert_eq!(restored.lease, before.lease);
+    let [child] = restored.children.as_slice() else { panic!("{restored:?}") };
+    assert_eq!(vec![(child.inbound_spi, child.outbound_spi)], client.up());
+    assert_eq!((child.suite, &child.local_ts), (before.esp, &before.local_ts));
+    // It asks whether the peer is there, under the next Message ID, and is heard.
+    carry(now, &mut next, &mut server);
+    assert_eq!(server.endpoint.counters().forged, 0);
+    for node in [&mut next, &mut server] {
+        assert!(node.closed().is_none());
+    }
+    // Both ends still do all that there is to do.
+    next.give(now, Input::Rekey { sa: restored.sa, child: Some(child.child) });
+    next.give(now, Input::Rekey { sa: restored.sa, child: None });
+    carry(now, &mut next, &mut server);
+    assert_eq!((next.rekeyed(), next.children.len()), (1, 1));
+    let theirs = server.sa();
+    server.give(now, Input::Close { sa: theirs });
+    carry(now, &mut server, &mut next);
+    assert_eq!(next.failure().code, FailureCode::PeerClosed);
+    assert!(next.endpoint.is_empty());
+}
+
+#[test]
+fn a_request_on_its_way_is_sent_again_bit_for_bit() {
+    let (mut client, mut server, sa) = up();
+    let (at, _) = client.endpoint.deadline().unwrap();
+    client.give(at, Input::Wake);
+    let asked = client.one();
+    let (mut next, _) = again(at, &client, sa);
+    assert_eq!(next.one().payload, asked.payload);
+    // The peer has answered the one before, and does again.
+    server.give(at, arrives(&asked));
+    server.sent();
+    server.give(at, arrives(&asked));
+    let answer = server.one();
+    next.give(at, arrives(&answer));
+    assert!(next.sent().is_empty());
+    assert_eq!(next.endpoint.deadline().map(|(_, why)| why), Some(Timer::DeadPeer));
+}
+
+#[test]
+fn what_was_answered_is_answered_again() {
+    let (mut client, mut server, sa) = up();
+    let theirs = server.sa();
+    let at = Instant::ZERO + seconds(40);
+    server.give(at, Input::Wake);
+    let asked = server.sent();
+    assert!(!asked.is_empty(), "a liveness check");
+    client.give(at, arrives(&asked[0]));
+    let answer = client.sent();
+    let (mut next, _) = again(at, &client, sa);
+    next.sent();
+    next.give(at, arrives(&asked[0]));
+    assert_eq!(next.one().payload, answer.last().unwrap().payload);
+    assert_eq!(server.sa(), theirs);
+}
+
+#[test]
+fn no_iv_is_used_twice() {
+    let (mut client, _, sa) = up();
+    let now = Instant::ZERO + seconds(1);
+    let iv = |t: &Transmit| t.payload[32..40].to_vec();
+    let (mut next, restored) = again(now, &client, sa);
+    let first = next.one();
+    client.give(now, Input::Close { sa });
+    let second = client.one();
+    assert_ne!(iv(&first), iv(&second));
+    next.give(now, Input::Close { sa: restored.sa });
+    assert!(next.sent().iter().all(|t| iv(t) != iv(&first) && iv(t) != iv(&second)));
+}
+
+#[test]
+fn nothing_is_handed_on_while_sas_are_made() {
+    let (mut client, mut server, sa) = up();
+    client.rekey(Instant::ZERO);
+    assert!(client.endpoint.snapshot(sa).is_none());
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert!(client.endpoint.snapshot(sa).is_some());
+    client.rekey_ike(Instant::ZERO);
+    assert!(client.endpoint.snapshot(sa).is_none());
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert!(client.endpoint.snapshot(sa).is_some());
+    client.give(Instant::ZERO, Input::Close { sa });
+    assert!(client.endpoint.snapshot(sa).is_none());
+    // A server's is not.
+    assert!(server.endpoint.snapshot(server.sa()).is_none());
+}
+
+#[test]
+fn what_is_damaged_is_refused_or_means_something() {
+    let (client, _, sa) = up();
+    let snapshot = client.endpoint.snapshot(sa).unwrap();
+    let restore = |bytes: &[u8]| {
+        let mut node = Node::new(CLIENT, 3, None);
+        let restored = node.endpoint.restore(Instant::ZERO, bytes, &config());
+        assert_eq!(restored.is_none(), node.endpoint.is_empty());
+        assert!(restored.is_some() || node.endpoint.spis() == 0);
+        restored.is_some()
+    };
+    assert!(restore(&snapshot));
+    for length in 0..snapshot.len() {
+        assert!(!restore(&snapshot[..length]), "cut off after {length}");
+    }
+    assert!(!restore(&[snapshot.as_slice(), &[0]].concat()), "more than there is");
+    for at in 0..snapshot.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bytes = snapshot.to_vec();
+            bytes[at] ^= flip;
+            restore(&bytes);
+        }
+    }
+    let mut other = snapshot.to_vec();
+    other[0] = 2;
+    assert!(!restore(&other), "another version");
+}
+
+#[test]
+fn the_same_one_is_not_taken_up_twice() {
+    let (client, _, sa) = up();
+    let snapshot = client.endpoint.snapshot(sa).unwrap();
+    let mut node = Node::new(CLIENT, 3, None);
+    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, &config()).is_some());
+    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, &config()).is_none());
+    assert_eq!(node.endpoint.established(), 1);
+}
