@@ -84,18 +84,18 @@ listen_to(int out, int err, Secret *said, GString *reason)
 {
     struct pollfd files[2] = {{.fd = out, .events = POLLIN}, {.fd = err, .events = POLLIN}};
     gint64 end = g_get_monotonic_time() + PATIENCE;
+    gboolean heard = TRUE;
     char piece[4096];
 
     /* poll() passes over what is negative. */
-    while (files[0].fd >= 0 || files[1].fd >= 0) {
+    while (heard && (files[0].fd >= 0 || files[1].fd >= 0)) {
         gint64 left = (end - g_get_monotonic_time()) / 1000;
         int ready = left > 0 ? poll(files, 2, (int) left) : 0;
 
         if (ready < 0 && errno == EINTR)
             continue;
-        if (ready <= 0)
-            return FALSE;
-        for (int i = 0; i < 2; i++) {
+        heard = ready > 0;
+        for (int i = 0; heard && i < 2; i++) {
             ssize_t n;
 
             if (files[i].fd < 0 || files[i].revents == 0)
@@ -106,9 +106,9 @@ listen_to(int out, int err, Secret *said, GString *reason)
             if (n <= 0) {
                 files[i].fd = -1;
             } else if (i == 0) {
-                if (said->len + (gsize) n > LONGEST)
-                    return FALSE;
-                g_string_append_len(said, piece, n);
+                heard = said->len + (gsize) n <= LONGEST;
+                if (heard)
+                    g_string_append_len(said, piece, n);
             } else {
                 gsize room = LONGEST_REASON - reason->len;
                 g_string_append_len(reason, piece, (gssize) MIN(room, (gsize) n));
@@ -116,7 +116,7 @@ listen_to(int out, int err, Secret *said, GString *reason)
         }
     }
     explicit_bzero(piece, sizeof(piece));
-    return TRUE;
+    return heard;
 }
 
 /* Runs ctl with this file as its standard input (-1: none). NULL: it has refused, and says why in error. */
@@ -128,12 +128,16 @@ ask_ctl(const char *const *argv, int input, GError **error)
     g_autoptr(Secret) said = secret_new(LONGEST);
     g_autoptr(GString) reason = g_string_sized_new(LONGEST_REASON);
     GSpawnFlags flags = G_SPAWN_DO_NOT_REAP_CHILD;
-    int out[2], err[2], status = 0;
+    int out[2] = {-1, -1}, err[2] = {-1, -1}, status = 0;
     gboolean heard;
     GPid child;
 
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) {
         g_set_error(error, failure_quark(), 0, "no pipe to %s: %s", argv[0], g_strerror(errno));
+        if (out[0] >= 0) {
+            close(out[0]);
+            close(out[1]);
+        }
         return NULL;
     }
     heard = g_spawn_async_with_fds("/", (char **) argv, (char **) environment, flags, NULL, NULL, &child, input,
