@@ -12,7 +12,7 @@ use crate::ended::Ended;
 use crate::json;
 use crate::output::{Output, now};
 use crate::redact::{Kind, Redactor};
-use crate::render::{self, Palette};
+use crate::render::{self, Palette, report};
 use crate::session;
 
 /// How long a program may take to tell.
@@ -73,7 +73,7 @@ pub(crate) async fn bugreport(args: &Bugreport, bus: BusChoice, output: Output) 
                 Ended::Said(_) => String::new(),
             };
             report.section("ctl doctor", &render::checks(&doctor::local(), PLAIN, WIDTH));
-            format!("not reached: {why}")
+            report::not_reached(&why)
         }
     };
     of_host(&mut report).await;
@@ -94,9 +94,7 @@ struct Report {
 
 impl Report {
     fn section(&mut self, title: &str, text: &str) {
-        let text = text.trim_end();
-        let text = if text.is_empty() { "(nothing)" } else { text };
-        self.text.push_str(&format!("\n== {title}\n{text}\n"));
+        self.text.push_str(&report::section(title, text));
     }
 }
 
@@ -105,18 +103,17 @@ fn head(with_names: bool) -> String {
     let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let os =
         os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"');
-    let names = match with_names {
-        true => "Secrets are left out. Names and addresses stand as they are.",
-        false => "Secrets are left out. Names and addresses stand as tokens, the same one for the same.",
+    let kernel =
+        [&read("/proc/sys/kernel/ostype"), &read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH];
+    let head = report::Head {
+        at: &render::date(now()),
+        with_names,
+        ctl: env!("CARGO_PKG_VERSION"),
+        aditd: VERSION,
+        system: os,
+        kernel: &kernel.join(" "),
     };
-    format!(
-        "Adit's bug report of {}\n{names}\n\nctl     {}\naditd   {VERSION}\nsystem  {os}\nkernel  {} {} {}\n",
-        render::date(now()),
-        env!("CARGO_PKG_VERSION"),
-        read("/proc/sys/kernel/ostype"),
-        read("/proc/sys/kernel/osrelease"),
-        std::env::consts::ARCH,
-    )
+    head.text()
 }
 
 /// This host's name, and whoever is logged in.
@@ -192,7 +189,7 @@ async fn of_host(report: &mut Report) {
     let names = modules.lines().filter(ours).filter_map(|line| line.split(' ').next());
     report.section("modules", &names.collect::<Vec<_>>().join(" "));
     for file in FILES {
-        let text = std::fs::read_to_string(file).unwrap_or_else(|error| format!("({error})"));
+        let text = std::fs::read_to_string(file).unwrap_or_else(|error| report::nothing_of(&error));
         report.section(file, &text);
     }
     for program in PROGRAMS {
@@ -208,7 +205,7 @@ async fn said(program: &[&str]) -> String {
     let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match started {
         Ok(child) => child,
-        Err(error) => return format!("({error})"),
+        Err(error) => return report::nothing_of(&error),
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let all = async {
@@ -225,7 +222,7 @@ async fn said(program: &[&str]) -> String {
         futures_util::future::join(out, err).await;
     };
     if tokio::time::timeout(PATIENCE, all).await.is_err() {
-        err.extend_from_slice(format!("(nothing more in {} s)\n", PATIENCE.as_secs()).as_bytes());
+        err.extend_from_slice(format!("{}\n", report::no_more_in(PATIENCE.as_secs())).as_bytes());
     }
     shortened(&format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err)))
 }
@@ -237,7 +234,7 @@ fn shortened(text: &str) -> String {
     let mut lines: Vec<String> = text.lines().take(LINES).map(printable).collect();
     let more = text.lines().count().saturating_sub(LINES);
     if more > 0 {
-        lines.push(format!("({more} lines more)"));
+        lines.push(report::more_lines(more));
     }
     lines.join("\n")
 }

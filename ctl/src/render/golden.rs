@@ -2,15 +2,15 @@
 //! differs is written to the system's folder for temporary files, to be looked at and, if it is better, put in its place.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{DoctorCheck, LogEntry, Problem, ProfileSummary, SettingLine, Traffic};
-use adit_import::check_suite;
+use adit_import::{File, LeftOut, Options, Weakening, check_suite};
 use adit_profile::{Source, parse_profile};
 
 use super::says::{self, Became};
-use super::{Event, Palette, fixtures};
+use super::{Event, Palette, fixtures, report};
 use crate::exit::{self, Status};
 
 const NOW: u64 = 1_795_174_807 + 192;
@@ -68,12 +68,68 @@ fn everything(width: usize, palette: Palette) -> String {
     add("ctl up corp, refused", &super::failure("corp", &refused(), Status::AUTHENTICATION, palette, width));
     add("ctl status, no daemon", &super::failure("", &no_daemon(), Status::NOT_RUNNING, palette, width));
     add("ctl check", &mistakes(palette, width));
+    for (title, text) in imports(palette, width) {
+        add(title, &text);
+    }
+    add("ctl bugreport", &bugreport());
     add("ctl exit-codes", &exit::table());
     add("lines of commands", &alone(palette).join("\n"));
     add("ctl up at a terminal", &at_a_terminal(palette).join("\n"));
     add("ctl agent", &agent().join("\n"));
     add("questions", &questions().join("\n"));
     out
+}
+
+/// Of a keyfile with a bit of everything: what is carried, what is not, what weakens and what is missing.
+fn imports(palette: Palette, width: usize) -> [(&'static str, String); 4] {
+    let keyfile = "[connection]\nid=Corp\ntype=vpn\nautoconnect=true\n[vpn]\nservice-type=org.freedesktop.NetworkManager.sstp\n\
+        gateway=vpn.example.com\nuser=alice\npassword-flags=1\nignore-cert-warn=yes\nnopcomp=yes\nca-cert=/home/alice/corp-ca.pem\n";
+    let read = |keyfile: &str, accept: &[Weakening]| {
+        let file = File { name: "corp.nmconnection", content: keyfile.as_bytes() };
+        adit_import::import(&[file], &Options { accept, ..Options::default() }).unwrap()
+    };
+    let typed = "ctl import corp.nmconnection";
+    let shown = |found: &adit_import::Import, paths: &[PathBuf]| {
+        super::imported(&found.profiles[0], paths, typed, found.format, palette, width)
+    };
+    let refused = read(keyfile, &[]);
+    let pptp = keyfile.replace("sstp", "pptp").replace("ignore-cert-warn=yes\n", "");
+    let taken = read(&pptp, &[Weakening::NoEncryption, Weakening::Mschapv1, Weakening::Chap]);
+    let whole = read(
+        &keyfile.replace("ignore-cert-warn=yes\n", "").replace("ca-cert=/home/alice/corp-ca.pem\n", ""),
+        &[],
+    );
+    let paths = [PathBuf::from("/etc/adit/profiles/Corp.toml")];
+    let left = LeftOut { key: "VPNUUID".into(), why: "a profile has a name".into() };
+    [
+        ("ctl import, refused", shown(&refused, &[])),
+        ("ctl import, taken", shown(&taken, &paths)),
+        ("ctl import", shown(&whole, &paths)),
+        ("ctl export", super::left_over(&[left], palette, width)),
+    ]
+}
+
+fn bugreport() -> String {
+    let head = |with_names| report::Head {
+        at: "2026-11-20 11:43:19 UTC",
+        with_names,
+        ctl: "0.1.0",
+        aditd: "0.1.0",
+        system: "Debian GNU/Linux 13 (trixie)",
+        kernel: "Linux 6.12.57 x86_64",
+    };
+    let none = std::io::Error::from(std::io::ErrorKind::NotFound);
+    [
+        head(false).text(),
+        head(true).text(),
+        report::section("ctl status", "NAME  ROLE\n"),
+        report::section("listening", ""),
+        report::not_reached("aditd does not run"),
+        report::nothing_of(&none),
+        report::no_more_in(10),
+        report::more_lines(3),
+    ]
+    .join("\n")
 }
 
 fn alone(palette: Palette) -> Vec<String> {

@@ -11,6 +11,7 @@ mod list;
 mod log;
 mod mistakes;
 mod palette;
+pub(crate) mod report;
 pub(crate) mod says;
 mod status;
 
