@@ -280,9 +280,7 @@ impl Task {
             },
             Command::V1(command) => self.v1.command(command),
             Command::Responder(responder) => {
-                let (listen, server) = responder.unzip();
-                self.responders.set_server(listen);
-                self.answering.serve(server);
+                self.responders.set_server(responder);
                 self.listen();
             }
             Command::Beside(beside) => {
@@ -296,6 +294,7 @@ impl Task {
     fn listen(&mut self) {
         self.endpoint.set_responder(self.responders.defaults());
         self.answering.listen(self.responders.addresses());
+        self.answering.serve(self.responders.context());
     }
 
     fn datagram(&mut self, path: Path, payload: Vec<u8>) {

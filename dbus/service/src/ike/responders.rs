@@ -20,12 +20,12 @@ pub struct Beside {
 /// Who is there for peers.
 #[derive(Default)]
 pub(super) struct Responders {
-    server: Option<Listen>,
+    server: Option<(Listen, Arc<dyn SaContext>)>,
     beside: Option<(Beside, Arc<dyn SaContext>)>,
 }
 
 impl Responders {
-    pub(super) fn set_server(&mut self, server: Option<Listen>) {
+    pub(super) fn set_server(&mut self, server: Option<(Listen, Arc<dyn SaContext>)>) {
         self.server = server;
     }
 
@@ -34,12 +34,19 @@ impl Responders {
     }
 
     fn all(&self) -> impl Iterator<Item = &Listen> {
-        self.server.iter().chain(self.beside.iter().map(|(beside, _)| &beside.listen))
+        let server = self.server.iter().map(|(listen, _)| listen);
+        server.chain(self.beside.iter().map(|(beside, _)| &beside.listen))
     }
 
     /// What every peer meets before it has said what it wants.
     pub(super) fn defaults(&self) -> Option<ResponderDefaults> {
         self.all().next().map(|listen| listen.defaults.clone())
+    }
+
+    /// Who hears of peers that have not said yet what they want.
+    pub(super) fn context(&self) -> Option<Arc<dyn SaContext>> {
+        let server = self.server.as_ref().map(|(_, context)| context);
+        server.or_else(|| self.beside.as_ref().map(|(_, context)| context)).cloned()
     }
 
     /// Addresses of this host on which somebody listens; empty: all.
@@ -58,7 +65,8 @@ impl Responders {
             |listen: &Listen| listen.addresses.is_empty() || listen.addresses.contains(&path.local.ip());
         let wanted = hears(&beside.listen) && !transport.is_empty() && (beside.takes)(transport);
         // Where there is no server it says no itself.
-        (wanted || !self.server.as_ref().is_some_and(hears)).then(|| Arc::clone(context))
+        (wanted || !self.server.as_ref().is_some_and(|(listen, _)| hears(listen)))
+            .then(|| Arc::clone(context))
     }
 }
 
@@ -109,12 +117,14 @@ mod tests {
         let wanted = TrafficSelector { protocol: 17, first_port: 1701, last_port: 1701, ..any };
         let takes: fn(&[TrafficSelector]) -> bool = |all| all.iter().all(|ts| ts.first_port == 1701);
         let beside = || Some((Beside { listen: listen(&["192.0.2.2"], 2), takes }, Arc::new(Nobody) as _));
+        let server = |addresses: &[&str]| Some((listen(addresses, 1), Arc::new(Nobody) as _));
         let mut all = Responders::default();
         assert!(all.defaults().is_none() && all.beside(&asks(&[wanted], "192.0.2.2:500")).is_none());
         all.set_beside(beside());
+        assert!(all.context().is_some());
         assert_eq!((all.defaults().unwrap().limit, all.addresses().len()), (2, 1));
         assert!(all.beside(&asks(&[any], "192.0.2.2:500")).is_some(), "there is nobody else to say no");
-        all.set_server(Some(listen(&["192.0.2.1", "192.0.2.2"], 1)));
+        all.set_server(server(&["192.0.2.1", "192.0.2.2"]));
         assert_eq!((all.defaults().unwrap().limit, all.addresses().len()), (1, 3));
         assert!(all.beside(&asks(&[wanted], "192.0.2.2:500")).is_some());
         for (transport, local) in
@@ -122,7 +132,7 @@ mod tests {
         {
             assert!(all.beside(&asks(transport, local)).is_none(), "{transport:?} {local}");
         }
-        all.set_server(Some(listen(&[], 1)));
+        all.set_server(server(&[]));
         assert!(all.addresses().is_empty());
     }
 }
