@@ -202,6 +202,46 @@ fn arrives(transmit: &Transmit) -> Input {
 
 /// A server with one client, whose SPIs and path are returned.
 fn up(now: Instant) -> (End, u64, u64, Path) {
+    let (_, server, spi_i, spi_r, path) = both(now);
+    (server, spi_i, spi_r, path)
+}
+
+/// What the client of one that is up hands to its next process.
+#[must_use]
+pub fn left() -> Vec<u8> {
+    let (client, ..) = both(Instant::ZERO);
+    let left = client.sa.and_then(|sa| client.endpoint.snapshot(sa));
+    left.map(|left| left.to_vec()).unwrap_or_default()
+}
+
+/// What is handed over is refused, or gone on with: then it means the same when it is handed on once more, and it ends by itself
+/// when all is silent.
+pub fn snapshot(data: &[u8]) {
+    let mut now = Instant::ZERO;
+    let mut end = End::new(1, None);
+    let Some(restored) = end.endpoint.restore(now, data, &dialled()) else {
+        assert!(end.endpoint.is_empty());
+        return;
+    };
+    end.drain(now);
+    if let Some(again) = end.endpoint.snapshot(restored.sa) {
+        let mut next = End::new(1, None);
+        let same = next.endpoint.restore(now, &again, &dialled()).expect("it was written here");
+        let spis = |r: &adit_ikev2::api::Restored| -> Vec<_> {
+            r.children.iter().map(|c| (c.inbound_spi, c.outbound_spi)).collect()
+        };
+        assert_eq!((restored.path, &restored.lease, spis(&restored)), (same.path, &same.lease, spis(&same)));
+    }
+    for _ in 0..2000 {
+        let Some((at, _)) = end.endpoint.deadline().filter(|_| !end.endpoint.is_empty()) else { break };
+        now = now.max(at);
+        end.give(now, Input::Wake);
+    }
+    assert!(end.endpoint.is_empty(), "it neither ends nor lives");
+}
+
+/// A client and its server, and the same.
+fn both(now: Instant) -> (End, End, u64, u64, Path) {
     let defaults = ResponderDefaults {
         ike: vec![IKE.parse().expect("a proposal"), HYBRID.parse().expect("a proposal")],
         cookie_threshold: 10,
@@ -232,7 +272,7 @@ fn up(now: Instant) -> (End, u64, u64, Path) {
         }
     }
     assert!(client.up && server.up);
-    (server, spis.0, spis.1, path)
+    (client, server, spis.0, spis.1, path)
 }
 
 /// A message whose content is `body`.
