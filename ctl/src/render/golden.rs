@@ -236,19 +236,16 @@ fn no_text_is_printed_past_this_module() {
 
 /// Whether a literal has any letters besides its placeholders and escapes.
 fn words(literal: &str) -> bool {
-    let mut depth = 0;
-    let outside = literal.replace("\\n", "").chars().any(|c| match c {
-        '{' => {
-            depth += 1;
-            false
+    let mut depth = 0_u32;
+    for c in literal.replace("\\n", "").chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            c if depth == 0 && c.is_alphabetic() => return true,
+            _ => {}
         }
-        '}' => {
-            depth -= 1;
-            false
-        }
-        c => depth == 0 && c.is_alphabetic(),
-    });
-    outside
+    }
+    false
 }
 
 #[test]
