@@ -29,15 +29,20 @@ impl Again {
         self.times = self.times.saturating_add(1);
     }
 
-    /// An attempt came to this end: whether it was for what a person typed, and whether they are asked anew.
-    pub(super) fn ended(&mut self, failure: &Failure) -> (bool, bool) {
+    /// An attempt came to this end: whether it was for what a person typed.
+    pub(super) fn was_wrong(&mut self, failure: &Failure) -> bool {
         let sent = std::mem::take(&mut self.sent);
         if !sent || failure.code != FailureCode::AuthenticationFailed || Refusal::is_of_account(failure) {
-            return (false, false);
+            return false;
         }
         self.refused = Some(failure.clone());
         self.times = self.times.saturating_add(1);
-        (true, self.times < MOST)
+        true
+    }
+
+    /// Whether they are asked anew.
+    pub(super) const fn may_ask(&self) -> bool {
+        self.times < MOST
     }
 
     /// The server let us in.
@@ -74,11 +79,11 @@ mod tests {
     #[test]
     fn a_person_is_asked_anew_twice_and_told_why() {
         let (mut again, wrong) = (Again::default(), of(FailureCode::AuthenticationFailed));
-        assert_eq!(again.ended(&wrong), (false, false), "nobody has typed anything");
+        assert!(!again.was_wrong(&wrong), "nobody has typed anything");
         assert_eq!(again.reason("Code".into()), "Code");
         for (time, expected) in [(1, true), (2, true), (3, false)] {
             again.sends();
-            assert_eq!(again.ended(&wrong), (true, expected), "{time}");
+            assert_eq!((again.was_wrong(&wrong), again.may_ask()), (true, expected), "{time}");
             assert_eq!(again.reason("the code".into()), "the server refused us; the code");
             assert_eq!(again.reason(String::new()), "the server refused us");
         }
@@ -86,7 +91,7 @@ mod tests {
         assert_eq!(again.missing(of(FailureCode::Cancelled)).code, FailureCode::Cancelled);
         again.accepted();
         again.sends();
-        assert_eq!(again.ended(&wrong), (true, true));
+        assert!(again.was_wrong(&wrong) && again.may_ask());
     }
 
     #[test]
@@ -97,7 +102,7 @@ mod tests {
             again.asked_by_server();
         }
         again.sends();
-        assert_eq!(again.ended(&wrong), (true, false));
+        assert!(again.was_wrong(&wrong) && !again.may_ask());
     }
 
     #[test]
@@ -109,7 +114,7 @@ mod tests {
                 .failure("MS-CHAPv2"),
         ] {
             again.sends();
-            assert_eq!(again.ended(&failure), (false, false));
+            assert!(!again.was_wrong(&failure));
             assert_eq!(again.reason(String::new()), "");
         }
     }

@@ -112,11 +112,12 @@ impl Passwords {
 
     /// An attempt came to this end. Whether it is to be made anew, as a person can be asked for what the server refused.
     pub(crate) fn asks_again(&self, failure: &Failure) -> bool {
-        let (wrong, again) = self.again().ended(failure);
+        let mut again = self.again();
+        let wrong = again.was_wrong(failure);
         if wrong {
             self.forget();
         }
-        again
+        wrong && again.may_ask()
     }
 
     /// The server let us in.
