@@ -43,16 +43,16 @@ fn peer(user: &str) -> Peer {
     })
 }
 
+/// A peer that is to prove itself by EAP asks for its configuration.
+fn wants_in(remote: &str) -> Ask {
+    Ask::Connection { remote: id(remote), asked: None, path: path(), eap: true, transport: Vec::new() }
+}
+
 /// Types one password as `user`, which is refused, and says nothing more.
 async fn leave(server: &Server, sa: u64, user: &str, typed: &str) {
-    let ask = Ask::Connection {
-        remote: id("192.0.2.9"),
-        asked: None,
-        path: path(),
-        eap: true,
-        transport: Vec::new(),
+    let Answer::Connection(Ok(_)) = server.ask(sa, wants_in("192.0.2.9")).await else {
+        panic!("no connection")
     };
-    let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
     let (mut peer, mut entropy, mut packet) = (peer(user), OsEntropy::new(), None);
     for _ in 0..20 {
         let Answer::Eap(step) = server.ask(sa, Ask::Eap { packet: packet.take() }).await else { panic!() };
@@ -77,14 +77,9 @@ pub(super) async fn speak(
     user: &str,
     typed: &[&str],
 ) -> Result<(String, String), Failure> {
-    let ask = Ask::Connection {
-        remote: id("192.0.2.9"),
-        asked: None,
-        path: path(),
-        eap: true,
-        transport: Vec::new(),
+    let Answer::Connection(Ok(config)) = server.ask(sa, wants_in("192.0.2.9")).await else {
+        panic!("no connection")
     };
-    let Answer::Connection(Ok(config)) = server.ask(sa, ask).await else { panic!("no connection") };
     assert!(matches!(config.remote_auth, RemoteAuth::Eap { .. }));
     let (mut peer, mut typed, mut entropy) = (peer(user), typed.iter(), OsEntropy::new());
     let mut packet = None;
@@ -158,9 +153,7 @@ async fn who_leaves_after_a_refusal_left_because_of_it() {
 
 /// Speaks EAP-TLS with a certificate of `ca` in that name; the `[[connection]]` that lets it in.
 async fn show(server: &Server, sa: u64, (ours, theirs): (&Ca, &Ca), name: &str) -> Result<String, Failure> {
-    let ask =
-        Ask::Connection { remote: id(name), asked: None, path: path(), eap: true, transport: Vec::new() };
-    let Answer::Connection(Ok(_)) = server.ask(sa, ask).await else { panic!("no connection") };
+    let Answer::Connection(Ok(_)) = server.ask(sa, wants_in(name)).await else { panic!("no connection") };
     let (certificate, key) = ours.client(name);
     let der = certificate.der().to_vec();
     let signer =

@@ -8,14 +8,6 @@ fn back() -> InitiatorConfig {
     InitiatorConfig { path, local_id: id("vpn.example.com"), ..config() }
 }
 
-fn up(seed: u64, config: InitiatorConfig) -> World {
-    let mut world = World::new(seed);
-    world.dial(config);
-    world.run(Duration::from_secs(3));
-    assert_eq!(world.same(), 2);
-    world
-}
-
 /// The server dials its client.
 fn renew(world: &mut World, config: InitiatorConfig) -> SaId {
     let sa = world.ends[1].endpoint.initiate(world.now, config);

@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn up(seed: u64, config: InitiatorConfig) -> World {
-    let mut world = World::new(seed);
-    world.dial(config);
-    world.run(Duration::from_secs(3));
-    assert_eq!(world.same(), 2);
-    world
-}
-
 fn child_of(end: &End) -> ChildId {
     end.inbound.values().next().unwrap().child
 }

@@ -448,3 +448,12 @@ impl World {
         pairs
     }
 }
+
+/// A connection that is up, its SAs in both kernels.
+pub(super) fn up(seed: u64, config: InitiatorConfig) -> World {
+    let mut world = World::new(seed);
+    world.dial(config);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.same(), 2);
+    world
+}
