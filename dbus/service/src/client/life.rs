@@ -100,6 +100,11 @@ pub(crate) fn down(
     registry.set_state(id, state, code, Some(failure).filter(|_| !idle));
 }
 
+/// The journal of the connection with this if_id.
+pub(crate) fn journal_of(if_id: u32) -> String {
+    format!("client-{if_id:08x}")
+}
+
 /// What it keeps of this host from its first change to its last undo: its link's name, and the journal of its changes.
 #[derive(Default)]
 pub(crate) struct Ground {
@@ -159,7 +164,7 @@ impl Ground {
     pub(crate) fn changes(&mut self, daemon: &Daemon, numbers: Numbers) -> Result<&Changes, Failure> {
         let changes = match self.changes.take() {
             Some(changes) => changes,
-            None => daemon.changes(&format!("client-{:08x}", numbers.if_id))?,
+            None => daemon.changes(&journal_of(numbers.if_id))?,
         };
         Ok(self.changes.insert(changes))
     }

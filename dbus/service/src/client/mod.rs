@@ -36,7 +36,7 @@ pub(crate) use handle::{After, Carried, Part};
 pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;
 pub(crate) use life::{
-    Ended, Ground, MOST_ADDRESSES, PAUSES, down, no_route, not_armed, not_made, refused, unless,
+    Ended, Ground, MOST_ADDRESSES, PAUSES, down, journal_of, no_route, not_armed, not_made, refused, unless,
 };
 pub(crate) use login::LogIn;
 pub(crate) use lookup::answers;

@@ -9,7 +9,7 @@ use adit_core::Failure;
 use tracing::{info, warn};
 
 use super::{Daemon, lock};
-use crate::client::{self, ClientHandle, Dial, may_be_handed_on};
+use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on};
 use crate::esp::Numbers;
 use crate::handover::Found;
 use crate::host::{Kept, reconcile};
@@ -112,8 +112,4 @@ impl Daemon {
         };
         self.stop_all(others).await;
     }
-}
-
-fn journal_of(if_id: u32) -> String {
-    format!("client-{if_id:08x}")
 }
