@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::sysctl::{self, Settings};
 use super::{
     Answer, Change, Host, HostError, LinkNames, LinkState, News, PathInfo, Route, Target, Undo, UplinkState,
-    exits, local, names, netlink, nft, uplinks,
+    exits, local, names, netlink, news, nft, uplinks,
 };
 
 /// This host, in this network namespace.
@@ -217,6 +217,6 @@ impl Host for KernelHost {
     }
 
     fn news(&self) -> Result<mpsc::Receiver<News>, HostError> {
-        uplinks::news().map_err(|_| HostError::NoAnswer { what: "news of links".into() })
+        news::news().map_err(|_| HostError::NoAnswer { what: "news of links".into() })
     }
 }

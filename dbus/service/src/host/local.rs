@@ -8,8 +8,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
+use super::HostError;
 use super::netlink::{Socket, ask};
-use super::{HostError, LINK_GROUP};
+use super::news::is_ours;
 
 /// Of every link that has neighbours (a tunnel has none), but for those of ours.
 pub(super) async fn networks(socket: &Socket) -> Result<Vec<LocalNetwork>, HostError> {
@@ -40,13 +41,12 @@ async fn links(socket: &Socket) -> Result<BTreeMap<u32, String>, HostError> {
 
 fn leads_to_neighbours(link: &LinkMessage) -> Option<(u32, String)> {
     let flags = link.header.flags;
-    let ours = link.attributes.iter().any(|a| matches!(a, LinkAttribute::Group(LINK_GROUP)));
     let none = LinkFlags::Loopback | LinkFlags::Pointopoint | LinkFlags::Noarp;
     let name = link.attributes.iter().find_map(|a| match a {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     });
-    let leads = flags.contains(LinkFlags::Up) && !flags.intersects(none) && !ours;
+    let leads = flags.contains(LinkFlags::Up) && !flags.intersects(none) && !is_ours(link);
     leads.then_some((link.header.index, name?))
 }
 
@@ -67,6 +67,7 @@ fn network(message: &AddressMessage, links: &BTreeMap<u32, String>) -> Option<Lo
 
 #[cfg(test)]
 mod tests {
+    use super::super::LINK_GROUP;
     use super::*;
 
     #[test]

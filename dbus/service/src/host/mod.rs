@@ -20,6 +20,7 @@ mod local;
 mod lookup;
 mod names;
 mod netlink;
+mod news;
 mod nft;
 mod plan;
 mod reconcile;
@@ -91,6 +92,9 @@ pub const UPLINK_TABLES: u32 = 0x4200_0000;
 /// Group of our links (`ip link show group 98`): what is deleted together when many are.
 pub const LINK_GROUP: u32 = 98;
 
+/// Link group of a server's units: many go at once by it.
+pub(crate) const CLIENTS_GROUP: u32 = 99;
+
 /// Routing table `main`, where everybody looks.
 pub(crate) const MAIN_TABLE: u32 = 254;
 
@@ -134,7 +138,7 @@ pub trait Host: Send + Sync {
     fn news(&self) -> Result<tokio::sync::mpsc::Receiver<News>, HostError>;
 }
 
-/// What the kernel has told of links, addresses and routes.
+/// What the kernel has told of links, addresses and routes, but for ours.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
     /// There is something to look at.

@@ -96,6 +96,19 @@ pub(super) async fn links(socket: &Socket) -> Result<Vec<LinkState>, HostError> 
         .collect())
 }
 
+/// That one.
+async fn link(socket: &Socket, index: u32) -> Result<Option<LinkState>, HostError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let what = || format!("the link with the number {index}");
+    let answers = ask(socket, RouteNetlinkMessage::GetLink(message), 0, &what).await?;
+    let found = answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(link_state(link)),
+        _ => None,
+    });
+    Ok(found)
+}
+
 fn link_state(link: &LinkMessage) -> LinkState {
     let mut state = LinkState {
         index: link.header.index,
@@ -347,7 +360,10 @@ pub(super) async fn path_to(socket: &Socket, destination: IpAddr) -> Result<Path
             _ => {}
         }
     }
-    let link = links(socket).await?.into_iter().find(|l| Some(l.index) == index);
+    let link = match index {
+        Some(index) => link(socket, index).await?,
+        None => None,
+    };
     match (source, link) {
         (Some(source), Some(link)) => Ok(PathInfo {
             source,

@@ -1,4 +1,4 @@
-//! The ways out of this host, as rtnetlink tells them, and news of them.
+//! The ways out of this host, as rtnetlink tells them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,74 +6,16 @@ use std::path::Path;
 
 use adit_core::Prefix;
 use adit_plan::mobility::{LinkKind, Uplink, Way};
-use futures_util::StreamExt;
-use netlink_packet_core::{NLM_F_DUMP, NetlinkPayload};
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{MulticastGroup, new_multicast_connection};
-use tokio::sync::mpsc;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 
 use super::netlink::{Socket, ask, ip};
-use super::{HostError, LINK_GROUP, News, ROUTE_PROTOCOL, Route, SourceRule, Target, UplinkState};
+use super::news::{is_live, is_of_others, is_ours, name_of};
+use super::{HostError, Route, SourceRule, Target, UplinkState};
 use super::{UPLINK_PRIORITY, UPLINK_TABLES};
-
-const NEWS: [MulticastGroup; 5] = [
-    MulticastGroup::Link,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv6Ifaddr,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Route,
-];
-
-/// News that wait to be heard.
-const MOST_NEWS: usize = 64;
-
-/// A word whenever links, addresses or routes have changed; ends with its receiver.
-pub(super) fn news() -> std::io::Result<mpsc::Receiver<News>> {
-    let (connection, _, mut messages) = new_multicast_connection(&NEWS)?;
-    let (tell, told) = mpsc::channel(MOST_NEWS);
-    let socket = tokio::spawn(connection);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                message = messages.next() => match message {
-                    // Full is as good as told: who hears the others looks at everything.
-                    Some((message, _)) => drop(tell.try_send(what(&message.payload))),
-                    None => break,
-                },
-                () = tell.closed() => break,
-            }
-        }
-        socket.abort();
-    });
-    Ok(told)
-}
-
-/// What a message of the kernel's is about.
-fn what(message: &NetlinkPayload<RouteNetlinkMessage>) -> News {
-    let lost = match message {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link),
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if !is_live(link) => Some(link),
-        _ => None,
-    };
-    // Those of another family are about a link's place in a bridge.
-    let itself = lost.filter(|link| link.header.interface_family == AddressFamily::Unspec);
-    itself.and_then(name_of).map_or(News::Changed, News::Lost)
-}
-
-/// Up, with a carrier.
-const fn is_live(link: &LinkMessage) -> bool {
-    link.header.flags.contains(LinkFlags::Up.union(LinkFlags::Running).union(LinkFlags::LowerUp))
-}
-
-fn name_of(link: &LinkMessage) -> Option<String> {
-    link.attributes.iter().find_map(|a| match a {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })
-}
 
 /// A link while its ways are being collected.
 struct Seen {
@@ -104,8 +46,7 @@ async fn links(socket: &Socket) -> Result<BTreeMap<u32, Seen>, HostError> {
     for answer in answers {
         let RouteNetlinkMessage::NewLink(link) = answer else { continue };
         let flags = link.header.flags;
-        let ours = link.attributes.iter().any(|a| matches!(a, LinkAttribute::Group(LINK_GROUP)));
-        let counts = is_live(&link) && !ours && !flags.contains(LinkFlags::Loopback);
+        let counts = is_live(&link) && !is_ours(&link) && !flags.contains(LinkFlags::Loopback);
         if let (true, Some(name)) = (counts, name_of(&link)) {
             let seen = Seen { name, addresses: Vec::new(), routes: Vec::new() };
             out.insert(link.header.index, seen);
@@ -151,8 +92,7 @@ async fn routes(socket: &Socket, links: &mut BTreeMap<u32, Seen>) -> Result<(), 
 
 fn note(route: &RouteMessage, links: &mut BTreeMap<u32, Seen>) {
     let header = &route.header;
-    let main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
-    if !main || header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL) {
+    if !is_of_others(header) {
         return;
     }
     let any = match header.address_family {
@@ -243,41 +183,5 @@ fn kind(name: &str) -> LinkKind {
         LinkKind::Wwan
     } else {
         LinkKind::Wired
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A link that leaves a bridge is told of as one of the bridge's that is gone, and stands all the same.
-    #[test]
-    fn a_port_that_is_gone_is_no_lost_link() {
-        let mut port = LinkMessage::default();
-        port.header.interface_family = AddressFamily::Bridge;
-        port.attributes = vec![LinkAttribute::IfName("eth0".into())];
-        let told = |message| what(&NetlinkPayload::InnerMessage(message));
-        assert_eq!(told(RouteNetlinkMessage::DelLink(port)), News::Changed);
-    }
-
-    #[test]
-    fn a_link_without_a_carrier_or_gone_is_lost() {
-        let link = |flags: LinkFlags| {
-            let mut link = LinkMessage::default();
-            link.header.flags = flags;
-            link.attributes = vec![LinkAttribute::IfName("wlan0".into())];
-            link
-        };
-        let told = |message| what(&NetlinkPayload::InnerMessage(message));
-        let (live, lost) =
-            (LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp, News::Lost("wlan0".into()));
-        assert_eq!(told(RouteNetlinkMessage::NewLink(link(live))), News::Changed);
-        assert_eq!(told(RouteNetlinkMessage::NewLink(link(LinkFlags::Up))), lost);
-        assert_eq!(told(RouteNetlinkMessage::DelLink(link(live))), lost);
-        assert_eq!(
-            told(RouteNetlinkMessage::NewLink(LinkMessage::default())),
-            News::Changed,
-            "without a name"
-        );
     }
 }

@@ -23,10 +23,10 @@ use super::dhcp;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
-use super::{About, Advertising, Carriage, Later, SERVER_GROUP, Scripts, Unit, UnitPlan, World};
+use super::{About, Advertising, Carriage, Later, Scripts, Unit, UnitPlan, World};
 use crate::blocking::blocking;
 use crate::eap_tls::{EapTls, failed};
-use crate::host::{Change, HostError, Undo, client_route, site_route};
+use crate::host::{CLIENTS_GROUP, Change, HostError, Undo, client_route, site_route};
 use crate::ppp;
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
@@ -278,7 +278,7 @@ impl Guest {
         let v4 = server.local.zip(address);
         let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
         let carrier = server.carriage.carrier();
-        Ok(UnitPlan { name, group: SERVER_GROUP, carrier, network, unit: None })
+        Ok(UnitPlan { name, group: CLIENTS_GROUP, carrier, network, unit: None })
     }
 
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {

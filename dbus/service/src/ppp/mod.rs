@@ -38,9 +38,6 @@ pub(crate) use unit::{Carrier, Packets, Unit};
 /// An answer that comes later.
 pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Link group of a server's units: many go at once by it.
-pub(crate) const SERVER_GROUP: u32 = 99;
-
 /// What MPPE puts in front of a packet, in octets.
 pub(crate) const MPPE_HEADER: u16 = 4;
 
