@@ -241,42 +241,49 @@ pub(crate) async fn show_connection(
     Ok(())
 }
 
-fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant<'a>> {
-    let mut out: HashMap<&'static str, Variant<'a>> = HashMap::new();
-    let mut compare = |name: &'static str, same: bool, value: Variant<'a>| {
+/// The properties that differ, each with what it is now: nothing is put together of the others.
+#[derive(Default)]
+struct Differences<'a>(HashMap<&'static str, Variant<'a>>);
+
+impl<'a> Differences<'a> {
+    fn compare(&mut self, name: &'static str, same: bool, value: impl FnOnce() -> Variant<'a>) {
         if !same {
-            out.insert(name, value);
+            self.0.insert(name, value());
         }
-    };
-    compare("State", old.state == new.state, new.state.as_str().into());
-    compare("Step", old.step == new.step, new.step.as_str().into());
-    compare("Since", old.since == new.since, new.since.into());
-    compare("LocalEndpoint", old.local == new.local, text(new.local).into());
-    compare("RemoteEndpoint", old.remote == new.remote, text(new.remote).into());
-    compare("Encapsulated", old.encapsulated == new.encapsulated, new.encapsulated.into());
-    compare("Interface", old.interface == new.interface, new.interface.as_str().into());
-    compare("Addresses", old.addresses == new.addresses, texts(&new.addresses).into());
-    compare("Dns", old.dns == new.dns, texts(&new.dns).into());
-    compare("DnsDomains", old.domains == new.domains, new.domains.clone().into());
-    compare("DnsSilent", old.dns_silent == new.dns_silent, texts(&new.dns_silent).into());
-    compare("Routes", old.routes == new.routes, texts(&new.routes).into());
-    compare("Tunnel", old.tunnel == new.tunnel, new.tunnel.as_str().into());
-    compare("Tried", old.tried == new.tried, tried(new).into());
-    compare("LocalIdentity", old.local_id == new.local_id, new.local_id.as_str().into());
-    compare("RemoteIdentity", old.remote_id == new.remote_id, new.remote_id.as_str().into());
-    compare("IkeSuite", old.ike_suite == new.ike_suite, new.ike_suite.as_str().into());
-    compare("EspSuite", old.esp_suite == new.esp_suite, new.esp_suite.as_str().into());
-    compare("Resumed", old.resumed == new.resumed, new.resumed.into());
-    compare("Gateway", old.gateway == new.gateway, new.gateway.as_str().into());
-    compare("Children", old.children == new.children, children(new).into());
-    compare("Legacy", old.legacy == new.legacy, new.legacy.clone().into());
-    compare("Rekeys", old.rekeys == new.rekeys, new.rekeys.into());
-    compare("NextRekey", old.next_rekey == new.next_rekey, new.next_rekey.into());
-    compare("Uplink", old.uplink == new.uplink, new.uplink.as_str().into());
-    compare("Moves", old.moves == new.moves, moves(new).into());
-    compare("WantedSecret", old.wanted == new.wanted, wanted(new.wanted.as_deref()).into());
-    compare("LastError", old.last_error == new.last_error, last_error(new.last_error.as_deref()));
-    out
+    }
+}
+
+fn differences<'a>(old: &Facts, new: &'a Facts) -> HashMap<&'static str, Variant<'a>> {
+    let mut out = Differences::default();
+    out.compare("State", old.state == new.state, || new.state.as_str().into());
+    out.compare("Step", old.step == new.step, || new.step.as_str().into());
+    out.compare("Since", old.since == new.since, || new.since.into());
+    out.compare("LocalEndpoint", old.local == new.local, || text(new.local).into());
+    out.compare("RemoteEndpoint", old.remote == new.remote, || text(new.remote).into());
+    out.compare("Encapsulated", old.encapsulated == new.encapsulated, || new.encapsulated.into());
+    out.compare("Interface", old.interface == new.interface, || new.interface.as_str().into());
+    out.compare("Addresses", old.addresses == new.addresses, || texts(&new.addresses).into());
+    out.compare("Dns", old.dns == new.dns, || texts(&new.dns).into());
+    out.compare("DnsDomains", old.domains == new.domains, || new.domains.clone().into());
+    out.compare("DnsSilent", old.dns_silent == new.dns_silent, || texts(&new.dns_silent).into());
+    out.compare("Routes", old.routes == new.routes, || texts(&new.routes).into());
+    out.compare("Tunnel", old.tunnel == new.tunnel, || new.tunnel.as_str().into());
+    out.compare("Tried", old.tried == new.tried, || tried(new).into());
+    out.compare("LocalIdentity", old.local_id == new.local_id, || new.local_id.as_str().into());
+    out.compare("RemoteIdentity", old.remote_id == new.remote_id, || new.remote_id.as_str().into());
+    out.compare("IkeSuite", old.ike_suite == new.ike_suite, || new.ike_suite.as_str().into());
+    out.compare("EspSuite", old.esp_suite == new.esp_suite, || new.esp_suite.as_str().into());
+    out.compare("Resumed", old.resumed == new.resumed, || new.resumed.into());
+    out.compare("Gateway", old.gateway == new.gateway, || new.gateway.as_str().into());
+    out.compare("Children", old.children == new.children, || children(new).into());
+    out.compare("Legacy", old.legacy == new.legacy, || new.legacy.clone().into());
+    out.compare("Rekeys", old.rekeys == new.rekeys, || new.rekeys.into());
+    out.compare("NextRekey", old.next_rekey == new.next_rekey, || new.next_rekey.into());
+    out.compare("Uplink", old.uplink == new.uplink, || new.uplink.as_str().into());
+    out.compare("Moves", old.moves == new.moves, || moves(new).into());
+    out.compare("WantedSecret", old.wanted == new.wanted, || wanted(new.wanted.as_deref()).into());
+    out.compare("LastError", old.last_error == new.last_error, || last_error(new.last_error.as_deref()));
+    out.0
 }
 
 fn last_error(failure: Option<&Failure>) -> Variant<'static> {
