@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::install::Installation;
-use super::{Carriage, Happened, Session, Unit};
+use super::{Carriage, Carrier, Happened, Session, Unit};
 use crate::blocking::blocking;
 use crate::client::resolve::{gateways, resolve};
 use crate::client::{
@@ -301,12 +301,11 @@ impl Attempt {
             Some(outside) => outside.mtu,
             None => carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu),
         };
-        let ipv6 = self.has_ipv6().await;
         let mut world = self.world(tls);
-        let link = LinkConfig {
-            addresses: Addresses::FromPeer { wanted: self.installation.former().await },
-            ..link_config(&self.profile, &proof.name, mtu, ipv6)
-        };
+        if self.login.is_none() && carriage.carrier() == Carrier::Kernel {
+            self.installation.make_ahead().await?;
+        }
+        let link = self.link(&proof.name, mtu).await;
         let session: Box<dyn Session> = match (carriage, tcp) {
             (Carriage::L2tp, _) | (_, None) => {
                 let tunnel = outside.ok_or_else(closed)?;
@@ -333,6 +332,11 @@ impl Attempt {
             Happened::Closed(why) => Err(why.err().unwrap_or_else(closed)),
             Happened::Nothing => Err(closed()),
         }
+    }
+
+    async fn link(&self, name: &str, mtu: u16) -> LinkConfig {
+        let addresses = Addresses::FromPeer { wanted: self.installation.former().await };
+        LinkConfig { addresses, ..link_config(&self.profile, name, mtu, self.has_ipv6().await) }
     }
 
     fn world(&self, tls: Option<EapTls>) -> ClientWorld {

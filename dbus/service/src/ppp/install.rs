@@ -10,6 +10,7 @@ use adit_ppp::{HostOutput, Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec};
 use adit_profile::{Dns, Profile, Tunnel as Traffic};
 use nix::errno::Errno;
+use tokio::task::JoinHandle;
 
 use super::{About, Autoconfiguring, Carriage, Scripts, Told, Unit, carried};
 use crate::blocking::blocking;
@@ -43,6 +44,8 @@ struct Slot {
     routes: Vec<Prefix>,
     /// What stands while it is waited for a packet, and stays.
     waiting: Option<Waiting>,
+    /// A unit that is being made before anybody asks for it.
+    ahead: Option<JoinHandle<Result<Arc<Unit>, Failure>>>,
     /// Frames that have come meanwhile.
     held: Vec<Vec<u8>>,
     /// Makes addresses of router advertisements.
@@ -200,17 +203,42 @@ impl Installation {
         self.slot.lock().await.held.push(frame);
     }
 
+    /// Begins to make the unit, which takes the kernel its time: whoever asks for it finds it made.
+    ///
+    /// # Errors
+    /// No name is free.
+    pub(super) async fn make_ahead(&self) -> Result<(), Failure> {
+        let mut slot = self.slot.lock().await;
+        if slot.waiting.is_some() || slot.ahead.is_some() {
+            return Ok(());
+        }
+        let name = slot.ground.name(&self.daemon, &self.profile).await?;
+        let carrier = self.carriage().carrier();
+        slot.ahead = Some(tokio::task::spawn_blocking(move || {
+            Ok(Arc::new(Unit::make(carrier, &LinkSpec { name: &name, group: LINK_GROUP })?))
+        }));
+        Ok(())
+    }
+
     /// The unit's name, chosen once for the connection's life, and the unit, if it stands already: it holds nothing any more,
     /// and lets nothing pass yet.
     pub(super) async fn take_unit(&self) -> Result<(String, Option<Arc<Unit>>), Failure> {
         let mut slot = self.slot.lock().await;
         let name = slot.ground.name(&self.daemon, &self.profile).await?;
-        let unit = slot.waiting.as_ref().map(|waiting| Arc::clone(&waiting.unit));
-        if let Some(unit) = &unit {
+        if let Some(waiting) = &slot.waiting {
+            let unit = Arc::clone(&waiting.unit);
             let held = unit.release()?;
             slot.held.extend(held);
+            return Ok((name, Some(unit)));
         }
-        Ok((name, unit))
+        // It stays in its place until it is there: whoever breaks this off leaves it to be taken away.
+        let made = match slot.ahead.as_mut() {
+            Some(ahead) => ahead.await.ok(),
+            None => return Ok((name, None)),
+        };
+        slot.ahead = None;
+        // One that could not be made is tried again, by whoever has asked.
+        Ok((name, made.and_then(Result::ok)))
     }
 
     /// Packets of this network's family pass: what was held goes first, and pppd's scripts are told.
@@ -406,6 +434,11 @@ impl Installation {
         let mut slot = self.slot.lock().await;
         slot.routes.clear();
         slot.current = None;
+        if let Some(ahead) = slot.ahead.take() {
+            // Nobody has asked for it. The kernel takes its time for this, too.
+            let made = ahead.await;
+            let _ = tokio::task::spawn_blocking(move || drop(made)).await;
+        }
         if let Some(addressing) = slot.addressing.take() {
             addressing.end().await;
         }
