@@ -1,17 +1,17 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{
-    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, Seen, WantedParts, failure_of, seen,
-    signals, status_of,
+    ConnectionProxy, ConnectionState, ConnectionStatus, ManagerProxy, Seen, Told, WantedParts, failure_of,
+    seen, signals, status_of,
 };
 use adit_import::check_suite;
 use adit_profile::{ProfileName, ProxyRule, Source, parse_profile};
 use futures_util::{FutureExt, StreamExt};
-use zbus::{Connection, MessageStream, Variant};
+use zbus::{Connection, Message, MessageStream, Variant};
 use zeroize::Zeroizing;
 
 use crate::args::{BusChoice, Up};
@@ -112,11 +112,12 @@ struct Wait<'w> {
 impl Wait<'_> {
     async fn finish(&self, stream: &mut MessageStream, interrupts: &mut Interrupts) -> Result<(), Ended> {
         let mut steps = Steps::new(self.output);
-        // It may have come up before the subscription, if somebody else raised it; the answer is later than every
-        // signal that tells of what it says.
-        let first = status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e))?;
+        let mut told = Told::of(self.path);
+        let mut early = come(stream);
+        let first = self.first(&early, &mut told).await?;
         if settled(first.state) {
-            while let Some(Some(Ok(message))) = stream.next().now_or_never() {
+            early.extend(come(stream));
+            for message in early {
                 if let Some(Seen::Progress { text, .. }) = seen(&message, self.path) {
                     steps.step(&text)?;
                 }
@@ -141,8 +142,8 @@ impl Wait<'_> {
                     // What a person takes does not count.
                     deadline.as_mut().reset(tokio::time::Instant::now() + self.limit);
                 }
-                message = stream.next() => match message {
-                    Some(Ok(message)) => match seen(&message, self.path) {
+                message = next(&mut early, stream) => match message {
+                    Some(Ok(message)) => match self.heard(&message, &mut told) {
                         Some(Seen::Progress { text, .. }) => steps.step(&text)?,
                         // What a packet raises waits for the next one when it fails.
                         Some(Seen::State { new, .. }) if settled(new) || new == ConnectionState::Standby => break new,
@@ -168,8 +169,32 @@ impl Wait<'_> {
         };
         drop(question);
         steps.end(state == ConnectionState::Connected);
-        let status = status_of(self.connection, self.path).await.ok();
+        let status = self.last(state, &told).await;
         self.end(state, status)
+    }
+
+    /// Its status at the beginning. It may have come up before the subscription, if somebody else raised it; the answer is later
+    /// than every signal that tells of what it says.
+    async fn first(&self, early: &VecDeque<Message>, told: &mut Told) -> Result<ConnectionStatus, Ended> {
+        early.iter().for_each(|message| told.hear(message));
+        match told.status() {
+            Some(first) => Ok(first),
+            None => status_of(self.connection, self.path).await.map_err(|e| Ended::call(self.name, &e)),
+        }
+    }
+
+    /// Its status at the end. Who reads everything is to have it as it is then.
+    async fn last(&self, state: ConnectionState, told: &Told) -> Option<ConnectionStatus> {
+        let told = told.status().filter(|s| state == ConnectionState::Connected && s.state == state);
+        match told.filter(|_| !self.output.json) {
+            Some(status) => Some(status),
+            None => status_of(self.connection, self.path).await.ok(),
+        }
+    }
+
+    fn heard(&self, message: &Message, told: &mut Told) -> Option<Seen> {
+        told.hear(message);
+        seen(message, self.path)
     }
 
     /// Stays as long as it is up, or on its way up again, until Ctrl-C or until somebody takes it down.
@@ -288,6 +313,23 @@ impl Wait<'_> {
             },
             () = interrupts.next() => Ended::Said(Status::INTERRUPTED),
         }
+    }
+}
+
+/// What has come by now.
+fn come(stream: &mut MessageStream) -> VecDeque<Message> {
+    let mut came = VecDeque::new();
+    while let Some(Some(Ok(message))) = stream.next().now_or_never() {
+        came.push_back(message);
+    }
+    came
+}
+
+/// What comes next: first what has come `early`. Cancel-safe.
+async fn next(early: &mut VecDeque<Message>, stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
+    match early.pop_front() {
+        Some(message) => Some(Ok(message)),
+        None => stream.next().await,
     }
 }
 

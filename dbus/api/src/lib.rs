@@ -21,7 +21,7 @@ pub use proxies::{
     RekeyRefused, RekeyRefusedStream, StateChanged, StateChangedStream, signals,
 };
 pub use row::{ConnectionRow, LogEntry};
-pub use seen::{Seen, seen, status_of};
+pub use seen::{Seen, Told, seen, status_of};
 pub use status::{
     ChildParts, ConnectionState, ConnectionStatus, DoctorCheck, DoctorStatus, LastErrorParts, MoveParts,
     Problem, ProfileSummary, Properties, Role, SettingLine, Traffic, TriedParts, WantedParts,

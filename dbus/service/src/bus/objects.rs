@@ -295,7 +295,8 @@ fn last_error(failure: Option<&Failure>) -> Variant<'static> {
 mod tests {
     use std::collections::HashMap;
 
-    use adit_dbus_api::{ManagerProxy, introspection};
+    use adit_dbus_api::{ManagerProxy, Seen, Told, introspection, seen, signals, status_of};
+    use futures_util::StreamExt;
 
     use super::*;
     use crate::bus::gate::{Caller, Callers};
@@ -350,6 +351,35 @@ mod tests {
         while state_of(&caller, &path).await.is_ok() {
             tokio::task::yield_now().await;
         }
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn signals_tell_all_that_an_answer_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, objects, caller) = pair(folder.path(), |_| {}).await;
+        let mut signals = signals(&caller).await.unwrap();
+        let following = tokio::spawn(objects.follow());
+        let registry = daemon.registry();
+        let id = registry.add(Facts::new(Role::Client, "corp", "192.0.2.1"));
+        let path = connection_path(id);
+        let mut told = Told::of(&path);
+        registry.update(id, |facts| {
+            facts.interface = "adit0".into();
+            facts.addresses = vec!["10.9.0.2/32".parse().unwrap()];
+            facts.remote = Some("192.0.2.1:4500".parse().unwrap());
+        });
+        registry.set_state(id, State::Connected, "established", None);
+        loop {
+            let message = signals.next().await.unwrap().unwrap();
+            told.hear(&message);
+            if matches!(seen(&message, &path), Some(Seen::State { .. })) {
+                break;
+            }
+        }
+        assert_eq!(told.status().unwrap(), status_of(&caller, &path).await.unwrap());
+        let other = Told::of(&connection_path(ConnectionId(id.0 + 1)));
+        assert!(other.status().is_none());
         following.abort();
     }
 
