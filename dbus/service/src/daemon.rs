@@ -40,7 +40,7 @@ use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
 use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
-use crate::server::Server;
+use crate::server::{LeftClients, Server};
 use crate::uplinks::Uplinks;
 use always::Follow;
 use boot::{Trust, boot_names};
@@ -111,6 +111,8 @@ pub struct Daemon {
     blocks_always: AtomicBool,
     /// What a process before has left.
     handover: Handover,
+    /// Of that, the clients of its server, until the server takes them over.
+    left_clients: Mutex<Option<LeftClients>>,
     stopping: AtomicBool,
 }
 
@@ -164,6 +166,7 @@ impl Daemon {
             radius: RadiusBook::new(),
             blocks_always: AtomicBool::new(false),
             handover: Handover::default(),
+            left_clients: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -538,6 +541,14 @@ impl Daemon {
 
     /// Takes these connections down, and what others have dialled.
     async fn stop_all(&self, handles: Vec<ClientHandle>) {
+        self.stop_but_server(handles).await;
+        if let Some(server) = self.server.lock().await.take() {
+            server.stop().await;
+        }
+        self.leave_local_networks().await;
+    }
+
+    async fn stop_but_server(&self, handles: Vec<ClientHandle>) {
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
@@ -545,10 +556,6 @@ impl Daemon {
         let _ = self.radius.listen(None).await;
         let ppp = std::mem::take(&mut *self.ppp.lock().await);
         futures_util::future::join_all(ppp.into_values().map(PppServer::stop)).await;
-        if let Some(server) = self.server.lock().await.take() {
-            server.stop().await;
-        }
-        self.leave_local_networks().await;
     }
 
     /// Numbers that nothing else of ours has.

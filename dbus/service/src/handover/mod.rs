@@ -15,17 +15,21 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use adit_ikev2::api::{Established, Restored};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::registry::{Facts, Moved};
 pub(crate) use record::{Keeper, Opened};
 pub use restart::is_pending;
+pub(crate) use store::{is_there, remove};
 
 /// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
 /// Others: whoever left them takes them by what their names begin with.
-const OTHERS: [&str; 0] = [];
+const OTHERS: [&str; 1] = [CLIENTS];
+/// Names of the records of a server's clients begin with this; the number of the client follows.
+pub(crate) const CLIENTS: &str = "adit-ikev2-client-";
 
 /// What is known of a connection beside its IKE_SA. Nothing of it is secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -92,12 +96,35 @@ pub(crate) struct Found {
     pub(crate) keeper: Keeper,
 }
 
+/// As it was said when it came up.
+pub(crate) fn as_established(restored: &Restored) -> Option<Established> {
+    let first = restored.children.first()?;
+    Some(Established {
+        path: restored.path,
+        encapsulated: restored.encapsulated,
+        nat_local: false,
+        nat_remote: false,
+        mobike: restored.mobike.clone(),
+        local_id: restored.local_id.clone(),
+        remote_id: restored.remote_id.clone(),
+        ike: restored.ike,
+        esp: first.suite,
+        child: first.child,
+        local_ts: first.local_ts.clone(),
+        remote_ts: first.remote_ts.clone(),
+        lease: restored.lease.clone(),
+        ppk: false,
+        resumed: false,
+        resumable: false,
+        connection: None,
+    })
+}
+
 /// What a process before has left, until somebody goes on with it.
 #[derive(Default)]
 pub struct Handover {
     found: Mutex<BTreeMap<String, Found>>,
     /// Descriptors that are no dialled connection's, by name.
-    #[expect(dead_code, reason = "what is of other kinds is taken from here by whoever left it")]
     others: Mutex<Vec<(String, OwnedFd)>>,
 }
 
@@ -134,7 +161,6 @@ impl Handover {
     }
 
     /// Takes the descriptors whose names begin so. Several may have one name.
-    #[expect(dead_code, reason = "the same")]
     pub(crate) fn take_others(&self, prefix: &str) -> Vec<(String, OwnedFd)> {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.extract_if(.., |(name, _)| name.starts_with(prefix)).collect()

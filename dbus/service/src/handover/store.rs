@@ -22,7 +22,7 @@ static DEAF: AtomicBool = AtomicBool::new(false);
 static WAITING: Mutex<VecDeque<(String, OwnedFd)>> = Mutex::new(VecDeque::new());
 
 /// Whether there is a manager that may keep something. Whether its unit lets it, it does not tell before version 254.
-pub(super) fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     let none = environment("FDSTORE").is_some_and(|most| most == "0");
     environment("NOTIFY_SOCKET").is_some() && !none && !DEAF.load(Ordering::Relaxed)
 }

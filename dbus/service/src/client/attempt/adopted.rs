@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ikev2::api::{Established, InitiatorConfig, Lease, Restored};
+use adit_ikev2::api::{InitiatorConfig, Lease, Restored};
 use tokio::sync::mpsc;
 
 use super::live::Live;
@@ -12,7 +12,7 @@ use crate::client::adopt::Stands;
 use crate::client::configuration::{Target, initiator};
 use crate::client::context::ClientContext;
 use crate::client::roaming;
-use crate::handover::Found;
+use crate::handover::{Found, as_established};
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::State;
 
@@ -137,28 +137,4 @@ impl Attempt {
         self.shown.goes_over(&link);
         self.installation.tell_again();
     }
-}
-
-/// As it was said when it came up.
-fn as_established(restored: &Restored) -> Option<Established> {
-    let first = restored.children.first()?;
-    Some(Established {
-        path: restored.path,
-        encapsulated: restored.encapsulated,
-        nat_local: false,
-        nat_remote: false,
-        mobike: restored.mobike.clone(),
-        local_id: restored.local_id.clone(),
-        remote_id: restored.remote_id.clone(),
-        ike: restored.ike,
-        esp: first.suite,
-        child: first.child,
-        local_ts: first.local_ts.clone(),
-        remote_ts: first.remote_ts.clone(),
-        lease: restored.lease.clone(),
-        ppk: false,
-        resumed: false,
-        resumable: false,
-        connection: None,
-    })
 }
