@@ -30,9 +30,9 @@ use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
 use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
-use crate::handover::Handover;
+use crate::handover::{Handover, SOCKETS};
 use crate::host::{Changes, Host, Journal, KernelHost, MARK};
-use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::ike::{IkeDriver, IkeSockets, Kept, Ports, start};
 use crate::local::LocalNetworks;
 use crate::names::Names;
 use crate::ppp::server::PppServer;
@@ -499,7 +499,9 @@ impl Daemon {
     /// The ports are taken.
     pub async fn ike(&self, ports: Ports, exact: bool) -> Result<IkeDriver, Failure> {
         let make = || async {
-            let sockets = IkeSockets::bind(ports, exact, MARK)?;
+            let mut kept = Kept::of(self.handover.take_others(SOCKETS));
+            let sockets = IkeSockets::go_on(ports, exact, MARK, &mut kept)?;
+            sockets.outlive(kept);
             info!(ports = ?sockets.ports(), "IKE sockets");
             let driver = start(
                 sockets,

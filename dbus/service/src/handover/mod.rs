@@ -22,14 +22,16 @@ use zeroize::Zeroizing;
 use crate::registry::{Facts, Moved};
 pub(crate) use record::{Keeper, Opened};
 pub use restart::is_pending;
-pub(crate) use store::{is_there, remove};
+pub(crate) use store::{is_there, put, remove};
 
 /// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
 /// Others: whoever left them takes them by what their names begin with.
-const OTHERS: [&str; 1] = [CLIENTS];
+const OTHERS: [&str; 2] = [CLIENTS, SOCKETS];
 /// Names of the records of a server's clients begin with this; the number of the client follows.
 pub(crate) const CLIENTS: &str = "adit-ikev2-client-";
+/// Names of IKE's sockets begin with this.
+pub(crate) const SOCKETS: &str = "adit-ikev2-socket-";
 
 /// What is known of a connection beside its IKE_SA. Nothing of it is secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
