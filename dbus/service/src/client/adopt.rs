@@ -53,6 +53,7 @@ impl Installation {
         let block = Block::of(&link.name, Vec::new(), self.profile.local_network);
         let changes = slot.ground.changes(&self.daemon, self.numbers)?;
         slot.link = changes.find(|undo| matches!(undo, Undo::XfrmLink { .. } | Undo::Setting { .. }));
+        changes.keep(&slot.link);
         slot.block = changes.made_before(&block.change(&[]));
         let stands = slot.block.is_some() == self.profile.blocks() && !slot.link.is_empty();
         if !stands {

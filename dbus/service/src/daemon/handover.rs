@@ -10,12 +10,13 @@ use adit_ikev2::api::SaId;
 use tracing::{info, warn};
 
 use super::{Daemon, lock};
-use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on};
+use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on, may_roam};
 use crate::esp::Numbers;
 use crate::handover::{CLIENTS, Found};
 use crate::host::{Kept, reconcile};
 use crate::registry::{ConnectionId, Facts, Role};
 use crate::server::{LeftClients, clear_away};
+use crate::uplinks::UPLINKS;
 
 /// The journal of the server.
 const SERVER: &str = "server";
@@ -41,6 +42,9 @@ impl Daemon {
         }
         let mut journals: BTreeSet<String> = self.stand_blocked().await.into_iter().collect();
         journals.extend(good.values().map(|one| journal_of(one.if_id)));
+        if good.keys().any(|name| self.files.profile(name).is_ok_and(|profile| may_roam(&profile))) {
+            journals.insert(UPLINKS.to_owned());
+        }
         let mut if_ids: BTreeSet<u32> = good.values().map(|one| one.if_id).collect();
         let left = LeftClients::of(self.handover.take_others(CLIENTS));
         if let Some(left) = left.filter(|_| !self.settings.foreground) {

@@ -15,6 +15,7 @@ use crate::client::roaming;
 use crate::handover::{Found, as_established};
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::State;
+use crate::uplinks::UPLINKS;
 
 impl Attempt {
     /// Goes on with what a process before has left.
@@ -41,6 +42,7 @@ impl Attempt {
             Err(failure) => {
                 installation.hand_on_no_more();
                 installation.clear_away(&mut slot).await;
+                self.daemon.uplinks().unless_followed(|| self.daemon.changes(UPLINKS)).await;
                 self.live = None;
                 Err(failure)
             }
@@ -54,7 +56,7 @@ impl Attempt {
         let gateway = told.gateway.parse().map_err(|_| internal("the gateway handed over is none"))?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
         if roaming::may_roam(&self.profile) && self.uplinks.is_none() {
-            let changes = || self.daemon.changes("uplinks");
+            let changes = || self.daemon.changes(UPLINKS);
             self.uplinks = Some(self.daemon.uplinks().follow(changes).await?);
         }
         let config = self.config_of(&ike, &gateway)?;
