@@ -30,9 +30,9 @@ use crate::BusChoice;
 use crate::client::{self, ClientHandle, Dial};
 use crate::esp::{Numbers, Sad};
 use crate::files::{Files, Fingerprint, ProfileFile};
-use crate::handover::Handover;
+use crate::handover::{Handover, SOCKETS};
 use crate::host::{Changes, Host, Journal, KernelHost, MARK};
-use crate::ike::{IkeDriver, IkeSockets, Ports, start};
+use crate::ike::{IkeDriver, IkeSockets, Kept, Ports, start};
 use crate::local::LocalNetworks;
 use crate::names::Names;
 use crate::ppp::server::PppServer;
@@ -40,7 +40,7 @@ use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
 use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
-use crate::server::Server;
+use crate::server::{LeftClients, Server};
 use crate::uplinks::Uplinks;
 use always::Follow;
 use boot::{Trust, boot_names};
@@ -111,6 +111,8 @@ pub struct Daemon {
     blocks_always: AtomicBool,
     /// What a process before has left.
     handover: Handover,
+    /// Of that, the clients of its server, until the server takes them over.
+    left_clients: Mutex<Option<LeftClients>>,
     stopping: AtomicBool,
 }
 
@@ -164,6 +166,7 @@ impl Daemon {
             radius: RadiusBook::new(),
             blocks_always: AtomicBool::new(false),
             handover: Handover::default(),
+            left_clients: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -496,7 +499,9 @@ impl Daemon {
     /// The ports are taken.
     pub async fn ike(&self, ports: Ports, exact: bool) -> Result<IkeDriver, Failure> {
         let make = || async {
-            let sockets = IkeSockets::bind(ports, exact, MARK)?;
+            let mut kept = Kept::of(self.handover.take_others(SOCKETS));
+            let sockets = IkeSockets::go_on(ports, exact, MARK, &mut kept)?;
+            sockets.outlive(kept);
             info!(ports = ?sockets.ports(), "IKE sockets");
             let driver = start(
                 sockets,
@@ -538,6 +543,14 @@ impl Daemon {
 
     /// Takes these connections down, and what others have dialled.
     async fn stop_all(&self, handles: Vec<ClientHandle>) {
+        self.stop_but_server(handles).await;
+        if let Some(server) = self.server.lock().await.take() {
+            server.stop().await;
+        }
+        self.leave_local_networks().await;
+    }
+
+    async fn stop_but_server(&self, handles: Vec<ClientHandle>) {
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
@@ -545,10 +558,6 @@ impl Daemon {
         let _ = self.radius.listen(None).await;
         let ppp = std::mem::take(&mut *self.ppp.lock().await);
         futures_util::future::join_all(ppp.into_values().map(PppServer::stop)).await;
-        if let Some(server) = self.server.lock().await.take() {
-            server.stop().await;
-        }
-        self.leave_local_networks().await;
     }
 
     /// Numbers that nothing else of ours has.

@@ -49,6 +49,14 @@ pub struct ProfileFile {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fingerprint(Vec<u8>);
 
+impl Fingerprint {
+    /// In hexadecimal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+}
+
 struct Content {
     bytes: Zeroizing<Vec<u8>>,
     access: Access,

@@ -95,6 +95,7 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
         // A server that cannot start must not keep this host's own connections from working.
         error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");
     }
+    daemon.end_left_clients().await;
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let gone = bus::until_gone(whose, &daemon);

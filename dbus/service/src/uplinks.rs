@@ -2,7 +2,7 @@
 //! our mark and a link's address leaves by that link, whichever the host prefers, so that a path can be tried before it
 //! is taken, and is kept until the next one is proven.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
@@ -12,6 +12,9 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::host::{Change, Changes, Host, HostError, News, UplinkState, loosen_reverse_path};
+
+/// Their journal.
+pub(crate) const UPLINKS: &str = "uplinks";
 
 /// The uplinks, watched as long as somebody follows them.
 #[derive(Clone)]
@@ -66,12 +69,47 @@ impl Uplinks {
         if work.watching.is_none() {
             let news = self.host.news()?;
             work.changes = Some(changes()?);
+            self.take_over(&mut work).await;
             self.refresh(&mut work).await;
             let watching = tokio::spawn(self.clone().watch(news));
             work.watching = Some(watching.abort_handle());
         }
         work.followers += 1;
         Ok(self.seen.subscribe())
+    }
+
+    /// What a process before has changed for the links that there are now stands; what it has changed for others goes.
+    async fn take_over(&self, work: &mut Work) {
+        let Work { changes: Some(changes), made, .. } = work else { return };
+        if changes.is_empty() {
+            return;
+        }
+        let states = self.host.uplinks().await.unwrap_or_default();
+        for change in self.wanted(&states).await {
+            if let Some(undo) = changes.made_before(&change) {
+                made.push((change, Some(undo)));
+            }
+        }
+        let kept: BTreeSet<u64> = made.iter().filter_map(|(_, undo)| *undo).collect();
+        let mut rest = changes.find(|_| true);
+        rest.retain(|number| !kept.contains(number));
+        rest.reverse();
+        changes.undo_each(&rest).await.iter().for_each(|error| tracing::warn!(%error, "uplinks: not undone"));
+    }
+
+    /// What a process before has changed goes, if nobody follows them.
+    pub async fn unless_followed(&self, changes: impl FnOnce() -> Result<Changes, Failure>) {
+        let work = self.work.lock().await;
+        if work.watching.is_some() {
+            return;
+        }
+        match changes() {
+            Ok(changes) => {
+                let errors = changes.undo_all().await;
+                errors.iter().for_each(|error| tracing::warn!(%error, "uplinks: not undone"));
+            }
+            Err(failure) => tracing::warn!(%failure, "uplinks: not undone"),
+        }
     }
 
     /// No longer. With the last one everything is undone.
@@ -316,6 +354,32 @@ mod tests {
         let (old, new) = (route(600, 1), route(600, 254));
         let steps = steps(folder.path(), [&old, &new]).await.unwrap();
         assert_eq!(steps, [vec![old], vec![], vec![new]]);
+    }
+
+    /// What lets packets out by a link stands from one process to the next, and what is of no link any more goes.
+    #[tokio::test]
+    async fn what_a_process_before_has_changed_stands_where_it_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Arc::new(RecordingHost::new());
+        let open = || Ok(Changes::new(Arc::clone(&host) as _, Journal::open(folder.path(), UPLINKS).unwrap()));
+        let before = Uplinks::new(Arc::clone(&host) as _);
+        before.follow(open).await.unwrap();
+        let stale = route(600, 9);
+        open().unwrap().make(&stale).await.unwrap();
+        let made = host.log().len();
+
+        let next = Uplinks::new(Arc::clone(&host) as _);
+        next.follow(open).await.unwrap();
+        let since: Vec<String> = host.log()[made..].iter().map(|did| format!("{did:?}")).collect();
+        assert_eq!(since.len(), 1, "{since:?}");
+        assert!(since[0].starts_with("Undone"), "{since:?}");
+        next.leave().await;
+        assert!(open().unwrap().is_empty());
+        // Nobody follows: nothing of it is left, either.
+        before.leave().await;
+        open().unwrap().make(&stale).await.unwrap();
+        next.unless_followed(open).await;
+        assert!(open().unwrap().is_empty());
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     for (i, text) in TEXTS.iter().enumerate() {
         out.push(("ike_proposal_text", format!("text-{i}"), text.as_bytes().to_vec()));
     }
-    out.push(("ike_snapshot", "up".to_owned(), crate::session::left()));
+    let [client, server] = crate::session::left();
+    out.push(("ike_snapshot", "up".to_owned(), client));
+    out.push(("ike_snapshot", "served".to_owned(), server));
     out.extend(crate::dhcp::samples());
     out.extend(crate::dns::samples());
     out.extend(crate::import::samples());

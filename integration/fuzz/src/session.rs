@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_core::{Entropy, Identity, Instant, Path, Prefix, Secret, TrafficSelector, Transmit};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, InitiatorConfig, Input, Lease, LocalAuth, Output, PpkUse,
+    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, GoesOnBy, InitiatorConfig, Input, Lease, LocalAuth, Output, PpkUse,
     RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
@@ -206,27 +206,38 @@ fn up(now: Instant) -> (End, u64, u64, Path) {
     (server, spi_i, spi_r, path)
 }
 
-/// What the client of one that is up hands to its next process.
+/// What the client of one that is up, and its server, hand to their next processes.
 #[must_use]
-pub fn left() -> Vec<u8> {
-    let (client, ..) = both(Instant::ZERO);
-    let left = client.sa.and_then(|sa| client.endpoint.snapshot(sa));
-    left.expect("it stands").to_vec()
+pub fn left() -> [Vec<u8>; 2] {
+    let (client, server, ..) = both(Instant::ZERO);
+    [client, server].map(|end| {
+        let left = end.sa.and_then(|sa| end.endpoint.snapshot(sa));
+        left.expect("it stands").to_vec()
+    })
 }
 
 /// What is handed over is refused, or gone on with: then it means the same when it is handed on once more, and it ends by itself
 /// when all is silent.
 pub fn snapshot(data: &[u8]) {
+    snapshot_of(data, |end, data| {
+        end.endpoint.restore(Instant::ZERO, data, GoesOnBy::Initiator(&dialled()))
+    });
+    snapshot_of(data, |end, data| {
+        end.endpoint.restore(Instant::ZERO, data, GoesOnBy::Responder(Box::new(connection())))
+    });
+}
+
+fn snapshot_of(data: &[u8], restore: impl Fn(&mut End, &[u8]) -> Option<adit_ikev2::api::Restored>) {
     let mut now = Instant::ZERO;
     let mut end = End::new(1, None);
-    let Some(restored) = end.endpoint.restore(now, data, &dialled()) else {
+    let Some(restored) = restore(&mut end, data) else {
         assert!(end.endpoint.is_empty());
         return;
     };
     end.drain(now);
     if let Some(again) = end.endpoint.snapshot(restored.sa) {
         let mut next = End::new(1, None);
-        let same = next.endpoint.restore(now, &again, &dialled()).expect("it was written here");
+        let same = restore(&mut next, &again).expect("it was written here");
         let spis = |r: &adit_ikev2::api::Restored| -> Vec<_> {
             r.children.iter().map(|c| (c.inbound_spi, c.outbound_spi)).collect()
         };

@@ -27,7 +27,7 @@ pub use config::{
     ResponderDefaults, Uniqueness,
 };
 pub use eap::{EapStep, EapSuccess};
-pub use restore::{Restored, RestoredChild};
+pub use restore::{GoesOnBy, Restored, RestoredChild};
 pub use resume::Ticket;
 
 /// What the world tells the core.

@@ -20,7 +20,7 @@ pub(crate) const MOST: usize = 24 * 1024;
 const MOST_ENTRIES: usize = 512;
 
 /// What is known of this form. Any other is refused.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Writes one. What does not fit makes it none.
 pub(crate) struct Writer {

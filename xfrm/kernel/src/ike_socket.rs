@@ -12,7 +12,8 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, UnknownCmsg, bind, connect, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    SockaddrStorage, UnknownCmsg, bind, connect, getpeername, getsockname, recvmsg, sendmsg, setsockopt,
+    socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -70,6 +71,44 @@ impl IkeSocket {
             pass_by_ipsec(&fd, family)?;
         }
         Self::bound(fd, family, SocketAddr::new(any, port), encapsulates)
+    }
+
+    /// One that a process before has left, as [`IkeSocket::bind`] makes it: the kernel has taken ESP in UDP off it meanwhile, and
+    /// what else has come waits in it.
+    ///
+    /// # Errors
+    /// It is another one: not of this family, not bound to this port on every address, or connected; or the system call's.
+    pub fn adopt(fd: OwnedFd, family: Family, port: u16, encapsulates: bool, mark: u32) -> io::Result<Self> {
+        let no = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        let (domain, any) = match family {
+            Family::V4 => (libc::AF_INET, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Family::V6 => (libc::AF_INET6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        let is = |option, value| get(&fd, (libc::SOL_SOCKET, option)).is_ok_and(|is| is == value);
+        if !is(libc::SO_DOMAIN, domain) || !is(libc::SO_PROTOCOL, libc::IPPROTO_UDP) {
+            return Err(no("it is no UDP socket of this family"));
+        }
+        let bound = getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+        if to_std(&bound) != Some(SocketAddr::new(any, port)) || port == 0 {
+            return Err(no("it is bound to something else"));
+        }
+        if getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok() {
+            return Err(no("it has a peer"));
+        }
+        let takes = get(&fd, (libc::SOL_UDP, libc::UDP_ENCAP))?;
+        if takes != if encapsulates { UDP_ENCAP_ESPINUDP } else { 0 } {
+            return Err(no("it takes something else off"));
+        }
+        if family == Family::V6 && get(&fd, (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY))? != 1 {
+            return Err(no("it is of both families"));
+        }
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        prepare(&fd, family, mark)?;
+        if mark != 0 {
+            pass_by_ipsec(&fd, family)?;
+        }
+        Ok(Self { fd: register(fd)?, family, port, encapsulates })
     }
 
     /// Binds this address and port for datagrams that are not IKE's; other sockets of ours may have them too. IPsec policies
@@ -224,22 +263,28 @@ fn open(family: Family, mark: u32) -> io::Result<OwnedFd> {
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(address_family, SockType::Datagram, flags, SockProtocol::Udp)?;
+    if family == Family::V6 {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    prepare(&fd, family, mark)?;
+    Ok(fd)
+}
+
+/// What it tells of datagrams, what it gives them, and how many it holds.
+fn prepare(fd: &OwnedFd, family: Family, mark: u32) -> io::Result<()> {
     match family {
-        Family::V4 => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
-        Family::V6 => {
-            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
-        }
+        Family::V4 => setsockopt(fd, sockopt::Ipv4PacketInfo, &true)?,
+        Family::V6 => setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true)?,
     }
     if mark != 0 {
-        setsockopt(&fd, sockopt::Mark, &mark)?;
+        setsockopt(fd, sockopt::Mark, &mark)?;
     }
     // With CAP_NET_ADMIN beyond the system's limit, which a flood fills in the time that a busy processor takes to
     // come back to us; without it as much as that allows.
-    if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    if setsockopt(fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = setsockopt(fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
     }
-    Ok(fd)
+    Ok(())
 }
 
 /// A mark, where that is what it is.
@@ -305,6 +350,19 @@ fn set(fd: &impl AsFd, (level, option): (libc::c_int, libc::c_int), value: libc:
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
+/// The value of an option that nix has not.
+#[allow(unsafe_code)]
+fn get(fd: &impl AsFd, (level, option): (libc::c_int, libc::c_int)) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: both pointers are those of live variables, the second of which has the length of the first, and the descriptor is
+    // borrowed, so open.
+    let result = unsafe {
+        libc::getsockopt(fd.as_fd().as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
+    };
+    Errno::result(result).map(|_| value).map_err(io::Error::from)
+}
+
 /// IKE protects itself: a policy between the two outer addresses, as transport mode has it, would put it into ESP that the
 /// peer can't read yet (RFC 4301 §4.4.1, RFC 7296 §2.23).
 #[allow(unsafe_code)]
@@ -350,6 +408,35 @@ mod tests {
                 other => assert!(other.is_ok(), "{family:?}: {other:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_on_has_what_came_meanwhile() {
+        let peer = IkeSocket::bind(Family::V4, 0, false, 0).unwrap();
+        for (family, encapsulates) in [(Family::V4, false), (Family::V4, true), (Family::V6, true)] {
+            let left = IkeSocket::bind(family, 0, encapsulates, 0).unwrap();
+            let (port, fd) = (left.port(), left.as_fd().try_clone_to_owned().unwrap());
+            drop(left);
+            if family == Family::V4 {
+                let here = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+                let path = Path { local: here(peer.port()), remote: here(port) };
+                peer.send(&path, &[&[0; 4], b"hello"]).unwrap();
+            }
+            let again = |family, port, encapsulates| {
+                IkeSocket::adopt(fd.try_clone().unwrap(), family, port, encapsulates, 0)
+            };
+            let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
+            assert!(again(other, port, encapsulates).is_err());
+            assert!(again(family, port.wrapping_add(1), encapsulates).is_err());
+            assert!(again(family, port, !encapsulates).is_err());
+            let next = again(family, port, encapsulates).unwrap();
+            if family == Family::V4 {
+                next.readable().await;
+                assert_eq!(next.receive(&mut [0; 16]).unwrap().unwrap().length, 9);
+            }
+        }
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(IkeSocket::adopt(file.into(), Family::V4, 500, false, 0).is_err());
     }
 
     #[tokio::test]

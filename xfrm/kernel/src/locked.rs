@@ -1,6 +1,6 @@
 //! Memory for keys that outlive a process: a memfd that is kept by whoever has its descriptor, and that never reaches a disk.
 //!
-//! It is mapped and locked (mlock(2)) by whoever works with it. A lock ends with the process; between two, the pages are charged
+//! It is mapped and locked (mlock2(2): what is written to; the rest takes no memory) by whoever works with it. A lock ends with the process; between two, the pages are charged
 //! to a cgroup that has no swap (`MemorySwapMax=0` in the unit), where the kernel finds no place for them either. memfd_secret(2)
 //! would need no lock, but a machine on which one is open cannot hibernate, and Linux 6.1 has it only with a boot option.
 //!
@@ -23,6 +23,9 @@ const LENGTH: usize = 4;
 const SLOT: usize = 48 * 1024;
 /// Octets of all of it.
 const SIZE: usize = HEAD + 2 * SLOT;
+
+/// Octets that are wiped at once.
+const CHUNK: usize = 4096;
 
 /// What the kernel keeps anybody from doing with it: making it longer or shorter under who reads it.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -100,6 +103,8 @@ impl Locked {
             1 => (1, 2),
             _ => (0, 1),
         };
+        // What a process has left that was killed while it wiped.
+        self.wipe(slot);
         self.put(HEAD + slot * SLOT, &length.to_be_bytes());
         self.put(HEAD + slot * SLOT + LENGTH, record);
         self.holds().store(number, Ordering::Release);
@@ -137,8 +142,10 @@ impl Locked {
         let locked = Self { fd, map };
         let start = locked.map.as_ptr().cast::<libc::c_void>();
         // SAFETY: the mapping that was just made.
-        let done =
-            unsafe { libc::mlock(start, SIZE) == 0 && libc::madvise(start, SIZE, libc::MADV_DONTDUMP) == 0 };
+        let done = unsafe {
+            libc::mlock2(start, SIZE, libc::MLOCK_ONFAULT) == 0
+                && libc::madvise(start, SIZE, libc::MADV_DONTDUMP) == 0
+        };
         if done { Ok(locked) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -166,8 +173,19 @@ impl Locked {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_ptr().add(at.min(SIZE)), length) };
     }
 
+    /// Its length goes last, so that whoever is killed meanwhile leaves it to be wiped.
     fn wipe(&mut self, slot: usize) {
-        self.put(HEAD + slot * SLOT, &[0; SLOT]);
+        let start = HEAD + slot * SLOT;
+        let length = self.copy(start, LENGTH).first_chunk().copied().map_or(0, u32::from_be_bytes);
+        let end = usize::try_from(length).unwrap_or(usize::MAX).min(Self::MOST);
+        if length == 0 {
+            return;
+        }
+        for at in (0..end).step_by(CHUNK) {
+            self.put(start + LENGTH + at, [0; CHUNK].get(..CHUNK.min(end - at)).unwrap_or_default());
+        }
+        fence(Ordering::SeqCst);
+        self.put(start, &[0; LENGTH]);
     }
 }
 

@@ -12,7 +12,7 @@ use super::install::{Installation, Of, Slot};
 use super::life::{Ground, refused};
 use super::roaming::may_roam;
 use crate::daemon::Daemon;
-use crate::esp::{Numbers, Standing};
+use crate::esp::{Numbers, Standing, remove_all};
 use crate::host::{Block, Undo};
 use crate::registry::ConnectionId;
 
@@ -53,6 +53,7 @@ impl Installation {
         let block = Block::of(&link.name, Vec::new(), self.profile.local_network);
         let changes = slot.ground.changes(&self.daemon, self.numbers)?;
         slot.link = changes.find(|undo| matches!(undo, Undo::XfrmLink { .. } | Undo::Setting { .. }));
+        changes.keep(&slot.link);
         slot.block = changes.made_before(&block.change(&[]));
         let stands = slot.block.is_some() == self.profile.blocks() && !slot.link.is_empty();
         if !stands {
@@ -79,6 +80,7 @@ impl Installation {
     /// The kernel does not have them.
     pub(super) fn goes_on(&self, restored: &Restored, stands: &Stands) -> Result<(), Failure> {
         let children = self.sad().adopt(restored, &stands.standing, self.numbers, self.limits())?;
+        self.sad().leave_only_known(&stands.standing);
         self.sas().push(Of { sa: restored.sa, children });
         if may_roam(&self.profile) {
             self.sad().comes_through(restored.sa, stands.link);
@@ -123,7 +125,7 @@ impl Installation {
     /// Nobody goes on with what was left here: it is taken away, the block last, and not at all while it is dialled anew.
     pub(super) async fn clear_away(&self, slot: &mut Slot) {
         let (xfrm, if_id) = (self.daemon.xfrm(), self.numbers.if_id);
-        let removed = tokio::task::spawn_blocking(move || remove(xfrm.as_ref(), if_id)).await;
+        let removed = tokio::task::spawn_blocking(move || remove_all(xfrm.as_ref(), if_id)).await;
         removed.unwrap_or_default().iter().for_each(|error| self.tell(error));
         slot.link.clear();
         if let Slot { ground: Ground { changes: Some(changes), .. }, block, .. } = slot {
@@ -133,25 +135,4 @@ impl Installation {
             changes.undo_each(&steps).await.iter().for_each(|error| self.tell(error));
         }
     }
-}
-
-/// Policies and states with this if_id.
-fn remove(door: &dyn XfrmDoor, if_id: u32) -> Vec<adit_xfrm_kernel::XfrmError> {
-    let mut errors = Vec::new();
-    match door.policies() {
-        Ok(mut policies) => {
-            policies.retain(|policy| policy.if_id == Some(if_id));
-            errors.extend(door.remove_policies(&policies));
-        }
-        Err(error) => errors.push(error),
-    }
-    match door.states() {
-        Ok(states) => {
-            let ours: Vec<_> =
-                states.iter().filter(|s| s.if_id == Some(if_id) && s.id.spi != 0).map(|s| s.id).collect();
-            errors.extend(door.remove_states(&ours));
-        }
-        Err(error) => errors.push(error),
-    }
-    errors
 }

@@ -272,7 +272,7 @@ impl Attempt {
         self.look_up().await?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
         if roaming::may_roam(&self.profile) && self.uplinks.is_none() {
-            let changes = || self.daemon.changes("uplinks");
+            let changes = || self.daemon.changes(crate::uplinks::UPLINKS);
             self.uplinks = Some(self.daemon.uplinks().follow(changes).await?);
         }
         let profile = Arc::clone(&self.profile);

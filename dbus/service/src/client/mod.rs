@@ -41,6 +41,7 @@ pub(crate) use life::{
 pub(crate) use login::LogIn;
 pub(crate) use lookup::answers;
 pub(crate) use probe::diagnose;
+pub(crate) use roaming::may_roam;
 pub(crate) use words::{hint_at_legacy, not_rekeyed};
 
 /// Starts the connection's task.

@@ -19,7 +19,7 @@ use crate::ike::IkeDriver;
 use crate::registry::State;
 
 /// Whether a profile's connection may leave the address that it was raised from.
-pub(super) fn may_roam(profile: &Profile) -> bool {
+pub(crate) fn may_roam(profile: &Profile) -> bool {
     let tunnels = profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel);
     profile.mobility && tunnels && profile.local_address.is_none()
 }

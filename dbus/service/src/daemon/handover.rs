@@ -6,14 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adit_core::Failure;
+use adit_ikev2::api::SaId;
 use tracing::{info, warn};
 
 use super::{Daemon, lock};
-use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on};
+use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on, may_roam};
 use crate::esp::Numbers;
-use crate::handover::Found;
+use crate::handover::{CLIENTS, Found};
 use crate::host::{Kept, reconcile};
 use crate::registry::{ConnectionId, Facts, Role};
+use crate::server::{LeftClients, clear_away};
+use crate::uplinks::UPLINKS;
+
+/// The journal of the server.
+const SERVER: &str = "server";
 
 /// A connection on which SAs are being made gets so long before it is dialled anew by the next process.
 const SETTLES_IN: Duration = Duration::from_secs(3);
@@ -36,12 +42,54 @@ impl Daemon {
         }
         let mut journals: BTreeSet<String> = self.stand_blocked().await.into_iter().collect();
         journals.extend(good.values().map(|one| journal_of(one.if_id)));
-        let if_ids = good.values().map(|one| one.if_id).collect();
+        if good.keys().any(|name| self.files.profile(name).is_ok_and(|profile| may_roam(&profile))) {
+            journals.insert(UPLINKS.to_owned());
+        }
+        let mut if_ids: BTreeSet<u32> = good.values().map(|one| one.if_id).collect();
+        let left = LeftClients::of(self.handover.take_others(CLIENTS));
+        if let Some(left) = left.filter(|_| !self.settings.foreground) {
+            journals.insert(SERVER.to_owned());
+            if_ids.insert(left.if_id);
+            *lock(&self.left_clients) = Some(left);
+        }
         let kept = Kept { journals, if_ids, ..Kept::default() };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }
         self.handover.keep(good);
+    }
+
+    /// The if_id of clients of a server before, while nobody has gone on with them.
+    pub(crate) fn left_if_id(&self) -> Option<u32> {
+        lock(&self.left_clients).as_ref().map(|left| left.if_id)
+    }
+
+    /// Those clients, for the server that goes on with them.
+    pub(crate) fn take_left_clients(&self) -> Option<LeftClients> {
+        lock(&self.left_clients).take()
+    }
+
+    /// There is no server that goes on with them: nothing of them is left.
+    pub async fn end_left_clients(self: &Arc<Self>) {
+        let Some(left) = self.take_left_clients() else { return };
+        warn!("no server goes on with the clients of the one before");
+        match self.changes(SERVER) {
+            Ok(changes) => clear_away(self, &changes, left.if_id).await,
+            Err(failure) => warn!(%failure, "left by the server before, and not undone"),
+        }
+        let config = self.files.server().ok().flatten();
+        let radius = config.and_then(|(config, _)| self.radius.of(&config, &self.files).ok().flatten());
+        left.end(radius.as_ref());
+        if let Some(radius) = radius {
+            radius.last_words().await;
+        }
+    }
+
+    /// What is counted of a client has changed.
+    pub(crate) async fn tell_again(&self, sa: SaId) {
+        if let Some(server) = self.server.lock().await.as_ref() {
+            server.tell_again(sa);
+        }
     }
 
     /// Whether its profile is as it was.
@@ -63,6 +111,9 @@ impl Daemon {
     pub fn go_on(self: &Arc<Self>) {
         let all = self.handover.take();
         for numbers in all.values().filter_map(|found| Numbers::of_if_id(found.if_id)) {
+            self.sad.keep_clear_of(numbers);
+        }
+        for numbers in lock(&self.left_clients).iter().flat_map(LeftClients::numbers) {
             self.sad.keep_clear_of(numbers);
         }
         for (name, found) in all {
@@ -110,6 +161,10 @@ impl Daemon {
             let all = lock(&self.clients);
             all.iter().filter(|(id, _)| !left.contains(id)).map(|(_, handle)| handle.clone()).collect()
         };
-        self.stop_all(others).await;
+        self.stop_but_server(others).await;
+        if let Some(server) = self.server.lock().await.take() {
+            server.leave().await;
+        }
+        self.leave_local_networks().await;
     }
 }

@@ -274,6 +274,16 @@ impl Books {
         gone.map(|(sa, c)| Input::CloseChild { sa, child: c.id }).collect()
     }
 
+    /// All policies with an if_id, as they should be.
+    pub(super) fn policies_with(&self, if_id: u32) -> Vec<Policy> {
+        let of_if_id = self.owners.iter().filter(|(claim, _)| claim.if_id == Some(if_id));
+        let newest = of_if_id.filter_map(|(claim, owners)| {
+            let lineage = self.lineages.get(owners.last()?)?;
+            Some(lineage.policies(claim.selector))
+        });
+        newest.flatten().collect()
+    }
+
     /// The outbound policies of a lineage that are really its own now, as they should be.
     pub(super) fn outbound_policies(&self, reqid: u32) -> Vec<Policy> {
         let Some(lineage) = self.lineages.get(&reqid) else { return Vec::new() };

@@ -38,6 +38,12 @@ impl Numbers {
         OUR_IF_IDS.contains(&if_id).then(|| Self::nth(if_id - OUR_IF_IDS.start()))
     }
 
+    /// Those of a reqid.
+    #[must_use]
+    pub fn of_reqid(reqid: u32) -> Option<Self> {
+        OUR_REQIDS.contains(&reqid).then(|| Self::nth(reqid - OUR_REQIDS.start()))
+    }
+
     /// How many came before.
     pub(super) const fn number(self) -> u32 {
         self.if_id - *OUR_IF_IDS.start()

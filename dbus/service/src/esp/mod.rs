@@ -13,7 +13,7 @@ mod sad;
 mod tests;
 mod work;
 
-pub use adopt::Standing;
+pub use adopt::{Standing, remove_all};
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
 pub use rekey::{Rekey, not_on_demand};

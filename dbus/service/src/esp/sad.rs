@@ -8,7 +8,7 @@ use adit_core::{Failure, FailureCode, Path, Step, TrafficSelector};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Input, SaId};
 use adit_xfrm_kernel::{AllocateSpi, OUR_REQIDS, Plugged, StateId, XfrmDoor, XfrmError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::books::Books;
 use super::child::{Lineage, Numbers, selectors};
@@ -37,6 +37,8 @@ pub struct Sad {
     books: Arc<Mutex<Books>>,
     last_number: Arc<AtomicU32>,
     ike: Arc<OnceLock<WeakIkeDriver>>,
+    /// Who hears of whom something has been added to that is counted nowhere else.
+    spent: Arc<OnceLock<mpsc::UnboundedSender<SaId>>>,
 }
 
 impl Sad {
@@ -49,6 +51,7 @@ impl Sad {
             books: Arc::default(),
             last_number: Arc::default(),
             ike: Arc::default(),
+            spent: Arc::default(),
         }
     }
 
@@ -294,6 +297,12 @@ impl Sad {
         async { done.await.unwrap_or_default() }
     }
 
+    /// The CHILD_SAs of an IKE_SA.
+    #[must_use]
+    pub fn children(&self, sa: SaId) -> Vec<ChildId> {
+        self.books().children(sa).map(|child| child.id).collect()
+    }
+
     /// Every state of an IKE_SA.
     #[must_use]
     pub fn all_states(&self, sa: SaId) -> Vec<StateId> {
@@ -323,6 +332,33 @@ impl Sad {
     /// From now on everything that an IKE_SA moves is counted, also by CHILD_SAs that go.
     pub fn count(&self, sa: SaId) {
         self.books().sas.entry(sa).or_default().spent.get_or_insert_default();
+    }
+
+    /// The same, for one of which so much was counted by a process before.
+    pub fn count_on(&self, sa: SaId, spent: Traffic) {
+        self.books().sas.entry(sa).or_default().spent = Some(Box::new(spent));
+    }
+
+    /// What those of its CHILD_SAs have moved that are gone, if it is counted.
+    #[must_use]
+    pub fn spent(&self, sa: SaId) -> Option<Traffic> {
+        self.books().sas.get(&sa)?.spent.as_deref().copied()
+    }
+
+    /// Whose [`Sad::spent`] is another from now on. Only who asks first is told.
+    pub(crate) fn follow_spent(&self) -> Option<mpsc::UnboundedReceiver<SaId>> {
+        let (tell, told) = mpsc::unbounded_channel();
+        self.spent.set(tell).is_ok().then_some(told)
+    }
+
+    pub(super) fn add_spent(&self, sa: SaId, moved: Traffic) {
+        if let Some(spent) = self.books().sas.get_mut(&sa).and_then(|owned| owned.spent.as_mut()) {
+            super::work::add(spent, moved);
+        }
+        if let Some(tell) = self.spent.get() {
+            // Nobody listens any more: then nobody needs it.
+            let _ = tell.send(sa);
+        }
     }
 
     /// What it has moved since [`Sad::count`].

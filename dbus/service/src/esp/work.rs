@@ -25,7 +25,7 @@ pub(super) struct Inherited {
     pub(super) inbound: StateId,
 }
 
-fn add(total: &mut Traffic, more: Traffic) {
+pub(super) fn add(total: &mut Traffic, more: Traffic) {
     total.bytes_in = total.bytes_in.saturating_add(more.bytes_in);
     total.bytes_out = total.bytes_out.saturating_add(more.bytes_out);
     total.packets_in = total.packets_in.saturating_add(more.packets_in);
@@ -208,10 +208,7 @@ impl Sad {
         if !wanted {
             return;
         }
-        let moved = self.moved(outbound, inbound);
-        if let Some(spent) = self.books().sas.get_mut(&sa).and_then(|owned| owned.spent.as_mut()) {
-            add(spent, moved);
-        }
+        self.add_spent(sa, self.moved(outbound, inbound));
     }
 
     pub(super) fn counted_now(&self, sa: SaId) -> Traffic {

@@ -196,6 +196,10 @@ impl Host for KernelHost {
         Box::pin(netlink::path_to(&self.socket, destination))
     }
 
+    fn keep(&self, undo: &Undo) {
+        self.settings(|settings| settings.keep(undo));
+    }
+
     fn links(&self) -> Answer<'_, Vec<LinkState>> {
         Box::pin(netlink::links(&self.socket))
     }

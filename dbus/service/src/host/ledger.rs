@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Change, Host, HostError, Journal, Undo};
@@ -17,13 +18,15 @@ pub struct NotMade {
 pub struct Changes {
     host: Arc<dyn Host>,
     journal: Arc<Mutex<Journal>>,
+    /// Steps of a process that is gone which somebody needs again.
+    kept: Mutex<BTreeSet<u64>>,
 }
 
 impl Changes {
     /// Goes on from what the journal holds.
     #[must_use]
     pub fn new(host: Arc<dyn Host>, journal: Journal) -> Self {
-        Self { host, journal: Arc::new(Mutex::new(journal)) }
+        Self { host, journal: Arc::new(Mutex::new(journal)), kept: Mutex::default() }
     }
 
     /// Makes one change: its undo is on disk before the kernel is asked.
@@ -108,9 +111,22 @@ impl Changes {
     }
 
     /// The number of the step that takes this change back, where it was made before: by a process that is gone.
+    /// It is needed again from here on.
     #[must_use]
     pub fn made_before(&self, change: &Change) -> Option<u64> {
-        self.find(|undo| undo.takes_back(change)).pop()
+        let found = self.find(|undo| undo.takes_back(change)).pop();
+        self.keep(found.as_slice());
+        found
+    }
+
+    /// These steps, of a process that is gone, are somebody's again.
+    pub fn keep(&self, numbers: &[u64]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh: Vec<u64> = numbers.iter().copied().filter(|number| kept.insert(*number)).collect();
+        self.with(|journal| {
+            let steps = journal.steps().filter(|(number, _)| fresh.contains(number));
+            steps.for_each(|(_, undo)| self.host.keep(undo));
+        });
     }
 
     /// The numbers of these steps, first to last.

@@ -116,6 +116,9 @@ pub trait Host: Send + Sync {
     /// How packets with our mark get to an address.
     fn path_to(&self, destination: IpAddr) -> Answer<'_, PathInfo>;
 
+    /// What this takes back was changed by a process before, and is needed again: somebody else who needs the same shares it.
+    fn keep(&self, _undo: &Undo) {}
+
     /// Every link.
     fn links(&self) -> Answer<'_, Vec<LinkState>>;
 

@@ -93,6 +93,11 @@ impl Shared {
         }
     }
 
+    /// The numbers of what takes back what is needed.
+    pub fn undos(&self) -> impl Iterator<Item = u64> {
+        self.made.values().filter_map(|made| made.undo)
+    }
+
     /// `new` needs what `old` needs.
     pub fn inherit(&mut self, old: ChildId, new: ChildId) {
         let Some(keys) = self.needs.get(&old).cloned() else { return };

@@ -39,6 +39,15 @@ impl Settings {
         Ok(())
     }
 
+    /// A process before has changed it, and one holder goes on.
+    pub(super) fn keep(&mut self, undo: &Undo) {
+        let Undo::Setting { former, .. } = undo else { return };
+        if let Some(first) = former.first() {
+            let new = || Held { undo: undo.clone(), holders: 0 };
+            self.0.entry(first.key.clone()).or_insert_with(new).holders += 1;
+        }
+    }
+
     /// The last holder's undo restores. An undo of a daemon that died has no holder, and restores at once.
     pub(super) fn undo(&mut self, ours: &str, former: &[FormerSetting]) -> Result<(), HostError> {
         let Some(first) = former.first() else { return Ok(()) };

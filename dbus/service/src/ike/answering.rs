@@ -55,6 +55,11 @@ impl<C: ?Sized> Answering<C> {
         Some(server)
     }
 
+    /// Who has answered for it before.
+    pub(super) fn known(&self, sa: SaId) -> Option<&Arc<C>> {
+        self.contexts.get(&sa)
+    }
+
     /// It is closed.
     pub(super) fn forget(&mut self, sa: SaId) {
         self.contexts.remove(&sa);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Path, Transmit};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, Restored, SaId,
+    Answer, Ask, AskId, Event, GoesOnBy, InitiatorConfig, Input, Output, ResponderConfig, ResponderDefaults,
+    Restored, SaId,
 };
 use adit_isakmp::KeMethod;
 use adit_isakmp::crypto::CryptoProvider;
@@ -91,7 +92,13 @@ enum Command {
 
 struct Restore {
     snapshot: Zeroizing<Vec<u8>>,
-    config: InitiatorConfig,
+    by: By,
+}
+
+/// Who began it.
+enum By {
+    Us(Box<InitiatorConfig>),
+    Peer(Box<ResponderConfig>),
 }
 
 /// A handle on the driver's task. The task ends when the last handle is gone.
@@ -116,8 +123,27 @@ impl IkeDriver {
         config: InitiatorConfig,
         context: Arc<dyn SaContext>,
     ) -> Option<Restored> {
+        self.restore_by(snapshot, By::Us(Box::new(config)), context).await
+    }
+
+    /// Goes on with one that a peer began, likewise.
+    pub async fn restore_peer(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        config: ResponderConfig,
+        context: Arc<dyn SaContext>,
+    ) -> Option<Restored> {
+        self.restore_by(snapshot, By::Peer(Box::new(config)), context).await
+    }
+
+    async fn restore_by(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        by: By,
+        context: Arc<dyn SaContext>,
+    ) -> Option<Restored> {
         let (reply, restored) = oneshot::channel();
-        self.commands.send(Command::Restore(Box::new(Restore { snapshot, config }), context, reply)).ok()?;
+        self.commands.send(Command::Restore(Box::new(Restore { snapshot, by }), context, reply)).ok()?;
         restored.await.ok()?
     }
 
@@ -212,7 +238,6 @@ pub fn start(
         answering: Answering::new(),
         responders: Responders::default(),
         answers: tx.downgrade(),
-        handed_on: Vec::new(),
         held: Vec::new(),
     };
     tokio::spawn(task.run(rx));
@@ -227,9 +252,7 @@ struct Task {
     answering: Answering<dyn SaContext>,
     responders: Responders,
     answers: mpsc::WeakUnboundedSender<Command>,
-    /// IKE_SAs that are handed on to the next process.
-    handed_on: Vec<SaId>,
-    /// Datagrams that leave when that is done.
+    /// Datagrams that leave when what they come from is handed on to the next process.
     held: Vec<Transmit>,
 }
 
@@ -267,13 +290,13 @@ impl Task {
         match command {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
-                self.dialled(sa, context);
+                self.answering.dialled(sa, context);
                 // Whoever wanted it has been stopped meanwhile.
                 if reply.send(sa).is_err() {
                     self.endpoint.handle(clock::now(), Input::Close { sa });
                 }
             }
-            Command::Restore(of, context, reply) => self.restore(&of, context, reply),
+            Command::Restore(of, context, reply) => self.restore(*of, context, reply),
             Command::Input(input) => match V1::input(input) {
                 Ok(input) => self.v1.handle(input),
                 Err(input) => self.endpoint.handle(clock::now(), input),
@@ -305,24 +328,21 @@ impl Task {
         }
     }
 
-    fn dialled(&mut self, sa: SaId, context: Arc<dyn SaContext>) {
-        if context.hands_on() {
-            self.handed_on.push(sa);
-        }
-        self.answering.dialled(sa, context);
-    }
-
     fn restore(
         &mut self,
-        of: &Restore,
+        of: Restore,
         context: Arc<dyn SaContext>,
         reply: oneshot::Sender<Option<Restored>>,
     ) {
-        let restored = self.endpoint.restore(clock::now(), &of.snapshot, &of.config);
+        let by = match of.by {
+            By::Us(ref config) => GoesOnBy::Initiator(config),
+            By::Peer(config) => GoesOnBy::Responder(config),
+        };
+        let restored = self.endpoint.restore(clock::now(), &of.snapshot, by);
         let sa = restored.as_ref().map(|restored| restored.sa);
         if let Some(restored) = &restored {
             context.restored(restored);
-            self.dialled(restored.sa, context);
+            self.answering.dialled(restored.sa, context);
         }
         if let (Err(_), Some(sa)) = (reply.send(restored), sa) {
             self.endpoint.handle(clock::now(), Input::Close { sa });
@@ -331,11 +351,8 @@ impl Task {
 
     /// The next process could go on from here; then what waits for that leaves.
     fn hand_on(&mut self) {
-        for at in 0..self.handed_on.len() {
-            let Some(sa) = self.handed_on.get(at).copied() else { break };
-            if self.endpoint.take_touched(sa)
-                && let Some(context) = self.answering.of(sa)
-            {
+        while let Some(sa) = self.endpoint.take_touched() {
+            if let Some(context) = self.answering.known(sa).filter(|context| context.hands_on()) {
                 let snapshot = self.endpoint.snapshot(sa);
                 context.hand_on(sa, snapshot.as_ref().map(|snapshot| snapshot.as_slice()));
             }
@@ -348,7 +365,6 @@ impl Task {
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll() {
             match output {
-                Output::Transmit(transmit) if self.handed_on.is_empty() => self.sockets.send(&transmit),
                 Output::Transmit(transmit) => self.held.push(transmit),
                 Output::Ask { id, sa, ask } => self.ask(id, sa, ask),
                 Output::Event { sa, event } => self.event(sa, event),
@@ -385,12 +401,9 @@ impl Task {
             context.event(sa, event);
         }
         if closed {
-            if self.handed_on.contains(&sa)
-                && let Some(context) = self.answering.of(sa)
-            {
+            if let Some(context) = self.answering.known(sa).filter(|context| context.hands_on()) {
                 context.hand_on(sa, None);
             }
-            self.handed_on.retain(|other| *other != sa);
             self.answering.forget(sa);
         }
     }

@@ -8,6 +8,8 @@ use adit_core::{Path, Transmit};
 use adit_xfrm_kernel::ike_socket::{Family, IkeSocket};
 use tracing::{debug, trace, warn};
 
+use super::kept::Kept;
+
 /// Four zero bytes before an IKE message on port 4500 (RFC 3948 §2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// A NAT keepalive: the one payload on port 4500 that has no Non-ESP marker (RFC 3948 §2.3).
@@ -54,22 +56,30 @@ impl IkeSockets {
     /// # Errors
     /// Whatever the kernel said for IPv4's socket; IPv6 may be missing.
     pub fn bind(ports: Ports, exact: bool, mark: u32) -> io::Result<Self> {
-        match Self::bind_exactly(ports, mark) {
+        Self::go_on(ports, exact, mark, &mut Kept::default())
+    }
+
+    /// The same, with those that a process before has left.
+    ///
+    /// # Errors
+    /// As [`IkeSockets::bind`].
+    pub fn go_on(ports: Ports, exact: bool, mark: u32, kept: &mut Kept) -> io::Result<Self> {
+        match Self::bind_exactly(ports, mark, kept) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && !exact => {
                 warn!(ike = ports.ike, nat = ports.nat, "ports are taken by another program; using others");
-                Self::bind_exactly(Ports { ike: 0, nat: 0 }, mark)
+                Self::bind_exactly(Ports { ike: 0, nat: 0 }, mark, kept)
             }
             other => other,
         }
     }
 
-    fn bind_exactly(ports: Ports, mark: u32) -> io::Result<Self> {
-        let ike = IkeSocket::bind(Family::V4, ports.ike, false, mark)?;
-        let nat = IkeSocket::bind(Family::V4, ports.nat, true, mark)?;
+    fn bind_exactly(ports: Ports, mark: u32, kept: &mut Kept) -> io::Result<Self> {
+        let ike = kept.bind(Family::V4, ports.ike, false, mark)?;
+        let nat = kept.bind(Family::V4, ports.nat, true, mark)?;
         let ports = Ports { ike: ike.port(), nat: nat.port() };
         let mut sockets = vec![ike, nat];
         for (port, encapsulate) in [(ports.ike, false), (ports.nat, true)] {
-            match IkeSocket::bind(Family::V6, port, encapsulate, mark) {
+            match kept.bind(Family::V6, port, encapsulate, mark) {
                 Ok(socket) => sockets.push(socket),
                 Err(e) if e.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => {
                     debug!("this host has no IPv6");
@@ -78,6 +88,11 @@ impl IkeSockets {
             }
         }
         Ok(Self { sockets, ports, turn: AtomicUsize::new(0) })
+    }
+
+    /// The next process gets them.
+    pub fn outlive(&self, kept: Kept) {
+        kept.keep(&self.sockets);
     }
 
     /// The ports that were bound.

@@ -366,7 +366,7 @@ impl Attempt {
     async fn clear_the_way(&mut self, remote: IpAddr) -> Result<PathInfo, Failure> {
         if !self.keeps_to_link {
             // Also where somebody else (NetworkManager) leads everything into the tunnel.
-            self.daemon.uplinks().follow(|| self.daemon.changes("uplinks")).await?;
+            self.daemon.uplinks().follow(|| self.daemon.changes(crate::uplinks::UPLINKS)).await?;
             self.keeps_to_link = true;
         }
         let host = self.daemon.host();

@@ -32,9 +32,14 @@ impl Standing {
         Arc::new(Self { run, next: AtomicU32::new(0), sessions: Mutex::default() })
     }
 
-    /// A session's number, never used twice.
+    /// A session's number, never used twice. (One that goes on from a run before may have begun in the same second.)
     pub(super) fn number(&self) -> String {
-        format!("{:08X}-{:08X}", self.run, self.next.fetch_add(1, Ordering::Relaxed))
+        loop {
+            let number = format!("{:08X}-{:08X}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
+            if !self.sessions().contains_key(&number) {
+                return number;
+            }
+        }
     }
 
     pub(super) fn enter(&self, session: &Arc<Session>) {

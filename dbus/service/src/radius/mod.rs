@@ -5,6 +5,7 @@ mod dynamic;
 mod keep;
 mod session;
 mod tls;
+mod told;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,6 +25,7 @@ use door::{Door, Way};
 use dynamic::{Listener, Standing};
 pub(crate) use keep::keep;
 pub(crate) use session::{Cause, Grant, Limits, Session};
+pub(crate) use told::ToldSession;
 
 /// How long the servers have, at the end, to take note of the last sessions.
 const LAST_WORDS: Duration = Duration::from_secs(3);

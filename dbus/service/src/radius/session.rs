@@ -37,11 +37,11 @@ pub(crate) struct Grant {
 
 /// A session that stands.
 pub(crate) struct Session {
-    grant: Grant,
-    path: Path,
-    lease: Lease,
-    begun: Instant,
-    limits: watch::Sender<Limits>,
+    pub(super) grant: Grant,
+    pub(super) path: Path,
+    pub(super) lease: Lease,
+    pub(super) begun: Instant,
+    pub(super) limits: watch::Sender<Limits>,
 }
 
 /// How long a session may go on.

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step, TrafficSelector};
 use adit_ikev2::api::{
-    Answer, Ask, Established, Event, Lease, LocalAuth, PpkUse, RemoteAuth, ResponderConfig, SaId, Uniqueness,
+    Answer, Ask, Established, Event, Lease, LocalAuth, PpkUse, RemoteAuth, ResponderConfig, Restored, SaId,
+    Uniqueness,
 };
 use adit_pki::TrustAnchors;
 use adit_pool::Request;
@@ -20,7 +21,7 @@ use crate::client::not_rekeyed;
 use crate::clock;
 use crate::credentials::{OwnCertificate, PeerIs, PeerSignature, verify};
 use crate::ike::{Pending, SaContext};
-use crate::registry::{Facts, Role, State};
+use crate::registry::{ConnectionId, Facts, Role, State};
 
 /// Bytes of the random key that stands in for the one of a peer nobody knows.
 const STAND_IN: usize = 32;
@@ -123,6 +124,21 @@ impl SaContext for Arc<Inner> {
             }
             _ => {}
         }
+    }
+
+    fn hands_on(&self) -> bool {
+        self.hands_on
+    }
+
+    fn hand_on(&self, sa: SaId, snapshot: Option<&[u8]>) {
+        match self.successor_for(sa) {
+            Some(next) => next.hand_on_client(sa, snapshot),
+            None => self.hand_on_client(sa, snapshot),
+        }
+    }
+
+    fn restored(&self, restored: &Restored) {
+        self.returned(restored);
     }
 }
 
@@ -356,6 +372,13 @@ impl Inner {
 
 impl Inner {
     fn established(&self, sa: SaId, facts: &Established) {
+        let resumed = if facts.resumed { ", its session resumed" } else { "" };
+        tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected{resumed}");
+        self.show_client(sa, facts);
+    }
+
+    /// A client is up, as people see it.
+    pub(super) fn show_client(&self, sa: SaId, facts: &Established) -> ConnectionId {
         let name = facts.connection.as_deref().unwrap_or("");
         let mut shown = Facts::new(Role::Server, name, "");
         shown.state = State::Connected;
@@ -376,10 +399,9 @@ impl Inner {
         shown.set_ike(facts.ike);
         shown.esp_suite = facts.esp.to_string();
         shown.legacy = [facts.ike.legacy(), facts.esp.legacy()].concat();
-        let resumed = if facts.resumed { ", its session resumed" } else { "" };
-        tracing::info!(sa = sa.0, identity = %facts.remote_id, peer = %facts.path.remote, "client connected{resumed}");
         let connection = self.daemon.registry().add(shown);
         self.guest_facts(sa, |facts| facts.connection = Some(connection));
+        connection
     }
 
     fn show(&self, sa: SaId, change: impl FnOnce(&mut Facts)) {

@@ -12,6 +12,7 @@ use super::Inner;
 use super::eap::Conversation;
 use super::resume::Proof;
 use crate::esp::{Limits, Numbers};
+use crate::handover::Keeper;
 use crate::host::Change;
 use crate::radius::{Cause, Grant, Session};
 use crate::registry::ConnectionId;
@@ -22,6 +23,15 @@ pub(crate) struct Guest {
     /// Its EAP.
     pub(super) conversation: tokio::sync::Mutex<Option<Conversation>>,
     left: AtomicBool,
+    handing: Mutex<Handing>,
+}
+
+/// What the next process gets of it.
+#[derive(Default)]
+pub(super) struct Handing {
+    pub(super) keeper: Option<Keeper>,
+    /// It can go on from that.
+    pub(super) goes_on: bool,
 }
 
 /// What the driver's task reads and writes.
@@ -53,11 +63,16 @@ pub(super) struct GuestFacts {
 impl Guest {
     pub(super) fn new(numbers: Numbers) -> Self {
         let conversation = tokio::sync::Mutex::new(None);
-        Self { numbers, facts: Mutex::default(), conversation, left: AtomicBool::new(false) }
+        let (facts, handing) = (Mutex::default(), Mutex::default());
+        Self { numbers, facts, conversation, left: AtomicBool::new(false), handing }
     }
 
     pub(super) fn facts(&self) -> MutexGuard<'_, GuestFacts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn handing(&self) -> MutexGuard<'_, Handing> {
+        self.handing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn connection(&self) -> Option<ConnectionId> {
@@ -131,9 +146,18 @@ impl Guest {
         if child.mode == ChildMode::Transport {
             return Vec::new();
         }
+        self.answers_for(server, v4.map(IpAddr::V4).into_iter().chain(v6.map(|(a, _)| IpAddr::V6(a))))
+    }
+
+    /// Changes by which this host answers for its addresses, where they are of a local network.
+    pub(super) fn answers_for(&self, server: &Inner, addresses: impl Iterator<Item = IpAddr>) -> Vec<Change> {
         let Some(link) = self.on_subnet(server) else { return Vec::new() };
-        let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(|(a, _)| IpAddr::V6(a)));
         addresses.map(|address| Change::ProxyNeighbour { link: link.clone(), address }).collect()
+    }
+
+    /// Its CHILD_SA has needed a change of this host.
+    pub(super) fn needs(&self, child: ChildId) {
+        self.facts().children.push(child);
     }
 
     fn on_subnet(&self, server: &Inner) -> Option<String> {
@@ -187,6 +211,10 @@ impl Guest {
         }
         if let Some(connection) = connection {
             server.daemon.registry().remove(connection);
+        }
+        let keeper = self.handing().keeper.take();
+        if let Some(keeper) = keeper {
+            keeper.end();
         }
     }
 

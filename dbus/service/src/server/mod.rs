@@ -1,5 +1,6 @@
 //! Peers that dial us: `server.toml` carried out.
 
+mod adopt;
 mod context;
 mod dhcp;
 mod eap;
@@ -7,6 +8,8 @@ mod eap;
 #[cfg(test)]
 mod eap_tests;
 mod guest;
+mod handing;
+mod leave;
 mod moves;
 mod network;
 mod reload;
@@ -21,6 +24,7 @@ mod strangers;
 mod tests;
 pub(crate) mod users;
 
+pub(crate) use adopt::{LeftClients, clear_away};
 pub(crate) use eap::{LONGEST_NAME, msk, proves_another_name};
 
 use std::collections::BTreeMap;
@@ -33,7 +37,7 @@ use adit_ikev2::api::{ResponderDefaults, SaId, Timing};
 use adit_isakmp::proposal::EspProposal;
 use adit_pki::TrustAnchors;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_profile::{AuthMethod, EapMethod, LinkName, ServerConfig};
+use adit_profile::{AuthMethod, EapMethod, ServerConfig};
 use adit_xfrm_kernel::StateId;
 use tracing::{info, warn};
 
@@ -112,6 +116,10 @@ struct Inner {
     addresses: Mutex<Vec<std::net::IpAddr>>,
     /// From where clients that ask for routes are answered, where they may.
     dhcp: OnceLock<std::net::Ipv4Addr>,
+    /// Somebody keeps what the next process may go on from.
+    hands_on: bool,
+    /// A client of the process before that is being taken up.
+    returning: Mutex<Option<Box<adopt::Returning>>>,
 }
 
 impl Server {
@@ -126,12 +134,19 @@ impl Server {
         ike: IkeDriver,
     ) -> Result<Self, Failure> {
         let inner = Inner::new(config, daemon, ike.downgrade(), None).await?;
-        if let Err(failure) = inner.set_up_network().await {
+        let set_up = async {
+            inner.take_over_network().await?;
+            inner.set_up_network().await
+        };
+        if let Err(failure) = set_up.await {
             inner.tear_down_network().await;
             return Err(failure);
         }
+        inner.follow_spent();
+        inner.go_on(&ike).await;
         info!(connections = inner.config.connections.len(), "server: letting peers in");
         let moves = moves::follow(&inner, ike.clone());
+        inner.tell_addresses(&ike, &inner.addresses());
         let dhcp = inner.answer_dhcp(&[]).await;
         let server = Self { inner, older: Vec::new(), fingerprint, ike, moves, dhcp };
         server.let_in();
@@ -256,13 +271,15 @@ impl Inner {
             None => {
                 let pools = Arc::new(Mutex::new(pools(&config)?));
                 let changes = Arc::new(daemon.changes("server")?);
-                let link = daemon.reserve_link_name(LinkName::Exactly(LINK)).await?;
-                (pools, daemon.numbers(), changes, Arc::default(), link)
+                let (numbers, link) = adopt::place(daemon, &changes).await?;
+                (pools, numbers, changes, Arc::default(), link)
             }
         };
         let inner = Self {
             addresses: Mutex::default(),
             dhcp: OnceLock::new(),
+            hands_on: crate::handover::is_there() && !daemon.settings().foreground,
+            returning: Mutex::default(),
             daemon: Arc::clone(daemon),
             own,
             esp: suites::esp_proposals(&config.ikev2.esp, config.ikev2.legacy),

@@ -51,7 +51,7 @@ impl Inner {
         addresses
     }
 
-    fn tell_addresses(&self, ike: &IkeDriver, addresses: &[IpAddr]) {
+    pub(super) fn tell_addresses(&self, ike: &IkeDriver, addresses: &[IpAddr]) {
         let guests: Vec<_> = self.guests().iter().map(|(sa, guest)| (*sa, guest.connection())).collect();
         for (sa, connection) in guests {
             ike.input(Input::Addresses { sa, addresses: addresses.to_vec() });

@@ -116,7 +116,21 @@ impl Inner {
         let Some(grant) = guest.facts().grant.take() else { return };
         self.daemon.sad().count(sa);
         let session = Session::begin(*grant, facts.path, facts.lease.clone());
-        let (server, kept) = (Arc::downgrade(self), Arc::downgrade(&session));
+        self.keep_session(sa, &session);
+        guest.facts().session = Some(session);
+    }
+
+    /// Ends it when it is time, and tells of it until then, the next process too.
+    pub(super) fn keep_session(self: &Arc<Self>, sa: SaId, session: &Arc<Session>) {
+        let (server, mut limits) = (Arc::downgrade(self), session.limits());
+        tokio::spawn(async move {
+            while limits.changed().await.is_ok()
+                && let Some(server) = server.upgrade()
+            {
+                server.tell_again(sa);
+            }
+        });
+        let (server, kept) = (Arc::downgrade(self), Arc::downgrade(session));
         tokio::spawn(async move {
             let carried = || {
                 let server = server.upgrade();
@@ -128,7 +142,6 @@ impl Inner {
                 server.send_away(sa, cause);
             }
         });
-        guest.facts().session = Some(session);
     }
 
     /// Why an IKE_SA is gone, unless that is known better already.

@@ -5,7 +5,21 @@ use core::net::IpAddr;
 use adit_core::{Identity, Path, TrafficSelector};
 use adit_isakmp::{EspSuite, IkeSuite};
 
-use super::{ChildId, ChildMode, Lease, SaId};
+use super::{ChildId, ChildMode, InitiatorConfig, Lease, ResponderConfig, SaId};
+
+/// By which rules an IKE_SA goes on: who its ends are, where, and with which keys, is what it was left with.
+pub enum GoesOnBy<'a> {
+    /// We have dialled.
+    Initiator(&'a InitiatorConfig),
+    /// The peer has.
+    Responder(Box<ResponderConfig>),
+}
+
+impl GoesOnBy<'_> {
+    pub(crate) const fn dialled(&self) -> bool {
+        matches!(self, Self::Initiator(_))
+    }
+}
 
 /// An IKE_SA that goes on from a snapshot: [`Endpoint::restore`](crate::Endpoint::restore).
 #[derive(Clone, Debug)]
@@ -24,7 +38,7 @@ pub struct Restored {
     pub remote_id: Identity,
     /// What protects the IKE_SA.
     pub ike: IkeSuite,
-    /// Addresses that we got.
+    /// Addresses that we got, or that the peer did.
     pub lease: Lease,
     /// Its CHILD_SAs, oldest first. Their states are in the kernel, and nowhere else.
     pub children: Vec<RestoredChild>,

@@ -42,6 +42,8 @@ pub struct Endpoint {
     dialled: BTreeMap<(Identity, Identity), usize>,
     established: usize,
     lingering: usize,
+    /// Those that have worked since somebody looked.
+    touched: Vec<SaId>,
 }
 
 struct Slot {
@@ -52,7 +54,7 @@ struct Slot {
     dialled: Option<(Identity, Identity)>,
     stage: Stage,
     deadline: Option<Instant>,
-    /// It has worked since somebody looked.
+    /// It is among those.
     touched: bool,
     /// `None` only while it works.
     state: Option<Box<dyn State>>,
@@ -79,6 +81,7 @@ impl Endpoint {
             dialled: BTreeMap::new(),
             established: 0,
             lingering: 0,
+            touched: Vec::new(),
         }
     }
 
@@ -284,7 +287,16 @@ impl Endpoint {
         let key = entry.key();
         let our_spi = self.shared.spis.insert(&mut *self.shared.entropy, key);
         let sa = SaId(self.shared.fresh_id(key));
-        entry.insert(Slot { sa, our_spi, first, dialled, stage, deadline: None, touched: true, state: None });
+        entry.insert(Slot {
+            sa,
+            our_spi,
+            first,
+            dialled,
+            stage,
+            deadline: None,
+            touched: false,
+            state: None,
+        });
         (key, sa, our_spi)
     }
 
@@ -354,7 +366,6 @@ impl Endpoint {
         let (before, after) = (slot.stage, state.stage());
         let deadline = state.deadline().map(|(at, _)| at);
         slot.stage = after;
-        slot.touched = true;
         slot.state = Some(state);
         if slot.deadline != deadline {
             slot.deadline = deadline;
@@ -366,6 +377,7 @@ impl Endpoint {
             self.count(before, after);
             self.leave(key, after);
         }
+        self.touch(key);
     }
 
     /// What a slot that has reached this stage is no longer counted for.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::sa::{Current, Waits};
 use super::{Child, Ike, Kernel, Resumption, Sa, others::Standing};
-use crate::api::{ChildMode, InitiatorConfig, Restored, RestoredChild};
+use crate::api::{ChildMode, GoesOnBy, InitiatorConfig, Restored, RestoredChild};
 use crate::channel::Channel;
 use crate::fragments::Datagrams;
 use crate::linger::Answered;
@@ -36,6 +36,7 @@ impl Ike {
         }
         let mut w = Writer::new();
         w.u8(VERSION);
+        w.flag(self.dialled);
         w.identity(&self.policy.local_id);
         w.identity(&self.remote_id);
         w.ike_suite(self.sa.suite);
@@ -82,7 +83,9 @@ impl Ike {
             child.is_current() && child.kernel == Kernel::In && child.outbound.is_none() && !child.lost
         };
         let gone = |standing: Standing| !matches!(standing, Standing::Candidate);
-        self.dialled
+        // What the same peer had here before goes when this one carries: until then it is made.
+        let stands_alone = !self.takes_over && !self.goes_on();
+        stands_alone
             && harmless
             && self.closing.is_none()
             && self.childless.is_none()
@@ -94,14 +97,19 @@ impl Ike {
             && self.children.iter().all(stands)
     }
 
-    /// One that was left, under the same rules as those that `config` has now.
-    pub(crate) fn read(cx: &mut Cx<'_>, bytes: &[u8], config: &InitiatorConfig) -> Option<Left> {
+    /// One that was left, under the same rules as those that there are now for whoever began it.
+    pub(crate) fn read(cx: &mut Cx<'_>, bytes: &[u8], by: GoesOnBy<'_>) -> Option<Left> {
         let mut r = Reader::new(bytes);
-        if r.u8()? != VERSION {
+        if r.u8()? != VERSION || r.flag()? != by.dialled() {
             return None;
         }
         let (local_id, remote_id) = (r.identity()?, r.identity()?);
-        let policy = Policy { local_id, ..Policy::of_initiator(config) };
+        let dialled = by.dialled();
+        let (policy, config) = match by {
+            GoesOnBy::Initiator(config) => (Policy::of_initiator(config), Some(config)),
+            GoesOnBy::Responder(config) => (Policy::of_responder(*config, Arc::clone(&cx.shared.ike)), None),
+        };
+        let policy = Policy { local_id, ..policy };
         let suite = r.ike_suite()?;
         let channel = Channel::read(cx, &mut r, &suite)?;
         let sk_d = r.secret()?;
@@ -128,6 +136,7 @@ impl Ike {
         if children.is_empty() || sa.our_spi() == 0 || sa.channel.peer_spi() == 0 {
             return None;
         }
+        let pair = (!dialled).then(|| cx.shared.pair(&policy.local_id, &remote_id));
         // What was due when it was left waits in no queue here.
         let rekeys = !policy.timing.rekey_ike.is_zero();
         let ike = Box::new(Self {
@@ -136,8 +145,8 @@ impl Ike {
             children,
             remote_id,
             policy: cx.shared.share(policy),
-            dialled: true,
-            pair: None,
+            dialled,
+            pair,
             lease,
             without_pfs,
             queue: Default::default(),
@@ -165,9 +174,9 @@ impl Left {
         self.ike.sa.our_spi()
     }
 
-    /// Who its ends are.
-    pub(crate) fn pair(&self) -> (adit_core::Identity, adit_core::Identity) {
-        (self.ike.policy.local_id.clone(), self.ike.remote_id.clone())
+    /// Who its ends are, where we dialled.
+    pub(crate) fn pair(&self) -> Option<(adit_core::Identity, adit_core::Identity)> {
+        self.ike.dialled.then(|| (self.ike.policy.local_id.clone(), self.ike.remote_id.clone()))
     }
 
     /// What the driver needs to know of it.
@@ -187,10 +196,14 @@ impl Left {
         }
     }
 
-    /// Goes on: the peer is asked at once whether it is there, and so hears from where we speak.
+    /// Goes on. Whom we have dialled is asked at once whether it is there, and so hears from where we speak; who has dialled us
+    /// speaks first, or is asked when it has been silent, as ever: there may be thousands.
     pub(crate) fn resume(self, cx: &mut Cx<'_>) -> Next {
         let Self { mut ike, request } = self;
         let timing = ike.policy.timing;
+        if let Some(pair) = ike.pair {
+            cx.shared.peers.insert((pair, cx.sa), ike.sa.channel.path.remote.ip());
+        }
         match request {
             Some(datagrams) => {
                 let path = ike.sa.channel.path;
@@ -199,7 +212,8 @@ impl Left {
                 let running = Running::Informational(Task::Liveness);
                 ike.sa.current = Some(Box::new(Current { running, waits }));
             }
-            None => ike.enqueue(Task::Liveness),
+            None if ike.dialled => ike.enqueue(Task::Liveness),
+            None => {}
         }
         ike.settle(cx)
     }
@@ -218,7 +232,12 @@ impl Child {
         w.due(self.expires_at);
     }
 
-    fn read(cx: &mut Cx<'_>, r: &mut Reader<'_>, policy: &Policy, config: &InitiatorConfig) -> Option<Self> {
+    fn read(
+        cx: &mut Cx<'_>,
+        r: &mut Reader<'_>,
+        policy: &Policy,
+        config: Option<&InitiatorConfig>,
+    ) -> Option<Self> {
         let spis = (r.u32()?, r.u32()?);
         let mode = if r.flag()? { ChildMode::Transport } else { ChildMode::Tunnel };
         let suite = r.option(Reader::esp_suite)?;
@@ -229,7 +248,8 @@ impl Child {
         if spis.0 < 256 || spis.1 < 256 || ours.is_empty() || theirs.is_empty() {
             return None;
         }
-        let rule = config.more_children.iter().find(|rule| Some(&rule.name) == name.as_ref());
+        let rules = config.map_or(&[][..], |config| &config.more_children);
+        let rule = rules.iter().find(|rule| Some(&rule.name) == name.as_ref());
         let esp = rule.map_or_else(|| Arc::clone(&policy.esp), |rule| rule.esp.as_slice().into());
         let soon = (!policy.timing.rekey_child.is_zero()).then(|| cx.soon());
         let child = Self::new(cx.fresh_child(), spis, mode, (&ours, &theirs));

@@ -6,7 +6,7 @@ use super::*;
 fn again(now: Instant, client: &Node, sa: SaId) -> (Node, Restored) {
     let snapshot = client.endpoint.snapshot(sa).expect("it stands");
     let mut next = Node::new(CLIENT, 3, None);
-    let restored = next.endpoint.restore(now, &snapshot, &config()).expect("it is good");
+    let restored = next.endpoint.restore(now, &snapshot, GoesOnBy::Initiator(&config())).expect("it is good");
     next.drain(now);
     (next, restored)
 }
@@ -104,8 +104,6 @@ fn nothing_is_handed_on_while_sas_are_made() {
     assert!(client.endpoint.snapshot(sa).is_some());
     client.give(Instant::ZERO, Input::Close { sa });
     assert!(client.endpoint.snapshot(sa).is_none());
-    // A server's is not.
-    assert!(server.endpoint.snapshot(server.sa()).is_none());
 }
 
 #[test]
@@ -114,7 +112,7 @@ fn what_is_damaged_is_refused_or_means_something() {
     let snapshot = client.endpoint.snapshot(sa).unwrap();
     let restore = |bytes: &[u8]| {
         let mut node = Node::new(CLIENT, 3, None);
-        let restored = node.endpoint.restore(Instant::ZERO, bytes, &config());
+        let restored = node.endpoint.restore(Instant::ZERO, bytes, GoesOnBy::Initiator(&config()));
         assert_eq!(restored.is_none(), node.endpoint.is_empty());
         assert!(restored.is_some() || node.endpoint.spis() == 0);
         restored.is_some()
@@ -132,7 +130,7 @@ fn what_is_damaged_is_refused_or_means_something() {
         }
     }
     let mut other = snapshot.to_vec();
-    other[0] = 2;
+    other[0] = 1;
     assert!(!restore(&other), "another version");
 }
 
@@ -141,7 +139,112 @@ fn the_same_one_is_not_taken_up_twice() {
     let (client, _, sa) = up();
     let snapshot = client.endpoint.snapshot(sa).unwrap();
     let mut node = Node::new(CLIENT, 3, None);
-    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, &config()).is_some());
-    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, &config()).is_none());
+    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, GoesOnBy::Initiator(&config())).is_some());
+    assert!(node.endpoint.restore(Instant::ZERO, &snapshot, GoesOnBy::Initiator(&config())).is_none());
     assert_eq!(node.endpoint.established(), 1);
+}
+
+/// The server's process is gone, and another one goes on.
+fn served_again(now: Instant, server: &Node) -> (Node, Restored) {
+    let snapshot = server.endpoint.snapshot(server.sa()).expect("it stands");
+    let mut next = Node::new(SERVER, 4, Some(defaults()));
+    next.children = server
+        .children
+        .iter()
+        .map(|child| ChildSa { lease: child.lease.clone(), ..keyless(child) })
+        .collect();
+    let by = GoesOnBy::Responder(Box::new(connection()));
+    let restored = next.endpoint.restore(now, &snapshot, by).expect("it is good");
+    for (child, restored) in next.children.iter_mut().zip(&restored.children) {
+        child.child = restored.child;
+    }
+    next.drain(now);
+    (next, restored)
+}
+
+/// What the driver has of a CHILD_SA whose keys are in the kernel only.
+fn keyless(child: &ChildSa) -> ChildSa {
+    let keys = || EspKeys { encryption: Secret::new(Vec::new()), integrity: Secret::new(Vec::new()) };
+    ChildSa {
+        child: child.child,
+        replaces: child.replaces,
+        mode: child.mode,
+        path: child.path,
+        encapsulated: child.encapsulated,
+        suite: child.suite,
+        inbound_spi: child.inbound_spi,
+        inbound: keys(),
+        outbound_spi: child.outbound_spi,
+        outbound: Some(keys()),
+        local_ts: child.local_ts.clone(),
+        remote_ts: child.remote_ts.clone(),
+        lease: child.lease.clone(),
+        remote_id: child.remote_id.clone(),
+        connection: child.connection.clone(),
+    }
+}
+
+#[test]
+fn a_servers_client_does_not_notice() {
+    let (mut client, mut server, sa) = up();
+    client.rekey_ike(Instant::ZERO);
+    carry(Instant::ZERO, &mut client, &mut server);
+    let now = Instant::ZERO + seconds(3);
+    let (mut next, restored) = served_again(now, &server);
+    assert!(next.sent().is_empty(), "who has dialled speaks first");
+    assert_eq!(restored.lease, server.established().unwrap().lease);
+    assert_eq!((restored.local_id, restored.remote_id), (name("vpn.example.com"), name("ann@example.com")));
+    assert_eq!((next.endpoint.established(), next.endpoint.half_open()), (1, 0));
+    // Rekeys by either end.
+    let mine = restored.sa;
+    client.rekey(now);
+    client.rekey_ike(now);
+    carry(now, &mut client, &mut next);
+    assert_eq!((client.rekeyed(), client.ups().len()), (2, 1));
+    next.give(now, Input::Rekey { sa: mine, child: None });
+    carry(now, &mut client, &mut next);
+    assert_eq!((client.rekeyed(), next.endpoint.counters().forged), (3, 0));
+    next.give(now, Input::Close { sa: mine });
+    carry(now, &mut client, &mut next);
+    assert_eq!(client.failure().code, FailureCode::PeerClosed);
+    assert!(!client.events.iter().any(|(of, _)| *of != sa));
+}
+
+#[test]
+fn who_comes_in_again_takes_the_place_of_one_that_was_handed_over() {
+    let (_, server, _) = up();
+    let now = Instant::ZERO + seconds(3);
+    let (mut next, restored) = served_again(now, &server);
+    let mut other = Node::client();
+    other.dial(now, config());
+    carry(now, &mut other, &mut next);
+    let live_until = now + seconds(30);
+    live(&mut other, &mut next, live_until);
+    let closed = |(sa, event): &(SaId, Event)| *sa == restored.sa && matches!(event, Event::Closed(_));
+    assert!(next.events.iter().any(closed), "{:?}", next.events);
+    assert!(other.established().is_some());
+}
+
+#[test]
+fn a_servers_is_no_dialled_one() {
+    let (client, server, sa) = up();
+    let (ours, theirs) =
+        (client.endpoint.snapshot(sa).unwrap(), server.endpoint.snapshot(server.sa()).unwrap());
+    let mut node = Node::new(CLIENT, 3, None);
+    assert!(node.endpoint.restore(Instant::ZERO, &theirs, GoesOnBy::Initiator(&config())).is_none());
+    let by = GoesOnBy::Responder(Box::new(connection()));
+    assert!(node.endpoint.restore(Instant::ZERO, &ours, by).is_none());
+    assert!(node.endpoint.is_empty());
+}
+
+#[test]
+fn whoever_asks_is_told_of_each_that_has_worked_once() {
+    let (mut client, mut server, sa) = up();
+    assert_eq!(client.endpoint.take_touched(), Some(sa));
+    assert_eq!(client.endpoint.take_touched(), None);
+    client.give(Instant::ZERO, Input::Rekey { sa, child: None });
+    carry(Instant::ZERO, &mut client, &mut server);
+    assert_eq!((client.endpoint.take_touched(), client.endpoint.take_touched()), (Some(sa), None));
+    client.give(Instant::ZERO, Input::Abandon { sa });
+    assert_eq!(client.endpoint.take_touched(), None, "it is gone");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ikev2::api::{Established, InitiatorConfig, Lease, Restored};
+use adit_ikev2::api::{InitiatorConfig, Lease, Restored};
 use tokio::sync::mpsc;
 
 use super::live::Live;
@@ -12,9 +12,10 @@ use crate::client::adopt::Stands;
 use crate::client::configuration::{Target, initiator};
 use crate::client::context::ClientContext;
 use crate::client::roaming;
-use crate::handover::Found;
+use crate::handover::{Found, as_established};
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::State;
+use crate::uplinks::UPLINKS;
 
 impl Attempt {
     /// Goes on with what a process before has left.
@@ -41,6 +42,7 @@ impl Attempt {
             Err(failure) => {
                 installation.hand_on_no_more();
                 installation.clear_away(&mut slot).await;
+                self.daemon.uplinks().unless_followed(|| self.daemon.changes(UPLINKS)).await;
                 self.live = None;
                 Err(failure)
             }
@@ -54,7 +56,7 @@ impl Attempt {
         let gateway = told.gateway.parse().map_err(|_| internal("the gateway handed over is none"))?;
         let ike = self.daemon.ike(Ports::default(), false).await?;
         if roaming::may_roam(&self.profile) && self.uplinks.is_none() {
-            let changes = || self.daemon.changes("uplinks");
+            let changes = || self.daemon.changes(UPLINKS);
             self.uplinks = Some(self.daemon.uplinks().follow(changes).await?);
         }
         let config = self.config_of(&ike, &gateway)?;
@@ -137,28 +139,4 @@ impl Attempt {
         self.shown.goes_over(&link);
         self.installation.tell_again();
     }
-}
-
-/// As it was said when it came up.
-fn as_established(restored: &Restored) -> Option<Established> {
-    let first = restored.children.first()?;
-    Some(Established {
-        path: restored.path,
-        encapsulated: restored.encapsulated,
-        nat_local: false,
-        nat_remote: false,
-        mobike: restored.mobike.clone(),
-        local_id: restored.local_id.clone(),
-        remote_id: restored.remote_id.clone(),
-        ike: restored.ike,
-        esp: first.suite,
-        child: first.child,
-        local_ts: first.local_ts.clone(),
-        remote_ts: first.remote_ts.clone(),
-        lease: restored.lease.clone(),
-        ppk: false,
-        resumed: false,
-        resumable: false,
-        connection: None,
-    })
 }
