@@ -6,7 +6,7 @@ use adit_ikev2::api::SaId;
 use adit_profile::{Mode, Profile, Start, TunnelKind};
 
 use super::install::Installation;
-use crate::handover::{Keeper, Told};
+use crate::handover::{Keeper, Told, name_of};
 use crate::registry::Owner;
 
 /// What keeps its record. Of a connection that is dialled anew in any case there is none.
@@ -57,7 +57,7 @@ impl Installation {
         match (snapshot.filter(|_| only), facts.filter(|facts| facts.owner == Owner::Host)) {
             (Some(snapshot), Some(facts)) => {
                 if keeper.is_none() {
-                    *keeper = Keeper::new(self.numbers.if_id);
+                    *keeper = Keeper::new(name_of(self.numbers.if_id));
                 }
                 let told = Told::of(&facts, print, gateway);
                 keeper.iter_mut().for_each(|keeper| keeper.write(&told, snapshot));

@@ -4,7 +4,10 @@
 //!
 //! A record is believed only where it comes from the manager's store, by its name, in a memfd whose length is sealed, with its
 //! digest right. One that is damaged, or that the next process cannot go on from, is refused: the connection is dialled anew.
+//!
+//! Beside records the store may have descriptors of other kinds, several of one name among them ([`Handover::take_others`]).
 
+mod record;
 mod restart;
 mod store;
 
@@ -12,19 +15,17 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use adit_xfrm_kernel::Locked;
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::registry::{Facts, Moved};
+pub(crate) use record::{Keeper, Opened};
 pub use restart::is_pending;
 
-/// Names of descriptors in the store begin with this; the if_id follows.
+/// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
-
-/// Octets of a digest.
-const DIGEST: usize = 32;
+/// Others: whoever left them takes them by what their names begin with.
+const OTHERS: [&str; 0] = [];
 
 /// What is known of a connection beside its IKE_SA. Nothing of it is secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -43,6 +44,11 @@ pub(crate) struct Told {
     pub(crate) ppk: bool,
     pub(crate) resumed: bool,
     pub(crate) moves: Vec<(u64, String, std::net::SocketAddr, std::net::SocketAddr)>,
+}
+
+/// The name of the record of the connection with this if_id.
+pub(crate) fn name_of(if_id: u32) -> String {
+    format!("{PREFIX}{if_id:08x}")
 }
 
 impl Told {
@@ -86,99 +92,13 @@ pub(crate) struct Found {
     pub(crate) keeper: Keeper,
 }
 
-/// What keeps a connection's record. Dropped, it leaves the record to the next process; [`Keeper::end`] does not.
-pub(crate) struct Keeper {
-    name: String,
-    locked: Locked,
-}
-
-impl Keeper {
-    /// For the connection with this if_id. `None`: nobody keeps anything for us, or the kernel gives no locked memory.
-    pub(crate) fn new(if_id: u32) -> Option<Self> {
-        if !store::is_there() {
-            return None;
-        }
-        let name = format!("{PREFIX}{if_id:08x}");
-        let made = Locked::create(&name).and_then(|locked| {
-            store::put(&name, locked.fd())?;
-            Ok(locked)
-        });
-        match made {
-            Ok(locked) => Some(Self { name, locked }),
-            Err(error) => {
-                tracing::info!(%error, "nothing outlives this process: a restart dials anew");
-                store::give_up();
-                None
-            }
-        }
-    }
-
-    /// What the next process goes on from.
-    pub(crate) fn write(&mut self, told: &Told, snapshot: &[u8]) {
-        match record(told, snapshot) {
-            Some(record) if self.locked.write(&record) => {}
-            _ => {
-                tracing::warn!(name = self.name, "too much to hand over: a restart dials anew");
-                self.locked.clear();
-            }
-        }
-    }
-
-    /// The same, with other words.
-    pub(crate) fn tell(&mut self, told: &Told) {
-        if let Some((before, snapshot)) = self.locked.read().and_then(|record| read(&record))
-            && before != *told
-        {
-            self.write(told, &snapshot);
-        }
-    }
-
-    /// Nobody can go on from this moment.
-    pub(crate) fn clear(&mut self) {
-        self.locked.clear();
-    }
-
-    /// Whether somebody could.
-    pub(crate) fn holds(&self) -> bool {
-        self.locked.read().is_some()
-    }
-
-    /// Nothing is left, here and there.
-    pub(crate) fn end(mut self) {
-        self.locked.clear();
-        store::remove(&self.name);
-    }
-}
-
-/// The digest of all that follows; the length of what is told, and that; the snapshot.
-fn record(told: &Told, snapshot: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let told = serde_json::to_vec(told).ok()?;
-    let length = u32::try_from(told.len()).ok()?.to_be_bytes();
-    let all = DIGEST + length.len() + told.len() + snapshot.len();
-    let mut out = Zeroizing::new(Vec::with_capacity(all));
-    out.extend_from_slice(&[0; DIGEST]);
-    for part in [&length[..], &told, snapshot] {
-        out.extend_from_slice(part);
-    }
-    let sum = digest(&SHA256, out.get(DIGEST..)?);
-    out.get_mut(..DIGEST)?.copy_from_slice(sum.as_ref());
-    Some(out)
-}
-
-fn read(record: &[u8]) -> Option<(Told, Zeroizing<Vec<u8>>)> {
-    let (sum, rest) = record.split_at_checked(DIGEST)?;
-    if digest(&SHA256, rest).as_ref() != sum {
-        return None;
-    }
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (told, snapshot) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    Some((serde_json::from_slice(told).ok()?, Zeroizing::new(snapshot.to_vec())))
-}
-
 /// What a process before has left, until somebody goes on with it.
 #[derive(Default)]
 pub struct Handover {
     found: Mutex<BTreeMap<String, Found>>,
+    /// Descriptors that are no dialled connection's, by name.
+    #[expect(dead_code, reason = "what is of other kinds is taken from here by whoever left it")]
+    others: Mutex<Vec<(String, OwnedFd)>>,
 }
 
 impl Handover {
@@ -190,6 +110,8 @@ impl Handover {
 
     fn of(kept: Vec<(String, OwnedFd)>) -> Self {
         let mut found = BTreeMap::new();
+        let (others, kept): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|(name, _)| OTHERS.iter().any(|prefix| name.starts_with(prefix)));
         for (name, fd) in kept {
             match Self::one(&name, fd) {
                 Ok(Some(one)) => drop(found.insert(one.told.profile.clone(), one)),
@@ -200,18 +122,22 @@ impl Handover {
                 }
             }
         }
-        Self { found: Mutex::new(found) }
+        Self { found: Mutex::new(found), others: Mutex::new(others) }
     }
 
     /// `None`: nobody could have gone on when it was left.
     fn one(name: &str, fd: OwnedFd) -> Result<Option<Found>, String> {
         let hex = name.strip_prefix(PREFIX).ok_or("its name is none of ours")?;
         let if_id = u32::from_str_radix(hex, 16).map_err(|_| "its name is none of ours")?;
-        let locked = Locked::adopt(fd).map_err(|error| error.to_string())?;
-        let Some(record) = locked.read() else { return Ok(None) };
-        let (told, snapshot) = read(&record).ok_or("it is damaged")?;
-        let keeper = Keeper { name: name.to_owned(), locked };
+        let Some(Opened { told, snapshot, keeper }) = Keeper::open(name, fd)? else { return Ok(None) };
         Ok(Some(Found { if_id, told, snapshot, keeper }))
+    }
+
+    /// Takes the descriptors whose names begin so. Several may have one name.
+    #[expect(dead_code, reason = "the same")]
+    pub(crate) fn take_others(&self, prefix: &str) -> Vec<(String, OwnedFd)> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.extract_if(.., |(name, _)| name.starts_with(prefix)).collect()
     }
 
     /// All of them, by profile.
@@ -231,6 +157,9 @@ impl Handover {
 
 #[cfg(test)]
 mod tests {
+    use adit_xfrm_kernel::Locked;
+
+    use super::record::{read, record};
     use super::*;
     use crate::registry::Role;
 
@@ -245,7 +174,7 @@ mod tests {
         if let Some(record) = record {
             locked.write(record);
         }
-        (format!("{PREFIX}0ad10001"), locked.fd().try_clone_to_owned().unwrap())
+        (name_of(0x0ad1_0001), locked.fd().try_clone_to_owned().unwrap())
     }
 
     #[test]
@@ -269,7 +198,7 @@ mod tests {
             assert!(Handover::of(vec![left(Some(&bad))]).take().is_empty(), "octet {at}");
         }
         for length in 0..good.len() {
-            assert!(read(&good[..length]).is_none());
+            assert!(read::<Told>(&good[..length]).is_none());
         }
         assert!(Handover::of(vec![left(None)]).take().is_empty());
         let (_, fd) = left(Some(&good));
