@@ -289,6 +289,21 @@ pub fn pptp_control(data: &[u8]) {
     }
 }
 
+/// What another process has left of a control connection: refused, or one that stands, and is left as the same octets.
+pub fn pptp_snapshot(data: &[u8]) {
+    use adit_pptp::{Config, Control, Input, Role, Timing};
+    for role in [Role::Pns, Role::Pac] {
+        let config = Config { role, host_name: "a".into(), calls: 2, timing: Timing::default() };
+        let Some((mut control, calls)) = Control::restore(Instant::ZERO, config, data) else { continue };
+        assert_eq!(control.snapshot().as_deref(), Some(data));
+        assert!(!calls.is_empty());
+        control.handle(Instant::ZERO, Input::Wake);
+        control.handle(Instant::ZERO, Input::Received(data.to_vec()));
+        control.handle(Instant::ZERO, Input::Stop);
+        while control.poll().is_some() {}
+    }
+}
+
 /// Seeds: packets, and the beginning of a conversation.
 #[must_use]
 pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -315,5 +330,7 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("ppp_router", "information-request", vec![11, 1, 2, 3, 0, 1, 0, 3, 7, 7, 7, 0, 6, 0, 2, 0, 23]),
         ("pptp_message", "echo", start.clone()),
         ("pptp_control", "echo", [&[1][..], &start].concat()),
+        ("pptp_snapshot", "pns", [&[1, 0][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 7, 0, 9]].concat()),
+        ("pptp_snapshot", "pac", [&[1, 1][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 9, 0, 7]].concat()),
     ]
 }

@@ -1,5 +1,7 @@
 //! From one process of this daemon to the next: what it leaves standing, and what it goes on with.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,12 +38,15 @@ impl Daemon {
         }
         let mut journals: BTreeSet<String> = self.stand_blocked().await.into_iter().collect();
         journals.extend(good.values().map(|one| journal_of(one.if_id)));
-        let if_ids = good.values().map(|one| one.if_id).collect();
+        let links = self.good_links();
+        journals.extend(links.values().map(|one| journal_of(one.if_id)));
+        let if_ids = good.values().map(|one| one.if_id).chain(links.values().map(|one| one.if_id)).collect();
         let kept = Kept { journals, if_ids, ..Kept::default() };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }
         self.handover.keep(good);
+        self.handover.keep_links(links);
     }
 
     /// Whether its profile is as it was.
@@ -70,6 +75,7 @@ impl Daemon {
                 warn!(profile = name, code = %failure.code, "not gone on with: {failure}");
             }
         }
+        self.go_on_with_links(self.handover.take_links());
     }
 
     fn go_on_with(self: &Arc<Self>, name: &str, found: Found) -> Result<(), Failure> {
@@ -85,7 +91,7 @@ impl Daemon {
         let id = self.registry.add(Facts { dns_by_caller: found.told.dns_by_caller, ..new });
         self.was_raised(name, id);
         let daemon = Arc::clone(self);
-        let found = Some((found, numbers));
+        let found = Some((client::Found::Ike(Box::new(found)), numbers));
         let handle = client::start(Dial { id, profile, daemon, persistent: false, found });
         lock(&self.clients).insert(id, handle);
         Ok(())

@@ -7,6 +7,8 @@
 //!
 //! Beside records the store may have descriptors of other kinds, several of one name among them ([`Handover::take_others`]).
 
+mod bundle;
+mod link;
 mod record;
 mod restart;
 mod store;
@@ -19,13 +21,17 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::registry::{Facts, Moved};
+pub(crate) use bundle::{Bundle, join, split, unit_part};
+pub(crate) use link::{FoundLink, LinkTold};
 pub(crate) use record::{Keeper, Opened};
 pub use restart::is_pending;
 
 /// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
 /// Others: whoever left them takes them by what their names begin with.
-const OTHERS: [&str; 0] = [];
+const OTHERS: [&str; 1] = [LINK_PREFIX];
+/// Dialled connections whose link is PPP's; the if_id follows.
+pub(crate) const LINK_PREFIX: &str = "adit-ppp-";
 
 /// What is known of a connection beside its IKE_SA. Nothing of it is secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -97,8 +103,8 @@ pub(crate) struct Found {
 pub struct Handover {
     found: Mutex<BTreeMap<String, Found>>,
     /// Descriptors that are no dialled connection's, by name.
-    #[expect(dead_code, reason = "what is of other kinds is taken from here by whoever left it")]
     others: Mutex<Vec<(String, OwnedFd)>>,
+    links: Mutex<BTreeMap<String, FoundLink>>,
 }
 
 impl Handover {
@@ -122,7 +128,7 @@ impl Handover {
                 }
             }
         }
-        Self { found: Mutex::new(found), others: Mutex::new(others) }
+        Self { found: Mutex::new(found), others: Mutex::new(others), links: Mutex::default() }
     }
 
     /// `None`: nobody could have gone on when it was left.
@@ -134,7 +140,6 @@ impl Handover {
     }
 
     /// Takes the descriptors whose names begin so. Several may have one name.
-    #[expect(dead_code, reason = "the same")]
     pub(crate) fn take_others(&self, prefix: &str) -> Vec<(String, OwnedFd)> {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.extract_if(.., |(name, _)| name.starts_with(prefix)).collect()
