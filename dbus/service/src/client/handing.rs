@@ -29,7 +29,11 @@ pub(crate) fn may_be_handed_on(profile: &Profile) -> bool {
         }
         // Its scripts have a helper that runs those of the end when this process is gone.
         TunnelKind::Pptp => profile.ppp.as_ref().is_none_or(|ppp| !ppp.scripts),
-        TunnelKind::Sstp | TunnelKind::L2tp => false,
+        TunnelKind::L2tp => profile.ppp.as_ref().is_some_and(|ppp| {
+            // With certificates it may take a person to say once more who we are.
+            !ppp.scripts && ppp.l2tp.as_ref().is_some_and(|rule| !rule.certificate)
+        }),
+        TunnelKind::Sstp => false,
     };
     carries && profile.strategy.is_none() && profile.start != Start::OnDemand && !profile.routes_by_dhcp
 }

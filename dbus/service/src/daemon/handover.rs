@@ -15,6 +15,7 @@ use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on};
 use crate::esp::Numbers;
 use crate::handover::Found;
 use crate::host::{Kept, reconcile};
+use crate::l2tp::numbers_of;
 use crate::registry::{ConnectionId, Facts, Role};
 
 /// A connection on which SAs are being made gets so long before it is dialled anew by the next process.
@@ -41,7 +42,8 @@ impl Daemon {
         let links = self.good_links();
         journals.extend(links.values().map(|one| journal_of(one.if_id)));
         let if_ids = good.values().map(|one| one.if_id).chain(links.values().map(|one| one.if_id)).collect();
-        let kept = Kept { journals, if_ids, ..Kept::default() };
+        let around = links.values().flat_map(|one| numbers_of(&one.snapshot));
+        let kept = Kept { journals, if_ids, reqids: around.map(|numbers| numbers.reqid).collect() };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }

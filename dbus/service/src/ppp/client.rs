@@ -326,8 +326,7 @@ impl Attempt {
                 let tunnel = outside.ok_or_else(closed)?;
                 world.outside = tunnel.shown.clone();
                 let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
-                self.ends.iter_mut().for_each(|ends| ends.0 = local);
-                self.show_ends();
+                self.dials((local, remote), proof, gateway);
                 session
             }
             (Carriage::Pptp, Some(tcp)) => {

@@ -23,10 +23,6 @@ impl Endpoint {
     #[must_use]
     pub fn snapshot(&self, sa: SaId) -> Option<Zeroizing<Vec<u8>>> {
         let slot = self.slots.get(slot_of(sa.0)).filter(|slot| slot.sa == sa && slot.heir_of.is_none())?;
-        // Somebody is making its new ISAKMP SA.
-        if self.heirs.range((sa, 0)..=(sa, usize::MAX)).next().is_some() {
-            return None;
-        }
         match slot.state.as_ref()? {
             State::Up(up) => up.snapshot(),
             State::Initiator(_) | State::Responder(_) => None,

@@ -9,6 +9,7 @@ use super::super::{Daemon, lock};
 use crate::client::{self, Dial, Found, may_be_handed_on};
 use crate::esp::Numbers;
 use crate::handover::FoundLink;
+use crate::l2tp::numbers_of;
 use crate::registry::{Facts, Role};
 
 impl Daemon {
@@ -43,7 +44,9 @@ impl Daemon {
 
     /// Goes on with these.
     pub(super) fn go_on_with_links(self: &Arc<Self>, links: BTreeMap<String, FoundLink>) {
-        for numbers in links.values().filter_map(|found| Numbers::of_if_id(found.if_id)) {
+        let around = links.values().flat_map(|found| numbers_of(&found.snapshot));
+        let own = links.values().filter_map(|found| Numbers::of_if_id(found.if_id));
+        for numbers in own.chain(around) {
             self.sad.keep_clear_of(numbers);
         }
         for (name, found) in links {

@@ -10,9 +10,9 @@ use adit_profile::{ServerName, TunnelKind};
 use super::{Attempt, Weak, link_config, lock};
 use crate::esp::Numbers;
 use crate::handover::FoundLink;
-use crate::ppp::World;
 use crate::ppp::handing::Dialled;
 use crate::ppp::install::Installation;
+use crate::ppp::{Session, World};
 use crate::pptp;
 use crate::registry::State;
 
@@ -34,6 +34,7 @@ impl Attempt {
         let done = match self.installation.take_over(&found.told.link, &self.known).await {
             Ok(()) => self.restore(found).await,
             Err(failure) => {
+                self.forget_protection(&found).await;
                 found.refuse();
                 Err(failure)
             }
@@ -50,7 +51,7 @@ impl Attempt {
         let FoundLink { told, snapshot, files, bundle, .. } = found;
         let ends = (told.local, told.remote);
         let dialled = Dialled {
-            print: told.print,
+            print: told.print.clone(),
             gateway: told.gateway.clone(),
             known: self.known.clone(),
             ends,
@@ -60,21 +61,29 @@ impl Attempt {
         self.installation.handing().goes_on(dialled, bundle, told.index);
         self.daemon.uplinks().follow(|| self.daemon.changes("uplinks")).await?;
         self.keeps_to_link = true;
-        let world: Arc<dyn World> = Arc::new(self.world(None));
+        let mut world = self.world(None);
+        if self.profile.kind == TunnelKind::L2tp {
+            world.outside = self.protect_again(&told, &snapshot).await?;
+        }
+        let world: Arc<dyn World> = Arc::new(world);
         // How long its packets are and which families it has is in the snapshot.
         let link: LinkConfig = link_config(&self.profile, &told.name, u16::MAX, true);
         let unit = Standing { name: &told.link, index: told.index, number: told.number };
-        let (session, restored) = match self.profile.kind {
+        let (session, restored): (Box<dyn Session>, _) = match self.profile.kind {
             TunnelKind::Pptp => {
                 let left = pptp::Left { ends, unit, snapshot: &snapshot, files };
-                pptp::again(left, link, Arc::clone(&world))?
+                let (session, restored) = pptp::again(left, link, Arc::clone(&world))?;
+                (Box::new(session), restored)
             }
-            TunnelKind::Ikev2 | TunnelKind::Sstp | TunnelKind::L2tp => {
+            TunnelKind::L2tp => {
+                self.call_again((&told, &snapshot), files, (link, Arc::clone(&world))).await?
+            }
+            TunnelKind::Ikev2 | TunnelKind::Sstp => {
                 let text = "nothing is handed over of such a tunnel.";
                 return Err(Failure::new(FailureCode::Internal, Step::Established, text));
             }
         };
-        let session = self.session.insert(Box::new(session));
+        let session = self.session.insert(session);
         let unit = session.unit().cloned();
         self.ends = Some((told.local, told.remote, told.name, told.gateway));
         if let Some(unit) = &unit {
