@@ -26,6 +26,9 @@ pub enum PptpError {
     /// It has a call to that peer with that call ID of the peer's: one set for the whole host.
     #[error("this host has a call already to that peer and with the same call ID")]
     Taken,
+    /// What was handed over is not that call.
+    #[error("what was handed over is not the call that it was")]
+    Another,
     /// It refused.
     #[error("the kernel refused {what}: {}", errno.desc())]
     Refused {
@@ -47,6 +50,7 @@ impl PptpError {
                 of(FailureCode::PeerBusy).hint("try again: the peer then gives the call another ID")
             }
             Self::Exhausted | Self::Refused { .. } => of(FailureCode::KernelRefused),
+            Self::Another => of(FailureCode::Internal),
         }
     }
 }
@@ -115,6 +119,15 @@ impl BoundCall {
 }
 
 impl PptpSocket {
+    /// A call that a process before has made, by its socket: that with this call ID, whose GRE leaves from there.
+    ///
+    /// # Errors
+    /// It is another.
+    pub fn adopt(fd: OwnedFd, call_id: u16, local: Ipv4Addr) -> Result<Self, PptpError> {
+        let is = socket::is_pptp(fd.as_fd()) && socket::name(fd.as_fd()) == Ok((call_id, local));
+        if is { Ok(Self { fd, call_id }) } else { Err(PptpError::Another) }
+    }
+
     /// Our call ID.
     #[must_use]
     pub const fn call_id(&self) -> u16 {

@@ -61,6 +61,11 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, call_id: u16, peer: Ipv4Addr) -> Resul
 
 /// The call ID that the kernel has given.
 pub(crate) fn call_id(fd: BorrowedFd<'_>) -> Result<u16, Errno> {
+    name(fd).map(|(id, _)| id)
+}
+
+/// Our call ID, and the address that its GRE is sent from.
+pub(crate) fn name(fd: BorrowedFd<'_>) -> Result<(u16, Ipv4Addr), Errno> {
     let mut address = [0_u8; ADDRESS_LEN];
     let mut length = LENGTH;
     // SAFETY: the kernel writes at most `length` octets to `address`, which has as many, and the length itself.
@@ -68,7 +73,25 @@ pub(crate) fn call_id(fd: BorrowedFd<'_>) -> Result<u16, Errno> {
         libc::getsockname(fd.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length)
     })?;
     let id = address.get(CALL_ID_AT..).and_then(|rest| rest.first_chunk::<2>());
-    id.map(|id| u16::from_ne_bytes(*id)).filter(|id| *id != 0).ok_or(Errno::EINVAL)
+    let id = id.map(|id| u16::from_ne_bytes(*id)).filter(|id| *id != 0).ok_or(Errno::EINVAL)?;
+    let host = address.get(IPV4_AT..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Errno::EINVAL)?;
+    Ok((id, Ipv4Addr::from(*host)))
+}
+
+/// Whether it is a socket of PPTP.
+pub(crate) fn is_pptp(fd: BorrowedFd<'_>) -> bool {
+    option(fd, libc::SO_DOMAIN) == Ok(libc::AF_PPPOX) && option(fd, libc::SO_PROTOCOL) == Ok(PX_PROTO_PPTP)
+}
+
+/// An option of the socket itself.
+fn option(fd: BorrowedFd<'_>, which: libc::c_int) -> Result<libc::c_int, Errno> {
+    let mut value: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel writes at most `length` octets to `value`, which has as many, and the length itself.
+    Errno::result(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, which, (&raw mut value).cast(), &raw mut length)
+    })?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const WINDOW: u16 = 64;
 const MOST_PENDING: usize = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
+pub(crate) enum Phase {
     /// TCP is on its way.
     Idle,
     /// The reply to our start is awaited, or the peer's start.
@@ -33,15 +33,15 @@ enum Phase {
     Over,
 }
 
-struct Call {
-    state: CallState,
-    local: Option<u16>,
-    peer: Option<u16>,
-    until: Option<Instant>,
+pub(crate) struct Call {
+    pub(crate) state: CallState,
+    pub(crate) local: Option<u16>,
+    pub(crate) peer: Option<u16>,
+    pub(crate) until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CallState {
+pub(crate) enum CallState {
     /// A call ID of ours is looked for; `incoming`: for a call that the PAC announced.
     Opening {
         incoming: bool,
@@ -57,18 +57,18 @@ enum CallState {
 
 /// A control connection.
 pub struct Control {
-    config: Config,
-    phase: Phase,
-    received: Vec<u8>,
-    calls: BTreeMap<CallNumber, Call>,
-    asks: BTreeMap<AskId, CallNumber>,
-    last: u64,
+    pub(crate) config: Config,
+    pub(crate) phase: Phase,
+    pub(crate) received: Vec<u8>,
+    pub(crate) calls: BTreeMap<CallNumber, Call>,
+    pub(crate) asks: BTreeMap<AskId, CallNumber>,
+    pub(crate) last: u64,
     /// For what the phase waits, until then.
-    until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     /// The next Echo-Request, or the end of the wait for its reply.
-    echo: Option<Instant>,
+    pub(crate) echo: Option<Instant>,
     echo_out: Option<u32>,
-    out: VecDeque<Output>,
+    pub(crate) out: VecDeque<Output>,
 }
 
 impl Control {

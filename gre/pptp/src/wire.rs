@@ -43,6 +43,21 @@ pub fn next(stream: &[u8]) -> Result<Option<(Message, usize)>, DecodeError> {
     Ok(Some((meaning, length)))
 }
 
+/// How many of a stream's octets are whole messages: who takes no more leaves what has come in part where it is. All of them
+/// where what comes next is not PPTP.
+#[must_use]
+pub fn whole(stream: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = stream.get(at..) {
+        match next(rest) {
+            Ok(Some((_, length))) => at = at.saturating_add(length),
+            Ok(None) => return at,
+            Err(_) => return stream.len(),
+        }
+    }
+    at
+}
+
 impl Message {
     /// The message's octets.
     #[must_use]

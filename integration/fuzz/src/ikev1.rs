@@ -8,7 +8,7 @@ use adit_core::{Entropy, Instant, Path, Prefix, Secret, Transmit};
 use adit_ikev1::Endpoint;
 use adit_ikev1::api::{
     Answer, Ask, Auth, AuthMethod, ChildMode, Event, InitiatorConfig, Input, Output, ResponderConfig,
-    ResponderDefaults, SaId, Timing,
+    ResponderDefaults, Restored, Rules, SaId, Timing,
 };
 use adit_isakmp::api::ChildMode as Mode;
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
@@ -238,8 +238,42 @@ fn arrives(transmit: &Transmit) -> Input {
     Input::Datagram { path, payload: transmit.payload.clone() }
 }
 
+/// What is handed over is refused, or gone on with: then it means the same when it is handed on once more, and it ends by itself
+/// when all is silent.
+pub fn snapshot(data: &[u8]) {
+    let (config, server) = (dialled(), connection());
+    for rules in [Rules::Initiator(&config), Rules::Responder(&server)] {
+        let mut now = Instant::ZERO;
+        let mut end = End::new(1, None);
+        let Some(restored) = end.endpoint.restore(now, data, rules) else {
+            assert!(end.endpoint.is_empty());
+            continue;
+        };
+        end.drain(now);
+        if let Some(again) = end.endpoint.snapshot(restored.sa) {
+            let mut next = End::new(1, None);
+            let same = next.endpoint.restore(now, &again, rules).expect("it was written here");
+            let spis =
+                |r: &Restored| r.children.iter().map(|c| (c.inbound_spi, c.outbound_spi)).collect::<Vec<_>>();
+            assert_eq!((restored.path, spis(&restored)), (same.path, spis(&same)));
+        }
+        for _ in 0..5000 {
+            let Some((at, _)) = end.endpoint.deadline().filter(|_| !end.endpoint.is_empty()) else { break };
+            now = now.max(at);
+            end.give(now, Input::Wake);
+        }
+        assert!(end.endpoint.is_empty(), "it neither ends nor lives");
+    }
+}
+
 /// A server with one client, whose cookies and path are returned.
 fn up(now: Instant) -> (End, (u64, u64), Path) {
+    let (_, server, cookies, path) = both(now);
+    (server, cookies, path)
+}
+
+/// A client and its server, and the same.
+fn both(now: Instant) -> (End, End, (u64, u64), Path) {
     let defaults = ResponderDefaults {
         ike: vec![IKE.parse().expect("a proposal")],
         auths: vec![AuthMethod::Psk],
@@ -270,7 +304,7 @@ fn up(now: Instant) -> (End, (u64, u64), Path) {
         }
     }
     assert!(client.up && server.up);
-    (server, cookies, path)
+    (client, server, cookies, path)
 }
 
 /// A message whose content is a HASH that is right and `body`.
@@ -364,7 +398,15 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         session.extend_from_slice(&[2, exchange, 9, 11, length[0], length[1]]);
         session.extend_from_slice(chain);
     }
-    vec![("ike1_message", "main", main), ("ike1_message", "quick", quick), ("ike1_session", "all", session)]
+    let (client, server, ..) = both(Instant::ZERO);
+    let left = |end: &End| end.sa.and_then(|sa| end.endpoint.snapshot(sa)).expect("it stands").to_vec();
+    vec![
+        ("ike1_message", "main", main),
+        ("ike1_message", "quick", quick),
+        ("ike1_session", "all", session),
+        ("ike1_snapshot", "dialled", left(&client)),
+        ("ike1_snapshot", "answered", left(&server)),
+    ]
 }
 
 #[cfg(test)]
@@ -374,7 +416,11 @@ mod tests {
     #[test]
     fn samples_pass() {
         for (target, _, bytes) in samples() {
-            if target == "ike1_message" { message(&bytes) } else { session(&bytes) }
+            match target {
+                "ike1_message" => message(&bytes),
+                "ike1_snapshot" => snapshot(&bytes),
+                _ => session(&bytes),
+            }
         }
         session(&[]);
     }

@@ -97,6 +97,78 @@ fn drain(endpoint: &mut Endpoint, now: Instant, tunnels: &mut Vec<TunnelNumber>)
     panic!("it does not stop talking");
 }
 
+/// What is handed over is refused, or gone on with: then it means the same when it is handed on once more, and it ends by itself
+/// when all is silent.
+pub fn snapshot(data: &[u8]) {
+    let takes = Takes { incoming: true, outgoing: true };
+    let rules = Rules { secret: None, hide: false, takes, sessions: 5 };
+    let new = || {
+        let config = Config { host_name: "a".into(), listen: None, window: 4, timing: Timing::default() };
+        Endpoint::new(config)
+    };
+    let (mut end, mut now) = (new(), Instant::ZERO);
+    let Some(restored) = end.restore(now, &mut Zero, data, &rules) else {
+        assert!(end.is_idle());
+        return;
+    };
+    let again = end.snapshot(restored.tunnel);
+    if let Some(again) = again {
+        let same = new().restore(now, &mut Zero, &again, &rules).expect("it was written here");
+        assert_eq!((same.path, same.ids), (restored.path, restored.ids));
+        assert_eq!(same.sessions.len(), restored.sessions.len());
+    }
+    let mut tunnels = Vec::new();
+    for _ in 0..5000 {
+        drain(&mut end, now, &mut tunnels);
+        let Some((at, _)) = end.deadline() else { break };
+        now = now.max(at);
+        end.handle(now, &mut Zero, Input::Wake);
+    }
+    assert!(end.is_idle(), "it neither ends nor lives");
+}
+
+/// A tunnel that stands with its call, as it is handed on.
+fn left() -> Vec<u8> {
+    let path = Path { local: address("192.0.2.1:1701"), remote: address("192.0.2.2:1701") };
+    let config = Config { host_name: "a".into(), listen: None, window: 4, timing: Timing::default() };
+    let (mut endpoint, mut tunnels) = (Endpoint::new(config), Vec::new());
+    let takes = Takes { incoming: true, outgoing: true };
+    let dial = Dial {
+        path,
+        secret: None,
+        hide: false,
+        only: false,
+        call: Some(Call::Incoming),
+        takes,
+        sessions: 3,
+    };
+    endpoint.dial(Instant::ZERO, &mut Zero, dial);
+    let start = Start {
+        version: (1, 0),
+        framing: 3,
+        bearer: None,
+        host_name: "lns".into(),
+        vendor: None,
+        firmware: None,
+        tunnel: 5,
+        window: Some(4),
+        challenge: None,
+        response: None,
+        tie_breaker: None,
+    };
+    // All of our own IDs are 0x0707 here.
+    for (ns, session, message) in
+        [(0, 0, Message::Sccrp(start)), (1, 0x0707, Message::Icrp { session: 6 })]
+    {
+        let body = Avp::emit_all(&message.avps());
+        let octets = Control { tunnel: 0x0707, session, ns, nr: ns + 1, body: &body }.emit();
+        let association = Association::default();
+        endpoint.handle(Instant::ZERO, &mut Zero, Input::Datagram { path, association, octets });
+        drain(&mut endpoint, Instant::ZERO, &mut tunnels);
+    }
+    tunnels.first().and_then(|tunnel| endpoint.snapshot(*tunnel)).expect("it stands").to_vec()
+}
+
 /// Seeds: a wish for a tunnel, and a call in it.
 #[must_use]
 pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -130,5 +202,6 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("l2tp_message", "sccrq", octets(0, 0, &Message::Sccrq(start))),
         ("l2tp_message", "hello", octets(7, 3, &Message::Hello)),
         ("l2tp_endpoint", "talk", talk),
+        ("l2tp_snapshot", "up", left()),
     ]
 }

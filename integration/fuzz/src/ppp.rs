@@ -25,6 +25,22 @@ impl Entropy for Zero {
     }
 }
 
+/// Other numbers each time.
+struct Dice(u64);
+
+impl Entropy for Dice {
+    fn public(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (self.0 >> 56) as u8;
+        }
+    }
+
+    fn secret(&mut self, out: &mut [u8]) {
+        self.public(out);
+    }
+}
+
 /// A frame, and what it may carry.
 pub fn packet(data: &[u8]) {
     let Ok((_, bytes)) = split_frame(data) else { return };
@@ -134,6 +150,69 @@ fn answer(ask: Ask) -> Answer {
     }
 }
 
+fn plain(server: bool) -> LinkConfig {
+    let (prove, demand) = (vec![AuthMethod::MsChapV2], Vec::new());
+    let (prove, demand) = if server { (demand, prove) } else { (prove, demand) };
+    LinkConfig {
+        mru: 1400,
+        compress_header: true,
+        prove,
+        demand,
+        name: "ann".into(),
+        eap: EapConfig::default(),
+        mppe: Mppe::REQUIRED,
+        ipv4: true,
+        ipv6: true,
+        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None } },
+        timing: Timing::default(),
+    }
+}
+
+/// Two links that are up with each other, as they are left: the client's, and the server's.
+fn left() -> [Vec<u8>; 2] {
+    let mut ends = [false, true].map(|server| Link::new(plain(server)));
+    let mut frames = [Vec::new(), Vec::new()];
+    let mut dice = Dice(1);
+    for link in &mut ends {
+        link.handle(Instant::ZERO, &mut dice, Input::Up);
+    }
+    for _ in 0..40 {
+        for (end, link) in ends.iter_mut().enumerate() {
+            for frame in std::mem::take(&mut frames[end]) {
+                link.handle(Instant::ZERO, &mut dice, Input::Frame(frame));
+            }
+            while let Some(output) = link.poll() {
+                match output {
+                    Output::Transmit(frame) => frames[1 - end].push(frame),
+                    Output::Event(_) => {}
+                    Output::Ask { id, ask } => {
+                        let plan = matches!(ask, Ask::Network { .. }) && end == 0;
+                        let answer = if plan { Answer::Network(Ok(NetworkPlan::default())) } else { answer(ask) };
+                        link.handle(Instant::ZERO, &mut dice, Input::Answer { id, answer });
+                    }
+                }
+            }
+        }
+    }
+    ends.map(|link| link.snapshot().expect("it stands"))
+}
+
+/// What another process has left of a link: refused, or a link that stands and can be left again.
+pub fn snapshot(data: &[u8]) {
+    for server in [false, true] {
+        let Some((mut link, restored)) = Link::restore(Instant::ZERO, plain(server), data) else { continue };
+        let again = link.snapshot().expect("it stands");
+        let (same, facts) = Link::restore(Instant::ZERO, plain(server), &again).expect("it is its own");
+        assert_eq!((same.snapshot(), facts), (Some(again), restored));
+        let mut last = 0;
+        feed(&mut link, Instant::ZERO, Input::Wake, &mut last);
+        for frame in data.chunks(40) {
+            feed(&mut link, Instant::ZERO, Input::Frame(frame.to_vec()), &mut last);
+        }
+        feed(&mut link, Instant::ZERO, Input::Close, &mut last);
+    }
+}
+
 /// What a host says to its router, and what a router says.
 pub fn router(data: &[u8]) {
     if let Ok(message) = RouterAdvertisement::parse(data) {
@@ -210,6 +289,21 @@ pub fn pptp_control(data: &[u8]) {
     }
 }
 
+/// What another process has left of a control connection: refused, or one that stands, and is left as the same octets.
+pub fn pptp_snapshot(data: &[u8]) {
+    use adit_pptp::{Config, Control, Input, Role, Timing};
+    for role in [Role::Pns, Role::Pac] {
+        let config = Config { role, host_name: "a".into(), calls: 2, timing: Timing::default() };
+        let Some((mut control, calls)) = Control::restore(Instant::ZERO, config, data) else { continue };
+        assert_eq!(control.snapshot().as_deref(), Some(data));
+        assert!(!calls.is_empty());
+        control.handle(Instant::ZERO, Input::Wake);
+        control.handle(Instant::ZERO, Input::Received(data.to_vec()));
+        control.handle(Instant::ZERO, Input::Stop);
+        while control.poll().is_some() {}
+    }
+}
+
 /// Seeds: packets, and the beginning of a conversation.
 #[must_use]
 pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -225,7 +319,10 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         [&[0xc2, 0x23][..], &ChapMessage::Challenge { value: &[1; 16], name: b"vpn" }.emit(9)].concat();
     let talk = [&[2][..], &framed(&request), &framed(&ack), &framed(&chap), &[0xff]].concat();
     let start = Message::EchoRequest { identifier: 7 }.emit();
+    let [client, server] = left();
     vec![
+        ("ppp_snapshot", "client", client),
+        ("ppp_snapshot", "server", server),
         ("ppp_packet", "request", request),
         ("ppp_packet", "challenge", chap),
         ("ppp_link", "talk", talk),
@@ -233,5 +330,7 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("ppp_router", "information-request", vec![11, 1, 2, 3, 0, 1, 0, 3, 7, 7, 7, 0, 6, 0, 2, 0, 23]),
         ("pptp_message", "echo", start.clone()),
         ("pptp_control", "echo", [&[1][..], &start].concat()),
+        ("pptp_snapshot", "pns", [&[1, 0][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 7, 0, 9]].concat()),
+        ("pptp_snapshot", "pac", [&[1, 1][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 9, 0, 7]].concat()),
     ]
 }

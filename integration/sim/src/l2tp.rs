@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Instant, Path, Secret, Step, Transmit};
 use adit_l2tp::{
-    Answer, Ask, Association, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output,
+    Answer, Ask, Association, Call, Config, Dial, Endpoint, Event, Ids, Input, Limits, Listen, Output, Rules,
     SessionNumber, Takes, Timing, TunnelNumber,
 };
 
@@ -25,6 +25,8 @@ const SESSIONS: usize = 4;
 pub struct Summary {
     /// Sessions that were up at the end.
     pub up: u64,
+    /// Processes that went on from what another one had left.
+    pub restarts: u64,
     /// Datagrams that were sent.
     pub datagrams: u64,
     /// Datagrams that were lost, repeated or overtaken, and answers that were not given or refused.
@@ -47,6 +49,8 @@ enum Act {
     Place,
     Clear,
     Close,
+    /// Its process is gone, and another one goes on.
+    Restart,
 }
 
 impl Plan {
@@ -106,6 +110,20 @@ struct World {
     wrong: Option<String>,
 }
 
+/// Runs a seed in which the ends are replaced by their next process again and again.
+///
+/// # Errors
+/// What was wrong, with the seed.
+pub fn run_restarted(seed: u64) -> Result<Summary, String> {
+    let mut random = Random::new(seed);
+    let mut plan = Plan::of(&mut random);
+    let mut moments = Random::new(!seed);
+    plan.acts.extend((0..12).map(|n| (moments.between(Duration::ZERO, STORM), n % 2, Act::Restart)));
+    let mut world = World::new(random, plan);
+    world.run();
+    world.judge().map_err(|what| format!("seed {seed}: {what}"))
+}
+
 /// Runs a seed.
 ///
 /// # Errors
@@ -127,26 +145,26 @@ fn secret(text: Option<&str>) -> Option<Arc<Secret>> {
     text.map(|text| Arc::new(Secret::from(text.as_bytes())))
 }
 
+fn config(plan: &Plan, end: usize) -> Config {
+    let limits = Limits { tunnels: 9, unproven: 9, unproven_per_address: 9, sessions: SESSIONS };
+    let listen = (end == 1).then(|| Listen {
+        secret: secret(plan.secrets[1]),
+        hide: plan.hide,
+        takes: Takes { incoming: true, outgoing: false },
+        limits,
+    });
+    Config { host_name: format!("end{end}"), listen, window: 6, timing: Timing::default() }
+}
+
 impl World {
     fn new(mut random: Random, plan: Plan) -> Self {
-        let ends = [0, 1].map(|end| {
-            let limits = Limits { tunnels: 9, unproven: 9, unproven_per_address: 9, sessions: SESSIONS };
-            let listen = (end == 1).then(|| Listen {
-                secret: secret(plan.secrets[1]),
-                hide: plan.hide,
-                takes: Takes { incoming: true, outgoing: false },
-                limits,
-            });
-            let config =
-                Config { host_name: format!("end{end}"), listen, window: 6, timing: Timing::default() };
-            End {
-                endpoint: Endpoint::new(config),
-                entropy: random.fork(),
-                tunnels: Vec::new(),
-                standing: BTreeSet::new(),
-                sessions: BTreeMap::new(),
-                whys: Vec::new(),
-            }
+        let ends = [0, 1].map(|end| End {
+            endpoint: Endpoint::new(config(&plan, end)),
+            entropy: random.fork(),
+            tunnels: Vec::new(),
+            standing: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            whys: Vec::new(),
         });
         let (parcels, summary) = (BTreeMap::new(), Summary::default());
         let mut world =
@@ -204,7 +222,44 @@ impl World {
         self.wrong = Some("it does not come to rest".into());
     }
 
+    /// Everything that an end knows is what it has handed on; what the kernel carries stays.
+    fn restart(&mut self, at: usize) {
+        let plan = &self.plan;
+        let rules = Rules {
+            secret: secret(plan.secrets.get(at).copied().flatten()),
+            hide: plan.hide,
+            takes: Takes { incoming: at == 1, outgoing: false },
+            sessions: SESSIONS,
+        };
+        let Some(end) = self.ends.get_mut(at) else { return };
+        let left: Option<Vec<_>> = end.standing.iter().map(|number| end.endpoint.snapshot(*number)).collect();
+        let Some(left) = left.filter(|left| !left.is_empty()) else { return };
+        end.endpoint = Endpoint::new(config(plan, at));
+        let carried = core::mem::take(&mut end.sessions);
+        (end.tunnels, end.standing) = (Vec::new(), BTreeSet::new());
+        for left in left {
+            let Some(restored) = end.endpoint.restore(self.now, &mut end.entropy, &left, &rules) else {
+                self.wrong = Some("what was handed on is refused".into());
+                return;
+            };
+            end.tunnels.push(restored.tunnel);
+            end.standing.insert(restored.tunnel);
+            end.sessions.extend(restored.sessions.into_iter().map(|(number, ids, _)| (number, (ids, true))));
+        }
+        let of = |all: &BTreeMap<SessionNumber, (Ids, bool)>| -> BTreeSet<u16> {
+            all.values().map(|(ids, _)| ids.session).collect()
+        };
+        if of(&carried) != of(&end.sessions) {
+            self.wrong = Some("other sessions go on than were there".into());
+        }
+        self.summary.restarts += 1;
+        self.drain(at);
+    }
+
     fn act(&mut self, at: usize, act: Act) {
+        if act == Act::Restart {
+            return self.restart(at);
+        }
         let Some(end) = self.ends.get(at) else { return };
         let Some(tunnel) = end.tunnels.last().copied() else { return };
         let session = end.sessions.iter().find(|(_, (_, up))| *up).map(|(number, _)| *number);
@@ -213,6 +268,7 @@ impl World {
             (Act::Clear, Some(session)) => self.handle(at, Input::Clear { session }),
             (Act::Clear, None) => {}
             (Act::Close, _) => self.handle(at, Input::Close { tunnel }),
+            (Act::Restart, _) => {}
         }
     }
 

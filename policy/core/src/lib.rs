@@ -13,6 +13,7 @@ mod identity;
 mod secret;
 mod selector;
 mod signature;
+pub mod snapshot;
 mod time;
 mod windows;
 mod wire;

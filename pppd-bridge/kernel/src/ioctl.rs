@@ -8,11 +8,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::stat::{fstat, makedev};
 use tokio::io::unix::AsyncFd;
 
 use crate::PppError;
 
 pub(crate) const DEVICE: &str = "/dev/ppp";
+/// `linux/major.h`.
+const PPP_MAJOR: u64 = 108;
 
 /// `SC_*` of a unit or channel (`linux/ppp-ioctl.h`).
 pub(crate) const SC_COMP_PROT: libc::c_int = 0x0000_0001;
@@ -56,6 +59,13 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, PppError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(PppError::Missing),
         Err(e) => Err(PppError::Denied(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))),
     }
+}
+
+/// Whether this is an open `/dev/ppp`, whatever it has been made of.
+pub(crate) fn is_ppp(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| {
+        stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == makedev(PPP_MAJOR, 0)
+    })
 }
 
 /// Hands it to the runtime.

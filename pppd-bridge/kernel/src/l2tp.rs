@@ -26,6 +26,7 @@ const GENL_HEADER: usize = 4;
 /// `linux/l2tp.h`.
 const VERSION: u8 = 1;
 const CMD_TUNNEL_CREATE: u8 = 1;
+const CMD_TUNNEL_DELETE: u8 = 2;
 const CMD_SESSION_CREATE: u8 = 5;
 const CMD_SESSION_MODIFY: u8 = 7;
 const ATTR_PW_TYPE: u16 = 1;
@@ -48,6 +49,10 @@ const PX_PROTO_OL2TP: libc::c_int = 1;
 const ADDRESS_LEN: usize = 38;
 /// Of the four IDs within it: our tunnel, our session, the peer's tunnel, the peer's session.
 const IDS_AT: usize = 30;
+
+/// `struct sockaddr_pppol2tpin6`: family, protocol; process, descriptor, four IDs, an IPv6 address; packed.
+const ADDRESS_V6_LEN: usize = 50;
+const IDS_V6_AT: usize = 14;
 
 pub(crate) const TUNNEL: &str = "an L2TP tunnel";
 pub(crate) const SESSION: &str = "an L2TP session";
@@ -124,6 +129,36 @@ impl L2tpTunnel {
         ];
         order(family, CMD_TUNNEL_CREATE, TUNNEL, &attributes.concat())?;
         Ok(Self { family, id })
+    }
+
+    /// One that a process before has made with this ID, by its socket, which is there again.
+    ///
+    /// # Errors
+    /// The kernel has no L2TP.
+    pub fn adopt(id: u16) -> Result<Self, PppError> {
+        Ok(Self { family: family()?, id })
+    }
+
+    /// Takes it away with its sessions, also where somebody else has its socket.
+    ///
+    /// # Errors
+    /// The kernel refuses: it is gone already.
+    pub fn remove(&self) -> Result<(), PppError> {
+        let id = attribute(ATTR_CONN_ID, &u32::from(self.id).to_ne_bytes());
+        order(self.family, CMD_TUNNEL_DELETE, TUNNEL, &id)
+    }
+
+    /// A session in it that a process before has made, by its socket: that with these IDs. It goes on as it is.
+    ///
+    /// # Errors
+    /// It is another, or is gone.
+    pub fn session_again(&self, fd: OwnedFd, ids: L2tpIds) -> Result<L2tpSession, PppError> {
+        match ids_of(fd.as_fd()) {
+            Ok(found) if found == ids && ids.tunnel == self.id => {
+                Ok(L2tpSession { fd, family: self.family, ids })
+            }
+            _ => Err(PppError::Invalid("what was handed over is not the L2TP session that it was".into())),
+        }
     }
 
     /// Makes a session in it. `lns`: we are the LNS, which says whether there are sequence numbers; an LAC follows.
@@ -204,6 +239,38 @@ fn address(ids: L2tpIds) -> [u8; ADDRESS_LEN] {
     out
 }
 
+/// The IDs of a session, by its socket.
+fn ids_of(fd: BorrowedFd<'_>) -> Result<L2tpIds, Errno> {
+    let mut address = [0_u8; ADDRESS_V6_LEN];
+    let mut length = libc::socklen_t::try_from(ADDRESS_V6_LEN).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel writes at most `length` octets to `address`, which has as many, and the length itself.
+    Errno::result(unsafe {
+        libc::getsockname(fd.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length)
+    })?;
+    read_ids(&address, usize::try_from(length).unwrap_or_default()).ok_or(Errno::EINVAL)
+}
+
+fn read_ids(address: &[u8], length: usize) -> Option<L2tpIds> {
+    let at = match length {
+        ADDRESS_LEN => IDS_AT,
+        ADDRESS_V6_LEN => IDS_V6_AT,
+        _ => return None,
+    };
+    let family = u16::try_from(libc::AF_PPPOX).ok()?.to_ne_bytes();
+    let right = address.get(..2)? == family && address.get(2..6)? == PX_PROTO_OL2TP.to_ne_bytes();
+    let number = |place: usize| {
+        let from = at.checked_add(place.checked_mul(2)?)?;
+        Some(u16::from_ne_bytes(*address.get(from..)?.first_chunk()?))
+    };
+    let ids = L2tpIds {
+        tunnel: number(0)?,
+        session: number(1)?,
+        peer_tunnel: number(2)?,
+        peer_session: number(3)?,
+    };
+    right.then_some(ids)
+}
+
 fn connect(fd: BorrowedFd<'_>, ids: L2tpIds) -> Result<(), Errno> {
     let address = address(ids);
     let length = libc::socklen_t::try_from(ADDRESS_LEN).map_err(|_| Errno::EINVAL)?;
@@ -230,5 +297,17 @@ mod tests {
         assert_eq!(bytes[..6], [24, 0, 1, 0, 0, 0]);
         assert!(bytes[6..30].iter().all(|b| *b == 0));
         assert_eq!(bytes[30..], [0x11, 0x11, 0x33, 0x33, 0x22, 0x22, 0x44, 0x44]);
+    }
+
+    #[test]
+    fn ids_are_read_from_both_families_addresses() {
+        let ids = L2tpIds { tunnel: 0x1111, peer_tunnel: 0x2222, session: 0x3333, peer_session: 0x4444 };
+        let v4 = address(ids);
+        assert_eq!(read_ids(&v4, v4.len()), Some(ids));
+        let mut v6 = [0; ADDRESS_V6_LEN];
+        v6[..6].copy_from_slice(&v4[..6]);
+        v6[14..22].copy_from_slice(&v4[30..38]);
+        assert_eq!(read_ids(&v6, v6.len()), Some(ids));
+        assert_eq!((read_ids(&v6, 30), read_ids(&[0; 50], 50)), (None, None));
     }
 }

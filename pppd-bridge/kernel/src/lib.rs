@@ -32,7 +32,7 @@ pub use l2tp::{L2tpIds, L2tpSession, L2tpTunnel, finds_sessions_by_ids, probe_l2
 pub use owners::{L2tpOwned, L2tpOwners};
 pub use router::{Heard, RouterSockets};
 pub use tun::Tun;
-pub use unit::{Compression, Family, LinkSpec, Statistics, Unit};
+pub use unit::{Compression, Family, LinkSpec, Standing, Statistics, Unit};
 
 use std::path::Path;
 

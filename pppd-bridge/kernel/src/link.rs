@@ -9,6 +9,7 @@ use crate::netlink::{self, HEADER, NLM_F_ACK, NLM_F_REQUEST, attribute, find};
 use crate::{LinkSpec, PppError, Statistics};
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
@@ -88,6 +89,15 @@ pub(crate) fn set_up(index: u32, mtu: u16) -> Result<(), PppError> {
         request.iter_mut().skip(at).zip(1_u32.to_ne_bytes()).for_each(|(to, from)| *to = from);
     }
     exchange("setting the interface up", &request).map(drop)
+}
+
+/// Deletes an interface of kind `ppp`: who has its file open has nothing any more. One that is gone is.
+pub(crate) fn remove(index: u32) -> Result<(), PppError> {
+    let request = message(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, &[]);
+    match exchange("removing the interface", &request) {
+        Err(PppError::Refused { errno: Errno::ENODEV, .. }) => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// The index of the interface of that name.

@@ -28,6 +28,17 @@ pub struct LinkSpec<'a> {
     pub group: u32,
 }
 
+/// A unit that stands, as another process can know it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing<'a> {
+    /// The interface's name.
+    pub name: &'a str,
+    /// Its index.
+    pub index: u32,
+    /// The unit's number.
+    pub number: i32,
+}
+
 /// A protocol of the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
@@ -94,6 +105,66 @@ impl Unit {
             unit.pass(family, false)?;
         }
         Ok(unit)
+    }
+
+    /// One that a process before has made, by its file: that with this name, interface index and number. It goes on as it is. Needs
+    /// a tokio runtime.
+    ///
+    /// # Errors
+    /// The file is none of a unit, or its interface is another, or gone.
+    pub fn adopt(fd: OwnedFd, of: &Standing<'_>) -> Result<Self, PppError> {
+        let no =
+            |why: &str| Err(PppError::Invalid(format!("what was handed over is not {}: {why}", of.name)));
+        if !ioctl::is_ppp(fd.as_fd()) {
+            return no("its file is not /dev/ppp");
+        }
+        match ioctl::unit_of(fd.as_fd()) {
+            Ok(number) if number == of.number => {}
+            Ok(_) => return no("its file is another unit's"),
+            Err(_) => return no("its file is no unit's"),
+        }
+        match link::index(of.name) {
+            Ok(index) if index == of.index => {}
+            _ => return no("its interface is gone, or has another name"),
+        }
+        let fd = ioctl::register(fd)?;
+        Ok(Self { fd, number: of.number, index: of.index, name: of.name.to_owned() })
+    }
+
+    /// How it can be known again.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        Standing { name: &self.name, index: self.index, number: self.number }
+    }
+
+    /// Its file: the unit stands as long as somebody has it open.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+
+    /// Whether the channel is joined to a unit already: of one that is not, nothing would come.
+    ///
+    /// # Errors
+    /// It is not; it stays so.
+    pub fn is_joined(&self, channel: &Channel) -> Result<(), PppError> {
+        // The kernel does not tell to which: it refuses to join it once more.
+        match ioctl::connect(channel.fd(), self.number) {
+            Err(Errno::EINVAL) => Ok(()),
+            Ok(()) => {
+                Self::disconnect(channel)?;
+                Err(PppError::Invalid("the channel that was handed over had no unit".into()))
+            }
+            Err(errno) => Err(PppError::Refused { what: "the channel that was handed over", errno }),
+        }
+    }
+
+    /// Takes the interface away, also where somebody else has its file open.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove(index: u32) -> Result<(), PppError> {
+        link::remove(index)
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -137,6 +137,34 @@ impl Default for Timing {
     }
 }
 
+/// By which rules a tunnel goes on that a process before has left.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The secret of both ends.
+    pub secret: Option<Arc<Secret>>,
+    /// Whether we hide values that may be hidden. Needs a secret.
+    pub hide: bool,
+    /// Calls of the peer's that are taken.
+    pub takes: Takes,
+    /// Sessions at once.
+    pub sessions: usize,
+}
+
+/// A tunnel that goes on from a snapshot: [`Endpoint::restore`](crate::Endpoint::restore).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// Its name from now on.
+    pub tunnel: TunnelNumber,
+    /// From where to where its messages go.
+    pub path: Path,
+    /// By what.
+    pub association: Association,
+    /// Our Tunnel ID and the peer's.
+    pub ids: (u16, u16),
+    /// Its sessions, which are up, by their names from now on; whether we are the LNS of each. The kernel carries them.
+    pub sessions: Vec<(SessionNumber, Ids, bool)>,
+}
+
 /// What the world tells an endpoint.
 #[derive(Debug)]
 pub enum Input {

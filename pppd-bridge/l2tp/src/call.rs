@@ -1,5 +1,6 @@
 //! Sessions of a control connection (RFC 2661 §5.2, §7.3 to §7.5).
 
+use adit_core::snapshot::{Reader, Writer};
 use adit_core::{Failure, FailureCode, Instant};
 
 use crate::api::{Ask, Call, Event, Ids, SessionNumber};
@@ -51,6 +52,48 @@ pub(crate) struct Session {
     pub(crate) local: u16,
     peer: Option<u16>,
     pub(crate) until: Option<Instant>,
+}
+
+impl Session {
+    /// Whether somebody else could go on with it from here.
+    pub(crate) fn can_be_left(&self) -> bool {
+        self.state == State::Up && self.peer.is_some()
+    }
+
+    /// One that is up.
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.u8(match self.origin {
+            Origin::OurIncoming => 0,
+            Origin::TheirIncoming => 1,
+            Origin::OurOutgoing => 2,
+            Origin::TheirOutgoing => 3,
+        });
+        w.u16(self.local);
+        w.u16(self.peer.unwrap_or(0));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let origin = match r.u8()? {
+            0 => Origin::OurIncoming,
+            1 => Origin::TheirIncoming,
+            2 => Origin::OurOutgoing,
+            3 => Origin::TheirOutgoing,
+            _ => return None,
+        };
+        let (local, peer) = (r.u16()?, r.u16()?);
+        let right = local != 0 && peer != 0;
+        right.then_some(Self { origin, state: State::Up, local, peer: Some(peer), until: None })
+    }
+
+    /// Whether we are its LNS.
+    pub(crate) const fn is_lns(&self) -> bool {
+        matches!(self.origin, Origin::TheirIncoming | Origin::OurOutgoing)
+    }
+
+    /// The peer's Session ID.
+    pub(crate) const fn of_peer(&self) -> Option<u16> {
+        self.peer
+    }
 }
 
 impl Tunnel {
@@ -168,7 +211,7 @@ impl Tunnel {
         let Some(session) = self.sessions.get(&number) else { return };
         let (Some(peer_session), Some(peer_tunnel)) = (session.peer, self.peer) else { return };
         let ids = Ids { tunnel: self.local, peer_tunnel, session: session.local, peer_session };
-        let lns = matches!(session.origin, Origin::TheirIncoming | Origin::OurOutgoing);
+        let lns = session.is_lns();
         let Plan { path, association, .. } = self.plan;
         let ask = Ask::Carry { tunnel: self.number, session: number, ids, path, association, lns };
         world.ask(self.number, number, ask);

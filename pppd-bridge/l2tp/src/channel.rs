@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use adit_core::Instant;
+use adit_core::snapshot::{Reader, Writer};
 
 use crate::api::Timing;
 
@@ -227,6 +228,67 @@ impl Channel {
     /// Goes on where another one was, with nothing to send: it only acknowledges.
     pub(crate) const fn resume(&mut self, other: &Self) {
         (self.ns, self.nr, self.owes) = (other.ns, other.nr, other.owes);
+    }
+
+    /// All of it but what came too early: that was not acknowledged, and comes again.
+    pub(crate) fn save(&self, w: &mut Writer) {
+        [self.ns, self.nr, self.peer_window].into_iter().for_each(|number| w.u16(number));
+        w.list(&self.outgoing, |w, out| {
+            w.u16(out.ns);
+            w.u16(out.session);
+            w.bytes(&out.body);
+            w.u32(out.times);
+        });
+        [self.congestion, self.threshold, self.acknowledged].into_iter().for_each(|number| w.u16(number));
+        w.option(self.smoothed, |w, (mean, deviation)| {
+            [mean, deviation].into_iter().for_each(|t| w.duration(t))
+        });
+        w.duration(self.interval);
+        w.u32(self.timeouts);
+        w.flag(self.owes);
+    }
+
+    /// One that was left. What the peer has not acknowledged is sent again as it was, under its own numbers.
+    // [2661:5.8-7]
+    pub(crate) fn read(r: &mut Reader<'_>, timing: Timing, our_window: u16) -> Option<Self> {
+        let (ns, nr, peer_window) = (r.u16()?, r.u16()?, r.u16()?);
+        let outgoing = r.list(|r| {
+            let (ns, session, body) = (r.u16()?, r.u16()?, r.bytes()?.to_vec());
+            Some(Outgoing { ns, session, body, in_flight: false, sent: None, times: r.u32()? })
+        })?;
+        let (congestion, threshold, acknowledged) = (r.u16()?, r.u16()?, r.u16()?);
+        let smoothed = r.option(|r| Some((r.duration()?, r.duration()?)))?;
+        let interval =
+            r.duration()?.clamp(timing.retransmit, timing.longest_retransmit.max(timing.retransmit));
+        let (timeouts, owes) = (r.u32()?, r.flag()?);
+        // Those that were sent come first, and their numbers lead up to the next one.
+        let sent = u16::try_from(outgoing.iter().take_while(|o| o.times > 0).count()).ok()?;
+        let mut number = ns.wrapping_sub(sent);
+        for (place, out) in (0_u16..).zip(&outgoing) {
+            let right = if place < sent { out.ns == number } else { out.times == 0 };
+            if !right || out.body.is_empty() {
+                return None;
+            }
+            number = number.wrapping_add(1);
+        }
+        let right = outgoing.len() <= MOST_WAITING && peer_window > 0 && congestion > 0 && threshold > 0;
+        right.then(|| Self {
+            timing,
+            ns,
+            nr,
+            outgoing: outgoing.into(),
+            early: BTreeMap::new(),
+            our_window,
+            peer_window,
+            congestion,
+            threshold,
+            acknowledged,
+            smoothed,
+            interval,
+            timeouts,
+            until: None,
+            owes,
+        })
     }
 
     /// Whether the peer has everything.

@@ -1,5 +1,7 @@
 //! Which datagram is of which tunnel, and how much strangers may cost.
 
+mod restore;
+
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -170,6 +172,7 @@ impl Endpoint {
     ) {
         let mut world = self.world(now, entropy);
         work(&mut tunnel, &mut world);
+        tunnel.touched = true;
         tunnel.mind_emptiness(&world);
         tunnel.flush(&mut world);
         if tunnel.is_over(now) {

@@ -8,6 +8,7 @@
 //! | `tunnel` | a control connection | §5.1, §7.2 |
 //! | `call` | its sessions | §5.2, §7.3 to §7.5 |
 //! | `endpoint` | which datagram is whose, and how much strangers may cost | §5.8, §9 |
+//! | `tunnel/snapshot`, `endpoint/restore` | a tunnel that stands, handed to the next process | |
 //! | `explain` | results and errors in words | §4.4.2 |
 
 mod api;
@@ -21,8 +22,8 @@ mod tunnel;
 pub mod wire;
 
 pub use api::{
-    Answer, Ask, AskId, Association, Call, Config, Dial, Event, Ids, Input, Limits, Listen, Output,
-    SessionNumber, Takes, Timer, Timing, TunnelNumber,
+    Answer, Ask, AskId, Association, Call, Config, Dial, Event, Ids, Input, Limits, Listen, Output, Restored,
+    Rules, SessionNumber, Takes, Timer, Timing, TunnelNumber,
 };
 pub use endpoint::Endpoint;
 

@@ -1,5 +1,7 @@
 //! A control connection (RFC 2661 §5.1, §7.2), from its first message to the last that is acknowledged.
 
+mod snapshot;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -112,6 +114,8 @@ pub(crate) struct Tunnel {
     /// The end of the wait for a reply, of an empty tunnel, or of what is over.
     until: Option<Instant>,
     hello: Option<Instant>,
+    /// It has worked since somebody asked.
+    pub(crate) touched: bool,
 }
 
 impl Tunnel {
@@ -165,6 +169,7 @@ impl Tunnel {
             why: Ok(()),
             until: None,
             hello: None,
+            touched: true,
         }
     }
 

@@ -269,6 +269,19 @@ pub struct Established {
     pub mppe: Option<(MppeStrength, bool)>,
 }
 
+/// A link that [`Link::restore`](crate::Link::restore) has taken up again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// What LCP agreed on.
+    pub link: LinkParameters,
+    /// Who has proven what.
+    pub authenticated: Authenticated,
+    /// What is up.
+    pub established: Established,
+    /// The longest packet that we take, in octets, as the link was begun with.
+    pub mru: u16,
+}
+
 /// Keys that authentication has made, for MPPE.
 pub(crate) struct Keys {
     pub(crate) master: MasterKeys,

@@ -6,6 +6,7 @@ use adit_core::{Entropy, Instant};
 
 use crate::automaton::{Action, Event, State};
 use crate::config::Timing;
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Options, Packet, Protocol, emit_frame, emit_packet};
 
 /// Max-Configure (RFC 1661 §4.6).
@@ -133,6 +134,41 @@ impl<N: Negotiation> Control<N> {
     /// Whether it is over: nothing is negotiated, and nothing will be unless the peer begins.
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.state, State::Stopped | State::Closed | State::Initial)
+    }
+
+    /// Whether nothing is negotiated, nor being ended: both have agreed, or nothing comes of it unless the peer begins again.
+    pub(crate) fn rests(&self) -> bool {
+        matches!(self.state, State::Opened | State::Stopped) && self.deadline.is_none()
+    }
+
+    /// What the next process needs of one that rests.
+    pub(crate) fn save(&self, w: &mut Writer, options: impl FnOnce(&mut Writer, &N)) {
+        options(w, &self.options);
+        w.flag(self.is_open());
+        w.u8(self.identifier);
+        w.flag(self.heard);
+        w.option(self.acked.as_ref(), |w, (identifier, options)| {
+            w.u8(*identifier);
+            w.bytes(options);
+        });
+    }
+
+    /// The same, read.
+    pub(crate) fn restore<'a>(
+        r: &mut Reader<'a>,
+        timing: Timing,
+        options: impl FnOnce(&mut Reader<'a>) -> Option<N>,
+    ) -> Option<Self> {
+        let options = options(r)?;
+        let state = if r.flag()? { State::Opened } else { State::Stopped };
+        Some(Self {
+            state,
+            restart_counter: MAX_CONFIGURE,
+            identifier: r.u8()?,
+            heard: r.flag()?,
+            acked: r.option(|r| Some((r.u8()?, r.bytes()?.to_vec())))?,
+            ..Self::new(options, timing)
+        })
     }
 
     pub(crate) const fn deadline(&self) -> Option<Instant> {

@@ -4,6 +4,7 @@ use adit_core::Entropy;
 
 use crate::config::{Addresses, AuthMethod, LinkConfig};
 use crate::control::{Judgement, Negotiation};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, ConfigOption, Options, Protocol, emit_options};
 
 const MRU: u8 = 1;
@@ -81,6 +82,45 @@ impl Lcp {
         };
         lcp.restart();
         lcp
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.option(self.mru, Writer::u16);
+        w.option(self.magic, Writer::u32);
+        [self.use_magic, self.pfc, self.acfc].into_iter().for_each(|flag| w.flag(flag));
+        w.option(self.demanded(), |w, method| w.bytes(method.option()));
+        w.u8(self.loops);
+        w.option(self.naked_magic, Writer::u32);
+        let Peer { mru, auth, magic, pfc, acfc } = self.peer;
+        w.option(mru, Writer::u16);
+        w.option(auth, |w, method| w.bytes(method.option()));
+        w.option(magic, Writer::u32);
+        w.flag(pfc);
+        w.flag(acfc);
+    }
+
+    /// `None` also where this configuration would not have agreed to it.
+    pub(crate) fn restore(config: &LinkConfig, r: &mut Reader<'_>) -> Option<Self> {
+        let method = |r: &mut Reader<'_>| AuthMethod::of_option(r.bytes()?);
+        let mut lcp = Self::new(config);
+        lcp.mru = r.option(Reader::u16)?;
+        lcp.magic = r.option(Reader::u32)?;
+        (lcp.use_magic, lcp.pfc, lcp.acfc) = (r.flag()?, r.flag()?, r.flag()?);
+        lcp.asked = match r.option(method)? {
+            Some(demanded) => lcp.demand.iter().position(|m| *m == demanded)?,
+            None => lcp.demand.is_empty().then_some(0)?,
+        };
+        (lcp.loops, lcp.naked_magic) = (r.u8()?, r.option(Reader::u32)?);
+        lcp.peer = Peer {
+            mru: r.option(Reader::u16)?,
+            auth: r.option(method)?,
+            magic: r.option(Reader::u32)?,
+            pfc: r.flag()?,
+            acfc: r.flag()?,
+        };
+        let right = lcp.peer.mru.is_none_or(|mru| mru >= LEAST_MRU)
+            && lcp.peer.auth.is_none_or(|method| lcp.prove.contains(&method));
+        (right && !lcp.looped()).then_some(lcp)
     }
 
     pub(crate) fn parameters(&self) -> LinkParameters {

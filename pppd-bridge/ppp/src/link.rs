@@ -4,6 +4,7 @@ mod authenticate;
 mod encryption;
 mod keepalive;
 mod network;
+mod snapshot;
 
 use std::collections::VecDeque;
 

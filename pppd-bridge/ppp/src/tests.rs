@@ -8,4 +8,5 @@ mod host;
 mod negotiation;
 mod pair;
 mod router;
+mod snapshot;
 mod wire;

@@ -5,6 +5,8 @@
 //! or never. Names of SAs, CHILD_SAs and asks never meet those of IKEv2: theirs have the highest bit clear, these have
 //! it set.
 
+mod restore;
+
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
@@ -15,6 +17,7 @@ use adit_isakmp::{EspSuite, IkeSuite, KeMethod};
 
 pub use adit_isakmp::api::{AskId, ChildId, ChildMode, ChildSa, EspKeys, Lease, SaId, Timing};
 pub use adit_isakmp::v1::proposal::AuthMethod;
+pub use restore::{Restored, RestoredChild, Rules};
 
 /// What the world tells the core.
 pub enum Input {

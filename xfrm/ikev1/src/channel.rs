@@ -1,7 +1,9 @@
 //! The keys of one ISAKMP SA, and what protects its messages (RFC 2409 §5, appendix B).
 
+use adit_core::snapshot::{Reader, Writer};
 use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_isakmp::crypto::CryptoError;
+use adit_isakmp::snapshot::{Read, Write};
 use adit_isakmp::v1::keys::{self, Phase1, SkeyId};
 use adit_isakmp::v1::{self, Cbc, Kind, Message, Payload, flags};
 use adit_isakmp::{ExchangeType, Flags, Header, IkeSuite, VERSION_1};
@@ -80,6 +82,35 @@ impl Channel {
             cipher,
             iv: keys::first_iv(crypto, suite.prf, suite.encryption, &of),
         })
+    }
+
+    /// All of it that phase 2 needs.
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.u64(self.cookies.0);
+        w.u64(self.cookies.1);
+        w.ike_suite(self.suite);
+        self.peer.save(w);
+        w.path(self.path);
+        w.u16(self.fragment_size);
+        [&self.keys.d, &self.keys.a, &self.keys.e].into_iter().for_each(|key| w.bytes(key.expose()));
+        w.bytes(&self.iv);
+    }
+
+    /// One whose phase 1 was over when it was left: SKEYID itself is used no more.
+    pub(crate) fn read(cx: &Cx<'_>, r: &mut Reader<'_>) -> Option<Self> {
+        let (crypto, cookies) = (&*cx.shared.crypto, (r.u64()?, r.u64()?));
+        let suite = r.ike_suite()?;
+        let (peer, path, fragment_size) = (Peer::read_saved(r)?, r.path()?, r.u16()?);
+        let keys = SkeyId { skeyid: Secret::from(&[][..]), d: r.secret()?, a: r.secret()?, e: r.secret()? };
+        let iv = r.bytes()?.to_vec();
+        let length = suite.prf.output_len();
+        let whole = [&keys.d, &keys.a, &keys.e].into_iter().all(|key| key.len() == length);
+        if !whole || iv.len() != suite.encryption.block_len() || cookies.0 == 0 || cookies.1 == 0 {
+            return None;
+        }
+        let cipher =
+            crypto.cbc(suite.encryption, &keys.cipher_key(crypto, suite.prf, suite.encryption)).ok()?;
+        Some(Self { cookies, suite, peer, path, fragment_size, keys, cipher, iv })
     }
 
     /// HASH_I or HASH_R.

@@ -1,6 +1,7 @@
 //! All connections of one pair of sockets.
 
 mod first;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ struct Slot {
     /// Where we have dialled it.
     dialled: Option<IpAddr>,
     fragments: Option<Box<Reassembly>>,
+    /// It has worked since somebody asked.
+    touched: bool,
     /// `None` only while it works.
     state: Option<State>,
 }
@@ -245,6 +248,7 @@ impl Endpoint {
             peer: None,
             dialled: None,
             fragments: None,
+            touched: true,
             state: None,
         });
         if let Some(of) = heir_of {
@@ -399,6 +403,7 @@ impl Endpoint {
             return;
         };
         slot.state = Some(state);
+        slot.touched = true;
         if let Some(known) = known {
             // Cookies of ISAKMP SAs that are gone name nothing any more.
             let names = |cookie: &u64| known.iter().any(|(i, r)| cookie == i || cookie == r);

@@ -12,6 +12,7 @@
 //! | `dialled` | Main Mode of a peer that we have dialled | |
 //! | `up` | a connection: its ISAKMP SAs and CHILD_SAs, Quick Modes of both ends | 2409 §5.5 |
 //! | `up/informational` | Delete, dead peer detection, what peers say | 2409 §5.7, 3706 |
+//! | `up/snapshot`, `endpoint/restore` | a connection that is up, handed to the next process | |
 //! | `channel` | keys and protection | 2409 §5, appendix B |
 //! | `natt`, `vendor`, `fragments` | NAT traversal, what peers can do, messages in pieces | 3947 |
 //! | `explain` | failures for people | |

@@ -41,6 +41,11 @@ impl Request {
         Self { datagrams, path, first_sent: cx.now, next, interval, sent: 1, tries: tries.saturating_add(1) }
     }
 
+    /// Where it goes.
+    pub(crate) const fn path(&self) -> Path {
+        self.path
+    }
+
     /// Sends it again if that is due.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) -> Retry {
         if cx.now < self.next {

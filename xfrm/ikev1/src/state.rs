@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use adit_core::snapshot::{Reader, Writer};
 use adit_core::{Entropy, Failure, Identity, Instant, Path, Transmit};
 use adit_isakmp::Header;
 use adit_isakmp::v1::Provider;
@@ -89,6 +90,24 @@ impl Last {
         }
         again
     }
+}
+
+impl Last {
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.fixed(&self.digest);
+        w.list(&self.answer, |w, datagram| w.bytes(datagram));
+        w.u8(self.repeated);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let digest = r.fixed()?;
+        Some(Self { digest, answer: r.list(datagram)?, repeated: r.u8()? })
+    }
+}
+
+/// One that is to be sent again as it is.
+pub(crate) fn datagram(r: &mut Reader<'_>) -> Option<Vec<u8>> {
+    r.bytes().filter(|bytes| !bytes.is_empty()).map(<[u8]>::to_vec)
 }
 
 /// A datagram, and what its header says.

@@ -1,5 +1,6 @@
 //! Vendor IDs: what a peer can do, and what it is.
 
+use adit_core::snapshot::{Reader, Writer};
 use adit_isakmp::v1::proposal::Encapsulation;
 use adit_isakmp::v1::{Message, Payload};
 
@@ -23,6 +24,9 @@ const LIBRESWAN: &[u8] = b"OE-Libreswan";
 const fn hex(number: u128) -> [u8; 16] {
     number.to_be_bytes()
 }
+
+/// Programs that are known. Their places are said to the next process.
+const NAMES: [&str; 4] = ["strongSwan", "Windows", "Apple", "libreswan"];
 
 /// What a peer has said of itself. Nothing of it is authenticated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,6 +63,20 @@ impl Peer {
                 _ => {}
             }
         }
+    }
+
+    pub(crate) fn save(self, w: &mut Writer) {
+        w.option(self.natt, Writer::flag);
+        [self.dpd, self.fragments, self.initial_contact].into_iter().for_each(|flag| w.flag(flag));
+        let place = self.name.and_then(|name| NAMES.iter().position(|known| *known == name));
+        w.option(place.and_then(|place| u8::try_from(place).ok()), Writer::u8);
+    }
+
+    pub(crate) fn read_saved(r: &mut Reader<'_>) -> Option<Self> {
+        let natt = r.option(Reader::flag)?;
+        let (dpd, fragments, initial_contact) = (r.flag()?, r.flag()?, r.flag()?);
+        let name = r.option(|r| NAMES.get(usize::from(r.u8()?)).copied())?;
+        Some(Self { natt, dpd, fragments, initial_contact, name })
     }
 
     /// Whether payloads of NAT traversal are the drafts'.

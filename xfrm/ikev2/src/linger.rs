@@ -33,12 +33,12 @@ impl Answered {
 
     pub(crate) fn save(&self, w: &mut Writer) {
         w.u32(self.message_id);
-        w.array(&self.digest);
+        w.fixed(&self.digest);
         self.response.save(w);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
-        Some(Self::new(r.u32()?, r.array()?, Datagrams::read(r)?))
+        Some(Self::new(r.u32()?, r.fixed()?, Datagrams::read(r)?))
     }
 
     /// Whether it answers a request with this Message ID.

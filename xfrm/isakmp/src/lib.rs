@@ -14,6 +14,7 @@ pub mod payload;
 pub mod proposal;
 pub mod signature;
 pub mod sk;
+pub mod snapshot;
 pub mod v1;
 mod wire;
 

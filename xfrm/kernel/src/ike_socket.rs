@@ -12,8 +12,8 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, UnknownCmsg, bind, connect, getpeername, getsockname, recvmsg, sendmsg, setsockopt,
-    socket, sockopt,
+    SockaddrStorage, UnknownCmsg, bind, connect, getpeername, getsockname, getsockopt, recvmsg, sendmsg,
+    setsockopt, socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -124,6 +124,38 @@ impl IkeSocket {
             tracing::debug!(%error, "marks of what comes are not told");
         }
         Self::bound(fd, family, address, false)
+    }
+
+    /// A shared one that a process before has bound to the path's local end and connected to its remote end.
+    ///
+    /// # Errors
+    /// It is another, or the system call's.
+    pub fn adopt(fd: OwnedFd, path: &Path) -> io::Result<Self> {
+        let no = || io::Error::new(io::ErrorKind::InvalidData, "it is another socket");
+        let ends = (
+            to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?),
+            to_std(&getpeername::<SockaddrStorage>(fd.as_raw_fd())?),
+        );
+        let udp = getsockopt(&fd, sockopt::SockType)? == SockType::Datagram;
+        if !udp || ends != (Some(path.local), Some(path.remote)) {
+            return Err(no());
+        }
+        let family = if path.local.is_ipv4() { Family::V4 } else { Family::V6 };
+        Ok(Self { fd: register(fd)?, family, port: path.local.port(), encapsulates: false })
+    }
+
+    /// The opposite of [`IkeSocket::connect`]: others of that port come first from now on, whoever else has this one open.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn disconnect(&self) -> io::Result<()> {
+        disconnect(self.fd.get_ref())
+    }
+
+    /// Its descriptor, to be kept by somebody else.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
     }
 
     fn bound(fd: OwnedFd, family: Family, address: SocketAddr, encapsulates: bool) -> io::Result<Self> {
@@ -314,6 +346,20 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
     // The scope of a link-local peer belongs to the address; flow labels do not.
     address.as_sockaddr_in6().map(|v6| SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
+}
+
+/// Has a socket of UDP no peer any more.
+#[allow(unsafe_code)]
+fn disconnect(fd: &impl AsFd) -> io::Result<()> {
+    let nobody = libc::sockaddr {
+        sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
+        sa_data: [0; 14],
+    };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the pointer is to a sockaddr of this length that lives until the call returns.
+    Errno::result(unsafe { libc::connect(fd.as_fd().as_raw_fd(), &raw const nobody, length) })
+        .map(drop)
+        .map_err(io::Error::from)
 }
 
 /// Puts a descriptor under tokio's watch.

@@ -24,7 +24,7 @@ use super::configuration::{Target, initiator};
 use super::context::ClientContext;
 use super::eap::Passwords;
 use super::handing::may_be_handed_on;
-use super::handle::{After, Carried, ClientHandle, Dial, Part};
+use super::handle::{self, After, Carried, ClientHandle, Dial, Part};
 use super::idle::Idle;
 use super::install::Installation;
 use super::life::{Ended, Ground, MOST_ADDRESSES, PAUSES, unless};
@@ -62,8 +62,8 @@ pub(super) fn start(mut dial: Dial) -> ClientHandle {
         way: None,
     });
     let attempt = match dial.found.take() {
-        Some((found, numbers)) => attempt.again(found, numbers),
-        None => attempt,
+        Some((handle::Found::Ike(found), numbers)) => attempt.again(*found, numbers),
+        _ => attempt,
     };
     let carried = Arc::new(Mutex::new(Some(attempt.carried())));
     tokio::spawn(async move {

@@ -23,9 +23,19 @@ struct State {
 
 /// Whether another process can go on with connections of that profile.
 pub(crate) fn may_be_handed_on(profile: &Profile) -> bool {
-    let tunnels = profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel);
-    let plain = profile.strategy.is_none() && profile.kind == TunnelKind::Ikev2;
-    plain && tunnels && profile.start != Start::OnDemand && !profile.routes_by_dhcp
+    let carries = match profile.kind {
+        TunnelKind::Ikev2 => {
+            profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel)
+        }
+        // Its scripts have a helper that runs those of the end when this process is gone.
+        TunnelKind::Pptp => profile.ppp.as_ref().is_none_or(|ppp| !ppp.scripts),
+        TunnelKind::L2tp => profile.ppp.as_ref().is_some_and(|ppp| {
+            // With certificates it may take a person to say once more who we are.
+            !ppp.scripts && ppp.l2tp.as_ref().is_some_and(|rule| !rule.certificate)
+        }),
+        TunnelKind::Sstp => false,
+    };
+    carries && profile.strategy.is_none() && profile.start != Start::OnDemand && !profile.routes_by_dhcp
 }
 
 impl Handing {

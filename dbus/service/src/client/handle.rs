@@ -14,9 +14,9 @@ use super::install::Installation;
 use super::login::LogIn;
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
-use crate::handover::Found;
-use crate::ppp::Unit;
+use crate::handover::FoundLink;
 use crate::ppp::client::SharedUnit;
+use crate::ppp::{Handing, Unit};
 use crate::registry::ConnectionId;
 
 /// A connection to raise.
@@ -31,6 +31,14 @@ pub struct Dial {
     pub persistent: bool,
     /// What a process before has left of it.
     pub(crate) found: Option<(Found, Numbers)>,
+}
+
+/// What a process before has left of a connection.
+pub(crate) enum Found {
+    /// An IKE_SA.
+    Ike(Box<crate::handover::Found>),
+    /// A PPP link.
+    Link(Box<FoundLink>),
 }
 
 /// A handle on the task.
@@ -49,7 +57,7 @@ pub(crate) enum Carried {
     /// CHILD_SAs.
     Esp(Arc<Installation>),
     /// A PPP link.
-    Ppp(SharedUnit),
+    Ppp(SharedUnit, Arc<Handing>),
 }
 
 /// What carries it now, where that may be one or the other.
@@ -75,7 +83,8 @@ impl ClientHandle {
     pub(crate) fn is_handed_on(&self) -> bool {
         match self.carried() {
             Some(Carried::Esp(installation)) => installation.is_handed_on(),
-            _ => false,
+            Some(Carried::Ppp(_, handing)) => handing.is_handed_on(),
+            None => false,
         }
     }
 
@@ -83,7 +92,8 @@ impl ClientHandle {
     pub(crate) fn may_settle(&self) -> bool {
         match self.carried() {
             Some(Carried::Esp(installation)) => installation.hands_on() && installation.states().is_some(),
-            _ => false,
+            Some(Carried::Ppp(_, handing)) => handing.hands_on() && self.unit().is_some(),
+            None => false,
         }
     }
 
@@ -91,7 +101,7 @@ impl ClientHandle {
     pub(crate) fn unit(&self) -> Option<Arc<Unit>> {
         match self.carried()? {
             Carried::Esp(_) => None,
-            Carried::Ppp(unit) => unit.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
+            Carried::Ppp(unit, _) => unit.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
         }
     }
 
@@ -130,7 +140,7 @@ impl ClientHandle {
     pub fn ike_sa(&self) -> Option<SaId> {
         match self.carried()? {
             Carried::Esp(installation) => installation.newest(),
-            Carried::Ppp(_) => None,
+            Carried::Ppp(..) => None,
         }
     }
 
@@ -139,7 +149,7 @@ impl ClientHandle {
     pub fn states(&self) -> Option<(StateId, StateId)> {
         match self.carried()? {
             Carried::Esp(installation) => installation.states(),
-            Carried::Ppp(_) => None,
+            Carried::Ppp(..) => None,
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::registry::ConnectionId;
 pub(crate) use asker::{Asker, not_wanted};
 pub(crate) use eap::{Passwords, inner, method};
 pub(crate) use handing::may_be_handed_on;
-pub(crate) use handle::{After, Carried, Part};
+pub(crate) use handle::{After, Carried, Found, Part};
 pub use handle::{ClientHandle, Dial};
 pub(crate) use idle::Idle;
 pub(crate) use life::{

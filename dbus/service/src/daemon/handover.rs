@@ -1,5 +1,7 @@
 //! From one process of this daemon to the next: what it leaves standing, and what it goes on with.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +16,7 @@ use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on, may_
 use crate::esp::Numbers;
 use crate::handover::{CLIENTS, Found};
 use crate::host::{Kept, reconcile};
+use crate::l2tp::numbers_of;
 use crate::registry::{ConnectionId, Facts, Role};
 use crate::server::{LeftClients, clear_away};
 use crate::uplinks::UPLINKS;
@@ -42,21 +45,27 @@ impl Daemon {
         }
         let mut journals: BTreeSet<String> = self.stand_blocked().await.into_iter().collect();
         journals.extend(good.values().map(|one| journal_of(one.if_id)));
-        if good.keys().any(|name| self.files.profile(name).is_ok_and(|profile| may_roam(&profile))) {
+        let links = self.good_links();
+        let roams = |name: &String| self.files.profile(name).is_ok_and(|profile| may_roam(&profile));
+        if good.keys().any(roams) || !links.is_empty() {
             journals.insert(UPLINKS.to_owned());
         }
+        journals.extend(links.values().map(|one| journal_of(one.if_id)));
         let mut if_ids: BTreeSet<u32> = good.values().map(|one| one.if_id).collect();
+        if_ids.extend(links.values().map(|one| one.if_id));
         let left = LeftClients::of(self.handover.take_others(CLIENTS));
         if let Some(left) = left.filter(|_| !self.settings.foreground) {
             journals.insert(SERVER.to_owned());
             if_ids.insert(left.if_id);
             *lock(&self.left_clients) = Some(left);
         }
-        let kept = Kept { journals, if_ids, ..Kept::default() };
+        let around = links.values().flat_map(|one| numbers_of(&one.snapshot));
+        let kept = Kept { journals, if_ids, reqids: around.map(|numbers| numbers.reqid).collect() };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }
         self.handover.keep(good);
+        self.handover.keep_links(links);
     }
 
     /// The if_id of clients of a server before, while nobody has gone on with them.
@@ -121,6 +130,7 @@ impl Daemon {
                 warn!(profile = name, code = %failure.code, "not gone on with: {failure}");
             }
         }
+        self.go_on_with_links(self.handover.take_links());
     }
 
     fn go_on_with(self: &Arc<Self>, name: &str, found: Found) -> Result<(), Failure> {
@@ -136,7 +146,7 @@ impl Daemon {
         let id = self.registry.add(Facts { dns_by_caller: found.told.dns_by_caller, ..new });
         self.was_raised(name, id);
         let daemon = Arc::clone(self);
-        let found = Some((found, numbers));
+        let found = Some((client::Found::Ike(Box::new(found)), numbers));
         let handle = client::start(Dial { id, profile, daemon, persistent: false, found });
         lock(&self.clients).insert(id, handle);
         Ok(())

@@ -1,6 +1,7 @@
 //! What IKE agreed, as the kernel takes it, and the record of what is there (RFC 4301 §4.4).
 
 mod adopt;
+mod adopt_transport;
 mod books;
 mod child;
 mod events;
@@ -14,6 +15,7 @@ mod tests;
 mod work;
 
 pub use adopt::{Standing, remove_all};
+pub(crate) use adopt_transport::Around;
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
 pub use rekey::{Rekey, not_on_demand};

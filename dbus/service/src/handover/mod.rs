@@ -7,6 +7,8 @@
 //!
 //! Beside records the store may have descriptors of other kinds, several of one name among them ([`Handover::take_others`]).
 
+mod bundle;
+mod link;
 mod record;
 mod restart;
 mod store;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::registry::{Facts, Moved};
+pub(crate) use bundle::{Bundle, join, split, unit_part};
+pub(crate) use link::{FoundLink, LinkTold};
 pub(crate) use record::{Keeper, Opened};
 pub use restart::is_pending;
 pub(crate) use store::{is_there, put, remove};
@@ -27,11 +31,13 @@ pub(crate) use store::{is_there, put, remove};
 /// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
 /// Others: whoever left them takes them by what their names begin with.
-const OTHERS: [&str; 2] = [CLIENTS, SOCKETS];
+const OTHERS: [&str; 3] = [CLIENTS, SOCKETS, LINK_PREFIX];
 /// Names of the records of a server's clients begin with this; the number of the client follows.
 pub(crate) const CLIENTS: &str = "adit-ikev2-client-";
 /// Names of IKE's sockets begin with this.
 pub(crate) const SOCKETS: &str = "adit-ikev2-socket-";
+/// Dialled connections whose link is PPP's; the if_id follows.
+pub(crate) const LINK_PREFIX: &str = "adit-ppp-";
 
 /// What is known of a connection beside its IKE_SA. Nothing of it is secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -128,6 +134,7 @@ pub struct Handover {
     found: Mutex<BTreeMap<String, Found>>,
     /// Descriptors that are no dialled connection's, by name.
     others: Mutex<Vec<(String, OwnedFd)>>,
+    links: Mutex<BTreeMap<String, FoundLink>>,
 }
 
 impl Handover {
@@ -151,7 +158,7 @@ impl Handover {
                 }
             }
         }
-        Self { found: Mutex::new(found), others: Mutex::new(others) }
+        Self { found: Mutex::new(found), others: Mutex::new(others), links: Mutex::default() }
     }
 
     /// `None`: nobody could have gone on when it was left.

@@ -159,6 +159,19 @@ impl IkeDriver {
         id.await.ok()
     }
 
+    /// Goes on with a connection of IKEv1's that a process before has left, as [`IkeDriver::initiate_v1`]. `None`: nobody can.
+    pub async fn restore_v1(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        config: adit_ikev1::api::InitiatorConfig,
+        context: Arc<dyn V1Context>,
+    ) -> Option<adit_ikev1::api::Restored> {
+        let (reply, restored) = oneshot::channel();
+        let command = v1::Command::Restore(snapshot, Box::new(config), context, reply);
+        self.commands.send(Command::V1(command)).ok()?;
+        restored.await.ok()?
+    }
+
     /// Closes an IKE_SA; its context gets `Event::Closed` when it is done.
     pub fn close(&self, sa: SaId) {
         self.input(Input::Close { sa });
@@ -378,7 +391,7 @@ impl Task {
         use adit_ikev1::api::{Input, Output};
         while let Some(output) = self.v1.poll() {
             match output {
-                Output::Transmit(transmit) => self.sockets.send(&transmit),
+                Output::Transmit(transmit) => self.v1.hold(transmit),
                 Output::Ask { id, sa, ask } => {
                     let answers = self.answers.clone();
                     let later = move |answer| {
@@ -392,6 +405,9 @@ impl Task {
                 }
                 Output::Event { sa, event } => self.v1.event(sa, event),
             }
+        }
+        for transmit in self.v1.leaving() {
+            self.sockets.send(&transmit);
         }
     }
 

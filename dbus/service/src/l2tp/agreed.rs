@@ -55,6 +55,24 @@ impl From<&v2::Established> for Agreed {
 }
 
 impl Agreed {
+    /// The same of what goes on from a process before. `None`: it has no CHILD_SA.
+    pub(super) fn again_v1(up: &v1::Restored) -> Option<(v1::SaId, Self)> {
+        let esp = up.children.last()?.suite;
+        let (ike, auth, remote_id) = (up.ike, up.auth, up.remote_id.clone());
+        let agreed =
+            Self { by: "IKEv1", path: up.path, encapsulated: up.encapsulated, ike, esp, remote_id, auth };
+        Some((up.sa, agreed))
+    }
+
+    /// Likewise.
+    pub(super) fn again_v2(up: &v2::Restored) -> Option<(v2::SaId, Self)> {
+        let esp = up.children.last()?.suite;
+        let (ike, auth, remote_id) = (up.ike, v1::AuthMethod::Psk, up.remote_id.clone());
+        let agreed =
+            Self { by: "IKEv2", path: up.path, encapsulated: up.encapsulated, ike, esp, remote_id, auth };
+        Some((up.sa, agreed))
+    }
+
     /// What protects it, as people read it.
     pub(crate) fn shown(&self) -> Outside {
         Outside::Ipsec {

@@ -8,7 +8,7 @@ use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Step, TrafficSelec
 use adit_ikev1::api as v1;
 use adit_ikev2::api::{
     Answer, Ask, ChildMode, Event, InitiatorConfig, Lease, LocalAuth, PpkUse, RemoteAuth, ResponderConfig,
-    ResponderDefaults, SaId, Timing, Uniqueness,
+    ResponderDefaults, Restored, SaId, Timing, Uniqueness,
 };
 use adit_l2tp::PORT;
 use adit_profile::{IpsecRule, Profile, ServerName};
@@ -16,7 +16,7 @@ use adit_profile::{IpsecRule, Profile, ServerName};
 use super::agreed::Agreed;
 use super::guard::{Keeper, refused};
 use super::ipsec::{Context, News, UDP, limits};
-use crate::esp::{Limits, Numbers, Sad};
+use crate::esp::{Around, Limits, Numbers, Sad};
 use crate::ike::{Beside, Listen, Pending, Ports, SaContext};
 use crate::suites;
 
@@ -83,6 +83,18 @@ impl SaContext for Context {
             Event::Closed(why) => News::Over(why),
             _ => return,
         });
+    }
+
+    fn hands_on(&self) -> bool {
+        true
+    }
+
+    fn hand_on(&self, _: SaId, snapshot: Option<&[u8]>) {
+        self.leaves().ike(snapshot);
+    }
+
+    fn restored(&self, restored: &Restored) {
+        self.adopt(&Around::from(restored));
     }
 }
 

@@ -1,6 +1,8 @@
 //! One endpoint with its sockets, by one task: datagrams, orders and deadlines go in; datagrams, the kernel's tunnels and links
 //! that are up come out.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use super::Leaves;
 use crate::clock;
 use crate::host::MARK;
 
@@ -129,6 +132,21 @@ struct Tunnel {
     _owned: Option<L2tpOwned>,
 }
 
+impl Tunnel {
+    /// It is gone. `kept`: whoever keeps its socket for the next process may have it open still.
+    fn end(self, kept: bool) {
+        if !kept {
+            return;
+        }
+        if let Err(error) = self.kernel.remove() {
+            debug!(%error, "L2TP: a tunnel of the kernel's");
+        }
+        if let Err(error) = self.socket.disconnect() {
+            debug!(%error, "L2TP: a tunnel's socket");
+        }
+    }
+}
+
 /// Where from and where to, by what, and what.
 type Datagram = (Path, Association, Vec<u8>);
 
@@ -171,12 +189,19 @@ pub(crate) struct Engine {
     reading: BTreeMap<TunnelNumber, tokio::task::AbortHandle>,
     over: Option<oneshot::Sender<Result<(), Failure>>>,
     why: Option<Failure>,
+    /// What the next process goes on from, where it has dialled.
+    leaves: Option<Arc<Leaves>>,
 }
 
 impl Engine {
     /// One that has dialled by this socket.
-    pub(super) fn dialling(endpoint: Endpoint, socket: IkeSocket) -> (Self, mpsc::Receiver<Link>) {
-        Self::new(endpoint, vec![socket], None, true, 1)
+    pub(super) fn dialling(
+        endpoint: Endpoint,
+        socket: IkeSocket,
+        leaves: Arc<Leaves>,
+    ) -> (Self, mpsc::Receiver<Link>) {
+        let (engine, links) = Self::new(endpoint, vec![socket], None, true, 1);
+        (Self { leaves: Some(leaves), ..engine }, links)
     }
 
     /// One that waits for peers. So many sessions may be on their way. With `owners`, each peer has a mark.
@@ -221,6 +246,7 @@ impl Engine {
             reading: BTreeMap::new(),
             over: None,
             why: None,
+            leaves: None,
         };
         (engine, taken)
     }
@@ -317,20 +343,31 @@ impl Engine {
         if let Some(over) = self.over.take() {
             let _ = over.send(why);
         }
-        let Self { carried, tunnels, .. } = self;
+        let Self { carried, tunnels, leaves, .. } = self;
         // The kernel takes its time for each.
-        tokio::task::spawn_blocking(move || drop((carried, tunnels)));
+        tokio::task::spawn_blocking(move || {
+            drop(carried);
+            tunnels.into_values().for_each(|tunnel| tunnel.end(leaves.is_some()));
+        });
     }
 
     fn drain(&mut self) {
+        let mut held = Vec::new();
         while let Some(output) = self.endpoint.poll() {
             match output {
+                Output::Transmit { transmit, association } if self.leaves.is_some() => {
+                    held.push((transmit, association));
+                }
                 Output::Transmit { transmit, association } => {
                     self.send(&transmit.path, association, &transmit.payload);
                 }
                 Output::Ask { id, ask } => self.ask(id, ask),
                 Output::Event(event) => self.event(event),
             }
+        }
+        self.hand_on();
+        for (transmit, association) in held {
+            self.send(&transmit.path, association, &transmit.payload);
         }
     }
 
@@ -448,7 +485,8 @@ impl Engine {
             reader.abort();
         }
         if let Some(gone) = self.tunnels.remove(&tunnel) {
-            tokio::task::spawn_blocking(move || drop(gone));
+            let kept = self.leaves.is_some();
+            tokio::task::spawn_blocking(move || gone.end(kept));
         }
         match why {
             Err(why) if self.dials => self.why = self.why.take().or(Some(why)),
@@ -475,6 +513,7 @@ impl Engine {
             return;
         };
         let Attached { channel, session } = attached;
+        self.kept_by(&session);
         let channel = Arc::new(channel);
         if up == Some(true)
             && let Err(error) = session.number()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step, TrafficSelector};
-use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Event, InitiatorConfig, SaId, Timing};
+use adit_ikev1::api::{Answer, Ask, Auth, ChildMode, Event, InitiatorConfig, Restored, SaId, Timing};
 use adit_ikev2::api as v2;
 use adit_isakmp::proposal::{EspProposal, IkeProposal};
 use adit_l2tp::PORT;
@@ -17,9 +17,11 @@ use adit_profile::{Ipsec, Profile, ServerName, Suite};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
+use crate::blocking::blocking;
 use crate::daemon::Daemon;
-use crate::esp::{Awaited, Limits, Numbers, Sad};
+use crate::esp::{Around, Awaited, Limits, Numbers, Sad};
 use crate::files::Files;
 use crate::host::MARK;
 use crate::ike::{IkeDriver, Pending, Ports, V1Context};
@@ -28,7 +30,8 @@ use crate::suites;
 
 use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
-use super::{by_ikev2, no_socket};
+use super::handing::numbers;
+use super::{Leaves, Reqids, by_ikev2, no_socket};
 
 /// UDP (RFC 768).
 pub(super) const UDP: u8 = 17;
@@ -132,6 +135,9 @@ pub(crate) struct Protection {
     events: mpsc::UnboundedReceiver<News>,
     /// Until it is dialled.
     dial: Option<(Dial, Arc<Context>)>,
+    numbers: Numbers,
+    /// What the next process goes on from.
+    leaves: Arc<Leaves>,
     /// IKE's name with its version.
     by: &'static str,
 }
@@ -150,13 +156,17 @@ impl Protection {
         let ike = daemon.ike(Ports::default(), false).await?;
         let sad = daemon.sad().clone();
         let (told, events) = mpsc::unbounded_channel();
+        let (numbers, of_sas) = (daemon.numbers(), daemon.numbers());
+        let leaves = Arc::new(Leaves::protected(Reqids { trap: numbers.reqid, sas: of_sas.reqid }));
         let context = Context {
             profile: Arc::clone(profile),
             files: daemon.files().clone(),
             sad: sad.clone(),
-            numbers: daemon.numbers(),
+            numbers: of_sas,
+            trap: numbers.reqid,
             certificates,
             told,
+            leaves: Arc::clone(&leaves),
         };
         // The port that is its own on both sides, as Windows has it, is the one that every server knows.
         let port = free_port(source, server, &sad)?;
@@ -169,7 +179,13 @@ impl Protection {
             _ => Dial::V1(Box::new(config(profile, proven, path, ports))),
         };
         let (by, dial) = (dial.name(), Some((dial, Arc::new(context))));
-        Ok(Self { daemon: Arc::clone(daemon), id, ike, sad, sa: None, trap: None, path, events, dial, by })
+        let daemon = Arc::clone(daemon);
+        Ok(Self { daemon, id, ike, sad, sa: None, trap: None, path, events, dial, by, numbers, leaves })
+    }
+
+    /// What the next process goes on from.
+    pub(super) fn leaves(&self) -> Arc<Leaves> {
+        Arc::clone(&self.leaves)
     }
 
     /// Makes it so; returns the tunnel's socket, to which nothing comes that is not protected.
@@ -178,20 +194,11 @@ impl Protection {
     /// The kernel refuses a policy, or IKE comes to nothing.
     pub(crate) async fn raise(
         &mut self,
-        numbers: Numbers,
         progress: impl Fn(Step, &str),
     ) -> Result<(IkeSocket, Agreed), Failure> {
         let again = || Failure::new(FailureCode::Internal, Step::IkeInit, "it has been dialled before");
         let (dial, context) = self.dial.take().ok_or_else(again)?;
-        let v4 = self.path.local.is_ipv4();
-        let port = self.path.local.port();
-        let of = Awaited {
-            reqid: numbers.reqid,
-            path: self.path,
-            mode: ChildMode::Transport,
-            local_ts: vec![selector(v4, port..=port)],
-            remote_ts: vec![selector(v4, PORT..=PORT)],
-        };
+        let of = guard(self.path, self.numbers.reqid);
         self.trap = Some(of.reqid);
         self.sad.trap(of).await?;
         // Bound after the policies stand: nothing has come to it in clear.
@@ -268,6 +275,118 @@ impl Protection {
     }
 }
 
+/// The policies around a tunnel between these ends.
+fn guard(path: Path, reqid: u32) -> Awaited {
+    let (v4, port) = (path.local.is_ipv4(), path.local.port());
+    Awaited {
+        reqid,
+        path,
+        mode: ChildMode::Transport,
+        local_ts: vec![selector(v4, port..=port)],
+        remote_ts: vec![selector(v4, PORT..=PORT)],
+    }
+}
+
+/// Goes on with what a process before has put around the tunnel between these ends, with a pre-shared key.
+///
+/// # Errors
+/// Nobody can. Nothing of it is left then: neither SAs nor policies.
+pub(crate) async fn protect_again(
+    (daemon, id): (&Arc<Daemon>, ConnectionId),
+    (profile, gateway): (&Arc<Profile>, &ServerName),
+    path: Path,
+    (reqids, snapshot): (Reqids, &[u8]),
+) -> Result<(Protection, Agreed), Failure> {
+    let ike = daemon.ike(Ports::default(), false).await?;
+    let sad = daemon.sad().clone();
+    let text = "what was handed over has no numbers of ours";
+    let no = || Failure::new(FailureCode::Internal, Step::Kernel, text);
+    let [of_trap, of_sas] = [reqids.trap, reqids.sas].map(numbers);
+    let (of_trap, of_sas) = (of_trap.ok_or_else(no)?, of_sas.ok_or_else(no)?);
+    sad.trap_again(&guard(path, reqids.trap))?;
+    let (told, events) = mpsc::unbounded_channel();
+    let leaves = Arc::new(Leaves::protected(reqids));
+    let context = Arc::new(Context {
+        profile: Arc::clone(profile),
+        files: daemon.files().clone(),
+        sad: sad.clone(),
+        numbers: of_sas,
+        trap: reqids.trap,
+        certificates: None,
+        told,
+        leaves: Arc::clone(&leaves),
+    });
+    let (ports, snapshot) = (ike.sockets().ports(), Zeroizing::new(snapshot.to_vec()));
+    let rule = profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref());
+    let (by, restored) = match rule.map(|rule| rule.ipsec) {
+        Some(Ipsec::Ikev2) => {
+            let config = by_ikev2::config(profile, gateway, path, ports);
+            ("IKEv2", ike.restore(snapshot, config, context).await.and_then(|up| Agreed::again_v2(&up)))
+        }
+        _ => {
+            let config = config(profile, (None, gateway), path, ports);
+            ("IKEv1", ike.restore_v1(snapshot, config, context).await.and_then(|up| Agreed::again_v1(&up)))
+        }
+    };
+    let mut protection = Protection {
+        daemon: Arc::clone(daemon),
+        id,
+        ike,
+        sad,
+        sa: restored.as_ref().map(|(sa, _)| *sa),
+        trap: Some(reqids.trap),
+        path,
+        events,
+        dial: None,
+        by,
+        numbers: of_trap,
+        leaves,
+    };
+    daemon.protected(id, protection.sa);
+    match protection.stands(restored.map(|(_, agreed)| agreed), ports) {
+        Ok(agreed) => Ok((protection, agreed)),
+        Err(failure) => {
+            protection.end().await;
+            remove_left(daemon, reqids.sas).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Nobody goes on with what a process before has put around the tunnel between these ends.
+pub(crate) async fn forget(daemon: &Arc<Daemon>, path: Path, reqids: Reqids) {
+    if daemon.sad().trap_again(&guard(path, reqids.trap)).is_ok() {
+        for error in daemon.sad().remove_trap(reqids.trap).await {
+            warn!(%error, "L2TP: not removed");
+        }
+    }
+    remove_left(daemon, reqids.sas).await;
+}
+
+async fn remove_left(daemon: &Arc<Daemon>, reqid: u32) {
+    let sad = daemon.sad().clone();
+    let removed = blocking(Step::Kernel, "removing SAs", move || sad.remove_left_with(reqid)).await;
+    for error in removed.into_iter().flatten() {
+        warn!(%error, "L2TP: not removed");
+    }
+}
+
+impl Protection {
+    /// What was restored, if its SAs are in the kernel and its ends are ours.
+    fn stands(&mut self, restored: Option<Agreed>, ports: Ports) -> Result<Agreed, Failure> {
+        let no = |text: &str| Failure::new(FailureCode::PeerLost, Step::Established, text.to_owned());
+        let restored = restored.ok_or_else(|| no("the SAs that were handed over cannot be gone on with"))?;
+        if let Ok(News::Over(why)) = self.events.try_recv() {
+            return Err(why.err().unwrap_or_else(|| gone(self.by)));
+        }
+        let bound = [ports.ike, ports.nat].contains(&restored.path.local.port());
+        if !bound || restored.path.local.ip() != self.path.local.ip() {
+            return Err(no("the SAs that were handed over are between other ends"));
+        }
+        Ok(restored)
+    }
+}
+
 fn config(
     profile: &Profile,
     (certificates, gateway): (Option<&Certificates>, &ServerName),
@@ -333,15 +452,30 @@ pub(super) struct Context {
     files: Files,
     pub(super) sad: Sad,
     pub(super) numbers: Numbers,
+    /// The reqid of the policies that wait for them.
+    trap: u32,
     /// Where they prove both ends.
     certificates: Option<Certificates>,
     told: mpsc::UnboundedSender<News>,
+    leaves: Arc<Leaves>,
 }
 
 impl Context {
     pub(super) fn psk(&self) -> Result<Secret, Failure> {
         let none = || Failure::new(FailureCode::NoSecret, Step::Authenticate, "there is no pre-shared key");
         self.files.psk(self.profile.psk.as_ref().ok_or_else(none)?)
+    }
+
+    /// Its SAs are known again, or it is over.
+    pub(super) fn adopt(&self, around: &Around) {
+        let numbers = (self.trap, self.numbers);
+        if let Err(failure) = self.sad.adopt_transport(around, numbers, limits(&self.profile)) {
+            self.tell(News::Over(Err(failure)));
+        }
+    }
+
+    pub(super) fn leaves(&self) -> &Leaves {
+        &self.leaves
     }
 
     pub(super) fn tell(&self, news: News) {
@@ -362,6 +496,19 @@ impl V1Context for Context {
     fn event(&self, sa: SaId, event: Event) {
         note(&self.sad, sa, &event);
         News::of(event).into_iter().for_each(|news| self.tell(news));
+    }
+
+    fn hands_on(&self) -> bool {
+        // With certificates it would have to be proven again who we are, perhaps by somebody who types.
+        self.certificates.is_none()
+    }
+
+    fn hand_on(&self, snapshot: Option<&[u8]>) {
+        self.leaves.ike(snapshot);
+    }
+
+    fn restored(&self, restored: &Restored) {
+        self.adopt(&Around::from(restored));
     }
 }
 

@@ -6,16 +6,18 @@ mod by_ikev2;
 mod certificates;
 mod engine;
 mod guard;
+mod handing;
 mod ipsec;
 mod session;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_crypto::OsEntropy;
-use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Takes, Timing};
-use adit_ppp::LinkConfig;
+use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Rules, Takes, Timing};
+use adit_ppp::{LinkConfig, Restored};
 use adit_profile::L2tpRule;
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 
@@ -27,7 +29,8 @@ use agreed::Agreed;
 pub(crate) use certificates::Certificates;
 pub(crate) use engine::{Engine, Link, Running};
 pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
-pub(crate) use ipsec::Protection;
+pub(crate) use handing::{Leaves, Parts, Reqids, numbers_of};
+pub(crate) use ipsec::{Protection, forget, protect_again};
 pub(crate) use session::Session;
 
 /// The path's headers in front of a packet inside, but for IP's: UDP, L2TP with sequence numbers, PPP's address, control and
@@ -97,8 +100,57 @@ pub(crate) fn dial(
     };
     let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no Tunnel ID");
     endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
-    let (engine, links) = Engine::dialling(endpoint, socket);
-    Ok((Session::dialling((engine.start(), protection), links, mtu, link, world), local))
+    let leaves = protection.as_ref().map_or_else(Arc::default, Protection::leaves);
+    let (engine, links) = Engine::dialling(endpoint, socket, Arc::clone(&leaves));
+    Ok((Session::dialling((engine.start(), protection), links, (mtu, link, world), leaves), local))
+}
+
+/// Goes on with a tunnel that a process before has left, by its sockets: the session, and what is known of its link. What is
+/// around it comes with it.
+///
+/// # Errors
+/// Nobody can.
+pub(crate) async fn again(
+    path: Path,
+    (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
+    (parts, sockets): (&Parts<'_>, [OwnedFd; 2]),
+    protection: Option<Protection>,
+    (link, unit, world): (LinkConfig, adit_ppp_kernel::Unit, Arc<dyn World>),
+) -> Result<(Session, Restored), Failure> {
+    let leaves = protection.as_ref().map_or_else(Arc::default, Protection::leaves);
+    let made = adopted(path, (rule, secret), (parts.tunnel, sockets), &leaves);
+    match made {
+        Ok((engine, links)) => {
+            let start = (link.mru, link, world);
+            let session = Session::dialling((engine.start(), protection), links, start, leaves);
+            session.goes_on(parts.link, unit).await
+        }
+        Err(failure) => {
+            if let Some(protection) = protection {
+                protection.end().await;
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn adopted(
+    path: Path,
+    (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
+    (tunnel, [udp, session]): (&[u8], [OwnedFd; 2]),
+    leaves: &Arc<Leaves>,
+) -> Result<(Engine, tokio::sync::mpsc::Receiver<Link>), Failure> {
+    let no = |text: &str| Failure::new(FailureCode::PeerLost, Step::Call, text.to_owned());
+    let socket = IkeSocket::adopt(udp, &path).map_err(|e| no_socket(path.local, &e))?;
+    let mut endpoint = Endpoint::new(config(None));
+    let rules = Rules { secret, hide: rule.hide, takes: Takes::default(), sessions: 1 };
+    let restored = endpoint.restore(clock::now(), &mut OsEntropy::new(), tunnel, &rules);
+    let restored =
+        restored.ok_or_else(|| no("the L2TP tunnel that was handed over cannot be gone on with"))?;
+    if restored.path != path {
+        return Err(no("the L2TP tunnel that was handed over is between other ends"));
+    }
+    Engine::again(endpoint, &restored, (socket, session), Arc::clone(leaves))
 }
 
 /// One that waits for peers: what is inside of IPsec, where there is a guard.

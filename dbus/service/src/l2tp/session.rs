@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ppp::LinkConfig;
+use adit_ppp::{LinkConfig, Restored};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Protection;
 use super::engine::{Link, Order, Orders, Running};
+use super::{Leaves, Protection};
 use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
 
 /// So long a link's farewell may take.
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     bare: bool,
     /// Its own tunnel, which still takes leave.
     leaving: Option<Running>,
+    /// What the next process goes on from, where it has been dialled.
+    leaves: Option<Arc<Leaves>>,
 }
 
 struct Up {
@@ -47,11 +49,65 @@ impl Session {
     pub(super) fn dialling(
         (tunnel, protection): (Running, Option<Protection>),
         links: mpsc::Receiver<Link>,
-        mtu: u16,
-        link: LinkConfig,
-        world: Arc<dyn World>,
+        (mtu, link, world): (u16, LinkConfig, Arc<dyn World>),
+        leaves: Arc<Leaves>,
     ) -> Self {
-        Self { tunnel: Some((tunnel, links)), protection, ..Self::new(Start { mtu, link, world }) }
+        let new = Self::new(Start { mtu, link, world });
+        Self { tunnel: Some((tunnel, links)), protection, leaves: Some(leaves), ..new }
+    }
+
+    /// Goes on with a link that a process before has left, once the tunnel says that it is there.
+    ///
+    /// # Errors
+    /// Nobody can: everything here is closed then.
+    pub(super) async fn goes_on(
+        mut self,
+        left: &[u8],
+        unit: adit_ppp_kernel::Unit,
+    ) -> Result<(Self, Restored), Failure> {
+        let came = match &mut self.tunnel {
+            Some((running, links)) => tokio::select! {
+                Some(came) = links.recv() => Ok(came),
+                why = &mut running.over => Err(why.unwrap_or(Ok(()))),
+            },
+            None => Err(Ok(())),
+        };
+        let gone = || Failure::new(FailureCode::PeerLost, Step::Link, "the link cannot be gone on with");
+        let Link { number, channel, session, over, orders, .. } = match came {
+            Ok(came) => came,
+            Err(why) => {
+                self.take_leave().await;
+                return Err(why.err().unwrap_or_else(gone));
+            }
+        };
+        self.up = Some(Up { number, over, orders });
+        if let Err(error) = unit.is_joined(&channel) {
+            self.take_leave().await;
+            return Err(error.into());
+        }
+        let Start { link, world, .. } = &self.start;
+        let line = Line::Channel(channel, Box::new(session));
+        let unit = Arc::new(Unit::Kernel(unit));
+        let driver = Driver::go_on(link.clone(), left, line, unit, Arc::clone(world));
+        let Some((driver, restored)) = driver else {
+            self.take_leave().await;
+            return Err(gone());
+        };
+        self.driver = Some(driver);
+        if let Some(leaves) = &self.leaves {
+            leaves.is_of(Arc::clone(&self.start.world));
+        }
+        self.hand_on();
+        Ok((self, restored))
+    }
+
+    /// As the link stands now, for the next process.
+    fn hand_on(&self) {
+        if let (Some(leaves), Some(driver)) = (&self.leaves, &self.driver)
+            && self.start.world.hands_on()
+        {
+            leaves.link(driver.unit(), driver.snapshot().filter(|_| self.up.is_some() && !self.bare));
+        }
     }
 
     /// One of a peer's that has dialled. What fits its path is said by the link's MRU.
@@ -62,7 +118,16 @@ impl Session {
     }
 
     const fn new(start: Start) -> Self {
-        Self { start, tunnel: None, driver: None, up: None, protection: None, bare: false, leaving: None }
+        Self {
+            start,
+            tunnel: None,
+            driver: None,
+            up: None,
+            protection: None,
+            bare: false,
+            leaving: None,
+            leaves: None,
+        }
     }
 
     fn is_up(&mut self, came: Link) {
@@ -71,10 +136,14 @@ impl Session {
         let line = Line::Channel(channel, Box::new(session));
         self.driver = Some(Driver::start(link.clone(), line, *mtu, Arc::clone(world)));
         self.up = Some(Up { number, over, orders });
+        if let Some(leaves) = &self.leaves {
+            leaves.is_of(Arc::clone(&self.start.world));
+        }
     }
 
     async fn go_on(&mut self) -> Happened {
         loop {
+            self.hand_on();
             let of_link = async {
                 match self.driver.as_mut() {
                     Some(driver) => driver.step().await,
@@ -142,6 +211,9 @@ impl Session {
 
     /// Ends the link, then the session, then the tunnel, telling the peer each time.
     async fn take_leave(mut self) {
+        if let Some(leaves) = self.leaves.take() {
+            leaves.end();
+        }
         if let Some(driver) = &mut self.driver {
             let farewell = async {
                 driver.close();

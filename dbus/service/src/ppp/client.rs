@@ -1,6 +1,7 @@
 //! The life of a dialled connection whose link is PPP's: one task from `up` to the last undo. What carries it is asked where
 //! that makes a difference: [`Carriage`].
 
+mod adopted;
 mod demand;
 mod l2tp;
 mod proof;
@@ -18,16 +19,18 @@ use adit_sstp::proxy::Login;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::handing::Dialled;
 use super::install::Installation;
 use super::{Carriage, Carrier, Happened, Session, Unit};
 use crate::blocking::blocking;
 use crate::client::resolve::{gateways, resolve};
 use crate::client::{
-    After, Carried, ClientHandle, Dial, Ended, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part, Passwords,
-    inner, method, new_passwords, no_route, unless,
+    After, Carried, ClientHandle, Dial, Ended, Found, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part,
+    Passwords, inner, may_be_handed_on, method, new_passwords, no_route, unless,
 };
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
+use crate::handover::FoundLink;
 use crate::host::PathInfo;
 use crate::l2tp::Protection;
 use crate::registry::{ConnectionId, State};
@@ -41,7 +44,7 @@ use world::ClientWorld;
 pub(crate) type SharedUnit = Arc<Mutex<Weak<Unit>>>;
 
 /// Starts the task.
-pub(crate) fn start(dial: Dial) -> ClientHandle {
+pub(crate) fn start(mut dial: Dial) -> ClientHandle {
     let (stop, stopped) = watch::channel(false);
     let (done, outcome) = watch::channel(None);
     let profile = Arc::new(dial.profile);
@@ -57,6 +60,10 @@ pub(crate) fn start(dial: Dial) -> ClientHandle {
         asked: Arc::clone(&asked),
         way: None,
     });
+    let attempt = match dial.found.take() {
+        Some((Found::Link(found), numbers)) => attempt.again(*found, numbers),
+        _ => attempt,
+    };
     let carried = Arc::new(Mutex::new(Some(attempt.carried())));
     tokio::spawn(async move {
         let result = attempt.run().await;
@@ -92,6 +99,8 @@ pub(crate) struct Attempt {
     keeps_to_link: bool,
     /// What a person has said whom the proxy is to be told.
     at_proxy: Option<Login>,
+    /// What a process before has left of it.
+    left: Option<FoundLink>,
 }
 
 impl Attempt {
@@ -118,12 +127,13 @@ impl Attempt {
             ends: None,
             keeps_to_link: false,
             at_proxy: None,
+            left: None,
         }
     }
 
     /// What will carry it.
     pub(crate) fn carried(&self) -> Carried {
-        Carried::Ppp(Arc::clone(&self.unit))
+        Carried::Ppp(Arc::clone(&self.unit), Arc::clone(self.installation.handing()))
     }
 
     /// What is to be known of a weak type each time.
@@ -171,9 +181,14 @@ impl Attempt {
     /// block stands in between: only `down` ends it.
     async fn up_and_hold(&mut self) -> Ended {
         let mut pause = PAUSES.0;
-        let mut was_up = self.persistent;
+        let mut was_up = self.persistent || self.left.is_some();
         loop {
-            let failure = match self.connect_asking().await {
+            let connected = match self.left.take() {
+                // What stands is known before anybody can want it gone.
+                Some(found) => Some(self.go_on(found).await),
+                None => self.connect_asking().await,
+            };
+            let failure = match connected {
                 None => return Ended::Stopped,
                 Some(Err(failure)) if !was_up => return Ended::Lost(failure),
                 Some(Err(failure)) => failure,
@@ -289,8 +304,7 @@ impl Attempt {
         if let (Carriage::Pptp, Some(login)) = (carriage, &self.login) {
             login.answered();
         }
-        self.ends = Some((local, remote, proof.name.clone(), gateway.host.to_string()));
-        self.show_ends();
+        self.dials((local, remote), proof, gateway);
         let outside = match carriage {
             Carriage::L2tp => {
                 Some(self.protect((proof, gateway), (local.ip(), remote.ip()), uplink.mtu).await?)
@@ -311,8 +325,7 @@ impl Attempt {
                 let tunnel = outside.ok_or_else(closed)?;
                 world.outside = tunnel.shown.clone();
                 let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
-                self.ends.iter_mut().for_each(|ends| ends.0 = local);
-                self.show_ends();
+                self.dials((local, remote), proof, gateway);
                 session
             }
             (Carriage::Pptp, Some(tcp)) => {
@@ -337,6 +350,19 @@ impl Attempt {
     async fn link(&self, name: &str, mtu: u16) -> LinkConfig {
         let addresses = Addresses::FromPeer { wanted: self.installation.former().await };
         LinkConfig { addresses, ..link_config(&self.profile, name, mtu, self.has_ipv6().await) }
+    }
+
+    /// It goes between these ends. The next process may go on with it, if it is of a file that is the same then.
+    fn dials(&mut self, ends: (SocketAddr, SocketAddr), proof: &Proof, gateway: &ServerName) {
+        let name = proof.name.clone();
+        self.ends = Some((ends.0, ends.1, name.clone(), gateway.host.to_string()));
+        self.show_ends();
+        let own = self.login.is_none() && may_be_handed_on(&self.profile);
+        let print = self.daemon.files().print_of_profile(&self.profile.name.to_string());
+        let Some(print) = print.filter(|_| own) else { return };
+        let (gateway, known) = (gateway.host.to_string(), self.known.clone());
+        let dialled = Dialled { print, gateway, known, ends, name };
+        self.installation.handing().begin(dialled);
     }
 
     fn world(&self, tls: Option<EapTls>) -> ClientWorld {
@@ -443,10 +469,12 @@ impl Attempt {
 
     async fn end_session(&mut self) {
         *lock(&self.unit) = Weak::new();
+        self.installation.handing().no_more();
         if let Some(session) = self.session.take() {
             self.installation.passes_no_more(session.unit()).await;
             session.end().await;
         }
+        self.installation.handing().end().await;
         if let Some(protection) = self.protection.take() {
             protection.end().await;
         }

@@ -9,6 +9,7 @@ use adit_crypto::OsEntropy;
 use adit_ppp::wire::{Protocol, split_frame};
 use adit_ppp::{
     Answer, Ask, AskId, Event, Input, Link, LinkConfig, LinkParameters, Network, NetworkPlan, Output,
+    Restored,
 };
 use adit_ppp_kernel::{Channel, ChannelFlags, Compression, Family, LinkSpec};
 use tokio::task::JoinSet;
@@ -85,6 +86,40 @@ impl Driver {
         };
         driver.link.handle(clock::now(), &mut driver.entropy, Input::Up);
         driver
+    }
+
+    /// Goes on with a link that a process before has left, on its line and its unit.
+    pub(crate) fn go_on(
+        config: LinkConfig,
+        left: &[u8],
+        line: Line,
+        unit: Arc<Unit>,
+        world: Arc<dyn World>,
+    ) -> Option<(Self, Restored)> {
+        let (link, restored) = Link::restore(clock::now(), config, left)?;
+        let driver = Self {
+            link,
+            entropy: OsEntropy::new(),
+            world,
+            unit: Some(unit),
+            line,
+            answers: JoinSet::new(),
+            mtu: restored.mru,
+            parameters: Some(restored.link),
+            encrypted: restored.established.mppe.is_some(),
+            heard: true,
+            keys: None,
+            may_log_in: true,
+            leave: JoinSet::new(),
+            held: None,
+        };
+        Some((driver, restored))
+    }
+
+    /// What the next process goes on with. `None`: it can't from here.
+    pub(crate) fn snapshot(&self) -> Option<Vec<u8>> {
+        let idle = self.answers.is_empty() && self.leave.is_empty() && self.held.is_none();
+        self.link.snapshot().filter(|_| idle)
     }
 
     /// Whether anything has come from the peer.

@@ -12,7 +12,7 @@ use adit_profile::{Dns, Profile, Tunnel as Traffic};
 use nix::errno::Errno;
 use tokio::task::JoinHandle;
 
-use super::{About, Autoconfiguring, Carriage, Scripts, Told, Unit, carried};
+use super::{About, Autoconfiguring, Carriage, Handing, Scripts, Told, Unit, carried};
 use crate::blocking::blocking;
 use crate::client::{Ground, not_made, refused};
 use crate::daemon::Daemon;
@@ -25,21 +25,22 @@ use crate::registry::ConnectionId;
 
 /// The host's side of a connection.
 pub(super) struct Installation {
-    id: ConnectionId,
-    profile: Arc<Profile>,
-    daemon: Arc<Daemon>,
-    numbers: Numbers,
-    slot: tokio::sync::Mutex<Slot>,
+    pub(super) id: ConnectionId,
+    pub(super) profile: Arc<Profile>,
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) numbers: Numbers,
+    pub(super) slot: tokio::sync::Mutex<Slot>,
+    pub(super) handing: Arc<Handing>,
 }
 
 #[derive(Default)]
-struct Slot {
-    ground: Ground,
-    blocked: bool,
+pub(super) struct Slot {
+    pub(super) ground: Ground,
+    pub(super) blocked: bool,
     /// Undos of what stands while the tunnel does.
-    up: Vec<u64>,
+    pub(super) up: Vec<u64>,
     /// Changes that stand while the tunnel does: both families want some of them.
-    made: Vec<Change>,
+    pub(super) made: Vec<Change>,
     /// Networks that have been routed so far.
     routes: Vec<Prefix>,
     /// What stands while it is waited for a packet, and stays.
@@ -58,6 +59,13 @@ struct Slot {
     current: Option<Ipv4Addr>,
 }
 
+/// What a family wants of this host.
+pub(super) struct Wanted {
+    address: Prefix,
+    routes: Vec<Prefix>,
+    pub(super) changes: Vec<Change>,
+}
+
 struct Waiting {
     unit: Arc<Unit>,
     made: Vec<Change>,
@@ -73,7 +81,7 @@ impl Installation {
     ) -> Self {
         let (profile, daemon) = (Arc::clone(profile), Arc::clone(daemon));
         let slot = tokio::sync::Mutex::new(Slot { ground, ..Slot::default() });
-        Self { id, profile, numbers: daemon.numbers(), daemon, slot }
+        Self { id, profile, numbers: daemon.numbers(), daemon, slot, handing: Arc::default() }
     }
 
     pub(super) const fn id(&self) -> ConnectionId {
@@ -88,6 +96,11 @@ impl Installation {
         &self.daemon
     }
 
+    /// What keeps it for the next process.
+    pub(super) const fn handing(&self) -> &Arc<Handing> {
+        &self.handing
+    }
+
     fn carriage(&self) -> Carriage {
         Carriage::of(&self.profile)
     }
@@ -98,13 +111,17 @@ impl Installation {
         if slot.blocked || slot.ground.is_lent() {
             return Ok(());
         }
-        let gre = match self.carriage() {
-            Carriage::Pptp => v4_of(servers),
-            Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
-        };
-        slot.ground.block(&self.daemon, self.numbers, &self.profile, gre).await?;
+        slot.ground.block(&self.daemon, self.numbers, &self.profile, self.gre(servers)).await?;
         slot.blocked = self.profile.blocks();
         Ok(())
+    }
+
+    /// Servers to which GRE leaves.
+    pub(super) fn gre(&self, servers: &[IpAddr]) -> Vec<Ipv4Addr> {
+        match self.carriage() {
+            Carriage::Pptp => v4_of(servers),
+            Carriage::Sstp(_) | Carriage::L2tp => Vec::new(),
+        }
     }
 
     /// The tunnel's own packets go past it: GRE, which the kernel sends without our mark, needs rules for that.
@@ -296,35 +313,58 @@ impl Installation {
     /// Addresses, routes and rules of a family.
     pub(super) async fn install(&self, unit: &Unit, network: &Network) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
+        let mut wanted = self.wanted(&slot, unit, network).await?;
+        wanted.changes.retain(|change| !slot.made.contains(change));
+        let mut undos = Vec::new();
+        let made = self.make(&mut slot, &wanted.changes, &mut undos).await;
+        slot.up.extend(undos);
+        made?;
+        self.stands(&mut slot, unit, network, wanted).await
+    }
+
+    /// What a family wants: its address, routes and rules.
+    pub(super) async fn wanted(
+        &self,
+        slot: &Slot,
+        unit: &Unit,
+        network: &Network,
+    ) -> Result<Wanted, Failure> {
         let (address, routes) = match network {
             Network::V4(v4) => (Prefix::host(IpAddr::V4(v4.local)), self.routes_v4(v4)),
             Network::V6(v6) => (Prefix { address: link_local(v6), length: 64 }, self.routes_v6()),
         };
         let routes: Vec<Prefix> = routes.into_iter().filter(|r| !slot.routes.contains(r)).collect();
-        let mut wanted = Vec::new();
+        let mut changes = Vec::new();
         if address.address.is_ipv6() {
             // The server's router advertisements bring addresses, by `Autoconfiguring`, and nothing else: where packets go is
             // the profile's to say. The kernel would route what they call on-link.
             let key = format!("net/ipv6/conf/{}/accept_ra", unit.name());
-            wanted.push(Change::Setting { key, value: "0".into() });
+            changes.push(Change::Setting { key, value: "0".into() });
         }
-        wanted.push(Change::Address { link: unit.name().to_owned(), address });
+        changes.push(Change::Address { link: unit.name().to_owned(), address });
         // A link-local address is no source for what goes further.
         let source = match address.address {
             IpAddr::V4(a) => IpAddr::V4(a),
             IpAddr::V6(_) => IpAddr::from([0_u16; 8]),
         };
-        wanted.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
-        wanted.extend(self.segments(unit.name()).await?);
-        wanted.retain(|change| !slot.made.contains(change));
-        let mut undos = Vec::new();
-        let made = self.make(&mut slot, &wanted, &mut undos).await;
-        slot.up.extend(undos);
-        made?;
+        changes.extend(tunnel_routes(unit.name(), self.numbers.table(), &[source], &routes));
+        changes.extend(self.segments(unit.name()).await?);
+        Ok(Wanted { address, routes, changes })
+    }
+
+    /// It stands now.
+    pub(super) async fn stands(
+        &self,
+        slot: &mut Slot,
+        unit: &Unit,
+        network: &Network,
+        wanted: Wanted,
+    ) -> Result<(), Failure> {
+        let Wanted { address, routes, changes } = wanted;
         if let Network::V4(v4) = network {
             (slot.former, slot.current) = (Some(v4.local), Some(v4.local));
         }
-        slot.made.extend(wanted);
+        slot.made.extend(changes);
         slot.routes.extend(&routes);
         self.daemon.registry().update(self.id, |f| {
             unit.name().clone_into(&mut f.interface);
@@ -432,16 +472,12 @@ impl Installation {
     /// Takes the tunnel away; the block stays.
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
-        slot.routes.clear();
-        slot.current = None;
         if let Some(ahead) = slot.ahead.take() {
             // Nobody has asked for it. The kernel takes its time for this, too.
             let made = ahead.await;
             let _ = tokio::task::spawn_blocking(move || drop(made)).await;
         }
-        if let Some(addressing) = slot.addressing.take() {
-            addressing.end().await;
-        }
+        slot.forget_families().await;
         // What others of this connection have shown is not this one's to take back.
         let waiting = slot.waiting.as_ref().map_or(0, |waiting| waiting.made.len());
         let stood = slot.made.len() > waiting;
@@ -477,7 +513,18 @@ impl Installation {
     }
 }
 
-async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {
+impl Slot {
+    /// Nothing is up.
+    pub(super) async fn forget_families(&mut self) {
+        self.routes.clear();
+        self.current = None;
+        if let Some(addressing) = self.addressing.take() {
+            addressing.end().await;
+        }
+    }
+}
+
+pub(super) async fn undo_all(slot: &Slot, undos: Vec<u64>) -> Vec<String> {
     let Some(changes) = &slot.ground.changes else { return Vec::new() };
     let last_first: Vec<u64> = undos.into_iter().rev().collect();
     changes.undo_each(&last_first).await.iter().map(ToString::to_string).collect()

@@ -2,6 +2,7 @@
 //! (`pptp`, `sstp`); who answers its questions is a [`World`]: the client's profile ([`client`]), or the server's users and
 //! pools ([`server`]).
 
+mod adopt;
 mod carriage;
 mod certificates;
 pub(crate) mod client;
@@ -10,6 +11,7 @@ mod door;
 mod driver;
 mod fed;
 mod guest;
+mod handing;
 mod host;
 mod install;
 mod proof;
@@ -30,6 +32,7 @@ use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
 
 pub(crate) use carriage::Carriage;
 pub(crate) use driver::{Driver, Happened, Line};
+pub(crate) use handing::{Handing, Leaving};
 pub(crate) use host::{Autoconfiguring, Told};
 pub(crate) use router::Advertising;
 pub(crate) use scripts::{About, Scripts};
@@ -101,6 +104,14 @@ pub(crate) trait World: Send + Sync {
 
     /// Takes note of an event. Never blocks.
     fn event(&self, event: &Event);
+
+    /// Whether the next process can go on with the link: then it is to be told from where.
+    fn hands_on(&self) -> bool {
+        false
+    }
+
+    /// From here the next process goes on; `None`: it can't.
+    fn hand_on(&self, _leaving: Option<&Leaving<'_>>) {}
 }
 
 /// What a unit has carried.

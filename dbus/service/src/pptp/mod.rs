@@ -1,6 +1,7 @@
 //! PPTP: a control connection, its call's PPP link, and the kernel that carries both (RFC 2637). Who dials and who answers is
 //! common to what carries PPP (`ppp`).
 
+mod again;
 mod session;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use adit_pptp::Role;
 use tokio::net::TcpStream;
 
 use crate::ppp::{MPPE_HEADER, World, longest};
+pub(crate) use again::{Left, again};
 use session::{Session, Start};
 
 /// The path's headers in front of a packet inside: IPv4, GRE with sequence and acknowledgement, PPP's address, control and

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,22 @@ use std::time::Duration;
 use adit_core::{Failure, FailureCode, Instant, Step};
 use adit_ppp::LinkConfig;
 use adit_ppp_kernel::Channel;
+use adit_pptp::wire::whole;
 use adit_pptp::{Answer, Ask, CallNumber, Config, Control, Event, Input, Output, Role, Timing};
 use adit_pptp_kernel::{BoundCall, PptpSocket};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::clock;
-use crate::ppp::{self, Driver, Happened, Later, Line, Unit, World};
+use crate::ppp::{self, Driver, Happened, Later, Leaving, Line, Unit, World};
 
 /// So long nothing may come by GRE after the call is up.
 const NO_GRE: Duration = Duration::from_secs(8);
 /// Octets that a peer may leave unread.
 const MOST_UNSENT: usize = 16 * 1024;
+/// Octets that are heard at once: more than the longest message has.
+const MOST_HEARD: usize = 2048;
 /// So long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -43,8 +49,14 @@ pub(crate) struct Session {
     bound: Option<BoundCall>,
     ready: Option<(PptpSocket, Channel)>,
     driver: Option<Driver>,
+    /// The call's socket once more, for whoever keeps it for the next process.
+    socket: Option<OwnedFd>,
+    /// What the next process was told last.
+    told: Option<[Vec<u8>; 2]>,
     /// Octets of control messages that are still to be sent.
     unsent: Vec<u8>,
+    /// Octets that have been heard, and not yet been taken off the connection: who dies in between leaves them to the next process.
+    taken: usize,
     /// The TCP connection stands: what is closed is readable for ever, and would be read for ever.
     connected: bool,
     /// The control connection has said its last word.
@@ -57,14 +69,24 @@ pub(crate) struct Session {
 impl Session {
     /// Begins on a TCP connection that stands.
     pub(crate) fn new(start: Start) -> Self {
-        let config = Config {
-            role: start.role,
-            host_name: start.host_name.clone(),
-            calls: 1,
-            timing: Timing::default(),
-        };
-        let mut control = Control::new(config);
+        let mut control = Control::new(control_config(start.role, start.host_name.clone()));
         control.handle(clock::now(), Input::Connected);
+        Self::of(start, control)
+    }
+
+    /// Goes on with one that a process before has left.
+    pub(super) fn again(
+        start: Start,
+        control: Control,
+        call: CallNumber,
+        socket: OwnedFd,
+        driver: Driver,
+    ) -> Self {
+        let of = Self::of(start, control);
+        Self { call: Some(call), socket: Some(socket), driver: Some(driver), ..of }
+    }
+
+    const fn of(start: Start, control: Control) -> Self {
         Self {
             control,
             start,
@@ -72,7 +94,10 @@ impl Session {
             bound: None,
             ready: None,
             driver: None,
+            socket: None,
+            told: None,
             unsent: Vec::new(),
+            taken: 0,
             connected: true,
             closed: false,
             gre_until: None,
@@ -83,6 +108,7 @@ impl Session {
     async fn go_on(&mut self) -> Happened {
         loop {
             self.drain();
+            self.settle();
             if let Some(why) = self.over.take() {
                 return Happened::Closed(why);
             }
@@ -109,7 +135,61 @@ impl Session {
         }
     }
 
+    /// What has been heard is answered, and has been told to whoever goes on after this process, before it is taken off the
+    /// connection.
+    fn settle(&mut self) {
+        if self.connected {
+            // What is wrong with it is heard next.
+            let _ = write(&self.start.tcp, &mut self.unsent);
+        }
+        self.hand_on();
+        self.take_off();
+    }
+
+    fn take_off(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        let mut buffer = [0; MOST_HEARD];
+        if let Some(buffer) = buffer.get_mut(..taken).filter(|buffer| !buffer.is_empty()) {
+            let _ = recv(self.start.tcp.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT);
+        }
+    }
+
+    /// As it stands now, for the next process, where that is news.
+    fn hand_on(&mut self) {
+        if !self.start.world.hands_on() {
+            return;
+        }
+        let left = self.left();
+        if left == self.told {
+            return;
+        }
+        let files =
+            self.socket.as_ref().map(|socket| [("socket", socket.as_fd()), ("tcp", self.start.tcp.as_fd())]);
+        let unit = self.driver.as_ref().and_then(Driver::unit);
+        let leaving = match (&left, unit, &files) {
+            (Some([control, link]), Some(unit), Some(files)) => {
+                self.start.world.hand_on(Some(&Leaving { unit, files, snapshots: &[control, link] }));
+                true
+            }
+            _ => false,
+        };
+        if !leaving {
+            self.start.world.hand_on(None);
+        }
+        self.told = left.filter(|_| leaving);
+    }
+
+    /// The control connection, and the link. `None`: nobody could go on from here.
+    fn left(&self) -> Option<[Vec<u8>; 2]> {
+        let stands = self.connected && !self.closed && self.over.is_none() && self.unsent.is_empty();
+        let driver = self.driver.as_ref().filter(|_| stands)?;
+        Some([self.control.snapshot()?, driver.snapshot()?])
+    }
+
     fn hear(&mut self, input: Input) {
+        if let Input::Received(octets) = &input {
+            self.taken = octets.len();
+        }
         self.connected &= !matches!(input, Input::Disconnected(_));
         self.control.handle(clock::now(), input);
     }
@@ -185,6 +265,7 @@ impl Session {
         match made {
             Ok((socket, channel)) => {
                 let Start { link, mtu, world, .. } = &self.start;
+                self.socket = world.hands_on().then(|| socket.as_fd().try_clone_to_owned().ok()).flatten();
                 let world = Arc::clone(world);
                 let line = Line::Channel(Arc::new(channel), Box::new(socket));
                 self.driver = Some(Driver::start(link.clone(), line, *mtu, world));
@@ -198,11 +279,11 @@ impl Session {
     async fn take_leave(mut self) {
         // A peer that does not answer is not waited for longer.
         let _ = tokio::time::timeout(FAREWELL, self.farewell()).await;
-        let (bound, ready) = (self.bound.take(), self.ready.take());
+        let (bound, ready, socket) = (self.bound.take(), self.ready.take(), self.socket.take());
         if let Some(driver) = self.driver.take() {
             driver.dismantle().await;
         }
-        let _ = tokio::task::spawn_blocking(move || drop((bound, ready))).await;
+        let _ = tokio::task::spawn_blocking(move || drop((bound, ready, socket))).await;
     }
 
     async fn farewell(&mut self) {
@@ -230,6 +311,7 @@ impl Session {
                 () = clock::sleep_until(deadline) => Input::Wake,
             };
             self.hear(input);
+            self.take_off();
         }
     }
 }
@@ -246,6 +328,11 @@ impl ppp::Session for Session {
     fn end(self: Box<Self>) -> Later<()> {
         Box::pin(self.take_leave())
     }
+}
+
+/// One call at a time.
+pub(super) fn control_config(role: Role, host_name: String) -> Config {
+    Config { role, host_name, calls: 1, timing: Timing::default() }
 }
 
 fn connect(bound: BoundCall, remote: Ipv4Addr, peer: u16) -> Result<(PptpSocket, Channel), Failure> {
@@ -266,7 +353,7 @@ async fn exchange(tcp: &mut TcpStream, unsent: &mut Vec<u8>) -> Input {
                     return broken(&e);
                 }
             }
-            ready = tcp.readable() => match ready.and_then(|()| read(tcp)) {
+            ready = tcp.ready(Interest::READABLE) => match ready.and_then(|ready| read(tcp, ready.is_read_closed())) {
                 Ok(octets) if octets.is_empty() => return Input::Disconnected(None),
                 Ok(octets) => return Input::Received(octets),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -276,11 +363,18 @@ async fn exchange(tcp: &mut TcpStream, unsent: &mut Vec<u8>) -> Input {
     }
 }
 
-/// No more room than it takes: who waits has none at all.
-fn read(tcp: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut buffer = [0; 2048];
-    let length = tcp.try_read(&mut buffer)?;
-    Ok(buffer.get(..length).unwrap_or_default().to_vec())
+/// Whole messages that have come; they stay where they are until they have been heard. What has come in part waits for the rest, if
+/// that can come. None at all: the connection is closed. No more room than it takes: who waits has none.
+fn read(tcp: &TcpStream, closed: bool) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; MOST_HEARD];
+    tcp.try_io(Interest::READABLE, || {
+        let length = recv(tcp.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)?;
+        let come = buffer.get(..length).unwrap_or_default();
+        match come.get(..whole(come)).unwrap_or_default() {
+            [] if !come.is_empty() && !closed => Err(io::ErrorKind::WouldBlock.into()),
+            octets => Ok(octets.to_vec()),
+        }
+    })
 }
 
 /// As much as goes at once.
@@ -302,8 +396,6 @@ fn broken(error: &io::Error) -> Input {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use adit_ppp::{Addresses, Answer, Ask, Event, Mppe, Network, Timing};
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;

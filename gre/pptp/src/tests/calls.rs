@@ -3,8 +3,10 @@ use std::collections::VecDeque;
 
 use adit_core::{Failure, FailureCode, Instant, Step};
 
-use crate::wire::{Message, OutgoingCall, next};
-use crate::{Answer, Ask, CallNumber, Config, Control, Event, Input, Output, Role, Timing};
+use crate::wire::{Message, OutgoingCall, next, whole};
+use crate::{
+    Answer, Ask, CallNumber, Config, Control, Event, Input, Output, RestoredCall, Role, Timer, Timing,
+};
 
 struct End {
     control: Control,
@@ -19,7 +21,7 @@ struct End {
 
 impl End {
     fn new(role: Role, first_id: u16) -> Self {
-        let config = Config { role, host_name: "host".into(), calls: 1, timing: Timing::default() };
+        let config = config(role);
         let (asked, up, down, sent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let control = Control::new(config);
         Self { control, next_id: first_id, refuses: false, asked, up, down, closed: None, sent }
@@ -61,6 +63,10 @@ impl End {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn config(role: Role) -> Config {
+    Config { role, host_name: "host".into(), calls: 1, timing: Timing::default() }
 }
 
 struct Pair {
@@ -247,4 +253,80 @@ fn a_peer_that_talks_too_much_or_nonsense_is_closed() {
     assert_eq!(at, Instant::ZERO + Duration::from_secs(30));
     end.handle(at, Input::Wake);
     assert!(end.closed.is_some());
+}
+
+/// Another process goes on with it: the call, its IDs, and the echoes.
+#[test]
+fn a_connection_that_stands_goes_on_in_another_process() {
+    for role in [Role::Pns, Role::Pac] {
+        let mut pair = Pair::up();
+        pair.sleep(Duration::from_secs(90));
+        let (end, ids) = match role {
+            Role::Pns => (&mut pair.pns, (7, 9)),
+            Role::Pac => (&mut pair.pac, (9, 7)),
+        };
+        let left = end.control.snapshot().expect("it stands");
+        let (control, calls) =
+            Control::restore(pair.now, config(role), &left).expect("it can be gone on with");
+        let [RestoredCall { call, local, peer }] = calls.as_slice() else { panic!("{calls:?}") };
+        assert_eq!((*call, (*local, *peer)), (end.up[0].0, ids));
+        assert_eq!(control.deadline(), Some((pair.now, Timer::Echo)));
+        assert_eq!(control.snapshot(), Some(left));
+        end.control = control;
+        pair.sleep(Duration::from_secs(3600));
+        assert!(pair.pns.closed.is_none() && pair.pac.closed.is_none());
+        let to_pac = pair.pns.handle(pair.now, Input::Stop);
+        pair.exchange(Vec::new(), to_pac);
+        assert!(matches!(pair.pns.closed, Some(Ok(()))));
+        assert_eq!(pair.pac.code(), FailureCode::PeerClosed);
+    }
+}
+
+#[test]
+fn nothing_is_handed_on_that_is_set_up_or_torn() {
+    let mut end = End::new(Role::Pns, 7);
+    assert!(end.control.snapshot().is_none());
+    end.handle(Instant::ZERO, Input::Connected);
+    assert!(end.control.snapshot().is_none());
+    let mut pair = Pair::up();
+    let echo = Message::EchoRequest { identifier: 4 }.emit();
+    pair.pns.handle(pair.now, Input::Received(echo[..9].to_vec()));
+    assert!(pair.pns.control.snapshot().is_none());
+    pair.pns.handle(pair.now, Input::Received(echo[9..].to_vec()));
+    assert!(pair.pns.control.snapshot().is_some());
+    let call = pair.pns.up[0].0;
+    pair.pns.handle(pair.now, Input::Clear { call });
+    assert!(pair.pns.control.snapshot().is_none());
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_is_refused_or_means_something() {
+    let pair = Pair::up();
+    let left = pair.pns.control.snapshot().unwrap();
+    let restore = |bytes: &[u8]| Control::restore(Instant::ZERO, config(Role::Pns), bytes);
+    for length in 0..left.len() {
+        assert!(restore(&left[..length]).is_none(), "cut off after {length}");
+    }
+    assert!(restore(&[&left[..], &[0]].concat()).is_none());
+    assert!(restore(&[&left[..], &left[10..]].concat()).is_none(), "a call twice");
+    assert!(Control::restore(Instant::ZERO, config(Role::Pac), &left).is_none(), "the other end's");
+    for at in 0..left.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bytes = left.clone();
+            bytes[at] ^= flip;
+            if let Some((control, _)) = restore(&bytes) {
+                assert_eq!(control.snapshot(), Some(bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_come_in_part_is_left_where_it_is() {
+    let echo = Message::EchoRequest { identifier: 4 }.emit();
+    let two = [&echo[..], &echo[..]].concat();
+    for length in 0..two.len() {
+        assert_eq!(whole(&two[..length]), length / echo.len() * echo.len());
+    }
+    assert_eq!(whole(b"GET / HTTP/1.0\r\n\r\n"), 18);
 }

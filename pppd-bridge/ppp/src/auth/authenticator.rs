@@ -8,6 +8,7 @@ use super::claim::{Claim, Proof, Verdict};
 use super::{Question, Step, failure};
 use crate::api::EapStep;
 use crate::config::{AuthMethod, EapConfig, LinkConfig, Timing};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{ChapMessage, ChapProof, Code, Packet, PapMessage};
 
 /// How often a Challenge is sent.
@@ -81,6 +82,24 @@ impl Authenticator {
             refusal: None,
             state: State::Waiting,
         }
+    }
+
+    /// Whether the peer has got its verdict.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over { .. })
+    }
+
+    /// Of one that is over: what it says again.
+    pub(crate) fn save(&self, w: &mut Writer) {
+        let State::Over { identifier } = self.state else { return };
+        w.u8(identifier);
+        w.bytes(&self.last);
+    }
+
+    /// One that has let the peer in.
+    pub(crate) fn restore(method: AuthMethod, config: &LinkConfig, r: &mut Reader<'_>) -> Option<Self> {
+        let state = State::Over { identifier: r.u8()? };
+        Some(Self { state, last: r.bytes()?.to_vec(), ..Self::new(method, config) })
     }
 
     pub(crate) const fn deadline(&self) -> Option<Instant> {

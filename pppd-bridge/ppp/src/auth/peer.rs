@@ -89,6 +89,20 @@ impl Peer {
         }
     }
 
+    /// One that a process before has proven who we are by. The peer may challenge it again (RFC 1994 §4.1).
+    pub(crate) fn has_been_proven(method: AuthMethod, config: &LinkConfig, identifier: u8) -> Self {
+        Self { state: State::Proven, identifier, ..Self::new(method, config) }
+    }
+
+    /// Whether the peer believes us, and asks for nothing more.
+    pub(crate) const fn has_proven(&self) -> bool {
+        matches!(self.state, State::Proven)
+    }
+
+    pub(crate) const fn identifier(&self) -> u8 {
+        self.identifier
+    }
+
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

@@ -10,7 +10,8 @@ use super::{About, Link, Phase, network};
 use crate::api::{Ask, Authenticated, Compress, Keys, Output};
 use crate::config::{AuthMethod, Mppe, MppeWish};
 use crate::control::{Layer, Outcome};
-use crate::ncp::{MppeBits, asks_mppe};
+use crate::ncp::{Ccp, MppeBits, asks_mppe};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Options, Packet, Protocol, emit_packet, split_frame};
 
 /// So many times our request may have been answered more than once.
@@ -41,6 +42,40 @@ pub(super) struct Crypt {
     garbled: u8,
     /// A Reset-Request waits for its answer until then.
     pub(super) reset_until: Option<Instant>,
+}
+
+impl Crypt {
+    /// Whether it stands, where there is any, and nothing of it is being changed.
+    pub(super) const fn rests(&self, any: bool) -> bool {
+        let ready = matches!((self.transmit, self.receive), (Some((_, true)), Some((_, true))));
+        if any { self.stands && self.open && ready } else { !self.stands }
+    }
+
+    pub(super) fn save(&self, w: &mut Writer) {
+        w.flag(self.declined);
+        w.flag(self.refused);
+        w.u32(self.begun);
+        w.u8(self.garbled);
+        w.flag(self.reset_until.is_some());
+    }
+
+    /// With what CCP has agreed: the kernel has the keys.
+    pub(super) fn restore(ccp: Option<&Ccp>, now: Instant, r: &mut Reader<'_>) -> Option<Self> {
+        let bits = |bits: Option<MppeBits>| bits.map(|bits| (bits.0, true));
+        Some(Self {
+            transmit: bits(ccp.and_then(Ccp::transmit)),
+            receive: bits(ccp.and_then(Ccp::receive)),
+            open: ccp.is_some(),
+            stands: ccp.is_some(),
+            declined: r.flag()?,
+            refused: r.flag()?,
+            begun: r.u32()?,
+            garbled: r.u8()?,
+            // Its answer may have come meanwhile, and been lost: it is asked for again.
+            reset_until: r.flag()?.then_some(now).filter(|_| ccp.is_some()),
+            anew: 0,
+        })
+    }
 }
 
 impl Link {

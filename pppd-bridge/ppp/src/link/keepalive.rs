@@ -6,6 +6,7 @@ use super::{Link, Phase};
 use crate::api::Event;
 use crate::automaton;
 use crate::config::Timing;
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Packet, Protocol, emit_packet};
 
 #[derive(Default)]
@@ -28,6 +29,18 @@ impl Keepalive {
 
     pub(super) const fn end(&mut self) {
         self.next = None;
+    }
+
+    pub(super) fn save(&self, w: &mut Writer) {
+        w.u8(self.unanswered);
+        w.flag(self.refused);
+    }
+
+    /// The peer is asked at once whether it is there: one answer at least it may give.
+    pub(super) fn restore(now: Instant, timing: Timing, r: &mut Reader<'_>) -> Option<Self> {
+        let unanswered = r.u8()?.min(timing.echo_failures.saturating_sub(1));
+        let refused = r.flag()?;
+        Some(Self { next: (!timing.echo.is_zero() && !refused).then_some(now), unanswered, refused })
     }
 
     /// Whatever comes shows that the peer lives.

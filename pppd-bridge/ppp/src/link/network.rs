@@ -8,6 +8,7 @@ use crate::automaton;
 use crate::config::{Addresses, MppeWish};
 use crate::control::{Control, Layer, Outcome};
 use crate::ncp::{Ccp, Ipcp, Ipv6cp};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::Protocol;
 
 /// Both address families.
@@ -42,6 +43,24 @@ impl<T> Family<T> {
         matches!(self, Self::Up(_) | Self::Installing(_))
     }
 
+    const fn number(&self) -> u8 {
+        match self {
+            Self::Off | Self::Negotiating | Self::Installing(_) => 0,
+            Self::Up(_) => 1,
+            Self::Gone(_) => 2,
+        }
+    }
+
+    /// One that its protocol has agreed on this for, as it was left.
+    fn restore(number: u8, protocol: Option<bool>, agreed: Option<T>, name: &str) -> Option<Self> {
+        match (number, protocol) {
+            (0, None) => Some(Self::Off),
+            (1, Some(true)) => agreed.map(Self::Up),
+            (2, Some(_)) => Some(Self::Gone(not_agreed(name))),
+            _ => None,
+        }
+    }
+
     const fn up(&self) -> Option<&T> {
         match self {
             Self::Up(network) => Some(network),
@@ -54,6 +73,17 @@ impl Families {
     /// Whether packets of one pass, or are about to.
     pub(super) const fn stand(&self) -> bool {
         self.v4.stands() || self.v6.stands()
+    }
+
+    /// Whether all that will be up is, and was said to be.
+    pub(super) fn rest(&self, facts: &Established) -> bool {
+        let pending = self.v4.is_pending() || self.v6.is_pending();
+        !pending && self.until.is_none() && self.said.as_ref() == Some(facts)
+    }
+
+    pub(super) fn save(&self, w: &mut Writer) {
+        w.u8(self.v4.number());
+        w.u8(self.v6.number());
     }
 }
 
@@ -221,7 +251,20 @@ impl Link {
         }
     }
 
-    fn facts(&self) -> Established {
+    /// With what their protocols have agreed on. One is up at least.
+    pub(super) fn restore_families(&mut self, r: &mut Reader<'_>) -> Option<()> {
+        let agreed = self.ipcp.as_ref().and_then(|c| c.options.network());
+        let v4 = Family::restore(r.u8()?, self.ipcp.as_ref().map(Control::is_open), agreed, "IPv4")?;
+        let agreed = self.ipv6cp.as_ref().and_then(|c| c.options.identifiers());
+        let agreed = agreed.map(|(local, peer)| Ipv6Network { local, peer });
+        let v6 = Family::restore(r.u8()?, self.ipv6cp.as_ref().map(Control::is_open), agreed, "IPv6")?;
+        (v4.up().is_some() || v6.up().is_some()).then_some(())?;
+        self.families = Families { v4, v6, until: None, said: None };
+        self.families.said = Some(self.facts());
+        Some(())
+    }
+
+    pub(super) fn facts(&self) -> Established {
         let Families { v4, v6, .. } = &self.families;
         let mppe = self.ccp.as_ref().filter(|_| self.crypt.stands).and_then(|c| c.options.transmit());
         let mppe = mppe.and_then(|bits| Some((bits.strength()?, bits.stateless())));

@@ -6,6 +6,7 @@ use adit_core::Entropy;
 use crate::config::Mppe;
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, ConfigOption, Options, Protocol, emit_options};
 
 const MPPE: u8 = 18;
@@ -65,6 +66,23 @@ pub(crate) struct Ccp {
 impl Ccp {
     pub(crate) const fn new(mppe: Mppe) -> Self {
         Self { mppe, ours: None, peer: None, only_56: false }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.option(self.ours, |w, bits| w.u32(bits.0));
+        w.option(self.peer, |w, bits| w.u32(bits.0));
+    }
+
+    /// `None` also where this configuration would not have agreed to it.
+    pub(crate) fn restore(mppe: Mppe, r: &mut Reader<'_>) -> Option<Self> {
+        let mut ccp = Self::new(mppe);
+        let bits = |r: &mut Reader<'_>| {
+            let bits = MppeBits(r.u32()?);
+            (ccp.choose(bits.0) == Some(bits)).then_some(bits)
+        };
+        let (ours, peer) = (r.option(bits)?, r.option(bits)?);
+        (ccp.ours, ccp.peer) = (Some(ours?), Some(peer?));
+        Some(ccp)
     }
 
     /// What we receive by: our request.

@@ -7,6 +7,7 @@ use adit_core::Entropy;
 use crate::api::Ipv4Network;
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{ConfigOption, Options, Protocol, emit_options};
 
 const ADDRESS: u8 = 3;
@@ -32,6 +33,40 @@ pub(crate) enum Start {
 impl Ipcp {
     pub(crate) const fn new(start: Start) -> Self {
         Self { start, ours: None, servers: [None; 4], peer: None }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        match &self.start {
+            Start::FromPeer { wanted } => {
+                w.u8(0);
+                w.option(*wanted, Writer::v4);
+            }
+            Start::ForPeer { ours, peer, servers } => {
+                w.u8(1);
+                w.v4(*ours);
+                w.v4(*peer);
+                servers.iter().for_each(|server| w.option(*server, Writer::v4));
+            }
+        }
+        w.option(self.ours, Writer::v4);
+        self.servers.iter().for_each(|server| w.option(*server, Writer::v4));
+        w.option(self.peer, Writer::v4);
+    }
+
+    pub(crate) fn restore(r: &mut Reader<'_>) -> Option<Self> {
+        let four = |r: &mut Reader<'_>| -> Option<[Option<Ipv4Addr>; 4]> {
+            let mut all = [None; 4];
+            for one in &mut all {
+                *one = r.option(Reader::v4)?;
+            }
+            Some(all)
+        };
+        let start = match r.u8()? {
+            0 => Start::FromPeer { wanted: r.option(Reader::v4)? },
+            1 => Start::ForPeer { ours: r.v4()?, peer: r.v4()?, servers: four(r)? },
+            _ => return None,
+        };
+        Some(Self { start, ours: r.option(Reader::v4)?, servers: four(r)?, peer: r.option(Reader::v4)? })
     }
 
     /// What was agreed. `None`: no address for us.

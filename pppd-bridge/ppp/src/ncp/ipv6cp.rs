@@ -4,6 +4,7 @@ use adit_core::Entropy;
 
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
+use crate::snapshot::{Reader, Writer};
 use crate::wire::{ConfigOption, Options, Protocol, emit_options};
 
 const IDENTIFIER: u8 = 1;
@@ -18,6 +19,15 @@ pub(crate) struct Ipv6cp {
 impl Ipv6cp {
     pub(crate) const fn new() -> Self {
         Self { ours: None, peer: None }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer) {
+        w.option(self.ours, |w, identifier| w.raw(&identifier));
+        w.option(self.peer, |w, identifier| w.raw(&identifier));
+    }
+
+    pub(crate) fn restore(r: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { ours: r.option(Reader::fixed)?, peer: r.option(Reader::fixed)? })
     }
 
     /// Ours and the peer's, both not zero.

@@ -6,6 +6,7 @@ mod established;
 mod handshake;
 mod network;
 mod seeds;
+mod snapshot;
 mod units;
 
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ pub(super) struct End {
     pub(super) refuse_install: bool,
     pub(super) trust: bool,
     pub(super) held: Vec<AskId>,
+    /// What it has gone on with from the process before.
+    pub(super) goes_on: Option<SaId>,
 }
 
 impl End {
@@ -106,6 +109,7 @@ impl End {
             refuse_install: false,
             trust: true,
             held: Vec::new(),
+            goes_on: None,
         }
     }
 
@@ -198,7 +202,15 @@ impl End {
         self.events.iter().find_map(|(_, e)| if let Event::Closed(Err(f)) = e { Some(f) } else { None })
     }
 
+    /// Whether it has one that is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.established().is_some() && self.endpoint.established() == 1
+    }
+
     pub(super) fn sa(&self) -> SaId {
+        if let Some(sa) = self.goes_on {
+            return sa;
+        }
         self.events.iter().find(|(_, e)| matches!(e, Event::Established(_))).unwrap().0
     }
 }
@@ -269,6 +281,8 @@ pub(super) struct World {
     pub(super) ends: [End; 2],
     /// By the time of arrival: to which end, by which path there, what.
     flying: BTreeMap<(Instant, u64), (usize, Path, Vec<u8>)>,
+    /// How the first end has dialled.
+    pub(super) dialled: InitiatorConfig,
     sent: u64,
     pub(super) log: Vec<(usize, Path, Vec<u8>)>,
     pub(super) random: Random,
@@ -298,6 +312,7 @@ impl World {
             now: Instant::from_nanos(1_000_000_000),
             ends: [first, End::new(seed * 2 + 2, b, Some(defaults))],
             flying: BTreeMap::new(),
+            dialled: config(),
             sent: 0,
             log: Vec::new(),
             random: Random::new(seed ^ 0xabcd),
@@ -312,6 +327,7 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, config: InitiatorConfig) -> SaId {
+        self.dialled = config.clone();
         let sa = self.ends[0].endpoint.initiate(self.now, config);
         self.drain(0);
         sa

@@ -28,9 +28,9 @@ pub(crate) struct Child {
     pub(crate) suite: EspSuite,
     pub(crate) mode: ChildMode,
     /// Whom it was made to replace.
-    root: Option<ChildId>,
+    pub(super) root: Option<ChildId>,
     /// Whether we began its Quick Mode.
-    ours: bool,
+    pub(super) ours: bool,
     pub(crate) rekey_at: Option<Instant>,
     /// It is rekeyed when the new ISAKMP SA is there that is being made; by `rekey_at` in any case.
     pub(super) waits: bool,

@@ -13,7 +13,7 @@ use crate::state::{Cx, Datagram, Last};
 
 /// A question whether the peer lives.
 pub(crate) struct Dpd {
-    request: Request,
+    pub(super) request: Request,
 }
 
 impl Up {
@@ -162,9 +162,14 @@ impl Up {
             let failure = explain::lost(dpd.request.sent(), dpd.request.age(cx.now));
             return Fate::Over(Err(failure));
         }
-        if self.dpd_due().is_none_or(|at| at > cx.now) {
-            return Fate::On;
+        if self.dpd_due().is_some_and(|at| at <= cx.now) {
+            self.ask_whether_it_lives(cx);
         }
+        Fate::On
+    }
+
+    /// R-U-THERE (RFC 3706 §5.4), of ours.
+    pub(super) fn ask_whether_it_lives(&mut self, cx: &mut Cx<'_>) {
         let (path, timing) = (self.path, self.policy.timing);
         if let Some(isakmp) = self.isakmp.last_mut() {
             isakmp.dpd_sent = isakmp.dpd_sent.wrapping_add(1);
@@ -176,7 +181,6 @@ impl Up {
                 self.dpd = Some(Dpd { request });
             }
         }
-        Fate::On
     }
 
     pub(super) fn dpd_deadline(&self) -> Option<(Instant, Timer)> {
@@ -186,11 +190,15 @@ impl Up {
         }
     }
 
+    /// Whether the peer answers questions of that kind, and is to be asked.
+    pub(super) fn can_be_asked(&self) -> bool {
+        self.peer().dpd && !self.policy.timing.dead_peer.is_zero()
+    }
+
     /// When to ask, if nothing comes before.
     fn dpd_due(&self) -> Option<Instant> {
-        let wait = self.policy.timing.dead_peer;
         // [3706:5-1]
-        (self.peer().dpd && !wait.is_zero()).then(|| self.heard + wait)
+        self.can_be_asked().then(|| self.heard + self.policy.timing.dead_peer)
     }
 }
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
 use adit_core::Instant;
+use adit_core::snapshot::{Reader, Writer};
 use adit_isakmp::v1::Payload;
 
 use crate::channel::Channel;
@@ -71,10 +72,20 @@ impl Isakmp {
     /// An Informational of ours. Its Message ID is used then: in IKEv1 both directions have the same keys, and what we said
     /// must not be believed when somebody sends it back.
     pub(crate) fn inform(&mut self, cx: &mut Cx<'_>, payload: Payload) -> Option<Vec<Vec<u8>>> {
-        let id = cx.message_id();
+        let id = self.message_id(cx);
         // [2409:5.5-6]
         self.informational.add(id);
         self.channel.seal_informational(cx, id, payload).ok()
+    }
+
+    /// A Message ID that nobody has used under it: with a used one, an IV would be.
+    pub(crate) fn message_id(&self, cx: &mut Cx<'_>) -> u32 {
+        loop {
+            let id = cx.message_id();
+            if !self.informational.has(id) && !self.quick.has(id) {
+                return id;
+            }
+        }
     }
 
     /// Whether it goes before its life is over.
@@ -82,9 +93,48 @@ impl Isakmp {
         self.dies_at != self.life_ends
     }
 
+    /// Our cookie alone.
+    pub(crate) const fn our_cookie(&self) -> u64 {
+        if self.ours { self.cookies().0 } else { self.cookies().1 }
+    }
+
     /// Our cookie and the peer's, in the order of the header.
     pub(crate) const fn cookies(&self) -> (u64, u64) {
         self.channel.cookies
+    }
+}
+
+impl Isakmp {
+    pub(super) fn save(&self, w: &mut Writer) {
+        self.channel.save(w);
+        [&self.last, &self.asked].into_iter().for_each(|last| last.save(w));
+        [&self.quick, &self.informational]
+            .into_iter()
+            .for_each(|seen| w.list(&seen.order, |w, id| w.u32(*id)));
+        w.flag(self.ours);
+        w.instant(self.since);
+        [self.rekey_at, self.dies_at, self.life_ends, self.old_at].into_iter().for_each(|at| w.due(at));
+        w.u32(self.dpd_sent);
+        w.option(self.dpd_seen, Writer::u32);
+    }
+
+    pub(super) fn read(cx: &Cx<'_>, r: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            channel: Channel::read(cx, r)?,
+            last: Last::read(r)?,
+            asked: Last::read(r)?,
+            quick: Seen::of(MOST_QUICK, r.list(Reader::u32)?)?,
+            informational: Seen::of(MOST_INFORMATIONAL, r.list(Reader::u32)?)?,
+            ours: r.flag()?,
+            since: r.instant()?,
+            rekey_at: r.due()?,
+            waits: false,
+            dies_at: r.due()?,
+            life_ends: r.due()?,
+            old_at: r.due()?,
+            dpd_sent: r.u32()?,
+            dpd_seen: r.option(Reader::u32)?,
+        })
     }
 }
 
@@ -107,6 +157,12 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) const fn new(most: usize) -> Self {
         Self { most, order: VecDeque::new(), all: BTreeSet::new() }
+    }
+
+    /// Those that had been used when they were left, oldest first.
+    fn of(most: usize, ids: Vec<u32>) -> Option<Self> {
+        let all: BTreeSet<u32> = ids.iter().copied().collect();
+        (all.len() == ids.len() && all.len() <= most).then(|| Self { most, order: ids.into(), all })
     }
 
     /// Whether it has been used.

@@ -6,6 +6,7 @@ mod informational;
 mod isakmp;
 mod ours;
 mod outbound;
+mod snapshot;
 mod theirs;
 
 use std::collections::VecDeque;

@@ -246,7 +246,7 @@ impl Up {
             return self.quick_failed(cx, replaces, explain::life_over());
         };
         quick.offered = offered;
-        quick.message_id = cx.message_id();
+        quick.message_id = isakmp.message_id(cx);
         // It is ours: what comes back as a first message of this ID is no peer's.
         isakmp.quick.add(quick.message_id);
         quick.iv = isakmp.channel.first_iv(cx, quick.message_id);

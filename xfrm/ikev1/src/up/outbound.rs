@@ -4,7 +4,10 @@
 
 use core::time::Duration;
 
+use adit_core::snapshot::{Reader, Writer};
 use adit_core::{Failure, Instant, TrafficSelector};
+
+use adit_isakmp::{EspSuite, Integrity};
 
 use super::child::Child;
 use super::{Fate, Up};
@@ -62,6 +65,42 @@ impl Sending {
             }
             other => other,
         };
+    }
+}
+
+impl Sending {
+    pub(super) fn save(&self, w: &mut Writer) {
+        let keys = |w: &mut Writer, keys: &EspKeys| {
+            w.bytes(keys.encryption.expose());
+            w.bytes(keys.integrity.expose());
+        };
+        match self {
+            Self::Yes | Self::Asked { .. } => w.u8(0),
+            Self::Later { keys: of, at } => {
+                w.u8(1);
+                keys(w, of);
+                w.instant(*at);
+            }
+            Self::Held(of) => {
+                w.u8(2);
+                keys(w, of);
+            }
+        }
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>, suite: &EspSuite) -> Option<Self> {
+        let keys = |r: &mut Reader<'_>| {
+            let keys = EspKeys { encryption: r.secret()?, integrity: r.secret()? };
+            let integrity = suite.integrity.map_or(0, Integrity::key_len);
+            let whole = (keys.encryption.len(), keys.integrity.len());
+            (whole == (suite.encryption.key_material_len(), integrity)).then_some(keys)
+        };
+        Some(match r.u8()? {
+            0 => Self::Yes,
+            1 => Self::Later { keys: keys(r)?, at: r.instant()? },
+            2 => Self::Held(keys(r)?),
+            _ => return None,
+        })
     }
 }
 

@@ -67,7 +67,7 @@ impl Channel {
         w.path(self.path);
         let Nat { local, remote, forced, supported, seen } = self.nat;
         [local, remote, forced, supported].into_iter().for_each(|flag| w.flag(flag));
-        w.option(seen, |w, seen| w.array(&seen));
+        w.option(seen, |w, seen| w.fixed(&seen));
         w.instant(self.heard);
         w.option(self.limit, Writer::u16);
         w.bytes(self.keys.expose());
@@ -78,7 +78,7 @@ impl Channel {
         let role = if r.flag()? { Role::Initiator } else { Role::Responder };
         let (spi_i, spi_r, path) = (r.u64()?, r.u64()?, r.path()?);
         let [local, remote, forced, supported] = [r.flag()?, r.flag()?, r.flag()?, r.flag()?];
-        let nat = Nat { local, remote, forced, supported, seen: r.option(Reader::array)? };
+        let nat = Nat { local, remote, forced, supported, seen: r.option(Reader::fixed)? };
         let (heard, limit) = (r.instant()?, r.option(Reader::u16)?);
         let (keys, counter) = (r.secret()?, r.u64()?);
         let integrity = suite.integrity.map_or(0, Integrity::key_len);

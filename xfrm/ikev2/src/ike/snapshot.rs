@@ -16,7 +16,7 @@ use crate::fragments::Datagrams;
 use crate::linger::Answered;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::snapshot::{Reader, VERSION, Writer};
+use crate::snapshot::{MOST, Read, Reader, VERSION, Write, Writer};
 use crate::state::{Cx, Next};
 use crate::task::mobike::Mobike;
 use crate::task::{Running, Task};
@@ -34,7 +34,7 @@ impl Ike {
         if !self.can_be_left() {
             return None;
         }
-        let mut w = Writer::new();
+        let mut w = Writer::new(MOST);
         w.u8(VERSION);
         w.flag(self.dialled);
         w.identity(&self.policy.local_id);

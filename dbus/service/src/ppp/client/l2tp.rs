@@ -1,17 +1,21 @@
 //! An L2TP tunnel that is dialled, and what protects it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use adit_core::{Failure, FailureCode, Secret, Step};
-use adit_ppp::LinkConfig;
-use adit_profile::{Ipsec, L2tpRule, ServerName};
+use adit_core::{Failure, FailureCode, Path, Secret, Step};
+use adit_ppp::{LinkConfig, Restored};
+use adit_ppp_kernel::{Standing, Unit};
+use adit_profile::{Ipsec, L2tpRule, ServerName, TunnelKind};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
 
 use super::Attempt;
 use super::proof::Proof;
 use crate::client::{LogIn, hint_at_legacy};
-use crate::l2tp::{self, Protection};
+use crate::handover::{FoundLink, LinkTold, unit_part};
+use crate::l2tp::{self, Parts, Protection};
 use crate::ppp::{Session, World};
 use crate::suites::Outside;
 
@@ -59,13 +63,12 @@ impl Attempt {
             }
             registry.progress(id, step.as_str(), text);
         };
-        let numbers = self.daemon.numbers();
         let certificates = proof.of_ipsec(&self.profile)?;
         let named = (&self.profile, gateway);
         let made = Protection::new((&self.daemon, self.id), named, certificates, (source, server)).await?;
         // Whoever stops it here ends it too.
         let protection = self.protection.insert(made);
-        let raised = protection.raise(numbers, progress).await;
+        let raised = protection.raise(progress).await;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
         self.login.iter().for_each(|login| login.agreed(&up.ike));
         self.progress(Step::Child, &format!("{}: {} with {}, {}", up.by, up.ike, up.remote_id, up.auth));
@@ -73,6 +76,60 @@ impl Attempt {
         let shown = up.shown();
         self.daemon.registry().update(self.id, |f| f.encapsulated = up.encapsulated);
         Ok(Tunnel { rule, secret, socket: Some(socket), shown, mtu })
+    }
+
+    /// Goes on with the IPsec that a process before has put around what it left; what that is, for people.
+    ///
+    /// # Errors
+    /// Nobody can.
+    pub(super) async fn protect_again(
+        &mut self,
+        told: &LinkTold,
+        snapshot: &[u8],
+    ) -> Result<Outside, Failure> {
+        let parts = Parts::of(snapshot).ok_or_else(refused)?;
+        let Some(around) = parts.protection else { return Ok(Outside::L2tp) };
+        let gateway: ServerName = told.gateway.parse().map_err(|_| refused())?;
+        let path = Path { local: told.local, remote: told.remote };
+        let named = (&self.profile, &gateway);
+        let (protection, up) = l2tp::protect_again((&self.daemon, self.id), named, path, around).await?;
+        // Whoever stops it here ends it too.
+        self.protection = Some(protection);
+        self.daemon.registry().update(self.id, |f| f.encapsulated = up.encapsulated);
+        Ok(up.shown())
+    }
+
+    /// Nobody goes on with what a process before has left: nothing is around it any more.
+    pub(super) async fn forget_protection(&self, found: &FoundLink) {
+        let around = Parts::of(&found.snapshot).and_then(|parts| parts.protection);
+        if let Some((reqids, _)) = around.filter(|_| self.profile.kind == TunnelKind::L2tp) {
+            let path = Path { local: found.told.local, remote: found.told.remote };
+            l2tp::forget(&self.daemon, path, reqids).await;
+        }
+    }
+
+    /// Goes on with a tunnel that a process before has left: its session, and what is known of its link.
+    ///
+    /// # Errors
+    /// Nobody can.
+    pub(super) async fn call_again(
+        &mut self,
+        (told, snapshot): (&LinkTold, &[u8]),
+        mut files: BTreeMap<String, OwnedFd>,
+        (link, world): (LinkConfig, Arc<dyn World>),
+    ) -> Result<(Box<dyn Session>, Restored), Failure> {
+        let rule = self.profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.clone()).ok_or_else(refused)?;
+        let secret = l2tp::secret(self.daemon.files(), &rule)?;
+        let parts = Parts::of(snapshot).ok_or_else(refused)?;
+        let mut file = |part: &str| files.remove(part).ok_or_else(refused);
+        let standing = Standing { name: &told.link, index: told.index, number: told.number };
+        let unit = Unit::adopt(file(&unit_part(told.index))?, &standing)?;
+        let [udp, session] = Parts::sockets();
+        let sockets = [file(udp)?, file(session)?];
+        let path = Path { local: told.local, remote: told.remote };
+        let around = self.protection.take();
+        let made = l2tp::again(path, (&rule, secret), (&parts, sockets), around, (link, unit, world)).await;
+        made.map(|(session, restored)| (Box::new(session) as Box<dyn Session>, restored))
     }
 
     /// Dials it: the session that comes, and its own end.
@@ -88,4 +145,9 @@ impl Attempt {
         let (session, local) = l2tp::dial(ends, (&rule, secret), outside, mtu, link, world)?;
         Ok((Box::new(session), local))
     }
+}
+
+fn refused() -> Failure {
+    let text = "what was handed over is none of a tunnel's of L2TP";
+    Failure::new(FailureCode::PeerLost, Step::Established, text)
 }

@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::eap_tls::{EapTls, failed};
 use crate::host::LINK_GROUP;
 use crate::ppp::install::Installation;
-use crate::ppp::{Carriage, Later, Unit, UnitPlan, World};
+use crate::ppp::{Carriage, Later, Leaving, Unit, UnitPlan, World};
 use crate::registry::ConnectionId;
 use crate::suites::{self, Outside};
 
@@ -113,6 +113,15 @@ impl World for ClientWorld {
 
     fn passes(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<()> {
         Box::pin(async move { self.installation.passes(&unit, &network).await })
+    }
+
+    fn hands_on(&self) -> bool {
+        self.installation.handing().hands_on()
+    }
+
+    fn hand_on(&self, leaving: Option<&Leaving<'_>>) {
+        let facts = self.daemon.registry().get(self.id);
+        self.installation.handing().hand_on(self.installation.numbers.if_id, facts.as_ref(), leaving);
     }
 
     fn event(&self, event: &Event) {
