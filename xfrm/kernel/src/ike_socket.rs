@@ -130,7 +130,7 @@ impl IkeSocket {
     ///
     /// # Errors
     /// It is another, or the system call's.
-    pub fn adopt(fd: OwnedFd, path: &Path) -> io::Result<Self> {
+    pub fn adopt_connected(fd: OwnedFd, path: &Path) -> io::Result<Self> {
         let no = || io::Error::new(io::ErrorKind::InvalidData, "it is another socket");
         let ends = (
             to_std(&getsockname::<SockaddrStorage>(fd.as_raw_fd())?),

@@ -141,7 +141,7 @@ fn adopted(
     leaves: &Arc<Leaves>,
 ) -> Result<(Engine, tokio::sync::mpsc::Receiver<Link>), Failure> {
     let no = |text: &str| Failure::new(FailureCode::PeerLost, Step::Call, text.to_owned());
-    let socket = IkeSocket::adopt(udp, &path).map_err(|e| no_socket(path.local, &e))?;
+    let socket = IkeSocket::adopt_connected(udp, &path).map_err(|e| no_socket(path.local, &e))?;
     let mut endpoint = Endpoint::new(config(None));
     let rules = Rules { secret, hide: rule.hide, takes: Takes::default(), sessions: 1 };
     let restored = endpoint.restore(clock::now(), &mut OsEntropy::new(), tunnel, &rules);
