@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use adit_core::Instant;
 use zeroize::Zeroizing;
 
 use super::sa::{Current, Waits};
@@ -121,17 +122,9 @@ impl Ike {
         let lease = r.lease()?;
         let without_pfs = r.flag()?;
         let [rekey_at, expires_at, reauthenticate_at] = [r.due()?, r.due()?, r.due()?];
-        let mobike = r.option(|r| {
-            let (peers, ours) = (r.list(Reader::address)?, r.list(Reader::address)?);
-            Some(Box::new(Mobike::of(peers, ours)))
-        })?;
+        let mobike = r.option(|r| Some(Mobike::of(r.list(Reader::address)?, r.list(Reader::address)?)))?;
         let ask_at = cx.soon();
-        let resumption = r.option(|r| {
-            let resumption = Resumption::new(r.identification()?, r.identification()?, r.flag()?);
-            let given = r.flag()?;
-            // The ticket itself is not handed on: another one is asked for.
-            Some(Box::new(Resumption { given, ask_at: given.then_some(ask_at), ..resumption }))
-        })?;
+        let resumption = r.option(|r| Resumption::read(r, ask_at).map(Box::new))?;
         r.finish()?;
         if children.is_empty() || sa.our_spi() == 0 || sa.channel.peer_spi() == 0 {
             return None;
@@ -157,7 +150,7 @@ impl Ike {
             takes_over: false,
             pending: None,
             moved: cx.now,
-            mobike,
+            mobike: mobike.map(Box::new),
             resumption,
             put_off: None,
             sent: cx.now,
@@ -165,6 +158,15 @@ impl Ike {
             childless: None,
         });
         Some(Left { ike, request })
+    }
+}
+
+impl Resumption {
+    /// The ticket itself is not handed on: another one is asked for then, if there was one.
+    fn read(r: &mut Reader<'_>, ask_at: Instant) -> Option<Self> {
+        let resumption = Self::new(r.identification()?, r.identification()?, r.flag()?);
+        let given = r.flag()?;
+        Some(Self { given, ask_at: given.then_some(ask_at), ..resumption })
     }
 }
 
