@@ -7,8 +7,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Identity, Instant, Path, Prefix, Secret, TrafficSelector, Transmit};
 use adit_ikev2::Endpoint;
 use adit_ikev2::api::{
-    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, GoesOnBy, InitiatorConfig, Input, Lease, LocalAuth, Output, PpkUse,
-    RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
+    Answer, Ask, ChildMode, Event, FRAGMENT_SIZE, GoesOnBy, InitiatorConfig, Input, Lease, LocalAuth, Output,
+    PpkUse, RemoteAuth, ResponderConfig, ResponderDefaults, SaId, Timing, Uniqueness,
 };
 use adit_isakmp::crypto::{CryptoError, CryptoProvider, KeyExchange, SkCipher};
 use adit_isakmp::{Encryption, HEADER_LEN, HeaderView, Integrity, KeMethod, Prf};
@@ -219,9 +219,7 @@ pub fn left() -> [Vec<u8>; 2] {
 /// What is handed over is refused, or gone on with: then it means the same when it is handed on once more, and it ends by itself
 /// when all is silent.
 pub fn snapshot(data: &[u8]) {
-    snapshot_of(data, |end, data| {
-        end.endpoint.restore(Instant::ZERO, data, GoesOnBy::Initiator(&dialled()))
-    });
+    snapshot_of(data, |end, data| end.endpoint.restore(Instant::ZERO, data, GoesOnBy::Initiator(&dialled())));
     snapshot_of(data, |end, data| {
         end.endpoint.restore(Instant::ZERO, data, GoesOnBy::Responder(Box::new(connection())))
     });
