@@ -7,8 +7,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Instant, Path, Secret};
 use adit_l2tp::wire::{Avp, Control, Message, Start, reveal};
 use adit_l2tp::{
-    Answer, Association, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Takes, Timing,
-    TunnelNumber,
+    Answer, Association, Call, Config, Dial, Endpoint, Event, Input, Limits, Listen, Output, Rules, Takes,
+    Timing, TunnelNumber,
 };
 
 struct Zero;
@@ -133,15 +133,8 @@ fn left() -> Vec<u8> {
     let config = Config { host_name: "a".into(), listen: None, window: 4, timing: Timing::default() };
     let (mut endpoint, mut tunnels) = (Endpoint::new(config), Vec::new());
     let takes = Takes { incoming: true, outgoing: true };
-    let dial = Dial {
-        path,
-        secret: None,
-        hide: false,
-        only: false,
-        call: Some(Call::Incoming),
-        takes,
-        sessions: 3,
-    };
+    let dial =
+        Dial { path, secret: None, hide: false, only: false, call: Some(Call::Incoming), takes, sessions: 3 };
     endpoint.dial(Instant::ZERO, &mut Zero, dial);
     let start = Start {
         version: (1, 0),
@@ -157,9 +150,7 @@ fn left() -> Vec<u8> {
         tie_breaker: None,
     };
     // All of our own IDs are 0x0707 here.
-    for (ns, session, message) in
-        [(0, 0, Message::Sccrp(start)), (1, 0x0707, Message::Icrp { session: 6 })]
-    {
+    for (ns, session, message) in [(0, 0, Message::Sccrp(start)), (1, 0x0707, Message::Icrp { session: 6 })] {
         let body = Avp::emit_all(&message.avps());
         let octets = Control { tunnel: 0x0707, session, ns, nr: ns + 1, body: &body }.emit();
         let association = Association::default();

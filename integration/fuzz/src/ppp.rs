@@ -187,7 +187,8 @@ fn left() -> [Vec<u8>; 2] {
                     Output::Event(_) => {}
                     Output::Ask { id, ask } => {
                         let plan = matches!(ask, Ask::Network { .. }) && end == 0;
-                        let answer = if plan { Answer::Network(Ok(NetworkPlan::default())) } else { answer(ask) };
+                        let answer =
+                            if plan { Answer::Network(Ok(NetworkPlan::default())) } else { answer(ask) };
                         link.handle(Instant::ZERO, &mut dice, Input::Answer { id, answer });
                     }
                 }
@@ -330,7 +331,15 @@ pub fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("ppp_router", "information-request", vec![11, 1, 2, 3, 0, 1, 0, 3, 7, 7, 7, 0, 6, 0, 2, 0, 23]),
         ("pptp_message", "echo", start.clone()),
         ("pptp_control", "echo", [&[1][..], &start].concat()),
-        ("pptp_snapshot", "pns", [&[1, 0][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 7, 0, 9]].concat()),
-        ("pptp_snapshot", "pac", [&[1, 1][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 9, 0, 7]].concat()),
+        (
+            "pptp_snapshot",
+            "pns",
+            [&[1, 0][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 7, 0, 9]].concat(),
+        ),
+        (
+            "pptp_snapshot",
+            "pac",
+            [&[1, 1][..], &9_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[0, 9, 0, 7]].concat(),
+        ),
     ]
 }
