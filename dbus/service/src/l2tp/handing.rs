@@ -4,7 +4,6 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use adit_xfrm_kernel::OUR_REQIDS;
 use zeroize::Zeroizing;
 
 use crate::esp::Numbers;
@@ -67,12 +66,7 @@ impl<'a> Parts<'a> {
 /// The numbers of what is around a tunnel that a process before has left: nothing else has them.
 pub(crate) fn numbers_of(snapshot: &[u8]) -> Vec<Numbers> {
     let reqids = Parts::of(snapshot).and_then(|parts| parts.protection).map(|(reqids, _)| reqids);
-    reqids.into_iter().flat_map(|reqids| [reqids.trap, reqids.sas]).filter_map(numbers).collect()
-}
-
-/// Those with this reqid.
-pub(super) fn numbers(reqid: u32) -> Option<Numbers> {
-    OUR_REQIDS.contains(&reqid).then(|| Numbers::nth(reqid.saturating_sub(*OUR_REQIDS.start())))
+    reqids.into_iter().flat_map(|reqids| [reqids.trap, reqids.sas]).filter_map(Numbers::of_reqid).collect()
 }
 
 /// What leaves of one tunnel.

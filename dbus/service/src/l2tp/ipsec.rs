@@ -30,7 +30,6 @@ use crate::suites;
 
 use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
-use super::handing::numbers;
 use super::{Leaves, Reqids, by_ikev2, no_socket};
 
 /// UDP (RFC 768).
@@ -301,7 +300,7 @@ pub(crate) async fn protect_again(
     let sad = daemon.sad().clone();
     let text = "what was handed over has no numbers of ours";
     let no = || Failure::new(FailureCode::Internal, Step::Kernel, text);
-    let [of_trap, of_sas] = [reqids.trap, reqids.sas].map(numbers);
+    let [of_trap, of_sas] = [reqids.trap, reqids.sas].map(Numbers::of_reqid);
     let (of_trap, of_sas) = (of_trap.ok_or_else(no)?, of_sas.ok_or_else(no)?);
     sad.trap_again(&guard(path, reqids.trap))?;
     let (told, events) = mpsc::unbounded_channel();

@@ -91,15 +91,17 @@ impl Attempt {
         }
         *lock(&self.unit) = unit.as_ref().map_or_else(Weak::new, Arc::downgrade);
         world.event(&Event::Authenticated(restored.authenticated));
-        self.goes_on(&*world, restored.established, told.since).await;
+        self.goes_on(&*world, restored.established, told.since);
         Ok(())
     }
 
     /// It stands, as people see it.
-    async fn goes_on(&self, world: &dyn World, up: Established, since: u64) {
+    fn goes_on(&self, world: &dyn World, up: Established, since: u64) {
         world.event(&Event::Established(Box::new(up)));
         self.show_ends();
-        self.daemon.names().settle(self.id, &self.profile).await;
+        // The link is not driven meanwhile: a resolver that is slow to answer is not waited for.
+        let (id, daemon, profile) = (self.id, Arc::clone(&self.daemon), Arc::clone(&self.profile));
+        tokio::spawn(async move { daemon.names().settle(id, &profile).await });
         self.progress(Step::Established, "goes on from before this daemon started");
         self.state(State::Connected, "handed-over");
         self.daemon.registry().update(self.id, |facts| facts.since = since);
