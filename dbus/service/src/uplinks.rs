@@ -361,7 +361,8 @@ mod tests {
     async fn what_a_process_before_has_changed_stands_where_it_is_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let host = Arc::new(RecordingHost::new());
-        let open = || Ok(Changes::new(Arc::clone(&host) as _, Journal::open(folder.path(), UPLINKS).unwrap()));
+        let open =
+            || Ok(Changes::new(Arc::clone(&host) as _, Journal::open(folder.path(), UPLINKS).unwrap()));
         let before = Uplinks::new(Arc::clone(&host) as _);
         before.follow(open).await.unwrap();
         let stale = route(600, 9);
