@@ -62,6 +62,25 @@ struct Slot {
     state: Option<State>,
 }
 
+impl Slot {
+    /// Of a connection that begins.
+    const fn new(sa: SaId) -> Self {
+        Self {
+            sa,
+            first: None,
+            heir_of: None,
+            cookies: Vec::new(),
+            first_contact: false,
+            deadline: None,
+            peer: None,
+            dialled: None,
+            fragments: None,
+            touched: true,
+            state: None,
+        }
+    }
+}
+
 impl Endpoint {
     /// One without any connection. With `responder`, peers may dial.
     #[must_use]
@@ -238,19 +257,7 @@ impl Endpoint {
         let entry = self.slots.vacant_entry();
         let key = entry.key();
         let sa = heir_of.unwrap_or(SaId(self.shared.fresh_id(key)));
-        entry.insert(Slot {
-            sa,
-            first,
-            heir_of,
-            cookies: Vec::new(),
-            first_contact: false,
-            deadline: None,
-            peer: None,
-            dialled: None,
-            fragments: None,
-            touched: true,
-            state: None,
-        });
+        entry.insert(Slot { first, heir_of, ..Slot::new(sa) });
         if let Some(of) = heir_of {
             self.heirs.insert((of, key));
         }

@@ -42,19 +42,7 @@ impl Endpoint {
         if cookies.iter().any(|cookie| self.cookies.contains_key(cookie)) {
             return None;
         }
-        self.slots.insert(Slot {
-            sa,
-            first: None,
-            heir_of: None,
-            cookies: Vec::new(),
-            first_contact: false,
-            deadline: None,
-            peer: None,
-            dialled: None,
-            fragments: None,
-            touched: true,
-            state: None,
-        });
+        self.slots.insert(Slot::new(sa));
         for cookie in cookies {
             self.names(cookie, key);
         }
