@@ -5,7 +5,6 @@ mod links;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use adit_core::Failure;
 use adit_ikev2::api::SaId;
@@ -14,7 +13,7 @@ use tracing::{info, warn};
 use super::{Daemon, lock};
 use crate::client::{self, ClientHandle, Dial, journal_of, may_be_handed_on, may_roam};
 use crate::esp::Numbers;
-use crate::handover::{CLIENTS, Found};
+use crate::handover::{CLIENTS, Found, settled};
 use crate::host::{Kept, reconcile};
 use crate::l2tp::numbers_of;
 use crate::registry::{ConnectionId, Facts, Role};
@@ -24,10 +23,6 @@ use crate::uplinks::UPLINKS;
 /// The journal of the server.
 const SERVER: &str = "server";
 
-/// A connection on which SAs are being made gets so long before it is dialled anew by the next process.
-const SETTLES_IN: Duration = Duration::from_secs(3);
-const LOOKS_AGAIN: Duration = Duration::from_millis(20);
-
 impl Daemon {
     /// Undoes what a daemon that died left behind, but for what it has handed over. What is blocked always stands before
     /// anything else goes.
@@ -35,7 +30,7 @@ impl Daemon {
         let mut found = self.handover.take();
         let mut good = BTreeMap::new();
         while let Some((name, one)) = found.pop_first() {
-            match self.can_go_on(&one) {
+            match self.can_go_on(one.if_id, &one.told.profile, &one.told.print) {
                 Ok(()) => drop(good.insert(name, one)),
                 Err(why) => {
                     warn!(profile = name, why, "not gone on with: it is dialled anew");
@@ -101,15 +96,15 @@ impl Daemon {
         }
     }
 
-    /// Whether its profile is as it was.
-    fn can_go_on(&self, found: &Found) -> Result<(), &'static str> {
-        if self.settings.foreground || Numbers::of_if_id(found.if_id).is_none() {
+    /// Whether what was left with this if_id is of that profile, which is as it was.
+    fn can_go_on(&self, if_id: u32, profile: &str, print: &str) -> Result<(), &'static str> {
+        if self.settings.foreground || Numbers::of_if_id(if_id).is_none() {
             return Err("it is not this daemon's");
         }
-        if self.files.print_of_profile(&found.told.profile).as_ref() != Some(&found.told.print) {
+        if self.files.print_of_profile(profile).as_deref() != Some(print) {
             return Err("its profile has changed");
         }
-        let profile = self.files.profile(&found.told.profile);
+        let profile = self.files.profile(profile);
         match profile.is_ok_and(|profile| may_be_handed_on(&profile)) {
             true => Ok(()),
             false => Err("its profile cannot be used"),
@@ -156,15 +151,12 @@ impl Daemon {
     pub async fn leave(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.leave_networks();
-        let until = tokio::time::Instant::now() + SETTLES_IN;
         let handed_on = |daemon: &Self| -> Vec<ConnectionId> {
             let all = lock(&daemon.clients);
             all.iter().filter(|(_, handle)| handle.is_handed_on()).map(|(id, _)| *id).collect()
         };
         let up = |daemon: &Self| lock(&daemon.clients).values().filter(|handle| handle.may_settle()).count();
-        while handed_on(self).len() < up(self) && tokio::time::Instant::now() < until {
-            tokio::time::sleep(LOOKS_AGAIN).await;
-        }
+        settled(|| handed_on(self).len() >= up(self)).await;
         let left = handed_on(self);
         info!(connections = left.len(), "these go on in the next process");
         let others: Vec<ClientHandle> = {

@@ -1,6 +1,6 @@
-//! What outlives this process: IKE_SAs that we have dialled, handed to the service manager's file-descriptor store (sd_notify(3),
-//! FDSTORE) in locked memory, and kept current before each datagram leaves. What stands in the kernel stays there meanwhile, and
-//! its undo in the journals. No key reaches a disk.
+//! What outlives this process: dialled connections and a server's IKEv2 clients, handed to the service manager's file-descriptor
+//! store (sd_notify(3), FDSTORE) in locked memory, and kept current before each datagram leaves. What stands in the kernel stays
+//! there meanwhile, and its undo in the journals. No key reaches a disk.
 //!
 //! A record is believed only where it comes from the manager's store, by its name, in a memfd whose length is sealed, with its
 //! digest right. One that is damaged, or that the next process cannot go on from, is refused: the connection is dialled anew.
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::registry::{Facts, Moved};
 pub(crate) use bundle::{Bundle, join, split, unit_part};
 pub(crate) use link::{FoundLink, LinkTold};
-pub(crate) use record::{Keeper, Opened};
+pub(crate) use record::{Keeper, Opened, settled};
 pub use restart::is_pending;
 pub(crate) use store::{is_there, put, remove};
 

@@ -1,14 +1,39 @@
 //! Records in locked memory: what one process writes of a connection, and the next one reads.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use adit_xfrm_kernel::Locked;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::store;
+
+/// A record is another now, or is none any more.
+static NEWS: Notify = Notify::const_new();
+
+/// Whoever's SAs are being made, or whose link negotiates, gets so long before it is dialled anew by the next process.
+const SETTLES_IN: Duration = Duration::from_secs(3);
+
+/// Waits until `all` says that the next process can go on with everybody, and no longer than they get: it is asked whenever a record
+/// has changed.
+pub(crate) async fn settled(all: impl Fn() -> bool) {
+    let settled = async {
+        loop {
+            let mut news = std::pin::pin!(NEWS.notified());
+            // From here on none is missed.
+            news.as_mut().enable();
+            if all() {
+                return;
+            }
+            news.await;
+        }
+    };
+    let _ = tokio::time::timeout(SETTLES_IN, settled).await;
+}
 
 /// Octets of a digest.
 const DIGEST: usize = 32;
@@ -69,6 +94,7 @@ impl Keeper {
                 self.locked.clear();
             }
         }
+        NEWS.notify_waiters();
     }
 
     /// The same, with other words.
@@ -83,6 +109,7 @@ impl Keeper {
     /// Nobody can go on from this moment.
     pub(crate) fn clear(&mut self) {
         self.locked.clear();
+        NEWS.notify_waiters();
     }
 
     /// Whether somebody could.
@@ -92,7 +119,7 @@ impl Keeper {
 
     /// Nothing is left, here and there.
     pub(crate) fn end(mut self) {
-        self.locked.clear();
+        self.clear();
         store::remove(&self.name);
     }
 }

@@ -1,15 +1,10 @@
 //! A server whose daemon is started again at once: its clients go on in the next process.
 
-use std::time::Duration;
-
 use adit_ikev2::api::SaId;
 use tracing::info;
 
 use super::{FAREWELL, Server};
-
-/// A client whose SAs are being made gets so long before it is told that it has to dial anew.
-const SETTLES_IN: Duration = Duration::from_secs(3);
-const LOOKS_AGAIN: Duration = Duration::from_millis(20);
+use crate::handover::settled;
 
 impl Server {
     /// Leaves the clients that the next process can go on with as they are, and tells the others. Without any, nothing is left.
@@ -17,10 +12,7 @@ impl Server {
         self.ike.set_responder(None);
         self.moves.iter().for_each(tokio::task::AbortHandle::abort);
         self.dhcp.take();
-        let until = tokio::time::Instant::now() + SETTLES_IN;
-        while self.clients(|goes_on| !goes_on).next().is_some() && tokio::time::Instant::now() < until {
-            tokio::time::sleep(LOOKS_AGAIN).await;
-        }
+        settled(|| self.clients(|goes_on| !goes_on).next().is_none()).await;
         let left = self.clients(|goes_on| goes_on).count();
         if left == 0 {
             return self.stop().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::super::{Daemon, lock};
-use crate::client::{self, Dial, Found, may_be_handed_on};
+use crate::client::{self, Dial, Found};
 use crate::esp::Numbers;
 use crate::handover::FoundLink;
 use crate::l2tp::numbers_of;
@@ -17,7 +17,7 @@ impl Daemon {
     pub(super) fn good_links(&self) -> BTreeMap<String, FoundLink> {
         let mut good = BTreeMap::new();
         for (name, one) in self.handover.take_links() {
-            match self.can_go_on_with_link(&one) {
+            match self.can_go_on(one.if_id, &one.told.profile, &one.told.print) {
                 Ok(()) => drop(good.insert(name, one)),
                 Err(why) => {
                     warn!(profile = name, why, "not gone on with: it is dialled anew");
@@ -26,20 +26,6 @@ impl Daemon {
             }
         }
         good
-    }
-
-    fn can_go_on_with_link(&self, found: &FoundLink) -> Result<(), &'static str> {
-        if self.settings.foreground || Numbers::of_if_id(found.if_id).is_none() {
-            return Err("it is not this daemon's");
-        }
-        if self.files.print_of_profile(&found.told.profile).as_ref() != Some(&found.told.print) {
-            return Err("its profile has changed");
-        }
-        let profile = self.files.profile(&found.told.profile);
-        match profile.is_ok_and(|profile| may_be_handed_on(&profile)) {
-            true => Ok(()),
-            false => Err("its profile cannot be used"),
-        }
     }
 
     /// Goes on with these.
