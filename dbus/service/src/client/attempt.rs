@@ -38,7 +38,7 @@ use crate::blocking::blocking;
 use crate::credentials::OwnCertificate;
 use crate::daemon::{Daemon, Known};
 use crate::esp::Numbers;
-use crate::handover::Found;
+use crate::handover::{Found, is_there};
 use crate::host::PathInfo;
 use crate::ike::{IkeDriver, Ports};
 use crate::registry::{ConnectionId, State};
@@ -146,9 +146,10 @@ impl Attempt {
 
     /// The next process may go on with it, if it is of a file that is the same then.
     fn may_hand_on(&self, gateway: &ServerName) {
-        let own = self.login.is_none() && may_be_handed_on(&self.profile);
-        let print = self.daemon.files().print_of_profile(&self.profile.name.to_string());
-        if let Some(print) = print.filter(|_| own) {
+        if self.login.is_some() || !is_there() || !may_be_handed_on(&self.profile) {
+            return;
+        }
+        if let Some(print) = self.daemon.files().print_of_profile(&self.profile.name.to_string()) {
             self.installation.handing.begin(print, gateway.to_string(), None);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use adit_xfrm_kernel::inherited;
 use nix::sys::socket::{
@@ -23,8 +23,12 @@ static WAITING: Mutex<VecDeque<(String, OwnedFd)>> = Mutex::new(VecDeque::new())
 
 /// Whether there is a manager that may keep something. Whether its unit lets it, it does not tell before version 254.
 pub(crate) fn is_there() -> bool {
-    let none = environment("FDSTORE").is_some_and(|most| most == "0");
-    environment("NOTIFY_SOCKET").is_some() && !none && !DEAF.load(Ordering::Relaxed)
+    static LISTENS: OnceLock<bool> = OnceLock::new();
+    let listens = || {
+        let none = environment("FDSTORE").is_some_and(|most| most == "0");
+        environment("NOTIFY_SOCKET").is_some() && !none
+    };
+    *LISTENS.get_or_init(listens) && !DEAF.load(Ordering::Relaxed)
 }
 
 /// There is no use in asking it again.

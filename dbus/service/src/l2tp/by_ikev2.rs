@@ -17,6 +17,7 @@ use super::agreed::Agreed;
 use super::guard::{Keeper, refused};
 use super::ipsec::{Context, News, UDP, limits};
 use crate::esp::{Around, Limits, Numbers, Sad};
+use crate::handover::is_there;
 use crate::ike::{Beside, Listen, Pending, Ports, SaContext};
 use crate::suites;
 
@@ -86,7 +87,7 @@ impl SaContext for Context {
     }
 
     fn hands_on(&self) -> bool {
-        true
+        is_there()
     }
 
     fn hand_on(&self, _: SaId, snapshot: Option<&[u8]>) {

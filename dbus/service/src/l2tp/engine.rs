@@ -198,10 +198,10 @@ impl Engine {
     pub(super) fn dialling(
         endpoint: Endpoint,
         socket: IkeSocket,
-        leaves: Arc<Leaves>,
+        leaves: Option<Arc<Leaves>>,
     ) -> (Self, mpsc::Receiver<Link>) {
         let (engine, links) = Self::new(endpoint, vec![socket], None, true, 1);
-        (Self { leaves: Some(leaves), ..engine }, links)
+        (Self { leaves, ..engine }, links)
     }
 
     /// One that waits for peers. So many sessions may be on their way. With `owners`, each peer has a mark.

@@ -1,4 +1,4 @@
-//! What a dialled tunnel hands on to the next process. Its parts are three tasks': the link of PPP, the tunnel of L2TP, and IKEv1
+//! What a dialled tunnel hands on to the next process. Its parts are three tasks': the link of PPP, the tunnel of L2TP, and IKE
 //! around it. Each says what has become of its own before it sends anything, and the record has all of them, or nobody goes on.
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -123,7 +123,7 @@ impl Leaves {
         state.hand_on();
     }
 
-    /// IKEv1 is.
+    /// IKE is.
     pub(super) fn ike(&self, snapshot: Option<&[u8]>) {
         let mut state = self.state();
         state.ike = snapshot.map(|snapshot| Zeroizing::new(snapshot.to_vec()));

@@ -23,6 +23,7 @@ use crate::blocking::blocking;
 use crate::daemon::Daemon;
 use crate::esp::{Around, Awaited, Limits, Numbers, Sad};
 use crate::files::Files;
+use crate::handover::is_there;
 use crate::host::MARK;
 use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::registry::ConnectionId;
@@ -499,7 +500,7 @@ impl V1Context for Context {
 
     fn hands_on(&self) -> bool {
         // With certificates it would have to be proven again who we are, perhaps by somebody who types.
-        self.certificates.is_none()
+        self.certificates.is_none() && is_there()
     }
 
     fn hand_on(&self, snapshot: Option<&[u8]>) {

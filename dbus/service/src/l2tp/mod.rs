@@ -23,6 +23,7 @@ use adit_xfrm_kernel::ike_socket::IkeSocket;
 
 use crate::clock;
 use crate::files::Files;
+use crate::handover::is_there;
 use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
 use agreed::Agreed;
@@ -100,8 +101,8 @@ pub(crate) fn dial(
     };
     let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no Tunnel ID");
     endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
-    let leaves = protection.as_ref().map_or_else(Arc::default, Protection::leaves);
-    let (engine, links) = Engine::dialling(endpoint, socket, Arc::clone(&leaves));
+    let leaves = is_there().then(|| leaves_of(protection.as_ref()));
+    let (engine, links) = Engine::dialling(endpoint, socket, leaves.clone());
     Ok((Session::dialling((engine.start(), protection), links, (mtu, link, world), leaves), local))
 }
 
@@ -117,12 +118,12 @@ pub(crate) async fn again(
     protection: Option<Protection>,
     (link, unit, world): (LinkConfig, adit_ppp_kernel::Unit, Arc<dyn World>),
 ) -> Result<(Session, Restored), Failure> {
-    let leaves = protection.as_ref().map_or_else(Arc::default, Protection::leaves);
+    let leaves = leaves_of(protection.as_ref());
     let made = adopted(path, (rule, secret), (parts.tunnel, sockets), &leaves);
     match made {
         Ok((engine, links)) => {
             let start = (link.mru, link, world);
-            let session = Session::dialling((engine.start(), protection), links, start, leaves);
+            let session = Session::dialling((engine.start(), protection), links, start, Some(leaves));
             session.goes_on(parts.link, unit).await
         }
         Err(failure) => {
@@ -132,6 +133,11 @@ pub(crate) async fn again(
             Err(failure)
         }
     }
+}
+
+/// What the next process goes on from, with what protects it.
+fn leaves_of(protection: Option<&Protection>) -> Arc<Leaves> {
+    protection.map_or_else(Arc::default, Protection::leaves)
 }
 
 fn adopted(

@@ -50,10 +50,10 @@ impl Session {
         (tunnel, protection): (Running, Option<Protection>),
         links: mpsc::Receiver<Link>,
         (mtu, link, world): (u16, LinkConfig, Arc<dyn World>),
-        leaves: Arc<Leaves>,
+        leaves: Option<Arc<Leaves>>,
     ) -> Self {
         let new = Self::new(Start { mtu, link, world });
-        Self { tunnel: Some((tunnel, links)), protection, leaves: Some(leaves), ..new }
+        Self { tunnel: Some((tunnel, links)), protection, leaves, ..new }
     }
 
     /// Goes on with a link that a process before has left, once the tunnel says that it is there.

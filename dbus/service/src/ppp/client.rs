@@ -30,7 +30,7 @@ use crate::client::{
 };
 use crate::daemon::Daemon;
 use crate::eap_tls::EapTls;
-use crate::handover::FoundLink;
+use crate::handover::{FoundLink, is_there};
 use crate::host::PathInfo;
 use crate::l2tp::Protection;
 use crate::registry::{ConnectionId, State};
@@ -304,7 +304,8 @@ impl Attempt {
         if let (Carriage::Pptp, Some(login)) = (carriage, &self.login) {
             login.answered();
         }
-        self.dials((local, remote), proof, gateway);
+        self.ends = Some((local, remote, proof.name.clone(), gateway.host.to_string()));
+        self.show_ends();
         let outside = match carriage {
             Carriage::L2tp => {
                 Some(self.protect((proof, gateway), (local.ip(), remote.ip()), uplink.mtu).await?)
@@ -325,7 +326,8 @@ impl Attempt {
                 let tunnel = outside.ok_or_else(closed)?;
                 world.outside = tunnel.shown.clone();
                 let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
-                self.dials((local, remote), proof, gateway);
+                self.ends.iter_mut().for_each(|ends| ends.0 = local);
+                self.show_ends();
                 session
             }
             (Carriage::Pptp, Some(tcp)) => {
@@ -337,6 +339,7 @@ impl Attempt {
                 Box::new(sstp::dial(outside, gateway, mtu, link, Arc::new(world)))
             }
         };
+        self.may_hand_on();
         match self.session.insert(session).next().await {
             Happened::Established => {
                 self.established().await;
@@ -352,17 +355,16 @@ impl Attempt {
         LinkConfig { addresses, ..link_config(&self.profile, name, mtu, self.has_ipv6().await) }
     }
 
-    /// It goes between these ends. The next process may go on with it, if it is of a file that is the same then.
-    fn dials(&mut self, ends: (SocketAddr, SocketAddr), proof: &Proof, gateway: &ServerName) {
-        let name = proof.name.clone();
-        self.ends = Some((ends.0, ends.1, name.clone(), gateway.host.to_string()));
-        self.show_ends();
-        let own = self.login.is_none() && may_be_handed_on(&self.profile);
+    /// The next process may go on with what goes between its ends, if it is of a file that is the same then.
+    fn may_hand_on(&self) {
+        if self.login.is_some() || !is_there() || !may_be_handed_on(&self.profile) {
+            return;
+        }
         let print = self.daemon.files().print_of_profile(&self.profile.name.to_string());
-        let Some(print) = print.filter(|_| own) else { return };
-        let (gateway, known) = (gateway.host.to_string(), self.known.clone());
-        let dialled = Dialled { print, gateway, known, ends, name };
-        self.installation.handing().begin(dialled);
+        if let (Some(print), Some((local, remote, name, gateway))) = (print, self.ends.clone()) {
+            let (known, ends) = (self.known.clone(), (local, remote));
+            self.installation.handing().begin(Dialled { print, gateway, known, ends, name });
+        }
     }
 
     fn world(&self, tls: Option<EapTls>) -> ClientWorld {

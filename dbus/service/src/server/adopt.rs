@@ -67,7 +67,6 @@ impl LeftClients {
         }
         // A server has one at a time.
         let if_id = clients.first()?.told.if_id;
-        Numbers::of_if_id(if_id)?;
         let (clients, others): (Vec<_>, Vec<_>) = clients.into_iter().partition(|c| c.told.if_id == if_id);
         others.into_iter().for_each(|client| client.keeper.end());
         Some(Self { if_id, clients })
@@ -95,7 +94,10 @@ impl FoundClient {
         let hex = name.strip_prefix(CLIENTS).ok_or("its name is none of ours")?;
         let number = u32::from_str_radix(hex, 16).ok().and_then(Numbers::of_reqid);
         let numbers = number.ok_or("its name is none of ours")?;
-        let Some(Opened { told, snapshot, keeper }) = Keeper::open(name, fd)? else { return Ok(None) };
+        let Some(Opened { told, snapshot, keeper }) = Keeper::open::<ToldClient>(name, fd)? else {
+            return Ok(None);
+        };
+        Numbers::of_if_id(told.if_id).ok_or("its server had no if_id of ours")?;
         Ok(Some(Self { numbers, told, snapshot, keeper }))
     }
 }

@@ -34,7 +34,7 @@ impl Engine {
             peer_session: ids.peer_session,
         };
         let session = kernel.session_again(session, ids)?;
-        let (mut engine, links) = Self::dialling(endpoint, socket, leaves);
+        let (mut engine, links) = Self::dialling(endpoint, socket, Some(leaves));
         let none = || Failure::new(FailureCode::Internal, Step::Call, "L2TP: there is no socket");
         let socket = engine.sockets.first().cloned().ok_or_else(none)?;
         engine.tunnels.insert(of.tunnel, Tunnel { socket, kernel, _owned: None });

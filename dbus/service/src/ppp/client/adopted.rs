@@ -15,6 +15,7 @@ use crate::ppp::install::Installation;
 use crate::ppp::{Session, World};
 use crate::pptp;
 use crate::registry::State;
+use crate::uplinks::UPLINKS;
 
 impl Attempt {
     /// One that goes on from what a process before has left.
@@ -42,6 +43,7 @@ impl Attempt {
         if let Err(failure) = done {
             self.end_session().await;
             self.installation.clear_away().await;
+            self.daemon.uplinks().unless_followed(|| self.daemon.changes(UPLINKS)).await;
             return Err(failure);
         }
         Ok(())
@@ -59,7 +61,7 @@ impl Attempt {
         };
         // From here on it goes with the session.
         self.installation.handing().goes_on(dialled, bundle, told.index);
-        self.daemon.uplinks().follow(|| self.daemon.changes("uplinks")).await?;
+        self.daemon.uplinks().follow(|| self.daemon.changes(UPLINKS)).await?;
         self.keeps_to_link = true;
         let mut world = self.world(None);
         if self.profile.kind == TunnelKind::L2tp {
