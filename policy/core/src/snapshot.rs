@@ -4,7 +4,7 @@
 //! zeroized when it goes, and belongs into memory only. What is read is checked as whatever comes from outside is; what does
 //! not fit is refused as a whole.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use zeroize::Zeroizing;
@@ -124,6 +124,11 @@ impl Writer {
                 self.fixed(&a.octets());
             }
         }
+    }
+
+    /// An address of IPv4.
+    pub fn v4(&mut self, address: Ipv4Addr) {
+        self.fixed(&address.octets());
     }
 
     fn end(&mut self, end: SocketAddr) {
@@ -269,10 +274,15 @@ impl<'a> Reader<'a> {
     /// An address.
     pub fn address(&mut self) -> Option<IpAddr> {
         match self.u8()? {
-            4 => self.fixed::<4>().map(IpAddr::from),
+            4 => self.v4().map(IpAddr::from),
             6 => self.fixed::<16>().map(IpAddr::from),
             _ => None,
         }
+    }
+
+    /// An address of IPv4.
+    pub fn v4(&mut self) -> Option<Ipv4Addr> {
+        self.fixed::<4>().map(Ipv4Addr::from)
     }
 
     fn end(&mut self) -> Option<SocketAddr> {

@@ -6,8 +6,8 @@ use adit_core::{Entropy, Instant};
 
 use crate::automaton::{Action, Event, State};
 use crate::config::Timing;
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Options, Packet, Protocol, emit_frame, emit_packet};
+use adit_core::snapshot::{Reader, Writer};
 
 /// Max-Configure (RFC 1661 §4.6).
 const MAX_CONFIGURE: u8 = 10;

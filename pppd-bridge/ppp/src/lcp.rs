@@ -4,8 +4,8 @@ use adit_core::Entropy;
 
 use crate::config::{Addresses, AuthMethod, LinkConfig};
 use crate::control::{Judgement, Negotiation};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, ConfigOption, Options, Protocol, emit_options};
+use adit_core::snapshot::{Reader, Writer};
 
 const MRU: u8 = 1;
 const ACCM: u8 = 2;

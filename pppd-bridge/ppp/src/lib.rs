@@ -9,7 +9,7 @@
 //! | `ncp` | IPCP, IPV6CP, CCP with MPPE | RFC 1332, 1877, 5072, 1962, 3078 |
 //! | `auth` | PAP, CHAP, MS-CHAP, EAP, both sides | RFC 1334, 1994, 2433, 2759, 3748 |
 //! | `link` | the phases that join them | RFC 1661 §3 |
-//! | `snapshot` | a link as octets, for whoever goes on with it | |
+//! | `link::snapshot` | a link as octets, for whoever goes on with it | |
 //! | `router` | what the host at the other end is told of IPv6 | RFC 4861, 8106, 8415 |
 //! | `host` | what a host makes of what a router says | RFC 4861, 4862, 7559 |
 //! | [`wire`] | bytes | |
@@ -24,7 +24,6 @@ mod lcp;
 mod link;
 mod ncp;
 mod router;
-mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -8,8 +8,8 @@ use super::claim::{Claim, Proof, Verdict};
 use super::{Question, Step, failure};
 use crate::api::EapStep;
 use crate::config::{AuthMethod, EapConfig, LinkConfig, Timing};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{ChapMessage, ChapProof, Code, Packet, PapMessage};
+use adit_core::snapshot::{Reader, Writer};
 
 /// How often a Challenge is sent.
 const MOST_CHALLENGES: u8 = 10;

@@ -11,8 +11,8 @@ use crate::api::{Ask, Authenticated, Compress, Keys, Output};
 use crate::config::{AuthMethod, Mppe, MppeWish};
 use crate::control::{Layer, Outcome};
 use crate::ncp::{Ccp, MppeBits, asks_mppe};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Options, Packet, Protocol, emit_packet, split_frame};
+use adit_core::snapshot::{Reader, Writer};
 
 /// So many times our request may have been answered more than once.
 const MAX_ANEW: u8 = 10;

@@ -6,8 +6,8 @@ use super::{Link, Phase};
 use crate::api::Event;
 use crate::automaton;
 use crate::config::Timing;
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, Packet, Protocol, emit_packet};
+use adit_core::snapshot::{Reader, Writer};
 
 #[derive(Default)]
 pub(super) struct Keepalive {

@@ -8,8 +8,8 @@ use crate::automaton;
 use crate::config::{Addresses, MppeWish};
 use crate::control::{Control, Layer, Outcome};
 use crate::ncp::{Ccp, Ipcp, Ipv6cp};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::Protocol;
+use adit_core::snapshot::{Reader, Writer};
 
 /// Both address families.
 #[derive(Default)]

@@ -5,12 +5,21 @@
 //! which is asked again. In any other moment there is no snapshot; such moments take a few round trips.
 
 use adit_core::Instant;
+use adit_core::snapshot::{Reader, Writer};
 
 use super::{Authenticated, Ccp, Control, Ipcp, Ipv6cp, Lcp, Link, Peer, Phase};
 use crate::api::{NetworkPlan, Restored};
 use crate::auth::Authenticator;
 use crate::config::LinkConfig;
-use crate::snapshot::{Reader, VERSION, Writer};
+
+/// Octets of one at most: what the peer has asked for by four protocols, and what else there is.
+const MOST: usize = 16 * 1024;
+
+/// Name servers of one kind at most.
+const MOST_SERVERS: usize = 16;
+
+/// What is known of this form. Any other is refused.
+const VERSION: u8 = 2;
 
 impl Link {
     /// It as octets, for [`Link::restore`]. `None`: nobody could go on from here.
@@ -19,7 +28,7 @@ impl Link {
         if !self.can_be_left() {
             return None;
         }
-        let mut w = Writer::new();
+        let mut w = Writer::new(MOST);
         w.u8(VERSION);
         w.u16(self.config.mru);
         w.flag(self.config.ipv4);
@@ -42,7 +51,8 @@ impl Link {
         self.keepalive.save(&mut w);
         w.u8(self.identifier);
         w.u64(self.last_ask);
-        w.finish()
+        // There is no key in it: those that still count are the kernel's.
+        w.finish().map(|octets| octets.to_vec())
     }
 
     /// Whether somebody else could go on from here.
@@ -52,6 +62,7 @@ impl Link {
             && self.demanding.as_ref().is_none_or(Authenticator::is_over);
         self.phase == Phase::Network
             && self.reason.is_none()
+            && [&self.plan.dns, &self.plan.wins].iter().all(|servers| servers.len() <= MOST_SERVERS)
             && idle
             && proven
             && self.lcp.is_open()
@@ -112,12 +123,14 @@ impl NetworkPlan {
             w.v4(peer);
         });
         w.flag(self.v6);
-        w.v4s(&self.dns);
-        w.v4s(&self.wins);
+        for servers in [&self.dns, &self.wins] {
+            w.list(servers, |w, server| w.v4(*server));
+        }
     }
 
     fn restore(r: &mut Reader<'_>) -> Option<Self> {
         let v4 = r.option(|r| Some((r.v4()?, r.v4()?)))?;
-        Some(Self { v4, v6: r.flag()?, dns: r.v4s()?, wins: r.v4s()? })
+        let servers = |r: &mut Reader<'_>| r.list(Reader::v4).filter(|servers| servers.len() <= MOST_SERVERS);
+        Some(Self { v4, v6: r.flag()?, dns: servers(r)?, wins: servers(r)? })
     }
 }

@@ -6,8 +6,8 @@ use adit_core::Entropy;
 use crate::config::Mppe;
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{Code, ConfigOption, Options, Protocol, emit_options};
+use adit_core::snapshot::{Reader, Writer};
 
 const MPPE: u8 = 18;
 

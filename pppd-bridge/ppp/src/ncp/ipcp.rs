@@ -7,8 +7,8 @@ use adit_core::Entropy;
 use crate::api::Ipv4Network;
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{ConfigOption, Options, Protocol, emit_options};
+use adit_core::snapshot::{Reader, Writer};
 
 const ADDRESS: u8 = 3;
 /// Primary DNS, primary NBNS, secondary DNS, secondary NBNS.

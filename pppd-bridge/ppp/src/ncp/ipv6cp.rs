@@ -4,8 +4,8 @@ use adit_core::Entropy;
 
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
-use crate::snapshot::{Reader, Writer};
 use crate::wire::{ConfigOption, Options, Protocol, emit_options};
+use adit_core::snapshot::{Reader, Writer};
 
 const IDENTIFIER: u8 = 1;
 
@@ -22,8 +22,8 @@ impl Ipv6cp {
     }
 
     pub(crate) fn save(&self, w: &mut Writer) {
-        w.option(self.ours, |w, identifier| w.raw(&identifier));
-        w.option(self.peer, |w, identifier| w.raw(&identifier));
+        w.option(self.ours, |w, identifier| w.fixed(&identifier));
+        w.option(self.peer, |w, identifier| w.fixed(&identifier));
     }
 
     pub(crate) fn restore(r: &mut Reader<'_>) -> Option<Self> {
