@@ -49,7 +49,9 @@ pub(crate) enum BusChoice {
     Private,
 }
 
+// The arguments of the command that was given alone are put together: it is a sixth of what ctl takes to start.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Raise a connection
     ///

@@ -5,6 +5,7 @@ mod boot;
 mod diagnose;
 mod gateways;
 mod handover;
+mod home;
 mod keys;
 mod links;
 mod person;
@@ -45,6 +46,7 @@ use crate::uplinks::Uplinks;
 use always::Follow;
 use boot::{Trust, boot_names};
 pub(crate) use gateways::Known;
+use home::Home;
 
 /// Where things are.
 #[derive(Clone, Default, Debug)]
@@ -114,6 +116,7 @@ pub struct Daemon {
     /// Of that, the clients of its server, until the server takes them over.
     left_clients: Mutex<Option<LeftClients>>,
     stopping: AtomicBool,
+    home: Home,
 }
 
 #[derive(Default)]
@@ -168,6 +171,7 @@ impl Daemon {
             handover: Handover::default(),
             left_clients: Mutex::default(),
             stopping: AtomicBool::new(false),
+            home: Home::here(),
         }
     }
 

@@ -59,10 +59,12 @@ pub enum BusChoice {
     None,
 }
 
-/// Tells the service manager that this thread, which serves all connections, still takes its turns. Without a watchdog: never.
-async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+/// Tells the service manager that this thread, which serves all connections, and that of D-Bus still take their turns. Without a
+/// watchdog: never.
+async fn beat(pulse: &mut Option<tokio::time::Interval>, buses: &bus::Buses) {
     let Some(pulse) = pulse else { return std::future::pending().await };
     pulse.tick().await;
+    buses.turn().await;
     let _ = sd_notify::notify(&[NotifyState::Watchdog]);
 }
 
@@ -98,13 +100,13 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
     daemon.end_left_clients().await;
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let gone = bus::until_gone(whose, &daemon);
+    let gone = buses.until_gone(whose, &daemon);
     tokio::pin!(gone);
     let mut pulse = sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 3));
     let mut told = false;
     loop {
         tokio::select! {
-            () = beat(&mut pulse) => {}
+            () = beat(&mut pulse, &buses) => {}
             _ = terminate.recv() => {
                 told = true;
                 break;

@@ -68,8 +68,8 @@ fn start(arguments: &Arguments, doors: impl FnOnce() -> anyhow::Result<Doors>) -
     let run = arguments.socket.parent().unwrap_or(&arguments.state);
     prepare_directories(&[&arguments.state, run])?;
     drop_privileges()?;
-    // Public-key work and calls that block have tokio's blocking pool. What is left waits for others most of the time: one
-    // thread does it without waking another, and with one heap.
+    // Public-key work and calls that block have tokio's blocking pool, and D-Bus a thread of its own. What is left waits for others
+    // most of the time: one thread does it without waking another.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let settings = Settings {

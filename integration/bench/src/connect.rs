@@ -32,6 +32,9 @@ pub struct Arguments {
     /// How often it comes up; each figure is the median. Once more before, which does not count
     #[arg(long, default_value_t = 10)]
     rounds: usize,
+    /// How long nothing is done after it was taken down, in ms: a server's clearing up is no part of coming up
+    #[arg(long, default_value_t = 500)]
+    pause: u64,
 }
 
 /// A wire with IKE messages.
@@ -129,6 +132,7 @@ fn once(arguments: &Arguments) -> anyhow::Result<Round> {
     command(&arguments.up)?;
     let (ended, after) = (clock::wall(), cpu()?);
     command(&arguments.down)?;
+    std::thread::sleep(Duration::from_millis(arguments.pause));
     Ok(Round { begun, ended, cpu: after.saturating_sub(before) })
 }
 

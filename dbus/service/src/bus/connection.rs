@@ -82,7 +82,8 @@ impl ConnectionObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
         let _caller = self.admit(bus, &header).await?;
-        Ok(self.daemon.down(self.id).await?)
+        let id = self.id;
+        Ok(self.daemon.at_home(move |daemon| async move { daemon.down(id).await }).await?)
     }
 
     async fn rekey(
@@ -92,7 +93,8 @@ impl ConnectionObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<u32, ApiError> {
         let _caller = self.admit(bus, &header).await?;
-        Ok(self.daemon.rekey(self.id, which.parse()?).await?)
+        let (id, which) = (self.id, which.parse()?);
+        Ok(self.daemon.at_home(move |daemon| async move { daemon.rekey(id, which).await }).await?)
     }
 
     async fn statistics(
@@ -101,7 +103,9 @@ impl ConnectionObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<HashMap<String, u64>, ApiError> {
         let _caller = self.admit(bus, &header).await?;
-        Ok(self.daemon.statistics(self.id).await?.to_map())
+        let id = self.id;
+        let counted = self.daemon.at_home(move |daemon| async move { daemon.statistics(id).await });
+        Ok(counted.await?.to_map())
     }
 
     async fn provide_secret(

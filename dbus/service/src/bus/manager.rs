@@ -7,6 +7,7 @@ use adit_core::{Failure, FailureCode, Step};
 use adit_dbus_api::{ApiError, ConnectionRow, DoctorCheck, LogEntry};
 use zbus::message::Header;
 use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, interface};
+use zeroize::Zeroizing;
 
 use super::connection::{role_word, text, texts};
 use super::gate::{Caller, Gate};
@@ -78,7 +79,8 @@ impl ManagerObject {
     ) -> Result<OwnedObjectPath, ApiError> {
         let caller = self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
         let how = Raise { limited: !caller.may_everything(), ..raise(&options)? };
-        let id = self.daemon.up_as(profile, how).await?;
+        let name = profile.to_owned();
+        let id = self.daemon.at_home(|daemon| async move { daemon.up_as(&name, how).await }).await?;
         self.shown(bus, id).await
     }
 
@@ -92,7 +94,9 @@ impl ManagerObject {
     ) -> Result<OwnedObjectPath, ApiError> {
         let caller = self.gate.admit(bus, &header, Action::OwnProfiles, None).await?;
         let how = Raise { owner: caller.as_owner(), limited: !caller.may_everything(), ..raise(&options)? };
-        let id = self.daemon.up_content(name, toml, how).await?;
+        let (name, toml) = (name.to_owned(), Zeroizing::new(toml.to_owned()));
+        let up = |daemon: Arc<Daemon>| async move { daemon.up_content(&name, &toml, how).await };
+        let id = self.daemon.at_home(up).await?;
         self.shown(bus, id).await
     }
 
@@ -102,7 +106,7 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<(), ApiError> {
         let _caller = self.gate.admit(bus, &header, Action::SystemProfiles, None).await?;
-        Ok(self.daemon.reload().await?)
+        Ok(self.daemon.at_home(|daemon| async move { daemon.reload().await }).await?)
     }
 
     async fn list_connections(
@@ -151,7 +155,8 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
         let _caller = self.gate.admit(bus, &header, Action::Connect, None).await?;
-        Ok(crate::doctor::checks(&self.daemon).await)
+        let checks = |daemon: Arc<Daemon>| async move { Ok(crate::doctor::checks(&daemon).await) };
+        Ok(self.daemon.at_home(checks).await?)
     }
 
     async fn diagnose(
@@ -161,7 +166,8 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
         let _caller = self.gate.admit(bus, &header, Action::Connect, Some(profile)).await?;
-        Ok(self.daemon.diagnose(profile).await?)
+        let name = profile.to_owned();
+        Ok(self.daemon.at_home(|daemon| async move { daemon.diagnose(&name).await }).await?)
     }
 
     async fn diagnose_content(
@@ -172,7 +178,10 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
     ) -> Result<Vec<DoctorCheck>, ApiError> {
         let caller = self.gate.admit(bus, &header, Action::OwnProfiles, None).await?;
-        Ok(self.daemon.diagnose_content(name, toml, !caller.may_everything()).await?)
+        let (name, toml) = (name.to_owned(), Zeroizing::new(toml.to_owned()));
+        let limited = !caller.may_everything();
+        let asked = |daemon: Arc<Daemon>| async move { daemon.diagnose_content(&name, &toml, limited).await };
+        Ok(self.daemon.at_home(asked).await?)
     }
 
     async fn open(

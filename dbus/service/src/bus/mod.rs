@@ -12,33 +12,48 @@ mod polkit;
 mod private;
 mod profile;
 mod sleep;
+mod thread;
 
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use adit_dbus_api::names;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::BusChoice;
 use crate::daemon::Daemon;
 use gate::Callers;
 use places::Places;
-pub use private::{Socket, until_gone};
+pub use private::Socket;
+use thread::Thread;
 
 /// Messages that were read and not looked at yet. The bus lets each be of 32 MiB.
 const MOST_QUEUED: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// What keeps `org.adit1` offered; dropping it ends that.
 pub struct Buses {
-    tasks: Vec<JoinHandle<()>>,
-    socket: Option<Socket>,
+    thread: Thread,
+    _socket: Socket,
 }
 
-impl Drop for Buses {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        drop(self.socket.take());
+impl Buses {
+    /// Serves whoever is at the other end of that socket, until they have gone. Without one: for ever.
+    pub fn until_gone(
+        &self,
+        whose: Option<UnixStream>,
+        daemon: &Arc<Daemon>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (daemon, thread) = (Arc::clone(daemon), self.thread.handle().clone());
+        async move {
+            let Some(stream) = whose else { return std::future::pending().await };
+            let _ = thread.spawn(async move { private::until_gone(stream, &daemon).await }).await;
+        }
+    }
+
+    /// Until its thread takes its next turn.
+    pub async fn turn(&self) {
+        let _ = self.thread.handle().spawn(std::future::ready(())).await;
     }
 }
 
@@ -55,12 +70,12 @@ pub fn socket(daemon: &Daemon) -> std::io::Result<Socket> {
 /// # Errors
 /// The system bus was demanded and is not there or refuses the name.
 pub async fn serve(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses> {
-    let accept = private::accept(socket.listener(), Arc::clone(daemon), Places::of_users());
-    let mut tasks = vec![tokio::spawn(accept)];
+    let thread = Thread::start()?;
+    thread.handle().spawn(private::accept(socket.listener(), Arc::clone(daemon), Places::of_users()));
     match daemon.settings().bus {
         BusChoice::None => {}
-        choice => match system_bus(daemon).await {
-            Ok(of_bus) => tasks.extend(of_bus),
+        choice => match thread.handle().spawn(system_bus(Arc::clone(daemon))).await? {
+            Ok(()) => {}
             // Whoever has started it by hand for one connection has not asked for a bus.
             Err(_) if choice == BusChoice::Auto && daemon.settings().foreground => {}
             Err(e) if choice == BusChoice::Auto => {
@@ -69,17 +84,18 @@ pub async fn serve(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses
             Err(e) => return Err(e.into()),
         },
     }
-    Ok(Buses { tasks, socket: Some(socket) })
+    Ok(Buses { thread, _socket: socket })
 }
 
-async fn system_bus(daemon: &Arc<Daemon>) -> zbus::Result<[JoinHandle<()>; 3]> {
+async fn system_bus(daemon: Arc<Daemon>) -> zbus::Result<()> {
     let builder = zbus::connection::Builder::system().max_queued(MOST_QUEUED);
-    let objects = objects::Objects::serve(builder, Arc::clone(daemon), Callers::Bus.into()).await?;
+    let objects = objects::Objects::serve(builder, Arc::clone(&daemon), Callers::Bus.into()).await?;
     // The name comes last: whoever sees it finds every object there.
     objects.connection().request_name(names::BUS).await?;
     info!(name = names::BUS, "on the system bus");
     daemon.names().on(objects.connection());
-    let sleep = tokio::spawn(sleep::follow(objects.connection().clone()));
-    let networks = networks::follow(objects.connection().clone(), daemon.uplinks().clone());
-    Ok([tokio::spawn(objects.follow()), sleep, tokio::spawn(networks)])
+    tokio::spawn(sleep::follow(objects.connection().clone()));
+    tokio::spawn(networks::follow(objects.connection().clone(), daemon.uplinks().clone()));
+    tokio::spawn(objects.follow());
+    Ok(())
 }

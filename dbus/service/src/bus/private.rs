@@ -92,9 +92,8 @@ pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, pla
     }
 }
 
-/// Serves whoever is at the other end of that socket, until they have gone. Without one: for ever.
-pub async fn until_gone(whose: Option<std::os::unix::net::UnixStream>, daemon: &Arc<Daemon>) {
-    let Some(stream) = whose else { return pending().await };
+/// Serves whoever is at the other end of that socket, until they have gone.
+pub(super) async fn until_gone(stream: std::os::unix::net::UnixStream, daemon: &Arc<Daemon>) {
     if let Err(error) = for_one(stream, daemon).await {
         warn!(%error, "who has started this daemon does not speak D-Bus with it");
     }
@@ -103,7 +102,8 @@ pub async fn until_gone(whose: Option<std::os::unix::net::UnixStream>, daemon: &
 /// With the rights of its own credentials.
 async fn for_one(stream: std::os::unix::net::UnixStream, daemon: &Arc<Daemon>) -> zbus::Result<()> {
     let credentials = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?;
-    let mut gids = groups_of(credentials.uid());
+    // Root may everything, whatever groups it is in.
+    let mut gids = if credentials.uid() == 0 { Vec::new() } else { groups_of(credentials.uid()) };
     gids.push(credentials.gid());
     let gate = Callers::Peer(Caller { uid: credentials.uid(), gids }).into();
     serve(Builder::socket(Paced::new(stream)?), Arc::clone(daemon), gate, pending()).await

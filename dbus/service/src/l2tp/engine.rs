@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::Leaves;
+use crate::blocking::blocking;
 use crate::clock;
 use crate::host::MARK;
+use crate::ppp::{Ahead, Later};
 
 /// The longest control message that is read: what is longer means nothing.
 const LONGEST: usize = 8192;
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) association: Association,
     pub(super) channel: Arc<Channel>,
     pub(super) session: L2tpSession,
+    /// Its interface, if that is made already.
+    pub(crate) ahead: Option<Ahead>,
     /// Says why it is over, when it is.
     pub(super) over: oneshot::Receiver<Result<(), Failure>>,
     pub(super) orders: Orders,
@@ -116,13 +120,25 @@ struct Carried {
 struct Attached {
     channel: Channel,
     session: L2tpSession,
+    ahead: Option<Ahead>,
 }
 
+/// Begins to make the interface of a session that comes; what comes of it, unless who makes it keeps it.
+pub(crate) type Making = Arc<dyn Fn() -> Later<Option<Ahead>> + Send + Sync>;
+
 /// The kernel takes its time (it waits until nobody is receiving without knowing of the channel): who dials and who answers wait at
-/// the same time, while their messages go on. What comes in for the channel is kept by it.
-fn attach(session: L2tpSession) -> Result<Attached, Failure> {
-    let channel = Channel::attach(std::os::fd::AsFd::as_fd(&session))?;
-    Ok(Attached { channel, session })
+/// the same time, while their messages go on, and the interface is made meanwhile. What comes in for the channel is kept by it.
+async fn attach(session: L2tpSession, making: Option<Making>) -> Result<Attached, Failure> {
+    let ahead = match making {
+        Some(making) => making().await,
+        None => None,
+    };
+    let asked = move || -> Result<_, Failure> {
+        let channel = Channel::attach(std::os::fd::AsFd::as_fd(&session))?;
+        Ok((channel, session))
+    };
+    let (channel, session) = blocking(Step::Kernel, "asking for a channel", asked).await??;
+    Ok(Attached { channel, session, ahead })
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
@@ -191,6 +207,7 @@ pub(crate) struct Engine {
     why: Option<Failure>,
     /// What the next process goes on from, where it has dialled.
     leaves: Option<Arc<Leaves>>,
+    making: Option<Making>,
 }
 
 impl Engine {
@@ -247,8 +264,14 @@ impl Engine {
             over: None,
             why: None,
             leaves: None,
+            making: None,
         };
         (engine, taken)
+    }
+
+    /// Has each session's interface made with its channel.
+    pub(crate) fn making(self, making: Option<Making>) -> Self {
+        Self { making, ..self }
     }
 
     /// A way to it.
@@ -412,7 +435,8 @@ impl Engine {
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
         let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
-        self.attaching.spawn_blocking(move || (session, attach(made)));
+        let making = self.making.clone();
+        self.attaching.spawn(async move { (session, attach(made, making).await) });
         self.carried.insert(session, Carried { attached: None, up: None, path, association });
         Ok(())
     }
@@ -512,7 +536,7 @@ impl Engine {
         else {
             return;
         };
-        let Attached { channel, session } = attached;
+        let Attached { channel, session, ahead } = attached;
         self.kept_by(&session);
         let channel = Arc::new(channel);
         if up == Some(true)
@@ -522,7 +546,7 @@ impl Engine {
         }
         let Some(orders) = self.way.upgrade().map(Orders) else { return };
         let (said, over) = oneshot::channel();
-        let link = Link { number, path, association, channel, session, over, orders: orders.clone() };
+        let link = Link { number, path, association, channel, session, ahead, over, orders: orders.clone() };
         match self.links.try_send(link) {
             Ok(()) => {
                 self.up.insert(number, said);

@@ -28,7 +28,7 @@ use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
 use agreed::Agreed;
 pub(crate) use certificates::Certificates;
-pub(crate) use engine::{Engine, Link, Running};
+pub(crate) use engine::{Engine, Link, Making, Running};
 pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
 pub(crate) use handing::{Leaves, Parts, Reqids, numbers_of};
 pub(crate) use ipsec::{Protection, forget, protect_again};
@@ -82,9 +82,8 @@ pub(crate) fn dial(
     (local, remote): (SocketAddr, SocketAddr),
     (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
     (socket, protection): (Option<IkeSocket>, Option<Protection>),
-    mtu: u16,
-    link: LinkConfig,
-    world: Arc<dyn World>,
+    (mtu, link, world): (u16, LinkConfig, Arc<dyn World>),
+    making: Option<Making>,
 ) -> Result<(Session, SocketAddr), Failure> {
     let own = || IkeSocket::share(SocketAddr::new(local.ip(), 0), MARK).map_err(|e| no_socket(local, &e));
     let socket = socket.map_or_else(own, Ok)?;
@@ -103,7 +102,10 @@ pub(crate) fn dial(
     endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
     let leaves = is_there().then(|| leaves_of(protection.as_ref()));
     let (engine, links) = Engine::dialling(endpoint, socket, leaves.clone());
-    Ok((Session::dialling((engine.start(), protection), links, (mtu, link, world), leaves), local))
+    Ok((
+        Session::dialling((engine.making(making).start(), protection), links, (mtu, link, world), leaves),
+        local,
+    ))
 }
 
 /// Goes on with a tunnel that a process before has left, by its sockets: the session, and what is known of its link. What is

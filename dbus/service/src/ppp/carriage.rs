@@ -1,12 +1,14 @@
 //! What carries PPP links, and where that makes a difference.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 
-use adit_core::Failure;
+use adit_core::{Failure, Step};
 use adit_profile::{LinkKind, PppServer, Profile, ServerName, TunnelKind};
 use tokio::runtime::Handle;
 
 use super::Carrier;
+use crate::blocking::blocking;
 use crate::{l2tp, lanes, pptp, sstp};
 
 /// What carries a connection's PPP link.
@@ -96,8 +98,18 @@ impl Carriage {
         }
     }
 
-    /// What the kernel lacks for it.
-    pub(crate) fn check_kernel(self) -> Result<(), Failure> {
+    /// What the kernel lacks for it. It is asked until it has all: what it could it can.
+    pub(crate) async fn is_in_kernel(self) -> Result<(), Failure> {
+        static CARRIED: Mutex<Vec<Carriage>> = Mutex::new(Vec::new());
+        let carried = || CARRIED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !carried().contains(&self) {
+            blocking(Step::Kernel, "asking the kernel", move || self.check_kernel()).await??;
+            carried().push(self);
+        }
+        Ok(())
+    }
+
+    fn check_kernel(self) -> Result<(), Failure> {
         match self {
             Self::Pptp => {
                 adit_pptp_kernel::probe()?;

@@ -21,8 +21,7 @@ use tokio::time::Instant;
 
 use super::handing::Dialled;
 use super::install::Installation;
-use super::{Carriage, Carrier, Happened, Session, Unit};
-use crate::blocking::blocking;
+use super::{Carriage, Happened, Session, Unit};
 use crate::client::resolve::{gateways, resolve};
 use crate::client::{
     After, Carried, ClientHandle, Dial, Ended, Found, Ground, Idle, LogIn, MOST_ADDRESSES, PAUSES, Part,
@@ -232,7 +231,8 @@ impl Attempt {
     }
 
     pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
-        self.check_kernel().await?;
+        // A kernel that could not carry the tunnel ends the attempt before its first packet.
+        self.carriage().is_in_kernel().await?;
         if self.login.is_none() {
             self.daemon.raise_required(self.id, &self.profile).await?;
         }
@@ -317,7 +317,8 @@ impl Attempt {
             None => carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu),
         };
         let mut world = self.world(tls);
-        if self.login.is_none() && carriage.carrier() == Carrier::Kernel {
+        // L2TP has it made while the kernel makes the channel.
+        if self.login.is_none() && carriage == Carriage::Pptp {
             self.installation.make_ahead().await?;
         }
         let link = self.link(&proof.name, mtu).await;
@@ -412,12 +413,6 @@ impl Attempt {
         Carriage::of(&self.profile)
     }
 
-    /// A kernel that could not carry the tunnel ends the attempt before its first packet.
-    async fn check_kernel(&self) -> Result<(), Failure> {
-        let carriage = self.carriage();
-        blocking(Step::Kernel, "asking the kernel", move || carriage.check_kernel()).await?
-    }
-
     /// Whether this host has IPv6, and has not turned it off.
     async fn has_ipv6(&self) -> bool {
         let off = self.daemon.host().setting("net/ipv6/conf/default/disable_ipv6").await;
@@ -436,6 +431,8 @@ impl Attempt {
         self.progress(Step::Established, &format!("kernel: tunnel up on {}, {}", up.0, addresses.join(", ")));
         self.daemon.registry().update(self.id, |f| f.last_error = None);
         self.state(State::Connected, "established");
+        // Whoever waits for it is told before anything is put together for the next process.
+        tokio::task::yield_now().await;
     }
 
     /// Returns when the peer is lost or has closed the connection, or when nothing goes through it any more.

@@ -23,7 +23,7 @@ use super::dhcp;
 use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
 use super::radius::Remote;
 use super::server::Inner;
-use super::{About, Advertising, Carriage, Later, Scripts, Unit, UnitPlan, World};
+use super::{About, Advertising, Ahead, Carriage, Later, Scripts, Unit, UnitPlan, World};
 use crate::blocking::blocking;
 use crate::eap_tls::{EapTls, failed};
 use crate::host::{CLIENTS_GROUP, Change, HostError, Undo, client_route, site_route};
@@ -60,6 +60,8 @@ struct GuestFacts {
     how: String,
     /// What the link is inside of.
     outside: Outside,
+    /// Its interface, if that is made already.
+    ahead: Option<Ahead>,
     owner: Option<u64>,
     address: Option<Ipv4Addr>,
     /// Its /64.
@@ -125,6 +127,11 @@ impl Guest {
     /// What their link is inside of.
     pub(super) fn is_inside_of(&self, outside: Outside) {
         self.facts().outside = outside;
+    }
+
+    /// Their interface is being made already.
+    pub(super) fn has_ahead(&self, ahead: Option<Ahead>) {
+        self.facts().ahead = ahead;
     }
 
     /// Whether they have proven who they are.
@@ -260,7 +267,7 @@ impl Guest {
         }
     }
 
-    fn plan(&self, peer: &str) -> Result<UnitPlan, Failure> {
+    fn plan(&self, peer: &str, unit: Option<Arc<Unit>>) -> Result<UnitPlan, Failure> {
         let server = &self.server;
         let owner = u64::from(server.next_owner.fetch_add(1, Ordering::Relaxed));
         let leased = self.lease(owner, peer).inspect_err(|_| {
@@ -273,12 +280,11 @@ impl Guest {
                 (Some(owner), address, network, dns.clone());
             facts.behind = behind;
         }
-        let name =
-            format!("{}{}", server.carriage.prefix(), server.next_unit.fetch_add(1, Ordering::Relaxed));
+        let name = unit.as_ref().map_or_else(|| server.unit_name(), |unit| unit.name().to_owned());
         let v4 = server.local.zip(address);
         let network = NetworkPlan { v4, v6: network.is_some(), dns: v4_of(&dns), wins: Vec::new() };
         let carrier = server.carriage.carrier();
-        Ok(UnitPlan { name, group: CLIENTS_GROUP, carrier, network, unit: None })
+        Ok(UnitPlan { name, group: CLIENTS_GROUP, carrier, network, unit })
     }
 
     fn lease(&self, owner: u64, peer: &str) -> Result<Leased, Failure> {
@@ -552,7 +558,12 @@ impl World for Guest {
         Box::pin(async move {
             let peer = self.identity()?;
             self.server.make_way(&peer).await;
-            self.plan(&peer)
+            let ahead = self.facts().ahead.take();
+            let unit = match ahead {
+                Some(mut ahead) => ahead.made().await,
+                None => None,
+            };
+            self.plan(&peer, unit)
         })
     }
 

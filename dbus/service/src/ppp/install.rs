@@ -10,9 +10,8 @@ use adit_ppp::{HostOutput, Ipv4Network, Ipv6Network, Network};
 use adit_ppp_kernel::{Family, LinkSpec};
 use adit_profile::{Dns, Profile, Tunnel as Traffic};
 use nix::errno::Errno;
-use tokio::task::JoinHandle;
 
-use super::{About, Autoconfiguring, Carriage, Handing, Scripts, Told, Unit, carried};
+use super::{About, Ahead, Autoconfiguring, Carriage, Handing, Scripts, Told, Unit, carried};
 use crate::blocking::blocking;
 use crate::client::{Ground, not_made, refused};
 use crate::daemon::Daemon;
@@ -46,7 +45,7 @@ pub(super) struct Slot {
     /// What stands while it is waited for a packet, and stays.
     waiting: Option<Waiting>,
     /// A unit that is being made before anybody asks for it.
-    ahead: Option<JoinHandle<Result<Arc<Unit>, Failure>>>,
+    ahead: Option<Ahead>,
     /// Frames that have come meanwhile.
     held: Vec<Vec<u8>>,
     /// Makes addresses of router advertisements.
@@ -226,14 +225,10 @@ impl Installation {
     /// No name is free.
     pub(super) async fn make_ahead(&self) -> Result<(), Failure> {
         let mut slot = self.slot.lock().await;
-        if slot.waiting.is_some() || slot.ahead.is_some() {
-            return Ok(());
+        if slot.waiting.is_none() && slot.ahead.is_none() {
+            let name = slot.ground.name(&self.daemon, &self.profile).await?;
+            slot.ahead = Some(Ahead::begin(self.carriage().carrier(), name, LINK_GROUP));
         }
-        let name = slot.ground.name(&self.daemon, &self.profile).await?;
-        let carrier = self.carriage().carrier();
-        slot.ahead = Some(tokio::task::spawn_blocking(move || {
-            Ok(Arc::new(Unit::make(carrier, &LinkSpec { name: &name, group: LINK_GROUP })?))
-        }));
         Ok(())
     }
 
@@ -250,12 +245,12 @@ impl Installation {
         }
         // It stays in its place until it is there: whoever breaks this off leaves it to be taken away.
         let made = match slot.ahead.as_mut() {
-            Some(ahead) => ahead.await.ok(),
+            Some(ahead) => ahead.made().await,
             None => return Ok((name, None)),
         };
         slot.ahead = None;
         // One that could not be made is tried again, by whoever has asked.
-        Ok((name, made.and_then(Result::ok)))
+        Ok((name, made))
     }
 
     /// Packets of this network's family pass: what was held goes first, and pppd's scripts are told.
@@ -472,9 +467,9 @@ impl Installation {
     /// Takes the tunnel away; the block stays.
     pub(super) async fn lower(&self) -> Vec<String> {
         let mut slot = self.slot.lock().await;
-        if let Some(ahead) = slot.ahead.take() {
+        if let Some(mut ahead) = slot.ahead.take() {
             // Nobody has asked for it. The kernel takes its time for this, too.
-            let made = ahead.await;
+            let made = ahead.made().await;
             let _ = tokio::task::spawn_blocking(move || drop(made)).await;
         }
         slot.forget_families().await;

@@ -3,6 +3,7 @@
 //! pools ([`server`]).
 
 mod adopt;
+mod ahead;
 mod carriage;
 mod certificates;
 pub(crate) mod client;
@@ -30,6 +31,7 @@ use adit_core::Failure;
 use adit_dbus_api::Traffic;
 use adit_ppp::{Answer, Ask, Event, Network, NetworkPlan};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use carriage::Carriage;
 pub(crate) use driver::{Driver, Happened, Line};
 pub(crate) use handing::{Handing, Leaving};

@@ -133,7 +133,8 @@ impl PppServer {
             }
             Doors::L2tp(addresses, engine, links) => {
                 listening.extend(addresses.iter().map(|a| format!("{} UDP {}", a.ip(), a.port())));
-                tasks.push(tokio::spawn(take(Arc::clone(&inner), engine.start(), links, stopped)));
+                let engine = engine.making(inner.making()).start();
+                tasks.push(tokio::spawn(take(Arc::clone(&inner), engine, links, stopped)));
             }
         }
         match inner.carriage {

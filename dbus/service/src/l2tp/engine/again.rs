@@ -43,7 +43,7 @@ impl Engine {
         let carried = Carried { attached: None, up: Some(false), path: of.path, association: of.association };
         engine.carried.insert(*number, carried);
         let number = *number;
-        engine.attaching.spawn_blocking(move || (number, attach(session)));
+        engine.attaching.spawn(async move { (number, attach(session, None).await) });
         Ok((engine, links))
     }
 

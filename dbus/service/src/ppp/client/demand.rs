@@ -76,7 +76,7 @@ impl Attempt {
 
     async fn arm(&mut self, somebody_waits: bool) -> Result<Arc<Unit>, Failure> {
         if self.known.is_empty() {
-            self.check_kernel().await?;
+            self.carriage().is_in_kernel().await?;
             // What is missing is told now, and not with the first packet. Where nobody waits for it, nobody is asked.
             if somebody_waits || !self.passwords.certificate_wants_somebody() {
                 Proof::read(self.daemon.files(), &self.profile, &self.passwords).await?;

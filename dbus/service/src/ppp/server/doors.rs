@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Path, Step};
 use adit_l2tp::Association;
@@ -11,11 +12,12 @@ use tokio::task::JoinSet;
 
 use super::{Inner, serve, until};
 use crate::credentials::PeerIs;
+use crate::host::CLIENTS_GROUP;
 use crate::l2tp;
-use crate::ppp::Session;
 use crate::ppp::certificates::Certificates;
 use crate::ppp::door::{self, Door};
 use crate::ppp::guest::Guest;
+use crate::ppp::{Ahead, Later, Session};
 use crate::suites::Outside;
 
 /// Where peers come in.
@@ -33,7 +35,7 @@ pub(super) async fn take(
 ) {
     let mut sessions = JoinSet::new();
     loop {
-        let link = tokio::select! {
+        let mut link = tokio::select! {
             biased;
             () = until(&mut stopped) => break,
             Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
@@ -42,7 +44,7 @@ pub(super) async fn take(
                 None => break,
             },
         };
-        let Path { local, remote: from } = link.path;
+        let (Path { local, remote: from }, ahead) = (link.path, link.ahead.take());
         let outside = inner.outside_of(from, link.association);
         let Some((outside, mtu)) = outside.filter(|_| inner.admit(from.ip())) else {
             link.refuse();
@@ -53,6 +55,7 @@ pub(super) async fn take(
             let config = inner.link_config(mtu);
             let answer = |guest: Arc<Guest>| async move {
                 guest.is_inside_of(outside);
+                guest.has_ahead(ahead);
                 Ok(Box::new(l2tp::Session::answer(link, config, guest)) as Box<dyn Session>)
             };
             serve(&inner, Path { local, remote: from }, stopped, answer).await;
@@ -63,6 +66,21 @@ pub(super) async fn take(
 }
 
 impl Inner {
+    /// The next client's interface.
+    pub(in crate::ppp) fn unit_name(&self) -> String {
+        format!("{}{}", self.carriage.prefix(), self.next_unit.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Has it made while a session of L2TP's comes. Only inside of IPsec: who has got as far as that is somebody.
+    pub(super) fn making(self: &Arc<Self>) -> Option<l2tp::Making> {
+        self.guard.get()?;
+        let inner = Arc::clone(self);
+        Some(Arc::new(move || -> Later<Option<Ahead>> {
+            let ahead = Ahead::begin(inner.carriage.carrier(), inner.unit_name(), CLIENTS_GROUP);
+            Box::pin(std::future::ready(Some(ahead)))
+        }))
+    }
+
     /// The addresses on which peers may come.
     fn ips(&self) -> Vec<IpAddr> {
         match self.config.addresses.is_empty() {
