@@ -1,38 +1,35 @@
 //! Somebody who has dialled: who they are, what they are given, and what is undone when they leave.
 
+mod verdict;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use adit_auth::eap::{AuthenticatorAsk, Method, TlsAnswer, TlsAsk, UserSecret};
+use adit_auth::eap::Method;
 use adit_auth::radius::Granted;
-use adit_core::{Failure, FailureCode, Path, Prefix, Secret, Step};
+use adit_core::{Failure, FailureCode, Path, Prefix, Step};
 use adit_dbus_api::Traffic;
 use adit_ikev2::api::Lease;
 use adit_pool::Request;
-use adit_ppp::{
-    Answer, Ask, Claim, EapStep, Established, Event, Ipv6Network, KnownUser, Network, NetworkPlan,
-    RouterConfig, Verdict,
-};
-use adit_profile::{AddressRule, FileRef, User};
+use adit_ppp::{Answer, Ask, Established, Event, Ipv6Network, Network, NetworkPlan, RouterConfig};
+use adit_profile::AddressRule;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::certificates::Certificates;
 use super::dhcp;
-use super::proof::{LookedUp, as_the_file_has_it, engine_of, granted_to, lets_in, may_have};
+use super::proof::{LookedUp, as_the_file_has_it, granted_to, may_have};
 use super::radius::Remote;
 use super::server::Inner;
 use super::{About, Advertising, Ahead, Carriage, Later, Scripts, Unit, UnitPlan, World};
 use crate::blocking::blocking;
-use crate::eap_tls::{EapTls, failed};
+use crate::eap_tls::EapTls;
 use crate::host::{CLIENTS_GROUP, Change, HostError, Undo, client_route, site_route};
 use crate::ppp;
 use crate::radius::{Cause, Session as Accounted, keep};
 use crate::registry::{ConnectionId, Facts, Role, State};
 use crate::server::identity;
 use crate::server::sessions::Share;
-use crate::server::users;
 use crate::suites::{self, Outside};
 
 /// DNS servers that IPCP has room for (RFC 1877).
@@ -141,130 +138,6 @@ impl Guest {
 
     fn facts(&self) -> MutexGuard<'_, GuestFacts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn user<T>(&self, name: &str, known: fn(&User) -> Option<T>) -> Result<Option<T>, Failure> {
-        let Inner { daemon, config, .. } = &*self.server;
-        let users = users::read(daemon, self.file()?, &config.name)?;
-        let found = users.find(name);
-        self.facts().user = found.map(|(user, known)| LookedUp {
-            said: name.to_owned(),
-            name: user.to_owned(),
-            addresses: known.addresses.clone(),
-        });
-        Ok(found.and_then(|(_, user)| known(user)))
-    }
-
-    fn file(&self) -> Result<&FileRef, Failure> {
-        let none = || internal("there is no file of users");
-        self.server.config.users.as_ref().ok_or_else(none)
-    }
-
-    async fn verify_by_radius(&self, remote: &Remote, claim: &Claim) -> Result<Verdict, Failure> {
-        let (verdict, granted) = remote.verify(claim).await?;
-        if let (Verdict::Accepted { identity, .. }, Some(granted)) = (&verdict, granted) {
-            self.facts().offered = Some((identity.clone(), granted));
-        }
-        Ok(verdict)
-    }
-
-    async fn eap_by_radius(&self, remote: &Remote, packet: Vec<u8>) -> Result<EapStep, Failure> {
-        let (step, granted) = remote.eap(packet).await?;
-        match (&step, granted) {
-            (EapStep::Accepted { identity, .. }, Some(granted)) => {
-                self.facts().offered = Some((identity.clone(), granted));
-            }
-            (EapStep::Refused { why, .. }, _) => {
-                info!(from = %self.from, "{}: {why}", self.carriage().name())
-            }
-            _ => {}
-        }
-        Ok(step)
-    }
-
-    /// Most peers hang up when they are refused: then this is all that there is to be read.
-    fn log_refusal(&self, verdict: &Result<Verdict, Failure>) {
-        let name = self.server.carriage.name();
-        match verdict {
-            Ok(Verdict::Refused { why, error }) => info!(from = %self.from, error, "{name}: {why}"),
-            Ok(Verdict::Accepted { .. }) => {}
-            Err(why) => info!(from = %self.from, code = %why.code, "{name}: {why}"),
-        }
-    }
-
-    fn verify(&self, claim: &Claim) -> Result<Verdict, Failure> {
-        Ok(claim.verify(self.user(&claim.name, known)?.as_ref()))
-    }
-
-    /// What TLS does for an EAP method by which the peer proves itself: with EAP-TLS it has to have a certificate.
-    async fn tls(&self, method: Method, ask: TlsAsk) -> TlsAnswer {
-        let mut engine = self.tls.lock().await;
-        let answer = match engine_of(&mut engine, method, || self.engine(method)) {
-            Ok(engine) => engine.answer(ask).await,
-            Err(why) => return failed(why),
-        };
-        if method != Method::TLS {
-            return answer;
-        }
-        // Its certificate says who it is, and no file.
-        self.facts().user = None;
-        match lets_in(&self.server.config.eap, answer.tunnel.as_ref()) {
-            Ok(()) => answer,
-            Err(why) => failed(why),
-        }
-    }
-
-    fn engine(&self, method: Method) -> Result<EapTls, Failure> {
-        let Inner { certificates, config, .. } = &*self.server;
-        let Certificates { own, anchors, .. } = certificates.get();
-        match (own, anchors, method == Method::TLS) {
-            (None, ..) => Err(internal("there is no certificate of this server")),
-            (_, None, true) => Err(internal("there is no authority of clients")),
-            (Some(own), anchors, clients) => {
-                let anchors = anchors.filter(|_| clients);
-                EapTls::authenticator(&own, anchors, config.eap.revocation)
-            }
-        }
-    }
-
-    fn store(&self, name: &str, password: &Secret) -> Result<(), Failure> {
-        let Inner { daemon, config, .. } = &*self.server;
-        let file = self.file()?;
-        let found = users::read(daemon, file, &config.name)?.find(name).map(|(name, _)| name.to_owned());
-        let unknown =
-            || Failure::new(FailureCode::NotFound, Step::Authenticate, "there is no such user any more");
-        users::store(daemon, (file, &config.name), &found.ok_or_else(unknown)?, password)
-    }
-
-    fn answer(&self, ask: Ask) -> Answer {
-        match ask {
-            Ask::Verify(claim) => {
-                let verdict = self.verify(&claim);
-                self.log_refusal(&verdict);
-                Answer::Verdict(verdict)
-            }
-            Ask::StorePassword { name, password } => Answer::Stored(self.store(&name, &password)),
-            Ask::Eap(AuthenticatorAsk::User { identity }) => {
-                Answer::EapUser(self.user(&identity, users::secret))
-            }
-            Ask::Eap(AuthenticatorAsk::StorePassword { identity, password }) => {
-                Answer::Stored(self.store(&identity, &password))
-            }
-            _ => Answer::Secret(Err(internal("a server has no password of its own"))),
-        }
-    }
-
-    /// Who it has proven to be. Nobody else takes an address, or somebody's place.
-    fn identity(&self) -> Result<String, Failure> {
-        let facts = self.facts();
-        let granted = self.remote.is_none() || facts.granted.is_some();
-        match facts.proven && granted {
-            true => Ok(facts.identity.clone()),
-            false => {
-                let text = "somebody who has proven nothing wants an address";
-                Err(Failure::new(FailureCode::AuthenticationFailed, Step::Authenticate, text))
-            }
-        }
     }
 
     fn plan(&self, peer: &str, unit: Option<Arc<Unit>>) -> Result<UnitPlan, Failure> {
@@ -503,10 +376,6 @@ impl Guest {
     }
 }
 
-fn internal(text: &str) -> Failure {
-    Failure::new(FailureCode::Internal, Step::Authenticate, text)
-}
-
 /// The IPv4 addresses of these, as many as IPCP has room for.
 fn v4_of(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
     let v4 = addresses.iter().filter_map(|a| match a {
@@ -525,11 +394,6 @@ fn v6_of(address: &IpAddr) -> Option<Ipv6Addr> {
 
 fn refused(error: HostError) -> Failure {
     Failure::new(FailureCode::KernelRefused, Step::Network, format!("for a client: {error}"))
-}
-
-fn known(user: &User) -> Option<KnownUser> {
-    let UserSecret { hash, expired, clear } = users::secret(user)?;
-    Some(KnownUser { password: clear, hash, expired })
 }
 
 impl World for Guest {
