@@ -208,6 +208,9 @@ pub enum Event {
     },
     /// The ISAKMP SA and its first CHILD_SA are up. (`Ask::Install` was answered before.)
     Established(Box<Established>),
+    /// The peer has shown, after `Established`, that its SAs are up, too: only to who dialled, and only by a peer that is watched
+    /// by dead peer detection (RFC 3706).
+    Confirmed,
     /// One more CHILD_SA is up, or one in another's place.
     ChildUp(Box<ChildUp>),
     /// A CHILD_SA is gone: its states and policies are to be removed.

@@ -60,9 +60,9 @@ impl From<&v2::Established> for Agreed {
 const MOMENT: Duration = Duration::from_millis(50);
 
 impl Agreed {
-    /// How long the peer may take to set up what it has agreed to. The last message of Quick Mode is the initiator's (RFC 2409 §5.5),
-    /// and nothing says that it has been taken: what comes on its heels is answered in clear by some (strongSwan with xl2tpd), and
-    /// then goes again after a second. By IKEv2 all stands before the answer leaves.
+    /// How long the peer may take to set up what it has agreed to, unless it says earlier that it has. The last message of Quick
+    /// Mode is the initiator's (RFC 2409 §5.5) and has no answer: what comes on its heels is answered in clear by some (strongSwan
+    /// with xl2tpd), and then goes again after a second. By IKEv2 all stands before the answer leaves.
     pub(crate) fn moment(&self) -> Duration {
         if self.by == "IKEv1" { MOMENT } else { Duration::ZERO }
     }

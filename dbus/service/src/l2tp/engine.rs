@@ -129,15 +129,18 @@ pub(crate) type Making = Arc<dyn Fn() -> Later<Option<Ahead>> + Send + Sync>;
 /// The kernel takes its time (it waits until nobody is receiving without knowing of the channel): who dials and who answers wait at
 /// the same time, while their messages go on, and the interface is made meanwhile. What comes in for the channel is kept by it.
 async fn attach(session: L2tpSession, making: Option<Making>) -> Result<Attached, Failure> {
-    let ahead = match making {
-        Some(making) => making().await,
-        None => None,
-    };
     let asked = move || -> Result<_, Failure> {
         let channel = Channel::attach(std::os::fd::AsFd::as_fd(&session))?;
         Ok((channel, session))
     };
-    let (channel, session) = blocking(Step::Kernel, "asking for a channel", asked).await??;
+    let made = async {
+        match making {
+            Some(making) => making().await,
+            None => None,
+        }
+    };
+    let (asked, ahead) = tokio::join!(blocking(Step::Kernel, "asking for a channel", asked), made);
+    let (channel, session) = asked??;
     Ok(Attached { channel, session, ahead })
 }
 

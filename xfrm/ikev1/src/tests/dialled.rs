@@ -19,7 +19,7 @@ fn renew(world: &mut World, config: InitiatorConfig) -> SaId {
 /// Nothing has happened to the client's connection.
 fn stands(world: &World) {
     let client = &world.ends[0];
-    let news = client.count(|e| !matches!(e, Event::Progress(_) | Event::Established(_)));
+    let news = client.count(|e| !matches!(e, Event::Progress(_) | Event::Established(_) | Event::Confirmed));
     assert_eq!((news, client.endpoint.established(), client.inbound.len()), (0, 1, 1));
 }
 

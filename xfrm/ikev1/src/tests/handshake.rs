@@ -33,9 +33,40 @@ fn main_mode_with_a_psk_in_transport_mode() {
     assert_eq!((theirs.child.local_ts, theirs.child.remote_ts), (ours.child.remote_ts, ours.child.local_ts));
     // The key is found by addresses: nobody has said who it is yet.
     assert_eq!(b.asked, [(id("198.51.100.1"), id("192.0.2.1"))]);
-    // Six messages of Main Mode, three of Quick Mode.
-    assert_eq!(world.log.len(), 9);
+    // Six messages of Main Mode, three of Quick Mode, and whether the last one has come.
+    assert_eq!(world.log.len(), 11);
     assert_eq!(a.endpoint.counters(), Default::default());
+}
+
+/// The last message of Quick Mode has no answer; what is asked behind it has one (RFC 3706 §5.4).
+#[test]
+fn who_has_dialled_hears_that_the_last_message_has_come() {
+    let confirmed = |world: &World, end: usize| world.ends[end].count(|e| matches!(e, Event::Confirmed));
+    let mut world = World::new(29);
+    up(&mut world, config());
+    assert_eq!([confirmed(&world, 0), confirmed(&world, 1)], [1, 0]);
+    let order = |e: &Event| matches!(e, Event::Established(_) | Event::Confirmed);
+    let news: Vec<_> = world.ends[0].events.iter().map(|(_, e)| e).filter(|e| order(e)).collect();
+    assert!(matches!(news.as_slice(), [Event::Established(_), Event::Confirmed]), "{news:?}");
+    // Once: neither rekeying nor a later question is about that.
+    world.run(Duration::from_hours(30));
+    assert_eq!(confirmed(&world, 0), 1);
+    // Lost, it is asked again.
+    let mut world = World::new(30);
+    let mut lost = 0;
+    world.tap = Some(Box::new(move |end, _, datagram| {
+        let question = end == 0 && datagram[18] == 5;
+        lost += usize::from(question);
+        !question || lost > 1
+    }));
+    up(&mut world, config());
+    world.run(Duration::from_secs(10));
+    assert_eq!(confirmed(&world, 0), 1);
+    // A peer that is not watched is not asked.
+    let mut world = World::new(31);
+    let timing = Timing { dead_peer: Duration::ZERO, ..config().timing };
+    up(&mut world, InitiatorConfig { timing, ..config() });
+    assert_eq!((confirmed(&world, 0), world.log.len()), (0, 9));
 }
 
 /// A pre-shared key is there at once, and what a large group computes is not.

@@ -6,7 +6,7 @@ use adit_isakmp::v1::{Delete, Notify, NotifyKind, Payload};
 
 use super::isakmp::Isakmp;
 use super::{Fate, Up};
-use crate::api::Timer;
+use crate::api::{Event, Timer};
 use crate::explain;
 use crate::request::{Request, Retry};
 use crate::state::{Cx, Datagram, Last};
@@ -56,6 +56,7 @@ impl Up {
             NotifyKind::R_U_THERE => self.are_you_there(cx, cookies, notify, bytes),
             // Its coming is what counts, once: `heard_from` has ended the question.
             // [3706:5.4-2]
+            NotifyKind::R_U_THERE_ACK if core::mem::take(&mut self.unconfirmed) => cx.event(Event::Confirmed),
             NotifyKind::R_U_THERE_ACK => {}
             NotifyKind::INITIAL_CONTACT => {
                 let older = self.children.iter().filter(|c| c.cookies != cookies).map(|c| c.id);
@@ -166,6 +167,15 @@ impl Up {
             self.ask_whether_it_lives(cx);
         }
         Fate::On
+    }
+
+    /// The last message of the first Quick Mode is ours, and has no answer (RFC 2409 §5.5). R-U-THERE behind it has one: by then
+    /// the peer has taken both.
+    pub(super) fn ask_for_confirmation(&mut self, cx: &mut Cx<'_>) {
+        if self.can_be_asked() {
+            self.ask_whether_it_lives(cx);
+            self.unconfirmed = self.dpd.is_some();
+        }
     }
 
     /// R-U-THERE (RFC 3706 §5.4), of ours.

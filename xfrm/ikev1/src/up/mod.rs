@@ -71,6 +71,8 @@ pub(crate) struct Up {
     /// Without a CHILD_SA it stands only so long.
     idle: Option<Instant>,
     established: bool,
+    /// The peer has been asked whether it has what the first Quick Mode has agreed on.
+    unconfirmed: bool,
     redialling: bool,
 }
 
@@ -116,6 +118,7 @@ impl Up {
             keepalive,
             idle: Some(cx.now + policy.timing.half_open),
             established: false,
+            unconfirmed: false,
             redialling: false,
             policy,
         });

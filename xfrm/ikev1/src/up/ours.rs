@@ -411,7 +411,11 @@ impl Up {
         let (child, selectors) = (agreement.child, agreement.selectors);
         self.done.push_back(Done { cookies, message_id, child, digest, third, until, repeated: 0 });
         let sending = self.sending(cx, selectors, outbound);
+        let first = !self.established;
         self.child_up(cx, agreement, sending);
+        if first {
+            self.ask_for_confirmation(cx);
+        }
         if !self.sends(selectors) {
             self.send_by_new(cx, selectors);
         }

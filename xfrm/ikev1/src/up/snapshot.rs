@@ -150,6 +150,7 @@ impl Up {
             keepalive,
             idle: None,
             established: true,
+            unconfirmed: false,
             redialling: false,
         });
         Some(Left { up, question })

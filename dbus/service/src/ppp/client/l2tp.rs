@@ -54,7 +54,9 @@ impl Attempt {
         let rule = rule.ok_or_else(none)?;
         let secret = l2tp::secret(self.daemon.files(), &rule)?;
         let wanted = self.profile.mtu;
+        let kept = self.keep_to_link();
         if rule.ipsec == Ipsec::None {
+            kept.await?;
             let mtu = l2tp::link_mtu(path, server.is_ipv6(), wanted);
             let ready = Instant::now();
             return Ok(Tunnel { rule, secret, socket: None, shown: Outside::L2tp, mtu, ready });
@@ -72,7 +74,8 @@ impl Attempt {
         let made = Protection::new((&self.daemon, self.id), named, certificates, (source, server)).await?;
         // Whoever stops it here ends it too.
         let protection = self.protection.insert(made);
-        let raised = protection.raise(progress).await;
+        let (raised, kept) = tokio::join!(protection.raise(progress), kept);
+        kept?;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
         let ready = Instant::now() + up.moment();
         self.login.iter().for_each(|login| login.agreed(&up.ike));
@@ -146,7 +149,15 @@ impl Attempt {
         world: Arc<dyn World>,
     ) -> Result<(Box<dyn Session>, SocketAddr), Failure> {
         let Tunnel { rule, secret, socket, mtu, ready, .. } = tunnel;
-        tokio::time::sleep_until(ready).await;
+        let name = async {
+            if self.login.is_none() {
+                // Whoever makes its interface says why it has none.
+                let _ = self.installation.reserve_name().await;
+            }
+        };
+        if let Some(protection) = &mut self.protection {
+            tokio::join!(protection.confirmed(ready), name).0?;
+        }
         let outside = (socket, self.protection.take());
         let making = self.making();
         let (session, local) = l2tp::dial(ends, (&rule, secret), outside, (mtu, link, world), making)?;
