@@ -128,7 +128,7 @@ impl KernelHost {
     async fn take_back(&self, undo: &Undo) -> Result<(), HostError> {
         let done = match undo {
             Undo::XfrmLink { if_id } => self.remove_xfrm_link(*if_id).await,
-            Undo::Address { link, address } => match index(link) {
+            Undo::Address { link, address } => match netlink::index_of(&self.socket, link).await {
                 Ok(index) => netlink::address(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },
@@ -138,7 +138,7 @@ impl KernelHost {
             Undo::GreRule { to, table } => self.remove_gre_rule((*to, *table)).await,
             Undo::Nftables { table } => nft::remove(table).await,
             Undo::Setting { ours, former } => self.settings(|s| s.undo(ours, former)),
-            Undo::ProxyNeighbour { link, address } => match index(link) {
+            Undo::ProxyNeighbour { link, address } => match netlink::index_of(&self.socket, link).await {
                 Ok(index) => netlink::proxy(&self.socket, index, *address, false).await,
                 Err(e) => Err(e),
             },

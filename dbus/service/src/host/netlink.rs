@@ -100,8 +100,29 @@ pub(super) async fn links(socket: &Socket) -> Result<Vec<LinkState>, HostError> 
 async fn link(socket: &Socket, index: u32) -> Result<Option<LinkState>, HostError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    let what = || format!("the link with the number {index}");
-    let answers = ask(socket, RouteNetlinkMessage::GetLink(message), 0, &what).await?;
+    one_link(socket, message, &|| format!("the link with the number {index}")).await
+}
+
+/// The number of the link with that name. A name that there may not be is asked for here: the `ioctl` of the C library has the
+/// kernel look for a module of that name, by a program.
+pub(super) async fn index_of(socket: &Socket, name: &str) -> Result<u32, HostError> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.into()));
+    match one_link(socket, message, &|| format!("the link {name}")).await {
+        Ok(Some(link)) => Ok(link.index),
+        Ok(None) | Err(HostError::Refused { errno: Errno::ENODEV, .. }) => {
+            Err(HostError::NoLink(name.into()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn one_link(
+    socket: &Socket,
+    message: LinkMessage,
+    what: &(dyn Fn() -> String + Sync),
+) -> Result<Option<LinkState>, HostError> {
+    let answers = ask(socket, RouteNetlinkMessage::GetLink(message), 0, what).await?;
     let found = answers.iter().find_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(link_state(link)),
         _ => None,
