@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Prefix, TrafficSelector};
 use adit_dbus_api::LogEntry;
 use adit_ikev2::api::{ChildId, ChildMode};
 use adit_isakmp::{EspSuite, IkeSuite};
 use adit_profile::TunnelKind;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::clock;
 use crate::logbook::{Line, Logbook};
 
 /// Changes that a slow reader may be behind before it has to look at everything anew.
 const BACKLOG: usize = 1024;
+
+/// So long it is waited for whoever listens.
+const HEARD: Duration = Duration::from_millis(50);
 
 /// A connection's number: its D-Bus path ends in it. Never used twice while the daemon lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -324,6 +328,8 @@ pub enum Notice {
     Removed(ConnectionId, Role),
     /// The profiles were read anew.
     Profiles,
+    /// Somebody waits until this is gone: what was announced before has been told by then.
+    Heard(mpsc::Sender<()>),
 }
 
 /// All connections.
@@ -500,6 +506,13 @@ impl Registry {
     /// Announces that the profiles were read anew.
     pub fn profiles_changed(&self) {
         self.announce(Notice::Profiles);
+    }
+
+    /// Waits until everybody who listens has told what was announced so far, but not for long.
+    pub(crate) async fn heard(&self) {
+        let (until, mut gone) = mpsc::channel(1);
+        self.announce(Notice::Heard(until));
+        let _ = tokio::time::timeout(HEARD, gone.recv()).await;
     }
 
     fn announce(&self, notice: Notice) {

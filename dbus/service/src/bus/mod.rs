@@ -2,6 +2,7 @@
 
 mod connection;
 mod gate;
+mod gather;
 mod manager;
 mod networks;
 mod objects;

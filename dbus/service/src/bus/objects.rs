@@ -14,6 +14,7 @@ use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant};
 
 use super::connection::{ConnectionObject, children, moves, role_word, text, texts, tried, wanted};
 use super::gate::Gate;
+use super::gather::gather;
 use super::manager::ManagerObject;
 use super::places::Places;
 use super::profile::ProfileObject;
@@ -88,8 +89,8 @@ impl Objects {
     /// Keeps in step until the connection ends.
     pub(crate) async fn follow(mut self) {
         loop {
-            let result = match self.notices.recv().await {
-                Ok(notice) => self.apply(notice).await,
+            let result = match gather(&mut self.notices).await {
+                Ok(notices) => self.apply_all(notices).await,
                 Err(RecvError::Lagged(_)) => self.show_everything().await,
                 Err(RecvError::Closed) => return,
             };
@@ -100,6 +101,15 @@ impl Objects {
                 }
             }
         }
+    }
+
+    /// Each, also where one before could not be told; the last error.
+    async fn apply_all(&mut self, notices: Vec<Notice>) -> zbus::Result<()> {
+        let mut result = Ok(());
+        for notice in notices {
+            result = self.apply(notice).await.and(result);
+        }
+        result
     }
 
     /// After notices were lost: what has gone and come since, and all that is known of our own connections.
@@ -124,7 +134,7 @@ impl Objects {
     async fn apply(&mut self, notice: Notice) -> zbus::Result<()> {
         // Of what is not shown here, nothing is told. An object that `Up` has answered goes, announced or not.
         let about = match &notice {
-            Notice::Added(_) | Notice::Removed(..) | Notice::Profiles => None,
+            Notice::Added(_) | Notice::Removed(..) | Notice::Profiles | Notice::Heard(_) => None,
             Notice::Changed(id, _) | Notice::Progress(id, _, _) => Some(id),
             Notice::RekeyRefused(id, _) | Notice::State(id, _, _, _) => Some(id),
         };
@@ -136,6 +146,7 @@ impl Objects {
             Notice::Changed(id, facts) => self.changed(id, &facts.0, &facts.1).await,
             Notice::Removed(id, role) => self.remove(id, role).await,
             Notice::Profiles => self.show_profiles().await,
+            Notice::Heard(_) => Ok(()),
             Notice::Progress(id, step, text) => {
                 ConnectionObject::progress(&self.emitter(id)?, &step, &text).await
             }
