@@ -10,6 +10,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, Step};
@@ -95,7 +96,7 @@ pub(crate) struct Attempt {
     /// Where both ends are, who we are, and at which gateway, of what was dialled last.
     ends: Option<(SocketAddr, SocketAddr, String, String)>,
     /// Whether its own packets keep to the link that they leave by.
-    keeps_to_link: bool,
+    keeps_to_link: Arc<AtomicBool>,
     /// What a person has said whom the proxy is to be told.
     at_proxy: Option<Login>,
     /// What a process before has left of it.
@@ -124,7 +125,7 @@ impl Attempt {
             persistent,
             login,
             ends: None,
-            keeps_to_link: false,
+            keeps_to_link: Arc::default(),
             at_proxy: None,
             left: None,
         }
@@ -161,7 +162,7 @@ impl Attempt {
     pub(crate) async fn take_down(&mut self) -> Result<(), Failure> {
         self.end_session().await;
         let result = self.installation.undo().await;
-        if core::mem::take(&mut self.keeps_to_link) {
+        if self.keeps_to_link.swap(false, Ordering::Relaxed) {
             self.daemon.uplinks().leave().await;
         }
         result
@@ -393,10 +394,8 @@ impl Attempt {
 
     /// The tunnel's own packets leave by the way that there is; of a full tunnel nothing else does any more.
     async fn clear_the_way(&mut self, remote: IpAddr) -> Result<PathInfo, Failure> {
-        if !self.keeps_to_link {
-            // Also where somebody else (NetworkManager) leads everything into the tunnel.
-            self.daemon.uplinks().follow(|| self.daemon.changes(crate::uplinks::UPLINKS)).await?;
-            self.keeps_to_link = true;
+        if self.profile.blocks() {
+            self.keep_to_link().await?;
         }
         let host = self.daemon.host();
         let uplink = host.path_to(remote).await.map_err(|e| no_route(remote, &e))?;
@@ -432,7 +431,7 @@ impl Attempt {
         self.daemon.registry().update(self.id, |f| f.last_error = None);
         self.state(State::Connected, "established");
         // Whoever waits for it is told before anything is put together for the next process.
-        tokio::task::yield_now().await;
+        self.daemon.registry().heard().await;
     }
 
     /// Returns when the peer is lost or has closed the connection, or when nothing goes through it any more.

@@ -1,6 +1,7 @@
 //! A connection that a process before has dialled, and that this one goes on with.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use adit_core::{Failure, FailureCode, Step};
 use adit_ppp::{Established, Event, LinkConfig};
@@ -62,7 +63,7 @@ impl Attempt {
         // From here on it goes with the session.
         self.installation.handing().goes_on(dialled, bundle, told.index);
         self.daemon.uplinks().follow(|| self.daemon.changes(UPLINKS)).await?;
-        self.keeps_to_link = true;
+        self.keeps_to_link.store(true, Ordering::Relaxed);
         let mut world = self.world(None);
         if self.profile.kind == TunnelKind::L2tp {
             world.outside = self.protect_again(&told, &snapshot).await?;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Secret, Step};
@@ -18,6 +19,7 @@ use crate::host::{MARK, PathInfo};
 use crate::registry::Wanted;
 use crate::sstp::{self, Asked};
 use crate::start::environment;
+use crate::uplinks::UPLINKS;
 
 /// How long TCP may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,6 +43,19 @@ impl Way {
 }
 
 impl Attempt {
+    /// The tunnel's own packets stay on the link that they leave by, also where somebody else (NetworkManager) leads everything
+    /// into the tunnel. Before there is one it makes no difference: it may be had while the peer is being asked.
+    pub(super) fn keep_to_link(&self) -> impl Future<Output = Result<(), Failure>> + use<> {
+        let (daemon, kept) = (Arc::clone(&self.daemon), Arc::clone(&self.keeps_to_link));
+        async move {
+            if !kept.load(Ordering::Relaxed) {
+                daemon.uplinks().follow(|| daemon.changes(UPLINKS)).await?;
+                kept.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    }
+
     /// A connection to the server, and its own end.
     pub(super) async fn way(
         &mut self,
@@ -49,6 +64,7 @@ impl Attempt {
         remote: SocketAddr,
         uplink: &PathInfo,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
+        self.keep_to_link().await?;
         match proxy {
             Some(proxy) => self.by_proxy(&proxy, gateway, remote, uplink).await,
             None => self.tcp(remote, uplink).await,
