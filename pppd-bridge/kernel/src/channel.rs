@@ -1,6 +1,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{read, write};
@@ -10,6 +12,10 @@ use crate::{PppError, ioctl};
 
 /// The longest frame that is read: LCP and authentication, never packets of the network.
 const LONGEST: usize = 8192;
+
+const OF_CARRIER: &str = "the carrier's channel";
+/// How often it is looked whether the kernel has said which channel it is.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// How a channel writes what it sends.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -33,7 +39,32 @@ impl Channel {
     /// # Errors
     /// The kernel has no PPP or refuses.
     pub fn attach(carrier: BorrowedFd<'_>) -> Result<Self, PppError> {
-        let index = ioctl::channel_of(carrier).map_err(PppError::refused("the carrier's channel"))?;
+        let index = ioctl::channel_of(carrier).map_err(PppError::refused(OF_CARRIER))?;
+        Self::with(index)
+    }
+
+    /// The same as soon as the kernel has said which channel it is. The ioctl may return later: newer kernels (Debian 13's 6.12.117
+    /// among them) wait until nobody receives any more without knowing of the channel (`synchronize_net`, some 15 ms). What has come
+    /// by then they give to the channel, as they do from the beginning what comes after the word. The carrier is held until then.
+    ///
+    /// # Errors
+    /// As [`Channel::attach`].
+    pub async fn attach_early<C: AsFd + Send + Sync + 'static>(carrier: Arc<C>) -> Result<Self, PppError> {
+        let to_be = Arc::new(ioctl::ToBe::new());
+        let said = Arc::clone(&to_be);
+        let mut asked = tokio::task::spawn_blocking(move || said.ask(carrier.as_fd()));
+        // Nothing tells that a word of memory has been written.
+        while to_be.get().is_none() {
+            if let Ok(done) = tokio::time::timeout(LOOK, &mut asked).await {
+                let done = done.unwrap_or(Err(Errno::EINTR));
+                done.map_err(PppError::refused(OF_CARRIER))?;
+                break;
+            }
+        }
+        Self::with(to_be.get().ok_or(PppError::Dialogue(OF_CARRIER))?)
+    }
+
+    fn with(index: libc::c_int) -> Result<Self, PppError> {
         let fd = ioctl::open(Path::new(ioctl::DEVICE))?;
         ioctl::attach_channel(fd.as_fd(), index).map_err(PppError::refused("attaching the channel"))?;
         let fd = ioctl::register(fd)?;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, makedev};
@@ -99,6 +100,30 @@ integer!(attach_channel, takes attach_channel_raw);
 integer!(connect, takes connect_raw);
 integer!(set_flags, takes set_flags_raw);
 integer!(set_mru, takes set_mru_raw);
+
+/// The number of a channel that is being asked for.
+pub(crate) struct ToBe(AtomicI32);
+
+impl ToBe {
+    /// Nothing has been said yet: no channel has this number.
+    const NONE: libc::c_int = -1;
+
+    pub(crate) const fn new() -> Self {
+        Self(AtomicI32::new(Self::NONE))
+    }
+
+    /// PPPIOCGCHAN.
+    pub(crate) fn ask(&self, carrier: BorrowedFd<'_>) -> Result<(), Errno> {
+        // SAFETY: the ioctl writes one integer, and the pointer is to one that lives until it returns; others read it meanwhile, by
+        // atomic operations alone.
+        unsafe { get_channel_raw(carrier.as_raw_fd(), self.0.as_ptr()) }.map(drop)
+    }
+
+    /// What the kernel has said so far.
+    pub(crate) fn get(&self) -> Option<libc::c_int> {
+        Some(self.0.load(Ordering::Acquire)).filter(|number| *number != Self::NONE)
+    }
+}
 
 /// PPPIOCNEWUNIT: the lowest number that is free.
 pub(crate) fn new_unit(fd: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {

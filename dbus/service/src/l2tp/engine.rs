@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::Leaves;
-use crate::blocking::blocking;
 use crate::clock;
 use crate::host::MARK;
 use crate::ppp::{Ahead, Later};
@@ -52,7 +51,7 @@ pub(crate) struct Link {
     /// By what.
     pub(crate) association: Association,
     pub(super) channel: Arc<Channel>,
-    pub(super) session: L2tpSession,
+    pub(super) session: Arc<L2tpSession>,
     /// Its interface, if that is made already.
     pub(crate) ahead: Option<Ahead>,
     /// Says why it is over, when it is.
@@ -119,29 +118,24 @@ struct Carried {
 /// A session with its channel for PPP.
 struct Attached {
     channel: Channel,
-    session: L2tpSession,
+    session: Arc<L2tpSession>,
     ahead: Option<Ahead>,
 }
 
 /// Begins to make the interface of a session that comes; what comes of it, unless who makes it keeps it.
 pub(crate) type Making = Arc<dyn Fn() -> Later<Option<Ahead>> + Send + Sync>;
 
-/// The kernel takes its time (it waits until nobody is receiving without knowing of the channel): who dials and who answers wait at
-/// the same time, while their messages go on, and the interface is made meanwhile. What comes in for the channel is kept by it.
+/// Its interface is made meanwhile. What comes in for the channel is kept by it.
 async fn attach(session: L2tpSession, making: Option<Making>) -> Result<Attached, Failure> {
-    let asked = move || -> Result<_, Failure> {
-        let channel = Channel::attach(std::os::fd::AsFd::as_fd(&session))?;
-        Ok((channel, session))
-    };
+    let session = Arc::new(session);
     let made = async {
         match making {
             Some(making) => making().await,
             None => None,
         }
     };
-    let (asked, ahead) = tokio::join!(blocking(Step::Kernel, "asking for a channel", asked), made);
-    let (channel, session) = asked??;
-    Ok(Attached { channel, session, ahead })
+    let (channel, ahead) = tokio::join!(Channel::attach_early(Arc::clone(&session)), made);
+    Ok(Attached { channel: channel?, session, ahead })
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
