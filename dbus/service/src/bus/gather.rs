@@ -1,4 +1,4 @@
-//! Notices that are told together. A connection that comes up says a dozen things of itself in as many milliseconds; each would wake
+//! Notices that are told together. A connection that comes up says a dozen things of itself in a tenth of a second; each would wake
 //! whoever listens, while the machine has packets to answer.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::registry::Notice;
 
-/// So long what is not urgent waits for what may come with it.
-const MOMENT: Duration = Duration::from_millis(10);
+/// So long what is not urgent waits for what may come with it: nobody sees that.
+const MOMENT: Duration = Duration::from_millis(50);
 /// So many wait at most.
 const MOST: usize = 64;
 
