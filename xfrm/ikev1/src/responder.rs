@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use adit_core::{Failure, Identity, Instant, Path, Secret, Step};
+use adit_isakmp::crypto::KeyExchange;
 use adit_isakmp::payload::Protocol;
 use adit_isakmp::v1::proposal::{self, ChosenIke};
 use adit_isakmp::v1::{Identification, Kind, Message, Notify, NotifyKind, Payload, flags};
@@ -41,9 +42,11 @@ pub(crate) struct Responder {
 enum Stage {
     /// The second message is out.
     Second,
-    /// The shared secret and the pre-shared key are being had.
+    /// A key pair and the pre-shared key are being had.
     Secrets(Box<Secrets>),
-    /// The fourth message is out.
+    /// The fourth message is out, and the shared secret is being computed, as it is at the peer.
+    Agree(Box<Agree>),
+    /// There are keys.
     Fourth(Box<Keyed>),
     /// It is being found out what is for this peer.
     Connection { ask: AskId, keyed: Box<Keyed>, theirs: Box<Theirs> },
@@ -61,10 +64,20 @@ struct Secrets {
     nat: Nat,
     wanted: Vec<Vec<u8>>,
     third: Vec<u8>,
-    encapsulate: AskId,
-    ours: Option<(Vec<u8>, Secret)>,
+    generate: AskId,
+    key: Option<Box<dyn KeyExchange>>,
     psk_ask: Option<AskId>,
     psk: Option<Secret>,
+}
+
+struct Agree {
+    ask: AskId,
+    material: Material,
+    nat: Nat,
+    wanted: Vec<Vec<u8>>,
+    psk: Option<Secret>,
+    /// A fifth message that has come already.
+    fifth: Option<Datagram>,
 }
 
 /// There are keys.
@@ -139,6 +152,12 @@ impl Responder {
         match stage {
             Stage::Second if !encrypted => self.third(cx, datagram),
             Stage::Fourth(keyed) if encrypted => self.fifth(cx, keyed, datagram),
+            // The newest: one that is none is followed by another.
+            Stage::Agree(mut agree) if encrypted => {
+                agree.fifth = Some(datagram);
+                self.stage = Stage::Agree(agree);
+                self.stay()
+            }
             stage => {
                 self.stage = stage;
                 cx.ignore();
@@ -150,11 +169,15 @@ impl Responder {
     pub(crate) fn answer(mut self: Box<Self>, cx: &mut Cx<'_>, id: AskId, answer: Answer) -> Next {
         let stage = core::mem::replace(&mut self.stage, Stage::Taken);
         match (stage, answer) {
-            (Stage::Secrets(mut s), Answer::Encapsulated(ours)) if s.encapsulate == id => match ours {
-                Ok(ours) => {
-                    s.ours = Some(ours);
+            (Stage::Secrets(mut s), Answer::Generated(key)) if s.generate == id => match key {
+                Ok(key) => {
+                    s.key = Some(key);
                     self.have(cx, s)
                 }
+                Err(error) => Next::failed(explain::crypto(Step::IkeInit, error)),
+            },
+            (Stage::Agree(agree), Answer::Agreed(shared)) if agree.ask == id => match shared {
+                Ok(shared) => self.agreed(cx, *agree, &shared),
                 Err(error) => Next::failed(explain::crypto(Step::IkeInit, error)),
             },
             (Stage::Secrets(mut s), Answer::Psk(psk)) if s.psk_ask == Some(id) => match psk {
@@ -199,7 +222,7 @@ impl Responder {
         let psk = self.chosen.auth == AuthMethod::Psk;
         Next::failed(match self.stage {
             Stage::Fourth(_) if self.unreadable => explain::client_unproven(psk),
-            Stage::Second | Stage::Secrets(_) => explain::half_open(Step::IkeInit),
+            Stage::Second | Stage::Secrets(_) | Stage::Agree(_) => explain::half_open(Step::IkeInit),
             _ => explain::half_open(Step::Authenticate),
         })
     }
@@ -234,7 +257,7 @@ impl Responder {
         let natt = self.peer.natt.is_some();
         let prf = self.chosen.suite.prf;
         let nat = Nat::detect(&*cx.shared.crypto, prf, self.cookies, datagram.path, &message);
-        let encapsulate = cx.ask(Ask::Encapsulate { method, peer: xi.clone() });
+        let generate = cx.ask(Ask::Generate(method));
         // [2409:5.4-1]
         let psk_ask = (self.chosen.auth == AuthMethod::Psk).then(|| {
             let local = Identity::Address(self.path.local.ip().to_canonical());
@@ -246,8 +269,8 @@ impl Responder {
             nat: Nat { forced: natt && self.forces(), ..nat.filter(|_| natt).unwrap_or_default() },
             wanted: wanted_authorities(&message),
             third: datagram.bytes,
-            encapsulate,
-            ours: None,
+            generate,
+            key: None,
             psk_ask,
             psk: None,
         }));
@@ -256,12 +279,12 @@ impl Responder {
 
     /// What came of the two asks: with both there is the fourth message.
     fn have(mut self: Box<Self>, cx: &mut Cx<'_>, mut s: Box<Secrets>) -> Next {
-        let complete = s.ours.is_some() && s.psk_ask.is_some() == s.psk.is_some();
-        let Some((xr, shared)) = s.ours.take_if(|_| complete) else {
+        let complete = s.key.is_some() && s.psk_ask.is_some() == s.psk.is_some();
+        let Some(key) = s.key.take_if(|_| complete) else {
             self.stage = Stage::Secrets(s);
             return self.stay();
         };
-        let nr = cx.nonce();
+        let (xr, nr) = (key.public().to_vec(), cx.nonce());
         let prf = self.chosen.suite.prf;
         let mut payloads = vec![Payload::Ke(xr.clone()), Payload::Nonce(nr.clone())];
         if self.chosen.auth == AuthMethod::RsaSignatures {
@@ -274,26 +297,39 @@ impl Responder {
             Ok(bytes) => vec![bytes],
             Err(failure) => return Next::failed(failure),
         };
+        cx.transmit_all(self.path, &answer);
         let Secrets { ni, xi, nat, wanted, third, psk, .. } = *s;
+        self.last = Last::new(cx, &third, answer);
+        let ask = cx.ask(Ask::Agree { key, peer: xi.clone() });
         let material = Material { cookies: self.cookies, ni, nr, xi, xr, sa: self.sai.clone() };
+        self.stage = Stage::Agree(Box::new(Agree { ask, material, nat, wanted, psk, fifth: None }));
+        self.stay()
+    }
+
+    /// There is a shared secret, and so there are keys.
+    fn agreed(mut self: Box<Self>, cx: &mut Cx<'_>, agree: Agree, shared: &Secret) -> Next {
+        let Agree { material, nat, wanted, psk, fifth, .. } = agree;
         let agreed = Agreed {
             suite: self.chosen.suite,
             peer: self.peer,
             path: self.path,
             fragment_size: self.defaults.fragment_size,
-            shared: &shared,
+            shared,
             psk: psk.as_ref(),
         };
         let channel = match Channel::derive(cx, &material, &agreed) {
             Ok(channel) => channel,
             Err(error) => return Next::failed(explain::crypto(Step::IkeInit, error)),
         };
-        cx.transmit_all(self.path, &answer);
-        self.last = Last::new(cx, &third, answer);
         let from = self.path;
-        let keyed = Keyed { channel, material, nat, wanted, fifth: Vec::new(), from };
-        self.stage = Stage::Fourth(Box::new(keyed));
-        self.stay()
+        let keyed = Box::new(Keyed { channel, material, nat, wanted, fifth: Vec::new(), from });
+        match fifth {
+            Some(datagram) => self.fifth(cx, keyed, datagram),
+            None => {
+                self.stage = Stage::Fourth(keyed);
+                self.stay()
+            }
+        }
     }
 
     /// The fifth message: who the peer is, and its proof.

@@ -20,6 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use adit_dbus_api::names;
+use tokio::net::UnixListener;
 use tracing::{info, warn};
 
 use crate::BusChoice;
@@ -72,7 +73,15 @@ pub fn socket(daemon: &Daemon) -> std::io::Result<Socket> {
 /// The system bus was demanded and is not there or refuses the name.
 pub async fn serve(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses> {
     let thread = Thread::start()?;
-    thread.handle().spawn(private::accept(socket.listener(), Arc::clone(daemon), Places::of_users()));
+    let listener = socket.listener()?;
+    let (accepted_by, places) = (Arc::clone(daemon), Places::of_users());
+    thread.handle().spawn(async move {
+        // Of this thread's own, so that nobody else is woken.
+        match UnixListener::from_std(listener) {
+            Ok(listener) => private::accept(listener, accepted_by, places).await,
+            Err(error) => warn!(%error, "nobody is let in by the private socket"),
+        }
+    });
     match daemon.settings().bus {
         BusChoice::None => {}
         choice => match thread.handle().spawn(system_bus(Arc::clone(daemon))).await? {

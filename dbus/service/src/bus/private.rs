@@ -6,6 +6,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use tokio::net::UnixListener;
 use tracing::{debug, warn};
 use zbus::connection::{AuthMechanism, Builder};
 use zbus::names::OwnedUniqueName;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The socket's file, which goes with it.
 pub struct Socket {
     path: PathBuf,
-    listener: Arc<UnixListener>,
+    listener: UnixListener,
 }
 
 impl Socket {
@@ -54,12 +54,16 @@ impl Socket {
         let listener = UnixListener::bind(&fresh)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o660))?;
         std::fs::rename(&fresh, path)?;
-        Ok(Self { path: path.to_owned(), listener: Arc::new(listener) })
+        listener.set_nonblocking(true)?;
+        Ok(Self { path: path.to_owned(), listener })
     }
 
     /// What peers are accepted from.
-    pub(crate) fn listener(&self) -> Arc<UnixListener> {
-        Arc::clone(&self.listener)
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
     }
 }
 
@@ -70,7 +74,7 @@ impl Drop for Socket {
 }
 
 /// Lets peers in, each with the rights of its own credentials. A user who has too many already is turned away.
-pub(crate) async fn accept(listener: Arc<UnixListener>, daemon: Arc<Daemon>, places: Places<u32>) {
+pub(crate) async fn accept(listener: tokio::net::UnixListener, daemon: Arc<Daemon>, places: Places<u32>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let Ok(credentials) = stream.peer_cred() else { continue };

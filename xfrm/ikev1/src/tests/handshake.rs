@@ -80,6 +80,39 @@ fn answers_may_come_in_any_order() {
     up(&mut world, InitiatorConfig { auth: signatures(), local_id: id("ann@example.com"), ..config() });
 }
 
+/// The fourth message does not wait for the shared secret: the fifth may come before that is there.
+#[test]
+fn a_fifth_message_waits_for_the_secret_that_it_is_read_with() {
+    let mut world = World::new(32);
+    world.ends[1].computes_slowly = true;
+    up(&mut world, config());
+    assert!(world.ends.iter().all(|end| end.endpoint.counters() == Default::default()));
+    // Noise in its place is no more than noise.
+    let mut world = World::new(33);
+    world.ends[1].computes_slowly = true;
+    let mut fifths = 0;
+    world.tap = Some(Box::new(move |end, _, datagram| {
+        let encrypted = datagram[18] == 2 && datagram[19] & 1 != 0;
+        fifths += usize::from(end == 0 && encrypted);
+        if end == 0 && encrypted && fifths == 1 {
+            datagram[40] ^= 1;
+        }
+        true
+    }));
+    up(&mut world, config());
+    // A public value that is none ends it, though the fourth message is out.
+    let mut world = World::new(34);
+    world.tap = Some(Box::new(move |end, _, datagram| {
+        if end == 0 && datagram[18] == 2 && datagram[16] == 4 {
+            datagram[32..][..8].fill(0);
+        }
+        true
+    }));
+    world.dial(config());
+    world.run(Duration::from_secs(200));
+    assert!(world.ends.iter().all(|end| end.established().is_none()) && world.ends[1].failure().is_some());
+}
+
 // [2409:5.1-1] [2409:5.1-2] [2409:5-2]
 #[test]
 fn main_mode_with_signatures() {

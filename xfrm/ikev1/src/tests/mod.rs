@@ -83,6 +83,9 @@ pub(super) struct End {
     pub(super) mute: bool,
     /// Of several asks the last one is answered first.
     pub(super) last_first: bool,
+    /// Shared secrets are there only when the next datagram has come.
+    pub(super) computes_slowly: bool,
+    pub(super) computed: Vec<(AskId, Answer)>,
     pub(super) refuse_install: bool,
     pub(super) trust: bool,
     pub(super) held: Vec<AskId>,
@@ -106,6 +109,8 @@ impl End {
             next_spi: 0x1000 + u32::try_from(seed % 1000).unwrap() * 0x10000,
             mute: false,
             last_first: false,
+            computes_slowly: false,
+            computed: Vec::new(),
             refuse_install: false,
             trust: true,
             held: Vec::new(),
@@ -345,6 +350,10 @@ impl World {
                 Output::Transmit(t) => self.send(end, t.path, t.payload),
                 Output::Event { sa, event } => self.ends[end].event(sa, event),
                 Output::Ask { id, .. } if self.ends[end].mute => self.ends[end].held.push(id),
+                Output::Ask { id, ask: ask @ Ask::Agree { .. }, .. } if self.ends[end].computes_slowly => {
+                    let answer = self.ends[end].answer(ask);
+                    self.ends[end].computed.push((id, answer));
+                }
                 Output::Ask { id, ask, .. } if self.ends[end].last_first => {
                     let answer = self.ends[end].answer(ask);
                     // What was asked in the same breath is answered first.
@@ -421,6 +430,9 @@ impl World {
         if arrival == Some(next) {
             let ((_, _), (to, path, bytes)) = self.flying.pop_first().unwrap();
             self.input(to, Input::Datagram { path, payload: bytes });
+            for (id, answer) in core::mem::take(&mut self.ends[to].computed) {
+                self.input(to, Input::Answer { id, answer });
+            }
         } else {
             let end = usize::from(wakes[0] != Some(next));
             self.input(end, Input::Wake);
