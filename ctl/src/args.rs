@@ -1,8 +1,9 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use adit_import::{EXPORTED, Format, Weakening};
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Raise, watch and take down VPN tunnels.
 ///
@@ -14,6 +15,13 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
+    #[command(flatten)]
+    pub(crate) all: All,
+}
+
+/// What holds for every command.
+#[derive(Args, Debug)]
+pub(crate) struct All {
     /// Print JSON, with a schema number, instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -25,6 +33,23 @@ pub(crate) struct Cli {
     /// How to reach aditd: the system bus, its private socket, or whichever is there
     #[arg(long, global = true, value_name = "BUS", default_value = "auto")]
     pub(crate) bus: BusChoice,
+}
+
+impl Cli {
+    /// What was typed. Who has typed something else is told so, and that is the end.
+    pub(crate) fn read() -> Self {
+        let typed: Vec<OsString> = std::env::args_os().collect();
+        Self::of_one(&typed).unwrap_or_else(Self::parse)
+    }
+
+    /// The same by the one command that was typed: each of all thirty would get a copy of what holds for every one, which is a fifth of
+    /// what ctl takes to start. `None`: nothing that could be done.
+    fn of_one(typed: &[OsString]) -> Option<Self> {
+        let all = Command::augment_subcommands(clap::Command::new("ctl"));
+        let one = all.find_subcommand(typed.get(1)?)?.clone();
+        let matches = All::augment_args(clap::Command::new("ctl")).subcommand(one);
+        Self::from_arg_matches(&matches.try_get_matches_from(typed).ok()?).ok()
+    }
 }
 
 /// When to use colours.
@@ -470,6 +495,27 @@ mod tests {
         assert!(waits(&["ctl", "up", "corp"]));
         assert!(!waits(&["ctl", "up", "corp", "--wait", "--no-wait"]));
         assert!(waits(&["ctl", "up", "--no-wait", "corp", "--wait"]));
+    }
+
+    #[test]
+    fn one_command_is_read_as_among_all() {
+        for typed in [
+            "ctl up corp --timeout 7 --json",
+            "ctl down corp --no-wait --bus private",
+            "ctl status",
+            "ctl status corp --watch --color never",
+            "ctl list --json",
+        ] {
+            let typed: Vec<OsString> = typed.split(' ').map(Into::into).collect();
+            let (one, all) = (Cli::of_one(&typed).unwrap(), Cli::try_parse_from(&typed).unwrap());
+            assert_eq!(format!("{one:?}"), format!("{all:?}"));
+        }
+        // What is wrong, and what is asked of all, is told by all.
+        for typed in ["ctl", "ctl up", "ctl up --help", "ctl --json list", "ctl help up", "ctl -V", "ctl ip"]
+        {
+            let typed: Vec<OsString> = typed.split(' ').map(Into::into).collect();
+            assert!(Cli::of_one(&typed).is_none(), "{typed:?}");
+        }
     }
 
     #[test]
