@@ -503,7 +503,7 @@ impl V1Context for Context {
         self.certificates.is_none() && is_there()
     }
 
-    fn hand_on(&self, snapshot: Option<&[u8]>) {
+    fn hand_on(&self, _: SaId, snapshot: Option<&[u8]>) {
         self.leaves.ike(snapshot);
     }
 
