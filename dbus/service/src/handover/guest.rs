@@ -10,9 +10,10 @@ use super::Handover;
 use super::bundle::{Left, gather};
 use crate::radius::ToldSession;
 
-/// Names of their descriptors begin with this, by what they dial by; the index of the interface follows.
-pub(super) const PPTP: &str = "adit-pptp-client-";
-pub(super) const L2TP: &str = "adit-l2tp-client-";
+/// Names of their descriptors begin with this, by what they dial by; the index of the interface follows. They are short: all that the
+/// manager keeps is named in one variable of the next process's environment, which has room for 128 kB.
+pub(super) const PPTP: &str = "adit-pptp-";
+pub(super) const L2TP: &str = "adit-l2tp-";
 
 /// The beginning of the names of those who dial by this. `None`: they do not outlive a process.
 pub(crate) const fn guests_of(kind: TunnelKind) -> Option<&'static str> {
@@ -81,7 +82,7 @@ mod tests {
     use super::super::record::record;
     use super::*;
 
-    const NAME: &str = "adit-l2tp-client-00000007";
+    const NAME: &str = "adit-l2tp-00000007";
 
     fn told() -> ToldGuest {
         ToldGuest {
