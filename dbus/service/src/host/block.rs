@@ -66,7 +66,8 @@ impl Block {
             let _ = writeln!(ways, "  meta oifgroup {LINK_GROUP} accept");
         }
         for server in &self.gre {
-            let _ = writeln!(ways, "  ip daddr {server} ip protocol gre accept");
+            // GRE: nftables 1.0.6 knows its name from /etc/protocols alone, which not every host has.
+            let _ = writeln!(ways, "  ip daddr {server} ip protocol 47 accept");
         }
         let local = if self.local { local_ways(local) } else { String::new() };
         table(self.table(), &ways, &local)

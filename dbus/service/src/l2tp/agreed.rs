@@ -1,5 +1,7 @@
 //! What IKE has agreed on around a tunnel, whichever version of it.
 
+use std::time::Duration;
+
 use adit_core::{Identity, Path};
 use adit_ikev1::api as v1;
 use adit_ikev2::api as v2;
@@ -54,7 +56,17 @@ impl From<&v2::Established> for Agreed {
     }
 }
 
+/// What a responder of Quick Mode may take.
+const MOMENT: Duration = Duration::from_millis(50);
+
 impl Agreed {
+    /// How long the peer may take to set up what it has agreed to. The last message of Quick Mode is the initiator's (RFC 2409 §5.5),
+    /// and nothing says that it has been taken: what comes on its heels is answered in clear by some (strongSwan with xl2tpd), and
+    /// then goes again after a second. By IKEv2 all stands before the answer leaves.
+    pub(crate) fn moment(&self) -> Duration {
+        if self.by == "IKEv1" { MOMENT } else { Duration::ZERO }
+    }
+
     /// The same of what goes on from a process before. `None`: it has no CHILD_SA.
     pub(super) fn again_v1(up: &v1::Restored) -> Option<(v1::SaId, Self)> {
         let esp = up.children.last()?.suite;

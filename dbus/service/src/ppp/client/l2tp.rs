@@ -10,6 +10,7 @@ use adit_ppp::{LinkConfig, Restored};
 use adit_ppp_kernel::{Standing, Unit};
 use adit_profile::{Ipsec, L2tpRule, ServerName, TunnelKind};
 use adit_xfrm_kernel::ike_socket::IkeSocket;
+use tokio::time::Instant;
 
 use super::Attempt;
 use super::proof::Proof;
@@ -29,6 +30,15 @@ pub(super) struct Tunnel {
     pub(super) shown: Outside,
     /// The longest packet of its link, in octets.
     pub(super) mtu: u16,
+    /// When its peer has what protects it.
+    ready: Instant,
+}
+
+impl Tunnel {
+    /// Until it may be dialled.
+    pub(super) async fn is_ready(&self) {
+        tokio::time::sleep_until(self.ready).await;
+    }
 }
 
 impl Attempt {
@@ -53,7 +63,8 @@ impl Attempt {
         let wanted = self.profile.mtu;
         if rule.ipsec == Ipsec::None {
             let mtu = l2tp::link_mtu(path, server.is_ipv6(), wanted);
-            return Ok(Tunnel { rule, secret, socket: None, shown: Outside::L2tp, mtu });
+            let ready = Instant::now();
+            return Ok(Tunnel { rule, secret, socket: None, shown: Outside::L2tp, mtu, ready });
         }
         let (id, registry, login) = (self.id, Arc::clone(self.daemon.registry()), self.login.clone());
         let progress = |step: Step, text: &str| {
@@ -70,12 +81,13 @@ impl Attempt {
         let protection = self.protection.insert(made);
         let raised = protection.raise(progress).await;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
+        let ready = Instant::now() + up.moment();
         self.login.iter().for_each(|login| login.agreed(&up.ike));
         self.progress(Step::Child, &format!("{}: {} with {}, {}", up.by, up.ike, up.remote_id, up.auth));
         let mtu = l2tp::protected_mtu(path, &up, wanted);
         let shown = up.shown();
         self.daemon.registry().update(self.id, |f| f.encapsulated = up.encapsulated);
-        Ok(Tunnel { rule, secret, socket: Some(socket), shown, mtu })
+        Ok(Tunnel { rule, secret, socket: Some(socket), shown, mtu, ready })
     }
 
     /// Goes on with the IPsec that a process before has put around what it left; what that is, for people.
