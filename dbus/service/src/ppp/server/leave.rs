@@ -29,7 +29,11 @@ impl PppServer {
             return None;
         }
         self.going.send_replace(Going::Left);
-        let others = until(&inner.gone, || inner.sessions().count <= inner.handed_on());
+        let others = until(&inner.gone, || {
+            // One lock at a time.
+            let handed_on = inner.handed_on();
+            inner.sessions().count <= handed_on
+        });
         if tokio::time::timeout(FAREWELL, others).await.is_err() {
             info!("{} server: some peers did not end in time", inner.carriage.name());
         }
