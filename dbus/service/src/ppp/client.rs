@@ -326,8 +326,7 @@ impl Attempt {
             (Carriage::L2tp, _) | (_, None) => {
                 let tunnel = outside.ok_or_else(closed)?;
                 world.outside = tunnel.shown.clone();
-                tunnel.is_ready().await;
-                let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world))?;
+                let (session, local) = self.call(tunnel, (local, remote), link, Arc::new(world)).await?;
                 self.ends.iter_mut().for_each(|ends| ends.0 = local);
                 self.show_ends();
                 session

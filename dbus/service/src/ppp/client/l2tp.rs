@@ -34,13 +34,6 @@ pub(super) struct Tunnel {
     ready: Instant,
 }
 
-impl Tunnel {
-    /// Until it may be dialled.
-    pub(super) async fn is_ready(&self) {
-        tokio::time::sleep_until(self.ready).await;
-    }
-}
-
 impl Attempt {
     pub(super) fn warn_if_in_clear(&self) {
         let rule = self.profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref());
@@ -145,14 +138,15 @@ impl Attempt {
     }
 
     /// Dials it: the session that comes, and its own end.
-    pub(super) fn call(
+    pub(super) async fn call(
         &mut self,
         tunnel: Tunnel,
         ends: (SocketAddr, SocketAddr),
         link: LinkConfig,
         world: Arc<dyn World>,
     ) -> Result<(Box<dyn Session>, SocketAddr), Failure> {
-        let Tunnel { rule, secret, socket, mtu, .. } = tunnel;
+        let Tunnel { rule, secret, socket, mtu, ready, .. } = tunnel;
+        tokio::time::sleep_until(ready).await;
         let outside = (socket, self.protection.take());
         let making = self.making();
         let (session, local) = l2tp::dial(ends, (&rule, secret), outside, (mtu, link, world), making)?;
