@@ -44,3 +44,28 @@ impl Drop for Thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn with_it_goes_all_that_it_does() {
+        let held = Arc::new(());
+        let thread = Thread::start().unwrap();
+        let (says, begun) = std::sync::mpsc::channel();
+        let its = Arc::clone(&held);
+        thread.handle().spawn(async move {
+            says.send(std::thread::current().name().map(ToOwned::to_owned)).unwrap();
+            pending::<()>().await;
+            drop(its);
+        });
+        assert_eq!(begun.recv().unwrap().as_deref(), Some("aditd-bus"));
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(thread);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

@@ -27,6 +27,14 @@ impl Ahead {
         Self(Some(from))
     }
 
+    /// The unit of one that may have been begun.
+    pub(crate) async fn taken(ahead: Option<Self>) -> Option<Arc<Unit>> {
+        match ahead {
+            Some(mut ahead) => ahead.made().await,
+            None => None,
+        }
+    }
+
     /// Waits until it is there. `None`: it could not be made, which whoever asks for it may try again. Cancel-safe.
     pub(crate) async fn made(&mut self) -> Option<Arc<Unit>> {
         let made = self.0.as_mut()?.await;

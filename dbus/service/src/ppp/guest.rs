@@ -176,11 +176,7 @@ impl World for Guest {
             let peer = self.identity()?;
             self.server.make_way(&peer).await;
             let ahead = self.facts().ahead.take();
-            let unit = match ahead {
-                Some(mut ahead) => ahead.made().await,
-                None => None,
-            };
-            self.plan(&peer, unit)
+            self.plan(&peer, Ahead::taken(ahead).await)
         })
     }
 
