@@ -37,7 +37,7 @@ use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
 use returning::Returning;
 pub(super) use returning::Snapshot;
-pub(crate) use returning::forget_guest;
+pub(crate) use returning::{disown, forget_guest, forget_sas, ids_of};
 
 /// All clients together may take so long to be let go.
 const FAREWELL: Duration = Duration::from_secs(3);

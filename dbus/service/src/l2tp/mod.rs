@@ -31,7 +31,7 @@ use agreed::Agreed;
 pub(crate) use certificates::Certificates;
 use engine::Keeping;
 pub(crate) use engine::{Engine, Link, Making, Running};
-pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT, forget_guest};
+pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT, disown, forget_guest, forget_sas, ids_of};
 pub(crate) use handing::{Leaves, Parts, Reqids, numbers_of};
 pub(crate) use ipsec::{Protection, forget, protect_again};
 pub(crate) use session::Session;

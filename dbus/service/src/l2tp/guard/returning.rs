@@ -13,7 +13,6 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{FAREWELL, Guard, Keeper, Known, OWNERS};
-use crate::blocking::blocking;
 use crate::esp::{Around, Limits, Numbers, Sad, mark_of};
 use crate::handover::is_there;
 use crate::l2tp::agreed::Agreed;
@@ -140,7 +139,7 @@ impl Guard {
     /// the longest packet of its link, in octets.
     ///
     /// # Errors
-    /// Nobody can. Nothing of it is left then.
+    /// Nobody can.
     pub(crate) async fn returns(
         &self,
         path: Path,
@@ -149,12 +148,16 @@ impl Guard {
         let numbers = Numbers::of_reqid(reqids.sas).filter(|_| self.keeper.marks);
         let numbers = numbers.ok_or_else(|| lost("what protected it cannot be told from that of others"))?;
         let numbers = Numbers { marked: true, ..numbers };
-        let done = self.restored(path, numbers, left).await;
-        if done.is_err() {
-            self.forget(numbers.reqid).await;
-        }
-        let (shown, mtu) = done?;
+        let (shown, mtu) = self.restored(path, numbers, left).await?;
         Ok((Association(mark_of(numbers.reqid)), shown, mtu))
+    }
+
+    /// Ends the IKE that was around a tunnel that nobody goes on with: the peer hears of it, and its SAs go. Whether there is any.
+    pub(crate) fn closes(&self, snapshot: &[u8]) -> bool {
+        let Some(mark) = mark_in(snapshot) else { return false };
+        let guests = self.keeper.guests();
+        let its = guests.iter().filter(|(sa, known)| self.keeper.mark(**sa, known) == Some(mark));
+        its.map(|(sa, _)| self.ike.close(*sa)).count() > 0
     }
 
     async fn restored(&self, path: Path, numbers: Numbers, left: &[u8]) -> Result<(Outside, u16), Failure> {
@@ -189,13 +192,6 @@ impl Guard {
         Ok((up.shown(), protected_mtu(PATH_MTU, up, None)))
     }
 
-    /// Nobody goes on with what has this reqid.
-    async fn forget(&self, reqid: u32) {
-        let sad = self.keeper.sad.clone();
-        let removed = blocking(Step::Kernel, "removing SAs", move || sad.remove_marked_with(reqid)).await;
-        removed.into_iter().flatten().for_each(|error| not_removed(&error));
-    }
-
     /// Lets nobody in any more.
     pub(crate) fn let_nobody_in(&self) {
         self.ike.set_v1_responder(None);
@@ -219,14 +215,33 @@ impl Guard {
 
 /// Nobody goes on with a client: what was around its tunnel goes, and who may bring that.
 pub(crate) fn forget_guest(sad: &Sad, snapshot: &[u8], files: &BTreeMap<String, OwnedFd>) {
-    let Some(reqid) = numbers_of(snapshot).first().map(|numbers| numbers.reqid) else { return };
-    sad.remove_marked_with(reqid).iter().for_each(not_removed);
+    forget_sas(sad, snapshot);
+    disown(snapshot, ids_of(files));
+}
+
+/// Nobody goes on with what was around a tunnel.
+pub(crate) fn forget_sas(sad: &Sad, snapshot: &[u8]) {
+    let reqid = numbers_of(snapshot).first().map(|numbers| numbers.reqid);
+    reqid.iter().flat_map(|reqid| sad.remove_marked_with(*reqid)).for_each(|error| not_removed(&error));
+}
+
+/// What the session of a tunnel that was left is known by.
+pub(crate) fn ids_of(files: &BTreeMap<String, OwnedFd>) -> Option<L2tpIds> {
     let [_, session] = Parts::sockets();
-    let ids = files.get(session).and_then(|file| L2tpIds::of(file.as_fd()).ok());
-    if let Some(ids) = ids {
-        // Dropped, it is nobody's any more.
-        drop(OWNERS.own(mark_of(reqid), ids.tunnel));
+    L2tpIds::of(files.get(session)?.as_fd()).ok()
+}
+
+/// It is nobody's any more.
+pub(crate) fn disown(snapshot: &[u8], ids: Option<L2tpIds>) {
+    if let Some((mark, ids)) = mark_in(snapshot).zip(ids) {
+        // Dropped, it is.
+        drop(OWNERS.own(mark, ids.tunnel));
     }
+}
+
+/// The mark of what comes inside of IPsec.
+fn mark_in(snapshot: &[u8]) -> Option<u32> {
+    numbers_of(snapshot).first().map(|numbers| mark_of(numbers.reqid))
 }
 
 fn not_removed(error: &XfrmError) {

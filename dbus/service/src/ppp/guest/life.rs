@@ -88,22 +88,31 @@ impl Guest {
 
     /// Tells RADIUS servers and pppd's scripts that it is over, while the kernel still knows what it has carried.
     pub(in crate::ppp) async fn account(&self, unit: Option<&Arc<Unit>>, cause: Cause) {
-        let (accounted, scripts) = {
-            let mut facts = self.facts();
-            (facts.accounted.take(), facts.scripts.take())
+        let is_told = {
+            let facts = self.facts();
+            facts.accounted.is_some() || facts.scripts.is_some()
         };
-        if accounted.is_none() && scripts.is_none() {
+        if !is_told {
             return;
         }
         let carried = match unit {
             Some(unit) => ppp::carried(Arc::clone(unit)).await.unwrap_or_default(),
             None => Traffic::default(),
         };
+        self.is_over(&carried, cause);
+    }
+
+    /// The same, where it is known what it has carried.
+    pub(in crate::ppp) fn is_over(&self, carried: &Traffic, cause: Cause) {
+        let (accounted, scripts) = {
+            let mut facts = self.facts();
+            (facts.accounted.take(), facts.scripts.take())
+        };
         if let Some(scripts) = scripts {
-            scripts.down(&carried);
+            scripts.down(carried);
         }
         if let Some(accounted) = accounted {
-            accounted.end(carried, cause);
+            accounted.end(*carried, cause);
         }
     }
 

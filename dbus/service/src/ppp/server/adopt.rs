@@ -85,14 +85,14 @@ impl LeftGuests {
 fn end(mut found: FoundGuest, (sad, radius): (&Sad, Option<&Arc<Radius>>)) {
     l2tp::forget_guest(sad, &found.snapshot, &found.files);
     if let Some((session, radius)) = found.told.session.take().zip(radius) {
-        let carried = carried(&mut found).unwrap_or_default();
+        let carried = carried(&found).unwrap_or_default();
         Accounted::again(session, Arc::clone(radius)).end(carried, Cause::NasError);
     }
     found.refuse();
 }
 
 /// What its unit has carried.
-fn carried(found: &mut FoundGuest) -> Option<Traffic> {
+fn carried(found: &FoundGuest) -> Option<Traffic> {
     let ToldGuest { link, index, number, .. } = &found.told;
     let file = found.files.get(&unit_part(*index))?.try_clone().ok()?;
     let unit = kernel::Unit::adopt(file, &kernel::Standing { name: link, index: *index, number: *number });
@@ -175,16 +175,18 @@ impl Inner {
             end(found, (self.daemon.sad(), self.radius.as_ref()));
             return Err(not_any_more("its server is configured otherwise now"));
         }
+        let carried = carried(&found).unwrap_or_default();
         let FoundGuest { told, snapshot, files, bundle, .. } = found;
         self.number_units_after(&told.link);
         let guest = Guest::again(self, &told, bundle);
         let (stop, disconnected) = watch::channel(false);
         let mut session: Option<Box<dyn Session>> = None;
         let done = async {
-            guest.lease_back()?;
+            // Whoever does not go on is told by its session.
             let (restored, again) = self.session_again(&guest, &told, (&snapshot, files), doors).await?;
             let unit = again.unit().cloned();
             session = Some(again);
+            guest.lease_back()?;
             let unit = unit.ok_or_else(|| not_any_more("it has no interface"))?;
             guest.returns((&unit, told.since), restored, &stop).await
         };
@@ -196,10 +198,12 @@ impl Inner {
                 guest.no_more();
                 // A peer that does not answer is not waited for here.
                 tokio::spawn(async move {
-                    let unit = session.as_ref().and_then(|session| session.unit());
-                    guest.account(unit, Cause::NasError).await;
-                    if let Some(session) = session {
-                        session.end().await;
+                    match session {
+                        Some(session) => {
+                            guest.account(session.unit(), Cause::NasError).await;
+                            session.end().await;
+                        }
+                        None => guest.is_over(&carried, Cause::NasError),
                     }
                     guest.is_not_kept().await;
                     guest.leave().await;
@@ -232,8 +236,27 @@ impl Inner {
         }
     }
 
-    /// The same of an L2TP tunnel's.
+    /// The same of an L2TP tunnel's, or nothing of what is around it stays.
     async fn tunnel_again(
+        &self,
+        engine: &mut l2tp::Engine,
+        (guest, told): (&Arc<Guest>, &ToldGuest),
+        (snapshot, files): (&[u8], BTreeMap<String, OwnedFd>),
+        link: LinkConfig,
+    ) -> Result<(Restored, Box<dyn Session>), Failure> {
+        let ids = l2tp::ids_of(&files);
+        let done = self.tunnel_as_left(engine, (guest, told), (snapshot, files), link).await;
+        if done.is_err() {
+            let told = self.guard.get().is_some_and(|guard| guard.closes(snapshot));
+            if !told {
+                l2tp::forget_sas(self.daemon.sad(), snapshot);
+            }
+            l2tp::disown(snapshot, ids);
+        }
+        done
+    }
+
+    async fn tunnel_as_left(
         &self,
         engine: &mut l2tp::Engine,
         (guest, told): (&Arc<Guest>, &ToldGuest),
