@@ -144,6 +144,14 @@ impl Guest {
         self.facts().connection.is_some()
     }
 
+    /// Who asks for the ways to what is behind this server is answered.
+    fn answers(&self, unit: &Arc<Unit>, network: &Network) {
+        if let Network::V4(v4) = network {
+            let answering = dhcp::answering(&self.server, unit, v4, v4_of(&self.facts().dns));
+            self.facts().answering = answering;
+        }
+    }
+
     fn facts(&self) -> MutexGuard<'_, GuestFacts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,13 +195,13 @@ impl World for Guest {
     fn passes(self: Arc<Self>, unit: Arc<Unit>, network: Network) -> Later<()> {
         if self.server.config.scripts {
             let mut facts = self.facts();
-            let about = self.about(&facts.identity);
-            facts.scripts.get_or_insert_with(|| Scripts::begin(about)).up(&unit, &network);
+            if facts.scripts.is_none() {
+                let about = self.about(&facts.identity);
+                self.helped_by(facts.scripts.insert(Scripts::begin(about)).helper());
+            }
+            facts.scripts.iter().for_each(|scripts| scripts.up(&unit, &network));
         }
-        if let Network::V4(v4) = &network {
-            let answering = dhcp::answering(&self.server, &unit, v4, v4_of(&self.facts().dns));
-            self.facts().answering = answering;
-        }
+        self.answers(&unit, &network);
         Box::pin(std::future::ready(()))
     }
 

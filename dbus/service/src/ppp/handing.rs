@@ -1,7 +1,7 @@
 //! What a link hands on to the next process: one that is dialled, or a client's.
 
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_profile::ServerName;
@@ -46,10 +46,15 @@ pub(super) struct Dialled {
     pub(super) name: String,
 }
 
+/// The part that leads to the helper that runs pppd's scripts: those of the end run when nobody has it any more.
+pub(super) const HELPER: &str = "scripts";
+
 /// What keeps one link's record and descriptors.
 #[derive(Default)]
 pub(super) struct Kept {
     bundle: Option<Bundle>,
+    /// For that, once there is one.
+    helper: Option<OwnedFd>,
     /// The interface that the manager keeps, too.
     index: Option<u32>,
 }
@@ -57,12 +62,17 @@ pub(super) struct Kept {
 impl Kept {
     /// The same of what a process before has left, with that interface.
     pub(super) const fn again(bundle: Bundle, index: u32) -> Self {
-        Self { bundle: Some(bundle), index: Some(index) }
+        Self { bundle: Some(bundle), helper: None, index: Some(index) }
     }
 
     /// Whether the next process could go on with it.
     pub(super) fn holds(&self) -> bool {
         self.bundle.as_ref().is_some_and(Bundle::holds)
+    }
+
+    /// Who runs its scripts is kept with it: it is said before there is anything to go on from.
+    pub(super) fn helped_by(&mut self, helper: Option<OwnedFd>) {
+        self.helper = helper;
     }
 
     /// From here the next process goes on, under a name that begins so.
@@ -76,8 +86,10 @@ impl Kept {
             let index = unit.standing().index;
             let mut files = vec![(unit_part(index), unit.file())];
             files.extend(leaving.files.iter().map(|(part, file)| ((*part).to_owned(), *file)));
+            files.extend(self.helper.iter().map(|helper| (HELPER.to_owned(), helper.as_fd())));
             self.bundle = Bundle::new(prefix, number, &files);
             self.index = self.bundle.as_ref().map(|_| index);
+            self.helper = None;
         }
         let snapshot = join(leaving.snapshots);
         self.bundle.iter_mut().for_each(|bundle| bundle.write(told, &snapshot));
@@ -97,6 +109,7 @@ impl Kept {
 
     /// Nothing of it is kept any more, but for its interface, until that is [taken](Kept::take_index).
     pub(super) fn no_more(&mut self) {
+        self.helper = None;
         if let Some(bundle) = self.bundle.take() {
             bundle.end();
         }
@@ -150,6 +163,11 @@ impl Handing {
     /// Whether it could from here.
     pub(crate) fn is_handed_on(&self) -> bool {
         self.state().kept.holds()
+    }
+
+    /// Who runs its scripts.
+    pub(super) fn helped_by(&self, helper: Option<OwnedFd>) {
+        self.state().kept.helped_by(helper);
     }
 
     /// What the next process goes on from; `None`: it can't.

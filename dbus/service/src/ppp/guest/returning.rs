@@ -1,6 +1,7 @@
 //! What a client hands on to the next process, and one that a process before has left.
 
 use std::net::Ipv6Addr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,7 @@ use crate::handover::{Bundle, ToldGuest, guests_of, is_there};
 use crate::ppp::handing::{Kept, Leaving, remove};
 use crate::ppp::radius::Remote;
 use crate::ppp::server::Inner;
-use crate::ppp::{Unit, World as _};
+use crate::ppp::{Scripts, Unit};
 use crate::radius::Session as Accounted;
 use crate::registry::State as Standing;
 use crate::server::identity;
@@ -38,10 +39,9 @@ impl Handing {
 }
 
 impl Guest {
-    /// Whether the next process may go on with it. pppd's scripts are run by a helper that says when this process ends.
+    /// Whether the next process may go on with it.
     pub(super) fn may_hand_on(&self) -> bool {
-        let config = &self.server.config;
-        guests_of(config.kind).is_some() && !config.scripts && is_there() && !self.handing.state().over
+        guests_of(self.server.config.kind).is_some() && is_there() && !self.handing.state().over
     }
 
     /// Whether it could from here.
@@ -99,8 +99,17 @@ impl Guest {
         })
     }
 
-    /// One that a process before has left.
-    pub(in crate::ppp) fn again(server: &Arc<Inner>, told: &ToldGuest, bundle: Bundle) -> Arc<Self> {
+    /// Who runs its scripts.
+    pub(super) fn helped_by(&self, helper: Option<OwnedFd>) {
+        self.handing.state().kept.helped_by(helper);
+    }
+
+    /// One that a process before has left, with the helper that runs its scripts.
+    pub(in crate::ppp) fn again(
+        server: &Arc<Inner>,
+        told: &ToldGuest,
+        (bundle, helper): (Bundle, Option<OwnedFd>),
+    ) -> Arc<Self> {
         let session = told.session.clone().zip(server.radius.clone());
         let session = session.map(|(session, radius)| Accounted::again(session, radius));
         let remote = server.radius.as_ref().map(|radius| match &session {
@@ -117,6 +126,8 @@ impl Guest {
             (facts.address, facts.network) = (told.address, told.network);
             facts.dns.clone_from(&told.dns);
             (facts.behind, facts.accounted) = (told.behind(), session);
+            let scripts = || Scripts::again(guest.about(&told.identity), helper, told.since);
+            facts.scripts = server.config.scripts.then(scripts);
         }
         server.sessions().count += 1;
         guest
@@ -164,7 +175,7 @@ impl Guest {
         self.facts().established = Some(up.clone());
         for network in up.v4.map(Network::V4).into_iter().chain(up.v6.map(Network::V6)) {
             self.networking(unit, &network, true).await?;
-            Arc::clone(self).passes(Arc::clone(unit), network).await;
+            self.answers(unit, &network);
         }
         let id = self.show(Some(unit), stop);
         let registry = self.server.daemon.registry();

@@ -20,6 +20,7 @@ use crate::esp::{Numbers, Sad};
 use crate::handover::{FoundGuest, ToldGuest, unit_part};
 use crate::host::{Change, HostError};
 use crate::ppp::guest::{Guest, not_any_more};
+use crate::ppp::handing::HELPER;
 use crate::ppp::{Later, Session};
 use crate::radius::{Cause, Radius, Session as Accounted};
 use crate::suites::Outside;
@@ -176,9 +177,9 @@ impl Inner {
             return Err(not_any_more("its server is configured otherwise now"));
         }
         let carried = carried(&found).unwrap_or_default();
-        let FoundGuest { told, snapshot, files, bundle, .. } = found;
+        let FoundGuest { told, snapshot, mut files, bundle, .. } = found;
         self.number_units_after(&told.link);
-        let guest = Guest::again(self, &told, bundle);
+        let guest = Guest::again(self, &told, (bundle, files.remove(HELPER)));
         let (stop, disconnected) = watch::channel(false);
         let mut session: Option<Box<dyn Session>> = None;
         let done = async {
