@@ -36,7 +36,7 @@ use crate::host::{Changes, Host, Journal, KernelHost, MARK};
 use crate::ike::{IkeDriver, IkeSockets, Kept, Ports, start};
 use crate::local::LocalNetworks;
 use crate::names::Names;
-use crate::ppp::server::PppServer;
+use crate::ppp::server::{LeftGuests, PppServer};
 use crate::ppp::{self, Unit};
 use crate::radius::RadiusBook;
 use crate::raise::Raise;
@@ -115,6 +115,8 @@ pub struct Daemon {
     handover: Handover,
     /// Of that, the clients of its server, until the server takes them over.
     left_clients: Mutex<Option<LeftClients>>,
+    /// And the clients of its servers of PPP.
+    left_guests: Mutex<BTreeMap<TunnelKind, LeftGuests>>,
     stopping: AtomicBool,
     home: Home,
 }
@@ -170,6 +172,7 @@ impl Daemon {
             blocks_always: AtomicBool::new(false),
             handover: Handover::default(),
             left_clients: Mutex::default(),
+            left_guests: Mutex::default(),
             stopping: AtomicBool::new(false),
             home: Home::here(),
         }
@@ -466,14 +469,8 @@ impl Daemon {
         config: Option<&(adit_profile::ServerConfig, Fingerprint)>,
     ) -> Result<(), Failure> {
         let mut running = self.ppp.lock().await;
-        let of_kind = |config: &adit_profile::ServerConfig| match kind {
-            TunnelKind::Ikev2 => None,
-            TunnelKind::Pptp => config.pptp.clone(),
-            TunnelKind::Sstp => config.sstp.clone(),
-            TunnelKind::L2tp => config.l2tp.clone(),
-        };
         let wanted = config.and_then(|(config, _)| {
-            let ppp = of_kind(config)?;
+            let ppp = handover::of_kind(config, kind)?;
             let print = self.files.ppp_fingerprint(config, &ppp);
             Some((config, ppp, print))
         });
@@ -547,21 +544,22 @@ impl Daemon {
 
     /// Takes these connections down, and what others have dialled.
     async fn stop_all(&self, handles: Vec<ClientHandle>) {
-        self.stop_but_server(handles).await;
+        self.stop_dialled(handles).await;
+        let ppp = std::mem::take(&mut *self.ppp.lock().await);
+        futures_util::future::join_all(ppp.into_values().map(PppServer::stop)).await;
         if let Some(server) = self.server.lock().await.take() {
             server.stop().await;
         }
         self.leave_local_networks().await;
     }
 
-    async fn stop_but_server(&self, handles: Vec<ClientHandle>) {
+    /// Takes these connections down, and hears no RADIUS servers any more.
+    async fn stop_dialled(&self, handles: Vec<ClientHandle>) {
         let stops = handles.iter().map(ClientHandle::stop);
         for failure in futures_util::future::join_all(stops).await.into_iter().filter_map(Result::err) {
             warn!(%failure, "while taking a connection down");
         }
         let _ = self.radius.listen(None).await;
-        let ppp = std::mem::take(&mut *self.ppp.lock().await);
-        futures_util::future::join_all(ppp.into_values().map(PppServer::stop)).await;
     }
 
     /// Numbers that nothing else of ours has.

@@ -70,6 +70,16 @@ pub struct L2tpIds {
     pub peer_session: u16,
 }
 
+impl L2tpIds {
+    /// Those of a session, by its socket.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(socket: BorrowedFd<'_>) -> Result<Self, PppError> {
+        ids_of(socket).map_err(PppError::refused("the socket of an L2TP session"))
+    }
+}
+
 /// A tunnel of the kernel's. It is gone, with its sessions, when its UDP socket is closed.
 #[derive(Debug)]
 pub struct L2tpTunnel {

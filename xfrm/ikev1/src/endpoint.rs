@@ -39,6 +39,8 @@ pub struct Endpoint {
     responder: Option<Arc<ResponderDefaults>>,
     up: usize,
     refused_at: Option<Instant>,
+    /// Those that have worked since somebody asked.
+    touched: Vec<SaId>,
 }
 
 struct Slot {
@@ -56,7 +58,7 @@ struct Slot {
     /// Where we have dialled it.
     dialled: Option<IpAddr>,
     fragments: Option<Box<Reassembly>>,
-    /// It has worked since somebody asked.
+    /// It has worked since somebody asked, who is still to be told.
     touched: bool,
     /// `None` only while it works.
     state: Option<State>,
@@ -75,7 +77,7 @@ impl Slot {
             peer: None,
             dialled: None,
             fragments: None,
-            touched: true,
+            touched: false,
             state: None,
         }
     }
@@ -101,6 +103,7 @@ impl Endpoint {
             responder: responder.map(Arc::new),
             up: 0,
             refused_at: None,
+            touched: Vec::new(),
         }
     }
 
@@ -410,7 +413,6 @@ impl Endpoint {
             return;
         };
         slot.state = Some(state);
-        slot.touched = true;
         if let Some(known) = known {
             // Cookies of ISAKMP SAs that are gone name nothing any more.
             let names = |cookie: &u64| known.iter().any(|(i, r)| cookie == i || cookie == r);
@@ -448,6 +450,7 @@ impl Endpoint {
                 self.peers.insert(peer, key);
             }
         }
+        self.touch(key);
     }
 
     fn remove(&mut self, key: usize) {

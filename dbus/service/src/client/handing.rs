@@ -27,12 +27,12 @@ pub(crate) fn may_be_handed_on(profile: &Profile) -> bool {
         TunnelKind::Ikev2 => {
             profile.mode == Mode::Tunnel && profile.children.iter().all(|c| c.mode == Mode::Tunnel)
         }
-        // Its scripts have a helper that runs those of the end when this process is gone.
-        TunnelKind::Pptp => profile.ppp.as_ref().is_none_or(|ppp| !ppp.scripts),
-        TunnelKind::L2tp => profile.ppp.as_ref().is_some_and(|ppp| {
+        TunnelKind::Pptp => true,
+        TunnelKind::L2tp => {
             // With certificates it may take a person to say once more who we are.
-            !ppp.scripts && ppp.l2tp.as_ref().is_some_and(|rule| !rule.certificate)
-        }),
+            let rule = profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref());
+            rule.is_some_and(|rule| !rule.certificate)
+        }
         TunnelKind::Sstp => false,
     };
     carries && profile.strategy.is_none() && profile.start != Start::OnDemand && !profile.routes_by_dhcp

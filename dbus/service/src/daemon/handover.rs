@@ -1,5 +1,6 @@
 //! From one process of this daemon to the next: what it leaves standing, and what it goes on with.
 
+mod guests;
 mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use crate::l2tp::numbers_of;
 use crate::registry::{ConnectionId, Facts, Role};
 use crate::server::{LeftClients, clear_away};
 use crate::uplinks::UPLINKS;
+
+pub(super) use guests::of_kind;
 
 /// The journal of the server.
 const SERVER: &str = "server";
@@ -45,17 +48,19 @@ impl Daemon {
         if good.keys().any(roams) || !links.is_empty() {
             journals.insert(UPLINKS.to_owned());
         }
-        journals.extend(links.values().map(|one| journal_of(one.if_id)));
+        journals.extend(links.values().map(|one| journal_of(one.number)));
         let mut if_ids: BTreeSet<u32> = good.values().map(|one| one.if_id).collect();
-        if_ids.extend(links.values().map(|one| one.if_id));
+        if_ids.extend(links.values().map(|one| one.number));
         let left = LeftClients::of(self.handover.take_others(CLIENTS));
         if let Some(left) = left.filter(|_| !self.settings.foreground) {
             journals.insert(SERVER.to_owned());
             if_ids.insert(left.if_id);
             *lock(&self.left_clients) = Some(left);
         }
+        self.keep_guests(&mut journals);
         let around = links.values().flat_map(|one| numbers_of(&one.snapshot));
-        let kept = Kept { journals, if_ids, reqids: around.map(|numbers| numbers.reqid).collect() };
+        let reqids = around.map(|numbers| numbers.reqid).chain(self.reqids_of_guests()).collect();
+        let kept = Kept { journals, if_ids, reqids };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
         }
@@ -75,6 +80,7 @@ impl Daemon {
 
     /// There is no server that goes on with them: nothing of them is left.
     pub async fn end_left_clients(self: &Arc<Self>) {
+        self.end_left_guests().await;
         let Some(left) = self.take_left_clients() else { return };
         warn!("no server goes on with the clients of the one before");
         match self.changes(SERVER) {
@@ -120,6 +126,7 @@ impl Daemon {
         for numbers in lock(&self.left_clients).iter().flat_map(LeftClients::numbers) {
             self.sad.keep_clear_of(numbers);
         }
+        self.keep_clear_of_guests();
         for (name, found) in all {
             if let Err(failure) = self.go_on_with(&name, found) {
                 warn!(profile = name, code = %failure.code, "not gone on with: {failure}");
@@ -163,7 +170,8 @@ impl Daemon {
             let all = lock(&self.clients);
             all.iter().filter(|(id, _)| !left.contains(id)).map(|(_, handle)| handle.clone()).collect()
         };
-        self.stop_but_server(others).await;
+        self.stop_dialled(others).await;
+        self.leave_ppp().await;
         if let Some(server) = self.server.lock().await.take() {
             server.leave().await;
         }

@@ -9,11 +9,11 @@ use adit_ikev1::api as v1;
 use adit_ikev2::api as v2;
 use adit_isakmp::EspSuite;
 use adit_isakmp::api::{ChildId, ChildMode, SaId};
-use adit_xfrm_kernel::{Mode, OUR_REQIDS, StateId, StateRecord, XfrmError};
+use adit_xfrm_kernel::{Mark, Mode, OUR_REQIDS, StateId, StateRecord, XfrmError};
 use tokio::sync::Notify;
 
 use super::books::Trap;
-use super::child::{Child, Lineage, Numbers, selectors};
+use super::child::{Child, Lineage, Numbers, mark_of, selectors};
 use super::sad::{Sad, tell};
 use super::{Awaited, Limits};
 
@@ -101,7 +101,7 @@ impl Sad {
         Ok(())
     }
 
-    /// Goes on with CHILD_SAs in transport mode, above the trap with that reqid. Nothing is asked of the kernel but to take away
+    /// Goes on with CHILD_SAs in transport mode, above the trap with that reqid, or without any. Nothing is asked of the kernel but to take away
     /// what else was left there.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Sad {
     pub(crate) fn adopt_transport(
         &self,
         of: &Around,
-        (trap, numbers): (u32, Numbers),
+        (trap, numbers): (Option<u32>, Numbers),
         limits: Limits,
     ) -> Result<(), Failure> {
         let mut states = self.door().states()?;
@@ -124,7 +124,7 @@ impl Sad {
             encapsulated: of.encapsulated,
             mode: Mode::Transport,
             if_id: None,
-            marked: false,
+            marked: numbers.marked,
             template: of.path.remote.ip(),
             children: Vec::new(),
         };
@@ -166,10 +166,25 @@ impl Sad {
             books.add(of.sa, reqid, lineage(), entry);
         }
         // States of CHILD_SAs that had been replaced, and SPIs that were reserved.
-        let ours = |state: &&StateRecord| [trap, reqid].contains(&state.reqid) && state.id.spi != 0;
+        let ours =
+            |state: &&StateRecord| (trap == Some(state.reqid) || state.reqid == reqid) && state.id.spi != 0;
         let left = states.iter().filter(ours).filter(|s| !known.contains(&(s.id.spi, s.id.destination)));
         tell(&self.door().remove_states(&left.map(|state| state.id).collect::<Vec<_>>()));
         Ok(())
+    }
+
+    /// Nobody goes on with a peer of the server's that has this reqid, and a mark: its policies and its states go.
+    pub(crate) fn remove_marked_with(&self, reqid: u32) -> Vec<XfrmError> {
+        let mark = Some(Mark { value: mark_of(reqid), mask: u32::MAX });
+        let mut errors = match self.door().policies() {
+            Ok(mut policies) => {
+                policies.retain(|policy| policy.if_id.is_none() && policy.mark == mark);
+                self.door().remove_policies(&policies)
+            }
+            Err(error) => vec![error],
+        };
+        errors.extend(self.remove_left_with(reqid));
+        errors
     }
 
     /// Nobody goes on with what has this reqid: its states go. The policies are a trap's.

@@ -44,6 +44,12 @@ impl Numbers {
         OUR_REQIDS.contains(&reqid).then(|| Self::nth(reqid - OUR_REQIDS.start()))
     }
 
+    /// Those of a peer whose packets have this mark, if they have one of ours.
+    pub(crate) fn of_mark(mark: u32) -> Option<Self> {
+        let numbers = Self { marked: true, ..Self::nth(mark & !MARK_MASK) };
+        (mark_of(numbers.reqid) == mark).then_some(numbers)
+    }
+
     /// How many came before.
     pub(super) const fn number(self) -> u32 {
         self.if_id - *OUR_IF_IDS.start()
@@ -170,7 +176,7 @@ impl Lineage {
 
     /// The mark of its packets: this daemon's own, and a number that only its reqid has.
     pub(super) fn mark(&self) -> Option<u32> {
-        self.marked.then_some(MARK | (self.reqid & !MARK_MASK))
+        self.marked.then_some(mark_of(self.reqid))
     }
 
     /// What its policies for a selector are told by from those of others.
@@ -256,6 +262,11 @@ impl Lineage {
             policies,
         })
     }
+}
+
+/// The mark of packets of a peer's that are told apart by it.
+pub(crate) const fn mark_of(reqid: u32) -> u32 {
+    MARK | (reqid & !MARK_MASK)
 }
 
 const fn kernel_mode(mode: ChildMode) -> Mode {

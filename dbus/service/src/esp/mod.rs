@@ -16,6 +16,7 @@ mod work;
 
 pub use adopt::{Standing, remove_all};
 pub(crate) use adopt_transport::Around;
+pub(crate) use child::mark_of;
 pub use child::{Awaited, Numbers};
 pub use limits::Limits;
 pub use rekey::{Rekey, not_on_demand};

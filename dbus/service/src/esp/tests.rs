@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_core::{Identity, Path, Prefix, Secret, TrafficSelector};
-use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Input, Lease, SaId};
-use adit_isakmp::algorithm::KeyBits;
-use adit_isakmp::{Encryption, EspSuite};
+use adit_ikev2::api::{ChildId, ChildMode, ChildSa, EspKeys, Input, Lease, Restored, RestoredChild, SaId};
+use adit_isakmp::algorithm::{KeMethod, KeyBits, Prf};
+use adit_isakmp::{Encryption, EspSuite, IkeSuite};
 use adit_xfrm_kernel::{
     Direction, PolicyId, Recorded, RecordingXfrm, Selector, StateId, XfrmDoor, XfrmEvent,
 };
 use nix::errno::Errno;
 
-use super::{Awaited, Limits, Numbers, Sad};
+use super::{Around, Awaited, Limits, Numbers, Sad};
 
 const PEER: &str = "198.51.100.7:4500";
 const ONE: SaId = SaId(1);
@@ -292,6 +292,67 @@ async fn marked_peers_of_one_address_have_policies_of_their_own() {
     }
     assert_eq!((k.sad.mark(TWO), k.door.standing()), (Some(marks[1]), (2, 2)));
     assert!(k.sad.remove(TWO).await.is_empty());
+    assert_eq!(k.door.standing(), (0, 0));
+}
+
+/// What the next process is told of the `n`th CHILD_SA of a client of L2TP's.
+fn left(sa: SaId, n: u32, path: Path) -> Around {
+    let ChildSa { suite, local_ts, remote_ts, remote_id, lease, .. } = child(n, None);
+    let child = RestoredChild {
+        child: ChildId(n.into()),
+        name: None,
+        mode: ChildMode::Transport,
+        suite,
+        inbound_spi: 0x1000 + n,
+        outbound_spi: 0x2000 + n,
+        local_ts,
+        remote_ts,
+    };
+    let ike = IkeSuite {
+        encryption: suite.encryption,
+        integrity: None,
+        prf: Prf::HmacSha256,
+        ke: KeMethod::Ecp256,
+        additional: Default::default(),
+    };
+    Around::from(&Restored {
+        sa,
+        path,
+        encapsulated: true,
+        mobike: None,
+        local_id: remote_id.clone(),
+        remote_id,
+        ike,
+        lease,
+        children: vec![child],
+    })
+}
+
+#[tokio::test]
+async fn what_was_left_of_a_marked_peer_is_known_again_or_goes_alone() {
+    let k = kernel();
+    let behind = |port| path(&format!("198.51.100.7:{port}"));
+    let mut reqids = Vec::new();
+    for (sa, n, port) in [(ONE, 1, 4501), (TWO, 2, 4502)] {
+        let numbers = Numbers { marked: true, ..k.sad.numbers() };
+        reqids.push(numbers.reqid);
+        let child = ChildSa { mode: ChildMode::Transport, path: behind(port), ..child(n, None) };
+        k.sad.install(sa, child, numbers, Limits::default()).await.unwrap();
+    }
+    assert_eq!(k.door.standing(), (4, 4));
+    let next = Sad::new(Arc::clone(&k.door) as _);
+    let of = |reqid| (None, Numbers { marked: true, ..Numbers::of_reqid(reqid).unwrap() });
+    let unmarked = (None, Numbers::of_reqid(reqids[0]).unwrap());
+    assert!(next.adopt_transport(&left(ONE, 1, behind(4501)), unmarked, Limits::default()).is_err());
+    assert!(next.adopt_transport(&left(ONE, 1, behind(4501)), of(reqids[1]), Limits::default()).is_err());
+    assert!(next.adopt_transport(&left(ONE, 3, behind(4501)), of(reqids[0]), Limits::default()).is_err());
+    next.adopt_transport(&left(ONE, 1, behind(4501)), of(reqids[0]), Limits::default()).unwrap();
+    assert_eq!(next.mark(ONE), k.sad.mark(ONE));
+    assert_eq!(k.door.standing(), (4, 4), "nothing is asked of the kernel");
+    // Nobody goes on with the other one.
+    assert!(next.remove_marked_with(reqids[1]).is_empty());
+    assert_eq!(k.door.standing(), (2, 2));
+    assert!(next.remove(ONE).await.is_empty());
     assert_eq!(k.door.standing(), (0, 0));
 }
 

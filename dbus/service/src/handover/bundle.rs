@@ -1,6 +1,6 @@
 //! Connections that need several descriptors: beside the record in locked memory, what the kernel carries them by (a unit of its PPP,
 //! the socket of a call, the TCP connection that controls it). Each has a name of its own in the store, since that keeps no order:
-//! `PREFIX` + if_id + `.` + part. There are all of them, or what there is goes.
+//! `PREFIX` + number + `.` + part. There are all of them, or what there is goes.
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -31,7 +31,7 @@ pub(crate) struct Bundle {
 }
 
 /// What the record tells: also which parts there are.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Whole<T> {
     parts: Vec<String>,
     told: T,
@@ -39,7 +39,8 @@ struct Whole<T> {
 
 /// A connection that a process before has left.
 pub(crate) struct Left<T> {
-    pub(crate) if_id: u32,
+    /// Which one it is: of a dialled connection its if_id, of a server's client its interface's index.
+    pub(crate) number: u32,
     pub(crate) told: T,
     pub(crate) snapshot: Zeroizing<Vec<u8>>,
     /// By part.
@@ -48,9 +49,9 @@ pub(crate) struct Left<T> {
 }
 
 impl Bundle {
-    /// For the connection with this if_id, and these descriptors by part. `None`: nobody keeps anything for us.
-    pub(crate) fn new(prefix: &str, if_id: u32, files: &[(String, BorrowedFd<'_>)]) -> Option<Self> {
-        let name = format!("{prefix}{if_id:08x}");
+    /// For the connection with this number, and these descriptors by part. `None`: nobody keeps anything for us.
+    pub(crate) fn new(prefix: &str, number: u32, files: &[(String, BorrowedFd<'_>)]) -> Option<Self> {
+        let name = format!("{prefix}{number:08x}");
         let record = Keeper::new(format!("{name}.{RECORD}"))?;
         let mut bundle = Self { name, parts: Vec::new(), record };
         for (part, file) in files {
@@ -71,6 +72,11 @@ impl Bundle {
     /// What the next process goes on from.
     pub(crate) fn write(&mut self, told: &impl Serialize, snapshot: &[u8]) {
         self.record.write(&Whole { parts: self.parts.clone(), told }, snapshot);
+    }
+
+    /// The same, with other words.
+    pub(crate) fn tell<T: Serialize + DeserializeOwned + PartialEq>(&mut self, told: T) {
+        self.record.tell(&Whole { parts: self.parts.clone(), told });
     }
 
     /// Nobody can go on from this moment.
@@ -119,9 +125,9 @@ fn one<T: DeserializeOwned>(prefix: &str, name: String, all: Vec<(String, OwnedF
     let mut files: BTreeMap<String, OwnedFd> = all.into_iter().collect();
     let names: Vec<String> = files.keys().map(|part| format!("{name}.{part}")).collect();
     match whole(prefix, &name, count, &mut files) {
-        Ok(Some((if_id, Opened { told: Whole { parts, told }, snapshot, keeper }))) => {
+        Ok(Some((number, Opened { told: Whole { parts, told }, snapshot, keeper }))) => {
             let bundle = Bundle { name, parts, record: keeper };
-            return Some(Left { if_id, told, snapshot, files, bundle });
+            return Some(Left { number, told, snapshot, files, bundle });
         }
         // Nobody could have gone on when it was left.
         Ok(None) => {}
@@ -141,7 +147,7 @@ fn whole<T: DeserializeOwned>(
     files: &mut BTreeMap<String, OwnedFd>,
 ) -> Result<Read<T>, String> {
     let hex = name.strip_prefix(prefix).ok_or("its name is none of ours")?;
-    let if_id = u32::from_str_radix(hex, 16).map_err(|_| "its name is none of ours")?;
+    let number = u32::from_str_radix(hex, 16).map_err(|_| "its name is none of ours")?;
     let record = files.remove(RECORD).ok_or("there is no record")?;
     let Some(opened) = Keeper::open::<Whole<T>>(&format!("{name}.{RECORD}"), record)? else {
         return Ok(None);
@@ -151,7 +157,7 @@ fn whole<T: DeserializeOwned>(
     if !same || opened.told.parts.len() != files.len() || count != files.len() + 1 {
         return Err(format!("it is not whole: {}", files.keys().cloned().collect::<Vec<_>>().join(", ")));
     }
-    Ok(Some((if_id, opened)))
+    Ok(Some((number, opened)))
 }
 
 /// The interfaces of these units.
@@ -216,7 +222,7 @@ mod tests {
         let all = found(left(&["tcp", "socket"], &["socket", "tcp"]));
         let [one] = all.as_slice() else { panic!("{} found", all.len()) };
         assert_eq!(
-            (one.if_id, &*one.told, one.snapshot.as_slice()),
+            (one.number, &*one.told, one.snapshot.as_slice()),
             (0x0ad1_0001, "told", &b"a snapshot"[..])
         );
         assert_eq!(one.files.keys().collect::<Vec<_>>(), ["socket", "tcp"]);

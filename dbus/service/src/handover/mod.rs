@@ -1,4 +1,4 @@
-//! What outlives this process: dialled connections and a server's IKEv2 clients, handed to the service manager's file-descriptor
+//! What outlives this process: dialled connections and a server's clients, handed to the service manager's file-descriptor
 //! store (sd_notify(3), FDSTORE) in locked memory, and kept current before each datagram leaves. What stands in the kernel stays
 //! there meanwhile, and its undo in the journals. No key reaches a disk.
 //!
@@ -8,6 +8,7 @@
 //! Beside records the store may have descriptors of other kinds, several of one name among them ([`Handover::take_others`]).
 
 mod bundle;
+mod guest;
 mod link;
 mod record;
 mod restart;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::registry::{Facts, Moved};
 pub(crate) use bundle::{Bundle, join, split, unit_part};
+pub(crate) use guest::{FoundGuest, ToldGuest, guests_of};
 pub(crate) use link::{FoundLink, LinkTold};
 pub(crate) use record::{Keeper, Opened, settled};
 pub use restart::is_pending;
@@ -31,7 +33,7 @@ pub(crate) use store::{is_there, put, remove};
 /// Names of dialled connections' descriptors in the store begin with this; the if_id follows.
 const PREFIX: &str = "adit-ikev2-";
 /// Others: whoever left them takes them by what their names begin with.
-const OTHERS: [&str; 3] = [CLIENTS, SOCKETS, LINK_PREFIX];
+const OTHERS: [&str; 5] = [CLIENTS, SOCKETS, LINK_PREFIX, guest::PPTP, guest::L2TP];
 /// Names of the records of a server's clients begin with this; the number of the client follows.
 pub(crate) const CLIENTS: &str = "adit-ikev2-client-";
 /// Names of IKE's sockets begin with this.

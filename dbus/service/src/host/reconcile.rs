@@ -3,9 +3,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adit_core::Failure;
-use adit_xfrm_kernel::{AllocateSpi, OUR_IF_IDS, XfrmDoor, XfrmError};
+use adit_xfrm_kernel::{AllocateSpi, Mark, OUR_IF_IDS, PolicyId, XfrmDoor, XfrmError};
 
-use super::{Changes, Host, HostError, Undo, leftovers};
+use super::{Changes, Host, HostError, MARK, MARK_MASK, Undo, leftovers};
+use crate::esp::mark_of;
 
 /// What a new daemon has taken over from a dead one, and so must stand.
 #[derive(Clone, Default, Debug)]
@@ -51,8 +52,7 @@ fn remove_states(door: &dyn XfrmDoor, kept: &Kept) -> Vec<XfrmError> {
     let mut errors = Vec::new();
     match door.policies() {
         Ok(mut policies) => {
-            // A policy without an if_id belongs to a reqid that it does not tell here: with any of those kept, all are.
-            policies.retain(|p| p.if_id.map_or(kept.reqids.is_empty(), |id| !kept.if_ids.contains(&id)));
+            policies.retain(|policy| !is_kept(policy, kept));
             errors.extend(door.remove_policies(&policies));
         }
         // A kernel without IPsec has none of ours.
@@ -78,6 +78,18 @@ fn remove_states(door: &dyn XfrmDoor, kept: &Kept) -> Vec<XfrmError> {
     errors
 }
 
+fn is_kept(policy: &PolicyId, kept: &Kept) -> bool {
+    match (policy.if_id, policy.mark) {
+        (Some(id), _) => kept.if_ids.contains(&id),
+        // One of those peers that are told apart.
+        (None, Some(Mark { value, mask: u32::MAX })) if value & MARK_MASK == MARK => {
+            kept.reqids.iter().any(|reqid| mark_of(*reqid) == value)
+        }
+        // It belongs to a reqid that it does not tell here: with any of those kept, all are.
+        (None, _) => !kept.reqids.is_empty(),
+    }
+}
+
 async fn remove_links(host: &dyn Host, kept: &Kept) -> Vec<HostError> {
     let links = match host.links().await {
         Ok(links) => links,
@@ -90,4 +102,44 @@ async fn remove_links(host: &dyn Host, kept: &Kept) -> Vec<HostError> {
         }
     }
     errors
+}
+
+#[cfg(all(test, feature = "recording"))]
+mod tests {
+    use adit_core::{Prefix, TrafficSelector};
+    use adit_xfrm_kernel::{Action, Direction, Policy, RecordingXfrm, Selector};
+
+    use super::*;
+    use crate::esp::Numbers;
+
+    #[test]
+    fn of_peers_that_are_told_apart_only_those_policies_stay_that_somebody_goes_on_with() {
+        let [one, other] = [Numbers::nth(7), Numbers::nth(8)];
+        let of = |numbers: Numbers| Some(Mark { value: mark_of(numbers.reqid), mask: u32::MAX });
+        let ours = Some(Mark { value: MARK, mask: MARK_MASK });
+        let any = TrafficSelector::from(Prefix::ANY_V4);
+        let selector = Selector::pairs(&[any], &[any]).unwrap()[0];
+        let policy = |mark, if_id| {
+            let id = PolicyId { direction: Direction::Out, selector, if_id, mark };
+            Policy { id, priority: 1, action: Action::Allow, template: None }
+        };
+        let all = [
+            policy(of(one), None),
+            policy(of(other), None),
+            policy(ours, None),
+            policy(None, None),
+            policy(None, Some(one.if_id)),
+        ];
+        let left = |reqids: &[u32]| {
+            let door = RecordingXfrm::new();
+            door.update_policies(&all).unwrap();
+            let kept = Kept { reqids: reqids.iter().copied().collect(), ..Kept::default() };
+            assert!(remove_states(&door, &kept).is_empty());
+            door.policies().unwrap()
+        };
+        let mut stays = vec![all[0].id, all[2].id, all[3].id];
+        stays.sort();
+        assert_eq!(left(&[one.reqid]), stays);
+        assert_eq!(left(&[]), []);
+    }
 }

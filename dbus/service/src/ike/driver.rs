@@ -166,9 +166,27 @@ impl IkeDriver {
         config: adit_ikev1::api::InitiatorConfig,
         context: Arc<dyn V1Context>,
     ) -> Option<adit_ikev1::api::Restored> {
+        self.restore_v1_by(snapshot, v1::By::Us(Box::new(config)), context).await
+    }
+
+    /// Goes on with one that a peer began, likewise.
+    pub async fn restore_v1_peer(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        config: adit_ikev1::api::ResponderConfig,
+        context: Arc<dyn V1Context>,
+    ) -> Option<adit_ikev1::api::Restored> {
+        self.restore_v1_by(snapshot, v1::By::Peer(Box::new(config)), context).await
+    }
+
+    async fn restore_v1_by(
+        &self,
+        snapshot: Zeroizing<Vec<u8>>,
+        by: v1::By,
+        context: Arc<dyn V1Context>,
+    ) -> Option<adit_ikev1::api::Restored> {
         let (reply, restored) = oneshot::channel();
-        let command = v1::Command::Restore(snapshot, Box::new(config), context, reply);
-        self.commands.send(Command::V1(command)).ok()?;
+        self.commands.send(Command::V1(v1::Command::Restore(snapshot, by, context, reply))).ok()?;
         restored.await.ok()?
     }
 

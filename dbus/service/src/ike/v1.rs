@@ -5,8 +5,8 @@ use std::sync::Arc;
 use adit_core::{Entropy, Path, Transmit};
 use adit_ikev1::Endpoint;
 use adit_ikev1::api::{
-    Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderDefaults, Restored, Rules, SaId,
-    Timer,
+    Answer, Ask, AskId, Event, InitiatorConfig, Input, Output, ResponderConfig, ResponderDefaults, Restored,
+    Rules, SaId, Timer,
 };
 use adit_ikev2::api as v2;
 use adit_isakmp::v1::Provider;
@@ -31,7 +31,7 @@ pub trait V1Context: Send + Sync {
     }
 
     /// What the next process goes on from, before any datagram leaves that comes after it. `None`: from this moment nobody can.
-    fn hand_on(&self, _snapshot: Option<&[u8]>) {}
+    fn hand_on(&self, _sa: SaId, _snapshot: Option<&[u8]>) {}
 
     /// The connection goes on from a snapshot. Before any question or event of it.
     fn restored(&self, _restored: &Restored) {}
@@ -40,9 +40,15 @@ pub trait V1Context: Send + Sync {
 /// What may be asked of it.
 pub(super) enum Command {
     Initiate(Box<InitiatorConfig>, Arc<dyn V1Context>, oneshot::Sender<SaId>),
-    Restore(Zeroizing<Vec<u8>>, Box<InitiatorConfig>, Arc<dyn V1Context>, oneshot::Sender<Option<Restored>>),
+    Restore(Zeroizing<Vec<u8>>, By, Arc<dyn V1Context>, oneshot::Sender<Option<Restored>>),
     Responder(Option<(ResponderDefaults, Arc<dyn V1Context>)>),
     Answer(AskId, Answer),
+}
+
+/// Who has dialled what goes on.
+pub(super) enum By {
+    Us(Box<InitiatorConfig>),
+    Peer(Box<ResponderConfig>),
 }
 
 /// The endpoint, and who answers for what of it.
@@ -50,16 +56,14 @@ pub(super) struct V1 {
     endpoint: Endpoint,
     crypto: Arc<dyn Provider>,
     answering: Answering<dyn V1Context>,
-    /// Connections that are handed on to the next process.
-    handed_on: Vec<SaId>,
-    /// Datagrams that leave when that is done.
+    /// Datagrams that leave when what they come from is handed on to the next process.
     held: Vec<Transmit>,
 }
 
 impl V1 {
     pub(super) fn new(crypto: Arc<dyn Provider>, entropy: Box<dyn Entropy>) -> Self {
         let endpoint = Endpoint::new(Arc::clone(&crypto), entropy, None);
-        Self { endpoint, crypto, answering: Answering::new(), handed_on: Vec::new(), held: Vec::new() }
+        Self { endpoint, crypto, answering: Answering::new(), held: Vec::new() }
     }
 
     /// Whether a datagram is for it.
@@ -97,19 +101,22 @@ impl V1 {
         match command {
             Command::Initiate(config, context, reply) => {
                 let sa = self.endpoint.initiate(clock::now(), *config);
-                self.dialled(sa, context);
+                self.answering.dialled(sa, context);
                 // Whoever wanted it has been stopped meanwhile.
                 if reply.send(sa).is_err() {
                     self.handle(Input::Close { sa });
                 }
             }
-            Command::Restore(snapshot, config, context, reply) => {
-                let rules = Rules::Initiator(&config);
+            Command::Restore(snapshot, by, context, reply) => {
+                let rules = match &by {
+                    By::Us(config) => Rules::Initiator(config),
+                    By::Peer(config) => Rules::Responder(config),
+                };
                 let restored = self.endpoint.restore(clock::now(), &snapshot, rules);
                 let sa = restored.as_ref().map(|restored| restored.sa);
                 if let Some(restored) = &restored {
                     context.restored(restored);
-                    self.dialled(restored.sa, context);
+                    self.answering.dialled(restored.sa, context);
                 }
                 if let (Err(_), Some(sa)) = (reply.send(restored), sa) {
                     self.handle(Input::Close { sa });
@@ -125,13 +132,6 @@ impl V1 {
         }
     }
 
-    fn dialled(&mut self, sa: SaId, context: Arc<dyn V1Context>) {
-        if context.hands_on() {
-            self.handed_on.push(sa);
-        }
-        self.answering.dialled(sa, context);
-    }
-
     pub(super) fn poll(&mut self) -> Option<Output> {
         self.endpoint.poll()
     }
@@ -143,12 +143,10 @@ impl V1 {
 
     /// The next process could go on from here; then what waits for that leaves.
     pub(super) fn leaving(&mut self) -> Vec<Transmit> {
-        for sa in &self.handed_on {
-            if self.endpoint.take_touched(*sa)
-                && let Some(context) = self.answering.of(*sa)
-            {
-                let snapshot = self.endpoint.snapshot(*sa);
-                context.hand_on(snapshot.as_ref().map(|snapshot| snapshot.as_slice()));
+        while let Some(sa) = self.endpoint.take_touched() {
+            if let Some(context) = self.answering.known(sa).filter(|context| context.hands_on()) {
+                let snapshot = self.endpoint.snapshot(sa);
+                context.hand_on(sa, snapshot.as_ref().map(|snapshot| snapshot.as_slice()));
             }
         }
         std::mem::take(&mut self.held)
@@ -160,12 +158,9 @@ impl V1 {
             context.event(sa, event);
         }
         if closed {
-            if self.handed_on.contains(&sa)
-                && let Some(context) = self.answering.of(sa)
-            {
-                context.hand_on(None);
+            if let Some(context) = self.answering.known(sa).filter(|context| context.hands_on()) {
+                context.hand_on(sa, None);
             }
-            self.handed_on.retain(|other| *other != sa);
             self.answering.forget(sa);
         }
     }

@@ -14,7 +14,7 @@ use adit_l2tp::PORT;
 use adit_profile::{IpsecRule, Profile, ServerName};
 
 use super::agreed::Agreed;
-use super::guard::{Keeper, refused};
+use super::guard::{Keeper, Snapshot, refused};
 use super::ipsec::{Context, News, UDP, limits};
 use crate::esp::{Around, Limits, Numbers, Sad};
 use crate::handover::is_there;
@@ -123,7 +123,7 @@ fn is_l2tp(ours: &[TrafficSelector]) -> bool {
 }
 
 impl Keeper {
-    fn by_ikev2(&self, path: Path) -> ResponderConfig {
+    pub(super) fn by_ikev2(&self, path: Path) -> ResponderConfig {
         let (here, there) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
         let of = |end, first_port, last_port| {
             vec![TrafficSelector { protocol: UDP, first_port, last_port, ..Prefix::host(end).into() }]
@@ -178,6 +178,18 @@ impl SaContext for Keeper {
             Event::Closed(why) => self.is_gone(sa, "IKEv2", why),
             _ => {}
         }
+    }
+
+    fn hands_on(&self) -> bool {
+        self.keeps()
+    }
+
+    fn hand_on(&self, sa: SaId, snapshot: Option<&[u8]>) {
+        self.leaves_with(sa, snapshot.map(Snapshot::of_v2));
+    }
+
+    fn restored(&self, restored: &Restored) {
+        self.returned(restored.sa, &Around::from(restored), Agreed::again_v2(restored));
     }
 }
 

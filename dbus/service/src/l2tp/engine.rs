@@ -4,6 +4,7 @@
 mod again;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::Leaves;
 use crate::clock;
 use crate::host::MARK;
 use crate::ppp::{Ahead, Later};
+pub(super) use again::Keeping;
 
 /// The longest control message that is read: what is longer means nothing.
 const LONGEST: usize = 8192;
@@ -54,6 +56,8 @@ pub(crate) struct Link {
     pub(super) session: Arc<L2tpSession>,
     /// Its interface, if that is made already.
     pub(crate) ahead: Option<Ahead>,
+    /// What the next process goes on from, where a peer has dialled it.
+    pub(super) leaves: Option<Arc<Leaves>>,
     /// Says why it is over, when it is.
     pub(super) over: oneshot::Receiver<Result<(), Failure>>,
     pub(super) orders: Orders,
@@ -111,6 +115,7 @@ struct Carried {
     attached: Option<Attached>,
     /// It is up: whether its data messages are numbered. PPP begins when it has its channel, too.
     up: Option<bool>,
+    tunnel: TunnelNumber,
     path: Path,
     association: Association,
 }
@@ -142,12 +147,14 @@ async fn attach(session: L2tpSession, making: Option<Making>) -> Result<Attached
 struct Tunnel {
     socket: Arc<IkeSocket>,
     kernel: L2tpTunnel,
-    _owned: Option<L2tpOwned>,
+    /// Dropped with all of this process, it stays for the next one.
+    owned: Option<ManuallyDrop<L2tpOwned>>,
 }
 
 impl Tunnel {
     /// It is gone. `kept`: whoever keeps its socket for the next process may have it open still.
     fn end(self, kept: bool) {
+        drop(self.owned.map(ManuallyDrop::into_inner));
         if !kept {
             return;
         }
@@ -202,8 +209,8 @@ pub(crate) struct Engine {
     reading: BTreeMap<TunnelNumber, tokio::task::AbortHandle>,
     over: Option<oneshot::Sender<Result<(), Failure>>>,
     why: Option<Failure>,
-    /// What the next process goes on from, where it has dialled.
-    leaves: Option<Arc<Leaves>>,
+    /// What the next process goes on from.
+    keeping: Keeping,
     making: Option<Making>,
 }
 
@@ -215,7 +222,7 @@ impl Engine {
         leaves: Option<Arc<Leaves>>,
     ) -> (Self, mpsc::Receiver<Link>) {
         let (engine, links) = Self::new(endpoint, vec![socket], None, true, 1);
-        (Self { leaves, ..engine }, links)
+        (Self { keeping: leaves.map_or(Keeping::Nobody, Keeping::Dialled), ..engine }, links)
     }
 
     /// One that waits for peers. So many sessions may be on their way. With `owners`, each peer has a mark.
@@ -223,9 +230,10 @@ impl Engine {
         endpoint: Endpoint,
         sockets: Vec<IkeSocket>,
         owners: Option<L2tpOwners>,
-        most: usize,
+        (most, keeping): (usize, Keeping),
     ) -> (Self, mpsc::Receiver<Link>) {
-        Self::new(endpoint, sockets, owners, false, most)
+        let (engine, links) = Self::new(endpoint, sockets, owners, false, most);
+        (Self { keeping, ..engine }, links)
     }
 
     fn new(
@@ -260,7 +268,7 @@ impl Engine {
             reading: BTreeMap::new(),
             over: None,
             why: None,
-            leaves: None,
+            keeping: Keeping::Nobody,
             making: None,
         };
         (engine, taken)
@@ -363,11 +371,11 @@ impl Engine {
         if let Some(over) = self.over.take() {
             let _ = over.send(why);
         }
-        let Self { carried, tunnels, leaves, .. } = self;
+        let (kept, Self { carried, tunnels, .. }) = (self.keeping.keeps(), self);
         // The kernel takes its time for each.
         tokio::task::spawn_blocking(move || {
             drop(carried);
-            tunnels.into_values().for_each(|tunnel| tunnel.end(leaves.is_some()));
+            tunnels.into_values().for_each(|tunnel| tunnel.end(kept));
         });
     }
 
@@ -375,7 +383,7 @@ impl Engine {
         let mut held = Vec::new();
         while let Some(output) = self.endpoint.poll() {
             match output {
-                Output::Transmit { transmit, association } if self.leaves.is_some() => {
+                Output::Transmit { transmit, association } if self.keeping.keeps() => {
                     held.push((transmit, association));
                 }
                 Output::Transmit { transmit, association } => {
@@ -434,7 +442,7 @@ impl Engine {
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
         let making = self.making.clone();
         self.attaching.spawn(async move { (session, attach(made, making).await) });
-        self.carried.insert(session, Carried { attached: None, up: None, path, association });
+        self.carried.insert(session, Carried { attached: None, up: None, tunnel, path, association });
         Ok(())
     }
 
@@ -482,8 +490,9 @@ impl Engine {
         if !self.dials {
             let reader = self.read(Arc::clone(&socket));
             self.reading.insert(number, reader);
+            self.keeping.begin(number, association);
         }
-        Ok(Tunnel { socket, kernel, _owned: owned })
+        Ok(Tunnel { socket, kernel, owned: owned.map(ManuallyDrop::new) })
     }
 
     fn event(&mut self, event: Event) {
@@ -506,7 +515,7 @@ impl Engine {
             reader.abort();
         }
         if let Some(gone) = self.tunnels.remove(&tunnel) {
-            let kept = self.leaves.is_some();
+            let kept = self.keeping.end(tunnel);
             tokio::task::spawn_blocking(move || gone.end(kept));
         }
         match why {
@@ -529,12 +538,13 @@ impl Engine {
         if !self.carried.get(&number).is_some_and(ready) {
             return;
         }
-        let Some(Carried { attached: Some(attached), up, path, association }) = self.carried.remove(&number)
+        let Some(Carried { attached: Some(attached), up, tunnel, path, association }) =
+            self.carried.remove(&number)
         else {
             return;
         };
         let Attached { channel, session, ahead } = attached;
-        self.kept_by(&session);
+        self.kept_by(tunnel, &session);
         let channel = Arc::new(channel);
         if up == Some(true)
             && let Err(error) = session.number()
@@ -543,13 +553,14 @@ impl Engine {
         }
         let Some(orders) = self.way.upgrade().map(Orders) else { return };
         let (said, over) = oneshot::channel();
-        let link = Link { number, path, association, channel, session, ahead, over, orders: orders.clone() };
+        let (leaves, way) = (self.keeping.of_peer(tunnel), orders.clone());
+        let link = Link { number, path, association, channel, session, ahead, leaves, over, orders };
         match self.links.try_send(link) {
             Ok(()) => {
                 self.up.insert(number, said);
             }
             // Nobody takes it.
-            Err(_) => orders.give(Order::Clear(number)),
+            Err(_) => way.give(Order::Clear(number)),
         }
     }
 

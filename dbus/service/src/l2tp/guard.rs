@@ -1,14 +1,18 @@
 //! The IPsec around a server's tunnels. Policies of the kernel stand before its sockets do: what does not come inside of
 //! ESP is not taken, and what would leave in clear is dropped. They outlive this daemon; the next one removes them.
 
+mod returning;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use adit_core::{Failure, FailureCode, Identity, Path, Prefix, Secret, Step};
-use adit_ikev1::api::{Answer, Ask, AuthMethod, ChildMode, Event, ResponderConfig, ResponderDefaults, SaId};
+use adit_ikev1::api::{
+    Answer, Ask, AuthMethod, ChildMode, Event, ResponderConfig, ResponderDefaults, Restored, SaId,
+};
 use adit_l2tp::{Association, PORT};
 use adit_ppp_kernel::L2tpOwners;
 use adit_profile::{IpsecRule, PskSource, ServerConfig};
@@ -22,20 +26,21 @@ use super::agreed::Agreed;
 use super::certificates::{self, Certificates};
 use super::engine::WeakOrders;
 use super::ipsec::{UDP, esp_proposals, note, others, selector};
-use super::{by_ikev2, protected_mtu};
+use super::{Leaves, PATH_MTU, by_ikev2, protected_mtu};
 use crate::blocking::blocking;
 use crate::clock;
 use crate::daemon::Daemon;
-use crate::esp::{Limits, Numbers, Sad};
+use crate::esp::{Around, Limits, Numbers, Sad};
 use crate::host::{Change, MARK, MARK_MASK};
 use crate::ike::{IkeDriver, Pending, Ports, V1Context};
 use crate::server::{Strangers, until};
 use crate::suites::{self, Outside};
+use returning::Returning;
+pub(super) use returning::Snapshot;
+pub(crate) use returning::{disown, forget_guest, forget_sas, ids_of};
 
 /// All clients together may take so long to be let go.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// What a path to a client carries in one packet, in octets, where nobody has asked.
-const PATH: u32 = 1500;
 /// Bytes of the IP packets that hold the fragments of a longer IKE message.
 const FRAGMENT: u16 = 1280;
 
@@ -71,6 +76,8 @@ impl Guard {
             guests: Mutex::default(),
             left: Notify::new(),
             strangers: Strangers::new(clock::now()),
+            leaves: Mutex::default(),
+            returning: Mutex::default(),
         };
         let policies = blocks(addresses, daemon.numbers().reqid);
         let guard = Self {
@@ -123,7 +130,7 @@ impl Guard {
             false => up.path.remote.ip() == from.ip(),
         };
         let (.., up) = standing.find(is_it)?;
-        Some((up.shown(), protected_mtu(PATH, up, None)))
+        Some((up.shown(), protected_mtu(PATH_MTU, up, None)))
     }
 
     /// Where it is said whose tunnel is whose, if peers are told apart by the marks of their IPsec.
@@ -273,6 +280,10 @@ pub(super) struct Keeper {
     left: Notify,
     /// What may be logged of who has proven nothing.
     strangers: Strangers,
+    /// What the next process goes on from, by clients' marks.
+    leaves: Mutex<BTreeMap<u32, Weak<Leaves>>>,
+    /// One of a process before, while it is taken up on the task of whoever drives IKE.
+    returning: Mutex<Option<Returning>>,
 }
 
 /// A client, or who wants to be one.
@@ -281,6 +292,8 @@ struct Known {
     up: Option<Box<Agreed>>,
     /// What its packets had when it came in.
     mark: Option<u32>,
+    /// Its IKE, as the next process would go on with it.
+    snapshot: Option<Snapshot>,
 }
 
 impl Keeper {
@@ -291,7 +304,7 @@ impl Keeper {
 
     pub(super) fn numbers_of(&self, sa: SaId) -> Numbers {
         let numbers = || Numbers { marked: self.marks, ..self.sad.numbers() };
-        let fresh = || Known { numbers: numbers(), up: None, mark: None };
+        let fresh = || Known { numbers: numbers(), up: None, mark: None, snapshot: None };
         self.guests().entry(sa).or_insert_with(fresh).numbers
     }
 
@@ -320,7 +333,7 @@ impl Keeper {
         info!(from = %up.path.remote, id = %up.remote_id, by = %up.auth, ike = %up.ike, esp = %up.esp,
               "L2TP: {}: a client's tunnel may come", up.by);
         let (numbers, mark) = (self.numbers_of(sa), self.sad.mark(sa));
-        self.guests().insert(sa, Known { numbers, up: Some(Box::new(up)), mark });
+        self.guests().insert(sa, Known { numbers, up: Some(Box::new(up)), mark, snapshot: None });
     }
 
     /// It is there now.
@@ -333,7 +346,9 @@ impl Keeper {
     pub(super) fn is_gone(&self, sa: SaId, by: &str, why: Result<(), Failure>) {
         let known = self.guests().remove(&sa);
         self.left.notify_waiters();
-        self.is_bare(known.as_ref().and_then(|known| self.mark(sa, known)), why.as_ref().err());
+        let mark = known.as_ref().and_then(|known| self.mark(sa, known));
+        self.is_bare(mark, why.as_ref().err());
+        self.hand_on_by(mark);
         let Err(why) = why else { return };
         let said = why.peer.as_deref().unwrap_or_default();
         let hint = why.hint.as_deref().unwrap_or_default();
@@ -389,6 +404,18 @@ impl V1Context for Keeper {
             Event::Closed(why) => self.is_gone(sa, "IKEv1", why),
             _ => {}
         }
+    }
+
+    fn hands_on(&self) -> bool {
+        self.keeps()
+    }
+
+    fn hand_on(&self, sa: SaId, snapshot: Option<&[u8]>) {
+        self.leaves_with(sa, snapshot.map(Snapshot::of_v1));
+    }
+
+    fn restored(&self, restored: &Restored) {
+        self.returned(restored.sa, &Around::from(restored), Agreed::again_v1(restored));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a dialled tunnel hands on to the next process. Its parts are three tasks': the link of PPP, the tunnel of L2TP, and IKE
+//! What a tunnel hands on to the next process, whoever has dialled it. Its parts are three tasks': the link of PPP, the tunnel of L2TP, and IKE
 //! around it. Each says what has become of its own before it sends anything, and the record has all of them, or nobody goes on.
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -79,6 +79,8 @@ struct State {
     world: Option<Arc<dyn World>>,
     unit: Weak<Unit>,
     sockets: Option<[OwnedFd; 2]>,
+    /// It has had more sessions than one, and is not gone on with.
+    several: bool,
     reqids: Option<Reqids>,
     link: Option<Vec<u8>>,
     tunnel: Option<Zeroizing<Vec<u8>>>,
@@ -97,7 +99,8 @@ impl Leaves {
 
     /// There is a session, which these sockets are of.
     pub(super) fn carried_by(&self, sockets: [OwnedFd; 2]) {
-        self.state().sockets = Some(sockets);
+        let mut state = self.state();
+        state.several |= state.sockets.replace(sockets).is_some();
     }
 
     /// There is a link, which that one answers for.
@@ -146,6 +149,7 @@ impl State {
             (None, _) => (Vec::new(), Some(&[][..])),
             (Some(reqids), ike) => (reqids.octets().to_vec(), ike.as_ref().map(|ike| ike.as_slice())),
         };
+        let ike = ike.filter(|_| !self.several);
         let parts = (self.unit.upgrade(), &self.sockets, &self.link, &self.tunnel, ike);
         let (Some(unit), Some([udp, session]), Some(link), Some(tunnel), Some(ike)) = parts else {
             return world.hand_on(None);

@@ -397,7 +397,7 @@ impl Context {
 
     /// Its SAs are known again, or it is over.
     pub(super) fn adopt(&self, around: &Around) {
-        let numbers = (self.trap, self.numbers);
+        let numbers = (Some(self.trap), self.numbers);
         if let Err(failure) = self.sad.adopt_transport(around, numbers, limits(&self.profile)) {
             self.tell(News::Over(Err(failure)));
         }
@@ -432,7 +432,7 @@ impl V1Context for Context {
         self.certificates.is_none() && is_there()
     }
 
-    fn hand_on(&self, snapshot: Option<&[u8]>) {
+    fn hand_on(&self, _: SaId, snapshot: Option<&[u8]>) {
         self.leaves.ike(snapshot);
     }
 

@@ -10,13 +10,14 @@ mod handing;
 mod ipsec;
 mod session;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Path, Secret, Step};
 use adit_crypto::OsEntropy;
-use adit_l2tp::{Call, Config, Dial, Endpoint, Limits, Listen, PORT, Rules, Takes, Timing};
+use adit_l2tp::{Association, Call, Config, Dial, Endpoint, Limits, Listen, PORT, Rules, Takes, Timing};
 use adit_ppp::{LinkConfig, Restored};
 use adit_profile::L2tpRule;
 use adit_xfrm_kernel::ike_socket::IkeSocket;
@@ -28,8 +29,9 @@ use crate::host::MARK;
 use crate::ppp::{MPPE_HEADER, World, longest};
 use agreed::Agreed;
 pub(crate) use certificates::Certificates;
+use engine::Keeping;
 pub(crate) use engine::{Engine, Link, Making, Running};
-pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT};
+pub(crate) use guard::{Guard, ONE_BEHIND_A_NAT, disown, forget_guest, forget_sas, ids_of};
 pub(crate) use handing::{Leaves, Parts, Reqids, numbers_of};
 pub(crate) use ipsec::{Protection, forget, protect_again};
 pub(crate) use session::Session;
@@ -42,6 +44,8 @@ const IPV6: u16 = 40;
 
 /// The longest packet inside, in octets: what Windows uses.
 pub(crate) const MOST_MTU: u16 = 1400;
+/// What a path to a client carries in one packet, in octets, where nobody has asked.
+const PATH_MTU: u32 = 1500;
 /// What we call ourselves: peers may choose a tunnel's secret by it.
 const HOST_NAME: &str = "adit";
 /// Control messages that may come too early.
@@ -188,11 +192,31 @@ pub(crate) fn listen(
             Err(e) => return Err(no_socket(*address, &e)),
         }
     }
-    let (engine, links) = Engine::listening(endpoint, sockets, guard.and_then(Guard::owners), half_open);
+    let keeping = match is_there() {
+        true => Keeping::Peers(guard.map(Guard::keeper), BTreeMap::new()),
+        false => Keeping::Nobody,
+    };
+    let owners = guard.and_then(Guard::owners);
+    let (engine, links) = Engine::listening(endpoint, sockets, owners, (half_open, keeping));
     if let Some(guard) = guard {
         guard.tells(engine.orders());
     }
     Ok((engine, links))
+}
+
+/// Goes on with a peer's tunnel that a process before has left, and that comes by this: its link.
+///
+/// # Errors
+/// Nobody can.
+pub(crate) async fn listen_again(
+    engine: &mut Engine,
+    (path, by): (Path, Association),
+    (rule, secret, sessions): (&L2tpRule, Option<Arc<Secret>>, usize),
+    (parts, sockets): (&Parts<'_>, [OwnedFd; 2]),
+) -> Result<Link, Failure> {
+    let takes = Takes { incoming: true, outgoing: false };
+    let rules = Rules { secret, hide: rule.hide, takes, sessions };
+    engine.adopt((path, by), (parts.tunnel, sockets), &rules).await
 }
 
 fn is_without_family(error: &std::io::Error) -> bool {

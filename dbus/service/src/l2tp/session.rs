@@ -35,7 +35,7 @@ pub(crate) struct Session {
     bare: bool,
     /// Its own tunnel, which still takes leave.
     leaving: Option<Running>,
-    /// What the next process goes on from, where it has been dialled.
+    /// What the next process goes on from.
     leaves: Option<Arc<Leaves>>,
 }
 
@@ -72,14 +72,37 @@ impl Session {
             },
             None => Err(Ok(())),
         };
-        let gone = || Failure::new(FailureCode::PeerLost, Step::Link, "the link cannot be gone on with");
-        let Link { number, channel, session, over, orders, .. } = match came {
-            Ok(came) => came,
+        match came {
+            Ok(came) => self.comes_up_again(came, left, unit).await,
             Err(why) => {
                 self.take_leave().await;
-                return Err(why.err().unwrap_or_else(gone));
+                Err(why.err().unwrap_or_else(gone))
             }
-        };
+        }
+    }
+
+    /// One of a peer's that has dialled to a process before.
+    ///
+    /// # Errors
+    /// Nobody can go on with it: everything here is closed then.
+    pub(crate) async fn answer_again(
+        came: Link,
+        left: &[u8],
+        unit: adit_ppp_kernel::Unit,
+        (link, world): (LinkConfig, Arc<dyn World>),
+    ) -> Result<(Self, Restored), Failure> {
+        let leaves = came.leaves.clone();
+        let session = Self { leaves, ..Self::new(Start { mtu: link.mru, link, world }) };
+        session.comes_up_again(came, left, unit).await
+    }
+
+    async fn comes_up_again(
+        mut self,
+        came: Link,
+        left: &[u8],
+        unit: adit_ppp_kernel::Unit,
+    ) -> Result<(Self, Restored), Failure> {
+        let Link { number, channel, session, over, orders, .. } = came;
         self.up = Some(Up { number, over, orders });
         if let Err(error) = unit.is_joined(&channel) {
             self.take_leave().await;
@@ -112,7 +135,8 @@ impl Session {
 
     /// One of a peer's that has dialled. What fits its path is said by the link's MRU.
     pub(crate) fn answer(came: Link, link: LinkConfig, world: Arc<dyn World>) -> Self {
-        let mut session = Self::new(Start { mtu: link.mru, link, world });
+        let leaves = came.leaves.clone();
+        let mut session = Self { leaves, ..Self::new(Start { mtu: link.mru, link, world }) };
         session.is_up(came);
         session
     }
@@ -237,6 +261,10 @@ impl Session {
             protection.end().await;
         }
     }
+}
+
+fn gone() -> Failure {
+    Failure::new(FailureCode::PeerLost, Step::Link, "the link cannot be gone on with")
 }
 
 impl ppp::Session for Session {

@@ -468,8 +468,9 @@ impl Attempt {
     async fn end_session(&mut self) {
         *lock(&self.unit) = Weak::new();
         self.installation.handing().no_more();
-        if let Some(session) = self.session.take() {
-            self.installation.passes_no_more(session.unit()).await;
+        let session = self.session.take();
+        self.installation.passes_no_more(session.as_ref().and_then(|session| session.unit())).await;
+        if let Some(session) = session {
             session.end().await;
         }
         self.installation.handing().end().await;

@@ -2,6 +2,7 @@
 //! addresses, routes and rules on the unit.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use adit_core::{Failure, Prefix, Step};
@@ -273,7 +274,18 @@ impl Installation {
         }
         if self.profile.ppp.as_ref().is_some_and(|ppp| ppp.scripts) {
             let mut slot = self.slot.lock().await;
-            slot.scripts.get_or_insert_with(|| Scripts::begin(self.about())).up(unit, network);
+            if slot.scripts.is_none() {
+                let scripts = slot.scripts.insert(Scripts::begin(self.about()));
+                self.handing.helped_by(scripts.helper());
+            }
+            slot.scripts.iter().for_each(|scripts| scripts.up(unit, network));
+        }
+    }
+
+    /// The scripts of what a process before has left go on with their helper. It came up then, in seconds since 1970.
+    pub(super) async fn scripts_again(&self, helper: Option<OwnedFd>, since: u64) {
+        if self.profile.ppp.as_ref().is_some_and(|ppp| ppp.scripts) {
+            self.slot.lock().await.scripts = Some(Scripts::again(self.about(), helper, since));
         }
     }
 

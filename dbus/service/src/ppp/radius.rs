@@ -37,7 +37,12 @@ struct Talk {
 
 impl Remote {
     pub(super) fn new(radius: &Arc<Radius>, path: Path) -> Self {
-        let (radius, session) = (Arc::clone(radius), radius.session_id());
+        Self::again(radius, path, &radius.session_id())
+    }
+
+    /// The same of a session that has begun.
+    pub(super) fn again(radius: &Arc<Radius>, path: Path, session: &str) -> Self {
+        let (radius, session) = (Arc::clone(radius), session.to_owned());
         Self { radius, session, path, talk: tokio::sync::Mutex::default() }
     }
 

@@ -4,16 +4,19 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use adit_dbus_api::Traffic;
 use adit_ppp::{Ipv6Network, Network};
 use adit_ppp_scripts::{Down, Record, SOCKET, Up};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, shutdown, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getpeername, send, shutdown, socket,
 };
 use tokio::time::Instant;
 
 use super::Unit;
+use crate::clock;
 
 /// What scripts are told beside addresses.
 #[derive(Clone, Debug)]
@@ -30,7 +33,8 @@ pub(crate) struct About {
     pub(crate) use_peer_dns: bool,
 }
 
-/// The scripts of one link. When this is dropped, those run that end what is up: also where this daemon dies.
+/// The scripts of one link. When this is dropped, those run that end what is up: also where this daemon dies, unless its helper is
+/// kept for the next one.
 #[derive(Debug)]
 pub(crate) struct Scripts {
     about: About,
@@ -52,6 +56,22 @@ impl Scripts {
             }
         };
         Self { about, helper, since: Instant::now() }
+    }
+
+    /// Those of a link that a process before has left, with their helper, if it had one. It came up then, in seconds since 1970.
+    pub(crate) fn again(about: About, helper: Option<OwnedFd>, since: u64) -> Self {
+        let stood = Duration::from_secs(clock::wall().0.saturating_sub(since));
+        let begun = Instant::now();
+        let helper = helper.filter(|helper| {
+            let peer = getpeername::<UnixAddr>(helper.as_raw_fd());
+            peer.is_ok_and(|peer| peer.path() == Some(Path::new(SOCKET)))
+        });
+        Self { about, helper, since: begun.checked_sub(stood).unwrap_or(begun) }
+    }
+
+    /// The helper's connection, once more, for whoever keeps it for the next process.
+    pub(crate) fn helper(&self) -> Option<OwnedFd> {
+        self.helper.as_ref().and_then(|helper| helper.try_clone().ok())
     }
 
     /// A family is up on this unit.

@@ -1,45 +1,43 @@
 //! Peers that dial us by what carries PPP: a listener, a task a session, users and addresses.
 
+mod adopt;
 mod doors;
+mod leave;
+mod serve;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use adit_core::{AddressRange, Entropy, Failure, FailureCode, Path, Step};
+use adit_core::{AddressRange, Entropy, Failure, FailureCode, Step};
 use adit_crypto::OsEntropy;
 use adit_pool::{Pool, PoolConfig, PoolRange};
-use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
 use adit_profile::{Nat as NatChoice, PppServer as Config, ServerConfig};
-use adit_sstp::forwarded::Origin;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
 use super::certificates::{Certificates, Current};
-use super::door::Door;
 use super::guest::Guest;
-use super::{Carriage, Happened, Later, Session, Unit};
-use crate::client::method;
+use super::{Carriage, Unit};
 use crate::daemon::Daemon;
+use crate::esp::Numbers;
 use crate::files::Fingerprint;
 use crate::host::{Change, Changes, forwarding, segments, site_rules};
-use crate::radius::{Cause, Radius};
+use crate::radius::Radius;
 use crate::registry::ConnectionId;
 use crate::server::users;
-use crate::suites::Outside;
 use crate::wire::Wire;
-use crate::{l2tp, pptp, sstp, suites};
+use crate::{l2tp, pptp};
+pub(crate) use adopt::{LeftGuests, journal_of};
 use doors::{Doors, take};
+use serve::accept;
 
 /// Connections of which is still to be said where they come from.
 const MOST_ARRIVING: usize = 256;
 /// Sessions of one address that have not said who they are.
 const HALF_OPEN_PER_ADDRESS: usize = 20;
-/// So long somebody may take to prove who they are, whatever they do in the meantime.
-const UNPROVEN: Duration = Duration::from_secs(90);
 /// How long all sessions together have to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -47,15 +45,32 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub(crate) struct PppServer {
     inner: Arc<Inner>,
     fingerprint: Fingerprint,
-    stop: watch::Sender<bool>,
+    going: watch::Sender<Going>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     listening: Vec<String>,
+}
+
+/// How far a server has gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Going {
+    /// Peers come in.
+    Open,
+    /// Nobody comes in any more.
+    Closed,
+    /// Who cannot go on in the next process ends.
+    Left,
+    /// Everybody ends.
+    Over,
 }
 
 pub(super) struct Inner {
     pub(super) carriage: Carriage,
     pub(super) config: Arc<Config>,
     pub(super) daemon: Arc<Daemon>,
+    /// What its configuration is known by, its certificates aside.
+    pub(super) print: String,
+    /// Its table has the ways to sites; its clients know it again by them.
+    pub(super) numbers: Numbers,
     pool: Mutex<Pool>,
     /// This end's address of IPv4 on every link, where clients get IPv4.
     pub(super) local: Option<Ipv4Addr>,
@@ -74,8 +89,10 @@ pub(super) struct Inner {
     pub(super) next_unit: AtomicU32,
     pub(super) next_owner: AtomicU32,
     changes: Changes,
-    /// Where the ways to sites are.
-    pub(super) table: u32,
+    /// Of these, what is wanted.
+    made: Mutex<BTreeSet<u64>>,
+    /// Announces each session that is over.
+    pub(super) gone: Notify,
     /// RADIUS servers, where they decide.
     pub(super) radius: Option<Arc<Radius>>,
     /// Where TLS, outside or in a method of EAP, needs them.
@@ -91,8 +108,15 @@ pub(super) struct Sessions {
     pub(super) count: usize,
     /// The connections of sites that stand.
     pub(super) sites: BTreeMap<String, ConnectionId>,
-    /// Those that stand, and how to end them.
-    pub(super) standing: BTreeMap<ConnectionId, (watch::Sender<bool>, Weak<Unit>)>,
+    pub(super) standing: BTreeMap<ConnectionId, Standing>,
+}
+
+/// One that stands.
+pub(super) struct Standing {
+    /// Ends it.
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) unit: Weak<Unit>,
+    pub(super) guest: Weak<Guest>,
 }
 
 impl PppServer {
@@ -107,13 +131,13 @@ impl PppServer {
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
         let certificates = Certificates::read(&config, daemon).await?;
-        let inner = Arc::new(Inner::new(server, config, certificates, daemon)?);
+        let inner = Arc::new(Inner::new(server, config, (certificates, fingerprint.text()), daemon)?);
         // Before there is a socket.
         let set_up = async {
             inner.raise_guard(server).await?;
             inner.set_up(server).await
         };
-        let doors = match set_up.await {
+        let mut doors = match set_up.await {
             Ok(doors) => doors,
             Err(failure) => {
                 inner.end_guard(true).await;
@@ -121,20 +145,23 @@ impl PppServer {
                 return Err(failure);
             }
         };
-        let (stop, stopped) = watch::channel(false);
+        let (going, gone) = watch::channel(Going::Open);
+        // Before anybody else gets an address.
+        let mut returned = inner.go_on(&mut doors, &gone).await;
         let mut listening = Vec::new();
         let mut tasks = Vec::new();
         match doors {
             Doors::Streams(doors) => {
                 for door in doors {
                     listening.extend(door.shown());
-                    tasks.push(tokio::spawn(accept(Arc::clone(&inner), door, stopped.clone())));
+                    let returned = std::mem::take(&mut returned);
+                    tasks.push(tokio::spawn(accept(Arc::clone(&inner), (door, returned), gone.clone())));
                 }
             }
             Doors::L2tp(addresses, engine, links) => {
                 listening.extend(addresses.iter().map(|a| format!("{} UDP {}", a.ip(), a.port())));
                 let engine = engine.making(inner.making()).start();
-                tasks.push(tokio::spawn(take(Arc::clone(&inner), engine, links, stopped)));
+                tasks.push(tokio::spawn(take(Arc::clone(&inner), engine, (links, returned), gone)));
             }
         }
         match inner.carriage {
@@ -150,7 +177,7 @@ impl PppServer {
                 None => info!(pool = inner.config.pool, "L2TP server: letting peers in; {}", l2tp::IN_CLEAR),
             },
         }
-        Ok(Self { inner, fingerprint, stop, tasks, listening })
+        Ok(Self { inner, fingerprint, going, tasks, listening })
     }
 
     /// Reads its certificates again, under the sessions that stand.
@@ -175,7 +202,7 @@ impl PppServer {
 
     /// Tells every peer, waits a little, and undoes what was changed.
     pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
+        self.going.send_replace(Going::Over);
         let all = futures_util::future::join_all(self.tasks);
         let over = tokio::time::timeout(FAREWELL, all).await.is_ok();
         if !over {
@@ -195,7 +222,7 @@ impl PppServer {
 
     /// A client's unit.
     pub(crate) fn unit(&self, id: ConnectionId) -> Option<Arc<Unit>> {
-        self.inner.sessions().standing.get(&id).and_then(|(_, unit)| unit.upgrade())
+        self.inner.sessions().standing.get(&id).and_then(|standing| standing.unit.upgrade())
     }
 }
 
@@ -203,7 +230,7 @@ impl Inner {
     fn new(
         server: &ServerConfig,
         config: Arc<Config>,
-        certificates: Certificates,
+        (certificates, print): (Certificates, String),
         daemon: &Arc<Daemon>,
     ) -> Result<Self, Failure> {
         let carriage = Carriage::of_server(&config);
@@ -238,9 +265,12 @@ impl Inner {
             sessions: Mutex::default(),
             next_unit: AtomicU32::new(0),
             next_owner: AtomicU32::new(1),
-            changes: daemon.changes(&format!("{}-server", carriage.word()))?,
+            changes: daemon.changes(&journal_of(config.kind))?,
             carriage,
-            table: daemon.numbers().table(),
+            print,
+            numbers: daemon.left_guests_numbers(config.kind).unwrap_or_else(|| daemon.numbers()),
+            made: Mutex::default(),
+            gone: Notify::new(),
             radius,
             certificates: Current::new(certificates),
             guard: OnceLock::new(),
@@ -264,13 +294,13 @@ impl Inner {
             wanted.push(self.tables(server));
         }
         if self.has_sites() {
-            wanted.extend(site_rules(self.table));
+            wanted.extend(site_rules(self.numbers.table()));
         }
-        match self.changes.make_all(&wanted, &mut Vec::new()).await {
+        match self.make(&wanted, false).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.changes.undo_all().await;
-                Err(refused(&error.why))
+                Err(refused(&error))
             }
         }
     }
@@ -321,7 +351,7 @@ impl Inner {
     }
 
     async fn disconnect(&self, id: ConnectionId) -> bool {
-        let Some(stop) = self.sessions().standing.get(&id).map(|(stop, _)| stop.clone()) else {
+        let Some(stop) = self.sessions().standing.get(&id).map(|standing| standing.stop.clone()) else {
             return false;
         };
         stop.send_replace(true);
@@ -383,205 +413,5 @@ fn first_of(range: &AddressRange) -> Option<Ipv4Addr> {
     match range.first {
         IpAddr::V4(first) => Some(first),
         IpAddr::V6(_) => None,
-    }
-}
-
-async fn accept(inner: Arc<Inner>, door: Door, mut stopped: watch::Receiver<bool>) {
-    let mut sessions = JoinSet::new();
-    loop {
-        let (wire, local, remote) = tokio::select! {
-            biased;
-            () = until(&mut stopped) => break,
-            Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
-            accepted = door.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, for a moment: those that end make room.
-                    warn!(%error, "{} server: a connection was not taken", inner.carriage.name());
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let (inner, stopped, lane) = (Arc::clone(&inner), stopped.clone(), inner.carriage.lane());
-        let path = Path { local, remote };
-        if inner.is_passed_on(&wire, remote.ip()) {
-            // Whoever is known to pass connections on is waited for a little, and few at a time.
-            let Ok(permit) = Arc::clone(&inner.arriving).try_acquire_owned() else { continue };
-            sessions
-                .spawn_on(async move { serve_passed_on(inner, wire, path, stopped, permit).await }, &lane);
-        } else if inner.admit(remote.ip()) {
-            sessions.spawn_on(async move { serve_wire(inner, wire, path, stopped).await }, &lane);
-        }
-    }
-    while sessions.join_next().await.is_some() {}
-}
-
-fn not_moved(error: &std::io::Error) -> Failure {
-    Failure::new(FailureCode::Internal, Step::Call, format!("a connection could not be taken: {error}"))
-}
-
-/// Returns when it says yes, or will never say anything more.
-async fn until(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-/// A connection of which somebody says where it comes from.
-async fn serve_passed_on(
-    inner: Arc<Inner>,
-    wire: Wire,
-    path: Path,
-    mut stopped: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
-) {
-    let Ok(mut wire) = wire.here() else { return };
-    let said = tokio::select! {
-        said = sstp::origin(&mut wire) => said,
-        () = until(&mut stopped) => return,
-    };
-    drop(permit);
-    let path = match said {
-        Ok(Origin::Client { from, to }) => Path { local: to, remote: from },
-        Ok(Origin::Own | Origin::Unknown) => path,
-        Err(why) => return info!(from = %path.remote, code = %why.code, "{}: {why}", inner.carriage.name()),
-    };
-    if inner.admit(path.remote.ip()) {
-        serve_wire(inner, wire, path, stopped).await;
-    }
-}
-
-/// A connection that this thread goes on with.
-async fn serve_wire(inner: Arc<Inner>, wire: Wire, path: Path, stopped: watch::Receiver<bool>) {
-    let server = Arc::clone(&inner);
-    let answer = |guest: Arc<Guest>| async move {
-        let wire = wire.here().map_err(|e| not_moved(&e))?;
-        server.answer(wire, (path.local, path.remote), &guest).await
-    };
-    serve(&inner, path, stopped, answer).await;
-}
-
-async fn serve<A: Future<Output = Result<Box<dyn Session>, Failure>>>(
-    inner: &Arc<Inner>,
-    path: Path,
-    stopped: watch::Receiver<bool>,
-    answer: impl FnOnce(Arc<Guest>) -> A,
-) {
-    let (stop, disconnected) = watch::channel(false);
-    let Path { local, remote: from } = path;
-    let guest = Guest::new(inner, path);
-    let mut stopping = stopped.clone();
-    let answered = tokio::select! {
-        answered = answer(Arc::clone(&guest)) => answered,
-        () = until(&mut stopping) => return guest.leave().await,
-    };
-    match answered {
-        Ok(mut session) => {
-            let up = |unit: Option<&Arc<Unit>>| guest.established(local, unit, &stop);
-            let cause = hold(&guest, session.as_mut(), up, [stopped, disconnected.clone()]).await;
-            guest.account(session.unit(), cause).await;
-            session.end().await;
-        }
-        Err(why) => info!(%from, code = %why.code, "{}: {why}", inner.carriage.name()),
-    }
-    guest.leave().await;
-    // Whoever disconnects waits for this.
-    drop(disconnected);
-}
-
-/// Until somebody wants it to end, and who that is.
-async fn hold(
-    guest: &Guest,
-    session: &mut dyn Session,
-    up: impl Fn(Option<&Arc<Unit>>),
-    [mut stopped, mut disconnected]: [watch::Receiver<bool>; 2],
-) -> Cause {
-    let name = guest.carriage().name();
-    let mut unproven = std::pin::pin!(tokio::time::sleep(UNPROVEN));
-    let mut kept: Later<Cause> = Box::pin(std::future::pending());
-    loop {
-        let happened = tokio::select! {
-            biased;
-            () = until(&mut stopped) => return Cause::AdminReboot,
-            () = until(&mut disconnected) => return Cause::AdminReset,
-            cause = &mut kept => return cause,
-            () = &mut unproven, if !guest.is_proven() => {
-                if guest.is_proven() {
-                    continue;
-                }
-                info!(from = %guest.from(), "{name}: did not say in time who they are");
-                return Cause::NasError;
-            }
-            happened = session.next() => happened,
-        };
-        match happened {
-            Happened::Nothing => {}
-            Happened::Established => {
-                up(session.unit());
-                kept = guest.kept(session.unit());
-            }
-            Happened::Closed(Ok(())) => return Cause::UserRequest,
-            Happened::Closed(Err(why)) => {
-                let said = why.peer.as_deref().unwrap_or_default();
-                info!(from = %guest.from(), code = %why.code, said, "{name}: {why}");
-                return match why.code {
-                    FailureCode::PeerClosed => Cause::UserRequest,
-                    FailureCode::PeerLost => Cause::LostCarrier,
-                    _ => Cause::NasError,
-                };
-            }
-        }
-    }
-}
-
-impl Inner {
-    async fn answer(
-        &self,
-        wire: Wire,
-        ends: (SocketAddr, SocketAddr),
-        guest: &Arc<Guest>,
-    ) -> Result<Box<dyn Session>, Failure> {
-        let link = self.link_config(self.carriage.most_mtu());
-        let none = |what: &str| Failure::new(FailureCode::Internal, Step::Call, what);
-        let outside = match (self.carriage, wire) {
-            (Carriage::Pptp, Wire::Tcp(tcp)) => {
-                return Ok(Box::new(pptp::answer(tcp, ends, link, Arc::clone(guest) as _)?));
-            }
-            (Carriage::Pptp, Wire::Unix(_)) => return Err(none("PPTP has no socket")),
-            // Its sessions come by their own way.
-            (Carriage::L2tp, _) => return Err(none("L2TP has no stream")),
-            (Carriage::Sstp(_), Wire::Tcp(tcp)) => {
-                let listener = self.certificates.get().listener;
-                sstp::meet_client(tcp, &*listener.ok_or_else(|| none("there is no certificate"))?).await?
-            }
-            (Carriage::Sstp(_), wire @ Wire::Unix(_)) => {
-                let socket = self.config.front.socket.as_ref();
-                sstp::meet_by_socket(wire, socket.ok_or_else(|| none("there is no socket"))?)
-            }
-        };
-        guest.is_inside_of(Outside::Tls(self.carriage.shown(&outside.cipher)));
-        Ok(Box::new(sstp::answer(outside, link, Arc::clone(guest) as _)))
-    }
-
-    fn link_config(&self, mtu: u16) -> LinkConfig {
-        LinkConfig {
-            mru: mtu,
-            compress_header: true,
-            prove: Vec::new(),
-            demand: self.config.auth.iter().map(|m| suites::ppp_auth(*m)).collect(),
-            name: self.config.name.clone(),
-            eap: EapConfig {
-                pass_through: self.config.radius,
-                ..EapConfig::of(self.config.eap.methods.iter().copied().map(method).collect())
-            },
-            mppe: match self.carriage {
-                Carriage::Pptp | Carriage::L2tp => suites::mppe(&self.config.mppe),
-                // TLS encrypts.
-                Carriage::Sstp(_) => Mppe::OFF,
-            },
-            ipv4: self.local.is_some(),
-            ipv6: self.ipv6,
-            addresses: Addresses::ForPeer,
-            timing: Timing::default(),
-        }
     }
 }

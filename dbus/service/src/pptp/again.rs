@@ -11,6 +11,7 @@ use adit_ppp_kernel::{self as kernel, Channel, Standing};
 use adit_pptp::{Control, Role};
 use adit_pptp_kernel::PptpSocket;
 
+use super::HOST_NAME;
 use super::session::{Session, Start, control_config};
 use crate::clock;
 use crate::handover::{split, unit_part};
@@ -34,6 +35,18 @@ pub(crate) fn again(
     world: Arc<dyn World>,
 ) -> Result<(Session, Restored), Failure> {
     session(Role::Pns, String::new(), left, link, world)
+}
+
+/// The side that has answered does.
+///
+/// # Errors
+/// As [`again`].
+pub(crate) fn answer_again(
+    left: Left<'_>,
+    link: LinkConfig,
+    world: Arc<dyn World>,
+) -> Result<(Session, Restored), Failure> {
+    session(Role::Pac, HOST_NAME.into(), left, link, world)
 }
 
 fn session(

@@ -13,8 +13,11 @@ use adit_pptp::Role;
 use tokio::net::TcpStream;
 
 use crate::ppp::{MPPE_HEADER, World, longest};
-pub(crate) use again::{Left, again};
+pub(crate) use again::{Left, again, answer_again};
 use session::{Session, Start};
+
+/// What a server calls itself.
+const HOST_NAME: &str = "adit";
 
 /// The path's headers in front of a packet inside: IPv4, GRE with sequence and acknowledgement, PPP's address, control and
 /// protocol.
@@ -62,7 +65,7 @@ pub(crate) fn answer(
     link: LinkConfig,
     world: Arc<dyn World>,
 ) -> Result<Session, Failure> {
-    session(Role::Pac, "adit".into(), tcp, ends, MOST_MTU, link, world)
+    session(Role::Pac, HOST_NAME.into(), tcp, ends, MOST_MTU, link, world)
 }
 
 fn session(

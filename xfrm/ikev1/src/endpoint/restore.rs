@@ -8,11 +8,32 @@ use crate::api::{Restored, Rules, SaId};
 use crate::state::{Cx, State, slot_of};
 use crate::up::Up;
 
+/// Connections that are gone, and that nobody has asked for, are forgotten when they are so many.
+const MOST_GONE: usize = 64;
+
 impl Endpoint {
-    /// Whether a connection has worked since this was asked last: then its snapshot is another one.
-    pub fn take_touched(&mut self, sa: SaId) -> bool {
-        let slot = self.slots.get_mut(slot_of(sa.0)).filter(|slot| slot.sa == sa);
-        slot.is_some_and(|slot| core::mem::take(&mut slot.touched))
+    /// A connection that has worked since it was told here last: its snapshot is another one now. `None`: that was all of them.
+    pub fn take_touched(&mut self) -> Option<SaId> {
+        while let Some(sa) = self.touched.pop() {
+            let slot = self.slots.get_mut(slot_of(sa.0)).filter(|slot| slot.sa == sa);
+            if slot.is_some_and(|slot| core::mem::take(&mut slot.touched)) {
+                return Some(sa);
+            }
+        }
+        None
+    }
+
+    /// A connection has worked. What makes a new ISAKMP SA for one is none.
+    pub(super) fn touch(&mut self, key: usize) {
+        let fresh = |slot: &&mut Slot| !slot.touched && slot.heir_of.is_none();
+        let Some(slot) = self.slots.get_mut(key).filter(fresh) else { return };
+        slot.touched = true;
+        self.touched.push(slot.sa);
+        // Nobody may ever ask.
+        if self.touched.len() > MOST_GONE + 2 * self.slots.len() {
+            let slots = &self.slots;
+            self.touched.retain(|sa| slots.get(slot_of(sa.0)).is_some_and(|slot| slot.sa == *sa));
+        }
     }
 
     /// All that somebody needs to go on with a connection that is up, after this process: its keys too, so it belongs into memory

@@ -17,7 +17,7 @@ impl Daemon {
     pub(super) fn good_links(&self) -> BTreeMap<String, FoundLink> {
         let mut good = BTreeMap::new();
         for (name, one) in self.handover.take_links() {
-            match self.can_go_on(one.if_id, &one.told.profile, &one.told.print) {
+            match self.can_go_on(one.number, &one.told.profile, &one.told.print) {
                 Ok(()) => drop(good.insert(name, one)),
                 Err(why) => {
                     warn!(profile = name, why, "not gone on with: it is dialled anew");
@@ -31,12 +31,12 @@ impl Daemon {
     /// Goes on with these.
     pub(super) fn go_on_with_links(self: &Arc<Self>, links: BTreeMap<String, FoundLink>) {
         let around = links.values().flat_map(|found| numbers_of(&found.snapshot));
-        let own = links.values().filter_map(|found| Numbers::of_if_id(found.if_id));
+        let own = links.values().filter_map(|found| Numbers::of_if_id(found.number));
         for numbers in own.chain(around) {
             self.sad.keep_clear_of(numbers);
         }
         for (name, found) in links {
-            let (profile, numbers) = (self.files.profile(&name), Numbers::of_if_id(found.if_id));
+            let (profile, numbers) = (self.files.profile(&name), Numbers::of_if_id(found.number));
             let (profile, numbers) = match (profile, numbers) {
                 (Ok(profile), Some(numbers)) => (profile, numbers),
                 (profile, _) => {

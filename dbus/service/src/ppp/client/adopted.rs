@@ -11,7 +11,7 @@ use adit_profile::{ServerName, TunnelKind};
 use super::{Attempt, Weak, link_config, lock};
 use crate::esp::Numbers;
 use crate::handover::FoundLink;
-use crate::ppp::handing::Dialled;
+use crate::ppp::handing::{Dialled, HELPER};
 use crate::ppp::install::Installation;
 use crate::ppp::{Session, World};
 use crate::pptp;
@@ -51,7 +51,7 @@ impl Attempt {
     }
 
     async fn restore(&mut self, found: FoundLink) -> Result<(), Failure> {
-        let FoundLink { told, snapshot, files, bundle, .. } = found;
+        let FoundLink { told, snapshot, mut files, bundle, .. } = found;
         let ends = (told.local, told.remote);
         let dialled = Dialled {
             print: told.print.clone(),
@@ -62,6 +62,7 @@ impl Attempt {
         };
         // From here on it goes with the session.
         self.installation.handing().goes_on(dialled, bundle, told.index);
+        self.installation.scripts_again(files.remove(HELPER), told.since).await;
         self.daemon.uplinks().follow(|| self.daemon.changes(UPLINKS)).await?;
         self.keeps_to_link.store(true, Ordering::Relaxed);
         let mut world = self.world(None);

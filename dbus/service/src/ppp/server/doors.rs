@@ -10,7 +10,8 @@ use adit_profile::{Ipsec, ServerConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Inner, serve, until};
+use super::serve::{serve, until};
+use super::{Going, Inner};
 use crate::credentials::PeerIs;
 use crate::host::CLIENTS_GROUP;
 use crate::l2tp;
@@ -26,18 +27,21 @@ pub(super) enum Doors {
     L2tp(Vec<SocketAddr>, Box<l2tp::Engine>, mpsc::Receiver<l2tp::Link>),
 }
 
-/// Takes the sessions of L2TP's peers, a task each.
+/// Takes the sessions of L2TP's peers, a task each, with those who have been here before.
 pub(super) async fn take(
     inner: Arc<Inner>,
     engine: l2tp::Running,
-    mut links: mpsc::Receiver<l2tp::Link>,
-    mut stopped: watch::Receiver<bool>,
+    (mut links, returned): (mpsc::Receiver<l2tp::Link>, Vec<Later<()>>),
+    mut going: watch::Receiver<Going>,
 ) {
     let mut sessions = JoinSet::new();
+    for returned in returned {
+        sessions.spawn(returned);
+    }
     loop {
         let mut link = tokio::select! {
             biased;
-            () = until(&mut stopped) => break,
+            () = until(&mut going, Going::Closed) => break,
             Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
             link = links.recv() => match link {
                 Some(link) => link,
@@ -50,7 +54,7 @@ pub(super) async fn take(
             link.refuse();
             continue;
         };
-        let (inner, stopped) = (Arc::clone(&inner), stopped.clone());
+        let (inner, going) = (Arc::clone(&inner), going.clone());
         sessions.spawn(async move {
             let config = inner.link_config(mtu);
             let answer = |guest: Arc<Guest>| async move {
@@ -58,7 +62,7 @@ pub(super) async fn take(
                 guest.has_ahead(ahead);
                 Ok(Box::new(l2tp::Session::answer(link, config, guest)) as Box<dyn Session>)
             };
-            serve(&inner, Path { local, remote: from }, stopped, answer).await;
+            serve(&inner, Path { local, remote: from }, going, answer).await;
         });
     }
     while sessions.join_next().await.is_some() {}
@@ -100,12 +104,14 @@ impl Inner {
         let guard = l2tp::Guard::raise(&self.daemon, server, (rule, &self.ips()), certificates).await?;
         let rules = guard.rules();
         let _ = self.guard.set(guard);
-        let refused = |e: crate::host::NotMade| {
-            let text = format!("what keeps L2TP's clients out of each other's tunnels: {}", e.why);
+        let refused = |e: crate::host::HostError| {
+            let text = format!("what keeps L2TP's clients out of each other's tunnels: {e}");
             Failure::new(FailureCode::KernelRefused, Step::Network, text)
                 .hint("ctl doctor  shows what this host lacks")
         };
-        self.changes.make_all(rules.as_slice(), &mut Vec::new()).await.map_err(refused)
+        // Whose tunnels are whose is in it: of those who go on nobody else may say so in between.
+        let go_on = self.daemon.left_guests_numbers(self.config.kind).is_some();
+        self.make(rules.as_slice(), go_on).await.map_err(refused)
     }
 
     /// What proves both ends of the IPsec around L2TP, where certificates may.
