@@ -8,3 +8,5 @@ for group in /sys/fs/cgroup/system.slice /sys/fs/cgroup; do
 done
 cat /proc/swaps
 systemctl show -P SubState aditd
+# Whether the unit's group is another one by now: what the one of before was charged with stays so when it is gone.
+echo "group $(stat -c %i /sys/fs/cgroup/system.slice/aditd.service), dying $(sed -n 's/^nr_dying_descendants //p' /sys/fs/cgroup/system.slice/cgroup.stat)"
