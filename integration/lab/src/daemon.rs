@@ -38,7 +38,7 @@ for file in \"$LAB\"/packaging/networkmanager/*.name; do
     sed 's|/usr/libexec/|/mnt/bin/|' \"$file\" >/etc/NetworkManager/VPN/\"$(basename \"$file\")\"
 done
 cp \"$LAB\"/packaging/networkmanager/*.conf /etc/NetworkManager/conf.d/
-printf '[main]\\nplugins=keyfile\\nauth-polkit=false\\nrc-manager=file\\nno-auto-default=*\\n' >/etc/NetworkManager/conf.d/zz-lab.conf
+printf '[main]\\nplugins=keyfile\\nauth-polkit=false\\nrc-manager=file\\nno-auto-default=*\\nhostname-mode=none\\n' >/etc/NetworkManager/conf.d/zz-lab.conf
 chown -R root:root /etc/NetworkManager
 find /etc/NetworkManager/system-connections -type f -exec chmod 600 {} +
 mount -o remount,bind,ro /sys

@@ -34,6 +34,8 @@ pub fn of(scenario: &Scenario) -> Needs {
         add(&[], &["openssl"]);
     }
     needs.roots.extend(scenario.host.values().filter_map(|host| host.root.clone()));
+    let machines = scenario.step.iter().filter_map(|step| step.start.as_deref()?.strip_prefix("machine "));
+    needs.roots.extend(machines.map(str::to_owned));
     needs
 }
 

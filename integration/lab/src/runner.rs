@@ -49,30 +49,31 @@ struct Job {
 }
 
 impl Job {
-    /// The kernel tells PPTP's calls apart by addresses and call IDs alone, whatever the network namespace: of scenarios with
-    /// the same addresses only one may run at a time.
-    fn has_pptp(&self) -> bool {
-        self.scenario.needs.modules.iter().any(|module| module == "pptp")
+    /// What of the kernel it shares with all others, whatever the network namespace, so that of such scenarios only one may run at a
+    /// time: PPTP's calls are told apart by addresses and call IDs alone, and there is one device in memory to swap to.
+    fn only_one_has(&self) -> Option<&'static str> {
+        ["pptp", "zram"].into_iter().find(|wanted| self.scenario.needs.modules.iter().any(|m| m == wanted))
     }
 }
 
 /// What is still to run.
 struct Queue {
     jobs: VecDeque<Job>,
-    pptp_runs: bool,
+    taken: Vec<&'static str>,
 }
 
 impl Queue {
     /// The next one that may run now. `None`: there is none, or who runs the one in the way will run it too.
     fn next(&mut self) -> Option<Job> {
-        let at = self.jobs.iter().position(|job| !(self.pptp_runs && job.has_pptp()))?;
+        let is_free = |job: &Job| job.only_one_has().is_none_or(|what| !self.taken.contains(&what));
+        let at = self.jobs.iter().position(is_free)?;
         let job = self.jobs.remove(at)?;
-        self.pptp_runs |= job.has_pptp();
+        self.taken.extend(job.only_one_has());
         Some(job)
     }
 
     fn done(&mut self, job: &Job) {
-        self.pptp_runs &= !job.has_pptp();
+        self.taken.retain(|what| job.only_one_has() != Some(what));
     }
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
 fn run_all(settings: &Settings, jobs: VecDeque<Job>) -> [usize; 3] {
     // All hosts sleep with the machine, those of another scenario too.
     let alone = settings.narrate || jobs.iter().any(|job| job.scenario.needs.sleep);
-    let queue = Mutex::new(Queue { jobs, pptp_runs: false });
+    let queue = Mutex::new(Queue { jobs, taken: Vec::new() });
     let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let counts = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
     let numbers = AtomicUsize::new(0);

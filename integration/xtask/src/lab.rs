@@ -2,6 +2,7 @@
 
 mod debian;
 mod kernel;
+mod machine;
 mod network_manager;
 mod peers;
 mod record;
@@ -33,6 +34,7 @@ pub(crate) struct Options {
     vm: bool,
     debian12: bool,
     older_network_manager: bool,
+    older_machine: bool,
     uml: bool,
     narrate: bool,
     record: bool,
@@ -57,6 +59,9 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
     if options.older_network_manager {
         network_manager::older(&mut chosen)?;
     }
+    if options.older_machine {
+        machine::older(&mut chosen)?;
+    }
     let stage = stage::Stage::make(&chosen, options.release)?;
     let passed = match lacking(&chosen) {
         _ if options.uml => {
@@ -77,8 +82,8 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
                 false => (image, "Debian 13's kernel"),
             };
             let cache = lab_folder().join("cache");
-            let named = chosen.iter().flat_map(|s| s.host.values()).filter_map(|host| host.root.as_deref());
-            let roots = peers::on_demand(named, &image, &cache)?;
+            let named: Vec<String> = chosen.iter().flat_map(|scenario| needs::of(scenario).roots).collect();
+            let roots = peers::on_demand(named.iter().map(String::as_str), &image, &cache)?;
             let accelerator = vm::Accelerator::probe(&image, &cache);
             println!("lab: in one VM with {kernel}, {accelerator}: {why}");
             vm::run((&image, &roots), accelerator, &stage, &options.runner())
@@ -117,13 +122,14 @@ impl Options {
                 "--vm" => options.vm = true,
                 "--debian12-kernel" => options.debian12 = true,
                 "--debian12-networkmanager" => options.older_network_manager = true,
+                "--debian12-machine" => options.older_machine = true,
                 "--uml" => options.uml = true,
                 "--narrate" => options.narrate = true,
                 "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
                     let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--debian12-kernel] \
-                        [--debian12-networkmanager] [--uml] [--narrate] [--record] [NAME…]";
+                        [--debian12-networkmanager] [--debian12-machine] [--uml] [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    debian, network_manager,
+    debian, machine, network_manager,
     setup::{self, Image, chroot},
 };
 use crate::shell::run_logged;
@@ -69,7 +69,7 @@ pub(super) fn on_demand<'n>(
 ) -> Result<Vec<(&'static str, PathBuf)>, String> {
     let mut found: Vec<(&'static str, PathBuf)> = Vec::new();
     for name in names {
-        let known = ON_DEMAND.iter().find(|[known, ..]| *known == name);
+        let known = ON_DEMAND.iter().chain(&machine::ROOTS).find(|[known, ..]| *known == name);
         if let Some(peer) = known.filter(|_| found.iter().all(|(there, _)| *there != name)) {
             found.push((peer[0], of_its_own(*peer, image, cache)?));
         }
@@ -79,7 +79,9 @@ pub(super) fn on_demand<'n>(
 
 fn of_its_own(peer: [&str; 3], image: &Image, cache: &Path) -> Result<PathBuf, String> {
     let [name, suite, packages] = peer;
-    let number = setup::number(peer.into_iter().chain([SCRIPT, MAKE]));
+    let is_whole = machine::ROOTS.contains(&peer);
+    let recipe = if is_whole { [machine::SCRIPT, ""] } else { [SCRIPT, MAKE] };
+    let number = setup::number(peer.into_iter().chain(recipe));
     let folder = cache.join(format!("root-{name}-{number:016x}"));
     let made = folder.join("root.img");
     let at = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
@@ -88,18 +90,26 @@ fn of_its_own(peer: [&str; 3], image: &Image, cache: &Path) -> Result<PathBuf, S
     if folder.is_dir() {
         return Ok(made);
     }
-    println!("lab: making the root {name} (once, about a minute)");
+    println!(
+        "lab: making the root {name} (once, {})",
+        if is_whole { "some minutes" } else { "about a minute" }
+    );
     setup::remove_remains(cache, "building-")?;
     let building = cache.join(format!("building-{}", std::process::id()));
     let roots = building.join("roots");
     fs::create_dir_all(&roots).map_err(|e| at(&building, e))?;
     let log = cache.join(format!("root-{name}.log"));
     let _ = fs::remove_file(&log);
-    let script = format!("set -- {name} {suite} {} {packages}\n{SCRIPT}", debian::mirror()?.address);
-    let mut make = Command::new("unshare");
-    make.args(["--mount", "--propagation", "private", "sh", "-ec", MAKE, "sh"]);
-    make.arg(&image.root).arg(&roots).arg(script).envs(debian::proxy());
-    run_logged(make.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), &log)?;
+    let mirror = debian::mirror()?;
+    if is_whole {
+        machine::install([suite, packages], &roots.join(name), &mirror, &log)?;
+    } else {
+        let script = format!("set -- {name} {suite} {} {packages}\n{SCRIPT}", mirror.address);
+        let mut make = Command::new("unshare");
+        make.args(["--mount", "--propagation", "private", "sh", "-ec", MAKE, "sh"]);
+        make.arg(&image.root).arg(&roots).arg(script).envs(debian::proxy());
+        run_logged(make.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), &log)?;
+    }
     setup::file_system(&roots.join(name), &building.join("root.img"), 16, &log)?;
     run_logged(Command::new("e2label").arg(building.join("root.img")).arg(name), &log)?;
     fs::remove_dir_all(&roots).map_err(|e| at(&roots, e))?;

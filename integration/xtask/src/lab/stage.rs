@@ -8,7 +8,7 @@ use std::{
 
 use adit_lab::scenario::Scenario;
 
-use super::{lab_folder, network_manager};
+use super::{lab_folder, machine, network_manager};
 use crate::package;
 use crate::shell::{cargo, output, root, run, target};
 
@@ -153,7 +153,8 @@ const TESTS: [(&str, &str, &str); 1] = [("adit-xfrm-kernel-tests", "adit-xfrm-ke
 fn rewritten(file: &Path, scenario: &Scenario) -> Result<(), String> {
     let at = |e: std::io::Error| format!("{}: {e}", file.display());
     let text = fs::read_to_string(file).map_err(at)?;
-    fs::write(file, network_manager::written(&text, scenario)).map_err(at)
+    let text = network_manager::written(&text, scenario);
+    fs::write(file, machine::written(&text, scenario)).map_err(at)
 }
 
 fn needed(scenarios: &[Scenario], binary: &str) -> bool {
