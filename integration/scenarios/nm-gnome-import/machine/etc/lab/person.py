@@ -7,7 +7,7 @@ import gi
 gi.require_version("Atspi", "2.0")
 from gi.repository import Atspi, GLib
 
-END = time.monotonic() + 200
+END = time.monotonic() + 500
 
 
 def walk(node, depth=0):
