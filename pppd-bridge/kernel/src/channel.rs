@@ -39,8 +39,9 @@ impl Channel {
     /// # Errors
     /// The kernel has no PPP or refuses.
     pub fn attach(carrier: BorrowedFd<'_>) -> Result<Self, PppError> {
-        let index = ioctl::channel_of(carrier).map_err(PppError::refused(OF_CARRIER))?;
-        Self::with(index)
+        let to_be = ioctl::ToBe::new();
+        to_be.ask(carrier).map_err(PppError::refused(OF_CARRIER))?;
+        Self::with(&to_be)
     }
 
     /// The same as soon as the kernel has said which channel it is. The ioctl may return later: newer kernels (Debian 13's 6.12.117
@@ -61,10 +62,11 @@ impl Channel {
                 break;
             }
         }
-        Self::with(to_be.get().ok_or(PppError::Dialogue(OF_CARRIER))?)
+        Self::with(&to_be)
     }
 
-    fn with(index: libc::c_int) -> Result<Self, PppError> {
+    fn with(said: &ioctl::ToBe) -> Result<Self, PppError> {
+        let index = said.get().ok_or(PppError::Dialogue(OF_CARRIER))?;
         let fd = ioctl::open(Path::new(ioctl::DEVICE))?;
         ioctl::attach_channel(fd.as_fd(), index).map_err(PppError::refused("attaching the channel"))?;
         let fd = ioctl::register(fd)?;

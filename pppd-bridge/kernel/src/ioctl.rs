@@ -94,7 +94,6 @@ macro_rules! integer {
     };
 }
 
-integer!(channel_of, gives get_channel_raw);
 integer!(unit_of, gives get_unit_raw);
 integer!(attach_channel, takes attach_channel_raw);
 integer!(connect, takes connect_raw);

@@ -30,7 +30,7 @@ pub(super) struct Tunnel {
     pub(super) shown: Outside,
     /// The longest packet of its link, in octets.
     pub(super) mtu: u16,
-    /// When its peer has what protects it.
+    /// When its peer has what protects it, at the latest.
     ready: Instant,
 }
 
