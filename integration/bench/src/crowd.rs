@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use adit_core::{Failure, FailureCode, Instant, Secret, Step};
-use adit_ppp::{Addresses, Answer, Ask, AuthMethod, EapConfig, Link, LinkConfig, Mppe, NetworkPlan, Timing};
+use adit_ppp::{
+    Addresses, Answer, Ask, AuthMethod, EapConfig, Link, LinkConfig, Mppe, NameServers, NetworkPlan, Timing,
+};
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -154,7 +156,7 @@ impl Client {
             mppe,
             ipv4: true,
             ipv6: false,
-            addresses: Addresses::FromPeer { wanted: None },
+            addresses: Addresses::FromPeer { wanted: None, servers: NameServers::ALL },
             timing: Timing::default(),
         }
     }

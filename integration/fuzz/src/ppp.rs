@@ -9,7 +9,7 @@ use adit_ppp::wire::{
 };
 use adit_ppp::{
     Addresses, Answer, Ask, AuthMethod, EapConfig, EapStep, Host, HostInput, Input, KnownUser, Link,
-    LinkConfig, Mppe, NetworkPlan, Output, Router, RouterConfig, RouterInput, Timing,
+    LinkConfig, Mppe, NameServers, NetworkPlan, Output, Router, RouterConfig, RouterInput, Timing,
 };
 use adit_pptp::wire::{Message, next};
 
@@ -85,7 +85,7 @@ pub fn link(data: &[u8]) {
         mppe,
         ipv4: true,
         ipv6: true,
-        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None } },
+        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None, servers: NameServers::ALL } },
         timing: Timing::default(),
     });
     let mut now = Instant::ZERO;
@@ -163,7 +163,7 @@ fn plain(server: bool) -> LinkConfig {
         mppe: Mppe::REQUIRED,
         ipv4: true,
         ipv6: true,
-        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None } },
+        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None, servers: NameServers::ALL } },
         timing: Timing::default(),
     }
 }

@@ -9,7 +9,8 @@ use adit_auth::eap::{AuthenticatorAsk, InnerConfig, Method, TlsAnswer, UserSecre
 use adit_core::{Failure, FailureCode, Identity, Secret, Step};
 use adit_pki::{FileSigner, TrustAnchors, read_certificates};
 use adit_ppp::{
-    Addresses, Answer, Ask, AuthMethod, EapConfig, KnownUser, LinkConfig, Mppe, NetworkPlan, Timing,
+    Addresses, Answer, Ask, AuthMethod, EapConfig, KnownUser, LinkConfig, Mppe, NameServers, NetworkPlan,
+    Timing,
 };
 use adit_tls::{ClientConfig, Engine, OwnCertificate, ServerConfig, Versions, eap};
 
@@ -80,7 +81,7 @@ pub(crate) fn config(words: &Words) -> Result<LinkConfig, String> {
         ipv4: true,
         ipv6: true,
         addresses: match demand.is_empty() {
-            true => Addresses::FromPeer { wanted: None },
+            true => Addresses::FromPeer { wanted: None, servers: NameServers::ALL },
             false => Addresses::ForPeer,
         },
         demand,

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use adit_core::{Failure, FailureCode, Instant, Secret, Step};
 use adit_ppp::{
     Addresses, Answer, Ask, AuthMethod, EapConfig, Established, Event, Input, KnownUser, Link, LinkConfig,
-    Mppe, MppeWish, NetworkPlan, Output, Timing,
+    Mppe, MppeWish, NameServers, NetworkPlan, Output, Timing,
 };
 
 use crate::random::Random;
@@ -137,7 +137,11 @@ fn config(server: bool, plan: &Plan, random: &mut Random) -> LinkConfig {
         mppe,
         ipv4: true,
         ipv6: random.chance(500),
-        addresses: if server { Addresses::ForPeer } else { Addresses::FromPeer { wanted: None } },
+        addresses: if server {
+            Addresses::ForPeer
+        } else {
+            Addresses::FromPeer { wanted: None, servers: NameServers::ALL }
+        },
         timing: Timing::default(),
     }
 }

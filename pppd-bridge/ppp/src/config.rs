@@ -136,6 +136,20 @@ impl Mppe {
     pub const OFF: Self = Self { wish: MppeWish::Never, bits40: false, bits128: false, stateful: false };
 }
 
+/// Which name servers a peer is asked for (RFC 1877). One that has none refuses, which takes a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NameServers {
+    /// Those of DNS.
+    pub dns: bool,
+    /// Those of WINS.
+    pub wins: bool,
+}
+
+impl NameServers {
+    /// Of both.
+    pub const ALL: Self = Self { dns: true, wins: true };
+}
+
 /// Who says which addresses there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Addresses {
@@ -143,6 +157,8 @@ pub enum Addresses {
     FromPeer {
         /// The IPv4 address that we would like.
         wanted: Option<Ipv4Addr>,
+        /// The servers that we would like to be told of.
+        servers: NameServers,
     },
     /// We, once we know who the peer is ([`Ask::Network`](crate::Ask::Network)).
     ForPeer,

@@ -33,7 +33,7 @@ pub use api::{
     Ipv6Network, Network, NetworkPlan, Output, Restored, Timer,
 };
 pub use auth::{Claim, KnownUser, Proof, Verdict};
-pub use config::{Addresses, AuthMethod, EapConfig, LinkConfig, Mppe, MppeWish, Timing};
+pub use config::{Addresses, AuthMethod, EapConfig, LinkConfig, Mppe, MppeWish, NameServers, Timing};
 pub use host::{Host, HostInput, HostOutput};
 pub use lcp::LinkParameters;
 pub use link::Link;

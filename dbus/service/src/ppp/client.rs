@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_core::{Failure, FailureCode, Step};
-use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, Timing};
-use adit_profile::{Ipsec, Profile, ServerName, Start as StartAt, TunnelKind};
+use adit_ppp::{Addresses, EapConfig, LinkConfig, Mppe, NameServers, Timing};
+use adit_profile::{Dns, Ipsec, Profile, ServerName, Start as StartAt, TunnelKind};
 use adit_sstp::proxy::Login;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -353,8 +353,11 @@ impl Attempt {
     }
 
     async fn link(&self, name: &str, mtu: u16) -> LinkConfig {
-        let addresses = Addresses::FromPeer { wanted: self.installation.former().await };
-        LinkConfig { addresses, ..link_config(&self.profile, name, mtu, self.has_ipv6().await) }
+        let mut config = link_config(&self.profile, name, mtu, self.has_ipv6().await);
+        if let Addresses::FromPeer { wanted, .. } = &mut config.addresses {
+            *wanted = self.installation.former().await;
+        }
+        config
     }
 
     /// The next process may go on with what goes between its ends, if it is of a file that is the same then.
@@ -519,7 +522,11 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
         },
         ipv4: profile.addresses.ipv4,
         ipv6: profile.addresses.ipv6 && ipv6 && mtu >= LEAST_IPV6,
-        addresses: Addresses::FromPeer { wanted: None },
+        // Only pppd's scripts have a use for those of WINS.
+        addresses: Addresses::FromPeer {
+            wanted: None,
+            servers: NameServers { dns: profile.dns == Dns::Auto, wins: ppp.scripts },
+        },
         timing: Timing::default(),
     }
 }

@@ -396,7 +396,7 @@ fn broken(error: &io::Error) -> Input {
 
 #[cfg(test)]
 mod tests {
-    use adit_ppp::{Addresses, Answer, Ask, Event, Mppe, Network, Timing};
+    use adit_ppp::{Addresses, Answer, Ask, Event, Mppe, NameServers, Network, Timing};
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
@@ -433,7 +433,7 @@ mod tests {
             mppe: Mppe::REQUIRED,
             ipv4: true,
             ipv6: false,
-            addresses: Addresses::FromPeer { wanted: None },
+            addresses: Addresses::FromPeer { wanted: None, servers: NameServers::ALL },
             timing: Timing::default(),
         };
         let (role, here) = (Role::Pns, Ipv4Addr::LOCALHOST);

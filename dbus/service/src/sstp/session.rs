@@ -290,7 +290,7 @@ impl ppp::Session for Session {
 
 #[cfg(test)]
 mod tests {
-    use adit_ppp::{Addresses, Answer, Ask, AuthMethod, EapConfig, Mppe, Network};
+    use adit_ppp::{Addresses, Answer, Ask, AuthMethod, EapConfig, Mppe, NameServers, Network};
     use adit_sstp::binding::{CertificateHashes, HashProtocol};
     use adit_sstp::{Role, Timing};
     use std::io::Read as _;
@@ -330,7 +330,7 @@ mod tests {
             mppe: Mppe::OFF,
             ipv4: true,
             ipv6: false,
-            addresses: Addresses::FromPeer { wanted: None },
+            addresses: Addresses::FromPeer { wanted: None, servers: NameServers::ALL },
             timing: adit_ppp::Timing::default(),
         }
     }

@@ -129,7 +129,9 @@ impl Link {
         self.phase = Phase::Network;
         let start = match (&self.config.addresses, self.plan.v4) {
             _ if !self.config.ipv4 => None,
-            (Addresses::FromPeer { wanted }, None) => Some(crate::ncp::Start::FromPeer { wanted: *wanted }),
+            (Addresses::FromPeer { wanted, servers }, None) => {
+                Some(crate::ncp::Start::FromPeer { wanted: *wanted, servers: *servers })
+            }
             (_, Some((ours, peer))) => {
                 let at = |list: &[core::net::Ipv4Addr], n: usize| list.get(n).copied();
                 let NetworkPlan { dns, wins, .. } = &self.plan;

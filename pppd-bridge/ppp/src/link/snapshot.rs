@@ -10,7 +10,7 @@ use adit_core::snapshot::{Reader, Writer};
 use super::{Authenticated, Ccp, Control, Ipcp, Ipv6cp, Lcp, Link, Peer, Phase};
 use crate::api::{NetworkPlan, Restored};
 use crate::auth::Authenticator;
-use crate::config::LinkConfig;
+use crate::config::{Addresses, LinkConfig, NameServers};
 
 /// Octets of one at most: what the peer has asked for by four protocols, and what else there is.
 const MOST: usize = 16 * 1024;
@@ -98,7 +98,11 @@ impl Link {
         link.ccp = r.option(|r| Control::restore(r, timing, |r| Ccp::restore(mppe, r)))?;
         let ccp = link.ccp.as_ref().map(|ccp| &ccp.options);
         link.crypt = super::encryption::Crypt::restore(ccp, now, &mut r)?;
-        link.ipcp = r.option(|r| Control::restore(r, timing, Ipcp::restore))?;
+        let asked = match link.config.addresses {
+            Addresses::FromPeer { servers, .. } => servers,
+            Addresses::ForPeer => NameServers::ALL,
+        };
+        link.ipcp = r.option(|r| Control::restore(r, timing, |r| Ipcp::restore(r, asked)))?;
         link.ipv6cp = r.option(|r| Control::restore(r, timing, Ipv6cp::restore))?;
         link.restore_families(&mut r)?;
         link.keepalive = super::keepalive::Keepalive::restore(now, timing, &mut r)?;

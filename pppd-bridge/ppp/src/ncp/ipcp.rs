@@ -5,6 +5,7 @@ use core::net::Ipv4Addr;
 use adit_core::Entropy;
 
 use crate::api::Ipv4Network;
+use crate::config::NameServers;
 use crate::control::{Judgement, Negotiation};
 use crate::lcp::{Opinion, collect};
 use crate::wire::{ConfigOption, Options, Protocol, emit_options};
@@ -25,7 +26,7 @@ pub(crate) struct Ipcp {
 
 pub(crate) enum Start {
     /// The peer gives us an address.
-    FromPeer { wanted: Option<Ipv4Addr> },
+    FromPeer { wanted: Option<Ipv4Addr>, servers: NameServers },
     /// We have ours, and one for the peer.
     ForPeer { ours: Ipv4Addr, peer: Ipv4Addr, servers: [Option<Ipv4Addr>; 4] },
 }
@@ -37,7 +38,7 @@ impl Ipcp {
 
     pub(crate) fn save(&self, w: &mut Writer) {
         match &self.start {
-            Start::FromPeer { wanted } => {
+            Start::FromPeer { wanted, .. } => {
                 w.u8(0);
                 w.option(*wanted, Writer::v4);
             }
@@ -53,7 +54,8 @@ impl Ipcp {
         w.option(self.peer, Writer::v4);
     }
 
-    pub(crate) fn restore(r: &mut Reader<'_>) -> Option<Self> {
+    /// From now on these servers are asked for.
+    pub(crate) fn restore(r: &mut Reader<'_>, asked: NameServers) -> Option<Self> {
         let four = |r: &mut Reader<'_>| -> Option<[Option<Ipv4Addr>; 4]> {
             let mut all = [None; 4];
             for one in &mut all {
@@ -62,7 +64,7 @@ impl Ipcp {
             Some(all)
         };
         let start = match r.u8()? {
-            0 => Start::FromPeer { wanted: r.option(Reader::v4)? },
+            0 => Start::FromPeer { wanted: r.option(Reader::v4)?, servers: asked },
             1 => Start::ForPeer { ours: r.v4()?, peer: r.v4()?, servers: four(r)? },
             _ => return None,
         };
@@ -127,10 +129,10 @@ impl Negotiation for Ipcp {
     fn restart(&mut self) {
         self.peer = None;
         match &self.start {
-            Start::FromPeer { wanted } => {
+            Start::FromPeer { wanted, servers: NameServers { dns, wins } } => {
                 // [1332:3.3-2]
                 self.ours = Some(wanted.unwrap_or(Ipv4Addr::UNSPECIFIED));
-                self.servers = [Some(Ipv4Addr::UNSPECIFIED); 4];
+                self.servers = [dns, wins, dns, wins].map(|asked| asked.then_some(Ipv4Addr::UNSPECIFIED));
             }
             Start::ForPeer { ours, .. } => self.ours = Some(*ours),
         }

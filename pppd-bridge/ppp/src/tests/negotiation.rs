@@ -4,7 +4,7 @@ use adit_core::{FailureCode, Instant};
 
 use super::pair::{End, Pair, client, server};
 use crate::wire::{Code, Options, Packet, Protocol, emit_frame, emit_packet, split_frame};
-use crate::{Addresses, Input, LinkConfig, Mppe};
+use crate::{Addresses, Input, LinkConfig, Mppe, NameServers};
 
 fn plain(config: LinkConfig) -> LinkConfig {
     LinkConfig { mppe: Mppe::OFF, prove: Vec::new(), demand: Vec::new(), ..config }
@@ -28,6 +28,26 @@ fn addresses_and_servers_come_from_the_server() {
         pair.a.sent.iter().filter_map(|f| split_frame(f).ok()).filter(|(p, _)| *p == Protocol::IPCP);
     let request = Packet::parse(ipcp.next().unwrap().1).unwrap();
     assert_eq!((request.code, &request.data[..6]), (Code::CONFIGURE_REQUEST, &[3, 6, 0, 0, 0, 0][..]));
+}
+
+/// A server that has none refuses them, and says the address only then.
+#[test]
+fn name_servers_that_nobody_wants_are_not_asked_for() {
+    let asked = |dns, wins| {
+        let addresses = Addresses::FromPeer { wanted: None, servers: NameServers { dns, wins } };
+        let mut pair = Pair::new(LinkConfig { addresses, ipv6: false, ..client() }, server());
+        pair.up();
+        let frames = pair.a.sent.iter().filter_map(|f| split_frame(f).ok());
+        let mut ipcp = frames.filter(|(p, _)| *p == Protocol::IPCP).map(|(_, p)| Packet::parse(p).unwrap());
+        let kinds: Vec<u8> =
+            Options::parse(ipcp.next().unwrap().data).unwrap().iter().map(|o| o.kind).collect();
+        let v4 = pair.a.established.unwrap().v4.unwrap();
+        assert_eq!((v4.dns.is_empty(), v4.wins.is_empty()), (!dns, !wins));
+        kinds
+    };
+    assert_eq!(asked(false, false), [3]);
+    assert_eq!(asked(true, false), [3, 129, 131]);
+    assert_eq!(asked(true, true), [3, 129, 130, 131, 132]);
 }
 
 #[test]
@@ -258,7 +278,8 @@ fn a_repeated_request_is_acknowledged_again() {
 
 #[test]
 fn a_wanted_address_that_the_server_does_not_give_is_replaced() {
-    let addresses = Addresses::FromPeer { wanted: Some(Ipv4Addr::new(192, 0, 2, 9)) };
+    let addresses =
+        Addresses::FromPeer { wanted: Some(Ipv4Addr::new(192, 0, 2, 9)), servers: NameServers::ALL };
     let mut pair = Pair::new(LinkConfig { addresses, ..client() }, server());
     pair.up();
     assert_eq!(pair.a.established.unwrap().v4.unwrap().local, Ipv4Addr::new(10, 9, 0, 7));

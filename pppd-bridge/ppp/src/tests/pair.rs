@@ -11,7 +11,7 @@ use adit_auth::mschap::MasterKeys;
 
 use crate::{
     Addresses, Answer, Ask, AuthMethod, Claim, EapConfig, EapStep, Established, Event, Input, KnownUser,
-    Link, LinkConfig, Mppe, NetworkPlan, Output, Timing,
+    Link, LinkConfig, Mppe, NameServers, NetworkPlan, Output, Timing,
 };
 
 pub(super) struct Dice(pub(super) u64);
@@ -63,7 +63,7 @@ pub(super) fn client() -> LinkConfig {
         mppe: Mppe::REQUIRED,
         ipv4: true,
         ipv6: true,
-        addresses: Addresses::FromPeer { wanted: None },
+        addresses: Addresses::FromPeer { wanted: None, servers: NameServers::ALL },
         timing: Timing::default(),
     }
 }
