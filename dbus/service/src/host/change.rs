@@ -204,6 +204,14 @@ pub struct LinkNames {
     pub only: bool,
 }
 
+impl Change {
+    /// Whether the kernel is told of it by one message of rtnetlink, and nothing else is done for it.
+    #[must_use]
+    pub const fn is_one_message(&self) -> bool {
+        matches!(self, Self::Address { .. } | Self::Route(_) | Self::Rule(_) | Self::SourceRule(_))
+    }
+}
+
 impl Undo {
     /// Whether this is what takes that change back, as far as the two tell.
     #[must_use]

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::join_all;
+
 use super::{Change, Host, HostError, Journal, Undo};
 
 /// A change that was not made.
@@ -10,6 +12,21 @@ pub struct NotMade {
     pub place: usize,
     /// Why.
     pub why: HostError,
+}
+
+/// What takes a change back, and its number in the journal.
+struct Step<'a> {
+    number: u64,
+    undo: &'a Undo,
+}
+
+/// A change of a row was refused.
+struct Stopped {
+    /// Its place in the row.
+    place: usize,
+    why: HostError,
+    /// The numbers of those behind it that stand all the same.
+    left: Vec<u64>,
 }
 
 /// The changes that a connection made to the host, and the way back.
@@ -51,18 +68,45 @@ impl Changes {
         let written = steps.iter().flatten().cloned().collect();
         let written = self.on_disk(move |journal| journal.push(written)).await;
         let mut numbers = written.map_err(|why| NotMade { place: 0, why })?.into_iter();
-        for (place, (change, step)) in changes.iter().zip(&steps).enumerate() {
-            let number = step.as_ref().and_then(|_| numbers.next());
-            if number.is_some()
-                && let Err(why) = self.host.apply(change).await
-            {
-                let rest: Vec<u64> = number.into_iter().chain(numbers).collect();
+        let mut step = |undo| Some(Step { number: numbers.next()?, undo });
+        let steps = steps.iter().map(|undo| undo.as_ref().and_then(&mut step));
+        let planned: Vec<(&Change, Option<Step<'_>>)> = changes.iter().zip(steps).collect();
+        let mut place = 0;
+        for row in planned.chunk_by(|(one, _), (next, _)| one.is_one_message() && next.is_one_message()) {
+            let stopped = self.make_row(row).await.err();
+            let stand = stopped.as_ref().map_or(row.len(), |stopped| stopped.place);
+            made.extend(row.iter().take(stand).map(|(_, step)| step.as_ref().map(|step| step.number)));
+            place += stand;
+            if let Some(Stopped { why, left, .. }) = stopped {
+                let rest = planned.iter().skip(place).filter_map(|(_, step)| Some(step.as_ref()?.number));
+                let rest: Vec<u64> = rest.filter(|number| !left.contains(number)).collect();
                 let struck = self.on_disk(move |journal| journal.strike(&rest)).await;
                 return Err(NotMade { place, why: struck.err().unwrap_or(why) });
             }
-            made.push(number);
         }
-        unknown.map_or(Ok(()), |why| Err(NotMade { place: steps.len(), why }))
+        unknown.map_or(Ok(()), |why| Err(NotMade { place, why }))
+    }
+
+    /// The kernel takes messages in the order in which they are sent: the next need not wait until it is told that the one before
+    /// was taken. What came behind one that was refused is taken back.
+    async fn make_row(&self, row: &[(&Change, Option<Step<'_>>)]) -> Result<(), Stopped> {
+        let asked = row.iter().map(async |(change, step)| match step {
+            Some(_) => self.host.apply(change).await,
+            None => Ok(()),
+        });
+        let mut done = join_all(asked).await.into_iter();
+        let refused = done.by_ref().enumerate().find_map(|(n, done)| Some((n, done.err()?)));
+        let Some((place, why)) = refused else { return Ok(()) };
+        let behind = row.iter().skip(place + 1).zip(done).filter(|(_, done)| done.is_ok());
+        let behind: Vec<&Step<'_>> = behind.filter_map(|((_, step), _)| step.as_ref()).collect();
+        let mut left = Vec::new();
+        for step in behind.into_iter().rev() {
+            if let Err(error) = self.host.undo(step.undo).await {
+                tracing::warn!(%error, "not undone: the next start tries again");
+                left.push(step.number);
+            }
+        }
+        Err(Stopped { place, why, left })
     }
 
     /// What takes each back, up to the first of which that is not known.
