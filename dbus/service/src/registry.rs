@@ -10,13 +10,16 @@ use adit_dbus_api::LogEntry;
 use adit_ikev2::api::{ChildId, ChildMode};
 use adit_isakmp::{EspSuite, IkeSuite};
 use adit_profile::TunnelKind;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock;
 use crate::logbook::{Line, Logbook};
 
 /// Changes that a slow reader may be behind before it has to look at everything anew.
 const BACKLOG: usize = 1024;
+
+/// So many announcements that may wait are not left to wait.
+const MANY: usize = 64;
 
 /// So long it is waited for whoever listens.
 const HEARD: Duration = Duration::from_millis(50);
@@ -332,10 +335,19 @@ pub enum Notice {
     Heard(mpsc::Sender<()>),
 }
 
+impl Notice {
+    /// Whether it may be told with what comes behind it.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        matches!(self, Self::Changed(..) | Self::Progress(..))
+    }
+}
+
 /// All connections.
 pub struct Registry {
     table: Mutex<Table>,
     notices: broadcast::Sender<Notice>,
+    urgent: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -350,13 +362,20 @@ impl Registry {
     /// An empty one.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), notices: broadcast::Sender::new(BACKLOG) })
+        let notices = broadcast::Sender::new(BACKLOG);
+        Arc::new(Self { table: Mutex::default(), notices, urgent: watch::Sender::new(()) })
     }
 
     /// Everything that is announced from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
+    }
+
+    /// Changes with each announcement that may not wait, and when many are waiting: who gathers them need not wake for the others.
+    #[must_use]
+    pub fn urgent(&self) -> watch::Receiver<()> {
+        self.urgent.subscribe()
     }
 
     /// Adds a connection. Ended ones of the same profile and role make room.
@@ -516,8 +535,12 @@ impl Registry {
     }
 
     fn announce(&self, notice: Notice) {
+        let urgent = !notice.may_wait() || self.notices.len() >= MANY;
         // Nobody listening is no error.
         let _ = self.notices.send(notice);
+        if urgent {
+            self.urgent.send_replace(());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::{
+    Receiver,
+    error::{RecvError, TryRecvError},
+};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::registry::Notice;
@@ -14,26 +18,32 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// So many wait at most.
 const MOST: usize = 64;
 
-/// The next notices, in order, of which only the last one may be urgent. What changed twice changes once.
+/// The next notices, in order, of which only the last one may be urgent. What changed twice changes once. In between only what
+/// is urgent wakes it.
 ///
 /// # Errors
 /// Notices were lost, those that were gathered among them, or there will be none.
-pub(super) async fn gather(notices: &mut Receiver<Notice>) -> Result<Vec<Notice>, RecvError> {
+pub(super) async fn gather(
+    notices: &mut Receiver<Notice>,
+    urgent: &mut watch::Receiver<()>,
+) -> Result<Vec<Notice>, RecvError> {
+    urgent.mark_unchanged();
     let mut gathered = vec![notices.recv().await?];
     let until = Instant::now() + MOMENT;
-    while gathered.len() < MOST && gathered.last().is_some_and(may_wait) {
-        match timeout_at(until, notices.recv()).await {
-            Ok(Ok(notice)) => push(&mut gathered, notice),
-            Ok(Err(RecvError::Lagged(n))) => return Err(RecvError::Lagged(n)),
+    let mut over = false;
+    while gathered.len() < MOST && gathered.last().is_some_and(Notice::may_wait) {
+        match notices.try_recv() {
+            Ok(notice) => push(&mut gathered, notice),
+            Err(TryRecvError::Lagged(n)) => return Err(RecvError::Lagged(n)),
             // The next call tells.
-            Ok(Err(RecvError::Closed)) | Err(_) => break,
+            Err(TryRecvError::Closed) => break,
+            Err(TryRecvError::Empty) if over => break,
+            Err(TryRecvError::Empty) => {
+                over = !matches!(timeout_at(until, urgent.changed()).await, Ok(Ok(())))
+            }
         }
     }
     Ok(gathered)
-}
-
-const fn may_wait(notice: &Notice) -> bool {
-    matches!(notice, Notice::Changed(..) | Notice::Progress(..))
 }
 
 fn push(gathered: &mut Vec<Notice>, mut notice: Notice) {
@@ -55,14 +65,14 @@ mod tests {
     async fn what_comes_at_once_is_told_at_once() {
         let registry = Registry::new();
         let id = registry.add(Facts::new(Role::Client, "corp", "vpn"));
-        let mut notices = registry.subscribe();
+        let (mut notices, mut urgent) = (registry.subscribe(), registry.urgent());
         registry.update(id, |f| f.interface = "adit0".into());
         registry.progress(id, "child-sa", "one");
         registry.update(id, |f| f.rekeys = 1);
         registry.progress(id, "child-sa", "two");
         registry.set_state(id, State::Connected, "established", None);
         registry.progress(id, "established", "three");
-        let told = gather(&mut notices).await.unwrap();
+        let told = gather(&mut notices, &mut urgent).await.unwrap();
         let [Notice::Progress(..), Notice::Progress(_, _, two), Notice::Changed(_, facts), Notice::State(..)] =
             told.as_slice()
         else {
@@ -75,13 +85,13 @@ mod tests {
             ("adit0", State::Connected, 1)
         );
         // A state does not wait for what comes behind it.
-        let told = gather(&mut notices).await.unwrap();
+        let told = gather(&mut notices, &mut urgent).await.unwrap();
         assert!(matches!(told.as_slice(), [Notice::Progress(..)]));
         // What was lost makes the rest worthless, too.
         registry.progress(id, "established", "four");
         (0..2000).for_each(|_| registry.progress(id, "established", "many"));
-        assert!(matches!(gather(&mut notices).await, Err(RecvError::Lagged(_))));
-        let of_many = gather(&mut notices).await.unwrap();
+        assert!(matches!(gather(&mut notices, &mut urgent).await, Err(RecvError::Lagged(_))));
+        let of_many = gather(&mut notices, &mut urgent).await.unwrap();
         assert_eq!(of_many.len(), MOST);
     }
 
@@ -90,13 +100,14 @@ mod tests {
         let registry = Registry::new();
         registry.heard().await;
         let (mut one, mut other) = (registry.subscribe(), registry.subscribe());
+        let mut urgent = registry.urgent();
         let waiting = tokio::spawn(async move { registry.heard().await });
-        let told = gather(&mut one).await.unwrap();
+        let told = gather(&mut one, &mut urgent).await.unwrap();
         assert!(matches!(told.as_slice(), [Notice::Heard(_)]));
         drop(told);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        drop(gather(&mut other).await);
+        drop(gather(&mut other, &mut urgent).await);
         waiting.await.unwrap();
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use adit_core::Failure;
 use adit_dbus_api::{failure_to_parts, names};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use zbus::connection::Builder;
 use zbus::fdo::{ObjectManager, Properties};
 use zbus::names::InterfaceName;
@@ -45,6 +46,7 @@ pub(crate) struct Objects {
     daemon: Arc<Daemon>,
     gate: Gate,
     notices: broadcast::Receiver<Notice>,
+    urgent: watch::Receiver<()>,
     /// Of whom it has been told on this D-Bus connection.
     told: BTreeSet<ConnectionId>,
     profiles: Vec<OwnedObjectPath>,
@@ -58,7 +60,7 @@ impl Objects {
     /// The connection cannot be made.
     pub(crate) async fn serve(builder: Builder<'_>, daemon: Arc<Daemon>, gate: Gate) -> zbus::Result<Self> {
         // Subscribed first: what happens meanwhile is seen twice rather than never.
-        let notices = daemon.registry().subscribe();
+        let (notices, urgent) = (daemon.registry().subscribe(), daemon.registry().urgent());
         let manager =
             ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone(), places: Places::of_users() };
         let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
@@ -78,7 +80,7 @@ impl Objects {
             profiles.push(profile_path(n));
         }
         let connection = builder.build().await?;
-        Ok(Self { connection, daemon, gate, notices, told, profiles })
+        Ok(Self { connection, daemon, gate, notices, urgent, told, profiles })
     }
 
     /// The connection that they are on.
@@ -89,7 +91,7 @@ impl Objects {
     /// Keeps in step until the connection ends.
     pub(crate) async fn follow(mut self) {
         loop {
-            let result = match gather(&mut self.notices).await {
+            let result = match gather(&mut self.notices, &mut self.urgent).await {
                 Ok(notices) => self.apply_all(notices).await,
                 Err(RecvError::Lagged(_)) => self.show_everything().await,
                 Err(RecvError::Closed) => return,
