@@ -50,19 +50,24 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::attach`].
-    pub async fn attach_early<C: AsFd + Send + Sync + 'static>(carrier: Arc<C>) -> Result<Self, PppError> {
+    pub fn attach_early<C: AsFd + Send + Sync + 'static>(
+        carrier: Arc<C>,
+    ) -> impl Future<Output = Result<Self, PppError>> + Send {
         let to_be = Arc::new(ioctl::ToBe::new());
         let said = Arc::clone(&to_be);
+        // It is asked for before anybody waits: who has other things to do meanwhile often finds it said.
         let mut asked = tokio::task::spawn_blocking(move || said.ask(carrier.as_fd()));
-        // Nothing tells that a word of memory has been written.
-        while to_be.get().is_none() {
-            if let Ok(done) = tokio::time::timeout(LOOK, &mut asked).await {
-                let done = done.unwrap_or(Err(Errno::EINTR));
-                done.map_err(PppError::refused(OF_CARRIER))?;
-                break;
+        async move {
+            // Nothing tells that a word of memory has been written.
+            while to_be.get().is_none() {
+                if let Ok(done) = tokio::time::timeout(LOOK, &mut asked).await {
+                    let done = done.unwrap_or(Err(Errno::EINTR));
+                    done.map_err(PppError::refused(OF_CARRIER))?;
+                    break;
+                }
             }
+            Self::with(&to_be)
         }
-        Self::with(&to_be)
     }
 
     fn with(said: &ioctl::ToBe) -> Result<Self, PppError> {

@@ -130,17 +130,23 @@ struct Attached {
 /// Begins to make the interface of a session that comes; what comes of it, unless who makes it keeps it.
 pub(crate) type Making = Arc<dyn Fn() -> Later<Option<Ahead>> + Send + Sync>;
 
-/// Its interface is made meanwhile. What comes in for the channel is kept by it.
-async fn attach(session: L2tpSession, making: Option<Making>) -> Result<Attached, Failure> {
+/// Its interface is made meanwhile. What comes in for the channel is kept by it. Begins at once.
+fn attach(
+    session: L2tpSession,
+    making: Option<Later<Option<Ahead>>>,
+) -> impl Future<Output = Result<Attached, Failure>> + Send {
     let session = Arc::new(session);
+    let channel = Channel::attach_early(Arc::clone(&session));
     let made = async {
         match making {
-            Some(making) => making().await,
+            Some(making) => making.await,
             None => None,
         }
     };
-    let (channel, ahead) = tokio::join!(Channel::attach_early(Arc::clone(&session)), made);
-    Ok(Attached { channel: channel?, session, ahead })
+    async move {
+        let (channel, ahead) = tokio::join!(channel, made);
+        Ok(Attached { channel: channel?, session, ahead })
+    }
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
@@ -433,6 +439,8 @@ impl Engine {
             let text = "L2TP: too many sessions are on their way";
             return Err(Failure::new(FailureCode::PeerBusy, Step::Call, text));
         }
+        // The longest part first.
+        let making = self.making.as_ref().map(|making| making());
         if !self.tunnels.contains_key(&tunnel) {
             let made = self.make_tunnel(tunnel, ids, (path, association))?;
             self.tunnels.insert(tunnel, made);
@@ -440,8 +448,8 @@ impl Engine {
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
         let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
-        let making = self.making.clone();
-        self.attaching.spawn(async move { (session, attach(made, making).await) });
+        let attached = attach(made, making);
+        self.attaching.spawn(async move { (session, attached.await) });
         self.carried.insert(session, Carried { attached: None, up: None, tunnel, path, association });
         Ok(())
     }

@@ -407,15 +407,16 @@ async fn make_unit(
     peer: String,
 ) -> Result<(NetworkPlan, Arc<Unit>), Failure> {
     let plan = world.unit(peer).await?;
-    let make = move || -> Result<_, Failure> {
-        let unit = match plan.unit {
-            Some(unit) => unit,
-            None => Arc::new(Unit::make(plan.carrier, &LinkSpec { name: &plan.name, group: plan.group })?),
-        };
-        if let Some(channel) = &channel {
-            unit.connect(channel)?;
+    let unit = match plan.unit {
+        Some(unit) => unit,
+        None => {
+            let make = move || Unit::make(plan.carrier, &LinkSpec { name: &plan.name, group: plan.group });
+            Arc::new(blocking(Step::Kernel, "making the interface", make).await??)
         }
-        Ok((plan.network, unit))
     };
-    blocking(Step::Kernel, "making the interface", make).await?
+    // Joining the two takes the kernel no time: no thread is woken for it.
+    if let Some(channel) = &channel {
+        unit.connect(channel)?;
+    }
+    Ok((plan.network, unit))
 }

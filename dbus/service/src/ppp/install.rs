@@ -220,14 +220,6 @@ impl Installation {
         self.slot.lock().await.held.push(frame);
     }
 
-    /// The unit's name, chosen once for the connection's life.
-    ///
-    /// # Errors
-    /// No name is free.
-    pub(super) async fn reserve_name(&self) -> Result<String, Failure> {
-        self.slot.lock().await.ground.name(&self.daemon, &self.profile).await
-    }
-
     /// Begins to make the unit, which takes the kernel its time: whoever asks for it finds it made.
     ///
     /// # Errors

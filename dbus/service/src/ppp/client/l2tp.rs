@@ -74,7 +74,14 @@ impl Attempt {
         let made = Protection::new((&self.daemon, self.id), named, certificates, (source, server)).await?;
         // Whoever stops it here ends it too.
         let protection = self.protection.insert(made);
-        let (raised, kept) = tokio::join!(protection.raise(progress), kept);
+        // The kernel takes as long for the interface as the peer for its answers. One of several ways may not need it, and whoever
+        // asks for it says why there is none.
+        let ahead = async {
+            if self.login.is_none() {
+                let _ = self.installation.make_ahead().await;
+            }
+        };
+        let (raised, kept, ()) = tokio::join!(protection.raise(progress), kept, ahead);
         kept?;
         let (socket, up) = raised.map_err(|failure| hint_at_legacy(failure, &self.profile))?;
         let ready = Instant::now() + up.moment();
@@ -149,14 +156,8 @@ impl Attempt {
         world: Arc<dyn World>,
     ) -> Result<(Box<dyn Session>, SocketAddr), Failure> {
         let Tunnel { rule, secret, socket, mtu, ready, .. } = tunnel;
-        let name = async {
-            if self.login.is_none() {
-                // Whoever makes its interface says why it has none.
-                let _ = self.installation.reserve_name().await;
-            }
-        };
         if let Some(protection) = &mut self.protection {
-            tokio::join!(protection.confirmed(ready), name).0?;
+            protection.confirmed(ready).await?;
         }
         let outside = (socket, self.protection.take());
         let making = self.making();
