@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_ikev2::api::SaId;
-use adit_profile::{Mode, Profile, Start, TunnelKind};
+use adit_profile::{KeySource, Mode, Profile, Start, TunnelKind};
 
 use super::install::Installation;
 use crate::handover::{Keeper, Told, name_of};
@@ -29,9 +29,11 @@ pub(crate) fn may_be_handed_on(profile: &Profile) -> bool {
         }
         TunnelKind::Pptp => true,
         TunnelKind::L2tp => {
-            // With certificates it may take a person to say once more who we are.
+            // The next process has to read the key again: where that takes somebody who types, it is not gone on with.
+            let typed = profile.key_password.is_none()
+                && profile.keys.iter().any(|key| matches!(key, KeySource::Token(_)));
             let rule = profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref());
-            rule.is_some_and(|rule| !rule.certificate)
+            rule.is_some_and(|rule| !rule.certificate || !typed)
         }
         TunnelKind::Sstp => false,
     };
