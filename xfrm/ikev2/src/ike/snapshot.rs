@@ -216,20 +216,7 @@ impl Ike {
         let (next_id, expected) = (r.u32()?, r.u32()?);
         let answered = r.option(|r| Some((Answered::read(r)?, r.instant()?)))?;
         let sa = Sa { next_id, expected, answered, ..Sa::new(channel, suite, sk_d) };
-        let mut children = r.list(|r| Child::read(cx, r, &policy, config))?;
-        Child::name_each_other(&mut children)?;
-        let spis = r.list(Reader::u32)?;
-        let mut queue = VecDeque::new();
-        for spi in spis {
-            let child = Child::to_delete(cx, spi)?;
-            queue.push_back(Task::DeleteChild(child.id));
-            children.push(child);
-        }
-        let request = r.option(|r| {
-            let datagrams = Datagrams::read(r)?;
-            let (running, exchange) = read_about(cx, r, &mut children)?;
-            Some((running, exchange, datagrams))
-        })?;
+        let UnderWay { children, queue, request } = UnderWay::read(cx, &mut r, &policy, config)?;
         let lease = r.lease()?;
         let without_pfs = r.flag()?;
         let [rekey_at, expires_at, reauthenticate_at] = [r.due()?, r.due()?, r.due()?];
@@ -328,6 +315,38 @@ impl Left {
             None => {}
         }
         ike.settle(cx)
+    }
+}
+
+/// The CHILD_SAs, and what is under way with them.
+struct UnderWay {
+    children: Vec<Child>,
+    queue: VecDeque<Task>,
+    request: Option<(Running, ExchangeType, Datagrams)>,
+}
+
+impl UnderWay {
+    fn read(
+        cx: &mut Cx<'_>,
+        r: &mut Reader<'_>,
+        policy: &Policy,
+        config: Option<&InitiatorConfig>,
+    ) -> Option<Self> {
+        let mut children = r.list(|r| Child::read(cx, r, policy, config))?;
+        Child::name_each_other(&mut children)?;
+        let spis = r.list(Reader::u32)?;
+        let mut queue = VecDeque::new();
+        for spi in spis {
+            let child = Child::to_delete(cx, spi)?;
+            queue.push_back(Task::DeleteChild(child.id));
+            children.push(child);
+        }
+        let request = r.option(|r| {
+            let datagrams = Datagrams::read(r)?;
+            let (running, exchange) = read_about(cx, r, &mut children)?;
+            Some((running, exchange, datagrams))
+        })?;
+        Some(Self { children, queue, request })
     }
 }
 
