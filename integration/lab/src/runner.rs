@@ -37,7 +37,8 @@ pub(crate) struct Settings {
     pub(crate) keep: bool,
     /// Print each step and what it says.
     pub(crate) narrate: bool,
-    sabotage: bool,
+    /// Which sabotages to run instead of the scenarios: those of these names, all where none is named.
+    sabotage: Option<Vec<String>>,
     no_skips: bool,
     names: Vec<String>,
 }
@@ -93,10 +94,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
     let mut jobs = VecDeque::new();
     for name in &settings.names {
         let scenario = Scenario::read(&settings.stage.join("scenarios").join(name))?;
-        if settings.sabotage {
-            for sabotage in scenario.sabotage.clone() {
-                jobs.push_back(Job { scenario: scenario.clone(), sabotage: Some(sabotage) });
-            }
+        if let Some(names) = &settings.sabotage {
+            let mut sabotages = scenario.sabotage.clone();
+            sabotages.retain(|sabotage| names.is_empty() || names.contains(&sabotage.name));
+            let broken = |sabotage| Job { scenario: scenario.clone(), sabotage: Some(sabotage) };
+            jobs.extend(sabotages.into_iter().map(broken));
         } else {
             jobs.push_back(Job { scenario, sabotage: None });
         }
@@ -193,7 +195,11 @@ impl Settings {
                 "--shown" => settings.shown = value()?,
                 "--keep" => settings.keep = true,
                 "--narrate" => settings.narrate = true,
-                "--sabotage" => settings.sabotage = true,
+                "--sabotage" => settings.sabotage = Some(Vec::new()),
+                names if names.starts_with("--sabotage=") => {
+                    let names = names.trim_start_matches("--sabotage=").split(',');
+                    settings.sabotage = Some(names.map(str::to_owned).collect());
+                }
                 "--no-skips" => settings.no_skips = true,
                 name if !name.starts_with('-') => settings.names.push(name.to_owned()),
                 other => return Err(format!("no option {other:?}")),

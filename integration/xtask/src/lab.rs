@@ -28,7 +28,8 @@ use crate::shell::{is_root, root, target};
 pub(crate) struct Options {
     list: bool,
     all: bool,
-    sabotage: bool,
+    /// As it was given: `--sabotage`, or `--sabotage=NAME,…`.
+    sabotage: Option<String>,
     keep: bool,
     release: bool,
     vm: bool,
@@ -56,6 +57,7 @@ pub(crate) fn lab(arguments: &[String]) -> Result<(), String> {
         return Ok(());
     }
     let mut chosen = options.choose(&folder)?;
+    options.knows_sabotages(&chosen)?;
     if options.older_network_manager {
         network_manager::older(&mut chosen)?;
     }
@@ -116,7 +118,8 @@ impl Options {
             match argument.as_str() {
                 "--list" => options.list = true,
                 "--all" => options.all = true,
-                "--sabotage" => options.sabotage = true,
+                "--sabotage" => options.sabotage = Some(argument.clone()),
+                names if names.starts_with("--sabotage=") => options.sabotage = Some(argument.clone()),
                 "--keep" => options.keep = true,
                 "--release" => options.release = true,
                 "--vm" => options.vm = true,
@@ -128,7 +131,7 @@ impl Options {
                 "--record" => options.record = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 other => {
-                    let usage = "[--list] [--all] [--sabotage] [--keep] [--release] [--vm] [--debian12-kernel] \
+                    let usage = "[--list] [--all] [--sabotage[=NAME,…]] [--keep] [--release] [--vm] [--debian12-kernel] \
                         [--debian12-networkmanager] [--debian12-machine] [--uml] [--narrate] [--record] [NAME…]";
                     return Err(format!("lab: no option {other:?}: {usage}"));
                 }
@@ -152,18 +155,26 @@ impl Options {
         self.names.iter().map(one).collect()
     }
 
+    /// That each sabotage that is named is one of a chosen scenario's: else nothing would run, and all would have passed.
+    fn knows_sabotages(&self, chosen: &[Scenario]) -> Result<(), String> {
+        let names = self.sabotage.as_deref().and_then(|given| given.strip_prefix("--sabotage="));
+        let is_known = |name: &&str| {
+            chosen.iter().flat_map(|scenario| &scenario.sabotage).any(|sabotage| sabotage.name == *name)
+        };
+        match names.and_then(|names| names.split(',').find(|name| !is_known(name))) {
+            Some(unknown) => {
+                Err(format!("lab: no sabotage {unknown:?} in what is to run: their scenario.toml names them"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The runner's own options.
-    fn runner(&self) -> Vec<&'static str> {
+    fn runner(&self) -> Vec<&str> {
         let in_ci = std::env::var_os("CI").is_some();
-        [
-            (self.sabotage, "--sabotage"),
-            (self.keep, "--keep"),
-            (self.narrate, "--narrate"),
-            (in_ci, "--no-skips"),
-        ]
-        .into_iter()
-        .filter_map(|(is, option)| is.then_some(option))
-        .collect()
+        let others = [(self.keep, "--keep"), (self.narrate, "--narrate"), (in_ci, "--no-skips")];
+        let others = others.into_iter().filter_map(|(is, option)| is.then_some(option));
+        self.sabotage.as_deref().into_iter().chain(others).collect()
     }
 }
 

@@ -17,7 +17,7 @@ cargo xtask COMMAND
 
   ci           format, clippy, edges, deny, unit and simulation tests, the lab's set ci: what CI runs
   test         unit and simulation tests, the lab's set ci
-  lab          scenarios on the real kernel: [--list] [--all] [--sabotage] [--keep] [--release] [NAME…]
+  lab          scenarios on the real kernel: [--list] [--all] [--sabotage[=NAME,…]] [--keep] [--release] [NAME…]
   demo         a server, a NAT and a client: the first tunnel, told step by step
   bench        what it costs: ike or flood [--record] …
   package      Debian packages of what is in this tree: [--out DIR | --check]

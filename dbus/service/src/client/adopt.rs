@@ -97,9 +97,11 @@ impl Installation {
         if let Ok(uplink) = host.path_to(restored.path.remote.ip()).await {
             slot.uplink = Some(uplink);
         }
+        self.trap_was_answered(slot, restored.path).await;
         slot.open = true;
-        for (place, child) in restored.children.iter().enumerate() {
-            let facts = self.facts_of(restored, child, place == 0);
+        // What one needs that is replaced, the new one has inherited.
+        for child in restored.children.iter().filter(|child| !child.replaced) {
+            let facts = self.facts_of(restored, child, child.name.is_none());
             let Ok(planned) = self.plan(slot, &facts).await else { continue };
             if let Slot { ground: Ground { changes: Some(changes), .. }, shared, .. } = &mut *slot {
                 shared.adopt(changes, child.child, planned.wanted.clone());

@@ -88,6 +88,14 @@ impl ClientHandle {
         }
     }
 
+    /// Whether the next process knows of it, and dials it anew where it can't go on with it.
+    pub(crate) fn is_told_of(&self) -> bool {
+        match self.carried() {
+            Some(Carried::Esp(installation)) => installation.is_told_of(),
+            Some(Carried::Ppp(..)) | None => false,
+        }
+    }
+
     /// Whether that may be so before long: it is up, and its profile lets it.
     pub(crate) fn may_settle(&self) -> bool {
         match self.carried() {

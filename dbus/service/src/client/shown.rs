@@ -77,7 +77,8 @@ impl Shown {
             local: c.local_ts.clone(),
             remote: c.remote_ts.clone(),
         };
-        self.update(|f| f.children = children.iter().map(child).collect());
+        let stay = children.iter().filter(|child| !child.replaced);
+        self.update(|f| f.children = stay.map(child).collect());
     }
 
     /// It goes over this path.

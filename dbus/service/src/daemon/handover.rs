@@ -59,7 +59,9 @@ impl Daemon {
         }
         self.keep_guests(&mut journals);
         let around = links.values().flat_map(|one| numbers_of(&one.snapshot));
-        let reqids = around.map(|numbers| numbers.reqid).chain(self.reqids_of_guests()).collect();
+        let waiting = good.values().filter_map(|one| Some(one.told.waits.as_ref()?.reqid));
+        let reqids =
+            around.map(|numbers| numbers.reqid).chain(self.reqids_of_guests()).chain(waiting).collect();
         let kept = Kept { journals, if_ids, reqids };
         for failure in reconcile(&self.doors.host, &self.doors.xfrm, &self.journal_folder(), &kept).await {
             warn!(%failure, "left by the daemon before, and not undone");
@@ -123,6 +125,8 @@ impl Daemon {
         for numbers in all.values().filter_map(|found| Numbers::of_if_id(found.if_id)) {
             self.sad.keep_clear_of(numbers);
         }
+        let waiting = all.values().filter_map(|found| Numbers::of_reqid(found.told.waits.as_ref()?.reqid));
+        waiting.for_each(|numbers| self.sad.keep_clear_of(numbers));
         for numbers in lock(&self.left_clients).iter().flat_map(LeftClients::numbers) {
             self.sad.keep_clear_of(numbers);
         }
@@ -166,6 +170,13 @@ impl Daemon {
         settled(|| handed_on(self).len() >= up(self)).await;
         let left = handed_on(self);
         info!(connections = left.len(), "these go on in the next process");
+        // What they have here stands until they are dialled anew: nothing leaves in clear meanwhile.
+        let told = |(id, handle): &(&ConnectionId, &ClientHandle)| !left.contains(id) && handle.is_told_of();
+        let told: Vec<ConnectionId> = lock(&self.clients).iter().filter(told).map(|(id, _)| *id).collect();
+        if !told.is_empty() {
+            info!(connections = told.len(), "these are dialled anew, or wait again, in the next process");
+        }
+        let left: Vec<ConnectionId> = left.into_iter().chain(told).collect();
         let others: Vec<ClientHandle> = {
             let all = lock(&self.clients);
             all.iter().filter(|(id, _)| !left.contains(id)).map(|(_, handle)| handle.clone()).collect()

@@ -36,13 +36,14 @@ impl Standing {
         self.states.is_empty()
     }
 
-    /// The reqid of a CHILD_SA, both of whose states stand where they should.
+    /// The reqid of a CHILD_SA whose states stand where they should: both, but where it only receives yet.
     fn reqid(&self, of: &Restored, child: &RestoredChild) -> Option<u32> {
         let (local, remote) = (of.path.local.ip(), of.path.remote.ip());
         let inbound = self.states.get(&(child.inbound_spi, local))?;
-        let outbound = self.states.get(&(child.outbound_spi, remote))?;
-        let same = inbound.reqid == outbound.reqid && inbound.mode == Mode::Tunnel;
-        (same && child.mode == ChildMode::Tunnel).then_some(inbound.reqid)
+        let same = |outbound: &StateRecord| inbound.reqid == outbound.reqid;
+        let sends = || self.states.get(&(child.outbound_spi, remote)).is_some_and(same);
+        let stands = inbound.mode == Mode::Tunnel && (!child.sends || sends());
+        (stands && child.mode == ChildMode::Tunnel).then_some(inbound.reqid)
     }
 }
 
@@ -68,9 +69,11 @@ impl Sad {
             all.push((reqid, selectors, child));
         }
         for (reqid, selectors, child) in all {
-            // The same peer may have another one for the same traffic, whose policies they have in common.
-            let taken = !self.books().is_free(reqid);
-            let number = if taken { self.numbers().reqid } else { reqid };
+            // One and what it is replaced by are of one lineage. The same peer may have another one for the same traffic, whose
+            // policies they have in common.
+            let known = self.books().number_of(of.sa, reqid);
+            let free = self.books().is_free(reqid).then_some(reqid);
+            let number = known.or(free).unwrap_or_else(|| self.numbers().reqid);
             let lineage = Lineage::adopted(of, numbers, reqid);
             let mut books = self.books();
             // The policies are there.
@@ -79,12 +82,12 @@ impl Sad {
                 id: child.child,
                 spi_in: child.inbound_spi,
                 spi_out: child.outbound_spi,
-                peer: Some(of.path.remote.ip()),
+                peer: child.sends.then_some(of.path.remote.ip()),
                 local: of.path.local.ip(),
                 suite: child.suite,
                 limits,
                 selectors,
-                replaced: false,
+                replaced: child.replaced,
             };
             books.add(of.sa, number, lineage, entry);
         }

@@ -68,7 +68,7 @@ impl From<&v2::Restored> for Around {
             suite: child.suite,
             inbound_spi: child.inbound_spi,
             outbound_spi: child.outbound_spi,
-            sends: true,
+            sends: child.sends,
             local_ts: child.local_ts.clone(),
             remote_ts: child.remote_ts.clone(),
         };
@@ -87,18 +87,19 @@ fn no(why: &str) -> Failure {
 }
 
 impl Sad {
-    /// Goes on with policies that wait for SAs, which stand already, whoever's they are.
+    /// Goes on with policies that wait for SAs, which stand already, whoever's they are; what notifies of a packet that meets them.
     ///
     /// # Errors
     /// Selectors that no policy can have.
-    pub(crate) fn trap_again(&self, of: &Awaited) -> Result<(), Failure> {
+    pub(crate) fn trap_again(&self, of: &Awaited) -> Result<Arc<Notify>, Failure> {
         let selectors = selectors(&of.local_ts, &of.remote_ts, of.mode, of.path)?;
         let lineage = Lineage::awaited(of);
         let mut books = self.books();
         drop(books.claim_below(of.reqid, &lineage, &selectors));
         books.lineages.insert(of.reqid, lineage);
-        books.traps.insert(of.reqid, Trap { selectors, wake: Arc::new(Notify::new()) });
-        Ok(())
+        let wake = Arc::new(Notify::new());
+        books.traps.insert(of.reqid, Trap { selectors, wake: Arc::clone(&wake) });
+        Ok(wake)
     }
 
     /// Goes on with CHILD_SAs in transport mode, above the trap with that reqid, or without any. Nothing is asked of the kernel but to take away

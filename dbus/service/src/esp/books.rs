@@ -101,6 +101,12 @@ impl Books {
         Some((lineage.sa?, lineage, child))
     }
 
+    /// The number of that IKE_SA's lineage with this reqid.
+    pub(super) fn number_of(&self, sa: SaId, reqid: u32) -> Option<u32> {
+        let its = self.sas.get(&sa)?.reqids.iter();
+        its.copied().find(|number| self.lineages.get(number).is_some_and(|l| l.reqid == reqid))
+    }
+
     /// Whether nothing has this reqid.
     pub(super) fn is_free(&self, reqid: u32) -> bool {
         !self.lineages.contains_key(&reqid) && !self.heirs.contains_key(&reqid)

@@ -305,6 +305,8 @@ fn left(sa: SaId, n: u32, path: Path) -> Around {
         suite,
         inbound_spi: 0x1000 + n,
         outbound_spi: 0x2000 + n,
+        sends: true,
+        replaced: false,
         local_ts,
         remote_ts,
     };

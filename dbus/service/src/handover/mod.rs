@@ -58,6 +58,18 @@ pub(crate) struct Told {
     pub(crate) ppk: bool,
     pub(crate) resumed: bool,
     pub(crate) moves: Vec<(u64, String, std::net::SocketAddr, std::net::SocketAddr)>,
+    /// It waits for a packet, or did while it was dialled.
+    pub(crate) waits: Option<Waits>,
+}
+
+/// Where a connection waits for a packet.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub(crate) struct Waits {
+    /// The reqid of the policies that packets meet.
+    pub(crate) reqid: u32,
+    pub(crate) uplink: String,
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) remote: std::net::SocketAddr,
 }
 
 /// The name of the record of the connection with this if_id.
@@ -80,6 +92,7 @@ impl Told {
             ppk: facts.ppk,
             resumed: facts.resumed,
             moves: moves.collect(),
+            waits: None,
         }
     }
 
@@ -108,7 +121,7 @@ pub(crate) struct Found {
 
 /// As it was said when it came up.
 pub(crate) fn as_established(restored: &Restored) -> Option<Established> {
-    let first = restored.children.first()?;
+    let first = restored.children.iter().find(|child| !child.replaced)?;
     Some(Established {
         path: restored.path,
         encapsulated: restored.encapsulated,

@@ -42,6 +42,8 @@ const DIGEST: usize = 32;
 pub(crate) struct Keeper {
     name: String,
     locked: Locked,
+    /// It has more than what is told of it.
+    whole: bool,
 }
 
 /// What a process before has written.
@@ -65,7 +67,7 @@ impl Keeper {
             Ok(locked)
         });
         match made {
-            Ok(locked) => Some(Self { name, locked }),
+            Ok(locked) => Some(Self { name, locked, whole: false }),
             Err(error) => {
                 tracing::info!(%error, "nothing outlives this process: a restart dials anew");
                 store::give_up();
@@ -82,16 +84,18 @@ impl Keeper {
         let locked = Locked::adopt(fd).map_err(|error| error.to_string())?;
         let Some(record) = locked.read() else { return Ok(None) };
         let (told, snapshot) = read(&record).ok_or("it is damaged")?;
-        Ok(Some(Opened { told, snapshot, keeper: Self { name: name.to_owned(), locked } }))
+        let keeper = Self { name: name.to_owned(), locked, whole: !snapshot.is_empty() };
+        Ok(Some(Opened { told, snapshot, keeper }))
     }
 
     /// What the next process goes on from. An empty snapshot: it cannot, and only knows of it.
     pub(crate) fn write(&mut self, told: &impl Serialize, snapshot: &[u8]) {
         match record(told, snapshot) {
-            Some(record) if self.locked.write(&record) => {}
+            Some(record) if self.locked.write(&record) => self.whole = !snapshot.is_empty(),
             _ => {
                 tracing::warn!(name = self.name, "too much to hand over: a restart dials anew");
                 self.locked.clear();
+                self.whole = false;
             }
         }
         NEWS.notify_waiters();
@@ -109,11 +113,17 @@ impl Keeper {
     /// Nobody can go on from this moment.
     pub(crate) fn clear(&mut self) {
         self.locked.clear();
+        self.whole = false;
         NEWS.notify_waiters();
     }
 
     /// Whether somebody could.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) const fn holds(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether somebody at least knows of it.
+    pub(crate) fn tells(&self) -> bool {
         self.locked.read().is_some()
     }
 

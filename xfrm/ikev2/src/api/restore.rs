@@ -59,6 +59,10 @@ pub struct RestoredChild {
     pub inbound_spi: u32,
     /// The peer's SPI.
     pub outbound_spi: u32,
+    /// Its outbound state is in the kernel, too; else the driver is asked for it when the peer has the CHILD_SA.
+    pub sends: bool,
+    /// Another one has taken its place, and it is about to go.
+    pub replaced: bool,
     /// Our side.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.

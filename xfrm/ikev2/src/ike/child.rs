@@ -14,7 +14,7 @@ use crate::state::Cx;
 use crate::task::Task;
 
 /// RFC 7296 §2.8: a responder to a rekey sends on the new SA when it knows that the initiator has it, or after so long.
-const OUTBOUND_AFTER: Duration = Duration::from_secs(5);
+pub(super) const OUTBOUND_AFTER: Duration = Duration::from_secs(5);
 
 /// A peer that comes in anew while it is up has the new one after so long at the latest.
 const CARRIED_FOR: Duration = Duration::from_secs(1);

@@ -1,17 +1,21 @@
 //! An IKE_SA that is up, handed to whoever goes on after this process, and taken up again.
 //!
-//! Only one that stands is handed on: its CHILD_SAs carry, nobody is getting another SA of it, and it is not being closed. What
-//! may be on its way is a request without consequences: it is sent again bit for bit, with the same Message ID, and whatever
-//! is answered proves that the peer lives. In any other moment there is no snapshot; such moments take a few round trips.
+//! Only one that stands is handed on: a CHILD_SA carries, it is not being closed, and nobody is getting another IKE_SA in its
+//! place. A request that is on its way is sent again bit for bit, with the same Message ID. Where it asks for a CHILD_SA in
+//! another's place, the key exchange is lost with this process: what the peer makes of it is deleted there, the old one goes on,
+//! and is rekeyed anew. What the peer has asked for and has no answer to, it asks again. In any other moment there is no
+//! snapshot; such moments take a few round trips.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use adit_core::Instant;
 use zeroize::Zeroizing;
 
+use super::child::{OUTBOUND_AFTER, Outbound};
 use super::sa::{Current, Waits};
 use super::{Child, Ike, Kernel, Resumption, Sa, others::Standing};
-use crate::api::{ChildMode, GoesOnBy, InitiatorConfig, Restored, RestoredChild};
+use crate::api::{ChildId, ChildMode, EspKeys, GoesOnBy, InitiatorConfig, Restored, RestoredChild};
 use crate::channel::Channel;
 use crate::fragments::Datagrams;
 use crate::linger::Answered;
@@ -19,14 +23,34 @@ use crate::policy::Policy;
 use crate::request::Request;
 use crate::snapshot::{MOST, Read, Reader, VERSION, Write, Writer};
 use crate::state::{Cx, Next};
+use crate::task::create::Leaves;
 use crate::task::mobike::Mobike;
-use crate::task::{Running, Task};
+use crate::task::{Job, Running, Task};
 use adit_isakmp::ExchangeType;
+
+/// What the request on its way is for, in a snapshot: a question without consequences; a CHILD_SA that goes; one that comes,
+/// whose keys are lost; the same, that goes again.
+const QUESTION: u8 = 0;
+const DELETES: u8 = 1;
+const MAKES: u8 = 2;
+const UNMAKES: u8 = 3;
 
 /// A connection as it was left.
 pub(crate) struct Left {
     ike: Box<Ike>,
-    request: Option<Datagrams>,
+    request: Option<(Running, ExchangeType, Datagrams)>,
+}
+
+/// What the request on its way is for, where the answer means something.
+enum About<'a> {
+    /// Whatever is answered, the peer lives.
+    Nothing,
+    /// A CHILD_SA of ours is to go.
+    Delete(&'a Child),
+    /// The peer makes a CHILD_SA, perhaps, that sends to this SPI of ours. It is to go again.
+    Made(u32),
+    /// It is to go.
+    Unmade(u32),
 }
 
 impl Ike {
@@ -35,6 +59,8 @@ impl Ike {
         if !self.can_be_left() {
             return None;
         }
+        let about = self.about()?;
+        let (kept, spis) = (self.kept(), self.spis_to_delete()?);
         let mut w = Writer::new(MOST);
         w.u8(VERSION);
         w.flag(self.dialled);
@@ -44,13 +70,32 @@ impl Ike {
         self.sa.channel.save(&mut w);
         w.bytes(self.sa.sk_d.expose());
         w.u32(self.sa.next_id);
-        w.u32(self.sa.expected);
+        // What has no answer yet is asked again.
+        w.u32(self.sa.answering.as_ref().map_or(self.sa.expected, |answering| answering.asked.message_id));
         w.option(self.sa.answered.as_ref(), |w, (answered, at)| {
             answered.save(w);
             w.instant(*at);
         });
-        w.option(self.sa.request_as_sent(), |w, sent| sent.save(w));
-        w.list(&self.children, |w, child| child.save(w));
+        w.list(&kept, |w, child| child.save(w, &kept));
+        w.list(&spis, |w, spi| w.u32(*spi));
+        w.option(self.sa.request_as_sent(), |w, sent| {
+            sent.save(w);
+            match about {
+                About::Nothing => w.u8(QUESTION),
+                About::Delete(child) => {
+                    w.u8(DELETES);
+                    w.u32(child.inbound_spi);
+                }
+                About::Made(spi) => {
+                    w.u8(MAKES);
+                    w.u32(spi);
+                }
+                About::Unmade(spi) => {
+                    w.u8(UNMAKES);
+                    w.u32(spi);
+                }
+            }
+        });
         w.lease(&self.lease);
         w.flag(self.without_pfs);
         [self.rekey_at, self.expires_at, self.reauthenticate_at].into_iter().for_each(|at| w.due(at));
@@ -67,35 +112,89 @@ impl Ike {
         w.finish()
     }
 
-    /// Whether somebody else could go on from here.
+    /// Whether somebody else could go on from here, as far as that is not [what is under way](Ike::about)'s.
     fn can_be_left(&self) -> bool {
         let idle = |task: &Task| {
             let again = matches!(task, Task::Liveness | Task::Ticket | Task::Rekey(_) | Task::RekeyIke);
-            again || matches!(task, Task::Announce | Task::Test(_))
+            again || matches!(task, Task::Announce | Task::Test(_) | Task::DeleteChild(_))
         };
-        let harmless = match self.sa.current.as_deref() {
-            None => true,
-            Some(Current { running, waits: Waits::Response(exchange, _) }) => {
-                *exchange == ExchangeType::INFORMATIONAL && running.is_harmless()
-            }
-            Some(Current { waits: Waits::Answer(..), .. }) => false,
-        };
-        let stands = |child: &Child| {
-            child.is_current() && child.kernel == Kernel::In && child.outbound.is_none() && !child.lost
+        let asked = |job: &Job| match job {
+            Job::Grant(grant) => grant.may_be_asked_again(),
+            Job::GrantIke(grant) => grant.may_be_asked_again(),
         };
         let gone = |standing: Standing| !matches!(standing, Standing::Candidate);
         // What the same peer had here before goes when this one carries: until then it is made.
         let stands_alone = !self.takes_over && !self.goes_on();
         stands_alone
-            && harmless
             && self.closing.is_none()
             && self.childless.is_none()
-            && !self.answers()
+            && !self.has_pending()
+            && self.jobs().all(asked)
             && self.postponed.is_empty()
             && self.queue.iter().all(idle)
             && self.others.iter().all(|other| gone(other.standing))
-            && !self.children.is_empty()
-            && self.children.iter().all(stands)
+            && self.kept().iter().any(|child| child.is_current())
+    }
+
+    /// What the request on its way is for. `None`: nobody else could go on from what is under way.
+    fn about(&self) -> Option<About<'_>> {
+        let Some(Current { running, waits }) = self.sa.current.as_deref() else {
+            return Some(About::Nothing);
+        };
+        let sent = matches!(waits, Waits::Response(..));
+        match running {
+            Running::Informational(Task::DeleteChild(id)) => {
+                let child = self.children.iter().find(|child| child.id == *id)?;
+                let unusable = child.kernel == Kernel::Out;
+                Some(if unusable { About::Unmade(child.inbound_spi) } else { About::Delete(child) })
+            }
+            Running::Left(id) => {
+                let child = self.children.iter().find(|child| child.id == *id)?;
+                Some(About::Made(child.inbound_spi))
+            }
+            Running::Create(create) => match create.leaves() {
+                Leaves::Spi(spi) if sent => Some(About::Made(spi)),
+                Leaves::Spi(_) | Leaves::Nothing => Some(About::Nothing),
+                Leaves::Nobody => None,
+            },
+            // Nothing has been said yet.
+            Running::Rekey(rekey) => (!sent && !rekey.was_sent()).then_some(About::Nothing),
+            running => (sent && running.is_harmless()).then_some(About::Nothing),
+        }
+    }
+
+    /// The CHILD_SAs that are in the kernel.
+    fn kept(&self) -> Vec<&Child> {
+        self.children.iter().filter(|child| child.kernel == Kernel::In).collect()
+    }
+
+    /// SPIs of ours to which the peer sends, or is to send, and nobody will listen. `None`: nobody else could go on.
+    fn spis_to_delete(&self) -> Option<Vec<u32>> {
+        let mut spis = Vec::new();
+        if let Some(Current { running: Running::Create(create), waits: Waits::Answer(..) }) =
+            self.sa.current.as_deref()
+            && let Leaves::Spi(spi) = create.leaves()
+        {
+            spis.push(spi);
+        }
+        for child in &self.children {
+            let granting = |job: &Job| matches!(job, Job::Grant(grant) if grant.child() == child.id);
+            match child.kernel {
+                // One that is being installed, for its peer or for us.
+                Kernel::In | Kernel::Asked if !child.lost => {}
+                Kernel::Out if !child.deleting && self.deletes(child.id) => spis.push(child.inbound_spi),
+                // The answer to a request that is on its way.
+                Kernel::Out => {}
+                _ => return None,
+            }
+            let made = spis.contains(&child.inbound_spi) || self.jobs().any(granting);
+            if child.kernel == Kernel::Asked && !made
+                || child.outbound.as_ref().is_some_and(|outbound| outbound.keys.is_none())
+            {
+                return None;
+            }
+        }
+        Some(spis)
     }
 
     /// One that was left, under the same rules as those that there are now for whoever began it.
@@ -117,8 +216,7 @@ impl Ike {
         let (next_id, expected) = (r.u32()?, r.u32()?);
         let answered = r.option(|r| Some((Answered::read(r)?, r.instant()?)))?;
         let sa = Sa { next_id, expected, answered, ..Sa::new(channel, suite, sk_d) };
-        let request = r.option(Datagrams::read)?;
-        let children = r.list(|r| Child::read(cx, r, &policy, config))?;
+        let UnderWay { children, queue, request } = UnderWay::read(cx, &mut r, &policy, config)?;
         let lease = r.lease()?;
         let without_pfs = r.flag()?;
         let [rekey_at, expires_at, reauthenticate_at] = [r.due()?, r.due()?, r.due()?];
@@ -126,7 +224,8 @@ impl Ike {
         let ask_at = cx.soon();
         let resumption = r.option(|r| Resumption::read(r, ask_at).map(Box::new))?;
         r.finish()?;
-        if children.is_empty() || sa.our_spi() == 0 || sa.channel.peer_spi() == 0 {
+        let stands = children.iter().any(Child::is_current) && Child::are_apart(&children);
+        if !stands || sa.our_spi() == 0 || sa.channel.peer_spi() == 0 {
             return None;
         }
         let pair = (!dialled).then(|| cx.shared.pair(&policy.local_id, &remote_id));
@@ -142,7 +241,7 @@ impl Ike {
             pair,
             lease,
             without_pfs,
-            queue: Default::default(),
+            queue,
             postponed: Vec::new(),
             rekey_at: rekey_at.or(rekeys.then_some(ask_at)),
             expires_at,
@@ -207,11 +306,9 @@ impl Left {
             cx.shared.peers.insert((pair, cx.sa), ike.sa.channel.path.remote.ip());
         }
         match request {
-            Some(datagrams) => {
+            Some((running, exchange, datagrams)) => {
                 let path = ike.sa.channel.path;
-                let request = Request::send(cx, path, datagrams, &timing);
-                let waits = Waits::Response(ExchangeType::INFORMATIONAL, request);
-                let running = Running::Informational(Task::Liveness);
+                let waits = Waits::Response(exchange, Request::send(cx, path, datagrams, &timing));
                 ike.sa.current = Some(Box::new(Current { running, waits }));
             }
             None if ike.dialled => ike.enqueue(Task::Liveness),
@@ -221,8 +318,71 @@ impl Left {
     }
 }
 
+/// The CHILD_SAs, and what is under way with them.
+struct UnderWay {
+    children: Vec<Child>,
+    queue: VecDeque<Task>,
+    request: Option<(Running, ExchangeType, Datagrams)>,
+}
+
+impl UnderWay {
+    fn read(
+        cx: &mut Cx<'_>,
+        r: &mut Reader<'_>,
+        policy: &Policy,
+        config: Option<&InitiatorConfig>,
+    ) -> Option<Self> {
+        let mut children = r.list(|r| Child::read(cx, r, policy, config))?;
+        Child::name_each_other(&mut children)?;
+        let spis = r.list(Reader::u32)?;
+        let mut queue = VecDeque::new();
+        for spi in spis {
+            let child = Child::to_delete(cx, spi)?;
+            queue.push_back(Task::DeleteChild(child.id));
+            children.push(child);
+        }
+        let request = r.option(|r| {
+            let datagrams = Datagrams::read(r)?;
+            let (running, exchange) = read_about(cx, r, &mut children)?;
+            Some((running, exchange, datagrams))
+        })?;
+        Some(Self { children, queue, request })
+    }
+}
+
+/// What the request on its way is for, and by which exchange.
+fn read_about(
+    cx: &mut Cx<'_>,
+    r: &mut Reader<'_>,
+    children: &mut Vec<Child>,
+) -> Option<(Running, ExchangeType)> {
+    let kind = r.u8()?;
+    if kind == QUESTION {
+        return Some((Running::Informational(Task::Liveness), ExchangeType::INFORMATIONAL));
+    }
+    let spi = r.u32()?;
+    let known = children.iter().find(|child| child.inbound_spi == spi);
+    match (kind, known.map(|child| (child.id, child.deleting))) {
+        (DELETES, Some((id, true))) => {
+            Some((Running::Informational(Task::DeleteChild(id)), ExchangeType::INFORMATIONAL))
+        }
+        (MAKES | UNMAKES, None) => {
+            let child = Child { deleting: kind == UNMAKES, ..Child::to_delete(cx, spi)? };
+            let id = child.id;
+            children.push(child);
+            Some(match kind {
+                MAKES => (Running::Left(id), ExchangeType::CREATE_CHILD_SA),
+                _ => (Running::Informational(Task::DeleteChild(id)), ExchangeType::INFORMATIONAL),
+            })
+        }
+        _ => None,
+    }
+}
+
 impl Child {
-    fn save(&self, w: &mut Writer) {
+    /// `all`: those that are saved with it, by whose inbound SPIs it names them.
+    fn save(&self, w: &mut Writer, all: &[&Self]) {
+        let spi_of = |id: ChildId| all.iter().find(|child| child.id == id).map(|child| child.inbound_spi);
         w.u32(self.inbound_spi);
         w.u32(self.outbound_spi);
         w.flag(self.mode == ChildMode::Transport);
@@ -232,8 +392,18 @@ impl Child {
         w.list(&self.remote_ts, Writer::selector);
         w.due(self.due);
         w.due(self.expires_at);
+        w.flag(self.deleting);
+        w.option(self.replaced_by.and_then(spi_of), Writer::u32);
+        let outbound = self.outbound.as_deref();
+        let waits = outbound.and_then(|outbound| Some((outbound.keys.as_ref()?, spi_of(outbound.old)?)));
+        w.option(waits, |w, (keys, old)| {
+            w.bytes(keys.encryption.expose());
+            w.bytes(keys.integrity.expose());
+            w.u32(old);
+        });
     }
 
+    /// Those that it names it has as SPIs, until they [name each other](Self::name_each_other).
     fn read(
         cx: &mut Cx<'_>,
         r: &mut Reader<'_>,
@@ -246,6 +416,13 @@ impl Child {
         let name = r.option(Reader::text)?;
         let (ours, theirs) = (r.list(Reader::selector)?, r.list(Reader::selector)?);
         let (due, expires_at) = (r.due()?, r.due()?);
+        let deleting = r.flag()?;
+        let replaced_by = r.option(Reader::u32)?.map(by_spi);
+        let outbound = r.option(|r| {
+            let keys = Some(EspKeys { encryption: r.secret()?, integrity: r.secret()? });
+            let old = by_spi(r.u32()?);
+            Some(Box::new(Outbound { keys, at: cx.now + OUTBOUND_AFTER, asked: None, old }))
+        })?;
         // RFC 4303 §2.1
         if spis.0 < 256 || spis.1 < 256 || ours.is_empty() || theirs.is_empty() {
             return None;
@@ -253,10 +430,42 @@ impl Child {
         let rules = config.map_or(&[][..], |config| &config.more_children);
         let rule = rules.iter().find(|rule| Some(&rule.name) == name.as_ref());
         let esp = rule.map_or_else(|| Arc::clone(&policy.esp), |rule| rule.esp.as_slice().into());
-        let soon = (!policy.timing.rekey_child.is_zero()).then(|| cx.soon());
+        // One that is replaced is deleted then.
+        let soon = (!policy.timing.rekey_child.is_zero() || replaced_by.is_some()).then(|| cx.soon());
         let child = Self::new(cx.fresh_child(), spis, mode, (&ours, &theirs));
         let name = name.map(String::into_boxed_str);
-        Some(Self { suite, name, esp, due: due.or(soon), expires_at, ..child })
+        let due = due.or(soon);
+        Some(Self { suite, name, esp, due, expires_at, deleting, replaced_by, outbound, ..child })
+    }
+
+    /// Each knows the others by their new names. `None`: one is not there.
+    fn name_each_other(children: &mut [Self]) -> Option<()> {
+        let names: Vec<_> = children.iter().map(|child| (by_spi(child.inbound_spi), child.id)).collect();
+        let name = |spi: ChildId| names.iter().find(|(by, _)| *by == spi).map(|(_, id)| *id);
+        for child in children {
+            if let Some(spi) = child.replaced_by {
+                child.replaced_by = Some(name(spi).filter(|id| *id != child.id)?);
+            }
+            if let Some(outbound) = child.outbound.as_deref_mut() {
+                outbound.old = name(outbound.old)?;
+            }
+        }
+        Some(())
+    }
+
+    /// One that the peer may have, and we have not.
+    fn to_delete(cx: &mut Cx<'_>, spi: u32) -> Option<Self> {
+        let child = Self::new(cx.fresh_child(), (spi, 0), ChildMode::Tunnel, (&[], &[]));
+        (spi >= 256).then_some(Self { kernel: Kernel::Out, ..child })
+    }
+
+    /// Whether no two have an SPI in common.
+    fn are_apart(children: &[Self]) -> bool {
+        let apart = |spis: Vec<u32>| {
+            let all = spis.len();
+            spis.into_iter().collect::<std::collections::BTreeSet<_>>().len() == all
+        };
+        apart(children.iter().map(|child| child.inbound_spi).collect())
     }
 
     fn restored(&self) -> Option<RestoredChild> {
@@ -264,13 +473,20 @@ impl Child {
             child: self.id,
             name: self.name.as_deref().map(str::to_owned),
             mode: self.mode,
-            suite: self.suite?,
+            suite: self.suite.filter(|_| self.kernel == Kernel::In)?,
             inbound_spi: self.inbound_spi,
             outbound_spi: self.outbound_spi,
+            sends: self.outbound.is_none(),
+            replaced: !self.is_current(),
             local_ts: self.local_ts.to_vec(),
             remote_ts: self.remote_ts.to_vec(),
         })
     }
+}
+
+/// A CHILD_SA, until it has a name.
+fn by_spi(spi: u32) -> ChildId {
+    ChildId(spi.into())
 }
 
 impl Sa {

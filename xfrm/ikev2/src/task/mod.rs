@@ -78,6 +78,8 @@ pub(crate) enum Running {
     Informational(Task),
     /// A CHILD_SA.
     Create(Box<Create>),
+    /// A CHILD_SA that a process before has asked for, in vain: what may come of it is known by this.
+    Left(ChildId),
     /// An IKE_SA.
     Rekey(Box<Rekey>),
     /// Addresses.
@@ -116,6 +118,10 @@ impl Running {
             Self::Informational(_) => Move::Done,
             Self::Mobike(exchange) => exchange.answered(ike, cx, response),
             Self::Create(create) => create.answered(ike, cx, response),
+            Self::Left(child) => {
+                create::left_answered(ike, cx, child, response);
+                Move::Done
+            }
             Self::Rekey(rekey) => rekey.answered(ike, cx, response),
         }
     }
@@ -125,7 +131,7 @@ impl Running {
         match self {
             Self::Create(create) => create.answer(ike, cx, id, answer),
             Self::Rekey(rekey) => rekey.answer(ike, cx, id, answer),
-            Self::Informational(_) | Self::Mobike(_) => Move::Done,
+            Self::Informational(_) | Self::Mobike(_) | Self::Left(_) => Move::Done,
         }
     }
 
@@ -134,7 +140,7 @@ impl Running {
         match self {
             Self::Create(create) => create.unanswered(ike, cx),
             Self::Rekey(rekey) => rekey.unanswered(ike, cx),
-            Self::Informational(_) | Self::Mobike(_) => Move::Done,
+            Self::Informational(_) | Self::Mobike(_) | Self::Left(_) => Move::Done,
         }
     }
 
@@ -143,7 +149,7 @@ impl Running {
         match self {
             Self::Informational(task) => matches!(task, Task::Liveness | Task::Ticket),
             Self::Mobike(exchange) => !exchange.updates(),
-            Self::Create(_) | Self::Rekey(_) => false,
+            Self::Create(_) | Self::Left(_) | Self::Rekey(_) => false,
         }
     }
 
@@ -158,7 +164,7 @@ impl Running {
     pub(crate) fn also_over(&self) -> Vec<Path> {
         match self {
             Self::Mobike(exchange) => exchange.over.clone(),
-            Self::Informational(_) | Self::Create(_) | Self::Rekey(_) => Vec::new(),
+            Self::Informational(_) | Self::Create(_) | Self::Left(_) | Self::Rekey(_) => Vec::new(),
         }
     }
 

@@ -92,18 +92,129 @@ fn no_iv_is_used_twice() {
 }
 
 #[test]
-fn nothing_is_handed_on_while_sas_are_made() {
+fn nothing_is_handed_on_while_an_ike_sa_is_made() {
     let (mut client, mut server, sa) = up();
-    client.rekey(Instant::ZERO);
-    assert!(client.endpoint.snapshot(sa).is_none());
-    carry(Instant::ZERO, &mut client, &mut server);
-    assert!(client.endpoint.snapshot(sa).is_some());
     client.rekey_ike(Instant::ZERO);
     assert!(client.endpoint.snapshot(sa).is_none());
     carry(Instant::ZERO, &mut client, &mut server);
     assert!(client.endpoint.snapshot(sa).is_some());
     client.give(Instant::ZERO, Input::Close { sa });
     assert!(client.endpoint.snapshot(sa).is_none());
+}
+
+/// The client's process is gone, another one goes on, and has SPIs of its own.
+fn again_apart(now: Instant, client: &Node, sa: SaId) -> (Node, Restored) {
+    let snapshot = client.endpoint.snapshot(sa).expect("somebody can go on");
+    let mut next = Node::new(CLIENT, 3, None);
+    next.spi = 0x00c0_0000;
+    let restored = next.endpoint.restore(now, &snapshot, GoesOnBy::Initiator(&config())).expect("it is good");
+    next.children = restored.children.iter().map(|child| of_restored(&restored, child)).collect();
+    next.drain(now);
+    (next, restored)
+}
+
+fn of_restored(of: &Restored, child: &RestoredChild) -> ChildSa {
+    let keys = || EspKeys { encryption: Secret::new(Vec::new()), integrity: Secret::new(Vec::new()) };
+    ChildSa {
+        child: child.child,
+        replaces: None,
+        mode: child.mode,
+        path: of.path,
+        encapsulated: of.encapsulated,
+        suite: child.suite,
+        inbound_spi: child.inbound_spi,
+        inbound: keys(),
+        outbound_spi: child.outbound_spi,
+        outbound: child.sends.then(keys),
+        local_ts: child.local_ts.clone(),
+        remote_ts: child.remote_ts.clone(),
+        lease: of.lease.clone(),
+        remote_id: of.remote_id.clone(),
+        connection: None,
+    }
+}
+
+/// Each has one CHILD_SA, which is the other's.
+fn are_at_one(client: &Node, server: &Node) -> (u32, u32) {
+    let (ours, theirs) = (client.up(), server.up());
+    assert_eq!((ours.len(), theirs.len()), (1, 1), "{ours:?} {theirs:?}");
+    assert_eq!(ours[0], (theirs[0].1, theirs[0].0));
+    assert_eq!((client.endpoint.counters().forged, server.endpoint.counters().forged), (0, 0));
+    ours[0]
+}
+
+#[test]
+fn a_rekey_that_was_asked_for_is_taken_back_and_made_anew() {
+    // Whether the peer has had the request, or has answered it already.
+    for arrived in [false, true] {
+        let (mut client, mut server, sa) = up();
+        let first = client.up();
+        client.rekey(Instant::ZERO);
+        let asked = client.one();
+        if arrived {
+            server.give(Instant::ZERO, arrives(&asked));
+            assert_eq!(server.sent().len(), 1, "nobody hears it");
+        }
+        let now = Instant::ZERO + seconds(3);
+        let (mut next, restored) = again_apart(now, &client, sa);
+        assert_eq!(
+            restored.children.iter().map(|c| (c.inbound_spi, c.outbound_spi)).collect::<Vec<_>>(),
+            first
+        );
+        let resent = next.sent();
+        assert_eq!(resent.iter().map(|t| &t.payload).collect::<Vec<_>>(), [&asked.payload]);
+        resent.iter().for_each(|t| server.give(now, arrives(t)));
+        carry(now, &mut next, &mut server);
+        live(&mut next, &mut server, now + seconds(20));
+        // It was due, and is so again.
+        assert_ne!(are_at_one(&next, &server), first[0]);
+    }
+}
+
+#[test]
+fn the_old_one_is_deleted_by_whoever_goes_on() {
+    for arrived in [false, true] {
+        let (mut client, mut server, sa) = up();
+        client.rekey(Instant::ZERO);
+        let asked = client.one();
+        server.give(Instant::ZERO, arrives(&asked));
+        let answer = server.one();
+        client.give(Instant::ZERO, arrives(&answer));
+        let deletes = client.one();
+        if arrived {
+            server.give(Instant::ZERO, arrives(&deletes));
+            server.sent();
+        }
+        let now = Instant::ZERO + seconds(3);
+        let (mut next, restored) = again_apart(now, &client, sa);
+        let replaced: Vec<bool> = restored.children.iter().map(|child| child.replaced).collect();
+        assert_eq!(replaced, [true, false]);
+        let resent = next.sent();
+        assert_eq!(resent.iter().map(|t| &t.payload).collect::<Vec<_>>(), [&deletes.payload]);
+        resent.iter().for_each(|t| server.give(now, arrives(t)));
+        carry(now, &mut next, &mut server);
+        are_at_one(&next, &server);
+    }
+}
+
+#[test]
+fn what_the_peer_gets_is_sent_on_when_it_has_it() {
+    let (mut client, mut server, sa) = up();
+    let now = Instant::ZERO + seconds(3);
+    server.rekey(Instant::ZERO);
+    let asked = server.one();
+    client.give(Instant::ZERO, arrives(&asked));
+    client.sent();
+    // The answer is lost with the process.
+    let (mut next, restored) = again_apart(now, &client, sa);
+    let sends: Vec<(bool, bool)> = restored.children.iter().map(|c| (c.replaced, c.sends)).collect();
+    assert_eq!(sends, [(true, true), (false, false)]);
+    next.sent();
+    server.give(now, arrives(&asked));
+    next.give(now, arrives(&asked));
+    carry(now, &mut next, &mut server);
+    live(&mut next, &mut server, now + seconds(10));
+    are_at_one(&next, &server);
 }
 
 #[test]
@@ -130,7 +241,7 @@ fn what_is_damaged_is_refused_or_means_something() {
         }
     }
     let mut other = snapshot.to_vec();
-    other[0] = 1;
+    other[0] = 2;
     assert!(!restore(&other), "another version");
 }
 

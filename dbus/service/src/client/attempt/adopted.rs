@@ -40,7 +40,7 @@ impl Attempt {
                 Ok(())
             }
             Err(failure) => {
-                installation.hand_on_no_more();
+                installation.only_told_of();
                 installation.clear_away(&mut slot).await;
                 self.daemon.uplinks().unless_followed(|| self.daemon.changes(UPLINKS)).await;
                 self.live = None;

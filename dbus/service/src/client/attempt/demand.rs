@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::super::life::{PAUSES, down, no_route, not_armed, unless};
 use super::super::roaming::Over;
 use super::{Attempt, Ended, internal};
+use crate::handover::{Found, Waits};
 use crate::ike::Ports;
 use crate::registry::State;
 
@@ -22,8 +23,14 @@ impl Attempt {
     /// Returns when the connection is to go away for good: only `down` ends it, once it waits.
     pub(super) async fn wait_and_hold(&mut self) -> Ended {
         // Whoever raises it by name does not wait for a packet first, and is told what stands in the way.
-        let mut by_name = !self.persistent;
+        let mut by_name = !self.persistent && self.left.is_none();
         let mut at_once = by_name;
+        if let Some(found) = self.left.take() {
+            match self.go_on_and_hold(found).await {
+                None => return Ended::Stopped,
+                Some(again) => at_once = again,
+            }
+        }
         loop {
             let wake = match unless(self.stopped.clone(), self.armed(std::mem::take(&mut by_name))).await {
                 None => return Ended::Stopped,
@@ -53,11 +60,43 @@ impl Attempt {
         }
     }
 
+    /// One that a process before had raised: returns when it is down, and whether it is to be dialled anew at once. `None`:
+    /// somebody takes it down.
+    async fn go_on_and_hold(&mut self, found: Found) -> Option<bool> {
+        // What stands is known before anybody can want it gone.
+        if let Some(waits) = found.told.waits.clone() {
+            self.wait_again(found, waits).await;
+            return Some(false);
+        }
+        let (failure, at_once) = match self.go_on(found).await {
+            Ok(()) => self.hold_raised().await?,
+            // It was wanted.
+            Err(failure) => (failure, true),
+        };
+        self.lower_and_wait(failure, at_once).await;
+        Some(at_once)
+    }
+
+    /// One that waited, or was dialled for what had come: what wants it is held back still.
+    async fn wait_again(&mut self, found: Found, waits: Waits) {
+        let Found { told, keeper, .. } = found;
+        self.installation.handing.begin(told.print, told.gateway, Some(keeper));
+        self.installation.hand_on_waiting(Some(waits.clone()));
+        if let Err(failure) = self.installation.trap_again(waits).await {
+            self.installation.hand_on_waiting(None);
+            self.progress(Step::Network, &format!("not waited for where it was: {failure}"));
+        }
+    }
+
     /// Returns when it is down, and why; and whether it is to be dialled anew at once, over another link. `None`: somebody
     /// takes it down.
     async fn hold_wanted(&mut self, wake: &Notify) -> Option<(Failure, bool)> {
         // Packets on the way up may have asked twice.
         let _ = wake.notified().now_or_never();
+        self.hold_raised().await
+    }
+
+    async fn hold_raised(&mut self) -> Option<(Failure, bool)> {
         self.installation.trap_answered().await;
         match unless(self.stopped.clone(), self.hold()).await? {
             Over::Redial(failure, path) => {
@@ -103,8 +142,9 @@ impl Attempt {
             self.daemon.ike(Ports::default(), false).await?;
             self.look_up().await?;
         }
-        let first = self.known.iter().flat_map(|(_, addresses)| addresses).next().copied();
-        let remote = first.ok_or_else(|| internal("the server has no address"))?;
+        let first = self.known.iter().find_map(|(gateway, all)| Some((gateway.clone(), *all.first()?)));
+        let (gateway, remote) = first.ok_or_else(|| internal("the server has no address"))?;
+        self.may_hand_on(&gateway);
         let uplink = self.daemon.host().path_to(remote.ip()).await.map_err(|e| no_route(remote.ip(), &e))?;
         let local = SocketAddr::new(self.profile.local_address.unwrap_or(uplink.source), 0);
         self.installation.trap(&uplink, Path { local, remote }).await

@@ -16,6 +16,8 @@ impl Attempt {
     /// Tells the peer, then undoes everything on this host. The block goes last.
     pub(crate) async fn take_down(&mut self) -> Result<(), Failure> {
         self.roaming = None;
+        // Nobody dials it anew.
+        self.installation.hand_on_no_more();
         // No installation may begin any more; one that has begun is waited for.
         self.installation.close().await;
         self.ask_no_more();

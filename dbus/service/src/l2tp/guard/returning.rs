@@ -25,6 +25,8 @@ pub(in crate::l2tp) struct Snapshot(Zeroizing<Vec<u8>>);
 
 const V1: u8 = 1;
 const V2: u8 = 2;
+/// IKEv1's, where certificates have proven both ends.
+const V1_BY_CERTIFICATES: u8 = 3;
 
 impl Snapshot {
     pub(in crate::l2tp) fn of_v1(octets: &[u8]) -> Self {
@@ -33,6 +35,13 @@ impl Snapshot {
 
     pub(in crate::l2tp) fn of_v2(octets: &[u8]) -> Self {
         Self::of(V2, octets)
+    }
+
+    fn proven_by(mut self, auth: AuthMethod) -> Self {
+        if let (Some(version @ &mut V1), AuthMethod::RsaSignatures) = (self.0.first_mut(), auth) {
+            *version = V1_BY_CERTIFICATES;
+        }
+        self
     }
 
     fn of(version: u8, octets: &[u8]) -> Self {
@@ -87,9 +96,8 @@ impl Keeper {
         let mark = {
             let mut guests = self.guests();
             let Some(known) = guests.get_mut(&sa) else { return };
-            // With a certificate it would have to be proven again who we are.
-            let by_key = known.up.as_ref().is_some_and(|up| up.auth == AuthMethod::Psk);
-            known.snapshot = snapshot.filter(|_| by_key);
+            let auth = known.up.as_ref().map(|up| up.auth);
+            known.snapshot = snapshot.zip(auth).map(|(snapshot, auth)| snapshot.proven_by(auth));
             self.mark(sa, known)
         };
         self.hand_on_by(mark);
@@ -162,13 +170,18 @@ impl Guard {
 
     async fn restored(&self, path: Path, numbers: Numbers, left: &[u8]) -> Result<(Outside, u16), Failure> {
         let (version, octets) = left.split_first().ok_or_else(|| lost("its IKE was not handed over"))?;
+        if *version == V1_BY_CERTIFICATES && self.keeper.certificates().is_none() {
+            return Err(lost("its server lets nobody in by certificates any more"));
+        }
         let snapshot = Some(Snapshot::of(*version, octets));
         *self.keeper.returning() = Some(Returning { numbers, snapshot, refused: None });
         let (octets, keeper) = (Zeroizing::new(octets.to_vec()), self.keeper());
         let (ike, local) = (&self.ike, path.local.ip());
         let restored = match *version {
-            V1 => {
-                let config = keeper.config(local, AuthMethod::Psk);
+            V1 | V1_BY_CERTIFICATES => {
+                let by_key = *version == V1;
+                let auth = if by_key { AuthMethod::Psk } else { AuthMethod::RsaSignatures };
+                let config = keeper.config(local, auth);
                 ike.restore_v1_peer(octets, config, keeper).await.map(|up| (up.sa, up.path))
             }
             V2 => {

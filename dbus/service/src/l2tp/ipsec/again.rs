@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{Context, News, Protection, config, gone, guard};
+use super::{Certificates, Context, News, Protection, config, gone, guard};
 use crate::blocking::blocking;
 use crate::daemon::Daemon;
 use crate::esp::Numbers;
@@ -17,13 +17,14 @@ use crate::l2tp::agreed::Agreed;
 use crate::l2tp::{Leaves, Reqids, by_ikev2};
 use crate::registry::ConnectionId;
 
-/// Goes on with what a process before has put around the tunnel between these ends, with a pre-shared key.
+/// Goes on with what a process before has put around the tunnel between these ends, with a pre-shared key, or by certificates.
 ///
 /// # Errors
 /// Nobody can. Nothing of it is left then: neither SAs nor policies.
 pub(crate) async fn protect_again(
     (daemon, id): (&Arc<Daemon>, ConnectionId),
     (profile, gateway): (&Arc<Profile>, &ServerName),
+    certificates: Option<Certificates>,
     path: Path,
     (reqids, snapshot): (Reqids, &[u8]),
 ) -> Result<(Protection, Agreed), Failure> {
@@ -42,7 +43,7 @@ pub(crate) async fn protect_again(
         sad: sad.clone(),
         numbers: of_sas,
         trap: reqids.trap,
-        certificates: None,
+        certificates,
         told,
         leaves: Arc::clone(&leaves),
     });
@@ -54,7 +55,7 @@ pub(crate) async fn protect_again(
             ("IKEv2", ike.restore(snapshot, config, context).await.and_then(|up| Agreed::again_v2(&up)))
         }
         _ => {
-            let config = config(profile, (None, gateway), path, ports);
+            let config = config(profile, (context.certificates.as_ref(), gateway), path, ports);
             ("IKEv1", ike.restore_v1(snapshot, config, context).await.and_then(|up| Agreed::again_v1(&up)))
         }
     };

@@ -13,7 +13,7 @@ use adit_xfrm_kernel::ike_socket::IkeSocket;
 use tokio::time::Instant;
 
 use super::Attempt;
-use super::proof::Proof;
+use super::proof::{self, Proof};
 use crate::client::{LogIn, hint_at_legacy};
 use crate::handover::{FoundLink, LinkTold, unit_part};
 use crate::l2tp::{self, Making, Parts, Protection};
@@ -107,7 +107,15 @@ impl Attempt {
         let gateway: ServerName = told.gateway.parse().map_err(|_| refused())?;
         let path = Path { local: told.local, remote: told.remote };
         let named = (&self.profile, &gateway);
-        let (protection, up) = l2tp::protect_again((&self.daemon, self.id), named, path, around).await?;
+        let certificates = match proof::of_ipsec_again(self.daemon.files(), &self.profile).await {
+            Ok(certificates) => certificates,
+            Err(failure) => {
+                l2tp::forget(&self.daemon, path, around.0).await;
+                return Err(failure);
+            }
+        };
+        let by = (&self.daemon, self.id);
+        let (protection, up) = l2tp::protect_again(by, named, certificates, path, around).await?;
         // Whoever stops it here ends it too.
         self.protection = Some(protection);
         self.daemon.registry().update(self.id, |f| f.encapsulated = up.encapsulated);

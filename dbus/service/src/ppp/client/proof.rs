@@ -69,6 +69,24 @@ impl Proof {
     }
 }
 
+/// What proves both ends of the IPsec around L2TP once more, in the next process. Nobody is asked for anything.
+///
+/// # Errors
+/// It can't be read.
+pub(super) async fn of_ipsec_again(
+    files: &Files,
+    profile: &Profile,
+) -> Result<Option<Certificates>, Failure> {
+    if !of_ipsec(profile) {
+        return Ok(None);
+    }
+    let anchors = Arc::new(anchors(files, &profile.ca)?);
+    let password = profile.key_password.as_ref();
+    let own = OwnCertificate::load(files, &profile.certificate, &profile.keys, password, None).await?;
+    let own = own.sorted(profile.local_id.as_ref(), PeerIs::Server, std::iter::once(&*anchors));
+    Certificates::new(&own, (Arc::clone(&anchors), profile.revocation), PeerIs::Server).map(Some)
+}
+
 /// Whether certificates prove both ends of the IPsec around L2TP.
 fn of_ipsec(profile: &Profile) -> bool {
     profile.ppp.as_ref().and_then(|ppp| ppp.l2tp.as_ref()).is_some_and(|rule| rule.certificate)

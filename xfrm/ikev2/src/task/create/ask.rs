@@ -11,7 +11,7 @@ use adit_isakmp::{EspSuite, ExchangeType, KeMethod, Message, Payload};
 
 mod follow;
 
-use super::{Directions, Made, REFUSED_FOR, lower};
+use super::{Directions, Leaves, Made, REFUSED_FOR, lower};
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, ChildMode, ChildUp, Event};
 use crate::channel::Channel;
 use crate::explain;
@@ -155,6 +155,19 @@ impl Create {
     /// Whether the peer may have seen the request.
     pub(crate) const fn was_sent(&self) -> bool {
         !matches!(self.phase, Phase::Allocating | Phase::Generating)
+    }
+
+    /// What the peer may have of a rekey, where another process could go on without it. Whose key exchanges are several is made
+    /// by several messages.
+    pub(crate) fn leaves(&self) -> Leaves {
+        match (&self.purpose, &self.phase) {
+            (Purpose::New(_), _) => Leaves::Nobody,
+            (_, Phase::Allocating | Phase::Generating) => Leaves::Nothing,
+            (_, Phase::Sent(_)) => Leaves::Spi(self.inbound_spi),
+            (_, Phase::Agreeing(granted)) if !granted.exchanges.several() => Leaves::Spi(self.inbound_spi),
+            (_, Phase::Installing(..)) => Leaves::Spi(self.inbound_spi),
+            (_, Phase::Agreeing(_) | Phase::Following(_) | Phase::Followed(..)) => Leaves::Nobody,
+        }
     }
 
     /// The peer has made a CHILD_SA in place of the same one (RFC 7296 §2.8.1).

@@ -228,6 +228,17 @@ impl Grant {
         Turn::Wait(Job::Grant(grant), ask)
     }
 
+    /// Whether the peer, which has no answer yet, may ask the same of whoever goes on: there was none before, to a key exchange
+    /// ahead of others.
+    pub(crate) fn may_be_asked_again(&self) -> bool {
+        !self.exchanges.several()
+    }
+
+    /// It.
+    pub(crate) const fn child(&self) -> ChildId {
+        self.made.child
+    }
+
     /// The CHILD_SA in whose place it is.
     pub(crate) const fn old(&self) -> Option<ChildId> {
         self.made.replaces

@@ -31,6 +31,13 @@ pub(crate) struct GrantIke {
     ticket: bool,
 }
 
+impl GrantIke {
+    /// Whether the peer, which has no answer yet, may ask the same of whoever goes on.
+    pub(crate) fn may_be_asked_again(&self) -> bool {
+        !self.exchanges.several()
+    }
+}
+
 /// A request to rekey the IKE_SA in use.
 pub(crate) fn begin(ike: &mut Ike, cx: &mut Cx<'_>, message: &Message) -> Turn {
     // RFC 7296 §2.25.2, and §2.25.1: what makes or deletes CHILD_SAs has to be over.
