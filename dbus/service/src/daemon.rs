@@ -44,7 +44,7 @@ use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::{LeftClients, Server};
 use crate::uplinks::Uplinks;
 use always::Follow;
-use boot::{Trust, boot_names};
+use boot::Trust;
 pub(crate) use gateways::Known;
 use home::Home;
 
@@ -404,10 +404,8 @@ impl Daemon {
     /// `server.toml` has mistakes or cannot be carried out; the server that ran goes on.
     pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
         let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
-        let boot = boot_names(&profiles);
         let blocked = self.block_always(&profiles, Follow::Local).await;
-        let before = boot_names(&std::mem::replace(&mut *lock(&self.profiles), profiles));
-        self.registry.profiles_changed();
+        self.know(profiles);
         if self.settings.foreground {
             return blocked;
         }
@@ -415,8 +413,18 @@ impl Daemon {
         lock(&self.server_facts).problem = result.as_ref().err().cloned();
         let result = blocked.and(result);
         // The server has its ports first: a client takes others where it must.
-        self.dial_at_boot(boot.difference(&before)).await;
+        self.dial_at_boot().await;
         result
+    }
+
+    /// Reads the profiles, for those who ask which there are.
+    pub fn read_profiles(&self) {
+        self.know(self.files.profiles().into_iter().map(Arc::new).collect());
+    }
+
+    fn know(&self, profiles: Vec<Arc<ProfileFile>>) {
+        *lock(&self.profiles) = profiles;
+        self.registry.profiles_changed();
     }
 
     /// A server whose configuration is the same goes on undisturbed.

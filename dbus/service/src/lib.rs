@@ -91,8 +91,11 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
     // Before anything is undone, which another daemon may have done and still need.
     let socket = bus::socket(&daemon).context("offering org.adit1")?;
     daemon.reconcile().await;
-    let buses = bus::serve(&daemon, socket).await.context("offering org.adit1")?;
+    daemon.read_profiles();
+    // Names are told to others on the bus as soon as something goes on; who asks for it finds all that goes on.
+    let mut buses = bus::join(&daemon, socket).await.context("offering org.adit1")?;
     daemon.go_on();
+    buses.offer(&daemon).await.context("offering org.adit1")?;
     if let Err(failure) = daemon.reload().await {
         // A server that cannot start must not keep this host's own connections from working.
         error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");

@@ -142,6 +142,44 @@ fn a_kernel_without_esp_ends_it_before_the_first_packet() {
 }
 
 #[test]
+fn who_comes_in_first_finds_every_profile() {
+    in_namespace("who_comes_in_first_finds_every_profile", async {
+        let profile = "server = \"127.0.0.1\"\nauth = \"psk\"\nlocal-id = \"client@example.com\"\npsk-file = \"a.psk\"\n";
+        // As many as take longer to read than somebody takes to ask.
+        let names: Vec<String> = (0..1000).map(|n| format!("profiles/corp{n}.toml")).collect();
+        let files: Vec<_> = names.iter().map(|name| (name.as_str(), profile.to_owned())).collect();
+        let node = Node::new("started", &files);
+        let socket = node.folder.join("sock");
+        let (says, told) = tokio::sync::oneshot::channel();
+        // Of another thread, as whoever asks is of another process.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = says.send(runtime.block_on(profiles_at(&socket)));
+        });
+        let found = tokio::select! {
+            ended = adit_service::run(Arc::clone(&node.daemon), None) => panic!("it has ended: {ended:?}"),
+            found = tokio::time::timeout(PATIENCE, told) => found.expect("somebody is let in").unwrap(),
+        };
+        assert_eq!(found, 1000);
+    });
+}
+
+/// How many profiles there are for whoever comes in by that socket as soon as it is there.
+async fn profiles_at(socket: &Path) -> usize {
+    let stream = loop {
+        match tokio::net::UnixStream::connect(socket).await {
+            Ok(stream) => break stream.into_std().unwrap(),
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    let bus = zbus::connection::Builder::unix_stream(stream).p2p().build().await.unwrap();
+    let objects = adit_dbus_api::ObjectManagerProxy::new(&bus).await.unwrap();
+    let objects = objects.get_managed_objects().await.unwrap();
+    let below = format!("{}/", adit_dbus_api::names::PROFILES);
+    objects.keys().filter(|path| path.starts_with(&below)).count()
+}
+
+#[test]
 fn no_secret_reaches_the_log() {
     in_namespace("no_secret_reaches_the_log", async {
         let log = Log::default();
@@ -367,6 +405,12 @@ impl Pair {
 
 impl Node {
     async fn start(name: &str, files: &[(&str, String)]) -> Self {
+        let node = Self::new(name, files);
+        node.daemon.reload().await.unwrap();
+        node
+    }
+
+    fn new(name: &str, files: &[(&str, String)]) -> Self {
         let folder = std::env::temp_dir().join(format!("adit-{}-{name}", std::process::id()));
         files.iter().for_each(|(file, content)| write(&folder, file, content));
         let (xfrm, host) = (Arc::new(RecordingXfrm::default()), Arc::new(RecordingHost::default()));
@@ -384,7 +428,6 @@ impl Node {
             ..Settings::default()
         };
         let daemon = Arc::new(Daemon::new(settings, doors));
-        daemon.reload().await.unwrap();
         Self { daemon, xfrm, host, crypto, folder }
     }
 

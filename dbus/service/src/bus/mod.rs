@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::BusChoice;
 use crate::daemon::Daemon;
 use gate::Callers;
+use objects::Objects;
 use places::Places;
 pub use private::Socket;
 use thread::Thread;
@@ -36,7 +37,9 @@ const MOST_QUEUED: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 /// What keeps `org.adit1` offered; dropping it ends that.
 pub struct Buses {
     thread: Thread,
-    _socket: Socket,
+    socket: Socket,
+    /// On the system bus, without the name yet.
+    joined: Option<Objects>,
 }
 
 impl Buses {
@@ -67,45 +70,69 @@ pub fn socket(daemon: &Daemon) -> std::io::Result<Socket> {
     Socket::bind(&daemon.settings().socket)
 }
 
-/// Offers `org.adit1` on the private socket and, as the settings say, on the system bus.
+/// Joins the system bus, as the settings say, so that the daemon can call others there. Nobody finds it yet.
 ///
 /// # Errors
-/// The system bus was demanded and is not there or refuses the name.
-pub async fn serve(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses> {
+/// The system bus was demanded and is not there.
+pub async fn join(daemon: &Arc<Daemon>, socket: Socket) -> anyhow::Result<Buses> {
     let thread = Thread::start()?;
-    let listener = socket.listener()?;
-    let (accepted_by, places) = (Arc::clone(daemon), Places::of_users());
-    thread.handle().spawn(async move {
-        // Of this thread's own, so that nobody else is woken.
-        match UnixListener::from_std(listener) {
-            Ok(listener) => private::accept(listener, accepted_by, places).await,
-            Err(error) => warn!(%error, "nobody is let in by the private socket"),
-        }
-    });
-    match daemon.settings().bus {
-        BusChoice::None => {}
-        choice => match thread.handle().spawn(system_bus(Arc::clone(daemon))).await? {
-            Ok(()) => {}
-            // Whoever has started it by hand for one connection has not asked for a bus.
-            Err(_) if choice == BusChoice::Auto && daemon.settings().foreground => {}
-            Err(e) if choice == BusChoice::Auto => {
-                warn!(error = %e, "no system bus: ctl reaches the daemon by the private socket only");
-            }
-            Err(e) => return Err(e.into()),
-        },
-    }
-    Ok(Buses { thread, _socket: socket })
+    let joined = match daemon.settings().bus {
+        BusChoice::None => None,
+        _ => without_bus(daemon, thread.handle().spawn(system_bus(Arc::clone(daemon))).await?)?,
+    };
+    Ok(Buses { thread, socket, joined })
 }
 
-async fn system_bus(daemon: Arc<Daemon>) -> zbus::Result<()> {
+impl Buses {
+    /// Offers `org.adit1`, with all that the daemon knows by now, on the private socket and on the bus that was joined.
+    ///
+    /// # Errors
+    /// The system bus was demanded and refuses the name.
+    pub async fn offer(&mut self, daemon: &Arc<Daemon>) -> anyhow::Result<()> {
+        let listener = self.socket.listener()?;
+        let (accepted_by, places) = (Arc::clone(daemon), Places::of_users());
+        self.thread.handle().spawn(async move {
+            // Of this thread's own, so that nobody else is woken.
+            match UnixListener::from_std(listener) {
+                Ok(listener) => private::accept(listener, accepted_by, places).await,
+                Err(error) => warn!(%error, "nobody is let in by the private socket"),
+            }
+        });
+        let Some(objects) = self.joined.take() else { return Ok(()) };
+        without_bus(daemon, self.thread.handle().spawn(named(objects)).await?)?;
+        Ok(())
+    }
+}
+
+/// What came of the bus; nothing, where it may be missing.
+fn without_bus<T>(daemon: &Daemon, result: zbus::Result<T>) -> anyhow::Result<Option<T>> {
+    let choice = daemon.settings().bus;
+    match result {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if choice == BusChoice::System => Err(error.into()),
+        // Whoever has started it by hand for one connection has not asked for a bus.
+        Err(_) if daemon.settings().foreground => Ok(None),
+        Err(error) => {
+            warn!(%error, "no system bus: ctl reaches the daemon by the private socket only");
+            Ok(None)
+        }
+    }
+}
+
+async fn system_bus(daemon: Arc<Daemon>) -> zbus::Result<Objects> {
     let builder = zbus::connection::Builder::system().max_queued(MOST_QUEUED);
-    let objects = objects::Objects::serve(builder, Arc::clone(&daemon), Callers::Bus.into()).await?;
-    // The name comes last: whoever sees it finds every object there.
-    objects.connection().request_name(names::BUS).await?;
-    info!(name = names::BUS, "on the system bus");
+    let objects = Objects::serve(builder, Arc::clone(&daemon), Callers::Bus.into()).await?;
     daemon.names().on(objects.connection());
     tokio::spawn(sleep::follow(objects.connection().clone()));
     tokio::spawn(networks::follow(objects.connection().clone(), daemon.uplinks().clone()));
+    Ok(objects)
+}
+
+/// The name comes last: whoever sees it finds every object there.
+async fn named(mut objects: Objects) -> zbus::Result<()> {
+    objects.catch_up().await?;
+    objects.connection().request_name(names::BUS).await?;
+    info!(name = names::BUS, "on the system bus");
     tokio::spawn(objects.follow());
     Ok(())
 }

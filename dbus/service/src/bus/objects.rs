@@ -1,11 +1,11 @@
 //! The objects on one D-Bus connection, kept in step with the registry.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use adit_core::Failure;
 use adit_dbus_api::{failure_to_parts, names};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::watch;
 use zbus::connection::Builder;
 use zbus::fdo::{ObjectManager, Properties};
@@ -18,8 +18,9 @@ use super::gate::Gate;
 use super::gather::gather;
 use super::manager::ManagerObject;
 use super::places::Places;
-use super::profile::ProfileObject;
+use super::profile::{self, ProfileObject};
 use crate::daemon::Daemon;
+use crate::files::ProfileFile;
 use crate::registry::{ConnectionId, Facts, Notice, Role, State};
 
 /// A connection's object path.
@@ -49,7 +50,8 @@ pub(crate) struct Objects {
     urgent: watch::Receiver<()>,
     /// Of whom it has been told on this D-Bus connection.
     told: BTreeSet<ConnectionId>,
-    profiles: Vec<OwnedObjectPath>,
+    /// By their names, each with the number in its path, which it keeps.
+    profiles: BTreeMap<String, (usize, Arc<ProfileFile>)>,
 }
 
 impl Objects {
@@ -64,7 +66,7 @@ impl Objects {
         let manager =
             ManagerObject { daemon: Arc::clone(&daemon), gate: gate.clone(), places: Places::of_users() };
         let mut builder = builder.serve_at(names::ROOT, ObjectManager).serve_at(names::MANAGER_PATH, manager);
-        let (mut told, mut profiles) = (BTreeSet::new(), Vec::new());
+        let (mut told, mut profiles) = (BTreeSet::new(), BTreeMap::new());
         let shown = |id, facts: &Facts| gate.shows(facts).then_some((id, facts.role));
         for (id, role) in daemon.registry().read(shown) {
             told.insert(id);
@@ -75,9 +77,8 @@ impl Objects {
             }
         }
         for (n, file) in daemon.profiles().into_iter().enumerate() {
-            let object = ProfileObject { daemon: Arc::clone(&daemon), file };
-            builder = builder.serve_at(profile_path(n), object);
-            profiles.push(profile_path(n));
+            profiles.insert(file.name.clone(), (n, Arc::clone(&file)));
+            builder = builder.serve_at(profile_path(n), ProfileObject { daemon: Arc::clone(&daemon), file });
         }
         let connection = builder.build().await?;
         Ok(Self { connection, daemon, gate, notices, urgent, told, profiles })
@@ -86,6 +87,20 @@ impl Objects {
     /// The connection that they are on.
     pub(crate) const fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// With all that has happened since they were made.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(crate) async fn catch_up(&mut self) -> zbus::Result<()> {
+        loop {
+            match self.notices.try_recv() {
+                Ok(notice) => self.apply(notice).await?,
+                Err(TryRecvError::Lagged(_)) => self.show_everything().await?,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+            }
+        }
     }
 
     /// Keeps in step until the connection ends.
@@ -222,15 +237,33 @@ impl Objects {
         Properties::properties_changed(&self.emitter(id)?, interface, changes, (&[][..]).into()).await
     }
 
+    /// What is there before and after never goes meanwhile: somebody may be asking which there are.
     async fn show_profiles(&mut self) -> zbus::Result<()> {
+        let files: BTreeMap<String, Arc<ProfileFile>> =
+            self.daemon.profiles().into_iter().map(|file| (file.name.clone(), file)).collect();
         let server = self.connection.object_server();
-        for path in std::mem::take(&mut self.profiles) {
-            server.remove::<ProfileObject, _>(path).await?;
+        for (_, (n, _)) in self.profiles.extract_if(.., |name, _| !files.contains_key(name)) {
+            server.remove::<ProfileObject, _>(profile_path(n)).await?;
         }
-        for (n, file) in self.daemon.profiles().into_iter().enumerate() {
-            let path = profile_path(n);
-            server.at(path.clone(), ProfileObject { daemon: Arc::clone(&self.daemon), file }).await?;
-            self.profiles.push(path);
+        let taken: BTreeSet<usize> = self.profiles.values().map(|(n, _)| *n).collect();
+        let mut free = (0..).filter(|n| !taken.contains(n));
+        for (name, file) in files {
+            if let Some((n, old)) = self.profiles.get_mut(&name) {
+                let path = profile_path(*n);
+                let object = server.interface::<_, ProfileObject>(path).await?;
+                object.get_mut().await.file = Arc::clone(&file);
+                let changes = profile::differences(old, &file);
+                *old = file;
+                if !changes.is_empty() {
+                    let interface = InterfaceName::try_from(names::PROFILE)?;
+                    let emitter = object.signal_emitter();
+                    Properties::properties_changed(emitter, interface, changes, (&[][..]).into()).await?;
+                }
+                continue;
+            }
+            let Some(n) = free.next() else { continue };
+            self.profiles.insert(name, (n, Arc::clone(&file)));
+            server.at(profile_path(n), ProfileObject { daemon: Arc::clone(&self.daemon), file }).await?;
         }
         Ok(())
     }
@@ -365,6 +398,57 @@ mod tests {
             tokio::task::yield_now().await;
         }
         following.abort();
+    }
+
+    #[tokio::test]
+    async fn reading_profiles_again_takes_none_away_that_is_still_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, mut objects, caller) = pair(folder.path(), Daemon::read_profiles).await;
+        let profiles = folder.path().join("etc/profiles");
+        let mut signals = signals(&caller).await.unwrap();
+        let managed = adit_dbus_api::ObjectManagerProxy::new(&caller).await.unwrap();
+        // What is told of profiles, so many times: the member, and the path's end.
+        let below = format!("{}/", names::PROFILES);
+        let mut told = async |times: usize| {
+            let mut out = Vec::new();
+            while out.len() < times {
+                let message = signals.next().await.unwrap().unwrap();
+                let (header, body) = (message.header(), message.body());
+                let member = header.member().unwrap().to_string();
+                let path = match member.as_str() {
+                    "InterfacesAdded" => {
+                        body.deserialize::<(OwnedObjectPath, adit_dbus_api::Introduced)>().unwrap().0
+                    }
+                    "InterfacesRemoved" => body.deserialize::<(OwnedObjectPath, Vec<String>)>().unwrap().0,
+                    _ => header.path().unwrap().clone().into(),
+                };
+                // What was there before is announced, too.
+                let told = path.strip_prefix(&below).map(|n| (member, n.to_owned()));
+                out.extend(told.filter(|told| *told != ("InterfacesAdded".to_owned(), "1".to_owned())));
+            }
+            out
+        };
+        let of = |text: &str| {
+            std::fs::read_to_string(profiles.join("corp.toml")).unwrap().replace("192.0.2.1", text)
+        };
+        let reload = async |objects: &mut Objects| {
+            daemon.reload().await.unwrap();
+            objects.catch_up().await.unwrap();
+        };
+        // The same, one that comes before it, one that is another now, and one that has gone.
+        reload(&mut objects).await;
+        std::fs::write(profiles.join("attic.toml"), of("192.0.2.3")).unwrap();
+        reload(&mut objects).await;
+        std::fs::write(profiles.join("corp.toml"), of("192.0.2.2")).unwrap();
+        reload(&mut objects).await;
+        std::fs::remove_file(profiles.join("corp.toml")).unwrap();
+        reload(&mut objects).await;
+        let expected = [("InterfacesAdded", "2"), ("PropertiesChanged", "1"), ("InterfacesRemoved", "1")];
+        let expected = expected.map(|(member, path)| (member.to_owned(), path.to_owned()));
+        assert_eq!(told(3).await, expected);
+        let left = managed.get_managed_objects().await.unwrap();
+        let left: Vec<_> = left.keys().filter(|path| path.starts_with(&below)).collect();
+        assert_eq!(left, [&profile_path(1)]);
     }
 
     #[tokio::test]

@@ -20,9 +20,11 @@ use crate::registry::{ConnectionId, Facts, Role, State};
 /// A router that has not said who it is may do so later.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Connections that look where this host is.
+/// Connections that come up by themselves, and those of them that look where this host is.
 #[derive(Default)]
 pub(super) struct Trust {
+    /// Those that were to come up by themselves when profiles were read last.
+    at_boot: std::sync::Mutex<BTreeSet<String>>,
     known: std::sync::Mutex<BTreeMap<String, Known>>,
     look: Notify,
     watching: std::sync::Mutex<Option<AbortHandle>>,
@@ -57,16 +59,18 @@ enum Wish {
 }
 
 /// The profiles that are raised, or wait for a packet, from when the daemon starts.
-pub(super) fn boot_names(profiles: &[Arc<ProfileFile>]) -> BTreeSet<String> {
+fn boot_names(profiles: &[Arc<ProfileFile>]) -> BTreeSet<String> {
     let at_boot = |file: &&Arc<ProfileFile>| file.content.as_ref().is_ok_and(|p| p.start != Start::Manual);
     profiles.iter().filter(at_boot).map(|file| file.name.clone()).collect()
 }
 
 impl Daemon {
-    /// Raises profiles that are to be up whenever the daemon runs. One that somebody took down stays down until the
-    /// daemon starts again.
-    pub(super) async fn dial_at_boot(self: &Arc<Self>, names: impl Iterator<Item = &String>) {
-        for name in names {
+    /// Raises profiles that are to be up whenever the daemon runs, and were not before. One that somebody took down stays down
+    /// until the daemon starts again.
+    pub(super) async fn dial_at_boot(self: &Arc<Self>) {
+        let names = boot_names(&self.profiles());
+        let before = std::mem::replace(&mut *lock(&self.trust.at_boot), names.clone());
+        for name in names.difference(&before) {
             match self.files.profile(name) {
                 Ok(profile) if !profile.trusted_networks.is_empty() => {
                     let new = Known { stands: Stands::New, in_trusted: false };

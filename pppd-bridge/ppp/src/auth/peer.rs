@@ -138,8 +138,10 @@ impl Peer {
         }
         let Ok(packet) = Packet::parse(bytes) else { return Vec::new() };
         match self.method {
+            // It has ended, and its packets are no one else's: a Request has the code of CHAP's Challenge.
+            AuthMethod::Eap => Vec::new(),
             AuthMethod::Pap => self.pap(packet),
-            _ => self.chap(packet),
+            AuthMethod::MsChapV2 | AuthMethod::MsChapV1 | AuthMethod::ChapMd5 => self.chap(packet),
         }
     }
 

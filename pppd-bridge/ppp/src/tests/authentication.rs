@@ -3,7 +3,7 @@ use adit_core::{Failure, FailureCode, Instant, Step};
 
 use super::pair::{End, Pair, client, server};
 use crate::wire::{Code, Packet, Protocol, emit_frame, emit_packet, split_frame};
-use crate::{AuthMethod, EapConfig, Input, LinkConfig, Mppe, MppeWish};
+use crate::{AuthMethod, EapConfig, Input, Link, LinkConfig, Mppe, MppeWish};
 
 fn by(method: AuthMethod) -> Pair {
     let mppe = if method.makes_keys() { Mppe::REQUIRED } else { Mppe::OFF };
@@ -108,6 +108,30 @@ fn a_server_that_goes_on_has_let_us_in() {
     }
     assert_eq!(lost, 1);
     assert!(pair.a.established.is_some() && pair.b.established.is_some(), "{:?}", pair.a.closed);
+}
+
+/// EAP that has ended answers nobody: a Request is no Challenge of CHAP's, for whose answer the password would be hashed by what
+/// the peer has chosen. Nor in the process that goes on with the link.
+#[test]
+fn a_request_after_eap_has_ended_gets_no_answer() {
+    let config = LinkConfig { prove: vec![AuthMethod::Eap], ..client() };
+    let mut pair = by(AuthMethod::Eap);
+    pair.up();
+    let octets = pair.a.link.snapshot().expect("it stands");
+    let mut next = End::new(config.clone(), 3);
+    next.link = Link::restore(pair.now, config, &octets).expect("it can be gone on with").0;
+    for mut end in [pair.a, next] {
+        (end.slow, end.sent) = (true, Vec::new());
+        for data in [&[1][..], &[1, 0, 0], &[4, 4, 1, 2, 3, 4, b'v'], &[26, 1, 9, 0, 22]] {
+            let request = emit_packet(Code(1), 9, &[data]);
+            end.handle(pair.now, Input::Frame(emit_frame(Protocol::EAP, &request)));
+            end.passwords = ["secret"].into();
+            end.answer_late(pair.now);
+            assert!(end.sent.is_empty(), "{data:?}: {:?}", end.sent);
+            assert_eq!(end.passwords.len(), 1, "{data:?}: it has asked for the password");
+        }
+        assert!(end.closed.is_none());
+    }
 }
 
 /// Nobody else comes in by going on.
