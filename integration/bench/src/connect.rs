@@ -17,9 +17,6 @@ use crate::pcap::Seen;
 /// A client to measure.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// A command before each, whose time does not count
-    #[arg(long)]
-    prepare: Option<String>,
     /// The command that raises the tunnel, and returns when it is up
     #[arg(long)]
     up: String,
@@ -129,7 +126,6 @@ fn middle(mut values: Vec<Duration>) -> Duration {
 }
 
 fn once(arguments: &Arguments) -> anyhow::Result<Round> {
-    arguments.prepare.as_deref().map(command).transpose()?;
     let daemon = || arguments.process.map(clock::cpu_of).transpose();
     let cpu = || anyhow::Ok(daemon()?.unwrap_or_default() + of_commands()?);
     let (begun, before) = (clock::wall(), cpu()?);
