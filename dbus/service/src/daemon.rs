@@ -9,6 +9,7 @@ mod home;
 mod keys;
 mod links;
 mod person;
+mod reload;
 mod required;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,6 @@ use crate::raise::Raise;
 use crate::registry::{ConnectionId, Facts, Registry, Role, State};
 use crate::server::{LeftClients, Server};
 use crate::uplinks::Uplinks;
-use always::Follow;
 use boot::Trust;
 pub(crate) use gateways::Known;
 use home::Home;
@@ -396,48 +396,6 @@ impl Daemon {
             Some(unit) => Some(unit),
             None => self.ppp.lock().await.values().find_map(|server| server.unit(id)),
         }
-    }
-
-    /// Reads the profiles and `server.toml` again. Standing connections of ours stay.
-    ///
-    /// # Errors
-    /// `server.toml` has mistakes or cannot be carried out; the server that ran goes on.
-    pub async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
-        let profiles: Vec<_> = self.files.profiles().into_iter().map(Arc::new).collect();
-        let blocked = self.block_always(&profiles, Follow::Local).await;
-        self.know(profiles);
-        if self.settings.foreground {
-            return blocked;
-        }
-        let result = self.reload_server().await;
-        lock(&self.server_facts).problem = result.as_ref().err().cloned();
-        let result = blocked.and(result);
-        // The server has its ports first: a client takes others where it must.
-        self.dial_at_boot().await;
-        result
-    }
-
-    /// Reads the profiles, for those who ask which there are.
-    pub fn read_profiles(&self) {
-        self.know(self.files.profiles().into_iter().map(Arc::new).collect());
-    }
-
-    fn know(&self, profiles: Vec<Arc<ProfileFile>>) {
-        *lock(&self.profiles) = profiles;
-        self.registry.profiles_changed();
-    }
-
-    /// A server whose configuration is the same goes on undisturbed.
-    async fn reload_server(self: &Arc<Self>) -> Result<(), Failure> {
-        let config = self.files.server()?;
-        let dynamic = config.as_ref().and_then(|(config, _)| config.aaa.dynamic_port);
-        for kind in [TunnelKind::Pptp, TunnelKind::Sstp, TunnelKind::L2tp] {
-            self.reload_ppp(kind, config.as_ref()).await?;
-        }
-        // A configuration may be of these alone.
-        let config = config.filter(|(config, _)| !config.connections.is_empty());
-        self.reload_ikev2(config).await?;
-        self.radius.listen(dynamic).await
     }
 
     async fn reload_ikev2(

@@ -96,7 +96,7 @@ pub async fn run(daemon: Arc<Daemon>, whose: Option<UnixStream>) -> anyhow::Resu
     let mut buses = bus::join(&daemon, socket).await.context("offering org.adit1")?;
     daemon.go_on();
     buses.offer(&daemon).await.context("offering org.adit1")?;
-    if let Err(failure) = daemon.reload().await {
+    if let Err(failure) = daemon.carry_out().await {
         // A server that cannot start must not keep this host's own connections from working.
         error!(code = %failure.code, hint = failure.hint.as_deref().unwrap_or(""), "server: {failure}");
     }

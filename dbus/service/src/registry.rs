@@ -19,7 +19,7 @@ use crate::logbook::{Line, Logbook};
 const BACKLOG: usize = 1024;
 
 /// So many announcements that may wait are not left to wait.
-const MANY: usize = 64;
+pub(crate) const MANY: usize = 64;
 
 /// So long it is waited for whoever listens.
 const HEARD: Duration = Duration::from_millis(50);

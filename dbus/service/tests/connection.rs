@@ -147,14 +147,13 @@ fn who_comes_in_first_finds_every_profile() {
         let profile = "server = \"127.0.0.1\"\nauth = \"psk\"\nlocal-id = \"client@example.com\"\npsk-file = \"a.psk\"\n";
         // As many as take longer to read than somebody takes to ask.
         let names: Vec<String> = (0..1000).map(|n| format!("profiles/corp{n}.toml")).collect();
-        let files: Vec<_> = names.iter().map(|name| (name.as_str(), profile.to_owned())).collect();
-        let node = Node::new("started", &files);
-        let socket = node.folder.join("sock");
-        let (says, told) = tokio::sync::oneshot::channel();
+        let files = names.iter().map(|name| (name.as_str(), profile.to_owned()));
+        let node = Node::new("started", &files.collect::<Vec<_>>());
+        let (socket, (says, told)) = (node.folder.join("sock"), tokio::sync::oneshot::channel());
         // Of another thread, as whoever asks is of another process.
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _ = says.send(runtime.block_on(profiles_at(&socket)));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            says.send(runtime.unwrap().block_on(profiles_at(&socket)))
         });
         let found = tokio::select! {
             ended = adit_service::run(Arc::clone(&node.daemon), None) => panic!("it has ended: {ended:?}"),
@@ -167,16 +166,13 @@ fn who_comes_in_first_finds_every_profile() {
 /// How many profiles there are for whoever comes in by that socket as soon as it is there.
 async fn profiles_at(socket: &Path) -> usize {
     let stream = loop {
-        match tokio::net::UnixStream::connect(socket).await {
-            Ok(stream) => break stream.into_std().unwrap(),
-            Err(_) => std::thread::yield_now(),
+        if let Ok(stream) = tokio::net::UnixStream::connect(socket).await {
+            break stream.into_std().unwrap();
         }
     };
     let bus = zbus::connection::Builder::unix_stream(stream).p2p().build().await.unwrap();
-    let objects = adit_dbus_api::ObjectManagerProxy::new(&bus).await.unwrap();
-    let objects = objects.get_managed_objects().await.unwrap();
-    let below = format!("{}/", adit_dbus_api::names::PROFILES);
-    objects.keys().filter(|path| path.starts_with(&below)).count()
+    let objects = adit_dbus_api::ObjectManagerProxy::new(&bus).await.unwrap().get_managed_objects().await;
+    objects.unwrap().keys().filter(|path| path.starts_with("/org/adit1/profile/")).count()
 }
 
 #[test]

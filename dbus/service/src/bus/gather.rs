@@ -11,12 +11,10 @@ use tokio::sync::broadcast::{
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::registry::Notice;
+use crate::registry::{MANY, Notice};
 
 /// So long what is not urgent waits for what may come with it: nobody sees that.
 const MOMENT: Duration = Duration::from_millis(50);
-/// So many wait at most.
-const MOST: usize = 64;
 
 /// The next notices, in order, of which only the last one may be urgent. What changed twice changes once. In between only what
 /// is urgent wakes it.
@@ -31,7 +29,7 @@ pub(super) async fn gather(
     let mut gathered = vec![notices.recv().await?];
     let until = Instant::now() + MOMENT;
     let mut over = false;
-    while gathered.len() < MOST && gathered.last().is_some_and(Notice::may_wait) {
+    while gathered.len() < MANY && gathered.last().is_some_and(Notice::may_wait) {
         match notices.try_recv() {
             Ok(notice) => push(&mut gathered, notice),
             Err(TryRecvError::Lagged(n)) => return Err(RecvError::Lagged(n)),
@@ -92,7 +90,7 @@ mod tests {
         (0..2000).for_each(|_| registry.progress(id, "established", "many"));
         assert!(matches!(gather(&mut notices, &mut urgent).await, Err(RecvError::Lagged(_))));
         let of_many = gather(&mut notices, &mut urgent).await.unwrap();
-        assert_eq!(of_many.len(), MOST);
+        assert_eq!(of_many.len(), MANY);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use tracing::{debug, info};
 use super::Leaves;
 use crate::clock;
 use crate::host::MARK;
-use crate::ppp::{Ahead, Later};
+use crate::ppp::Ahead;
 pub(super) use again::Keeping;
 
 /// The longest control message that is read: what is longer means nothing.
@@ -127,26 +127,17 @@ struct Attached {
     ahead: Option<Ahead>,
 }
 
-/// Begins to make the interface of a session that comes; what comes of it, unless who makes it keeps it.
-pub(crate) type Making = Arc<dyn Fn() -> Later<Option<Ahead>> + Send + Sync>;
+/// Begins to make the interface of a session that comes.
+pub(crate) type Making = Arc<dyn Fn() -> Ahead + Send + Sync>;
 
 /// Its interface is made meanwhile. What comes in for the channel is kept by it. Begins at once.
 fn attach(
     session: L2tpSession,
-    making: Option<Later<Option<Ahead>>>,
+    ahead: Option<Ahead>,
 ) -> impl Future<Output = Result<Attached, Failure>> + Send {
     let session = Arc::new(session);
     let channel = Channel::attach_early(Arc::clone(&session));
-    let made = async {
-        match making {
-            Some(making) => making.await,
-            None => None,
-        }
-    };
-    async move {
-        let (channel, ahead) = tokio::join!(channel, made);
-        Ok(Attached { channel: channel?, session, ahead })
-    }
+    async move { Ok(Attached { channel: channel.await?, session, ahead }) }
 }
 
 /// A tunnel of the kernel's, on the socket that it lives as long as.
@@ -440,7 +431,7 @@ impl Engine {
             return Err(Failure::new(FailureCode::PeerBusy, Step::Call, text));
         }
         // The longest part first.
-        let making = self.making.as_ref().map(|making| making());
+        let ahead = self.making.as_ref().map(|making| making());
         if !self.tunnels.contains_key(&tunnel) {
             let made = self.make_tunnel(tunnel, ids, (path, association))?;
             self.tunnels.insert(tunnel, made);
@@ -448,7 +439,7 @@ impl Engine {
         let none = || Failure::new(FailureCode::Internal, Step::Call, "there is no tunnel");
         let kernel = &self.tunnels.get(&tunnel).ok_or_else(none)?.kernel;
         let made = kernel.session(ids.session, ids.peer_tunnel, ids.peer_session, lns)?;
-        let attached = attach(made, making);
+        let attached = attach(made, ahead);
         self.attaching.spawn(async move { (session, attached.await) });
         self.carried.insert(session, Carried { attached: None, up: None, tunnel, path, association });
         Ok(())

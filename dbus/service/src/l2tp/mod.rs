@@ -87,7 +87,6 @@ pub(crate) fn dial(
     (rule, secret): (&L2tpRule, Option<Arc<Secret>>),
     (socket, protection): (Option<IkeSocket>, Option<Protection>),
     (mtu, link, world): (u16, LinkConfig, Arc<dyn World>),
-    making: Option<Making>,
 ) -> Result<(Session, SocketAddr), Failure> {
     let own = || IkeSocket::share(SocketAddr::new(local.ip(), 0), MARK).map_err(|e| no_socket(local, &e));
     let socket = socket.map_or_else(own, Ok)?;
@@ -106,10 +105,7 @@ pub(crate) fn dial(
     endpoint.dial(clock::now(), &mut OsEntropy::new(), call).ok_or_else(none)?;
     let leaves = is_there().then(|| leaves_of(protection.as_ref()));
     let (engine, links) = Engine::dialling(endpoint, socket, leaves.clone());
-    Ok((
-        Session::dialling((engine.making(making).start(), protection), links, (mtu, link, world), leaves),
-        local,
-    ))
+    Ok((Session::dialling((engine.start(), protection), links, (mtu, link, world), leaves), local))
 }
 
 /// Goes on with a tunnel that a process before has left, by its sockets: the session, and what is known of its link. What is

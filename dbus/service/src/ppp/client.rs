@@ -318,8 +318,8 @@ impl Attempt {
             None => carriage.mtu(uplink.mtu, remote.ip(), self.profile.mtu),
         };
         let mut world = self.world(tls);
-        // L2TP has it made while the kernel makes the channel.
-        if self.login.is_none() && carriage == Carriage::Pptp {
+        // With IPsec it has begun already.
+        if self.login.is_none() && matches!(carriage, Carriage::Pptp | Carriage::L2tp) {
             self.installation.make_ahead().await?;
         }
         let link = self.link(&proof.name, mtu).await;
@@ -495,7 +495,7 @@ impl Attempt {
 const LEAST_IPV6: u16 = 1280 + 4;
 
 fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfig {
-    let ppp = profile.ppp.clone().unwrap_or_default();
+    let (ppp, dns) = (profile.ppp.clone().unwrap_or_default(), profile.dns == Dns::Auto);
     LinkConfig {
         mru: mtu,
         compress_header: true,
@@ -525,7 +525,7 @@ fn link_config(profile: &Profile, name: &str, mtu: u16, ipv6: bool) -> LinkConfi
         // Only pppd's scripts have a use for those of WINS.
         addresses: Addresses::FromPeer {
             wanted: None,
-            servers: NameServers { dns: profile.dns == Dns::Auto, wins: ppp.scripts },
+            servers: NameServers { dns, wins: dns && ppp.scripts },
         },
         timing: Timing::default(),
     }

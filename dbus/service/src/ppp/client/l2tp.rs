@@ -16,8 +16,8 @@ use super::Attempt;
 use super::proof::{self, Proof};
 use crate::client::{LogIn, hint_at_legacy};
 use crate::handover::{FoundLink, LinkTold, unit_part};
-use crate::l2tp::{self, Making, Parts, Protection};
-use crate::ppp::{Ahead, Later, Session, World};
+use crate::l2tp::{self, Parts, Protection};
+use crate::ppp::{Session, World};
 use crate::suites::Outside;
 
 /// A tunnel that may be dialled now.
@@ -168,25 +168,8 @@ impl Attempt {
             protection.confirmed(ready).await?;
         }
         let outside = (socket, self.protection.take());
-        let making = self.making();
-        let (session, local) = l2tp::dial(ends, (&rule, secret), outside, (mtu, link, world), making)?;
+        let (session, local) = l2tp::dial(ends, (&rule, secret), outside, (mtu, link, world))?;
         Ok((Box::new(session), local))
-    }
-}
-
-impl Attempt {
-    /// Its unit, made ahead. One of several ways may not need it.
-    fn making(&self) -> Option<Making> {
-        let installation = Arc::clone(&self.installation);
-        let making = move || -> Later<Option<Ahead>> {
-            let installation = Arc::clone(&installation);
-            Box::pin(async move {
-                // Whoever asks for it then says why there is none.
-                let _ = installation.make_ahead().await;
-                None
-            })
-        };
-        self.login.is_none().then(|| Arc::new(making) as Making)
     }
 }
 

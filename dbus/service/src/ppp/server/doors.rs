@@ -79,10 +79,7 @@ impl Inner {
     pub(super) fn making(self: &Arc<Self>) -> Option<l2tp::Making> {
         self.guard.get()?;
         let inner = Arc::clone(self);
-        Some(Arc::new(move || -> Later<Option<Ahead>> {
-            let ahead = Ahead::begin(inner.carriage.carrier(), inner.unit_name(), CLIENTS_GROUP);
-            Box::pin(std::future::ready(Some(ahead)))
-        }))
+        Some(Arc::new(move || Ahead::begin(inner.carriage.carrier(), inner.unit_name(), CLIENTS_GROUP)))
     }
 
     /// The addresses on which peers may come.
