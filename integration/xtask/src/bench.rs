@@ -110,10 +110,12 @@ const PPTP: Compared = Compared {
 const L2TP: Compared = Compared {
     scenario: "bench-l2tp",
     place: "l2tp",
-    title: "To the same Adit server, ESP with AES-128 and SHA-256.",
+    title: "strongSwan 6.0.1, xl2tpd 1.3.18 and pppd 2.5.2; ESP with AES-128 and SHA-256.",
     steps: &[
-        ("ctl and aditd", "04-adit.log"),
-        ("strongSwan 6.0.1, xl2tpd 1.3.18 and pppd 2.5.2", "09-linux.log"),
+        ("Adit, to Adit", "08-adit.log"),
+        ("Adit, to strongSwan and xl2tpd", "09-adit.log"),
+        ("strongSwan and xl2tpd, to Adit", "14-linux.log"),
+        ("strongSwan and xl2tpd, to their like", "15-linux.log"),
     ],
 };
 
