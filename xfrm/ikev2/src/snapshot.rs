@@ -7,4 +7,4 @@ pub(crate) use adit_isakmp::snapshot::{Read, Write};
 pub(crate) const MOST: usize = 24 * 1024;
 
 /// What is known of this form. Any other is refused.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;

@@ -161,6 +161,7 @@ impl Ike {
             }
             survivor = child.replaced_by;
         }
+        self.delete_left_by(id);
         self.unreplace(cx, id, survivor);
     }
 

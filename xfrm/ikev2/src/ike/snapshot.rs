@@ -2,8 +2,8 @@
 //!
 //! Only one that stands is handed on: a CHILD_SA carries, it is not being closed, and nobody is getting another IKE_SA in its
 //! place. A request that is on its way is sent again bit for bit, with the same Message ID. Where it asks for a CHILD_SA in
-//! another's place, the key exchange is lost with this process: what the peer makes of it is deleted there, the old one goes on,
-//! and is rekeyed anew. What the peer has asked for and has no answer to, it asks again. In any other moment there is no
+//! another's place, the key exchange is lost with this process: the old one goes on, what the peer makes is rekeyed in its name at once,
+//! and both are deleted then. What the peer has asked for and has no answer to, it asks again. In any other moment there is no
 //! snapshot; such moments take a few round trips.
 
 use std::collections::VecDeque;
@@ -35,10 +35,23 @@ const DELETES: u8 = 1;
 const MAKES: u8 = 2;
 const UNMAKES: u8 = 3;
 
+/// What of a connection nobody will listen at: SPIs of ours that are to be deleted, and what is to be replaced.
+struct Behind {
+    spis: Vec<u32>,
+    left: Vec<LeftSpis>,
+}
+
 /// A connection as it was left.
 pub(crate) struct Left {
     ike: Box<Ike>,
     request: Option<(Running, ExchangeType, Datagrams)>,
+}
+
+/// A CHILD_SA that the peer has, and whose keys nobody has here, by its SPI of ours, and that of the one in whose place it is.
+#[derive(Clone, Copy)]
+struct LeftSpis {
+    spi: u32,
+    old: u32,
 }
 
 /// What the request on its way is for, where the answer means something.
@@ -47,8 +60,8 @@ enum About<'a> {
     Nothing,
     /// A CHILD_SA of ours is to go.
     Delete(&'a Child),
-    /// The peer makes a CHILD_SA, perhaps, that sends to this SPI of ours. It is to go again.
-    Made(u32),
+    /// The peer makes a CHILD_SA, perhaps, whose keys nobody has.
+    Made(LeftSpis),
     /// It is to go.
     Unmade(u32),
 }
@@ -60,7 +73,7 @@ impl Ike {
             return None;
         }
         let about = self.about()?;
-        let (kept, spis) = (self.kept(), self.spis_to_delete()?);
+        let (kept, Behind { spis, left }) = (self.kept(), self.behind()?);
         let mut w = Writer::new(MOST);
         w.u8(VERSION);
         w.flag(self.dialled);
@@ -78,6 +91,7 @@ impl Ike {
         });
         w.list(&kept, |w, child| child.save(w, &kept));
         w.list(&spis, |w, spi| w.u32(*spi));
+        w.list(&left, |w, left| left.save(w));
         w.option(self.sa.request_as_sent(), |w, sent| {
             sent.save(w);
             match about {
@@ -86,9 +100,9 @@ impl Ike {
                     w.u8(DELETES);
                     w.u32(child.inbound_spi);
                 }
-                About::Made(spi) => {
+                About::Made(left) => {
                     w.u8(MAKES);
-                    w.u32(spi);
+                    left.save(w);
                 }
                 About::Unmade(spi) => {
                     w.u8(UNMAKES);
@@ -150,11 +164,13 @@ impl Ike {
             }
             Running::Left(id) => {
                 let child = self.children.iter().find(|child| child.id == *id)?;
-                Some(About::Made(child.inbound_spi))
+                Some(About::Made(self.left_spis(child)?))
             }
             Running::Create(create) => match create.leaves() {
-                Leaves::Spi(spi) if sent => Some(About::Made(spi)),
-                Leaves::Spi(_) | Leaves::Nothing => Some(About::Nothing),
+                Leaves::Made { spi, old } if sent => {
+                    Some(About::Made(LeftSpis { spi, old: self.spi_of(old)? }))
+                }
+                Leaves::Made { .. } | Leaves::Nothing => Some(About::Nothing),
                 Leaves::Nobody => None,
             },
             // Nothing has been said yet.
@@ -168,33 +184,52 @@ impl Ike {
         self.children.iter().filter(|child| child.kernel == Kernel::In).collect()
     }
 
-    /// SPIs of ours to which the peer sends, or is to send, and nobody will listen. `None`: nobody else could go on.
-    fn spis_to_delete(&self) -> Option<Vec<u32>> {
-        let mut spis = Vec::new();
-        if let Some(Current { running: Running::Create(create), waits: Waits::Answer(..) }) =
-            self.sa.current.as_deref()
-            && let Leaves::Spi(spi) = create.leaves()
-        {
-            spis.push(spi);
+    fn spi_of(&self, id: ChildId) -> Option<u32> {
+        self.children.iter().find(|child| child.id == id).map(|child| child.inbound_spi)
+    }
+
+    fn left_spis(&self, left: &Child) -> Option<LeftSpis> {
+        Some(LeftSpis { spi: left.inbound_spi, old: self.spi_of(left.replaces?)? })
+    }
+
+    /// What the peer sends to, or is to, and nobody will listen at. `None`: nobody else could go on.
+    fn behind(&self) -> Option<Behind> {
+        let mut behind = Behind { spis: Vec::new(), left: Vec::new() };
+        let mut asks = None;
+        match self.sa.current.as_deref() {
+            Some(Current { running: Running::Create(create), waits: Waits::Answer(..) }) => {
+                if let Leaves::Made { spi, old } = create.leaves() {
+                    behind.left.push(LeftSpis { spi, old: self.spi_of(old)? });
+                }
+            }
+            // Whether the peer has it, the answer will say.
+            Some(Current { running: Running::Left(id), .. }) => asks = Some(*id),
+            _ => {}
         }
         for child in &self.children {
             let granting = |job: &Job| matches!(job, Job::Grant(grant) if grant.child() == child.id);
             match child.kernel {
                 // One that is being installed, for its peer or for us.
                 Kernel::In | Kernel::Asked if !child.lost => {}
-                Kernel::Out if !child.deleting && self.deletes(child.id) => spis.push(child.inbound_spi),
+                Kernel::Out if !child.deleting && self.deletes(child.id) => {
+                    behind.spis.push(child.inbound_spi)
+                }
+                Kernel::Out if !child.deleting && child.replaces.is_some() && asks != Some(child.id) => {
+                    behind.left.push(self.left_spis(child)?);
+                }
                 // The answer to a request that is on its way.
                 Kernel::Out => {}
                 _ => return None,
             }
-            let made = spis.contains(&child.inbound_spi) || self.jobs().any(granting);
+            let ours = behind.left.iter().any(|left| left.spi == child.inbound_spi);
+            let made = ours || self.jobs().any(granting);
             if child.kernel == Kernel::Asked && !made
                 || child.outbound.as_ref().is_some_and(|outbound| outbound.keys.is_none())
             {
                 return None;
             }
         }
-        Some(spis)
+        Some(behind)
     }
 
     /// One that was left, under the same rules as those that there are now for whoever began it.
@@ -334,11 +369,15 @@ impl UnderWay {
     ) -> Option<Self> {
         let mut children = r.list(|r| Child::read(cx, r, policy, config))?;
         Child::name_each_other(&mut children)?;
-        let spis = r.list(Reader::u32)?;
         let mut queue = VecDeque::new();
-        for spi in spis {
-            let child = Child::to_delete(cx, spi)?;
+        for spi in r.list(Reader::u32)? {
+            let child = Child::unheard(cx, spi)?;
             queue.push_back(Task::DeleteChild(child.id));
+            children.push(child);
+        }
+        for left in r.list(LeftSpis::read)? {
+            let (child, old) = left.child(cx, &children)?;
+            queue.push_back(Task::Rekey(old));
             children.push(child);
         }
         let request = r.option(|r| {
@@ -360,22 +399,42 @@ fn read_about(
     if kind == QUESTION {
         return Some((Running::Informational(Task::Liveness), ExchangeType::INFORMATIONAL));
     }
+    if kind == MAKES {
+        let (child, _) = LeftSpis::read(r)?.child(cx, children)?;
+        let id = child.id;
+        children.push(child);
+        return Some((Running::Left(id), ExchangeType::CREATE_CHILD_SA));
+    }
     let spi = r.u32()?;
     let known = children.iter().find(|child| child.inbound_spi == spi);
-    match (kind, known.map(|child| (child.id, child.deleting))) {
-        (DELETES, Some((id, true))) => {
-            Some((Running::Informational(Task::DeleteChild(id)), ExchangeType::INFORMATIONAL))
-        }
-        (MAKES | UNMAKES, None) => {
-            let child = Child { deleting: kind == UNMAKES, ..Child::to_delete(cx, spi)? };
+    let id = match (kind, known.map(|child| (child.id, child.deleting))) {
+        (DELETES, Some((id, true))) => id,
+        (UNMAKES, None) => {
+            let child = Child { deleting: true, ..Child::unheard(cx, spi)? };
             let id = child.id;
             children.push(child);
-            Some(match kind {
-                MAKES => (Running::Left(id), ExchangeType::CREATE_CHILD_SA),
-                _ => (Running::Informational(Task::DeleteChild(id)), ExchangeType::INFORMATIONAL),
-            })
+            id
         }
-        _ => None,
+        _ => return None,
+    };
+    Some((Running::Informational(Task::DeleteChild(id)), ExchangeType::INFORMATIONAL))
+}
+
+impl LeftSpis {
+    fn save(self, w: &mut Writer) {
+        w.u32(self.spi);
+        w.u32(self.old);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { spi: r.u32()?, old: r.u32()? })
+    }
+
+    /// It among `children`, and in whose place it is.
+    fn child(self, cx: &mut Cx<'_>, children: &[Child]) -> Option<(Child, ChildId)> {
+        let old =
+            children.iter().find(|child| child.inbound_spi == self.old && child.kernel == Kernel::In)?.id;
+        Some((Child { replaces: Some(old), ..Child::unheard(cx, self.spi)? }, old))
     }
 }
 
@@ -454,7 +513,7 @@ impl Child {
     }
 
     /// One that the peer may have, and we have not.
-    fn to_delete(cx: &mut Cx<'_>, spi: u32) -> Option<Self> {
+    fn unheard(cx: &mut Cx<'_>, spi: u32) -> Option<Self> {
         let child = Self::new(cx.fresh_child(), (spi, 0), ChildMode::Tunnel, (&[], &[]));
         (spi >= 256).then_some(Self { kernel: Kernel::Out, ..child })
     }

@@ -143,32 +143,84 @@ fn are_at_one(client: &Node, server: &Node) -> (u32, u32) {
     ours[0]
 }
 
+/// How far our rekey of a CHILD_SA is when the process ends.
+const MOMENTS: [&str; 3] = ["asked", "arrived", "Install"];
+
+/// A client that has begun to rekey; what it has asked.
+fn amidst_a_rekey(moment: &'static str, client: &mut Node, server: &mut Node) -> Transmit {
+    let has_answer = moment == "Install";
+    if has_answer {
+        client.silent = moment;
+    }
+    client.rekey(Instant::ZERO);
+    let asked = client.one();
+    if moment != "asked" {
+        server.give(Instant::ZERO, arrives(&asked));
+        let answer = server.one();
+        if has_answer {
+            client.give(Instant::ZERO, arrives(&answer));
+            assert!(client.held.is_some() && client.sent().is_empty());
+        }
+    }
+    asked
+}
+
 #[test]
-fn a_rekey_that_was_asked_for_is_taken_back_and_made_anew() {
-    // Whether the peer has had the request, or has answered it already.
-    for arrived in [false, true] {
+fn what_came_of_a_rekey_is_rekeyed_itself_at_once() {
+    for moment in MOMENTS {
         let (mut client, mut server, sa) = up();
         let first = client.up();
-        client.rekey(Instant::ZERO);
-        let asked = client.one();
-        if arrived {
-            server.give(Instant::ZERO, arrives(&asked));
-            assert_eq!(server.sent().len(), 1, "nobody hears it");
-        }
+        let asked = amidst_a_rekey(moment, &mut client, &mut server);
         let now = Instant::ZERO + seconds(3);
         let (mut next, restored) = again_apart(now, &client, sa);
-        assert_eq!(
-            restored.children.iter().map(|c| (c.inbound_spi, c.outbound_spi)).collect::<Vec<_>>(),
-            first
-        );
+        let spis = |c: &RestoredChild| (c.inbound_spi, c.outbound_spi);
+        assert_eq!(restored.children.iter().map(spis).collect::<Vec<_>>(), first, "{moment}");
         let resent = next.sent();
-        assert_eq!(resent.iter().map(|t| &t.payload).collect::<Vec<_>>(), [&asked.payload]);
+        if moment == "Install" {
+            // Its response has come.
+            assert_ne!(resent[0].payload, asked.payload);
+        } else {
+            assert_eq!(resent.iter().map(|t| &t.payload).collect::<Vec<_>>(), [&asked.payload]);
+        }
         resent.iter().for_each(|t| server.give(now, arrives(t)));
         carry(now, &mut next, &mut server);
+        assert_ne!(are_at_one(&next, &server), first[0], "{moment}");
+        // Each of the peer's is in the place of the one before: it was never to go back.
+        let in_place: Vec<_> = server.ups().iter().map(|(_, replaces)| replaces.is_some()).collect();
+        assert_eq!(in_place, [true, true], "{moment}");
         live(&mut next, &mut server, now + seconds(20));
-        // It was due, and is so again.
-        assert_ne!(are_at_one(&next, &server), first[0]);
+        are_at_one(&next, &server);
     }
+}
+
+#[test]
+fn who_knows_nothing_of_what_came_of_a_rekey_makes_another() {
+    let (mut client, mut server, sa) = up();
+    let first = client.up();
+    amidst_a_rekey("arrived", &mut client, &mut server);
+    let now = Instant::ZERO + seconds(3);
+    let (mut next, _) = again_apart(now, &client, sa);
+    // It has it no more by then.
+    let (made, _) = server.ups()[0];
+    let theirs = server.sa();
+    next.sent().iter().for_each(|t| server.give(now, arrives(t)));
+    server.give(now, Input::CloseChild { sa: theirs, child: made });
+    carry(now, &mut next, &mut server);
+    live(&mut next, &mut server, now + seconds(20));
+    assert_ne!(are_at_one(&next, &server), first[0]);
+}
+
+#[test]
+fn nobody_goes_on_from_a_rekey_of_what_was_left() {
+    let (mut client, mut server, sa) = up();
+    amidst_a_rekey("arrived", &mut client, &mut server);
+    let now = Instant::ZERO + seconds(3);
+    let (mut next, restored) = again_apart(now, &client, sa);
+    next.sent().iter().for_each(|t| server.give(now, arrives(t)));
+    let answer = server.one();
+    next.give(now, arrives(&answer));
+    let asked = next.one();
+    assert!(next.endpoint.snapshot(restored.sa).is_none(), "{asked:?}");
 }
 
 #[test]

@@ -10,8 +10,11 @@ use adit_isakmp::proposal::{EspProposal, accept_esp, offer_esp};
 use adit_isakmp::{EspSuite, ExchangeType, KeMethod, Message, Payload};
 
 mod follow;
+mod left;
 
-use super::{Directions, Leaves, Made, REFUSED_FOR, lower};
+pub(crate) use left::{Leaves, answered as left_answered};
+
+use super::{Directions, Made, REFUSED_FOR, lower};
 use crate::api::{Answer, Ask, AskId, ChildConfig, ChildId, ChildMode, ChildUp, Event};
 use crate::channel::Channel;
 use crate::explain;
@@ -35,6 +38,8 @@ pub(crate) struct Create {
     method: Option<KeMethod>,
     /// INVALID_KE_PAYLOAD was followed, or the offer cut to what has no key exchange.
     retried: bool,
+    /// What the peer has made in place of the same CHILD_SA for a process before: in its name it is asked for this one.
+    left: Option<ChildId>,
     /// What the peer has made meanwhile in place of the same CHILD_SA, with the lower of its two nonces.
     rival: Option<(ChildId, Vec<u8>)>,
     phase: Phase,
@@ -99,6 +104,7 @@ pub(crate) fn begin_new(ike: &Ike, cx: &mut Cx<'_>, config: Box<ChildConfig>) ->
             nonce: Vec::new(),
             method: None,
             retried: false,
+            left: None,
             rival: None,
             phase: Phase::Allocating,
         },
@@ -107,7 +113,7 @@ pub(crate) fn begin_new(ike: &Ike, cx: &mut Cx<'_>, config: Box<ChildConfig>) ->
 
 /// One in place of `old`.
 pub(crate) fn begin_rekey(ike: &mut Ike, cx: &mut Cx<'_>, old: ChildId) -> Move {
-    let answering = ike.granting() == Some(old);
+    let (answering, left) = (ike.granting() == Some(old), ike.left_by(old));
     let Some(child) = ike.child(old).filter(|c| c.is_current() && c.kernel == Kernel::In && !answering)
     else {
         return Move::Done;
@@ -123,6 +129,7 @@ pub(crate) fn begin_rekey(ike: &mut Ike, cx: &mut Cx<'_>, old: ChildId) -> Move 
         nonce: Vec::new(),
         method: None,
         retried: false,
+        left,
         rival: None,
         phase: Phase::Allocating,
     };
@@ -155,19 +162,6 @@ impl Create {
     /// Whether the peer may have seen the request.
     pub(crate) const fn was_sent(&self) -> bool {
         !matches!(self.phase, Phase::Allocating | Phase::Generating)
-    }
-
-    /// What the peer may have of a rekey, where another process could go on without it. Whose key exchanges are several is made
-    /// by several messages.
-    pub(crate) fn leaves(&self) -> Leaves {
-        match (&self.purpose, &self.phase) {
-            (Purpose::New(_), _) => Leaves::Nobody,
-            (_, Phase::Allocating | Phase::Generating) => Leaves::Nothing,
-            (_, Phase::Sent(_)) => Leaves::Spi(self.inbound_spi),
-            (_, Phase::Agreeing(granted)) if !granted.exchanges.several() => Leaves::Spi(self.inbound_spi),
-            (_, Phase::Installing(..)) => Leaves::Spi(self.inbound_spi),
-            (_, Phase::Agreeing(_) | Phase::Following(_) | Phase::Followed(..)) => Leaves::Nobody,
-        }
     }
 
     /// The peer has made a CHILD_SA in place of the same one (RFC 7296 §2.8.1).
@@ -259,7 +253,8 @@ impl Create {
             return Move::Done;
         }
         let mut payloads = Vec::with_capacity(7);
-        let old = self.old().and_then(|old| ike.child(old)).filter(|c| !c.lost);
+        let named = self.left.or_else(|| self.old());
+        let old = named.and_then(|named| ike.child(named)).filter(|c| !c.lost);
         // [7296:1.3.3-1] [7296:3.10-1]
         payloads.extend(old.map(|c| Payload::Notify(Notify::esp(NotifyType::REKEY_SA, c.inbound_spi, []))));
         if self.mode == ChildMode::Transport {
@@ -464,6 +459,9 @@ impl Create {
             child.outbound = None;
             child.due = tidy;
         }
+        if let Some(old) = self.old() {
+            ike.delete_left_by(old);
+        }
         let Some(old) = self.old().and_then(|old| ike.child(old)) else {
             return Move::Done;
         };
@@ -521,7 +519,7 @@ impl Create {
             }
             // [7296:2.25-1]
             NotifyType::TEMPORARY_FAILURE => return self.later(ike, cx),
-            NotifyType::CHILD_SA_NOT_FOUND => return self.not_found(ike),
+            NotifyType::CHILD_SA_NOT_FOUND => return self.not_found(ike, cx),
             NotifyType::NO_ADDITIONAL_SAS if self.old().is_some() => ike.begin_anew(cx),
             // A peer without perfect forward secrecy may refuse what has it instead of choosing what has not.
             _ if self.method.is_some() && !self.retried && self.esp.iter().any(|p| p.ke.is_empty()) => {
@@ -546,7 +544,12 @@ impl Create {
 
     /// RFC 7296 §2.25: the peer has lost it. A new one is asked for from scratch; until that is up the old one's
     /// policies keep what it carried from going out in clear.
-    fn not_found(&self, ike: &mut Ike) -> Move {
+    fn not_found(&self, ike: &mut Ike, cx: &mut Cx<'_>) -> Move {
+        if let (Some(left), Some(old)) = (self.left, self.old()) {
+            ike.drop_child(cx, left);
+            ike.enqueue(Task::Rekey(old));
+            return Move::Done;
+        }
         let Some(old) = self.old().and_then(|old| ike.child(old)) else {
             return Move::Done;
         };
@@ -566,6 +569,7 @@ impl Create {
         match self.purpose {
             Purpose::New(config) => cx.event(Event::ChildRefused { name: config.name, why }),
             Purpose::Rekey(old) => {
+                ike.delete_left_by(old);
                 let again = cx.after(REFUSED_FOR.max(life / 10));
                 match ike.child(old) {
                     Some(child) if child.lost => ike.drop_child(cx, old),

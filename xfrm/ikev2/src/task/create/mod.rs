@@ -20,11 +20,9 @@
 
 mod ask;
 mod grant;
-mod left;
 
-pub(crate) use ask::{Create, begin_new, begin_rekey};
+pub(crate) use ask::{Create, Leaves, begin_new, begin_rekey, left_answered};
 pub(crate) use grant::{Grant, begin as answer};
-pub(crate) use left::{Leaves, answered as left_answered};
 
 use core::time::Duration;
 use std::sync::Arc;
