@@ -60,7 +60,7 @@ pub(crate) fn package(arguments: &[String]) -> Result<(), String> {
     // Before the names of folders: what is fetched by then has one.
     run(cargo().args(["fetch", "--quiet", "--locked"]))?;
     build(&["--release", "--locked"], &paths::of_this_machine()?)?;
-    for package in packages(&target().join("release"), &out, &names().collect::<Vec<_>>())? {
+    for package in packages(&target().join("release"), &out, &names().collect::<Vec<_>>(), Pressed::Small)? {
         println!("{}", package.display());
     }
     Ok(())
@@ -77,12 +77,35 @@ fn build(options: &[&str], folders: &[(String, String)]) -> Result<(), String> {
     run(&mut command)
 }
 
+/// How a package is compressed.
+#[derive(Clone, Copy)]
+pub(crate) enum Pressed {
+    /// As it is shipped.
+    Small,
+    /// For a test: a development build's programs are a hundred megabytes.
+    Soon,
+}
+
+impl Pressed {
+    const fn level(self) -> &'static str {
+        match self {
+            Self::Small => "-z6",
+            Self::Soon => "-z0",
+        }
+    }
+}
+
 /// Makes the packages of these names from the programs of `programs`, in `out`; where they are. The daemon's programs have to be
 /// there for each.
 ///
 /// # Errors
 /// A program or file that a package lacks, or what dpkg-deb says.
-pub(crate) fn packages(programs: &Path, out: &Path, names: &[&str]) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn packages(
+    programs: &Path,
+    out: &Path,
+    names: &[&str],
+    pressed: Pressed,
+) -> Result<Vec<PathBuf>, String> {
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let made = out.join("made");
     make(programs, &made)?;
@@ -90,7 +113,7 @@ pub(crate) fn packages(programs: &Path, out: &Path, names: &[&str]) -> Result<Ve
         editor::build(&made)?;
     }
     let folders = tree::Folders { programs, made: &made, packaging: &root().join("packaging") };
-    let done = names.iter().map(|name| pack(name, &folders, out)).collect();
+    let done = names.iter().map(|name| pack(name, &folders, out, pressed)).collect();
     fs::remove_dir_all(&made).map_err(|e| format!("{}: {e}", made.display()))?;
     done
 }
@@ -180,7 +203,7 @@ fn copyright() -> Result<String, String> {
 }
 
 /// One package.
-fn pack(name: &str, folders: &tree::Folders<'_>, out: &Path) -> Result<PathBuf, String> {
+fn pack(name: &str, folders: &tree::Folders<'_>, out: &Path, pressed: Pressed) -> Result<PathBuf, String> {
     let tree = out.join(format!("tree-{name}"));
     let _ = fs::remove_dir_all(&tree);
     let described = folders.packaging.join("debian").join(name);
@@ -206,7 +229,7 @@ fn pack(name: &str, folders: &tree::Folders<'_>, out: &Path) -> Result<PathBuf, 
     }
     let package = out.join(format!("{name}_{version}_{architecture}.deb"));
     let mut command = Command::new("dpkg-deb");
-    command.args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&package);
+    command.args(["--root-owner-group", "-Zxz", pressed.level(), "--build"]).arg(&tree).arg(&package);
     output(command.env("SOURCE_DATE_EPOCH", epoch()))?;
     fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
     Ok(package)

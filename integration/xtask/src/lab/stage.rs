@@ -9,7 +9,7 @@ use std::{
 use adit_lab::scenario::Scenario;
 
 use super::{lab_folder, machine, network_manager};
-use crate::package;
+use crate::package::{self, Pressed};
 use crate::shell::{cargo, output, root, run, target};
 
 /// A folder of one run: `bin`, `scenarios`, `packaging`, `results`.
@@ -165,7 +165,7 @@ fn needed(scenarios: &[Scenario], binary: &str) -> bool {
 fn packed(stage: &Path, release: bool, names: &[&str]) -> Result<(), String> {
     let built = target().join(if release { "release" } else { "debug" });
     let made = stage.join("packages");
-    for package in package::packages(&built, &made, names)? {
+    for package in package::packages(&built, &made, names, Pressed::Soon)? {
         let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.split('_').next().unwrap_or_default().to_owned();
         let to = stage.join("bin").join(format!("{name}.deb"));

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{build, names, packages};
+use super::{Pressed, build, names, packages};
 use crate::lab;
 use crate::shell::{output, run, target};
 
@@ -21,8 +21,8 @@ pub(super) fn check() -> Result<(), String> {
     let folder = target().join("package-check");
     let _ = fs::remove_dir_all(&folder);
     let programs = target().join("debug");
-    let first = packages(&programs, &folder.join("first"), &names)?;
-    let second = packages(&programs, &folder.join("and-the-second"), &names)?;
+    let first = packages(&programs, &folder.join("first"), &names, Pressed::Soon)?;
+    let second = packages(&programs, &folder.join("and-the-second"), &names, Pressed::Soon)?;
     let differ: Vec<String> =
         first.iter().zip(&second).filter_map(|(one, other)| difference(one, other)).collect();
     if !differ.is_empty() {
