@@ -214,7 +214,7 @@ impl Ike {
                 Kernel::Out if !child.deleting && self.deletes(child.id) => {
                     behind.spis.push(child.inbound_spi)
                 }
-                Kernel::Out if !child.deleting && child.replaces.is_some() && asks != Some(child.id) => {
+                Kernel::Out if child.left_by().is_some() && asks != Some(child.id) => {
                     behind.left.push(self.left_spis(child)?);
                 }
                 // The answer to a request that is on its way.

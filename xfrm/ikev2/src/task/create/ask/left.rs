@@ -55,16 +55,16 @@ impl Create {
 }
 
 impl Child {
-    /// Whether the peer has made it in that one's place for a process before, or is about to.
-    pub(crate) fn is_left_by(&self, old: ChildId) -> bool {
-        self.kernel == Kernel::Out && !self.deleting && self.replaces == Some(old)
+    /// In whose place the peer has made it for a process before, or is about to: what nothing but that is known of.
+    pub(crate) fn left_by(&self) -> Option<ChildId> {
+        self.replaces.filter(|_| self.kernel == Kernel::Out && !self.deleting)
     }
 }
 
 impl Ike {
     /// What the peer has made in that one's place for a process before.
     pub(crate) fn left_by(&self, old: ChildId) -> Option<ChildId> {
-        self.children.iter().find(|child| child.is_left_by(old)).map(|child| child.id)
+        self.children.iter().find(|child| child.left_by() == Some(old)).map(|child| child.id)
     }
 
     /// What the peer has made in that one's place is not to be.
